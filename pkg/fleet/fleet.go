@@ -1,0 +1,43 @@
+package fleet
+
+import (
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Worker is the registration of one conn-worker process. It lives in the store under a TTL and is renewed.
+type Worker struct {
+	ID      tunnel.WorkerID `json:"worker_id"`
+	Host    string          `json:"host"`
+	Version string          `json:"version"`
+	// Capacity is the number of slots the worker is willing to hold.
+	Capacity int `json:"capacity"`
+	// Tunnels lists what the worker has credentials for; it can hold slots of no other tunnel.
+	Tunnels []TunnelRef `json:"tunnels"`
+	// Draining workers get no new slots and are relieved of those they hold, make before break.
+	Draining bool `json:"draining,omitempty"`
+}
+
+// TunnelRef is what others may know of a tunnel that a worker can serve: never its secret.
+type TunnelRef struct {
+	ID tunnel.ID `json:"tunnel_id"`
+	// AccountHash is FNV-1a 32 of the account tag modulo 100 (spec/wire.md 2.4), for percentage decisions.
+	AccountHash uint8 `json:"account_hash"`
+	// Pool names the edge pool to use; empty is the default pool.
+	Pool string `json:"pool,omitempty"`
+	// Region is the Endpoint of the credentials, usually empty.
+	Region string `json:"region,omitempty"`
+	// Protocol is what the operator asked for: quic, http2, or empty for automatic choice.
+	Protocol tunnel.Protocol `json:"protocol,omitempty"`
+	// Connections is how many connections the operator asked for; 0 means the supervisor's default.
+	Connections uint8 `json:"connections,omitempty"`
+}
+
+// Proxy is the registration of one proxy process.
+type Proxy struct {
+	ID      tunnel.ProxyID `json:"proxy_id"`
+	Host    string         `json:"host"`
+	Version string         `json:"version"`
+	// Endpoint is where the proxy's link listener is: "unix:/path" or "tcp:host:port".
+	Endpoint string `json:"endpoint"`
+	Draining bool   `json:"draining,omitempty"`
+}

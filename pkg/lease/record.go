@@ -1,0 +1,64 @@
+package lease
+
+import (
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Grant is the right to hold a slot: who, with which epoch, where to and how.
+type Grant struct {
+	Slot     tunnel.Slot     `json:"slot"`
+	Worker   tunnel.WorkerID `json:"worker_id"`
+	Epoch    tunnel.Epoch    `json:"epoch"`
+	Edge     tunnel.EdgeAddr `json:"edge"`
+	Protocol tunnel.Protocol `json:"protocol"`
+	// Wait is how long from now the holder must wait before it dials, as of the moment the record was read: the
+	// stagger and the backoff, computed with the store's clock. Zero or negative means at once.
+	Wait time.Duration `json:"-"`
+}
+
+// State is what the holder of a slot last reported.
+type State string
+
+// The states of a slot's holder.
+const (
+	StateFree       State = ""           // nobody holds the slot
+	StateGranted    State = "granted"    // granted, nothing reported yet
+	StateConnecting State = "connecting" // waiting, dialling or registering
+	StateConnected  State = "connected"  // registered with the edge
+	StateFailed     State = "failed"     // the last attempt failed; Reason says how; the holder retries by itself
+	StateDraining   State = "draining"   // no new flows; running ones finish
+)
+
+// Status is what the holder of a slot reports with every renewal.
+type Status struct {
+	State    State  `json:"state"`
+	Location string `json:"location,omitempty"`
+	// Retries counts failed attempts since the last success.
+	Retries int           `json:"retries,omitempty"`
+	Reason  tunnel.Reason `json:"reason,omitempty"`
+	// RetryAfter is what the edge asked for together with ReasonRefused.
+	RetryAfter time.Duration `json:"retry_after,omitempty"`
+	// Error is the cause in words, for people.
+	Error string `json:"error,omitempty"`
+	// InFlight is the number of flows on the connection.
+	InFlight int `json:"in_flight,omitempty"`
+}
+
+// Record is a slot as the store knows it.
+type Record struct {
+	Grant
+	Status Status `json:"status"`
+	// Live says that the lease has not expired by the store's clock. A record that is not live keeps its epoch.
+	Live bool `json:"live"`
+	// Age is how long ago the holder renewed last, by the store's clock.
+	Age time.Duration `json:"-"`
+}
+
+// Report is one slot's line in a worker's renewal.
+type Report struct {
+	Index  tunnel.ConnIndex
+	Epoch  tunnel.Epoch
+	Status Status
+}

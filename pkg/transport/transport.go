@@ -1,0 +1,75 @@
+package transport
+
+import (
+	"context"
+	"io"
+	"net/netip"
+	"time"
+)
+
+// Code is the application error code of a reset or a close (spec/wire.md 4: the reference always sends 0). It is an
+// alias, so that a stream also satisfies interfaces that consumers declare without importing this package.
+type Code = uint64
+
+// NoError is the only code that the wire uses.
+const NoError Code = 0
+
+// Stream is one bidirectional byte stream. A direction ends by FIN (CloseWrite, io.EOF at the peer) or by reset
+// (CancelWrite, a *tunnel.ConnError or context error at the peer), and by nothing else: loss of the session is an
+// error of every stream, never io.EOF.
+type Stream interface {
+	io.Reader
+	io.Writer
+	Closer
+	// Context ends when the sending side can no longer be used: the peer stopped reading, the session is lost, or the
+	// write side was closed.
+	Context() context.Context
+	Deadliner
+}
+
+// Closer ends the two directions of a stream, each on its own.
+type Closer interface {
+	// CloseWrite sends FIN. Idempotent; an error means that the session is lost or the write side was reset.
+	CloseWrite() error
+	// CancelRead tells the peer to stop sending (STOP_SENDING) and makes pending and later reads fail. Idempotent.
+	CancelRead(code Code)
+	// CancelWrite resets the sending side; the peer's reads fail. No effect after CloseWrite was delivered. Idempotent.
+	CancelWrite(code Code)
+}
+
+// Deadliner bounds reads and writes in time; the zero time means no bound.
+type Deadliner interface {
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
+}
+
+// Session is one accepted or dialled transport session.
+type Session interface {
+	Streams
+	Datagrams
+	// Context ends when the session does; context.Cause gives a *tunnel.ConnError.
+	Context() context.Context
+	// CloseWithError ends the session and all its streams. Idempotent.
+	CloseWithError(code Code, reason string) error
+	Addresses
+}
+
+// Streams opens and accepts streams.
+type Streams interface {
+	// OpenStream opens a stream at once or waits for the peer's limit. The peer sees it with its first bytes.
+	OpenStream(ctx context.Context) (Stream, error)
+	// AcceptStream waits for a stream of the peer.
+	AcceptStream(ctx context.Context) (Stream, error)
+}
+
+// Datagrams carries messages that may be lost, each at most one packet.
+type Datagrams interface {
+	SendDatagram(b []byte) error
+	ReceiveDatagram(ctx context.Context) ([]byte, error)
+}
+
+// Addresses tells the two ends.
+type Addresses interface {
+	LocalAddr() netip.AddrPort
+	RemoteAddr() netip.AddrPort
+}

@@ -1,0 +1,7 @@
+module github.com/culvert-tunnel/culvert/services/conn-worker
+
+go 1.26.0
+
+require github.com/culvert-tunnel/culvert/pkg v0.0.0
+
+replace github.com/culvert-tunnel/culvert/pkg => ../../pkg
