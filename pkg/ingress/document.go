@@ -1,0 +1,69 @@
+package ingress
+
+import "time"
+
+// Document is a decoded configuration before validation. A nil pointer means that the key was absent: an explicit false, 0
+// or "" overrides a default, an absent key does not (spec/ingress.md 2.4).
+type Document struct {
+	Ingress       []RuleSpec
+	OriginRequest OriginSpec
+	WarpRouting   WarpSpec
+
+	// AllowUnknownSchemes turns a service with an unknown scheme into a stream service, as the reference does, instead of
+	// refusing it. It is a compatibility switch of the operator and has no key in any document.
+	AllowUnknownSchemes bool
+}
+
+// RuleSpec is one entry of the ingress list as written.
+type RuleSpec struct {
+	Hostname      string
+	Path          string
+	Service       string
+	OriginRequest OriginSpec
+}
+
+// OriginSpec is an originRequest object as written: only the keys that are there.
+type OriginSpec struct {
+	ConnectTimeout         *time.Duration
+	TLSTimeout             *time.Duration
+	TCPKeepAlive           *time.Duration
+	NoHappyEyeballs        *bool
+	KeepAliveConnections   *int
+	KeepAliveTimeout       *time.Duration
+	HTTPHostHeader         *string
+	OriginServerName       *string
+	MatchSNIToHost         *bool
+	CAPool                 *string
+	NoTLSVerify            *bool
+	DisableChunkedEncoding *bool
+	HTTP2Origin            *bool
+	BastionMode            *bool
+	ProxyAddress           *string
+	ProxyPort              *uint
+	ProxyType              *string
+	ResponseHeaderTimeout  *time.Duration
+	IPRules                []IPRuleSpec
+	Access                 *AccessSpec
+}
+
+// IPRuleSpec is one entry of ipRules as written. Prefix is nil when the key was absent.
+type IPRuleSpec struct {
+	Prefix *string
+	Ports  []int
+	Allow  bool
+}
+
+// AccessSpec is an access object as written.
+type AccessSpec struct {
+	Required    bool
+	TeamName    string
+	AudTag      []string
+	Environment string
+}
+
+// WarpSpec is a warp-routing object as written.
+type WarpSpec struct {
+	ConnectTimeout *time.Duration
+	TCPKeepAlive   *time.Duration
+	MaxActiveFlows *uint64
+}

@@ -1,0 +1,99 @@
+package ingress
+
+import (
+	"net/url"
+	"strconv"
+)
+
+// Kind says what sort of origin a service is; dispatch goes by it and not by the request (spec/ingress.md 6.3).
+type Kind int
+
+// Every kind there is.
+const (
+	KindHTTP       Kind = iota + 1 // http, https, ws, wss: URL is set
+	KindH2C                        // h2c: cleartext HTTP/2 with prior knowledge; URL is set
+	KindUnix                       // unix:PATH: plain HTTP; Path is set
+	KindUnixTLS                    // unix+tls:PATH: HTTPS; Path is set
+	KindHelloWorld                 // the built-in demo page
+	KindStatus                     // http_status:N: Status is set
+	KindStream                     // tcp, ssh, rdp, smb: a byte stream; URL is set, Host has a port
+	KindBastion                    // a byte stream to the destination that the request names
+	KindSocks                      // a SOCKS5 server
+	KindManagement                 // an internal rule's service
+)
+
+// String gives the kind's name for logs and metrics.
+func (k Kind) String() string {
+	switch k {
+	case KindHTTP:
+		return "http"
+	case KindH2C:
+		return "h2c"
+	case KindUnix:
+		return "unix"
+	case KindUnixTLS:
+		return "unix_tls"
+	case KindHelloWorld:
+		return "hello_world"
+	case KindStatus:
+		return "http_status"
+	case KindStream:
+		return "stream"
+	case KindBastion:
+		return "bastion"
+	case KindSocks:
+		return "socks"
+	case KindManagement:
+		return "management"
+	}
+	return "unknown"
+}
+
+// Service is a parsed origin service.
+type Service struct {
+	Kind   Kind
+	URL    *url.URL // never modify; scheme is as written, in lower case (ws stays ws)
+	Path   string   // socket path
+	Status int
+}
+
+// Text is the canonical form of the service, which logs, reports and the /config endpoint show (spec/ingress.md 6.1).
+func (s Service) Text() string {
+	switch s.Kind {
+	case KindUnix:
+		return "unix:" + s.Path
+	case KindUnixTLS:
+		return "unix+tls:" + s.Path
+	case KindHelloWorld:
+		return "hello_world"
+	case KindStatus:
+		return "http_status:" + strconv.Itoa(s.Status)
+	case KindBastion:
+		return "bastion"
+	case KindSocks:
+		return "socks-proxy"
+	case KindManagement:
+		return "management"
+	case KindHTTP, KindH2C, KindStream:
+		return s.URL.String()
+	}
+	return ""
+}
+
+// OriginScheme is the scheme to speak to the origin: "http" or "https", also for ws, wss, h2c, unix and the built-in demo
+// page; it is empty for services that speak no HTTP.
+func (s Service) OriginScheme() string {
+	switch s.Kind {
+	case KindHTTP:
+		if s.URL.Scheme == "https" || s.URL.Scheme == "wss" {
+			return "https"
+		}
+		return "http"
+	case KindH2C, KindUnix:
+		return "http"
+	case KindUnixTLS, KindHelloWorld:
+		return "https"
+	case KindStatus, KindStream, KindBastion, KindSocks, KindManagement:
+	}
+	return ""
+}
