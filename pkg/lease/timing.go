@@ -1,0 +1,22 @@
+package lease
+
+import "time"
+
+// The lease protocol's times (spec/lifecycle.md 14.3). All processes of a deployment must agree on them.
+const (
+	// LeaseTTL is how long a lease outlives its last renewal. It exceeds the 5 s after which a frozen worker's QUIC
+	// session is gone at the edge, so a new holder starts after the old session ended.
+	LeaseTTL = 15 * time.Second
+	// RenewEvery is the interval of a worker's renewals.
+	RenewEvery = 2 * time.Second
+	// WorkerTTL is how long a worker's registration outlives its last renewal.
+	WorkerTTL = 8 * time.Second
+	// ProxyTTL is how long a proxy's registration outlives its last renewal.
+	ProxyTTL = 8 * time.Second
+	// ProvedTTL is how long the first-connection gate stays open after the last live connection.
+	ProvedTTL = 10 * time.Minute
+	// RegistrationInterval is the steady spacing of a connector's registrations.
+	RegistrationInterval = time.Second
+	// RegistrationBurst is how many registrations may start at once after a quiet period.
+	RegistrationBurst = 2
+)
