@@ -28,6 +28,7 @@ const (
 	StateConnecting State = "connecting" // waiting, dialling or registering
 	StateConnected  State = "connected"  // registered with the edge
 	StateFailed     State = "failed"     // the last attempt failed; Reason says how; the holder retries by itself
+	StateRefused    State = "refused"    // refused for good, such as a wrong secret; retried slowly
 	StateDraining   State = "draining"   // no new flows; running ones finish
 )
 
@@ -35,6 +36,8 @@ const (
 type Status struct {
 	State    State  `json:"state"`
 	Location string `json:"location,omitempty"`
+	// Edge is the address in use when the holder had to choose one by itself; zero means the granted one.
+	Edge tunnel.EdgeAddr `json:"edge,omitzero"`
 	// Retries counts failed attempts since the last success.
 	Retries int           `json:"retries,omitempty"`
 	Reason  tunnel.Reason `json:"reason,omitempty"`

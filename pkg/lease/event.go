@@ -1,0 +1,97 @@
+package lease
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// EventKind says what happened to a slot's holder.
+type EventKind uint8
+
+// Every kind of event.
+const (
+	EventGranted    EventKind = iota // the store granted the slot to this holder, with a newer epoch
+	EventTimer                       // the time of the last Wake has come
+	EventDialed                      // the session stands
+	EventDialFailed                  // the address did not answer, or refused the handshake
+	EventRegistered                  // the edge accepted the registration
+	EventDuplicate                   // the edge address already holds the slot
+	EventRefused                     // the edge refused, and wants to be asked again later
+	EventRejected                    // the edge refused for good
+	EventBroken                      // the registration was neither accepted nor refused
+	EventLost                        // the session ended
+	EventSilent                      // the session went silent
+	EventRotated                     // the answer to Rotate
+	EventNewer                       // a newer epoch of the slot was seen at another holder
+	EventReleased                    // the slot is no longer wanted
+	EventDrain                       // the holder is to leave the slot
+	EventDrained                     // the last flow ended, or the time for it is over
+	eventKinds
+)
+
+var eventNames = [eventKinds]string{
+	"granted", "timer", "dialed", "dial_failed", "registered", "duplicate", "refused", "rejected", "broken", "lost",
+	"silent", "rotated", "newer", "released", "drain", "drained",
+}
+
+// String is the name used in messages and transcripts.
+func (k EventKind) String() string {
+	if k < eventKinds {
+		return eventNames[k]
+	}
+	return fmt.Sprintf("event(%d)", uint8(k))
+}
+
+// Event is one thing that happened, with the data that its kind needs.
+type Event struct {
+	Kind EventKind
+	// Grant belongs to EventGranted.
+	Grant Grant
+	// Err is the cause of a failure or a loss.
+	Err error
+	// RetryAfter is what the edge asked for, with EventRefused.
+	RetryAfter time.Duration
+	// Edge is the new address, with EventRotated; zero when there is no other.
+	Edge tunnel.EdgeAddr
+	// Location is the site that the edge named, with EventRegistered.
+	Location string
+	// Newer is the record with the newer epoch, with EventNewer.
+	Newer Record
+	// Alone says that the store is away, so that no new grant can come; with every failure and loss.
+	Alone bool
+}
+
+// DialFailure is the event for a dial that ended with err.
+func DialFailure(err error, alone bool) Event {
+	return Event{Kind: EventDialFailed, Err: err, Alone: alone}
+}
+
+// RegisterFailure is the event for a registration that ended with err.
+func RegisterFailure(err error, alone bool) Event {
+	e := Event{Kind: EventBroken, Err: err, Alone: alone}
+	var ce *tunnel.ConnError
+	if !errors.As(err, &ce) {
+		return e
+	}
+	switch {
+	case ce.Reason == tunnel.ReasonDuplicate:
+		e.Kind = EventDuplicate
+	case ce.Reason == tunnel.ReasonRefused && ce.Retryable:
+		e.Kind, e.RetryAfter = EventRefused, ce.RetryAfter
+	case ce.Reason == tunnel.ReasonRefused:
+		e.Kind = EventRejected
+	}
+	return e
+}
+
+// Loss is the event for a registered session that ended with err.
+func Loss(err error, alone bool) Event {
+	e := Event{Kind: EventLost, Err: err, Alone: alone}
+	if tunnel.ReasonOf(err) == tunnel.ReasonIdle {
+		e.Kind = EventSilent
+	}
+	return e
+}

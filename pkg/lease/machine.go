@@ -1,0 +1,183 @@
+package lease
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Phase is where a holder is between a grant and the end.
+type Phase uint8
+
+// Every phase.
+const (
+	PhaseIdle        Phase = iota // no grant yet
+	PhaseWaiting                  // waits for its time to dial
+	PhaseDialing                  // a dial is under way
+	PhaseRegistering              // the session stands, the registration is under way
+	PhaseConnected                // registered and serving
+	PhaseSuperseded               // still serving, but a newer epoch was seen
+	PhaseParked                   // the address failed; waits for a new grant, not for ever
+	PhaseRefused                  // refused for good; asks again slowly
+	PhaseDraining                 // unregistered; running flows finish
+	PhaseEnded                    // nothing is left to do
+	phases
+)
+
+var phaseNames = [phases]string{
+	"idle", "waiting", "dialing", "registering", "connected", "superseded", "parked", "refused", "draining", "ended",
+}
+
+// String is the name used in messages and transcripts.
+func (p Phase) String() string {
+	if p < phases {
+		return phaseNames[p]
+	}
+	return fmt.Sprintf("phase(%d)", uint8(p))
+}
+
+// ErrUnexpected says that an event cannot happen in the machine's phase: the runner has a defect.
+var ErrUnexpected = errors.New("unexpected event")
+
+// brokenBeforeRotate is how many registrations in a row may break on one address before another one is tried.
+const brokenBeforeRotate = 3
+
+// Policy holds the times that a Machine decides with. All fields are needed.
+type Policy struct {
+	// Delay is the wait after that many failures in a row, 1 for the first: full jitter (spec/lifecycle.md 3.4).
+	Delay func(retries int) time.Duration
+	// SlowDelay is the same after the edge refused for good.
+	SlowDelay func(retries int) time.Duration
+	// NewGrant is how long a holder whose address failed waits for a new grant before it rotates by itself.
+	NewGrant time.Duration
+	// Handover is how long a holder that saw a newer epoch keeps serving while that one is not connected.
+	Handover time.Duration
+	// Grace bounds the time for running flows after the registration was taken back.
+	Grace time.Duration
+}
+
+// Machine is the state of one holder of one slot. It is not safe for concurrent use.
+type Machine struct {
+	policy Policy
+	phase  Phase
+	grant  Grant
+	edge   tunnel.EdgeAddr
+
+	retries   int
+	broken    int
+	failure   Event
+	location  string
+	announced bool
+	// notBefore is when the next attempt may start, deadline when the last Wake comes; zero means none.
+	notBefore time.Time
+	deadline  time.Time
+	newer     Record
+}
+
+// NewMachine makes a holder without a grant.
+func NewMachine(p Policy) *Machine { return &Machine{policy: p} }
+
+// Phase tells where the holder is.
+func (m *Machine) Phase() Phase { return m.phase }
+
+// Grant is the last grant that the holder took.
+func (m *Machine) Grant() Grant { return m.grant }
+
+// Edge is the address in use, or to be used next.
+func (m *Machine) Edge() tunnel.EdgeAddr { return m.edge }
+
+// Status is what the holder tells the store.
+func (m *Machine) Status(inFlight int) Status {
+	s := Status{Retries: m.retries, InFlight: inFlight}
+	if m.edge != m.grant.Edge {
+		s.Edge = m.edge
+	}
+	failed := m.failure.Err != nil
+	switch m.phase {
+	case PhaseIdle, PhaseEnded:
+		s.State = StateFree
+	case PhaseWaiting, PhaseParked:
+		s.State = StateConnecting
+		if failed {
+			s.State = StateFailed
+		}
+	case PhaseDialing, PhaseRegistering:
+		s.State = StateConnecting
+	case PhaseConnected, PhaseSuperseded:
+		s.State, s.Location = StateConnected, m.location
+	case PhaseRefused:
+		s.State = StateRefused
+	case PhaseDraining:
+		s.State, s.Location = StateDraining, m.location
+	}
+	if failed {
+		s.Reason, s.Error, s.RetryAfter = tunnel.ReasonOf(m.failure.Err), m.failure.Err.Error(), m.failure.RetryAfter
+	}
+	return s
+}
+
+// step is one cell of the table.
+type step func(m *Machine, now time.Time, e Event) []Action
+
+// table has a step for every pair that can happen, races between the runner's tasks and the store included. A nil cell
+// cannot happen.
+var table = [phases][eventKinds]step{
+	PhaseIdle: {
+		EventGranted: take, EventTimer: ignore, EventDrain: end, EventReleased: end, EventNewer: end,
+	},
+	PhaseWaiting: {
+		EventGranted: take, EventTimer: dial, EventNewer: end, EventReleased: end, EventDrain: end,
+		EventRotated: ignore,
+	},
+	PhaseDialing: {
+		EventGranted: retake, EventTimer: ignore, EventDialed: register, EventDialFailed: park,
+		EventNewer: end, EventReleased: end, EventDrain: end, EventRotated: ignore,
+	},
+	PhaseRegistering: {
+		EventGranted: retake, EventTimer: ignore, EventRegistered: serve, EventDuplicate: park, EventRefused: retry,
+		EventRejected: refuse, EventBroken: broke, EventNewer: end, EventReleased: end, EventDrain: end,
+		EventRotated: ignore,
+	},
+	PhaseConnected: {
+		EventGranted: adopt, EventTimer: ignore, EventLost: retry, EventSilent: park, EventNewer: supersede,
+		EventReleased: drain, EventDrain: drain, EventRotated: ignore,
+	},
+	PhaseSuperseded: {
+		EventGranted: adopt, EventTimer: handover, EventLost: end, EventSilent: end, EventNewer: supersede,
+		EventReleased: drain, EventDrain: drain, EventRotated: ignore,
+	},
+	PhaseParked: {
+		EventGranted: take, EventTimer: rotate, EventRotated: rotated, EventNewer: end, EventReleased: end,
+		EventDrain: end,
+	},
+	PhaseRefused: {
+		EventGranted: ignoreGrant, EventTimer: dial, EventNewer: end, EventReleased: end, EventDrain: end,
+		EventRotated: ignore,
+	},
+	PhaseDraining: {
+		EventGranted: ignore, EventTimer: ignore, EventLost: end, EventSilent: end, EventNewer: ignore,
+		EventReleased: ignore, EventDrain: ignore, EventDrained: end, EventRotated: ignore,
+	},
+	PhaseEnded: {
+		EventGranted: ignore, EventTimer: ignore, EventDialed: shut, EventDialFailed: ignore, EventRegistered: shut,
+		EventDuplicate: ignore, EventRefused: ignore, EventRejected: ignore, EventBroken: ignore, EventLost: ignore,
+		EventSilent: ignore, EventRotated: ignore, EventNewer: ignore, EventReleased: ignore, EventDrain: ignore,
+		EventDrained: ignore,
+	},
+}
+
+// Step takes one event at now and tells what to do, in order. now only ever grows.
+func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
+	if m.phase >= phases || e.Kind >= eventKinds || table[m.phase][e.Kind] == nil {
+		return nil, fmt.Errorf("%w: %s while %s", ErrUnexpected, e.Kind, m.phase)
+	}
+	if e.Kind == EventTimer {
+		if m.deadline.IsZero() || now.Before(m.deadline) {
+			return nil, nil // of a Wake that was overtaken
+		}
+		m.deadline = time.Time{}
+	}
+	return table[m.phase][e.Kind](m, now, e), nil
+}

@@ -1,0 +1,169 @@
+package lease
+
+import (
+	"math"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+func ignore(*Machine, time.Time, Event) []Action { return nil }
+
+// take accepts a grant while no session stands. The holder's own backoff holds also for a new address, so that no
+// chain of grants becomes a storm (invariant I7).
+func take(m *Machine, now time.Time, e Event) []Action {
+	m.grant, m.edge = e.Grant, e.Grant.Edge
+	m.phase = PhaseWaiting
+	wait := max(e.Grant.Wait, m.notBefore.Sub(now), 0)
+	if wait == 0 {
+		return append([]Action{ReportStatus{}}, dial(m, now, e)...)
+	}
+	return []Action{ReportStatus{}, m.wake(now, wait)}
+}
+
+// retake gives up what is under way for a newer grant. Nothing failed, so the only wait is the grant's.
+func retake(m *Machine, now time.Time, e Event) []Action {
+	return append([]Action{Close{Reason: tunnel.ReasonFenced}}, take(m, now, e)...)
+}
+
+// adopt keeps the session under the newer epoch: what stands on the granted address needs no second dial.
+func adopt(m *Machine, _ time.Time, e Event) []Action {
+	m.grant = e.Grant
+	m.phase = PhaseConnected
+	m.deadline = time.Time{}
+	return []Action{ReportStatus{}}
+}
+
+// ignoreGrant remembers the epoch and address of a newer grant, and keeps the slow pace: the edge refused the
+// credentials, and no address changes that.
+func ignoreGrant(m *Machine, _ time.Time, e Event) []Action {
+	m.grant, m.edge = e.Grant, e.Grant.Edge
+	return []Action{ReportStatus{}}
+}
+
+func dial(m *Machine, _ time.Time, _ Event) []Action {
+	m.phase = PhaseDialing
+	m.deadline, m.notBefore = time.Time{}, time.Time{}
+	return []Action{Dial{Edge: m.edge, Protocol: m.grant.Protocol}}
+}
+
+func register(m *Machine, _ time.Time, _ Event) []Action {
+	m.phase = PhaseRegistering
+	attempts := uint8(min(m.retries, math.MaxUint8))
+	return []Action{Register{Epoch: m.grant.Epoch, PreviousAttempts: attempts}}
+}
+
+func serve(m *Machine, _ time.Time, e Event) []Action {
+	m.phase = PhaseConnected
+	m.retries, m.broken, m.failure, m.announced = 0, 0, Event{}, false
+	m.location = e.Location
+	return []Action{StartServing{}, ReportStatus{}}
+}
+
+// park waits for a new address: from a new grant, or after a bounded time, or at once when no grant can come, by
+// itself. The backoff runs meanwhile.
+func park(m *Machine, now time.Time, e Event) []Action {
+	reason := m.fail(now, e, m.policy.Delay)
+	m.phase = PhaseParked
+	wait := m.policy.NewGrant
+	if e.Alone {
+		wait = 0
+	}
+	return []Action{Close{Reason: reason}, ReportStatus{}, m.wake(now, wait)}
+}
+
+func rotate(m *Machine, _ time.Time, _ Event) []Action {
+	return []Action{Rotate{Avoid: m.edge}}
+}
+
+// rotated goes on with the address found, or with the old one when there is no other.
+func rotated(m *Machine, now time.Time, e Event) []Action {
+	if !e.Edge.IsZero() {
+		m.edge = e.Edge
+	}
+	m.phase = PhaseWaiting
+	return []Action{ReportStatus{}, m.wake(now, max(m.notBefore.Sub(now), 0))}
+}
+
+// retry dials the same address again after the backoff, and not before the edge wants it.
+func retry(m *Machine, now time.Time, e Event) []Action {
+	reason := m.fail(now, e, m.policy.Delay)
+	m.phase = PhaseWaiting
+	return []Action{Close{Reason: reason}, ReportStatus{}, m.wake(now, m.notBefore.Sub(now))}
+}
+
+// broke is retry, until the address has broken too many registrations.
+func broke(m *Machine, now time.Time, e Event) []Action {
+	m.broken++
+	if m.broken >= brokenBeforeRotate {
+		m.broken = 0
+		return park(m, now, e)
+	}
+	return retry(m, now, e)
+}
+
+func refuse(m *Machine, now time.Time, e Event) []Action {
+	reason := m.fail(now, e, m.policy.SlowDelay)
+	m.phase = PhaseRefused
+	actions := []Action{Close{Reason: reason}, ReportStatus{}, m.wake(now, m.notBefore.Sub(now))}
+	if !m.announced {
+		m.announced = true
+		actions = append(actions, Announce{Err: e.Err})
+	}
+	return actions
+}
+
+// supersede keeps serving until the newer holder is connected (make before break).
+func supersede(m *Machine, now time.Time, e Event) []Action {
+	m.newer = e.Newer
+	if e.Newer.Live && e.Newer.Status.State == StateConnected {
+		return drain(m, now, e)
+	}
+	if m.phase == PhaseSuperseded {
+		return nil
+	}
+	m.phase = PhaseSuperseded
+	return []Action{m.wake(now, m.policy.Handover)}
+}
+
+// handover ends the wait for a newer holder that is on its way. One that has failed, or is gone, is waited for again:
+// two sessions cost a duplicate, none costs an outage.
+func handover(m *Machine, now time.Time, e Event) []Action {
+	s := m.newer.Status.State
+	if !m.newer.Live || s == StateFailed || s == StateRefused || s == StateFree {
+		return []Action{m.wake(now, m.policy.Handover)}
+	}
+	return drain(m, now, e)
+}
+
+func drain(m *Machine, _ time.Time, _ Event) []Action {
+	m.phase = PhaseDraining
+	m.deadline = time.Time{}
+	return []Action{ReportStatus{}, Unregister{}, CloseAfterDrain{Within: m.policy.Grace}}
+}
+
+func end(m *Machine, _ time.Time, e Event) []Action {
+	reason := tunnel.ReasonDrained
+	if e.Kind == EventNewer {
+		reason = tunnel.ReasonFenced
+	}
+	m.phase = PhaseEnded
+	m.deadline = time.Time{}
+	return []Action{Close{Reason: reason}, ReportStatus{}}
+}
+
+// shut closes what came up too late.
+func shut(*Machine, time.Time, Event) []Action { return []Action{Close{Reason: tunnel.ReasonDrained}} }
+
+// fail counts and remembers a failure and sets the time before which nothing is tried.
+func (m *Machine) fail(now time.Time, e Event, delay func(retries int) time.Duration) tunnel.Reason {
+	m.retries++
+	m.failure = e
+	m.notBefore = now.Add(max(delay(m.retries), e.RetryAfter))
+	return tunnel.ReasonOf(e.Err)
+}
+
+func (m *Machine) wake(now time.Time, after time.Duration) Action {
+	m.deadline = now.Add(after)
+	return Wake{After: after}
+}

@@ -1,0 +1,13 @@
+package lease
+
+// Topics of hints. A hint wakes whoever watches its topic to read the store again; it is never the truth.
+const (
+	// TopicFleet is hinted when a worker or a proxy registers, drains or leaves.
+	TopicFleet = "fleet"
+	// TopicPools is hinted when an edge pool is published.
+	TopicPools = "pools"
+	// TopicGrants is hinted when slots were granted or released; workers watch it.
+	TopicGrants = "grants"
+	// TopicStatus is hinted when a holder's state changed; supervisors watch it.
+	TopicStatus = "status"
+)
