@@ -1,0 +1,66 @@
+# Everything a person types. Each target installs what it needs, or says in one line what is missing.
+
+BIN      := bin
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  := -s -w -X github.com/culvert-tunnel/culvert/pkg/process.version=$(VERSION)
+GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+SERVICES := discovery supervisor conn-worker proxy edge
+MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
+
+.PHONY: run test check lint tidy build images bench system fuzz clean toolchain
+
+# run starts the whole system in one process, with a demo page behind it, and prints its public URL. ARGS adds flags.
+run: toolchain
+	@$(GOBUILD) -o $(BIN)/culvert ./cli/cmd/culvert
+	@exec $(BIN)/culvert up $(ARGS)
+
+# test runs every test of every module with the race detector. The suites that need containers are in `make system`.
+test: toolchain
+	@tests/deps.sh redis-server nginx git
+	go test -race -shuffle=on -timeout 15m work
+
+# check is what must hold before a change is taken: format, lint, tidy modules, every module on its own.
+check: lint tidy
+	@for m in $(MODULES); do echo "build $$m alone"; (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...) || exit 1; done
+
+lint: toolchain $(BIN)/golangci-lint
+	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && $(CURDIR)/$(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+
+tidy: toolchain
+	@for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy -diff) || { echo "$$m: go.mod is not tidy"; exit 1; }; done
+
+$(BIN)/golangci-lint: tools/go.mod
+	GOWORK=off go -C tools build -o ../$(BIN)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+# build makes the static binaries: culvert, and one per service.
+build: toolchain
+	$(GOBUILD) -o $(BIN)/culvert ./cli/cmd/culvert
+	@for s in $(SERVICES); do echo "build $$s"; $(GOBUILD) -o $(BIN)/$$s ./services/$$s/cmd/$$s || exit 1; done
+
+# images packs the binaries of `make build` and a Redis from this machine's packages, for machines without a registry.
+images: build
+	@tests/deps.sh redis-server
+	deploy/compose/pack.sh
+
+# system runs the suites with real programs and containers: nginx, git, a browser, compose, failures.
+system: build
+	@tests/deps.sh redis-server nginx git chromium docker-compose
+	go test -tags system -count=1 -timeout 40m -v ./tests/system/...
+
+# bench measures the connector; PEER=/path/to/connector runs another one interleaved. ARGS adds flags (see tests/bench).
+bench: build
+	@tests/deps.sh redis-server
+	go build -o $(BIN)/bench ./tests/bench
+	$(BIN)/bench -bin $(BIN) $(if $(PEER),-peer $(PEER)) -json $(BIN)/bench.json $(ARGS)
+
+# fuzz runs every fuzz target for FUZZTIME.
+FUZZTIME ?= 20s
+fuzz: toolchain
+	@tests/fuzz.sh $(FUZZTIME)
+
+clean:
+	rm -rf $(BIN)
+
+toolchain:
+	@command -v go >/dev/null || { echo "Go 1.26 is needed (any Go from 1.21 on fetches it by itself); see https://go.dev/dl/"; exit 1; }
+	@mkdir -p $(BIN)

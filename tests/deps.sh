@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Installs the programs that the tests run against, by the names of their commands, where this is a Debian-like machine
+# and the caller may install; otherwise says what is missing and goes on: a test that needs it prints why it was skipped.
+set -u
+declare -A package=([redis-server]=redis-server [nginx]=nginx-light [git]=git [chromium]=chromium [docker-compose]=docker-compose)
+missing=()
+for c in "$@"; do
+  PATH="$PATH:/usr/sbin:/sbin" command -v "$c" >/dev/null || missing+=("${package[$c]:-$c}")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "not installed: ${missing[*]}; the tests that need them will be skipped" >&2
+  exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq >/dev/null 2>&1
+for p in "${missing[@]}"; do
+  # A package's own daemon must not start: the tests run their own, on their own ports.
+  RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$p" >/dev/null 2>&1 || echo "could not install $p" >&2
+done
