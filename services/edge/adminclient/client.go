@@ -1,0 +1,177 @@
+package adminclient
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+const (
+	// maxAnswer bounds what the client reads of one answer.
+	maxAnswer = 64 << 20
+	// socketHost is the host name in requests over a Unix socket; nobody resolves it.
+	socketHost = "edge.internal"
+)
+
+// Client calls the admin API of one edge.
+type Client struct {
+	base  string
+	token tunnel.Secret
+	http  *http.Client
+}
+
+// Dial makes a client for address: "unix:/path/admin.sock", a plain path, or "http://host:port" with a bearer token.
+// It connects with the first call.
+func Dial(address string, token tunnel.Secret) (*Client, error) {
+	path, ok := strings.CutPrefix(address, "unix:")
+	if ok || strings.HasPrefix(address, "/") || strings.HasPrefix(address, ".") {
+		var d net.Dialer
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) }
+		return &Client{base: "http://" + socketHost, token: token, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("admin address: %w", err)
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, fmt.Errorf("admin address %q is neither unix:/path nor http(s)://host:port", address)
+	}
+	return &Client{base: u.Scheme + "://" + u.Host, token: token, http: &http.Client{Transport: &http.Transport{}}}, nil
+}
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// CreateTunnel makes a tunnel and returns its credentials; a taken name is tunnel.ErrConflict.
+func (c *Client) CreateTunnel(ctx context.Context, name string) (TunnelCredentials, error) {
+	var out TunnelCredentials
+	err := c.call(ctx, http.MethodPost, "/v1/tunnels", CreateTunnelRequest{Name: name}, &out)
+	return out, err
+}
+
+// ListTunnels returns all tunnels, sorted by name.
+func (c *Client) ListTunnels(ctx context.Context) ([]Tunnel, error) {
+	var out []Tunnel
+	err := c.call(ctx, http.MethodGet, "/v1/tunnels", nil, &out)
+	return out, err
+}
+
+// GetTunnel finds a tunnel by name or id.
+func (c *Client) GetTunnel(ctx context.Context, ref string) (Tunnel, error) {
+	var out Tunnel
+	err := c.call(ctx, http.MethodGet, "/v1/tunnels/"+url.PathEscape(ref), nil, &out)
+	return out, err
+}
+
+// DeleteTunnel removes a tunnel and its routes. While it has connections, only force removes it (and closes them);
+// otherwise the answer is tunnel.ErrConflict.
+func (c *Client) DeleteTunnel(ctx context.Context, ref string, force bool) error {
+	path := "/v1/tunnels/" + url.PathEscape(ref)
+	if force {
+		path += "?force=true"
+	}
+	return c.call(ctx, http.MethodDelete, path, nil, nil)
+}
+
+// Credentials returns a tunnel's credentials file and run token.
+func (c *Client) Credentials(ctx context.Context, ref string) (TunnelCredentials, error) {
+	var out TunnelCredentials
+	err := c.call(ctx, http.MethodGet, "/v1/tunnels/"+url.PathEscape(ref)+"/credentials", nil, &out)
+	return out, err
+}
+
+// Token returns a tunnel's run token.
+func (c *Client) Token(ctx context.Context, ref string) (string, error) {
+	out, err := c.Credentials(ctx, ref)
+	return out.Token, err
+}
+
+// RotateSecret gives a tunnel a new secret; connections that are registered stay.
+func (c *Client) RotateSecret(ctx context.Context, ref string) (TunnelCredentials, error) {
+	var out TunnelCredentials
+	err := c.call(ctx, http.MethodPost, "/v1/tunnels/"+url.PathEscape(ref)+"/rotate", nil, &out)
+	return out, err
+}
+
+// AddRoute sends host (exact, "*.domain" or "*") to a tunnel given by name or id. The same route again is fine; a
+// host that belongs to another tunnel is tunnel.ErrConflict.
+func (c *Client) AddRoute(ctx context.Context, host, tunnelRef string) (Route, error) {
+	var out Route
+	err := c.call(ctx, http.MethodPost, "/v1/routes", AddRouteRequest{Host: host, Tunnel: tunnelRef}, &out)
+	return out, err
+}
+
+// ListRoutes returns all routes, sorted by host.
+func (c *Client) ListRoutes(ctx context.Context) ([]Route, error) {
+	var out []Route
+	err := c.call(ctx, http.MethodGet, "/v1/routes", nil, &out)
+	return out, err
+}
+
+// DeleteRoute removes the route of host.
+func (c *Client) DeleteRoute(ctx context.Context, host string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/routes/"+url.PathEscape(host), nil, nil)
+}
+
+// ListConnections returns the registered connections of all tunnels.
+func (c *Client) ListConnections(ctx context.Context) ([]Connection, error) {
+	var out []Connection
+	err := c.call(ctx, http.MethodGet, "/v1/connections", nil, &out)
+	return out, err
+}
+
+func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("admin request: %w", err)
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return fmt.Errorf("admin request: %w", err)
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if len(c.token) > 0 {
+		req.Header.Set("Authorization", "Bearer "+string([]byte(c.token)))
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return fmt.Errorf("admin call: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }() // the answer was read; nothing depends on the close
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return fmt.Errorf("admin answer: %w", err)
+	}
+	if resp.StatusCode >= http.StatusBadRequest {
+		return problem(resp, b)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(b, out); err != nil {
+		return fmt.Errorf("admin answer: %w", err)
+	}
+	return nil
+}
+
+func problem(resp *http.Response, body []byte) error {
+	p := &Problem{}
+	if err := json.Unmarshal(body, p); err != nil || p.Status == 0 {
+		p = &Problem{Title: resp.Status, Status: resp.StatusCode}
+	}
+	return p
+}

@@ -1,0 +1,95 @@
+package adminclient
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Tunnel is a tunnel as operators see it; it holds no secret.
+type Tunnel struct {
+	ID         tunnel.ID `json:"id"`
+	Name       string    `json:"name"`
+	AccountTag string    `json:"account_tag"`
+	CreatedAt  time.Time `json:"created_at"`
+	// Connections counts the registered connections of all connectors.
+	Connections int `json:"connections"`
+}
+
+// CreateTunnelRequest is the body of POST /v1/tunnels.
+type CreateTunnelRequest struct {
+	Name string `json:"name"`
+}
+
+// TunnelCredentials is the answer that carries a secret: the tunnel, its credentials file and its run token, both in
+// the reference's formats (spec/wire.md 13).
+type TunnelCredentials struct {
+	Tunnel      Tunnel          `json:"tunnel"`
+	Credentials json.RawMessage `json:"credentials"`
+	Token       string          `json:"token"`
+}
+
+// Route sends a host to a tunnel.
+type Route struct {
+	// Host is an exact host, a wildcard "*.example.com" or the catch-all "*".
+	Host       string    `json:"host"`
+	TunnelID   tunnel.ID `json:"tunnel_id"`
+	TunnelName string    `json:"tunnel_name,omitempty"`
+	CreatedAt  time.Time `json:"created_at"`
+}
+
+// AddRouteRequest is the body of POST /v1/routes.
+type AddRouteRequest struct {
+	Host string `json:"host"`
+	// Tunnel is a name or an id.
+	Tunnel string `json:"tunnel"`
+}
+
+// Connection is one registered connection of a connector.
+type Connection struct {
+	ID          string             `json:"id"`
+	TunnelID    tunnel.ID          `json:"tunnel_id"`
+	ConnectorID tunnel.ConnectorID `json:"connector_id"`
+	ConnIndex   tunnel.ConnIndex   `json:"conn_index"`
+	Epoch       tunnel.Epoch       `json:"epoch,omitempty"`
+	Protocol    tunnel.Protocol    `json:"protocol"`
+	State       string             `json:"state"`
+	Version     string             `json:"version"`
+	Arch        string             `json:"arch"`
+	Features    []string           `json:"features,omitempty"`
+	EdgeAddr    string             `json:"edge_addr"`
+	RemoteAddr  string             `json:"remote_addr"`
+	Since       time.Time          `json:"since"`
+	InFlight    int64              `json:"in_flight"`
+	// LocalConfig is the configuration that the connector uploaded for display (spec/wire.md 8.3).
+	LocalConfig json.RawMessage `json:"local_config,omitempty"`
+}
+
+// Problem is an error answer (RFC 9457).
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+}
+
+// Error is the problem in one line.
+func (p *Problem) Error() string {
+	if p.Detail != "" {
+		return p.Detail
+	}
+	return p.Title
+}
+
+// Is maps the status to the sentinel errors of package tunnel.
+func (p *Problem) Is(target error) bool {
+	switch target {
+	case tunnel.ErrNotFound:
+		return p.Status == 404
+	case tunnel.ErrConflict:
+		return p.Status == 409
+	default:
+		return false
+	}
+}

@@ -1,0 +1,175 @@
+package edge
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config holds everything that an edge can be told.
+type Config struct {
+	DataDir    string           `yaml:"data_dir" usage:"directory of the CA, the tunnels and routes, and the admin socket"`
+	Location   string           `yaml:"location" usage:"short name of this edge, shown by connectors and in request ids"`
+	Connectors ConnectorsConfig `yaml:"connectors"`
+	Public     PublicConfig     `yaml:"public"`
+	DNS        DNSConfig        `yaml:"dns"`
+	Admin      AdminConfig      `yaml:"admin"`
+	Bootstrap  BootstrapConfig  `yaml:"bootstrap"`
+}
+
+// ConnectorsConfig is the side that connectors dial.
+type ConnectorsConfig struct {
+	Listen          []netip.AddrPort `yaml:"listen" usage:"UDP addresses for connectors; port 0 takes a free one"`
+	RegisterTimeout time.Duration    `yaml:"register_timeout" usage:"how long a session may stay without a registration"`
+	ReplaceTimeout  time.Duration    `yaml:"replace_timeout" usage:"how long a replaced session may finish its requests"`
+	DrainTimeout    time.Duration    `yaml:"drain_timeout" usage:"how long an unregistered session may stay"`
+	MaxSessions     int              `yaml:"max_sessions" usage:"limit of sessions, registered or not"`
+	MaxPending      int              `yaml:"max_pending" usage:"limit of sessions that are not registered yet"`
+}
+
+// PublicConfig is the side that visitors see.
+type PublicConfig struct {
+	HTTP                  netip.AddrPort `yaml:"http" usage:"address for HTTP/1.1 and cleartext HTTP/2"`
+	HTTPS                 netip.AddrPort `yaml:"https" usage:"address for HTTPS; unset = none"`
+	CertFile              string         `yaml:"cert_file" usage:"certificate chain for HTTPS; unset = issued by the edge's own CA"`
+	KeyFile               string         `yaml:"key_file" usage:"private key of cert_file"`
+	Names                 []string       `yaml:"names" usage:"further names in the default HTTPS certificate"`
+	ResponseHeaderTimeout time.Duration  `yaml:"response_header_timeout" usage:"wait for the origin's answer once the request is sent; 0 = for ever"`
+	ReadHeaderTimeout     time.Duration  `yaml:"read_header_timeout" usage:"how long a visitor may take to send a request head"`
+	IdleTimeout           time.Duration  `yaml:"idle_timeout" usage:"how long an idle visitor connection is kept"`
+	BodyIdleTimeout       time.Duration  `yaml:"body_idle_timeout" usage:"how long a body may make no progress towards or from a visitor; 0 = for ever"`
+	MaxHeaderBytes        int            `yaml:"max_header_bytes" usage:"limit of a request head"`
+	DrainTimeout          time.Duration  `yaml:"drain_timeout" usage:"how long running requests may finish at shutdown"`
+	ExposeErrors          bool           `yaml:"expose_errors" usage:"show connector error texts, which hold internal addresses, to visitors"`
+}
+
+// DNSConfig is the small authoritative name server.
+type DNSConfig struct {
+	Listen      netip.AddrPort `yaml:"listen" usage:"UDP and TCP address of the name server; unset = none"`
+	Domain      string         `yaml:"domain" usage:"the domain that the name server answers for"`
+	TTL         time.Duration  `yaml:"ttl" usage:"time to live of the answers"`
+	Regions     []RegionConfig `yaml:"regions" usage:"advertised regions; none = derived from the connector listeners"`
+	ProtocolTXT string         `yaml:"protocol_txt" usage:"content of the TXT record protocol-v2"`
+	FeatureTXT  string         `yaml:"feature_txt" usage:"content of the TXT record cfd-features"`
+}
+
+// RegionConfig is one advertised region: the host <name>.<domain> with its addresses.
+type RegionConfig struct {
+	// Prefix puts the region under _<prefix>-v2-origintunneld instead of _v2-origintunneld.
+	Prefix    string           `yaml:"prefix"`
+	Name      string           `yaml:"name"`
+	Addresses []netip.AddrPort `yaml:"addresses"`
+}
+
+// AdminConfig is the API for operators.
+type AdminConfig struct {
+	Socket    string         `yaml:"socket" usage:"Unix socket of the admin API; unset = admin.sock in data_dir"`
+	Listen    netip.AddrPort `yaml:"listen" usage:"TCP address of the admin API; unset = none"`
+	TokenFile string         `yaml:"token_file" usage:"file with the bearer token of the TCP admin API"`
+}
+
+// BootstrapConfig creates a tunnel and its routes at start when they are missing.
+type BootstrapConfig struct {
+	Tunnel        string   `yaml:"tunnel" usage:"name of a tunnel to create when it does not exist"`
+	Routes        []string `yaml:"routes" usage:"hosts to route to that tunnel"`
+	TokenFile     string   `yaml:"token_file" usage:"where to write that tunnel's run token"`
+	TokenFileMode string   `yaml:"token_file_mode" usage:"file mode of the token file, octal"`
+}
+
+// Default holds all default values.
+func Default() Config {
+	return Config{
+		DataDir:  "edge-data",
+		Location: "local",
+		Connectors: ConnectorsConfig{
+			Listen:          []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:7844")},
+			RegisterTimeout: 15 * time.Second,
+			ReplaceTimeout:  30 * time.Second,
+			DrainTimeout:    200 * time.Second,
+			MaxSessions:     16384,
+			MaxPending:      1024,
+		},
+		Public: PublicConfig{
+			HTTP:                  netip.MustParseAddrPort("0.0.0.0:8080"),
+			ResponseHeaderTimeout: 100 * time.Second,
+			ReadHeaderTimeout:     10 * time.Second,
+			IdleTimeout:           2 * time.Minute,
+			BodyIdleTimeout:       5 * time.Minute,
+			MaxHeaderBytes:        1 << 20,
+			DrainTimeout:          30 * time.Second,
+		},
+		DNS: DNSConfig{
+			Domain:      "tunnel.internal",
+			TTL:         30 * time.Second,
+			ProtocolTXT: `[{"protocol":"quic","percentage":100}]`,
+			FeatureTXT:  `{}`,
+		},
+		Bootstrap: BootstrapConfig{TokenFileMode: "0600"},
+	}
+}
+
+// Validate reports every problem, each with its path.
+func (c *Config) Validate() error {
+	var p problems
+	p.when(c.DataDir == "", "data_dir: empty")
+	p.when(len(c.Connectors.Listen) == 0, "connectors: listen: empty")
+	p.when(c.Connectors.RegisterTimeout <= 0, "connectors: register_timeout: not positive")
+	p.when(c.Connectors.ReplaceTimeout <= 0, "connectors: replace_timeout: not positive")
+	p.when(c.Connectors.DrainTimeout <= 0, "connectors: drain_timeout: not positive")
+	p.when(c.Connectors.MaxSessions <= 0, "connectors: max_sessions: not positive")
+	p.when(c.Connectors.MaxPending <= 0, "connectors: max_pending: not positive")
+	p.when(!c.Public.HTTP.IsValid() && !c.Public.HTTPS.IsValid(), "public: neither http nor https is set")
+	p.when((c.Public.CertFile == "") != (c.Public.KeyFile == ""), "public: cert_file and key_file: only one is set")
+	p.when(c.Public.MaxHeaderBytes <= 0, "public: max_header_bytes: not positive")
+	p.when(c.Public.ReadHeaderTimeout <= 0, "public: read_header_timeout: not positive")
+	p.when(c.Public.ResponseHeaderTimeout < 0, "public: response_header_timeout: negative")
+	p.when(c.Public.BodyIdleTimeout < 0, "public: body_idle_timeout: negative")
+	p.when(c.Admin.Listen.IsValid() && c.Admin.TokenFile == "", "admin: token_file: empty, but listen is set")
+	p.when(c.Bootstrap.Tunnel == "" && (len(c.Bootstrap.Routes) > 0 || c.Bootstrap.TokenFile != ""), "bootstrap: tunnel: empty")
+	if _, err := c.Bootstrap.mode(); err != nil {
+		p.when(true, "bootstrap: token_file_mode: not an octal file mode")
+	}
+	c.DNS.validate(&p)
+	return errors.Join(p...)
+}
+
+func (c *DNSConfig) validate(p *problems) {
+	if !c.Listen.IsValid() {
+		return
+	}
+	p.when(strings.Trim(c.Domain, ".") == "", "dns: domain: empty")
+	p.when(c.TTL < 0, "dns: ttl: negative")
+	for i, r := range c.Regions {
+		p.when(r.Name == "", fmt.Sprintf("dns: regions[%d]: name: empty", i))
+		p.when(len(r.Addresses) == 0, fmt.Sprintf("dns: regions[%d]: addresses: empty", i))
+	}
+}
+
+func (c *Config) socket() string {
+	if c.Admin.Socket != "" {
+		return c.Admin.Socket
+	}
+	return filepath.Join(c.DataDir, "admin.sock")
+}
+
+func (b *BootstrapConfig) mode() (fs.FileMode, error) {
+	if b.TokenFileMode == "" {
+		return 0o600, nil
+	}
+	m, err := strconv.ParseUint(b.TokenFileMode, 8, 9)
+	return fs.FileMode(m), err
+}
+
+// problems collects what is wrong with a configuration.
+type problems []error
+
+func (p *problems) when(bad bool, text string) {
+	if bad {
+		*p = append(*p, errors.New(text))
+	}
+}
