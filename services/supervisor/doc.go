@@ -1,0 +1,8 @@
+// Package supervisor decides which worker holds which connection index of which tunnel, on which edge address: it
+// compares what is desired (every tunnel that live workers can serve, with its number of connections) with what the store
+// shows, and grants leases. It carries no traffic, and traffic that flows does not need it.
+//
+// Any number of supervisors may run. One leads, which only reduces noise: every grant is a compare-and-set in the store.
+// Decisions are pure (internal/reconcile, internal/placement); the service reads, plans, executes, and waits for a hint
+// or a tick. Run owns every goroutine and waits for them.
+package supervisor
