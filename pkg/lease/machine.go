@@ -70,6 +70,8 @@ type Machine struct {
 	failure   Event
 	location  string
 	announced bool
+	// failedHere says that the attempt with the present grant and address failed, and that no new one began.
+	failedHere bool
 	// notBefore is when the next attempt may start, deadline when the last Wake comes; zero means none.
 	notBefore time.Time
 	deadline  time.Time
@@ -94,13 +96,12 @@ func (m *Machine) Status(inFlight int) Status {
 	if m.edge != m.grant.Edge {
 		s.Edge = m.edge
 	}
-	failed := m.failure.Err != nil
 	switch m.phase {
 	case PhaseIdle, PhaseEnded:
 		s.State = StateFree
 	case PhaseWaiting, PhaseParked:
 		s.State = StateConnecting
-		if failed {
+		if m.failedHere {
 			s.State = StateFailed
 		}
 	case PhaseDialing, PhaseRegistering:
@@ -112,7 +113,7 @@ func (m *Machine) Status(inFlight int) Status {
 	case PhaseDraining:
 		s.State, s.Location = StateDraining, m.location
 	}
-	if failed {
+	if m.failure.Err != nil {
 		s.Reason, s.Error, s.RetryAfter = tunnel.ReasonOf(m.failure.Err), m.failure.Err.Error(), m.failure.RetryAfter
 	}
 	return s

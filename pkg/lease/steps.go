@@ -12,7 +12,7 @@ func ignore(*Machine, time.Time, Event) []Action { return nil }
 // take accepts a grant while no session stands. The holder's own backoff holds also for a new address, so that no
 // chain of grants becomes a storm (invariant I7).
 func take(m *Machine, now time.Time, e Event) []Action {
-	m.grant, m.edge = e.Grant, e.Grant.Edge
+	m.grant, m.edge, m.failedHere = e.Grant, e.Grant.Edge, false
 	m.phase = PhaseWaiting
 	wait := max(e.Grant.Wait, m.notBefore.Sub(now), 0)
 	if wait == 0 {
@@ -43,6 +43,7 @@ func ignoreGrant(m *Machine, _ time.Time, e Event) []Action {
 
 func dial(m *Machine, _ time.Time, _ Event) []Action {
 	m.phase = PhaseDialing
+	m.failedHere = false
 	m.deadline, m.notBefore = time.Time{}, time.Time{}
 	return []Action{Dial{Edge: m.edge, Protocol: m.grant.Protocol}}
 }
@@ -81,6 +82,7 @@ func rotated(m *Machine, now time.Time, e Event) []Action {
 	if !e.Edge.IsZero() {
 		m.edge = e.Edge
 	}
+	m.failedHere = false
 	m.phase = PhaseWaiting
 	return []Action{ReportStatus{}, m.wake(now, max(m.notBefore.Sub(now), 0))}
 }
@@ -158,7 +160,7 @@ func shut(*Machine, time.Time, Event) []Action { return []Action{Close{Reason: t
 // fail counts and remembers a failure and sets the time before which nothing is tried.
 func (m *Machine) fail(now time.Time, e Event, delay func(retries int) time.Duration) tunnel.Reason {
 	m.retries++
-	m.failure = e
+	m.failure, m.failedHere = e, true
 	m.notBefore = now.Add(max(delay(m.retries), e.RetryAfter))
 	return tunnel.ReasonOf(e.Err)
 }
