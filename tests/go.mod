@@ -12,6 +12,8 @@ require (
 	github.com/culvert-tunnel/culvert/services/supervisor v0.0.0
 )
 
+require github.com/google/go-cmp v0.7.0 // indirect
+
 replace github.com/culvert-tunnel/culvert/pkg => ../pkg
 
 replace github.com/culvert-tunnel/culvert/services/discovery => ../services/discovery
