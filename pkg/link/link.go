@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -57,7 +58,14 @@ var (
 	ErrNotAccepted = errors.New("no proxy accepted the flow")
 	// ErrLost says that the proxy was lost in the middle; the edge stream was reset.
 	ErrLost = errors.New("proxy lost")
+	// ErrReset says that the proxy's handler aborted the flow; the edge stream was reset.
+	ErrReset = errors.New("flow reset by the proxy")
+	// ErrEdge says that the edge gave the flow up, or that the context of Carry ended.
+	ErrEdge = errors.New("edge gave up the flow")
 )
+
+// FlushDelay bounds how long Stream.Buffer may hold bytes back.
+const FlushDelay = time.Millisecond
 
 // Carrier hands flows to a proxy.
 type Carrier interface {
@@ -82,7 +90,8 @@ type Stream interface {
 }
 
 // Handler is the proxy's entry. ServeStream owns s until it returns; a stream that is neither closed nor aborted by
-// then is aborted. ctx ends when the edge no longer wants the answer or the worker is lost.
+// then is aborted. ctx ends when the edge no longer wants the answer or the worker is lost; neither it nor s may be used
+// after ServeStream has returned.
 type Handler interface {
 	ServeStream(ctx context.Context, m Meta, s Stream)
 }

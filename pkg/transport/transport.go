@@ -15,8 +15,8 @@ type Code = uint64
 const NoError Code = 0
 
 // Stream is one bidirectional byte stream. A direction ends by FIN (CloseWrite, io.EOF at the peer) or by reset
-// (CancelWrite, a *tunnel.ConnError or context error at the peer), and by nothing else: loss of the session is an
-// error of every stream, never io.EOF.
+// (CancelWrite, a *StreamError at the peer), and by nothing else: loss of the session is an
+// *tunnel.ConnError of every stream, never io.EOF.
 type Stream interface {
 	io.Reader
 	io.Writer

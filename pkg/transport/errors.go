@@ -1,0 +1,27 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrReset matches every StreamError with errors.Is.
+var ErrReset = errors.New("stream reset")
+
+// StreamError says that one direction of a stream was reset, while its session goes on.
+type StreamError struct {
+	Code Code
+	// Remote tells a reset by the peer from one of our own.
+	Remote bool
+}
+
+// Error names who reset the stream.
+func (e *StreamError) Error() string {
+	if e.Remote {
+		return fmt.Sprintf("stream reset by the peer with code %d", e.Code)
+	}
+	return fmt.Sprintf("stream cancelled with code %d", e.Code)
+}
+
+// Is reports whether target is ErrReset.
+func (e *StreamError) Is(target error) bool { return target == ErrReset } //nolint:errorlint // this is the comparison itself

@@ -1,0 +1,68 @@
+package quic
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// DialConfig says where a session goes, and from where.
+type DialConfig struct {
+	// Edge is the address to dial.
+	Edge netip.AddrPort
+	// LocalIP binds the socket to one address; the zero value binds the wildcard.
+	LocalIP netip.Addr
+	// LocalPort is the port that the former session of the same connection index had, 0 for any. When it is taken,
+	// another one is used: Session.LocalAddr tells which, for the next time (spec/wire.md 4).
+	LocalPort uint16
+	// TLS is usually ClientTLS.
+	TLS      *tls.Config
+	Settings Settings
+}
+
+// Dial makes a session to an edge and returns when the handshake is complete. Every error is a *tunnel.ConnError with
+// ReasonDial, ReasonBlocked, ReasonTLS or ReasonInternal.
+func Dial(ctx context.Context, c DialConfig) (*Session, error) {
+	if c.TLS == nil || !c.Edge.IsValid() {
+		return nil, &tunnel.ConnError{Reason: tunnel.ReasonInternal, Err: errors.New("quic dial without address or TLS configuration")}
+	}
+	udp, err := bind(c)
+	if err != nil {
+		return nil, bindError(fmt.Errorf("bind udp socket: %w", err))
+	}
+	// The library's one-off dial is the only one that takes a source connection id of length zero.
+	conn, err := quicgo.Dial(ctx, udp, net.UDPAddrFromAddrPort(c.Edge), c.TLS, c.Settings.config(c.Edge.Addr()))
+	if err != nil {
+		_ = udp.Close() // nothing was sent that anybody waits for
+		return nil, dialError(fmt.Errorf("quic dial %s: %w", c.Edge, err))
+	}
+	return newSession(conn, udp), nil
+}
+
+// bind takes the remembered port, or any when that one is not to be had.
+func bind(c DialConfig) (*net.UDPConn, error) {
+	network := "udp"
+	local := &net.UDPAddr{Port: int(c.LocalPort)}
+	switch {
+	case c.LocalIP.IsValid():
+		local.IP, local.Zone = c.LocalIP.AsSlice(), c.LocalIP.Zone()
+	case runtime.GOOS == "darwin" && c.Edge.Addr().Unmap().Is4():
+		network = "udp4" // the system sets "don't fragment" on single-family sockets only
+	case runtime.GOOS == "darwin":
+		network = "udp6"
+	}
+	udp, err := net.ListenUDP(network, local)
+	if err == nil || c.LocalPort == 0 {
+		return udp, err
+	}
+	local.Port = 0
+	return net.ListenUDP(network, local)
+}

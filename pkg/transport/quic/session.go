@@ -1,0 +1,100 @@
+package quic
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+)
+
+var _ transport.Session = (*Session)(nil)
+
+// Session is one QUIC connection, dialled or accepted.
+type Session struct {
+	conn *quicgo.Conn
+	// udp is the socket of a dialled session, nil for an accepted one, whose socket is the listener's.
+	udp *net.UDPConn
+	ctx context.Context //nolint:containedctx // it is the session's own life, handed out by Context
+}
+
+func newSession(conn *quicgo.Conn, udp *net.UDPConn) *Session {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(conn.Context()))
+	s := &Session{conn: conn, udp: udp, ctx: ctx}
+	context.AfterFunc(conn.Context(), func() {
+		// The library's context ends after the last packet was sent.
+		s.closeSocket()
+		cancel(sessionError(context.Cause(conn.Context())))
+	})
+	return s
+}
+
+func (s *Session) closeSocket() {
+	if s.udp != nil {
+		_ = s.udp.Close() // a second close is harmless, and there is nobody to tell
+	}
+}
+
+// Context ends with the session; its cause is a *tunnel.ConnError.
+func (s *Session) Context() context.Context { return s.ctx }
+
+// CloseWithError ends the session and all its streams. When it returns, the socket of a dialled session is closed.
+func (s *Session) CloseWithError(code transport.Code, reason string) error {
+	err := s.conn.CloseWithError(quicgo.ApplicationErrorCode(code), reason)
+	s.closeSocket()
+	<-s.ctx.Done()
+	if err != nil {
+		return fmt.Errorf("close quic session: %w", err)
+	}
+	return nil
+}
+
+// OpenStream opens a stream, waiting for the peer's limit if need be.
+func (s *Session) OpenStream(ctx context.Context) (transport.Stream, error) {
+	st, err := s.conn.OpenStreamSync(ctx)
+	if err != nil {
+		return nil, streamError(err)
+	}
+	return &Stream{st: st}, nil
+}
+
+// AcceptStream waits for a stream of the peer.
+func (s *Session) AcceptStream(ctx context.Context) (transport.Stream, error) {
+	st, err := s.conn.AcceptStream(ctx)
+	if err != nil {
+		return nil, streamError(err)
+	}
+	return &Stream{st: st}, nil
+}
+
+// SendDatagram queues one datagram. It is an error when b does not fit one packet.
+func (s *Session) SendDatagram(b []byte) error {
+	if err := s.conn.SendDatagram(b); err != nil {
+		return fmt.Errorf("send datagram of %d bytes: %w", len(b), streamError(err))
+	}
+	return nil
+}
+
+// ReceiveDatagram waits for a datagram.
+func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {
+	b, err := s.conn.ReceiveDatagram(ctx)
+	return b, streamError(err)
+}
+
+// LocalAddr is the socket's address. Its port is what a later dial of the same connection index asks for.
+func (s *Session) LocalAddr() netip.AddrPort { return addrPort(s.conn.LocalAddr()) }
+
+// RemoteAddr is the peer's address.
+func (s *Session) RemoteAddr() netip.AddrPort { return addrPort(s.conn.RemoteAddr()) }
+
+func addrPort(a net.Addr) netip.AddrPort {
+	u, ok := a.(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := u.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

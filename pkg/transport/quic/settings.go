@@ -1,0 +1,83 @@
+package quic
+
+import (
+	"net/netip"
+	"time"
+
+	quicgo "github.com/quic-go/quic-go"
+)
+
+// The wire's numbers (spec/wire.md 4).
+const (
+	initialStreamWindow = 512 << 10
+	initialConnWindow   = 768 << 10
+	maxStreams          = 1 << 60
+	packetSizeIPv4      = 1232 // 1280, the smallest MTU of a tunnel in between, less 20 + 8 and room to spare
+	packetSizeIPv6      = 1252
+)
+
+// Settings are the knobs of one end of a session. Start from ConnectorSettings or EdgeSettings.
+type Settings struct {
+	// IdleTimeout ends a session that was silent for so long; the smaller of both ends' values holds.
+	IdleTimeout time.Duration
+	// KeepAlive is the time without traffic after which a PING is sent.
+	KeepAlive time.Duration
+	// HandshakeTimeout is the longest silence during the handshake.
+	HandshakeTimeout time.Duration
+	// ConnWindow and StreamWindow are the largest receive windows, in bytes.
+	ConnWindow, StreamWindow uint64
+	// MaxStreams is how many streams of each kind the peer may have open.
+	MaxStreams int64
+	// DisablePMTU switches path MTU discovery off.
+	DisablePMTU bool
+}
+
+// ConnectorSettings are the values of the dialling end (spec/wire.md 4).
+func ConnectorSettings() Settings {
+	return Settings{
+		IdleTimeout:      5 * time.Second,
+		KeepAlive:        time.Second,
+		HandshakeTimeout: 5 * time.Second,
+		ConnWindow:       30 << 20,
+		StreamWindow:     6 << 20,
+		MaxStreams:       maxStreams,
+	}
+}
+
+// EdgeSettings are the values of the listening end: the idle timeout is longer than a connector's, so that the
+// connector's own value decides, and the peer opens few streams (control, and one per closing session).
+func EdgeSettings() Settings {
+	return Settings{
+		IdleTimeout:      15 * time.Second,
+		KeepAlive:        2 * time.Second,
+		HandshakeTimeout: 5 * time.Second,
+		ConnWindow:       30 << 20,
+		StreamWindow:     6 << 20,
+		MaxStreams:       1024,
+	}
+}
+
+// config translates s; peer decides the initial packet size and may be zero on the listening side.
+func (s Settings) config(peer netip.Addr) *quicgo.Config {
+	c := &quicgo.Config{
+		Versions:                       []quicgo.Version{quicgo.Version1},
+		HandshakeIdleTimeout:           s.HandshakeTimeout,
+		MaxIdleTimeout:                 s.IdleTimeout,
+		KeepAlivePeriod:                s.KeepAlive,
+		InitialStreamReceiveWindow:     min(initialStreamWindow, s.StreamWindow),
+		MaxStreamReceiveWindow:         s.StreamWindow,
+		InitialConnectionReceiveWindow: min(initialConnWindow, s.ConnWindow),
+		MaxConnectionReceiveWindow:     s.ConnWindow,
+		MaxIncomingStreams:             s.MaxStreams,
+		MaxIncomingUniStreams:          s.MaxStreams,
+		EnableDatagrams:                true,
+		DisablePathMTUDiscovery:        s.DisablePMTU,
+	}
+	switch {
+	case peer.Is6() && !peer.Is4In6():
+		c.InitialPacketSize = packetSizeIPv6
+	default:
+		c.InitialPacketSize = packetSizeIPv4
+	}
+	return c
+}
