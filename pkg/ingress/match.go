@@ -1,15 +1,87 @@
 package ingress
 
-type index struct{}
+import "strings"
+
+// index finds the candidates for a host without walking all rules. Every list is in rule order.
+type index struct {
+	exact     map[string][]int // canonical host
+	suffix    map[string][]int // canonical suffix of a wildcard, with its leading dot
+	every     []int            // rules for any host
+	maxSuffix int
+}
+
+func buildIndex(rules []Rule) index {
+	x := index{exact: map[string][]int{}, suffix: map[string][]int{}}
+	for i := range rules {
+		h := rules[i].Hostname
+		if matchesAnyHost(h) {
+			x.every = append(x.every, i)
+			continue
+		}
+		name, wildcard := canonicalPattern(h)
+		if wildcard {
+			x.suffix[name] = append(x.suffix[name], i)
+			x.maxSuffix = max(x.maxSuffix, len(name))
+			continue
+		}
+		x.exact[name] = append(x.exact[name], i)
+	}
+	return x
+}
+
+// canonicalPattern gives the canonical host of a rule, or for "*.rest" the suffix ".rest". The bare "*." keeps its dot: it
+// stands for every host that ends with one.
+func canonicalPattern(hostname string) (name string, wildcard bool) {
+	rest, wildcard := strings.CutPrefix(hostname, "*.")
+	name, _ = canonicalHost(rest)
+	if wildcard {
+		return "." + name, true
+	}
+	return name, false
+}
 
 // Match finds the rule for a request: host as received (a port is cut off), path percent-decoded and without query. The
-// index counts user rules from 0; internal rules have -1, -2 and so on (spec/ingress.md 4).
-func (s *Set) Match(host, path string) (*Rule, int) { return &s.Rules[len(s.Rules)-1], len(s.Rules) - 1 }
+// index counts user rules from 0; internal rules have -1, -2 and so on (spec/ingress.md 4). The first rule of the list that
+// fits wins. Hosts are compared without regard to case, one trailing dot and the two spellings of an international name.
+func (s *Set) Match(host, path string) (*Rule, int) {
+	name, absolute := canonicalHost(cutPort(host))
+	for i := range s.internal {
+		if s.internal[i].Hostname == name {
+			return &s.internal[i], -1 - i
+		}
+	}
+	best := s.matchUser(name, absolute, path)
+	return &s.Rules[best], best
+}
 
-// Conflicts reports whether path, once dot segments and double slashes are collapsed, selects another rule than the matched
-// one while one of the two demands an access token. Such a request is answered 400, since what the origin makes of the path is not what
-// the rule was chosen for.
-func (s *Set) Conflicts(host, path string, matched int) bool { return false }
+// matchUser starts from the last rule, which matches everything, and lets each list of candidates better it.
+func (s *Set) matchUser(name string, absolute bool, path string) int {
+	best := len(s.Rules) - 1
+	best = s.firstOf(s.index.exact[name], path, best)
+	best = s.firstOf(s.index.every, path, best)
+	if len(s.index.suffix) == 0 {
+		return best
+	}
+	for i := max(0, len(name)-s.index.maxSuffix); i < len(name); i++ {
+		if name[i] == '.' {
+			best = s.firstOf(s.index.suffix[name[i:]], path, best)
+		}
+	}
+	if absolute {
+		best = s.firstOf(s.index.suffix["."], path, best)
+	}
+	return best
+}
 
-// WithInternal gives a copy of the set in which the host names, each served by the management service, are tried first.
-func (s *Set) WithInternal(hostnames ...string) *Set { return s }
+// firstOf gives the first candidate before best that takes the path, or best.
+func (s *Set) firstOf(candidates []int, path string, best int) int {
+	for _, i := range candidates {
+		if i >= best {
+			break
+		}
+		if s.Rules[i].MatchPath(path) {
+			return i
+		}
+	}
+	return best
+}

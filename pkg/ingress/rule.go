@@ -1,6 +1,9 @@
 package ingress
 
-import "regexp"
+import (
+	"regexp"
+	"slices"
+)
 
 // Rule is one compiled ingress rule.
 type Rule struct {
@@ -13,6 +16,21 @@ type Rule struct {
 	path *regexp.Regexp
 }
 
+// MatchPath reports whether the rule takes the percent-decoded path; a rule without an expression takes all.
+func (r *Rule) MatchPath(path string) bool { return r.path == nil || r.path.MatchString(path) }
+
+// Text shows the rule as the "ingress rule" command prints it.
+func (r *Rule) Text() string {
+	text := ""
+	if r.Hostname != "" {
+		text += "\thostname: " + r.Hostname + "\n"
+	}
+	if r.Path != "" {
+		text += "\tpath: " + r.Path + "\n"
+	}
+	return text + "\tservice: " + r.Service.Text()
+}
+
 // Set is an immutable list of compiled rules with the settings that belong to no rule.
 type Set struct {
 	Rules         []Rule        // the last one matches every request
@@ -22,4 +40,20 @@ type Set struct {
 	internal []Rule
 	warnings []string
 	index    index
+	guarded  bool // some rule demands an access token
+}
+
+// Warnings lists what validation accepts but an operator should look at: rules that can never be chosen, protection that
+// comes from the top level.
+func (s *Set) Warnings() []string { return slices.Clone(s.warnings) }
+
+// WithInternal gives a copy of the set in which the host names, each served by the management service, are tried first.
+func (s *Set) WithInternal(hostnames ...string) *Set {
+	c := *s
+	c.internal = make([]Rule, len(hostnames))
+	for i, h := range hostnames {
+		name, _ := canonicalHost(h)
+		c.internal[i] = Rule{Hostname: name, Service: Service{Kind: KindManagement}, Origin: DefaultOriginRequest()}
+	}
+	return &c
 }

@@ -57,27 +57,35 @@ type Service struct {
 	Status int
 }
 
-// Text is the canonical form of the service, which logs, reports and the /config endpoint show (spec/ingress.md 6.1).
+// Text is the canonical form of the service (spec/ingress.md 6.1). It may hold a password; logs show String.
 func (s Service) Text() string {
 	switch s.Kind {
 	case KindUnix:
-		return "unix:" + s.Path
+		return prefixUnix + s.Path
 	case KindUnixTLS:
-		return "unix+tls:" + s.Path
+		return prefixUnixTLS + s.Path
 	case KindHelloWorld:
-		return "hello_world"
+		return serviceHello
 	case KindStatus:
-		return "http_status:" + strconv.Itoa(s.Status)
+		return prefixStatus + strconv.Itoa(s.Status)
 	case KindBastion:
-		return "bastion"
+		return serviceBastion
 	case KindSocks:
-		return "socks-proxy"
+		return serviceSocks
 	case KindManagement:
 		return "management"
 	case KindHTTP, KindH2C, KindStream:
 		return s.URL.String()
 	}
 	return ""
+}
+
+// String is Text without the password.
+func (s Service) String() string {
+	if s.URL != nil {
+		return s.URL.Redacted()
+	}
+	return s.Text()
 }
 
 // OriginScheme is the scheme to speak to the origin: "http" or "https", also for ws, wss, h2c, unix and the built-in demo

@@ -1,14 +1,136 @@
 package ingress
 
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"golang.org/x/net/idna"
+)
+
 // SingleFlags holds the single-origin flags that were given; nil means not given (spec/ingress.md 5).
 type SingleFlags struct {
 	HelloWorld *bool
 	Bastion    *bool
 	URL        *string
 	UnixSocket *string
-	Socks5     bool
-	Origin     OriginSpec // --proxy-connect-timeout and its kin
+	Socks5     *bool
+	// HasArgument says that the command line has an argument besides flags, which --unix-socket does not bear.
+	HasArgument bool
+	// Origin holds --proxy-connect-timeout and its kin under the names of the settings that they set.
+	Origin OriginSpec
 }
 
-// SingleOrigin gives the one-rule set that the flags ask for, or ErrNoRules when none of them selects an origin.
-func SingleOrigin(flags SingleFlags) (*Set, error) { return Default503(), nil }
+// SingleOrigin gives the one-rule set that the flags ask for, or ErrNoRules when none of them selects an origin. The first
+// of --hello-world, --bastion, --url, --unix-socket decides; a flag with the value false counts as not given.
+func SingleOrigin(flags SingleFlags) (*Set, error) {
+	service, err := flags.service()
+	if err != nil {
+		return nil, err
+	}
+	origin := DefaultOriginRequest()
+	flags.Origin.apply(&origin)
+	if isTrue(flags.Socks5) {
+		origin.ProxyType = proxyTypeSocks
+	}
+	origin.BastionMode = origin.BastionMode || isTrue(flags.Bastion)
+	s := &Set{
+		Rules:         []Rule{{Service: service, Origin: origin}},
+		OriginRequest: DefaultOriginRequest(),
+		WarpRouting:   defaultWarpRouting(),
+	}
+	s.finish(&Document{})
+	return s, nil
+}
+
+func (f *SingleFlags) service() (Service, error) {
+	switch {
+	case isTrue(f.HelloWorld):
+		return Service{Kind: KindHelloWorld}, nil
+	case isTrue(f.Bastion):
+		return Service{Kind: KindBastion}, nil
+	case f.URL != nil:
+		service, err := originFromURL(*f.URL)
+		if err != nil {
+			return Service{}, fmt.Errorf("Error validating origin URL: %w", err) //nolint:revive,staticcheck // the reference's text
+		}
+		return service, nil
+	case f.UnixSocket != nil:
+		if f.HasArgument {
+			return Service{}, errUnixAlone
+		}
+		return Service{Kind: KindUnix, Path: *f.UnixSocket}, nil
+	}
+	return Service{}, ErrNoRules
+}
+
+func isTrue(b *bool) bool { return b != nil && *b }
+
+// originFromURL reads the value of --url. Unlike a rule's service it may lack the scheme, and what follows the host is
+// dropped instead of refused.
+func originFromURL(text string) (Service, error) {
+	switch {
+	case text == "":
+		return Service{}, errors.New("URL should not be empty") //nolint:revive,staticcheck // the reference's text
+	case strings.HasPrefix(text, prefixUnix), strings.HasPrefix(text, prefixUnixTLS):
+		return parseService(text, false, false)
+	}
+	malformed := fmt.Errorf("URL %s has invalid format", text) //nolint:revive,staticcheck // the reference's text
+	u, ok := splitOrigin(text)
+	if !ok {
+		return Service{}, malformed
+	}
+	if !singleScheme(u.Scheme) {
+		//nolint:revive,staticcheck // the reference's text
+		return Service{}, fmt.Errorf("Currently Cloudflare Tunnel does not support %s protocol.", u.Scheme)
+	}
+	host, err := asciiHost(u.Hostname())
+	if err != nil || host == "" {
+		return Service{}, malformed
+	}
+	clean := &url.URL{Scheme: u.Scheme, Host: host}
+	if port := u.Port(); port != "" {
+		clean.Host += ":" + port
+	}
+	return serviceForURL(clean, text, false)
+}
+
+// splitOrigin parses the text, with http before it when it has no scheme of its own.
+func splitOrigin(text string) (*url.URL, bool) {
+	if addr, err := netip.ParseAddr(text); err == nil && addr.Is6() {
+		text = "[" + text + "]" // a bare IPv6 address
+	}
+	if !strings.Contains(text, "://") {
+		if _, rest, found := strings.Cut(text, ":"); found && strings.Contains(text, "_") && !strings.Contains(rest, ":") {
+			// "http_status:404" is a service of rules, and nobody has an origin of that name.
+			return nil, false
+		}
+		text = "http://" + text
+	}
+	u, err := url.Parse(text)
+	return u, err == nil && u.Host != ""
+}
+
+func singleScheme(scheme string) bool {
+	switch scheme {
+	case "http", "https", "rdp", "ssh", "smb", "tcp":
+		return true
+	}
+	return false
+}
+
+// asciiHost gives a host as it goes in a URL: IPv6 in brackets, an international name in punycode.
+func asciiHost(host string) (string, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		if addr.Is6() {
+			return "[" + host + "]", nil
+		}
+		return host, nil
+	}
+	if len(host) > maxIDNHost {
+		return "", errors.New("host name too long")
+	}
+	return idna.ToASCII(host)
+}

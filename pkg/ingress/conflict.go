@@ -1,0 +1,62 @@
+package ingress
+
+import "strings"
+
+// Conflicts reports whether path, once dot segments and double slashes are collapsed, selects another rule than the matched
+// one while one of the two demands an access token. Such a request is answered 400 and never forwarded: the origin may resolve
+// the path that we must not change, and so serve what the token protects (spec/ingress.md 4.3, 14 D2). host, path and
+// matched are the arguments and the index of Match. Without a protected rule it costs one comparison.
+func (s *Set) Conflicts(host, path string, matched int) bool {
+	if !s.guarded || matched < 0 || !needsCollapse(path) {
+		return false
+	}
+	name, absolute := canonicalHost(cutPort(host))
+	for _, merge := range []bool{true, false} {
+		other := s.matchUser(name, absolute, collapse(path, merge))
+		if other != matched && (s.Rules[other].Origin.Access.Required || s.Rules[matched].Origin.Access.Required) {
+			return true
+		}
+	}
+	return false
+}
+
+func anyGuarded(rules []Rule) bool {
+	for i := range rules {
+		if rules[i].Origin.Access.Required {
+			return true
+		}
+	}
+	return false
+}
+
+func needsCollapse(path string) bool {
+	return strings.Contains(path, "//") || strings.Contains(path, "/./") || strings.Contains(path, "/../") ||
+		strings.HasSuffix(path, "/.") || strings.HasSuffix(path, "/..")
+}
+
+// collapse removes dot segments as RFC 3986 5.2.4 does. Origins differ in whether they merge double slashes before it, which
+// changes what ".." removes; merge says which of the two is meant.
+func collapse(path string, merge bool) string {
+	if !strings.HasPrefix(path, "/") {
+		return path
+	}
+	segments := strings.Split(path[1:], "/")
+	out := make([]string, 0, len(segments))
+	for i, seg := range segments {
+		last := i == len(segments)-1
+		switch {
+		case seg == "." || (seg == "" && merge):
+			if last {
+				out = append(out, "")
+			}
+		case seg == "..":
+			out = out[:max(0, len(out)-1)]
+			if last {
+				out = append(out, "")
+			}
+		default:
+			out = append(out, seg)
+		}
+	}
+	return "/" + strings.Join(out, "/")
+}

@@ -1,0 +1,101 @@
+package ingress
+
+import (
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+const (
+	serviceHello   = "hello_world"
+	serviceSocks   = "socks-proxy"
+	serviceBastion = "bastion"
+	prefixUnix     = "unix:"
+	prefixUnixTLS  = "unix+tls:"
+	prefixStatus   = "http_status:"
+
+	proxyTypeSocks = "socks"
+
+	minStatus, maxStatus = 100, 999
+)
+
+// parseService tries the forms in the order of spec/ingress.md 6.1. bastionMode is the effective setting; it takes the
+// place of a URL only.
+func parseService(text string, bastionMode, anyScheme bool) (Service, error) {
+	switch {
+	case strings.HasPrefix(text, prefixUnix):
+		return Service{Kind: KindUnix, Path: strings.TrimPrefix(text, prefixUnix)}, nil
+	case strings.HasPrefix(text, prefixUnixTLS):
+		return Service{Kind: KindUnixTLS, Path: strings.TrimPrefix(text, prefixUnixTLS)}, nil
+	case strings.HasPrefix(text, prefixStatus):
+		return parseStatus(strings.TrimPrefix(text, prefixStatus))
+	case text == serviceHello || text == "hello-world":
+		return Service{Kind: KindHelloWorld}, nil
+	case text == serviceSocks:
+		return Service{Kind: KindSocks}, nil
+	case text == serviceBastion || bastionMode:
+		return Service{Kind: KindBastion}, nil
+	}
+	return parseURL(text, anyScheme)
+}
+
+func parseStatus(text string) (Service, error) {
+	status, err := strconv.Atoi(text)
+	if err != nil {
+		return Service{}, fmt.Errorf("invalid HTTP status code: %w", err)
+	}
+	if status < minStatus || status > maxStatus {
+		return Service{}, fmt.Errorf("invalid HTTP status code: %d", status)
+	}
+	return Service{Kind: KindStatus, Status: status}, nil
+}
+
+func parseURL(text string, anyScheme bool) (Service, error) {
+	u, err := url.Parse(text)
+	if err != nil {
+		return Service{}, err // the text of the URL parser is the whole message
+	}
+	if u.Scheme == "" || u.Hostname() == "" {
+		return Service{}, fmt.Errorf("%s is an invalid address, please make sure it has a scheme and a hostname", text)
+	}
+	if u.Path != "" {
+		return Service{}, fmt.Errorf("%s is an invalid address, ingress rules don't support proxying to a different path"+
+			" on the origin service. The path will be the same as the eyeball request's path", text)
+	}
+	return serviceForURL(u, text, anyScheme)
+}
+
+// serviceForURL chooses the kind by the scheme, which url.Parse has put in lower case.
+func serviceForURL(u *url.URL, text string, anyScheme bool) (Service, error) {
+	switch u.Scheme {
+	case "http", "https", "ws", "wss":
+		return Service{Kind: KindHTTP, URL: u}, nil
+	case "h2c":
+		return Service{Kind: KindH2C, URL: u}, nil
+	}
+	port, known := defaultPort(u.Scheme)
+	if !known && !anyScheme {
+		return Service{}, fmt.Errorf("%s has the unknown scheme %q, known are http, https, ws, wss, h2c, tcp, ssh, rdp, smb"+
+			" and the services unix:PATH, unix+tls:PATH, http_status:CODE, hello_world, bastion, socks-proxy", text, u.Scheme)
+	}
+	if known && u.Port() == "" {
+		u.Host = strings.TrimSuffix(u.Host, ":") + ":" + port
+	}
+	return Service{Kind: KindStream, URL: u}, nil
+}
+
+// defaultPort gives the port of a stream service that names none.
+func defaultPort(scheme string) (port string, known bool) {
+	switch scheme {
+	case "ssh":
+		return "22", true
+	case "rdp":
+		return "3389", true
+	case "smb":
+		return "445", true
+	case "tcp":
+		return "7864", true
+	}
+	return "", false
+}
