@@ -1,0 +1,50 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/culvert-tunnel/culvert/pkg/redisstore"
+)
+
+// StoreBuilder is a Builder for a service that meets the others in the store. The store is closed after the part.
+type StoreBuilder[C any] func(ctx context.Context, env Env, store *redisstore.Store, cfg C) (Runner, error)
+
+// Stored is the configuration of such a service: its own, and the store's section.
+type Stored[C any] struct {
+	Service C                 `yaml:",inline"`
+	Redis   redisstore.Config `yaml:"redis"`
+}
+
+// Validate asks both.
+func (s *Stored[C]) Validate() error {
+	var problems []error
+	if v, ok := any(&s.Service).(interface{ Validate() error }); ok {
+		problems = append(problems, v.Validate())
+	}
+	if s.Redis.URL == "" {
+		problems = append(problems, errors.New("redis: url: empty"))
+	}
+	return errors.Join(problems...)
+}
+
+// MainWithStore is Main for a service that needs the store.
+func MainWithStore[C any](name string, defaults C, build StoreBuilder[C], opts ...Option) {
+	cfg, b := WithStore(defaults, build)
+	Main(name, cfg, b, opts...)
+}
+
+// WithStore makes the defaults and the builder that Main and Exec take from those of a service that needs the store.
+// An unreachable store is no error: the service starts, is not ready, and goes on as soon as the store is there.
+func WithStore[C any](defaults C, build StoreBuilder[C]) (Stored[C], Builder[Stored[C]]) {
+	return Stored[C]{Service: defaults, Redis: redisstore.Default()},
+		func(ctx context.Context, env Env, cfg Stored[C]) (Runner, error) {
+			store, err := redisstore.Open(ctx, cfg.Redis)
+			if err != nil {
+				return nil, fmt.Errorf("store: %w", err)
+			}
+			env.Defer(store.Close)
+			return build(ctx, env, store, cfg.Service)
+		}
+}
