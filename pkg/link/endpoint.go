@@ -94,8 +94,7 @@ func (e Endpoint) Listen(conf *tls.Config) (net.Listener, error) {
 	case networkUnix:
 		return e.listenUnix()
 	case networkTCP:
-		lc := net.ListenConfig{KeepAliveConfig: keepAlive()}
-		l, err := lc.Listen(context.Background(), networkTCP, e.address)
+		l, err := net.Listen(networkTCP, e.address) //nolint:noctx // nothing to wait for
 		if err != nil {
 			return nil, fmt.Errorf("link listen: %w", err)
 		}
@@ -106,12 +105,12 @@ func (e Endpoint) Listen(conf *tls.Config) (net.Listener, error) {
 }
 
 func (e Endpoint) listenUnix() (net.Listener, error) {
-	l, err := net.Listen(networkUnix, e.address)
+	l, err := net.Listen(networkUnix, e.address) //nolint:noctx // nothing to wait for
 	if errors.Is(err, syscall.EADDRINUSE) && e.isStale() {
 		if rmErr := os.Remove(e.address); rmErr != nil && !errors.Is(rmErr, fs.ErrNotExist) {
 			return nil, fmt.Errorf("remove stale link socket: %w", rmErr)
 		}
-		l, err = net.Listen(networkUnix, e.address)
+		l, err = net.Listen(networkUnix, e.address) //nolint:noctx // nothing to wait for
 	}
 	if err != nil {
 		return nil, fmt.Errorf("link listen: %w", err)
@@ -124,7 +123,7 @@ func (e Endpoint) listenUnix() (net.Listener, error) {
 
 // isStale reports whether a socket file is there, but nobody behind it.
 func (e Endpoint) isStale() bool {
-	c, err := net.DialTimeout(networkUnix, e.address, time.Second)
+	c, err := net.DialTimeout(networkUnix, e.address, time.Second) //nolint:noctx // bounded by its own time-out
 	if err == nil {
 		_ = c.Close() // only the answer counted
 		return false
@@ -163,8 +162,14 @@ type listener struct {
 // Accept waits for a connection; its TLS handshake is made by the first read.
 func (l *listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
-	if err != nil || l.conf == nil {
-		return c, err
+	if err != nil {
+		return nil, err
+	}
+	if tc, ok := c.(*net.TCPConn); ok {
+		_ = tc.SetKeepAliveConfig(keepAlive()) // refused only by a connection that is already gone
+	}
+	if l.conf == nil {
+		return c, nil
 	}
 	return tls.Server(c, l.conf), nil
 }

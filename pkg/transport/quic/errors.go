@@ -43,7 +43,9 @@ func dialError(err error) error {
 	return &tunnel.ConnError{Reason: reason, Err: err}
 }
 
-func isForbidden(err error) bool { return errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) }
+func isForbidden(err error) bool {
+	return errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES)
+}
 
 func isTLS(err error) bool {
 	var te *quicgo.TransportError
