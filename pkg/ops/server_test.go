@@ -1,0 +1,147 @@
+package ops_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+	"go.uber.org/goleak"
+
+	"github.com/culvert-tunnel/culvert/pkg/ops"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type fakePart struct{ err error }
+
+func (p *fakePart) Ready() error { return p.err }
+
+func (p *fakePart) Routes(g *echo.Group) {
+	g.GET("/fine", func(c echo.Context) error { return c.JSON(http.StatusOK, map[string]int{"n": 1}) })
+	for name, err := range map[string]error{
+		"missing": fmt.Errorf("tunnel 7: %w", tunnel.ErrNotFound), "conflict": tunnel.ErrConflict,
+		"fenced": tunnel.ErrFenced, "away": tunnel.ErrUnavailable, "draining": tunnel.ErrDraining,
+		"noaddr": tunnel.ErrNoAddress, "odd": errors.New("odd"), "teapot": echo.NewHTTPError(http.StatusTeapot, "short"),
+	} {
+		g.GET("/"+name, func(echo.Context) error { return err })
+	}
+}
+
+func startServer(t *testing.T, listen string, parts map[string]any) (*ops.Server, string) {
+	t.Helper()
+	s, err := ops.New(t.Context(), ops.Config{Listen: listen}, ops.Deps{
+		Logger: slog.New(slog.DiscardHandler), Version: "v1",
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "figures") }),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range parts {
+		s.Add(name, p)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	return s, "http://" + s.Addr().String()
+}
+
+func get(t *testing.T, url string) (status int, contentType, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header.Get("Content-Type"), string(b)
+}
+
+func TestEndpoints(t *testing.T) {
+	part := &fakePart{}
+	s, base := startServer(t, "127.0.0.1:0", map[string]any{"worker": part})
+	for path, want := range map[string]struct {
+		status int
+		body   string
+	}{
+		"/healthz":             {200, `"version":"v1"`},
+		"/readyz":              {200, `{"status":"ready","parts":[{"name":"worker","ready":true}]}`},
+		"/metrics":             {200, "figures"},
+		"/v1/fine":             {200, `{"n":1}`},
+		"/v1/missing":          {404, `"detail":"tunnel 7: not found"`},
+		"/v1/conflict":         {409, `"status":409`},
+		"/v1/fenced":           {409, `"status":409`},
+		"/v1/away":             {503, `"status":503`},
+		"/v1/draining":         {503, `"status":503`},
+		"/v1/noaddr":           {503, `"status":503`},
+		"/v1/odd":              {500, `"detail":"odd"`},
+		"/v1/teapot":           {418, `"detail":"short"`},
+		"/nowhere":             {404, `"title":"Not Found"`},
+		"/debug/pprof/":        {200, "goroutine"},
+		"/debug/pprof/cmdline": {403, "not shown"},
+		"/debug/pprof/heap":    {200, ""},
+	} {
+		status, contentType, body := get(t, base+path)
+		if status != want.status || !strings.Contains(body, want.body) {
+			t.Errorf("GET %s = %d %s, want %d with %s", path, status, body, want.status, want.body)
+		}
+		if status >= 400 && contentType != "application/problem+json" {
+			t.Errorf("GET %s: content type %q", path, contentType)
+		}
+	}
+	part.err = errors.New("no lease yet")
+	if status, _, body := get(t, base+"/readyz"); status != 503 || !strings.Contains(body, `"reason":"no lease yet"`) {
+		t.Errorf("not ready: %d %s", status, body)
+	}
+	part.err = nil
+	s.SetStopping()
+	if status, _, body := get(t, base+"/readyz"); status != 503 || !strings.Contains(body, `"stopping"`) {
+		t.Errorf("stopping: %d %s", status, body)
+	}
+}
+
+func TestPublicListenerHasNoProfiles(t *testing.T) {
+	s, _ := startServer(t, "0.0.0.0:0", nil)
+	url := fmt.Sprintf("http://127.0.0.1:%d/debug/pprof/", s.Addr().Port())
+	if status, _, _ := get(t, url); status != http.StatusNotFound {
+		t.Errorf("profiles on a public listener: status %d", status)
+	}
+}
+
+func TestPortTaken(t *testing.T) {
+	s, _ := startServer(t, "127.0.0.1:0", nil)
+	_, err := ops.New(t.Context(), ops.Config{Listen: s.Addr().String()}, ops.Deps{Logger: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "ops listener") || !strings.Contains(err.Error(), s.Addr().String()) {
+		t.Errorf("New on a taken port = %v", err)
+	}
+}
+
+func TestNoListener(t *testing.T) {
+	s, _ := startServer(t, "", nil)
+	if s.Addr().IsValid() {
+		t.Errorf("Addr = %v", s.Addr())
+	}
+	if err := (ops.Config{Listen: "nonsense"}).Validate(); err == nil {
+		t.Error("address without a port accepted")
+	}
+}
