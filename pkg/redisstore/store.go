@@ -2,133 +2,128 @@ package redisstore
 
 import (
 	"context"
-	"log/slog"
+	"errors"
+	"fmt"
+	"sync"
 	"time"
 
-	"github.com/culvert-tunnel/culvert/pkg/edgepool"
-	"github.com/culvert-tunnel/culvert/pkg/fleet"
-	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
+
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Config says where the store is.
-type Config struct {
-	URL          string        `yaml:"url" usage:"redis://, rediss:// or unix:// URL of the store"`
-	PasswordFile string        `yaml:"password_file" usage:"file with the store's password"`
-	CAFile       string        `yaml:"ca_file" usage:"PEM file with the roots for rediss:// (default: the system's)"`
-	Timeout      time.Duration `yaml:"timeout" usage:"bound of every call to the store"`
+// Store is a connection to the shared state.
+type Store struct {
+	client  *redis.Client
+	scripts scripts
+	// name is the server's address as errors show it: never with a password.
+	name    string
+	timeout time.Duration
+	// onClose ends what was started with the store, after its client is closed.
+	onClose func()
+	done    chan struct{}
+	wg      sync.WaitGroup
+
+	// mu protects closed, and orders wg.Add before the wait.
+	mu     sync.Mutex
+	closed bool
 }
 
-// Default is the configuration of a store that is not configured yet: no URL, all bounds set.
-func Default() Config { return Config{Timeout: 2 * time.Second} }
-
-// Store is a connection to the shared state.
-type Store struct{}
-
-// Open connects to a Redis.
-func Open(ctx context.Context, cfg Config) (*Store, error) { return nil, tunnel.ErrUnavailable }
+// Open makes a store for the Redis that cfg names. It fails for a configuration that cannot work, but not for a server
+// that does not answer: callers see tunnel.ErrUnavailable then, and Ping tells.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	opts, err := cfg.options()
+	if err != nil {
+		return nil, fmt.Errorf("store: %w", err)
+	}
+	return newStore(opts, opts.Addr, cfg.Timeout, func() {}), nil
+}
 
 // OpenURL is Open with the defaults and a URL.
-func OpenURL(ctx context.Context, url string) (*Store, error) { return nil, tunnel.ErrUnavailable }
-
-// OpenEmbedded starts a store inside the process.
-func OpenEmbedded(ctx context.Context, logger *slog.Logger) (*Store, error) {
-	return nil, tunnel.ErrUnavailable
+func OpenURL(ctx context.Context, url string) (*Store, error) {
+	cfg := Default()
+	cfg.URL = url
+	return Open(ctx, cfg)
 }
 
-// PublishPool writes a pool.
-func (s *Store) PublishPool(ctx context.Context, name string, p edgepool.Pool) (uint64, error) {
-	return 0, tunnel.ErrUnavailable
+func newStore(opts *redis.Options, name string, timeout time.Duration, onClose func()) *Store {
+	// The client library writes to standard error by itself otherwise; all it has to say comes back as errors too.
+	logging.Disable()
+	return &Store{
+		client:  redis.NewClient(opts),
+		scripts: newScripts(),
+		name:    name,
+		timeout: timeout,
+		onClose: onClose,
+		done:    make(chan struct{}),
+	}
 }
-
-// Pool reads a pool.
-func (s *Store) Pool(ctx context.Context, name string) (edgepool.Pool, error) {
-	return edgepool.Pool{}, tunnel.ErrUnavailable
-}
-
-// TakeLead takes or renews a leader lease.
-func (s *Store) TakeLead(ctx context.Context, role, holder string, ttl time.Duration) (bool, error) {
-	return false, tunnel.ErrUnavailable
-}
-
-// ResignLead gives a leader lease up.
-func (s *Store) ResignLead(ctx context.Context, role, holder string) error {
-	return tunnel.ErrUnavailable
-}
-
-// Leader names the current holder of a leader lease.
-func (s *Store) Leader(ctx context.Context, role string) (string, error) {
-	return "", tunnel.ErrUnavailable
-}
-
-// PutWorker writes a registration.
-func (s *Store) PutWorker(ctx context.Context, w fleet.Worker, ttl time.Duration) error {
-	return tunnel.ErrUnavailable
-}
-
-// RemoveWorker ends a registration.
-func (s *Store) RemoveWorker(ctx context.Context, id tunnel.WorkerID) error {
-	return tunnel.ErrUnavailable
-}
-
-// Workers lists the live registrations.
-func (s *Store) Workers(ctx context.Context) ([]fleet.Worker, error) {
-	return nil, tunnel.ErrUnavailable
-}
-
-// PutProxy writes a registration.
-func (s *Store) PutProxy(ctx context.Context, p fleet.Proxy, ttl time.Duration) error {
-	return tunnel.ErrUnavailable
-}
-
-// RemoveProxy ends a registration.
-func (s *Store) RemoveProxy(ctx context.Context, id tunnel.ProxyID) error {
-	return tunnel.ErrUnavailable
-}
-
-// Proxies lists the live registrations.
-func (s *Store) Proxies(ctx context.Context) ([]fleet.Proxy, error) {
-	return nil, tunnel.ErrUnavailable
-}
-
-// EnsureConnector returns the connector id of a tunnel, which is candidate if none was stored.
-func (s *Store) EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error) {
-	return tunnel.ConnectorID{}, tunnel.ErrUnavailable
-}
-
-// Slots reads all slots of a connector.
-func (s *Store) Slots(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) ([]lease.Record, error) {
-	return nil, tunnel.ErrUnavailable
-}
-
-// Grant grants a slot.
-func (s *Store) Grant(ctx context.Context, g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (lease.Grant, error) {
-	return lease.Grant{}, tunnel.ErrUnavailable
-}
-
-// Renew renews a worker's slots of one connector.
-func (s *Store) Renew(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID, reports []lease.Report, ttl time.Duration) ([]lease.Record, error) {
-	return nil, tunnel.ErrUnavailable
-}
-
-// Release frees a slot.
-func (s *Store) Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error {
-	return tunnel.ErrUnavailable
-}
-
-// Proved reports whether the first-connection gate is open.
-func (s *Store) Proved(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) (bool, error) {
-	return false, tunnel.ErrUnavailable
-}
-
-// Hint wakes the watchers of a topic.
-func (s *Store) Hint(ctx context.Context, topic string) error { return tunnel.ErrUnavailable }
-
-// Watch returns a channel that receives after hints.
-func (s *Store) Watch(ctx context.Context, topics ...string) <-chan struct{} { return nil }
 
 // Ping asks whether the store answers.
-func (s *Store) Ping(ctx context.Context) error { return tunnel.ErrUnavailable }
+func (s *Store) Ping(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if err := s.client.Ping(ctx).Err(); err != nil {
+		return s.failure(ctx, "ping", err)
+	}
+	return nil
+}
 
-// Close ends the store.
-func (s *Store) Close() error { return nil }
+// EnsureConnector returns the connector id of a tunnel: the stored one, or candidate if there was none. Of several
+// candidates at the same time one wins and all callers get it (spec/lifecycle.md 14.2).
+func (s *Store) EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error) {
+	const op = "ensure connector"
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if !candidate.IsZero() {
+		err := s.client.SetArgs(ctx, connectorKey(id), candidate.String(), redis.SetArgs{Mode: "NX"}).Err()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return tunnel.ConnectorID{}, s.failure(ctx, op, err)
+		}
+	}
+	text, err := s.client.Get(ctx, connectorKey(id)).Result()
+	if err != nil {
+		return tunnel.ConnectorID{}, s.failure(ctx, op, err)
+	}
+	stored, err := tunnel.ParseConnectorID(text)
+	if err != nil {
+		return tunnel.ConnectorID{}, fmt.Errorf("%s: stored %w", op, err)
+	}
+	return stored, nil
+}
+
+// Close ends all watches and closes the connections. It waits for every goroutine of the store. A second Close does
+// nothing.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	close(s.done)
+	s.mu.Unlock()
+
+	s.wg.Wait()
+	err := s.client.Close()
+	s.onClose()
+	if err != nil {
+		return fmt.Errorf("store %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// start runs f in a goroutine that Close waits for; f must end when s.done is closed. It reports false on a closed store.
+func (s *Store) start(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.wg.Go(f)
+	return true
+}

@@ -1,0 +1,149 @@
+package redisstore
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+const (
+	defaultTimeout = 2 * time.Second
+	defaultPort    = "6379"
+	// A control path needs few connections; their buffers are small for the same reason.
+	poolSize    = 8
+	idleConns   = 2
+	idleTime    = time.Minute
+	bufferBytes = 4 << 10
+)
+
+// Config says where the store is.
+type Config struct {
+	// URL is redis://[user[:password]@]host[:port][/db], rediss:// for TLS, or unix:///path[?db=n].
+	URL          string `yaml:"url" usage:"redis://, rediss:// or unix:// URL of the store"`
+	PasswordFile string `yaml:"password_file" usage:"file with the store's password"`
+	CAFile       string `yaml:"ca_file" usage:"PEM file with the roots for rediss:// (default: the system's)"`
+	// Timeout bounds every call.
+	Timeout time.Duration `yaml:"timeout" usage:"bound of every call to the store"`
+}
+
+// Default is the configuration of a store that has no URL yet.
+func Default() Config { return Config{Timeout: defaultTimeout} }
+
+// Validate reports all problems of the configuration. No message contains a password.
+func (c Config) Validate() error {
+	var errs []error
+	if _, err := parseURL(c.URL); err != nil {
+		errs = append(errs, fmt.Errorf("url: %w", err))
+	}
+	if c.Timeout <= 0 {
+		errs = append(errs, fmt.Errorf("timeout: %v is not positive", c.Timeout))
+	}
+	return errors.Join(errs...)
+}
+
+// options turns the configuration into the client's, reading the files it names.
+func (c Config) options() (*redis.Options, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	opts, err := parseURL(c.URL)
+	if err != nil {
+		return nil, err
+	}
+	if c.PasswordFile != "" {
+		b, err := os.ReadFile(c.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("password_file: %w", err)
+		}
+		opts.Password = strings.TrimRight(string(b), "\r\n")
+	}
+	if c.CAFile != "" {
+		if opts.TLSConfig == nil {
+			return nil, errors.New("ca_file: only a rediss:// URL uses it")
+		}
+		b, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("ca_file: %w", err)
+		}
+		roots := x509.NewCertPool()
+		if !roots.AppendCertsFromPEM(b) {
+			return nil, fmt.Errorf("ca_file: %s holds no certificate", c.CAFile)
+		}
+		opts.TLSConfig.RootCAs = roots
+	}
+	tune(opts, c.Timeout)
+	return opts, nil
+}
+
+// tune sets what does not depend on where the store is: all waits bounded, no retries behind the caller's back (a lost
+// reply of a grant must be seen), and only the commands that every server and the embedded one know.
+func tune(o *redis.Options, timeout time.Duration) {
+	o.Protocol = 2
+	o.DisableIdentity = true
+	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	o.MaxRetries = -1
+	o.DialerRetries = 1
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = timeout, timeout, timeout, timeout
+	o.ContextTimeoutEnabled = true
+	o.PoolSize = poolSize
+	o.MaxIdleConns = idleConns
+	o.ConnMaxIdleTime = idleTime
+	o.PipelinePoolSize = -1
+	o.ReadBufferSize, o.WriteBufferSize = bufferBytes, bufferBytes
+}
+
+// parseURL reads the URL. Its errors never quote the URL, which may hold a password.
+func parseURL(raw string) (*redis.Options, error) {
+	if raw == "" {
+		return nil, errors.New("empty")
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, errors.New("not a URL")
+	}
+	o := &redis.Options{}
+	if u.User != nil {
+		o.Username = u.User.Username()
+		o.Password, _ = u.User.Password()
+	}
+	db := ""
+	switch u.Scheme {
+	case "unix":
+		if u.Path == "" {
+			return nil, errors.New("a unix URL needs an absolute path")
+		}
+		o.Network, o.Addr = "unix", u.Path
+		db = u.Query().Get("db")
+	case "redis", "rediss":
+		if u.Hostname() == "" {
+			return nil, errors.New("no host")
+		}
+		port := u.Port()
+		if port == "" {
+			port = defaultPort
+		}
+		o.Network, o.Addr = "tcp", net.JoinHostPort(u.Hostname(), port)
+		db = strings.Trim(u.Path, "/")
+		if u.Scheme == "rediss" {
+			o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname()}
+		}
+	default:
+		return nil, fmt.Errorf("scheme %q is none of redis, rediss, unix", u.Scheme)
+	}
+	if db != "" {
+		if o.DB, err = strconv.Atoi(db); err != nil || o.DB < 0 {
+			return nil, fmt.Errorf("%q is not a database number", db)
+		}
+	}
+	return o, nil
+}

@@ -1,0 +1,61 @@
+package redisstore
+
+import "github.com/culvert-tunnel/culvert/pkg/tunnel"
+
+// Every key is made here. Keys of one script share a hash tag, so that they lie in one slot of a cluster. Times are
+// milliseconds of the server's clock; "deadline" fields are what decides, key TTLs only collect garbage.
+//
+//	key                           type    TTL           written by              read by
+//	cv:pool:<name>                hash    none          discovery               supervisor, worker
+//	    version, good (0|1: two regions or more), body (edgepool.Pool as JSON)
+//	cv:lead:<role>                hash    lease         the leader              all of the role
+//	    holder, deadline
+//	cv:{worker}:records           hash    longest       worker                  supervisor, ops
+//	cv:{worker}:deadlines         zset    longest       worker                  supervisor, ops
+//	cv:{proxy}:records            hash    longest       proxy                   worker, ops
+//	cv:{proxy}:deadlines          zset    longest       proxy                   worker, ops
+//	    records: id -> JSON; deadlines: id scored by its deadline
+//	cv:connector:<tunnel>         string  none          supervisor              supervisor, worker
+//	cv:{<tunnel>/<connector>}:slots     hash    none    supervisor, worker      supervisor, worker, ops
+//	    per index i: i:epoch i:deadline i:renewed i:start (not before) i:worker i:edge i:region i:protocol i:status (JSON)
+//	    i:retries (kept over grants until a connection succeeds); no TTL, an expired epoch would break fencing
+//	cv:{<tunnel>/<connector>}:bucket    string  its wait + 60 s  supervisor     supervisor
+//	    when the registration bucket is full again
+//	cv:{<tunnel>/<connector>}:proved    string  10 min  worker                  supervisor
+//	    deadline of the proof that the path works
+//	cv:hint:<topic>               channel -             anybody                 anybody
+const prefix = "cv:"
+
+const (
+	workers = "worker"
+	proxies = "proxy"
+)
+
+func poolKey(name string) string { return prefix + "pool:" + name }
+
+func leadKey(role string) string { return prefix + "lead:" + role }
+
+func registryKeys(kind string) []string {
+	tag := prefix + "{" + kind + "}"
+	return []string{tag + ":records", tag + ":deadlines"}
+}
+
+func connectorKey(id tunnel.ID) string { return prefix + "connector:" + id.String() }
+
+func connectorTag(id tunnel.ID, connector tunnel.ConnectorID) string {
+	return prefix + "{" + id.String() + "/" + connector.String() + "}"
+}
+
+func slotsKey(id tunnel.ID, connector tunnel.ConnectorID) string {
+	return connectorTag(id, connector) + ":slots"
+}
+
+func bucketKey(id tunnel.ID, connector tunnel.ConnectorID) string {
+	return connectorTag(id, connector) + ":bucket"
+}
+
+func provedKey(id tunnel.ID, connector tunnel.ConnectorID) string {
+	return connectorTag(id, connector) + ":proved"
+}
+
+func hintChannel(topic string) string { return prefix + "hint:" + topic }

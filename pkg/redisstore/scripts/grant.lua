@@ -1,0 +1,57 @@
+-- Give a slot to a worker under a new epoch.
+-- KEYS[1] slots hash   KEYS[2] registration bucket of the connector
+-- ARGV[1] index        ARGV[2] worker        ARGV[3] edge address   ARGV[4] region   ARGV[5] protocol
+-- ARGV[6] the epoch that the caller has seen, 0 for a slot that was never granted
+-- ARGV[7] lease ttl in ms   ARGV[8] wait in ms that the caller asks for   ARGV[9] status (JSON)
+-- ARGV[10] bucket interval in ms   ARGV[11] bucket burst   ARGV[12] longest wait in ms that the bucket may cause
+-- Returns {"ok", epoch, wait in ms} | {"epoch", stored epoch} | {"address", index that holds the edge address}.
+-- The epoch grows even if the newest grant was lost: max(stored + 1, server time in ms).
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local slot = ARGV[1]
+local stored = redis.call('HGET', KEYS[1], slot .. ':epoch') or '0'
+if tonumber(stored) ~= tonumber(ARGV[6]) then
+  return {'epoch', stored}
+end
+
+-- Two live slots of one connector never share an edge address.
+local fields = redis.call('HGETALL', KEYS[1])
+local edge, deadline = {}, {}
+for i = 1, #fields, 2 do
+  local index, name = string.match(fields[i], '^(%d+):(%a+)$')
+  if name == 'edge' then
+    edge[index] = fields[i + 1]
+  elseif name == 'deadline' then
+    deadline[index] = tonumber(fields[i + 1])
+  end
+end
+for index, address in pairs(edge) do
+  if index ~= slot and address == ARGV[3] and (deadline[index] or 0) > now then
+    return {'address', index}
+  end
+end
+
+-- The bucket is the time at which it is full again; it grows by one interval per grant.
+local interval, burst, longest = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local full = math.max(tonumber(redis.call('GET', KEYS[2]) or '0') or 0, now)
+local start = math.max(now, full - (burst - 1) * interval)
+if start > now + longest then
+  start = now + longest
+else
+  full = full + interval
+end
+redis.call('SET', KEYS[2], string.format('%.0f', full), 'PX', string.format('%.0f', full - now + 60000))
+
+start = math.max(start, now + tonumber(ARGV[8]))
+local epoch = string.format('%.0f', math.max(tonumber(stored) + 1, now))
+redis.call('HSET', KEYS[1],
+  slot .. ':epoch', epoch,
+  slot .. ':deadline', string.format('%.0f', now + tonumber(ARGV[7])),
+  slot .. ':renewed', string.format('%.0f', now),
+  slot .. ':start', string.format('%.0f', start),
+  slot .. ':worker', ARGV[2],
+  slot .. ':edge', ARGV[3],
+  slot .. ':region', ARGV[4],
+  slot .. ':protocol', ARGV[5],
+  slot .. ':status', ARGV[9])
+return {'ok', epoch, string.format('%.0f', start - now)}

@@ -1,0 +1,115 @@
+package redisstore
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/culvert-tunnel/culvert/pkg/backoff"
+)
+
+const (
+	// quietTime is how long a subscription may be silent before the server is asked whether it is still there; as long
+	// again without an answer and the connection is given up.
+	quietTime = 15 * time.Second
+	// watchRetryBase and watchRetries shape the waits between attempts to subscribe: up to 4 s.
+	watchRetryBase = 250 * time.Millisecond
+	watchRetries   = 4
+)
+
+// Hint wakes everybody who watches the topic. Watchers that are not connected at this moment miss it.
+func (s *Store) Hint(ctx context.Context, topic string) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	if err := s.client.Publish(ctx, hintChannel(topic), "").Err(); err != nil {
+		return s.failure(ctx, "hint", err)
+	}
+	return nil
+}
+
+// Watch returns a channel that receives after hints on any of the topics, and after every subscription, the first one
+// and those after an outage. Hints that come before the last was taken are one. A hint is never the truth: read on each
+// of them, and again every few seconds. The channel is never closed; the watch ends with ctx or with Close.
+func (s *Store) Watch(ctx context.Context, topics ...string) <-chan struct{} {
+	wake := make(chan struct{}, 1)
+	channels := make([]string, len(topics))
+	for i, topic := range topics {
+		channels[i] = hintChannel(topic)
+	}
+	s.start(func() { s.watch(ctx, channels, wake) })
+	return wake
+}
+
+func (s *Store) watch(ctx context.Context, channels []string, wake chan<- struct{}) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stopped := make(chan struct{})
+	defer close(stopped)
+	s.wg.Go(func() {
+		select {
+		case <-s.done:
+			cancel()
+		case <-stopped:
+		}
+	})
+	policy := backoff.Policy{Base: watchRetryBase, Retries: watchRetries}
+	for failures := 0; ctx.Err() == nil; {
+		if s.subscribed(ctx, channels, wake) {
+			failures = 0
+		}
+		failures++
+		timer := time.NewTimer(policy.Wait(failures, rand.Int64N))
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// subscribed passes hints on until the connection fails or ctx ends. It reports whether a subscription was confirmed.
+func (s *Store) subscribed(ctx context.Context, channels []string, wake chan<- struct{}) (confirmed bool) {
+	sub := s.client.Subscribe(ctx, channels...)
+	// Receiving does not notice the end of ctx; closing the subscription ends it.
+	ended := make(chan struct{})
+	var closer sync.WaitGroup
+	closer.Go(func() {
+		select {
+		case <-ctx.Done():
+		case <-ended:
+		}
+		_ = sub.Close() // nothing can be done about a connection that does not close
+	})
+	defer closer.Wait()
+	defer close(ended)
+
+	asked := false
+	for {
+		msg, err := sub.ReceiveTimeout(ctx, quietTime)
+		var timeout net.Error
+		switch {
+		case err == nil:
+			asked = false
+			if _, pong := msg.(*redis.Pong); pong {
+				continue
+			}
+			confirmed = true
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		case ctx.Err() == nil && !asked && errors.As(err, &timeout) && timeout.Timeout():
+			asked = true
+			if sub.Ping(ctx) != nil {
+				return confirmed
+			}
+		default:
+			return confirmed
+		}
+	}
+}
