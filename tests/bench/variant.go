@@ -1,0 +1,337 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/credential"
+)
+
+const (
+	connections  = 4
+	startTimeout = 60 * time.Second
+	settle       = 2 * time.Second // after the last connection: prechecks and timers of the start are over
+)
+
+// connector is a connector under test: one or more processes.
+type connector struct {
+	counted []*exec.Cmd // their cost is the figure
+	helpers []*exec.Cmd // the store: needed, not counted
+	dir     string
+}
+
+// stop ends all processes, the connector's first.
+func (c *connector) stop() {
+	for _, p := range append(c.counted, c.helpers...) {
+		_ = p.Process.Signal(syscall.SIGTERM) // gone already is fine
+	}
+	for _, p := range append(c.counted, c.helpers...) {
+		timer := time.AfterFunc(10*time.Second, func() { _ = p.Process.Kill() })
+		_ = p.Wait() // how it ended says nothing here
+		timer.Stop()
+	}
+	_ = os.RemoveAll(c.dir)
+}
+
+func (c *connector) cpu() (time.Duration, error) {
+	var sum time.Duration
+	for _, p := range c.counted {
+		t, err := cpuTime(p.Process.Pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += t
+	}
+	return sum, nil
+}
+
+func (c *connector) resident() (int64, error) {
+	var sum int64
+	for _, p := range c.counted {
+		n, err := residentBytes(p.Process.Pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// launcher starts processes and keeps them for stop.
+type launcher struct {
+	ctx     context.Context //nolint:containedctx // it lives as long as one call of launch
+	verbose bool
+	*connector
+}
+
+func (l launcher) start(counted bool, env []string, path string, args ...string) error {
+	cmd := exec.CommandContext(l.ctx, path, args...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
+	if l.verbose {
+		cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", filepath.Base(path), err)
+	}
+	if counted {
+		l.counted = append(l.counted, cmd)
+	} else {
+		l.helpers = append(l.helpers, cmd)
+	}
+	return nil
+}
+
+// launch starts one variant against the edge.
+func launch(ctx context.Context, o options, variant string, e *edge, origin string) (*connector, error) {
+	dir, err := os.MkdirTemp("", "culvert-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("directory: %w", err)
+	}
+	l := launcher{ctx: ctx, verbose: o.verbose, connector: &connector{dir: dir}}
+	switch variant {
+	case "one":
+		err = l.whole(filepath.Join(o.binDir, "culvert"), e, origin)
+	case "peer":
+		err = l.whole(o.peer, e, origin)
+	case "unix":
+		err = l.split(o.binDir, e, origin, "unix:"+filepath.Join(dir, "proxy.sock"))
+	case "tls":
+		var port int
+		if port, err = freePort(); err == nil {
+			err = l.split(o.binDir, e, origin, fmt.Sprintf("tcp:127.0.0.1:%d", port))
+		}
+	default:
+		err = fmt.Errorf("unknown variant %q", variant)
+	}
+	if err != nil {
+		l.stop()
+		return nil, err
+	}
+	return l.connector, nil
+}
+
+// whole runs a connector that is one process, by the command line that every such connector takes.
+func (l launcher) whole(path string, e *edge, origin string) error {
+	args := []string{"tunnel", "--no-autoupdate", "--protocol", "quic", "--cacert", e.caPath, "--url", "http://" + origin, "--metrics", "127.0.0.1:0", "--loglevel", "warn"}
+	for _, a := range e.addrs {
+		args = append(args, "--edge", a.String())
+	}
+	return l.start(true, []string{"TUNNEL_TOKEN=" + credential.Token(credentials())}, path, append(args, "run")...)
+}
+
+// split runs every part as a process of its own, with a real Redis.
+func (l launcher) split(bin string, e *edge, origin, endpoint string) error {
+	redis, err := exec.LookPath("redis-server")
+	if err != nil {
+		return errors.New("the split variants need redis-server in PATH")
+	}
+	sock := filepath.Join(l.dir, "redis.sock")
+	if err := l.start(false, nil, redis, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", l.dir); err != nil {
+		return err
+	}
+	pki := filepath.Join(l.dir, "pki")
+	if out, err := exec.CommandContext(l.ctx, filepath.Join(bin, "culvert"), "link-certs", pki).CombinedOutput(); err != nil {
+		return fmt.Errorf("link certificates: %w: %s", err, out)
+	}
+	var static []string
+	for _, a := range e.addrs {
+		static = append(static, a.String())
+	}
+	common := []string{"CULVERT_REDIS_URL=unix://" + sock, "CULVERT_OPS_LISTEN=127.0.0.1:0", "CULVERT_LOG_LEVEL=warn"}
+	for _, p := range []struct {
+		name string
+		env  []string
+	}{
+		{"discovery", []string{"CULVERT_STATIC=" + strings.Join(static, ",")}},
+		{"supervisor", nil},
+		{"proxy", []string{"CULVERT_LISTEN=" + endpoint, "CULVERT_TLS_DIR=" + pki, "CULVERT_ORIGIN_URL=http://" + origin}},
+		{"conn-worker", []string{"TUNNEL_TOKEN=" + credential.Token(credentials()), "CULVERT_EDGE_CACERT=" + e.caPath, "CULVERT_LINK_TLS_DIR=" + pki}},
+	} {
+		if err := l.start(true, append(p.env, common...), filepath.Join(bin, p.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func freePort() (int, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+	if err != nil {
+		return 0, fmt.Errorf("free port: %w", err)
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port, nil
+}
+
+// measureVariant starts a variant, takes every figure once, and stops it.
+func measureVariant(ctx context.Context, o options, variant, origin string) ([]result, error) {
+	dir, err := os.MkdirTemp("", "culvert-bench-edge-")
+	if err != nil {
+		return nil, fmt.Errorf("directory: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	edgeCtx, stopEdge := context.WithCancel(ctx)
+	e, err := startEdge(edgeCtx, dir)
+	if err != nil {
+		stopEdge()
+		return nil, err
+	}
+	defer e.stop()
+	defer stopEdge()
+
+	began := time.Now()
+	c, err := launch(ctx, o, variant, e, origin)
+	if err != nil {
+		return nil, err
+	}
+	defer c.stop()
+	startCtx, cancel := context.WithTimeoutCause(ctx, startTimeout, errors.New("start timeout"))
+	defer cancel()
+	if err := e.waitFor(startCtx, 1); err != nil {
+		return nil, err
+	}
+	first := time.Since(began)
+	if err := e.waitFor(startCtx, connections); err != nil {
+		return nil, err
+	}
+	m := measurement{variant: variant, c: c, e: e}
+	m.add("start to first connection", "ms", float64(first.Microseconds())/1e3)
+	m.add("start to all connections", "ms", float64(time.Since(began).Microseconds())/1e3)
+	if err := m.warm(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.idle(ctx); err != nil {
+		return nil, err
+	}
+	for _, n := range o.inFlight {
+		if err := m.small(ctx, n, o.measure); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.bulk(ctx, o.bulkMiB, false); err != nil {
+		return nil, err
+	}
+	if err := m.bulk(ctx, o.bulkMiB, true); err != nil {
+		return nil, err
+	}
+	rss, err := c.resident()
+	if err != nil {
+		return nil, err
+	}
+	m.add("resident after load", "MiB", float64(rss)/(1<<20))
+	return m.results, nil
+}
+
+// measurement collects the figures of one variant in one round.
+type measurement struct {
+	variant string
+	c       *connector
+	e       *edge
+	results []result
+}
+
+func (m *measurement) add(name, unit string, value float64) {
+	m.results = append(m.results, result{Variant: m.variant, Case: name, Unit: unit, Value: value})
+}
+
+// warm sends a few requests until they work: a split connector may be connected before its proxy is known.
+func (m *measurement) warm(ctx context.Context) error {
+	var err error
+	for deadline := time.Now().Add(startTimeout); time.Now().Before(deadline) && ctx.Err() == nil; {
+		if _, err = small(ctx, m.e, 2, 200*time.Millisecond); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("warm-up: %w", err)
+}
+
+// idle waits until the start is over and reads what doing nothing costs.
+func (m *measurement) idle(ctx context.Context) error {
+	if err := wait(ctx, settle); err != nil {
+		return err
+	}
+	rss, err := m.c.resident()
+	if err != nil {
+		return err
+	}
+	before, err := m.c.cpu()
+	if err != nil {
+		return err
+	}
+	const span = 2 * time.Second
+	if err := wait(ctx, span); err != nil {
+		return err
+	}
+	after, err := m.c.cpu()
+	if err != nil {
+		return err
+	}
+	m.add("resident when idle", "MiB", float64(rss)/(1<<20))
+	m.add("CPU when idle", "ms/s", float64((after-before).Milliseconds())/span.Seconds())
+	return nil
+}
+
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (m *measurement) small(ctx context.Context, n int, d time.Duration) error {
+	before, err := m.c.cpu()
+	if err != nil {
+		return err
+	}
+	f, err := small(ctx, m.e, n, d)
+	if err != nil {
+		return err
+	}
+	after, err := m.c.cpu()
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("%d in flight: ", n)
+	m.add(name+"per CPU-second", "requests", float64(f.requests)/(after-before).Seconds())
+	m.add(name+"per second", "requests", float64(f.requests)/d.Seconds())
+	m.add(name+"p50", "us", float64(f.p50.Microseconds()))
+	m.add(name+"p99", "us", float64(f.p99.Microseconds()))
+	return nil
+}
+
+func (m *measurement) bulk(ctx context.Context, mib int, up bool) error {
+	before, err := m.c.cpu()
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := bulk(ctx, m.e, mib, up); err != nil {
+		return err
+	}
+	took := time.Since(began)
+	after, err := m.c.cpu()
+	if err != nil {
+		return err
+	}
+	name := "bulk down: "
+	if up {
+		name = "bulk up: "
+	}
+	m.add(name+"per CPU-second", "MB", float64(mib<<20)/1e6/(after-before).Seconds())
+	m.add(name+"per second", "MB", float64(mib<<20)/1e6/took.Seconds())
+	return nil
+}
