@@ -1,0 +1,240 @@
+package storetest
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+func region(name string, addrs ...string) edgepool.RegionPool {
+	r := edgepool.RegionPool{Name: tunnel.Region(name)}
+	for _, a := range addrs {
+		r.V4 = append(r.V4, netip.MustParseAddrPort(a))
+	}
+	return r
+}
+
+func testPool(t *testing.T, open func(t *testing.T) *redisstore.Store) {
+	s := open(t)
+	name := unique(t)
+	good := edgepool.Pool{
+		Source:      edgepool.SourceSRV,
+		FetchedAt:   time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		Regions:     []edgepool.RegionPool{region("r1", "192.0.2.1:7844"), region("r2", "192.0.2.2:7844", "192.0.2.3:7844")},
+		ProtocolTXT: `[{"protocol":"quic","percentage":100}]`,
+	}
+	empty := edgepool.Pool{Source: edgepool.SourceSRV, Regions: []edgepool.RegionPool{region("r1"), region("r2")}}
+	oneRegion := edgepool.Pool{Source: edgepool.SourceSRV, Regions: []edgepool.RegionPool{region("r1", "192.0.2.9:7844"), region("r2")}}
+
+	_, err := s.Pool(t.Context(), name)
+	wantError(t, "Pool before any was published", err, tunnel.ErrNotFound)
+	_, err = s.PublishPool(t.Context(), name, empty)
+	wantError(t, "PublishPool of an empty pool over none", err, tunnel.ErrConflict)
+
+	first, err := s.PublishPool(t.Context(), name, oneRegion)
+	if err != nil {
+		t.Fatalf("PublishPool of one region over none: %v", err)
+	}
+	second, err := s.PublishPool(t.Context(), name, good)
+	if err != nil {
+		t.Fatalf("PublishPool: %v", err)
+	}
+	if second <= first {
+		t.Errorf("version %d after %d, want it to grow", second, first)
+	}
+	_, err = s.PublishPool(t.Context(), name, empty)
+	wantError(t, "PublishPool of an empty pool over a good one", err, tunnel.ErrConflict)
+	_, err = s.PublishPool(t.Context(), name, oneRegion)
+	wantError(t, "PublishPool of one region over a good pool", err, tunnel.ErrConflict)
+
+	got, err := s.Pool(t.Context(), name)
+	if err != nil {
+		t.Fatalf("Pool: %v", err)
+	}
+	want := good
+	want.Version = second
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+		t.Errorf("Pool (-want +got):\n%s", diff)
+	}
+}
+
+func testLead(t *testing.T, open func(t *testing.T) *redisstore.Store) {
+	s := open(t)
+	role := unique(t)
+	take := func(holder string, ttl time.Duration) bool {
+		t.Helper()
+		leads, err := s.TakeLead(t.Context(), role, holder, ttl)
+		if err != nil {
+			t.Fatalf("TakeLead(%s): %v", holder, err)
+		}
+		return leads
+	}
+	leader := func() string {
+		t.Helper()
+		holder, err := s.Leader(t.Context(), role)
+		if err != nil {
+			t.Fatalf("Leader: %v", err)
+		}
+		return holder
+	}
+	if got := leader(); got != "" {
+		t.Errorf("Leader of a fresh role: got %q, want none", got)
+	}
+	if !take("a", long) || !take("a", long) {
+		t.Fatal("a did not take and renew a free lead")
+	}
+	if take("b", long) {
+		t.Fatal("b took a's lead")
+	}
+	if err := s.ResignLead(t.Context(), role, "b"); err != nil {
+		t.Fatalf("ResignLead: %v", err)
+	}
+	if got := leader(); got != "a" {
+		t.Errorf("Leader after b resigned what it did not have: got %q, want a", got)
+	}
+	if err := s.ResignLead(t.Context(), role, "a"); err != nil {
+		t.Fatalf("ResignLead: %v", err)
+	}
+	if !take("b", short) {
+		t.Fatal("b did not take the lead that a resigned")
+	}
+	eventually(t, "a takes the expired lead", func() bool { return take("a", long) })
+	if got := leader(); got != "a" {
+		t.Errorf("Leader: got %q, want a", got)
+	}
+}
+
+func testRegistry(t *testing.T, open func(t *testing.T) *redisstore.Store) {
+	s := open(t)
+	w := fleet.Worker{
+		ID: tunnel.WorkerID(unique(t)), Host: "h1", Version: "1", Capacity: 4,
+		Tunnels: []fleet.TunnelRef{{ID: newTunnel(t), AccountHash: 25, Protocol: tunnel.QUIC, Connections: 4}},
+	}
+	p := fleet.Proxy{ID: tunnel.ProxyID(w.ID), Host: "h1", Version: "1", Endpoint: "unix:/run/p.sock"}
+
+	worker := func() *fleet.Worker {
+		t.Helper()
+		all, err := s.Workers(t.Context())
+		if err != nil {
+			t.Fatalf("Workers: %v", err)
+		}
+		for _, found := range all {
+			if found.ID == w.ID {
+				return &found
+			}
+		}
+		return nil
+	}
+	proxy := func() *fleet.Proxy {
+		t.Helper()
+		all, err := s.Proxies(t.Context())
+		if err != nil {
+			t.Fatalf("Proxies: %v", err)
+		}
+		for _, found := range all {
+			if found.ID == p.ID {
+				return &found
+			}
+		}
+		return nil
+	}
+	put := func(ttl time.Duration) {
+		t.Helper()
+		if err := s.PutWorker(t.Context(), w, ttl); err != nil {
+			t.Fatalf("PutWorker: %v", err)
+		}
+		if err := s.PutProxy(t.Context(), p, ttl); err != nil {
+			t.Fatalf("PutProxy: %v", err)
+		}
+	}
+	put(long)
+	w.Draining, p.Draining = true, true
+	put(long)
+	if diff := cmp.Diff(&w, worker()); diff != "" {
+		t.Errorf("worker (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(&p, proxy()); diff != "" {
+		t.Errorf("proxy (-want +got):\n%s", diff)
+	}
+	if err := s.RemoveWorker(t.Context(), w.ID); err != nil {
+		t.Fatalf("RemoveWorker: %v", err)
+	}
+	if err := s.RemoveProxy(t.Context(), p.ID); err != nil {
+		t.Fatalf("RemoveProxy: %v", err)
+	}
+	if worker() != nil || proxy() != nil {
+		t.Error("a removed process is listed")
+	}
+	put(short)
+	eventually(t, "registrations expire", func() bool { return worker() == nil && proxy() == nil })
+	// A process that comes back is listed again, and its arrival does not end others.
+	put(long)
+	if worker() == nil || proxy() == nil {
+		t.Error("a process that came back is not listed")
+	}
+	if s.RemoveWorker(t.Context(), w.ID) != nil || s.RemoveProxy(t.Context(), p.ID) != nil {
+		t.Error("removal failed")
+	}
+	if err := s.PutWorker(t.Context(), fleet.Worker{}, long); err == nil {
+		t.Error("a worker without an id was registered")
+	}
+}
+
+func testConnector(t *testing.T, open func(t *testing.T) *redisstore.Store) {
+	s := open(t)
+	id := newTunnel(t)
+	_, err := s.EnsureConnector(t.Context(), id, tunnel.ConnectorID{})
+	wantError(t, "EnsureConnector without a candidate", err, tunnel.ErrNotFound)
+	first, second := newConnector(t), newConnector(t)
+	for _, candidate := range []tunnel.ConnectorID{first, second, {}} {
+		got, err := s.EnsureConnector(t.Context(), id, candidate)
+		if err != nil || got != first {
+			t.Errorf("EnsureConnector(%v): got %v, %v, want %v", candidate, got, err, first)
+		}
+	}
+}
+
+func testWatch(t *testing.T, open func(t *testing.T) *redisstore.Store) {
+	s := open(t)
+	topic, unrelated := unique(t), unique(t)
+	wake := s.Watch(t.Context(), topic, unrelated+"-more")
+	eventually(t, "the first subscription fires", func() bool { return received(wake) })
+	// A subscription to several topics is confirmed once per topic; what is left of that is not what is tested here.
+	for _, hinted := range []string{topic, unrelated + "-more"} {
+		eventually(t, "a hint arrives", func() bool {
+			if err := s.Hint(t.Context(), hinted); err != nil {
+				t.Fatalf("Hint: %v", err)
+			}
+			return received(wake)
+		})
+	}
+	if err := s.Hint(t.Context(), unrelated); err != nil {
+		t.Fatalf("Hint without a watcher: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("Close with a running watch: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+	wantError(t, "Ping of a closed store", s.Ping(t.Context()), tunnel.ErrUnavailable)
+	if s.Watch(t.Context(), topic) == nil {
+		t.Error("Watch of a closed store: got no channel")
+	}
+}
+
+func received(wake <-chan struct{}) bool {
+	select {
+	case <-wake:
+		return true
+	default:
+		return false
+	}
+}
