@@ -85,7 +85,7 @@ func FuzzAgainstLibrary(f *testing.F) {
 			want.Metadata = append(want.Metadata, stream.Pair{Key: key[:len(key)*int(i)/16], Val: val})
 		}
 		var got stream.Request
-		b := libraryAppendRequest(t, capnp.MultiSegment(nil), want)
+		b := libraryAppendRequest(t, capnp.SingleSegment(nil), want)
 		if far {
 			b = scatterRequest(want, doubleFar)
 			compareRequest(t, b)
