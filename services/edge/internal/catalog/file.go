@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/atomicfile"
 )
 
 const (
@@ -62,53 +62,10 @@ func readFile(path string) (document, error) {
 	return d, nil
 }
 
-// writeFile replaces the file so that a crash at any moment leaves the old or the new content, never a mixture.
 func writeFile(path string, d document) error {
 	b, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		return fmt.Errorf("tunnel file: %w", err)
 	}
-	return WriteAtomic(path, append(b, '\n'), fileMode)
-}
-
-// WriteAtomic writes a file through a temporary one beside it, synchronised to disk before and after the rename.
-func WriteAtomic(path string, b []byte, mode fs.FileMode) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".tmp-*")
-	if err != nil {
-		return fmt.Errorf("file %s: %w", path, err)
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone after the rename
-	err = f.Chmod(mode)
-	if err == nil {
-		_, err = f.Write(b)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
-		return fmt.Errorf("file %s: %w", path, err)
-	}
-	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return atomicfile.Write(path, append(b, '\n'), fileMode)
 }

@@ -1,0 +1,186 @@
+package certs
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/services/edge/internal/atomicfile"
+)
+
+const (
+	certFile = "ca.pem"
+	keyFile  = "ca-key.pem"
+
+	rootLife = 10 * 365 * 24 * time.Hour
+	leafLife = 90 * 24 * time.Hour
+	// renewBefore is how long before its end a leaf is replaced.
+	renewBefore = 30 * 24 * time.Hour
+	// backdate tolerates peers whose clocks are slow.
+	backdate = time.Hour
+	// maxLeaves bounds the cache; when it is full, it starts anew.
+	maxLeaves = 4096
+)
+
+// Authority issues certificates.
+type Authority struct {
+	path string
+	cert *x509.Certificate
+	key  crypto.Signer
+	now  func() time.Time
+
+	// mu protects leaves.
+	mu     sync.Mutex
+	leaves map[string]*tls.Certificate
+}
+
+// Open reads the authority of a data directory, and makes it when there is none.
+func Open(dir string, now func() time.Time) (*Authority, error) {
+	a := &Authority{path: filepath.Join(dir, certFile), now: now, leaves: make(map[string]*tls.Certificate)}
+	keyPath := filepath.Join(dir, keyFile)
+	certPEM, err := os.ReadFile(a.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, kerr := os.Stat(keyPath); kerr == nil {
+			return nil, fmt.Errorf("certificate authority: %s exists, but %s does not", keyPath, a.path)
+		}
+		return a, a.create(keyPath)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("certificate authority: %w", err)
+	}
+	pair, err := tls.LoadX509KeyPair(a.path, keyPath)
+	if err != nil {
+		return nil, fmt.Errorf("certificate authority %s: %w", a.path, err)
+	}
+	signer, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok || len(certPEM) == 0 {
+		return nil, fmt.Errorf("certificate authority %s: key cannot sign", keyPath)
+	}
+	a.cert, a.key = pair.Leaf, signer
+	if !a.cert.IsCA {
+		return nil, fmt.Errorf("certificate authority %s: not a CA certificate", a.path)
+	}
+	if now().After(a.cert.NotAfter) {
+		return nil, fmt.Errorf("certificate authority %s: expired on %s; move it away to have a new one made",
+			a.path, a.cert.NotAfter.Format(time.DateOnly))
+	}
+	return a, nil
+}
+
+// create makes the root; the key is written first, so that a certificate on disk always has its key.
+func (a *Authority) create(keyPath string) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("CA key: %w", err)
+	}
+	serial := newSerial()
+	tmpl := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: "Culvert edge CA " + serial.Text(16)[:8]},
+		NotBefore:             a.now().Add(-backdate),
+		NotAfter:              a.now().Add(rootLife),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLenZero:        true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		return fmt.Errorf("CA certificate: %w", err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("CA key: %w", err)
+	}
+	if a.cert, err = x509.ParseCertificate(der); err != nil {
+		return fmt.Errorf("CA certificate: %w", err)
+	}
+	a.key = key
+	if err := atomicfile.Write(keyPath, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
+		return fmt.Errorf("CA key: %w", err)
+	}
+	if err := atomicfile.Write(a.path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
+		return errors.Join(fmt.Errorf("CA certificate: %w", err), os.Remove(keyPath))
+	}
+	return nil
+}
+
+// Path is the file with the root certificate.
+func (a *Authority) Path() string { return a.path }
+
+// NotAfter is the root's end.
+func (a *Authority) NotAfter() time.Time { return a.cert.NotAfter }
+
+// Leaf returns a server certificate for names (host names, wildcards, IP addresses), from the cache while it is fresh.
+func (a *Authority) Leaf(names ...string) (*tls.Certificate, error) {
+	id := fmt.Sprint(names)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c, ok := a.leaves[id]; ok && a.now().Before(c.Leaf.NotAfter.Add(-renewBefore)) {
+		return c, nil
+	}
+	c, err := a.issue(names)
+	if err != nil {
+		return nil, err
+	}
+	if len(a.leaves) >= maxLeaves {
+		clear(a.leaves)
+	}
+	a.leaves[id] = c
+	return c, nil
+}
+
+func (a *Authority) issue(names []string) (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("leaf key: %w", err)
+	}
+	notAfter := a.now().Add(leafLife)
+	if notAfter.After(a.cert.NotAfter) {
+		notAfter = a.cert.NotAfter
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: newSerial(),
+		NotBefore:    a.now().Add(-backdate),
+		NotAfter:     notAfter,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	for _, n := range names {
+		if ip := net.ParseIP(n); ip != nil {
+			tmpl.IPAddresses = append(tmpl.IPAddresses, ip)
+		} else {
+			tmpl.DNSNames = append(tmpl.DNSNames, n)
+		}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, key.Public(), a.key)
+	if err != nil {
+		return nil, fmt.Errorf("leaf certificate: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("leaf certificate: %w", err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+func newSerial() *big.Int {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // crypto/rand ends the process rather than fail
+	b[0] = b[0]&0x7f | 0x40
+	return new(big.Int).SetBytes(b)
+}

@@ -1,0 +1,122 @@
+package certs_test
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/services/edge/internal/certs"
+)
+
+// clock is a settable time source.
+type clock struct{ offset atomic.Int64 }
+
+func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.offset.Load())) }
+
+func open(t *testing.T, dir string, c *clock) *certs.Authority {
+	t.Helper()
+	a, err := certs.Open(dir, c.now)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	return a
+}
+
+func TestAuthorityIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	a := open(t, dir, &clock{})
+	first, err := os.ReadFile(a.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := open(t, dir, &clock{})
+	second, err := os.ReadFile(b.Path())
+	if err != nil || !bytes.Equal(first, second) {
+		t.Errorf("the root changed on the second start (%v)", err)
+	}
+	info, err := os.Stat(filepath.Join(dir, "ca-key.pem"))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("key file: mode %v, %v; want 0600", info.Mode(), err)
+	}
+	if err := os.Remove(a.Path()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := certs.Open(dir, time.Now); err == nil {
+		t.Error("a key without its certificate was silently replaced")
+	}
+}
+
+func TestLeaves(t *testing.T) {
+	t.Parallel()
+	var c clock
+	a := open(t, t.TempDir(), &c)
+	cfg, err := a.ConnectorTLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := cfg.GetCertificate(&tls.ClientHelloInfo{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"quic.cftunnel.com", "h2.cftunnel.com", "probe.cftunnel.com"} {
+		if _, err := leaf.Leaf.Verify(x509.VerifyOptions{DNSName: name, Roots: a.Pool()}); err != nil {
+			t.Errorf("leaf for %s: %v", name, err)
+		}
+	}
+	if again, _ := cfg.GetCertificate(&tls.ClientHelloInfo{}); again != leaf {
+		t.Error("a fresh leaf was issued again")
+	}
+	c.offset.Store(int64(70 * 24 * time.Hour))
+	if again, _ := cfg.GetCertificate(&tls.ClientHelloInfo{}); again == leaf {
+		t.Error("an old leaf was not renewed")
+	}
+}
+
+func TestPublicNames(t *testing.T) {
+	t.Parallel()
+	a := open(t, t.TempDir(), &clock{})
+	cfg := a.PublicTLS([]string{"edge.test"}, func(host string) (string, bool) {
+		switch {
+		case host == "app.example.com":
+			return host, true
+		case strings.HasSuffix(host, ".example.com"):
+			return "*.example.com", true
+		default:
+			return "", false
+		}
+	})
+	for asked, valid := range map[string]string{
+		"app.example.com": "app.example.com",
+		"x.example.com":   "x.example.com",
+		"a.b.example.com": "a.b.example.com",
+		"unknown.test":    "localhost",
+		"edge.test":       "edge.test",
+		"":                "127.0.0.1",
+	} {
+		leaf, err := cfg.GetCertificate(&tls.ClientHelloInfo{ServerName: asked})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := leaf.Leaf.Verify(x509.VerifyOptions{DNSName: valid, Roots: a.Pool()}); err != nil {
+			t.Errorf("asked for %q: %v", asked, err)
+		}
+	}
+}
+
+func TestExpiredAuthority(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var c clock
+	open(t, dir, &c)
+	c.offset.Store(int64(11 * 365 * 24 * time.Hour))
+	if _, err := certs.Open(dir, c.now); err == nil || !strings.Contains(err.Error(), "expired") {
+		t.Errorf("Open of an expired authority = %v", err)
+	}
+}

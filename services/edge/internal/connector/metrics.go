@@ -1,0 +1,50 @@
+package connector
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// The results of a session's attempt to register.
+const (
+	resultAccepted     = "accepted"
+	resultProbe        = "probe"        // went away without asking for anything
+	resultTimeout      = "timeout"      // asked for nothing in time
+	resultUnauthorized = "unauthorized" // unknown tunnel or wrong secret
+	resultDuplicate    = "duplicate"
+	resultFenced       = "fenced"
+	resultMalformed    = "malformed"
+	resultLimited      = "limited" // too many sessions
+)
+
+type metrics struct {
+	// registrations counts decisions, by result.
+	registrations *prometheus.CounterVec
+	// ended counts registered sessions that ended, by reason.
+	ended *prometheus.CounterVec
+	// refusedStreams counts streams of connectors that are of no use to us.
+	refusedStreams prometheus.Counter
+	sessions       prometheus.Gauge
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	return &metrics{
+		registrations: f.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "registrations_total",
+			Help: "Registrations of connectors by result.",
+		}, []string{"result"}),
+		ended: f.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "connections_ended_total",
+			Help: "Registered connections that ended, by reason.",
+		}, []string{"reason"}),
+		refusedStreams: f.NewCounter(prometheus.CounterOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "connector_streams_refused_total",
+			Help: "Streams opened by connectors that the edge has no use for.",
+		}),
+		sessions: f.NewGauge(prometheus.GaugeOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "sessions",
+			Help: "Sessions of connectors, registered or not.",
+		}),
+	}
+}

@@ -1,0 +1,260 @@
+package registry
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// ErrDuplicate says that this edge address already holds the slot.
+var ErrDuplicate = errors.New("duplicate connection")
+
+// Table holds the registered connections of all tunnels.
+type Table struct {
+	// mu protects the fields below and the state of every connection.
+	mu     sync.RWMutex
+	groups map[tunnel.ID]*group
+	seq    uint64
+}
+
+// group holds the connections of one tunnel.
+type group struct {
+	conns []*Conn
+	// routable is what Pick chooses from: the current connection of every slot. Never changed in place.
+	routable atomic.Pointer[[]*Conn]
+}
+
+// NewTable makes an empty table.
+func NewTable() *Table { return &Table{groups: make(map[tunnel.ID]*group)} }
+
+// Register adds c, or says why not: ErrDuplicate while this edge address holds the slot with a live session, and
+// tunnel.ErrFenced while a newer epoch of the slot lives anywhere. A session from the same remote address and one with
+// an older epoch on the same edge address give way; on another edge address the older one stays until it unregisters.
+func (t *Table) Register(c *Conn) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[c.Slot.Tunnel]
+	if g == nil {
+		g = &group{}
+		t.groups[c.Slot.Tunnel] = g
+	}
+	var old []*Conn
+	for _, o := range g.conns {
+		if o.state != Active || o.Slot != c.Slot || !o.alive() {
+			continue
+		}
+		switch {
+		case c.Epoch != 0 && o.Epoch > c.Epoch:
+			return fmt.Errorf("connection index %d has epoch %d: %w", c.Slot.Index, o.Epoch, tunnel.ErrFenced)
+		case o.Local != c.Local:
+		case o.Remote == c.Remote || c.Epoch > o.Epoch:
+			old = append(old, o)
+		default:
+			return ErrDuplicate
+		}
+	}
+	for _, o := range old {
+		o.retire(Replaced)
+	}
+	t.seq++
+	c.state, c.seq = Active, t.seq
+	g.conns = append(g.conns, c)
+	g.refresh()
+	return nil
+}
+
+// Retire takes c out of the choice for new requests; running ones go on.
+func (t *Table) Retire(c *Conn, s State) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c.state != Active {
+		return
+	}
+	c.retire(s)
+	if g := t.groups[c.Slot.Tunnel]; g != nil {
+		g.refresh()
+	}
+}
+
+// Remove forgets c, whose session ended.
+func (t *Table) Remove(c *Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[c.Slot.Tunnel]
+	if g == nil {
+		return
+	}
+	c.retire(Gone)
+	g.conns = slices.DeleteFunc(g.conns, func(o *Conn) bool { return o == c })
+	if len(g.conns) == 0 {
+		delete(t.groups, c.Slot.Tunnel)
+	}
+	g.refresh()
+}
+
+// Evict retires all connections of a tunnel that no longer exists.
+func (t *Table) Evict(id tunnel.ID) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[id]
+	if g == nil {
+		return
+	}
+	for _, c := range g.conns {
+		if c.state == Active {
+			c.retire(Evicted)
+		} else {
+			c.state = Evicted
+		}
+	}
+	g.refresh()
+}
+
+// Pick chooses the connection of a tunnel with the fewest requests in flight, at random among equals, and counts the
+// new request on it; the caller calls Release. It never returns not, which may be nil.
+func (t *Table) Pick(id tunnel.ID, not *Conn) (*Conn, bool) {
+	t.mu.RLock()
+	g := t.groups[id]
+	t.mu.RUnlock()
+	if g == nil {
+		return nil, false
+	}
+	c := choose(*g.routable.Load(), not)
+	if c == nil && not != nil {
+		c = choose(t.active(g), not)
+	}
+	if c == nil {
+		return nil, false
+	}
+	c.inFlight.Add(1)
+	return c, true
+}
+
+func choose(conns []*Conn, not *Conn) *Conn {
+	var best *Conn
+	var least int64
+	var ties uint32
+	for _, c := range conns {
+		if c == not || !c.alive() {
+			continue
+		}
+		n := c.inFlight.Load()
+		switch {
+		case best == nil || n < least:
+			best, least, ties = c, n, 1
+		case n == least:
+			ties++
+			if rand.Uint32N(ties) == 0 {
+				best = c
+			}
+		}
+	}
+	return best
+}
+
+// active lists also those connections whose slot has a newer one.
+func (t *Table) active(g *group) []*Conn {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var out []*Conn
+	for _, c := range g.conns {
+		if c.state == Active {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Known is a connection and its state at one moment.
+type Known struct {
+	*Conn
+	State State
+}
+
+// List returns all connections, by slot and age.
+func (t *Table) List() []Known {
+	t.mu.RLock()
+	var out []Known
+	for _, g := range t.groups {
+		for _, c := range g.conns {
+			out = append(out, Known{c, c.state})
+		}
+	}
+	t.mu.RUnlock()
+	slices.SortFunc(out, func(a, b Known) int {
+		return cmp.Or(
+			bytes.Compare(a.Slot.Tunnel[:], b.Slot.Tunnel[:]),
+			bytes.Compare(a.Slot.Connector[:], b.Slot.Connector[:]),
+			cmp.Compare(a.Slot.Index, b.Slot.Index),
+			cmp.Compare(a.seq, b.seq),
+		)
+	})
+	return out
+}
+
+// Count is the number of a tunnel's active connections.
+func (t *Table) Count(id tunnel.ID) int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	n := 0
+	if g := t.groups[id]; g != nil {
+		for _, c := range g.conns {
+			if c.state == Active {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Len is the number of all connections, whatever their state.
+func (t *Table) Len() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	n := 0
+	for _, g := range t.groups {
+		n += len(g.conns)
+	}
+	return n
+}
+
+// StateOf is the state of c.
+func (t *Table) StateOf(c *Conn) State {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return c.state
+}
+
+// retire needs the table's lock.
+func (c *Conn) retire(s State) {
+	c.state = s
+	c.retiredOnce.Do(func() { close(c.retired) })
+}
+
+// refresh needs the table's lock. Of several active connections of a slot the one with the highest epoch is current,
+// and of equals the latest.
+func (g *group) refresh() {
+	best := make(map[tunnel.Slot]*Conn, len(g.conns))
+	for _, c := range g.conns {
+		if c.state != Active {
+			continue
+		}
+		if o := best[c.Slot]; o == nil || c.Epoch > o.Epoch || (c.Epoch == o.Epoch && c.seq > o.seq) {
+			best[c.Slot] = c
+		}
+	}
+	list := make([]*Conn, 0, len(best))
+	for _, c := range g.conns {
+		if best[c.Slot] == c {
+			list = append(list, c)
+		}
+	}
+	g.routable.Store(&list)
+}
