@@ -102,11 +102,10 @@ func splitOrigin(text string) (*url.URL, bool) {
 	if addr, err := netip.ParseAddr(text); err == nil && addr.Is6() {
 		text = "[" + text + "]" // a bare IPv6 address
 	}
+	if strings.HasPrefix(text, prefixStatus) {
+		return nil, false // a service of rules, which would pass as a host with a port
+	}
 	if !strings.Contains(text, "://") {
-		if _, rest, found := strings.Cut(text, ":"); found && strings.Contains(text, "_") && !strings.Contains(rest, ":") {
-			// "http_status:404" is a service of rules, and nobody has an origin of that name.
-			return nil, false
-		}
 		text = "http://" + text
 	}
 	u, err := url.Parse(text)

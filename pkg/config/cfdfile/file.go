@@ -1,6 +1,19 @@
 package cfdfile
 
-import "github.com/culvert-tunnel/culvert/pkg/ingress"
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+)
+
+// MaxSize bounds a configuration file; the largest real ones hold some thousand rules in a few hundred KiB.
+const MaxSize = 8 << 20
 
 // File is a decoded configuration file.
 type File struct {
@@ -9,15 +22,64 @@ type File struct {
 	CredentialsFile string
 	Document        ingress.Document
 	// Flags holds the other top-level keys: the name of a flag and its values in the order of the list (one for a scalar).
+	// Keys without a value or with a mapping as value are left out.
 	Flags map[string][]string
-	// UnusedKeys names, with its line, each key inside ingress, originRequest and warp-routing that nothing reads.
+	// UnusedKeys names, with its place, each key inside ingress, originRequest and warp-routing that nothing reads.
 	UnusedKeys []string
 	// Empty says that the file holds no document.
 	Empty bool
 }
 
-// Parse decodes the content of a configuration file; path is for messages only.
-func Parse(path string, b []byte) (*File, error) { return &File{Path: path}, nil }
-
 // Read reads and decodes the file at path.
-func Read(path string) (*File, error) { return Parse(path, nil) }
+func Read(path string) (*File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err // names the operation, the path and the cause
+	}
+	defer func() { _ = f.Close() }() // nothing was written
+	b, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("config file at %s: %w", path, err)
+	}
+	return Parse(path, b)
+}
+
+// Parse decodes the content of a configuration file; path is for messages only. Only the first YAML document counts. A
+// content that cannot be decoded is an *Error with every place that is wrong.
+func Parse(path string, b []byte) (*File, error) {
+	if len(b) > MaxSize {
+		return nil, fmt.Errorf("config file at %s is larger than %d MiB", path, MaxSize>>20)
+	}
+	file := &File{Path: path, Flags: map[string][]string{}}
+	root, err := compose(b)
+	if errors.Is(err, io.EOF) {
+		file.Empty = true
+		return file, nil
+	}
+	if err != nil {
+		return nil, &Error{Path: path, Problems: []Problem{locate(b, err)}}
+	}
+	d := &decoder{budget: maxNodes}
+	d.document(root, file)
+	if len(d.problems) > 0 {
+		return nil, &Error{Path: path, Problems: d.problems}
+	}
+	file.UnusedKeys = d.unused
+	return file, nil
+}
+
+// compose parses the first document into a tree of nodes.
+func compose(b []byte) (*yaml.Node, error) {
+	var doc yaml.Node
+	if err := yaml.NewDecoder(bytes.NewReader(b)).Decode(&doc); err != nil {
+		return nil, err
+	}
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
+		return nil, io.EOF
+	}
+	root := resolve(doc.Content[0])
+	if isNull(root) {
+		return nil, io.EOF
+	}
+	return root, nil
+}
