@@ -1,0 +1,2 @@
+// Command proxy runs one proxy process.
+package main

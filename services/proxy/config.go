@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
+)
+
+// Config is the configuration of one proxy.
+type Config struct {
+	ID         string `yaml:"id" usage:"name of this proxy; empty makes one up from the host name"`
+	ConfigFile string `yaml:"config_file" usage:"cloudflared config.yml with the ingress rules"`
+	// Origin is used when neither a file nor the caller supplies rules.
+	Origin OriginConfig `yaml:"origin"`
+
+	Listen    []string `yaml:"listen" usage:"link endpoints for workers: unix:/path or tcp:host:port"`
+	Advertise string   `yaml:"advertise" usage:"endpoint that workers are told; empty is the first of listen"`
+	TLSDir    string   `yaml:"tls_dir" usage:"directory with ca.pem, link.pem and link-key.pem, for tcp endpoints"`
+
+	Tags         []string      `yaml:"tags" usage:"connector tags, NAME=VALUE, sent to origins as Cf-Warp-Tag-NAME"`
+	SpoolLimit   int64         `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
+	DrainTimeout time.Duration `yaml:"drain_timeout" usage:"how long running requests may take to finish at stop"`
+}
+
+// OriginConfig names one origin for every request, for deployments without ingress rules (spec/ingress.md 5).
+type OriginConfig struct {
+	URL              string `yaml:"url" usage:"origin for all requests, such as http://localhost:8080"`
+	UnixSocket       string `yaml:"unix_socket" usage:"path of a Unix socket that serves all requests"`
+	HelloWorld       bool   `yaml:"hello_world" usage:"answer all requests with the built-in demo page"`
+	HTTPHostHeader   string `yaml:"http_host_header" usage:"Host header towards the origin"`
+	OriginServerName string `yaml:"origin_server_name" usage:"name expected in the origin's certificate"`
+	CAPool           string `yaml:"ca_pool" usage:"PEM file with further roots for the origin's certificate"`
+	NoTLSVerify      bool   `yaml:"no_tls_verify" usage:"accept any certificate of the origin"`
+}
+
+// Default holds all defaults.
+func Default() Config {
+	return Config{SpoolLimit: 10 << 20, DrainTimeout: 30 * time.Second}
+}
+
+// Validate reports every problem, each with its path.
+func (c Config) Validate() error {
+	var errs []error
+	report := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	for i, e := range c.Listen {
+		if _, err := link.ParseEndpoint(e); err != nil {
+			report("listen: %d: %w", i, err)
+		}
+	}
+	if c.Advertise != "" {
+		if _, err := link.ParseEndpoint(c.Advertise); err != nil {
+			report("advertise: %w", err)
+		}
+		if len(c.Listen) == 0 {
+			report("advertise: nothing to advertise without listen")
+		}
+	}
+	if c.TLSDir == "" && hasTCP(c.Listen) {
+		report("tls_dir: required by a tcp endpoint in listen")
+	}
+	if _, err := c.tags(); err != nil {
+		errs = append(errs, err)
+	}
+	if c.SpoolLimit < 0 {
+		report("spool_limit: %d is negative", c.SpoolLimit)
+	}
+	if c.DrainTimeout < 0 {
+		report("drain_timeout: %s is negative", c.DrainTimeout)
+	}
+	return errors.Join(errs...)
+}
+
+func hasTCP(endpoints []string) bool {
+	for _, e := range endpoints {
+		if strings.HasPrefix(e, "tcp:") {
+			return true
+		}
+	}
+	return false
+}
+
+// tags decodes the NAME=VALUE list.
+func (c Config) tags() ([]flow.Tag, error) {
+	var errs []error
+	out := make([]flow.Tag, 0, len(c.Tags))
+	for i, t := range c.Tags {
+		name, value, ok := strings.Cut(t, "=")
+		if tag, err := flow.NewTag(name, value); !ok || err != nil {
+			errs = append(errs, fmt.Errorf("tags: %d: %q is not NAME=VALUE with characters of a header", i, t))
+		} else {
+			out = append(out, tag)
+		}
+	}
+	return out, errors.Join(errs...)
+}
+
+// singleFlags translates the section into the flags of the same meaning; only what is set counts as given.
+func (o OriginConfig) singleFlags() ingress.SingleFlags {
+	f := ingress.SingleFlags{
+		URL:        given(o.URL),
+		UnixSocket: given(o.UnixSocket),
+		HelloWorld: given(o.HelloWorld),
+	}
+	f.Origin.HTTPHostHeader = given(o.HTTPHostHeader)
+	f.Origin.OriginServerName = given(o.OriginServerName)
+	f.Origin.CAPool = given(o.CAPool)
+	f.Origin.NoTLSVerify = given(o.NoTLSVerify)
+	return f
+}
+
+// given is nil for the zero value, which is "not set" in a service's own configuration.
+func given[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}

@@ -1,0 +1,194 @@
+package flow
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
+)
+
+// upgradeToWebSocket goes with status 426.
+var upgradeToWebSocket = []stream.Pair{ //nolint:gochecknoglobals // a constant
+	{Key: stream.HeaderPrefix + "Upgrade", Val: "websocket"},
+	{Key: stream.HeaderPrefix + "Content-Type", Val: "text/plain; charset=utf-8"},
+}
+
+// roundTrip lets an HTTP origin answer.
+func (x *exchange) roundTrip(ctx context.Context, p *parsed, o *origin.Origin) error {
+	req, err := x.outgoing(ctx, p, o)
+	if err != nil {
+		return err
+	}
+	if o.NoChunked && req.ContentLength == unknownLength {
+		spooled, err := x.h.spool.read(x.body)
+		if err != nil {
+			return err
+		}
+		defer spooled.release()
+		req.Body, req.ContentLength = spooled.body(), spooled.size()
+	}
+	res, err := o.RoundTrip(req)
+	if err != nil {
+		if x.body != nil {
+			if cause := x.body.failure(); cause != nil {
+				return &leftError{cause}
+			}
+		}
+		return &originError{err}
+	}
+	defer func() { _ = res.Body.Close() }() // ends an exchange that was not read to its end; nothing else can fail
+	x.h.metrics.firstByte.Observe(time.Since(x.began).Seconds())
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return errSwitched // nobody asked for it
+	}
+	x.setHead(res.StatusCode, res.Header)
+	if err := x.bufferHead(); err != nil {
+		return err
+	}
+	if res.Body == http.NoBody {
+		return x.closeAnswer(ctx)
+	}
+	return x.copyBody(ctx, res.Body)
+}
+
+// setHead makes the ConnectResponse of an answer: status first, then one entry per header value.
+func (x *exchange) setHead(status int, header http.Header) {
+	x.startHead(status)
+	md := x.resp.Metadata
+	for name, values := range header {
+		if len(values) == 0 || !keepsInAnswer(name) {
+			continue
+		}
+		key := headerKey(name)
+		for _, v := range values {
+			md = append(md, stream.Pair{Key: key, Val: v})
+		}
+	}
+	for _, named := range header["Connection"] {
+		md = dropPairsNamed(md, named)
+	}
+	x.resp.Metadata = md
+}
+
+// startHead begins a ConnectResponse with the status alone.
+func (x *exchange) startHead(status int) {
+	x.h.metrics.answered(status)
+	x.resp.Error = ""
+	x.resp.Metadata = append(x.resp.Metadata[:0], stream.Pair{Key: stream.KeyStatus, Val: statusText(status)})
+}
+
+func statusText(status int) string {
+	if status == http.StatusOK {
+		return "200"
+	}
+	return strconv.Itoa(status)
+}
+
+// dropPairsNamed removes the headers that an answer's Connection names; the length of the body is not for it to name.
+func dropPairsNamed(md []stream.Pair, connection string) []stream.Pair {
+	kept := md[:0]
+	for _, p := range md {
+		name := p.Key[min(len(stream.HeaderPrefix), len(p.Key)):]
+		if p.Key == stream.KeyStatus || name == "Content-Length" || !hasToken(connection, name) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// bufferHead encodes the ConnectResponse and lets it travel with what comes next.
+func (x *exchange) bufferHead() error {
+	out, err := x.resp.Append(x.out[:0])
+	if err != nil {
+		return &originError{err}
+	}
+	x.out, x.answered = out, true
+	if err := x.s.Buffer(out); err != nil {
+		return &leftError{err}
+	}
+	return nil
+}
+
+// closeAnswer ends a whole answer.
+func (x *exchange) closeAnswer(ctx context.Context) error {
+	if err := x.s.CloseWrite(); err != nil {
+		return &leftError{err}
+	}
+	if x.h.log.Enabled(ctx, slog.LevelDebug) {
+		x.h.log.LogAttrs(ctx, slog.LevelDebug, "flow answered", append(x.attrs(),
+			slog.String("status", x.resp.Metadata[0].Val), slog.Duration("took", time.Since(x.began)))...)
+	}
+	return nil
+}
+
+// copyBody streams an answer's body: each read goes out at once, and the last one together with FIN.
+func (x *exchange) copyBody(ctx context.Context, from io.Reader) error {
+	buf := x.h.takeCopy()
+	defer x.h.copies.Put(buf)
+	for {
+		n, err := from.Read(*buf)
+		if n > 0 {
+			send := x.s.Write
+			if err == io.EOF {
+				send = x.bufferAll
+			}
+			if _, werr := send((*buf)[:n]); werr != nil {
+				return &leftError{werr}
+			}
+		}
+		if err == io.EOF {
+			return x.closeAnswer(ctx)
+		}
+		if err != nil {
+			return &originError{err}
+		}
+	}
+}
+
+func (x *exchange) bufferAll(p []byte) (int, error) { return len(p), x.s.Buffer(p) }
+
+func (h *Handler) takeCopy() *[]byte {
+	if b, ok := h.copies.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, copySize)
+	return &b
+}
+
+// answer gives an answer of our own.
+func (x *exchange) answer(status int, headers []stream.Pair, text string) error {
+	x.startHead(status)
+	x.resp.Metadata = append(x.resp.Metadata, headers...)
+	if text != "" {
+		x.resp.Metadata = append(x.resp.Metadata,
+			stream.Pair{Key: stream.HeaderPrefix + "Content-Length", Val: strconv.Itoa(len(text))})
+	}
+	if err := x.bufferHead(); err != nil {
+		return err
+	}
+	if text != "" && !x.isHead() {
+		if err := x.s.Buffer([]byte(text)); err != nil {
+			return &leftError{err}
+		}
+	}
+	if err := x.s.CloseWrite(); err != nil {
+		return &leftError{err}
+	}
+	return nil
+}
+
+// isHead reports whether the request's method is HEAD.
+func (x *exchange) isHead() bool {
+	head := false
+	for _, p := range x.req.Metadata {
+		if p.Key == stream.KeyMethod {
+			head = p.Val == http.MethodHead
+		}
+	}
+	return head
+}

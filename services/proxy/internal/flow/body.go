@@ -1,0 +1,97 @@
+package flow
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+
+	"github.com/culvert-tunnel/culvert/pkg/link"
+)
+
+// errBodyClosed is what a read gets after the flow or the origin's client has ended the body.
+var errBodyClosed = errors.New("request body closed")
+
+// body is the request's body: first the bytes that came with the head, then the stream's, up to the declared length or
+// FIN. The origin's client may read it from a goroutine of its own, and even after its answer; finish makes sure that
+// no read is left when the flow ends.
+type body struct {
+	s      link.Stream
+	closed atomic.Bool
+
+	mu    sync.Mutex // held during a read; guards the fields below
+	first []byte
+	left  int64 // unknownLength until FIN
+	err   error // sticky
+	read  int64 // bytes given out
+}
+
+// Read gives the next bytes. A stream that ends before the declared length is io.ErrUnexpectedEOF.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.closed.Load() {
+		return 0, errBodyClosed
+	}
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	if b.left > 0 && int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.readSome(p)
+	if b.left > 0 {
+		b.left -= int64(n)
+	}
+	b.read += int64(n)
+	switch {
+	case b.left == 0:
+		err = io.EOF
+	case err == io.EOF && b.left > 0:
+		err = io.ErrUnexpectedEOF
+	}
+	b.err = err
+	return n, err
+}
+
+func (b *body) readSome(p []byte) (int, error) {
+	if len(b.first) > 0 {
+		n := copy(p, b.first)
+		b.first = b.first[n:]
+		return n, nil
+	}
+	return b.s.Read(p)
+}
+
+// Close lets later reads fail. It does not wait for a running one.
+func (b *body) Close() error {
+	b.closed.Store(true)
+	return nil
+}
+
+// finish ends the body and waits for a running read, which it breaks by giving up the stream's reading side. Call it
+// after the answer has been closed or aborted.
+func (b *body) finish() {
+	b.closed.Store(true)
+	if !b.mu.TryLock() {
+		b.s.Abort() // the answer is closed, so this only stops reading
+		b.mu.Lock()
+	}
+	b.first = nil
+	b.mu.Unlock()
+}
+
+// failure is the error that reading the body ended with, if it was the edge's doing.
+func (b *body) failure() error {
+	if !b.mu.TryLock() {
+		return nil // still reading, so it has not failed
+	}
+	defer b.mu.Unlock()
+	if b.err == io.EOF {
+		return nil
+	}
+	return b.err
+}

@@ -1,0 +1,9 @@
+// Package flow serves flows: it reads the ConnectRequest at the head of a flow, builds the request that the origin gets,
+// runs it, and writes the ConnectResponse and the body back (spec/wire.md 5.3 to 5.5, spec/ingress.md 7).
+//
+// A Handler owns no goroutine: a flow runs on its caller's. It ends each flow in one of three ways: the whole answer and
+// FIN; an error answer before any head; or an abort. A short answer is never ended by FIN.
+//
+// Trailers are left out in both directions, since a QUIC stream of the wire has no place for them. A Handler is safe for
+// concurrent use; all other types belong to one flow.
+package flow

@@ -1,0 +1,231 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
+)
+
+const (
+	// maxHead bounds a ConnectRequest, which holds all request headers.
+	maxHead = 1 << 20
+	// firstRead is the size of the buffer that the head is read into; larger heads grow it, and keepRead is the largest
+	// one that waits in a pool.
+	firstRead = 8 << 10
+	keepRead  = 64 << 10
+	// copySize is the size of the buffer that answer bodies pass through.
+	copySize = 32 << 10
+	// spoolFlows times the spool limit is what all spooled bodies together may hold.
+	spoolFlows = 16
+)
+
+// Config is what a Handler needs to know.
+type Config struct {
+	Tags       []Tag
+	SpoolLimit int64
+}
+
+// Handler serves flows. It implements link.Handler.
+type Handler struct {
+	table   *router.Table
+	tags    []Tag
+	log     *slog.Logger
+	metrics *metrics
+	spool   budget
+	faults  router.Gate // of flows without a route
+
+	connector atomic.Pointer[connectorTag]
+	exchanges sync.Pool // of *exchange
+	copies    sync.Pool // of *[]byte, each copySize long
+}
+
+var _ link.Handler = (*Handler)(nil)
+
+// New makes a handler that asks table for each request.
+func New(cfg Config, table *router.Table, log *slog.Logger, reg prometheus.Registerer) *Handler {
+	return &Handler{
+		table:   table,
+		tags:    cfg.Tags,
+		log:     log,
+		metrics: newMetrics(reg),
+		spool:   budget{each: cfg.SpoolLimit, total: spoolFlows * cfg.SpoolLimit},
+	}
+}
+
+// InFlight is the number of running flows.
+func (h *Handler) InFlight() int { return int(h.metrics.running.Load()) }
+
+// exchange is the state of one flow. It is reused; nothing of it may be referred to after the flow ends.
+type exchange struct {
+	h     *Handler
+	meta  link.Meta
+	s     link.Stream
+	buf   []byte // what was read of the stream so far: the head and perhaps the start of the body
+	req   stream.Request
+	resp  stream.Response
+	out   []byte
+	body  *body // nil when the request has none
+	route *router.Route
+	began time.Time
+	// answered says that a head has been handed to the stream.
+	answered bool
+}
+
+// ServeStream serves one flow to its end.
+func (h *Handler) ServeStream(ctx context.Context, m link.Meta, s link.Stream) {
+	h.metrics.begin()
+	defer h.metrics.end()
+	x := h.take()
+	x.meta, x.s = m, s
+	defer h.put(x)
+	defer x.contain(ctx)
+	if err := x.serve(ctx); err != nil {
+		x.fail(ctx, err)
+	}
+}
+
+// take gives an exchange with empty buffers.
+func (h *Handler) take() *exchange {
+	if x, ok := h.exchanges.Get().(*exchange); ok {
+		x.began = time.Now()
+		return x
+	}
+	return &exchange{h: h, buf: make([]byte, 0, firstRead), began: time.Now()}
+}
+
+// put returns an exchange without the memory of an unusual flow and without references to this one's strings.
+func (h *Handler) put(x *exchange) {
+	if cap(x.buf) > keepRead {
+		x.buf = make([]byte, 0, firstRead)
+	}
+	if cap(x.out) > keepRead {
+		x.out = nil
+	}
+	clear(x.req.Metadata)
+	clear(x.resp.Metadata)
+	*x = exchange{
+		h: h, buf: x.buf[:0], out: x.out[:0],
+		req:  stream.Request{Metadata: x.req.Metadata[:0]},
+		resp: stream.Response{Metadata: x.resp.Metadata[:0]},
+	}
+	h.exchanges.Put(x)
+}
+
+// contain ends the flow's reading side, and turns a panic into an abort of this flow alone.
+func (x *exchange) contain(ctx context.Context) {
+	if p := recover(); p != nil {
+		x.s.Abort()
+		x.h.metrics.count(faultInternal)
+		if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+			x.h.log.LogAttrs(ctx, slog.LevelError, "flow panicked", append(x.attrs(),
+				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))...)
+		}
+	}
+	if x.body != nil {
+		x.body.finish()
+	}
+}
+
+// serve runs the flow. The error, if any, has not been told to anybody.
+func (x *exchange) serve(ctx context.Context) error {
+	rest, err := x.readHead()
+	if err != nil {
+		return err
+	}
+	switch x.req.Type {
+	case stream.HTTP:
+		return x.serveHTTP(ctx, rest)
+	case stream.WebSocket, stream.TCP:
+		// Websockets and byte streams branch off here.
+		return errUnsupportedType
+	default:
+		return stream.ErrUnknownType
+	}
+}
+
+// readHead reads until the ConnectRequest is whole and gives the bytes that follow it.
+func (x *exchange) readHead() (rest []byte, err error) {
+	for {
+		n, rerr := x.s.Read(x.buf[len(x.buf):cap(x.buf)])
+		x.buf = x.buf[:len(x.buf)+n]
+		used, perr := stream.ParseRequestLimit(x.buf, &x.req, maxHead)
+		switch {
+		case perr == nil:
+			return x.buf[used:], nil
+		case !errors.Is(perr, stream.ErrShort):
+			return nil, perr
+		case rerr == io.EOF:
+			return nil, errHeadCut
+		case rerr != nil:
+			return nil, &leftError{rerr}
+		}
+		if len(x.buf) == cap(x.buf) {
+			if cap(x.buf) > 2*maxHead {
+				return nil, stream.ErrTooLarge
+			}
+			x.buf = append(make([]byte, 0, 2*cap(x.buf)), x.buf...)
+		}
+	}
+}
+
+// serveHTTP chooses the route and lets its origin answer.
+func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
+	var p parsed
+	if err := p.parse(&x.req); err != nil {
+		return err
+	}
+	snapshot := x.h.table.Current()
+	x.route = snapshot.Match(p.host, p.path)
+	if x.route == nil {
+		return errNoRoute
+	}
+	if snapshot.Dodges(p.host, p.path, x.route) {
+		return errPathDodge
+	}
+	if x.route.Guarded {
+		// Tokens cannot be checked yet. A rule that demands one is closed rather than open.
+		return errDenied
+	}
+	if p.length != 0 {
+		x.body = &body{s: x.s, first: rest, left: p.length}
+	}
+	o := x.route.Origin
+	switch o.Ability {
+	case origin.RoundTrips:
+		return x.roundTrip(ctx, &p, o)
+	case origin.Answers:
+		if o.Status == http.StatusSwitchingProtocols {
+			return errSwitched
+		}
+		return x.answer(o.Status, nil, "")
+	case origin.Handles:
+		return x.handle(ctx, &p, o)
+	case origin.Streams:
+		// A plain request on a service that is no HTTP (D12); websockets to it branch off in serve.
+		return x.answer(http.StatusUpgradeRequired, upgradeToWebSocket, "This service speaks websocket only.\n")
+	}
+	return errNoRoute
+}
+
+// attrs are the attributes of every line about this flow.
+func (x *exchange) attrs() []slog.Attr {
+	a := make([]slog.Attr, 0, 8)
+	a = append(a, slog.String("tunnel_id", x.meta.Tunnel.String()), slog.Int("conn_index", int(x.meta.Index)))
+	if x.route != nil {
+		a = append(a, slog.Int("rule", x.route.Index), slog.String("origin", x.route.Origin.Text))
+	}
+	return a
+}

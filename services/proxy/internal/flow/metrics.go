@@ -1,0 +1,74 @@
+package flow
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics are the figures of all flows. Labelled counters are looked up once, at construction.
+type metrics struct {
+	running   atomic.Int64
+	total     prometheus.Counter
+	byClass   [10]prometheus.Counter // by the status' first digit
+	faults    map[faultKind]prometheus.Counter
+	firstByte prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	m := &metrics{
+		total: f.NewCounter(prometheus.CounterOpts{
+			Name: "culvert_proxy_requests_total", Help: "Flows taken from workers.",
+		}),
+		firstByte: f.NewHistogram(prometheus.HistogramOpts{
+			Name:    "culvert_proxy_origin_first_byte_seconds",
+			Help:    "Time from a flow's start to the head of the origin's answer.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}),
+		faults: make(map[faultKind]prometheus.Counter),
+	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "culvert_proxy_requests_in_flight", Help: "Flows that are running.",
+	}, func() float64 { return float64(m.running.Load()) })
+	responses := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "culvert_proxy_responses_total", Help: "Heads sent to the edge, by class of status.",
+	}, []string{"status_class"})
+	for i, class := range []string{1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"} {
+		if class != "" {
+			m.byClass[i] = responses.WithLabelValues(class)
+		}
+	}
+	other := responses.WithLabelValues("other")
+	for i, c := range m.byClass {
+		if c == nil {
+			m.byClass[i] = other
+		}
+	}
+	errs := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "culvert_proxy_request_errors_total", Help: "Flows that failed or were refused.",
+	}, []string{"reason"})
+	for _, k := range []faultKind{
+		faultCancelled, faultRequest, faultUnsupported, faultDenied, faultTooLarge,
+		faultDial, faultTLS, faultTimeout, faultProtocol, faultInternal,
+	} {
+		m.faults[k] = errs.WithLabelValues(string(k))
+	}
+	return m
+}
+
+func (m *metrics) begin() {
+	m.running.Add(1)
+	m.total.Inc()
+}
+
+func (m *metrics) end() { m.running.Add(-1) }
+
+func (m *metrics) answered(status int) {
+	if class := status / 100; class >= 0 && class < len(m.byClass) {
+		m.byClass[class].Inc()
+	}
+}
+
+func (m *metrics) count(k faultKind) { m.faults[k].Inc() }

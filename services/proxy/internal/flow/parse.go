@@ -1,0 +1,185 @@
+package flow
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+)
+
+// unknownLength is the length of a body that ends by FIN.
+const unknownLength = -1
+
+// parsed is an HTTP request as the edge described it, checked and cleaned.
+type parsed struct {
+	method string
+	host   string // as received, perhaps empty
+	path   string // percent-decoded
+	raw    string // the path with what is illegal on the wire escaped, otherwise as received
+	query  string
+	asks   bool // there is a "?", perhaps with nothing after it
+	header http.Header
+	// length of the body: 0 without one, unknownLength when it ends by FIN.
+	length int64
+
+	lengthSet, chunked, hasAgent bool
+	connection                   []string // values of Connection
+}
+
+// parse fills p from a request of type HTTP. A header the origin must not see is not in p.header.
+func (p *parsed) parse(r *stream.Request) error {
+	p.method = http.MethodGet
+	p.header = make(http.Header, len(r.Metadata)+4)
+	values := make([]string, 0, len(r.Metadata))
+	for i := range r.Metadata {
+		pair := &r.Metadata[i]
+		switch pair.Key {
+		case stream.KeyMethod:
+			p.method = pair.Val
+		case stream.KeyHost:
+			p.host = pair.Val
+		default:
+			name, ok, err := headerName(pair.Key)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				continue
+			}
+			if values, err = p.addHeader(name, pair.Val, values); err != nil {
+				return err
+			}
+		}
+	}
+	if p.method == "" {
+		p.method = http.MethodGet
+	}
+	if !isToken(p.method) || p.method == http.MethodConnect {
+		return badRequest("method is not one that can be forwarded")
+	}
+	if !isFieldValue(p.host) {
+		return badRequest("host is malformed")
+	}
+	p.settleLength()
+	for _, v := range p.connection {
+		dropNamed(p.header, v)
+	}
+	return p.parseDest(r.Dest)
+}
+
+// headerName takes the header's name out of a metadata key. A key that contains the marker anywhere is a header
+// (spec/wire.md 5.3).
+func headerName(key string) (name string, ok bool, err error) {
+	if !strings.Contains(key, "HttpHeader") {
+		return "", false, nil
+	}
+	_, name, ok = strings.Cut(key, ":")
+	if !ok || strings.IndexByte(name, ':') >= 0 {
+		return "", false, badRequest(fmt.Sprintf("header Key: %s malformed", key))
+	}
+	return name, true, nil
+}
+
+// addHeader takes in one header line. Values of all headers share the array of values.
+func (p *parsed) addHeader(name, value string, values []string) ([]string, error) {
+	if !isToken(name) {
+		return values, badRequest("header name is malformed")
+	}
+	if !isFieldValue(value) {
+		return values, badRequest("header value is malformed: " + name)
+	}
+	name = http.CanonicalHeaderKey(name)
+	switch requestRule(name) {
+	case dropHeader:
+		return values, nil
+	case bodyHeader:
+		return values, p.setFraming(name, value)
+	case connectionHeader:
+		p.connection = append(p.connection, value)
+		return values, nil
+	case teHeader:
+		if !hasToken(value, "trailers") {
+			return values, nil
+		}
+		value = "trailers"
+	case agentHeader:
+		p.hasAgent = true
+	case passHeader:
+	}
+	if have, ok := p.header[name]; ok {
+		p.header[name] = append(have, value)
+		return values, nil
+	}
+	values = append(values, value)
+	n := len(values)
+	p.header[name] = values[n-1 : n : n]
+	return values, nil
+}
+
+// setFraming takes in Content-Length and Transfer-Encoding, which say where the body ends and are made anew for the origin.
+func (p *parsed) setFraming(name, value string) error {
+	if name == "Transfer-Encoding" {
+		p.chunked = p.chunked || strings.Contains(strings.ToLower(value), "chunked")
+		return nil
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return badRequest("Error setting content-length: " + err.Error())
+	}
+	if p.lengthSet && n != p.length {
+		return badRequest("Error setting content-length: different values")
+	}
+	p.lengthSet, p.length = true, n
+	return nil
+}
+
+// settleLength applies the length rules of spec/wire.md 5.3.
+func (p *parsed) settleLength() {
+	if p.length < 0 || p.length == 0 && p.chunked {
+		p.length = unknownLength
+	}
+}
+
+// parseDest splits the URL: no fragment, dot segments and escapes as they are (spec/ingress.md 7.1).
+func (p *parsed) parseDest(dest string) error {
+	rest := dest
+	if i := strings.Index(dest, "://"); i >= 0 {
+		rest = dest[i+3:]
+		end := strings.IndexAny(rest, "/?#")
+		if end < 0 {
+			end = len(rest)
+		}
+		authority := rest[:end]
+		if strings.HasPrefix(authority, "[") && !strings.Contains(authority, "]") {
+			return badRequest("destination is malformed: missing ']' in host")
+		}
+		rest = rest[end:]
+		if rest == "" && p.method == http.MethodOptions && strings.HasSuffix(authority, "*") {
+			rest = "*"
+		}
+	} else if dest != "" && dest[0] != '/' {
+		return badRequest("destination is not a URL")
+	}
+	if i := strings.IndexByte(rest, '#'); i >= 0 {
+		rest = rest[:i]
+	}
+	raw, query, asks := strings.Cut(rest, "?")
+	if hasControl(rest) {
+		return badRequest("destination holds a control character")
+	}
+	p.raw, p.asks = escape(raw, &legalInPath), asks
+	p.query = escape(query, &legalInQuery)
+	if strings.IndexByte(p.raw, '%') < 0 {
+		p.path = p.raw
+		return nil
+	}
+	path, err := url.PathUnescape(p.raw)
+	if err != nil {
+		return badRequest("destination is malformed: " + err.Error())
+	}
+	p.path = path
+	return nil
+}

@@ -1,0 +1,129 @@
+package origin
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+)
+
+// Ability is what an origin can do with a request. Dispatch goes by it and not by the request (spec/ingress.md 6.3).
+type Ability uint8
+
+// The abilities of this release. Byte streams (tcp, ssh, bastion, socks-proxy and the like) are told apart from the rest,
+// so that whoever dispatches sees them; opening them belongs to a later release.
+const (
+	RoundTrips Ability = iota + 1 // an HTTP exchange over the network
+	Answers                       // a fixed status, no network
+	Handles                       // a handler in this process
+	Streams                       // a byte stream, not HTTP
+)
+
+// ErrHostName says that a request's host cannot serve as the name in a TLS handshake.
+var ErrHostName = errors.New("host is not usable as a TLS server name")
+
+// Origin is a rule's service, ready for use.
+type Origin struct {
+	// Text is the canonical form of the service, for logs and reports.
+	Text    string
+	Ability Ability
+	// Status is the answer of an origin that Answers.
+	Status int
+	// Handler serves an origin that Handles.
+	Handler http.Handler
+	// HostHeader replaces Host towards the origin when it is not empty.
+	HostHeader string
+	// NoChunked says that bodies of unknown length must not be sent chunked.
+	NoChunked bool
+
+	scheme    string
+	host      string // URL host of each request, with the port if the service has one
+	port      string // with perHost: the port part that follows the name
+	perHost   bool   // the TLS name is the outgoing Host, and so is the pool's key
+	transport *http.Transport
+}
+
+// New makes the origin of a service with its effective settings. A CA file that cannot be read is an error; one without
+// certificates is logged.
+func New(svc ingress.Service, set ingress.OriginRequest, log *slog.Logger) (*Origin, error) {
+	o := &Origin{
+		Text:       svc.Text(),
+		HostHeader: set.HTTPHostHeader,
+		NoChunked:  set.DisableChunkedEncoding,
+		scheme:     svc.OriginScheme(),
+	}
+	switch svc.Kind {
+	case ingress.KindHTTP, ingress.KindH2C, ingress.KindUnix, ingress.KindUnixTLS:
+		o.Ability = RoundTrips
+		if err := o.open(svc, set, log); err != nil {
+			return nil, fmt.Errorf("Error starting local service %s: %w", o.Text, err) //nolint:revive,staticcheck // the text is the reference's
+		}
+	case ingress.KindStatus:
+		o.Ability, o.Status = Answers, svc.Status
+	case ingress.KindHelloWorld:
+		o.Ability, o.Handler = Handles, newHello()
+	case ingress.KindStream, ingress.KindBastion, ingress.KindSocks, ingress.KindManagement:
+		o.Ability = Streams
+	default:
+		return nil, fmt.Errorf("service %s: unknown kind %d", o.Text, svc.Kind)
+	}
+	return o, nil
+}
+
+// Target gives the scheme and host of the URL to ask for, which also choose the pool and the TLS name. outgoing is the
+// Host header towards the origin.
+func (o *Origin) Target(outgoing string) (scheme, host string, err error) {
+	if !o.perHost {
+		return o.scheme, o.host, nil
+	}
+	if outgoing == "" {
+		return o.scheme, o.host, nil
+	}
+	name, err := serverName(outgoing)
+	if err != nil {
+		return "", "", err
+	}
+	return o.scheme, name + o.port, nil
+}
+
+// RoundTrip runs one exchange with an origin that RoundTrips.
+func (o *Origin) RoundTrip(req *http.Request) (*http.Response, error) {
+	return o.transport.RoundTrip(req)
+}
+
+// Close ends idle connections; running exchanges finish.
+func (o *Origin) Close() {
+	if o.transport != nil {
+		o.transport.CloseIdleConnections()
+	}
+}
+
+// serverName is the TLS name in a Host header: no port, lower case, no trailing dot; an IPv6 address keeps its brackets,
+// since the name goes into a URL.
+func serverName(host string) (string, error) {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	if bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"); strings.Contains(bare, ":") {
+		ip, err := netip.ParseAddr(bare)
+		if err != nil || ip.Zone() != "" {
+			return "", ErrHostName
+		}
+		return "[" + ip.String() + "]", nil
+	}
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	if host == "" {
+		return "", ErrHostName
+	}
+	for _, c := range []byte(host) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '.' && c != '-' && c != '_' {
+			return "", ErrHostName
+		}
+	}
+	return host, nil
+}

@@ -1,0 +1,130 @@
+package origin
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+)
+
+const (
+	// continueWait is how long a request with Expect waits for 100 Continue before it sends its body anyway.
+	continueWait = time.Second
+	// maxHeadBytes bounds a response head, interim answers included.
+	maxHeadBytes = 10 << 20
+	// unixHost stands in the URL of requests over a Unix socket when nothing better is known.
+	unixHost = "localhost"
+)
+
+// open builds the connection pool of an HTTP service (spec/ingress.md 7.2).
+func (o *Origin) open(svc ingress.Service, set ingress.OriginRequest, log *slog.Logger) error {
+	tlsConf := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: set.NoTLSVerify, //nolint:gosec // what the setting says
+	}
+	if set.CAPool != "" {
+		pool, err := loadPool(set.CAPool, log)
+		if err != nil {
+			return err
+		}
+		tlsConf.RootCAs = pool
+	}
+	o.perHost = o.scheme == "https" && (set.MatchSNIToHost ||
+		svc.Kind == ingress.KindUnixTLS && set.OriginServerName == "")
+	if !o.perHost {
+		tlsConf.ServerName = set.OriginServerName
+	}
+	dialer := &net.Dialer{Timeout: set.ConnectTimeout, KeepAlive: set.TCPKeepAlive}
+	if set.NoHappyEyeballs {
+		dialer.FallbackDelay = -1
+	}
+	o.transport = &http.Transport{
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        tlsConf,
+		TLSHandshakeTimeout:    set.TLSTimeout,
+		DisableCompression:     true,
+		MaxIdleConns:           max(set.KeepAliveConnections, 0),
+		MaxIdleConnsPerHost:    set.KeepAliveConnections,
+		IdleConnTimeout:        set.KeepAliveTimeout,
+		ResponseHeaderTimeout:  set.ResponseHeaderTimeout,
+		ExpectContinueTimeout:  continueWait,
+		MaxResponseHeaderBytes: maxHeadBytes,
+		Protocols:              protocols(svc.Kind, set.HTTP2Origin),
+	}
+	switch svc.Kind {
+	case ingress.KindUnix, ingress.KindUnixTLS:
+		o.host = unixHost
+		o.transport.DialContext = fixedDial(dialer, "unix", svc.Path)
+	default:
+		o.host = svc.URL.Host
+		if o.perHost {
+			// The URL names the TLS server, so the pool is keyed by it; the connection still goes to the service. An
+			// environment proxy would be asked for the wrong address, so there is none.
+			o.port = portSuffix(svc.URL.Port())
+			o.transport.DialContext = fixedDial(dialer, "tcp", dialAddress(svc, o.scheme))
+		} else {
+			o.transport.Proxy = http.ProxyFromEnvironment
+		}
+	}
+	return nil
+}
+
+// protocols says what may be spoken: HTTP/2 over TLS only when asked for, in cleartext only to an h2c service.
+func protocols(kind ingress.Kind, http2Origin bool) *http.Protocols {
+	p := new(http.Protocols)
+	if kind == ingress.KindH2C {
+		p.SetUnencryptedHTTP2(true)
+		return p
+	}
+	p.SetHTTP1(true)
+	p.SetHTTP2(http2Origin)
+	return p
+}
+
+// fixedDial dials one address whatever the URL says.
+func fixedDial(d *net.Dialer, network, addr string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, network, addr) }
+}
+
+func portSuffix(port string) string {
+	if port == "" {
+		return ""
+	}
+	return ":" + port
+}
+
+// dialAddress is the host and port of a service's URL, with the scheme's port when there is none.
+func dialAddress(svc ingress.Service, scheme string) string {
+	port := svc.URL.Port()
+	if port == "" {
+		port = "80"
+		if scheme == "https" {
+			port = "443"
+		}
+	}
+	return net.JoinHostPort(svc.URL.Hostname(), port)
+}
+
+// loadPool adds the certificates of a PEM file to the system's roots.
+func loadPool(file string, log *slog.Logger) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("Error loading cert pool: unable to read the file %s for --origin-ca-pool: %w", file, err) //nolint:revive,staticcheck // the text is the reference's
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		log.Warn("system roots unavailable", slog.Any("err", err))
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		log.Warn("no certificate in CA file", slog.String("file", file))
+	}
+	return pool, nil
+}

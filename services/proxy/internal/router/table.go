@@ -1,0 +1,150 @@
+package router
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
+)
+
+// Route is a rule with its origin.
+type Route struct {
+	Index  int
+	Rule   *ingress.Rule
+	Origin *origin.Origin
+	// Guarded says that the rule demands an access token.
+	Guarded bool
+	// Faults thins out the log lines of this route.
+	Faults Gate
+}
+
+// Snapshot is one version of the table. It never changes.
+type Snapshot struct {
+	Set    *ingress.Set
+	routes []Route
+	pool   map[key]*origin.Origin
+	// guarded says that some rule demands an access token.
+	guarded bool
+}
+
+// Match finds the route for a request: host as received, path percent-decoded.
+func (s *Snapshot) Match(host, path string) *Route {
+	_, i := s.Set.Match(host, path)
+	if i < 0 || i >= len(s.routes) {
+		return nil
+	}
+	return &s.routes[i]
+}
+
+// Dodges reports whether a path could mean another rule to the origin than to the matcher while access control is at
+// stake (spec/ingress.md D2).
+func (s *Snapshot) Dodges(host, path string, r *Route) bool {
+	return s.guarded && s.Set.Conflicts(host, path, r.Index)
+}
+
+// Routes gives the routes in the order of the rules.
+func (s *Snapshot) Routes() []Route { return s.routes }
+
+// Table is the live table.
+type Table struct {
+	log     *slog.Logger
+	swap    sync.Mutex // held by Swap, so that two swaps do not lose each other's origins
+	current atomic.Pointer[Snapshot]
+}
+
+// New makes a table that serves set.
+func New(set *ingress.Set, log *slog.Logger) (*Table, error) {
+	t := &Table{log: log}
+	if err := t.Swap(set); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// Current is the snapshot for a new request.
+func (t *Table) Current() *Snapshot { return t.current.Load() }
+
+// Swap makes set the live one. On an error everything stays as it was.
+func (t *Table) Swap(set *ingress.Set) error {
+	t.swap.Lock()
+	defer t.swap.Unlock()
+	old := t.current.Load()
+	next := &Snapshot{Set: set, routes: make([]Route, len(set.Rules)), pool: make(map[key]*origin.Origin, len(set.Rules))}
+	for i := range set.Rules {
+		rule := &set.Rules[i]
+		o, err := next.origin(old, rule, t.log)
+		if err != nil {
+			next.closeExcept(old)
+			return fmt.Errorf("ingress rule %d: %w", i, err)
+		}
+		guarded := rule.Origin.Access.Required
+		next.routes[i].Index, next.routes[i].Rule = i, rule
+		next.routes[i].Origin, next.routes[i].Guarded = o, guarded
+		next.guarded = next.guarded || guarded
+	}
+	t.current.Store(next)
+	if old != nil {
+		old.closeExcept(next)
+	}
+	return nil
+}
+
+// Close ends the idle connections of all origins.
+func (t *Table) Close() { t.Current().closeExcept(nil) }
+
+// origin gives the origin of a rule: one of this snapshot or of the old one with the same service and settings, or a
+// new one.
+func (s *Snapshot) origin(old *Snapshot, rule *ingress.Rule, log *slog.Logger) (*origin.Origin, error) {
+	k := keyOf(rule)
+	if o, ok := s.pool[k]; ok {
+		return o, nil
+	}
+	if old != nil {
+		if o, ok := old.pool[k]; ok {
+			s.pool[k] = o
+			return o, nil
+		}
+	}
+	o, err := origin.New(rule.Service, rule.Origin, log)
+	if err != nil {
+		return nil, err
+	}
+	s.pool[k] = o
+	return o, nil
+}
+
+// closeExcept closes the origins that keep does not have.
+func (s *Snapshot) closeExcept(keep *Snapshot) {
+	for k, o := range s.pool {
+		if keep != nil {
+			if _, ok := keep.pool[k]; ok {
+				continue
+			}
+		}
+		o.Close()
+	}
+}
+
+// key tells apart services that must not share an origin.
+type key struct {
+	service  string
+	settings string
+	caSum    [sha256.Size]byte // a CA file replaced in place is another setting
+}
+
+func keyOf(rule *ingress.Rule) key {
+	set := rule.Origin
+	set.IPRules, set.Access = nil, ingress.Access{} // not the origin's business
+	k := key{service: rule.Service.Text(), settings: fmt.Sprintf("%+v", set)}
+	if set.CAPool != "" {
+		if pem, err := os.ReadFile(set.CAPool); err == nil { // origin.New reports the error
+			k.caSum = sha256.Sum256(pem)
+		}
+	}
+	return k
+}

@@ -1,0 +1,48 @@
+package proxy
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+)
+
+// status is the proxy as its packages see it.
+type status struct {
+	ID        string       `json:"proxy_id"`
+	State     string       `json:"state"`
+	InFlight  int          `json:"in_flight"`
+	Endpoints []string     `json:"endpoints"`
+	Rules     []ruleStatus `json:"rules"`
+}
+
+// ruleStatus is one ingress rule.
+type ruleStatus struct {
+	Rule     int    `json:"rule"`
+	Hostname string `json:"hostname,omitempty"`
+	Path     string `json:"path,omitempty"`
+	Service  string `json:"service"`
+	Closed   bool   `json:"closed,omitempty"`
+}
+
+// Routes adds the proxy's own endpoints: GET /proxy shows its state and its rules.
+func (s *Service) Routes(g *echo.Group) {
+	g.GET("/proxy", func(c echo.Context) error { return c.JSON(http.StatusOK, s.status()) })
+}
+
+func (s *Service) status() status {
+	st := status{ID: s.cfg.ID, State: "serving", InFlight: s.flows.InFlight(), Endpoints: []string{}}
+	if err := s.Ready(); err != nil {
+		st.State = err.Error()
+	}
+	for _, e := range s.Endpoints() {
+		st.Endpoints = append(st.Endpoints, e.String())
+	}
+	routes := s.table.Current().Routes()
+	for i := range routes {
+		r := &routes[i]
+		st.Rules = append(st.Rules, ruleStatus{
+			Rule: r.Index, Hostname: r.Rule.Hostname, Path: r.Rule.Path, Service: r.Origin.Text, Closed: r.Guarded,
+		})
+	}
+	return st
+}

@@ -1,0 +1,217 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
+)
+
+// Deps are what a proxy is given.
+type Deps struct {
+	// Store may be nil: then nobody is told where this proxy listens.
+	Store  Store
+	Logger *slog.Logger
+	// Registerer may be nil: then the figures go nowhere.
+	Registerer prometheus.Registerer
+	// Rules, when not nil, are served instead of what the configuration names.
+	Rules *ingress.Set
+	// Version is told to others with the registration.
+	Version string
+}
+
+// state is where a proxy is in its life.
+type state int32
+
+const (
+	stateNew state = iota
+	stateServing
+	stateDraining
+)
+
+// Errors of Ready.
+var (
+	errNotServing = errors.New("not serving yet")
+	errDraining   = errors.New("draining")
+)
+
+// Service is one proxy.
+type Service struct {
+	cfg       Config
+	log       *slog.Logger
+	table     *router.Table
+	flows     *flow.Handler
+	listeners []net.Listener
+	register  *registration // nil when nobody is to be told
+	state     atomic.Int32
+}
+
+// New reads the ingress rules and opens the link listeners. The caller runs the service, which closes them.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	tags, err := cfg.tags()
+	if err != nil {
+		return nil, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("host name: %w", err)
+	}
+	if cfg.ID == "" {
+		cfg.ID = host + "-" + suffix()
+	}
+	log := deps.Logger
+	if len(cfg.Listen) > 0 {
+		log = log.With(slog.String("proxy_id", cfg.ID))
+	}
+	rules := deps.Rules
+	if rules == nil {
+		if rules, err = loadRules(cfg, log); err != nil {
+			return nil, err
+		}
+	}
+	warnUnchecked(rules, log)
+	table, err := router.New(rules, log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{
+		cfg:   cfg,
+		log:   log,
+		table: table,
+		flows: flow.New(flow.Config{Tags: tags, SpoolLimit: cfg.SpoolLimit}, table, log, deps.Registerer),
+	}
+	if err := s.listen(); err != nil {
+		return nil, err
+	}
+	if deps.Store != nil && len(s.listeners) > 0 {
+		s.register = newRegistration(deps.Store, cfg, host, deps.Version, s.listeners[0], log)
+	}
+	return s, nil
+}
+
+// suffix tells two proxies on one host apart.
+func suffix() string {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// listen opens all link endpoints or none.
+func (s *Service) listen() error {
+	var conf *tls.Config
+	if hasTCP(s.cfg.Listen) {
+		server, _, err := link.LoadTLS(s.cfg.TLSDir)
+		if err != nil {
+			return fmt.Errorf("tls_dir: %w", err)
+		}
+		conf = server
+	}
+	for _, text := range s.cfg.Listen {
+		l, err := listenOn(text, conf)
+		if err != nil {
+			s.closeListeners()
+			return fmt.Errorf("listen on %s: %w", text, err)
+		}
+		s.listeners = append(s.listeners, l)
+	}
+	return nil
+}
+
+func listenOn(text string, conf *tls.Config) (net.Listener, error) {
+	e, err := link.ParseEndpoint(text)
+	if err != nil {
+		return nil, err
+	}
+	return e.Listen(conf)
+}
+
+func (s *Service) closeListeners() {
+	for _, l := range s.listeners {
+		_ = l.Close() // it served nobody
+	}
+}
+
+// Handler serves flows directly, for workers in the same process.
+func (s *Service) Handler() link.Handler { return s.flows }
+
+// Endpoints says where the link listeners are, with the ports that were given for port 0.
+func (s *Service) Endpoints() []link.Endpoint {
+	out := make([]link.Endpoint, 0, len(s.listeners))
+	for _, l := range s.listeners {
+		out = append(out, link.EndpointOf(l))
+	}
+	return out
+}
+
+// Ready says why the proxy should get no flows, or nil.
+func (s *Service) Ready() error {
+	switch state(s.state.Load()) {
+	case stateServing:
+		return nil
+	case stateDraining:
+		return errDraining
+	case stateNew:
+	}
+	return errNotServing
+}
+
+// Run serves until ctx ends, then drains: not ready; workers and the store told; running flows finished within the drain
+// timeout; gone from the store; idle origin connections closed.
+func (s *Service) Run(ctx context.Context) error {
+	defer s.table.Close()
+	served, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	g, served := errgroup.WithContext(served)
+	for _, l := range s.listeners {
+		server := link.NewServer(link.ServerConfig{
+			Handler: s.flows, Logger: s.log, Instance: s.cfg.ID, DrainTimeout: s.cfg.DrainTimeout,
+		})
+		g.Go(func() error { return server.Serve(served, l) })
+	}
+	s.state.Store(int32(stateServing))
+	s.log.InfoContext(ctx, "proxy serving", slog.Int("rules", len(s.table.Current().Routes())), slog.Any("endpoints", s.Endpoints()))
+	g.Go(func() error {
+		defer stopServing()
+		s.attend(ctx, served)
+		return nil
+	})
+	err := g.Wait()
+	if s.register != nil {
+		s.register.remove(ctx)
+	}
+	return err
+}
+
+// attend keeps the registration alive until ctx ends or a listener fails, and announces the drain.
+func (s *Service) attend(ctx, served context.Context) {
+	if s.register == nil {
+		select {
+		case <-ctx.Done():
+		case <-served.Done():
+		}
+	} else {
+		s.register.keep(ctx, served)
+	}
+	s.state.Store(int32(stateDraining))
+	s.log.InfoContext(ctx, "proxy draining", slog.Int("flows", s.flows.InFlight()))
+	if s.register != nil {
+		s.register.announceDrain(ctx)
+	}
+}
