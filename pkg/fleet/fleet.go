@@ -28,6 +28,8 @@ type TunnelRef struct {
 	Region string `json:"region,omitempty"`
 	// Protocol is what the operator asked for: quic, http2, or empty for automatic choice.
 	Protocol tunnel.Protocol `json:"protocol,omitempty"`
+	// IPVersion restricts edge addresses to one family: "4" or "6"; empty or "auto" is both.
+	IPVersion string `json:"ip_version,omitempty"`
 	// Connections is how many connections the operator asked for; 0 means the supervisor's default.
 	Connections uint8 `json:"connections,omitempty"`
 }

@@ -5,6 +5,7 @@ go 1.26.0
 require github.com/culvert-tunnel/culvert/pkg v0.0.0
 
 require (
+	github.com/google/go-cmp v0.7.0 // indirect
 	github.com/labstack/echo/v4 v4.16.0 // indirect
 	github.com/labstack/gommon v0.5.0 // indirect
 	github.com/mattn/go-colorable v0.1.15 // indirect

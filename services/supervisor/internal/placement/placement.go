@@ -1,0 +1,124 @@
+package placement
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Candidate is a worker that may hold slots of the connector in question.
+type Candidate struct {
+	ID       tunnel.WorkerID
+	Host     string
+	Capacity int
+	// Load counts the slots of all connectors that the worker holds, Own those of this connector.
+	Load, Own int
+	// Closed workers get nothing new: they drain.
+	Closed bool
+}
+
+func (c Candidate) hasRoom() bool { return !c.Closed && c.Load < c.Capacity }
+
+// Choose picks the worker for one more slot: the fewest slots of this connector, then the fewest of them on its host,
+// then the least load for its capacity, then the smallest name, so that all supervisors choose alike. A worker that
+// avoid names is taken only if no other has room.
+func Choose(candidates []Candidate, avoid ...tunnel.WorkerID) (tunnel.WorkerID, bool) {
+	if id, ok := choose(candidates, avoid); ok || len(avoid) == 0 {
+		return id, ok
+	}
+	return choose(candidates, nil)
+}
+
+// ChooseOther is Choose, but never gives a worker that avoid names.
+func ChooseOther(candidates []Candidate, avoid ...tunnel.WorkerID) (tunnel.WorkerID, bool) {
+	return choose(candidates, avoid)
+}
+
+func choose(candidates []Candidate, avoid []tunnel.WorkerID) (tunnel.WorkerID, bool) {
+	onHost := perHost(candidates)
+	best := -1
+	for i, c := range candidates {
+		if !c.hasRoom() || slices.Contains(avoid, c.ID) {
+			continue
+		}
+		if best < 0 || before(c, candidates[best], onHost) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return "", false
+	}
+	return candidates[best].ID, true
+}
+
+func before(a, b Candidate, onHost map[string]int) bool {
+	order := cmp.Or(
+		cmp.Compare(a.Own, b.Own),
+		cmp.Compare(onHost[a.Host], onHost[b.Host]),
+		cmp.Compare(a.Load*b.Capacity, b.Load*a.Capacity),
+		cmp.Compare(a.ID, b.ID),
+	)
+	return order < 0
+}
+
+// Move is a slot to take from one worker and to give to another.
+type Move struct{ From, To tunnel.WorkerID }
+
+// Rebalance finds the one move that evens the connector out most, if any is worth it: workers or hosts must differ by
+// two slots of the connector, or, at no cost to that spread, workers by two slots in all. Every such move makes the
+// spread strictly better, so a chain of moves ends.
+func Rebalance(candidates []Candidate) (Move, bool) {
+	onHost := perHost(candidates)
+	var best Move
+	var bestGain [3]int
+	for _, from := range candidates {
+		if from.Own == 0 || from.Closed {
+			continue
+		}
+		for _, to := range candidates {
+			if to.ID == from.ID || !to.hasRoom() {
+				continue
+			}
+			g := gain(from, to, onHost)
+			if better(g, bestGain) {
+				best, bestGain = Move{From: from.ID, To: to.ID}, g
+			}
+		}
+	}
+	return best, best != Move{}
+}
+
+// gain tells by how much a move improves the spread over workers, over hosts, and of all load, in this order of
+// importance; zero means that the two only trade places. It is all zero when the move makes something worse that
+// nothing more important outweighs.
+func gain(from, to Candidate, onHost map[string]int) [3]int {
+	var g [3]int
+	g[0] = from.Own - to.Own - 1
+	if g[0] < 0 {
+		return [3]int{}
+	}
+	if from.Host != to.Host {
+		g[1] = onHost[from.Host] - onHost[to.Host] - 1
+	}
+	if g[0] == 0 && g[1] < 0 {
+		return [3]int{}
+	}
+	g[2] = from.Load - to.Load - 1
+	if g[0] == 0 && g[1] == 0 && g[2] < 0 {
+		return [3]int{}
+	}
+	return g
+}
+
+func better(a, b [3]int) bool {
+	return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1]), cmp.Compare(a[2], b[2])) > 0
+}
+
+func perHost(candidates []Candidate) map[string]int {
+	m := make(map[string]int, len(candidates))
+	for _, c := range candidates {
+		m[c.Host] += c.Own
+	}
+	return m
+}

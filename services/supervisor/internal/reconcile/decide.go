@@ -1,0 +1,118 @@
+package reconcile
+
+import (
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/supervisor/internal/placement"
+)
+
+// decide looks at one slot and says whether to grant it anew, and to whom.
+func (v *view) decide(r lease.Record) (Grant, bool) {
+	worker, known := v.workers[r.Worker]
+	switch {
+	case r.Worker == "":
+		return v.place(r, CauseFree, anyAddress, nil)
+	case !known:
+		return v.place(r, CauseGone, preferNew, nil)
+	case !r.Live && worker.Draining:
+		return v.place(r, CauseExpired, preferNew, []tunnel.WorkerID{r.Worker})
+	case !r.Live:
+		// The worker lives but could not renew; it keeps the session on this address, so the slot is safest with it.
+		return v.again(r)
+	case worker.Draining:
+		return v.relieve(r)
+	}
+	return v.mend(r)
+}
+
+// again grants an expired slot to the worker that had it, on the same address.
+func (v *view) again(r lease.Record) (Grant, bool) {
+	edge, ok := v.address(r, anyAddress)
+	if !ok {
+		return Grant{}, false
+	}
+	return v.grantOf(r, r.Worker, edge, CauseExpired), true
+}
+
+// relieve moves a slot away from a draining worker, make before break: only if there is another worker and another
+// address. Else the worker ends the session by itself, and the slot becomes free.
+func (v *view) relieve(r lease.Record) (Grant, bool) {
+	to, ok := placement.ChooseOther(v.candidates(), r.Worker)
+	if !ok {
+		return Grant{}, false
+	}
+	choice := spare
+	if r.Status.State != lease.StateConnected {
+		choice = preferNew
+	}
+	edge, ok := v.address(r, choice)
+	if !ok {
+		return Grant{}, false
+	}
+	return v.grantOf(r, to, edge, CauseDraining), true
+}
+
+// mend helps a slot whose worker lives, but which failed. What the worker mends by itself, such as a session that the
+// edge closed, or a wait that the edge asked for, is left to it.
+func (v *view) mend(r lease.Record) (Grant, bool) {
+	s := r.Status
+	if s.State == lease.StateDraining {
+		return v.place(r, CauseFree, preferNew, nil)
+	}
+	if s.State != lease.StateFailed {
+		return Grant{}, false
+	}
+	switch s.Reason {
+	case tunnel.ReasonDial, tunnel.ReasonBlocked, tunnel.ReasonTLS:
+		if s.Retries >= moveAfter {
+			return v.place(r, CauseWorker, preferNew, []tunnel.WorkerID{r.Worker})
+		}
+		return v.elsewhere(r)
+	case tunnel.ReasonIdle, tunnel.ReasonDuplicate:
+		return v.elsewhere(r)
+	case tunnel.ReasonRPC:
+		if s.Retries >= moveAfter {
+			return v.elsewhere(r)
+		}
+	case tunnel.ReasonPeerClosed, tunnel.ReasonInternal:
+		if to, ok := placement.ChooseOther(v.candidates(), r.Worker); ok && s.Retries >= leaveAfter {
+			edge, ok := v.address(r, preferNew)
+			return v.grantOf(r, to, edge, CauseWorker), ok
+		}
+	case tunnel.ReasonNone, tunnel.ReasonRefused, tunnel.ReasonDrained, tunnel.ReasonForced, tunnel.ReasonFenced:
+	}
+	return Grant{}, false
+}
+
+// elsewhere grants the slot to the same worker on another address; without one the worker's own retries go on.
+func (v *view) elsewhere(r lease.Record) (Grant, bool) {
+	edge, ok := v.address(r, spare)
+	if !ok {
+		return Grant{}, false
+	}
+	return v.grantOf(r, r.Worker, edge, CauseAddress), true
+}
+
+// place grants the slot to the best worker, which is one of avoid only if there is no other.
+func (v *view) place(r lease.Record, cause Cause, c choice, avoid []tunnel.WorkerID) (Grant, bool) {
+	to, ok := placement.Choose(v.candidates(), avoid...)
+	if !ok {
+		return Grant{}, false
+	}
+	edge, ok := v.address(r, c)
+	if !ok {
+		return Grant{}, false
+	}
+	if to == r.Worker && r.Live && edge == inUse(r) {
+		return Grant{}, false // nothing would change
+	}
+	return v.grantOf(r, to, edge, cause), true
+}
+
+func (v *view) grantOf(r lease.Record, to tunnel.WorkerID, edge tunnel.EdgeAddr, cause Cause) Grant {
+	return Grant{
+		Grant:  lease.Grant{Slot: r.Slot, Worker: to, Edge: edge, Protocol: v.Protocol},
+		Expect: r.Epoch,
+		Cause:  cause,
+	}
+}

@@ -1,0 +1,148 @@
+package reconcile
+
+import (
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Cause says in a word why a slot is granted or released.
+type Cause string
+
+// The causes.
+const (
+	CauseFree      Cause = "free"      // nobody holds the slot
+	CauseExpired   Cause = "expired"   // its lease ran out
+	CauseGone      Cause = "gone"      // its worker's registration ran out
+	CauseDraining  Cause = "draining"  // its worker drains
+	CauseAddress   Cause = "address"   // its edge address failed
+	CauseWorker    Cause = "worker"    // its worker failed too often
+	CauseRebalance Cause = "rebalance" // another worker has room
+	CauseUnwanted  Cause = "unwanted"  // fewer connections are desired
+)
+
+// Action is one write to the store: a Grant or a Release.
+type Action interface{ slot() tunnel.Slot }
+
+// Grant gives a slot away.
+type Grant struct {
+	lease.Grant
+	// Expect is the epoch that the decision was made on.
+	Expect tunnel.Epoch
+	Cause  Cause
+}
+
+// Release frees a slot that is no longer wanted; its holder drains.
+type Release struct {
+	Slot   tunnel.Slot
+	Worker tunnel.WorkerID
+	Epoch  tunnel.Epoch
+	Cause  Cause
+}
+
+func (g Grant) slot() tunnel.Slot   { return g.Grant.Slot }
+func (r Release) slot() tunnel.Slot { return r.Slot }
+
+// Shortage says that a connector gets fewer connections than desired.
+type Shortage struct {
+	Tunnel tunnel.ID
+	// Desired are wanted, Possible can be had with Addresses edge addresses; one address stays spare.
+	Desired, Possible, Addresses int
+}
+
+// Result is what to do, in order, and what to tell the operator.
+type Result struct {
+	Actions   []Action
+	Shortages []Shortage
+}
+
+// Numbers of the judgement.
+const (
+	// moveAfter is how many failures in a row a worker may have before another one is tried.
+	moveAfter = 3
+	// leaveAfter is the same for failures that its own retries usually mend.
+	leaveAfter = 5
+	// movesPerPlan bounds how many slots are rebalanced at once, over all connectors.
+	movesPerPlan = 8
+)
+
+// Plan decides.
+func Plan(w World) Result {
+	p := planner{load: newLoad(w)}
+	for _, c := range w.Connectors {
+		p.connector(w, c)
+	}
+	return p.out
+}
+
+type planner struct {
+	out   Result
+	load  load
+	moves int
+}
+
+// connector plans for one connector.
+func (p *planner) connector(w World, c Connector) {
+	v := newView(c, w.Pools[c.Pool], p.load)
+	for _, r := range c.Records {
+		if int(r.Slot.Index) >= c.Connections && r.Live && r.Worker != "" {
+			p.out.Actions = append(p.out.Actions, Release{
+				Slot: r.Slot, Worker: r.Worker, Epoch: r.Epoch, Cause: CauseUnwanted,
+			})
+		}
+	}
+	count := min(c.Connections, v.possible())
+	if count < c.Connections {
+		p.out.Shortages = append(p.out.Shortages, Shortage{
+			Tunnel: c.Tunnel, Desired: c.Connections, Possible: count, Addresses: len(v.usable),
+		})
+	}
+	steady := true
+	for i := range c.Connections {
+		r, found := v.records[tunnel.ConnIndex(i)]
+		if !found {
+			r = lease.Record{Grant: lease.Grant{Slot: tunnel.Slot{Tunnel: c.Tunnel, Connector: c.ID, Index: tunnel.ConnIndex(i)}}}
+		}
+		if r.Worker == "" && i >= count {
+			continue
+		}
+		if r.Status.State != lease.StateConnected || !r.Live {
+			steady = false
+		}
+		if i > 0 && !v.open {
+			break // the first connection proves the path before others start
+		}
+		if g, ok := v.decide(r); ok {
+			steady = false
+			p.grant(v, r, g)
+		}
+	}
+	if steady && p.moves < movesPerPlan {
+		p.rebalance(v)
+	}
+}
+
+func (p *planner) grant(v *view, old lease.Record, g Grant) {
+	p.out.Actions = append(p.out.Actions, g)
+	v.moved(old, g.Grant)
+}
+
+// rebalance moves one slot of a connector whose slots are all connected, make before break.
+func (p *planner) rebalance(v *view) {
+	move, ok := v.rebalance()
+	if !ok {
+		return
+	}
+	for i := v.Connections - 1; i >= 0; i-- {
+		r, found := v.records[tunnel.ConnIndex(i)]
+		if !found || r.Worker != move.From {
+			continue
+		}
+		edge, ok := v.address(r, spare)
+		if !ok {
+			return
+		}
+		p.moves++
+		p.grant(v, r, v.grantOf(r, move.To, edge, CauseRebalance))
+		return
+	}
+}

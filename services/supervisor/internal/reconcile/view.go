@@ -1,0 +1,148 @@
+package reconcile
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/supervisor/internal/placement"
+)
+
+// load is how many slots of all connectors each registered worker holds, while the plan is made.
+type load struct {
+	workers map[tunnel.WorkerID]fleet.Worker
+	slots   map[tunnel.WorkerID]int
+}
+
+func newLoad(w World) load {
+	l := load{workers: map[tunnel.WorkerID]fleet.Worker{}, slots: map[tunnel.WorkerID]int{}}
+	for _, worker := range w.Workers {
+		l.workers[worker.ID] = worker
+	}
+	for _, c := range w.Connectors {
+		for _, r := range c.Records {
+			if r.Live && r.Worker != "" {
+				l.slots[r.Worker]++
+			}
+		}
+	}
+	return l
+}
+
+// view is one connector while its plan is made: what was observed, and what was decided since.
+type view struct {
+	Connector
+	load
+	records map[tunnel.ConnIndex]lease.Record
+	usable  []tunnel.EdgeAddr
+	// left are addresses that slots were moved off in this plan: they failed, or the old session still stands.
+	left []tunnel.EdgeAddr
+	open bool
+}
+
+func newView(c Connector, pool edgepool.Pool, l load) *view {
+	v := &view{
+		Connector: c,
+		load:      l,
+		records:   make(map[tunnel.ConnIndex]lease.Record, len(c.Records)),
+		usable:    addresses(pool, c.IPVersion),
+		open:      c.Proved,
+	}
+	for _, r := range c.Records {
+		v.records[r.Slot.Index] = r
+		if r.Live && r.Status.State == lease.StateConnected {
+			v.open = true
+		}
+	}
+	return v
+}
+
+// possible is how many connections the pool has addresses for, one of them kept spare so that a connection can change
+// its address (spec/lifecycle.md 2.1).
+func (v *view) possible() int {
+	if n := len(v.usable); n >= 2 {
+		return n - 1
+	}
+	return len(v.usable)
+}
+
+// candidates are the workers that can serve the tunnel, in a fixed order.
+func (v *view) candidates() []placement.Candidate {
+	own := map[tunnel.WorkerID]int{}
+	for _, r := range v.records {
+		if r.Live {
+			own[r.Worker]++
+		}
+	}
+	var out []placement.Candidate
+	for _, w := range v.workers {
+		serves := slices.ContainsFunc(w.Tunnels, func(t fleet.TunnelRef) bool { return t.ID == v.Tunnel })
+		if !serves {
+			continue
+		}
+		out = append(out, placement.Candidate{
+			ID: w.ID, Host: w.Host, Capacity: w.Capacity, Load: v.slots[w.ID], Own: own[w.ID], Closed: w.Draining,
+		})
+	}
+	slices.SortFunc(out, func(a, b placement.Candidate) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+func (v *view) rebalance() (placement.Move, bool) { return placement.Rebalance(v.candidates()) }
+
+// moved writes a decision into the view, so that the next one counts it.
+func (v *view) moved(old lease.Record, g lease.Grant) {
+	if old.Live && old.Worker != "" {
+		v.slots[old.Worker]--
+	}
+	v.slots[g.Worker]++
+	if edge := inUse(old); edge != g.Edge {
+		v.left = append(v.left, edge)
+	}
+	v.records[g.Slot.Index] = lease.Record{Grant: g, Live: true, Status: lease.Status{State: lease.StateGranted}}
+}
+
+// inUse is the address that a slot's holder really uses.
+func inUse(r lease.Record) tunnel.EdgeAddr {
+	if !r.Status.Edge.IsZero() {
+		return r.Status.Edge
+	}
+	return r.Edge
+}
+
+// choice says which address a slot may get.
+type choice uint8
+
+const (
+	anyAddress choice = iota // its old one if that is free, else another
+	preferNew                // another one, else its old one
+	spare                    // another one, or none
+)
+
+// address picks an edge address that no other slot of the connector uses. Slots whose lease ran out count as users as
+// long as their worker lives, because it keeps the session.
+func (v *view) address(r lease.Record, c choice) (tunnel.EdgeAddr, bool) {
+	old := inUse(r)
+	var used []tunnel.EdgeAddr
+	for i, other := range v.records {
+		_, known := v.workers[other.Worker]
+		if i == r.Slot.Index || other.Worker == "" || (!other.Live && !known) {
+			continue
+		}
+		used = append(used, other.Edge, inUse(other))
+	}
+	keep := !old.IsZero() && slices.Contains(v.usable, old) && !slices.Contains(used, old)
+	if c == anyAddress && keep {
+		return old, true
+	}
+	if edge, ok := pick(v.usable, used, append(v.left, old, r.Edge)...); ok {
+		return edge, true
+	}
+	if edge, ok := pick(v.usable, used, old, r.Edge); ok {
+		return edge, true
+	}
+	return old, keep && c != spare
+}

@@ -1,0 +1,66 @@
+package reconcile
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// World is one look at everything.
+type World struct {
+	Workers    []fleet.Worker
+	Pools      map[string]edgepool.Pool
+	Connectors []Connector
+}
+
+// Connector is what is desired of a connector, and what is observed of it.
+type Connector struct {
+	Desired
+	ID      tunnel.ConnectorID
+	Records []lease.Record
+	// Proved says that a connection was live lately: the first-connection gate is open (spec/lifecycle.md 2.2).
+	Proved bool
+}
+
+// Desired is what workers ask for together: a tunnel that at least one of them can serve.
+type Desired struct {
+	Tunnel      tunnel.ID
+	Connections int
+	Pool        string
+	IPVersion   string
+	Protocol    tunnel.Protocol
+}
+
+// Wanted lists the tunnels that workers can serve. Of a tunnel that several workers serve, the highest number of
+// connections counts; every other setting is that of the first worker by name.
+func Wanted(workers []fleet.Worker, connections int) []Desired {
+	sorted := slices.Clone(workers)
+	slices.SortFunc(sorted, func(a, b fleet.Worker) int { return cmp.Compare(a.ID, b.ID) })
+	byID := map[tunnel.ID]*Desired{}
+	var order []*Desired
+	for _, w := range sorted {
+		for _, ref := range w.Tunnels {
+			n := int(ref.Connections)
+			if n == 0 {
+				n = connections
+			}
+			d := byID[ref.ID]
+			if d == nil {
+				d = &Desired{Tunnel: ref.ID, Pool: ref.Pool, IPVersion: ref.IPVersion, Protocol: cmp.Or(ref.Protocol, tunnel.QUIC)}
+				byID[ref.ID] = d
+				order = append(order, d)
+			}
+			d.Connections = max(d.Connections, n)
+		}
+	}
+	out := make([]Desired, len(order))
+	for i, d := range order {
+		out[i] = *d
+	}
+	slices.SortFunc(out, func(a, b Desired) int { return slices.Compare(a.Tunnel[:], b.Tunnel[:]) })
+	return out
+}
