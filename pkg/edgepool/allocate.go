@@ -43,7 +43,7 @@ type Request struct {
 // by what the connector uses, not by what is left of them, so regions of unequal size are still used equally.
 func Allocate(now time.Time, t Table, r Request, random Random) (tunnel.EdgeAddr, error) {
 	free := t.free(r.Index)
-	if a, found := find(free, r.Sticky); found && a.addr != r.Avoid && !t.Health.Held(a.addr.Addr, now) {
+	if a, found := find(free, r.Sticky); found && a.addr.Addr != r.Avoid.Addr && !t.Health.Held(a.addr.Addr, now) {
 		return a.addr, nil
 	}
 	var well, held []candidate
