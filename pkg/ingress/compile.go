@@ -82,7 +82,7 @@ func (s *Set) compileRule(doc *Document, i int) (Rule, error) {
 	rule.Punycode = secondForm(rule.Hostname)
 	if spec.Path != "" {
 		if rule.path, err = regexp.Compile(spec.Path); err != nil {
-			return Rule{}, fmt.Errorf("Rule #%d has an invalid regex: %w", i+1, err) //nolint:revive,staticcheck // the reference's text
+			return Rule{}, fmt.Errorf("Rule #%d has an invalid regex: %w", i+1, err)
 		}
 	}
 	return rule, nil
@@ -131,7 +131,7 @@ func checkHostname(spec *RuleSpec, i, total int) error {
 		return errLastRule
 	}
 	if catchAll && !last {
-		//nolint:revive,staticcheck // the reference's text
+		//nolint:staticcheck // the reference's text
 		return fmt.Errorf("Rule #%d is matching the hostname '%s', but this will match every hostname,"+
 			" meaning the rules which follow it will never be triggered.", i+1, spec.Hostname)
 	}

@@ -8,16 +8,16 @@ import (
 // Faults that callers tell apart.
 var (
 	// ErrNoIngress says that a document has no ingress list, which is no fault when flags may supply an origin.
-	ErrNoIngress = errors.New("The config file doesn't contain any ingress rules") //nolint:revive,staticcheck // the reference's text
+	ErrNoIngress = errors.New("The config file doesn't contain any ingress rules") //nolint:staticcheck // the reference's text
 	// ErrNoRules says that neither a document nor a flag defines an origin; Default503 serves then.
-	//nolint:revive,staticcheck // the reference's text
+	//nolint:staticcheck // the reference's text
 	ErrNoRules = errors.New("No ingress rules were defined in provided config (if any) nor from the cli, cloudflared will return 503 for all incoming HTTP requests")
 	// ErrURLConflict is for the validate command, when --url comes with a document that has rules.
-	//nolint:revive,staticcheck // the reference's text
+	//nolint:staticcheck // the reference's text
 	ErrURLConflict = errors.New("You can't set the --url flag (or $TUNNEL_URL) when using multiple-origin ingress rules")
 )
 
-//nolint:revive,staticcheck // the reference's texts
+//nolint:staticcheck // the reference's texts
 var (
 	errLastRule     = errors.New("The last ingress rule must match all URLs (i.e. it should not have a hostname or path filter)")
 	errBadWildcard  = errors.New(`Hostname patterns can have at most one wildcard character ("*") and it can only be used for subdomains, e.g. "*.example.com"`)
@@ -28,7 +28,7 @@ var (
 
 // Fault is what is wrong with a rule. Its text is the one operators search for, which often does not tell the rule; Where
 // does.
-type Fault struct {
+type Fault struct { //nolint:errname // operators and texts speak of faults
 	Rule     int // from 0
 	Hostname string
 	Err      error

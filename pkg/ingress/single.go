@@ -54,7 +54,7 @@ func (f *SingleFlags) service() (Service, error) {
 	case f.URL != nil:
 		service, err := originFromURL(*f.URL)
 		if err != nil {
-			return Service{}, fmt.Errorf("Error validating origin URL: %w", err) //nolint:revive,staticcheck // the reference's text
+			return Service{}, fmt.Errorf("Error validating origin URL: %w", err)
 		}
 		return service, nil
 	case f.UnixSocket != nil:
@@ -73,17 +73,17 @@ func isTrue(b *bool) bool { return b != nil && *b }
 func originFromURL(text string) (Service, error) {
 	switch {
 	case text == "":
-		return Service{}, errors.New("URL should not be empty") //nolint:revive,staticcheck // the reference's text
+		return Service{}, errors.New("URL should not be empty")
 	case strings.HasPrefix(text, prefixUnix), strings.HasPrefix(text, prefixUnixTLS):
 		return parseService(text, false, false)
 	}
-	malformed := fmt.Errorf("URL %s has invalid format", text) //nolint:revive,staticcheck // the reference's text
+	malformed := fmt.Errorf("URL %s has invalid format", text)
 	u, ok := splitOrigin(text)
 	if !ok {
 		return Service{}, malformed
 	}
 	if !singleScheme(u.Scheme) {
-		//nolint:revive,staticcheck // the reference's text
+		//nolint:staticcheck // the reference's text
 		return Service{}, fmt.Errorf("Currently Cloudflare Tunnel does not support %s protocol.", u.Scheme)
 	}
 	host, err := asciiHost(u.Hostname())
