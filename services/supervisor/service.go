@@ -2,16 +2,21 @@ package supervisor
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"sync"
 	"time"
 
-	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/supervisor/internal/reconcile"
 )
 
 // Fleet is what the supervisor reads of the deployment.
@@ -52,17 +57,168 @@ type Deps struct {
 	Registerer prometheus.Registerer
 }
 
+// Numbers of the loop.
+const (
+	role = "supervisor"
+	// leadTTL is how long a leader that vanished without a word keeps others from planning.
+	leadTTL = 4 * time.Second
+	// restTime is the shortest time between two looks at the store, so that many hints cost few looks.
+	restTime = 10 * time.Millisecond
+	// resignTimeout bounds the goodbye.
+	resignTimeout = time.Second
+)
+
+// Errors of Ready.
+var (
+	errStarting = errors.New("supervisor has not looked at the store yet")
+	errDown     = errors.New("store unavailable")
+)
+
 // Service is a supervisor.
-type Service struct{}
+type Service struct {
+	id      string
+	cfg     Config
+	store   Store
+	log     *slog.Logger
+	metrics *metrics
+	board   *board
+
+	mu sync.Mutex
+	// state is why the supervisor is not ready, or nil.
+	state error
+	// seen is the last world that was read; it is replaced, never changed.
+	seen reconcile.World
+	lead bool
+}
 
 // New checks the configuration.
-func New(cfg Config, deps Deps) (*Service, error) { return &Service{}, nil }
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("supervisor: %w", err)
+	}
+	m, err := newMetrics(deps.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("supervisor metrics: %w", err)
+	}
+	id := cfg.ID
+	if id == "" {
+		id = fmt.Sprintf("supervisor-%016x", rand.Uint64())
+	}
+	return &Service{
+		id: id, cfg: cfg, store: deps.Store, metrics: m, state: errStarting,
+		log:   deps.Logger.With(slog.String("supervisor_id", id)),
+		board: &board{store: deps.Store, connections: cfg.Connections, connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{}},
+	}, nil
+}
 
 // Run plans until ctx ends.
-func (s *Service) Run(ctx context.Context) error { return nil }
+func (s *Service) Run(ctx context.Context) error {
+	wake := s.store.Watch(ctx, lease.TopicFleet, lease.TopicPools, lease.TopicStatus)
+	tick := time.NewTicker(s.cfg.Tick)
+	defer tick.Stop()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	for {
+		s.report(ctx, s.pass(ctx))
+		rest.Reset(restTime)
+		select {
+		case <-ctx.Done():
+		case <-rest.C:
+		}
+		select {
+		case <-ctx.Done():
+			s.resign(ctx)
+			return nil
+		case <-wake:
+		case <-tick.C:
+		}
+	}
+}
 
-// Ready says why the supervisor cannot do its work, or nil.
-func (s *Service) Ready() error { return nil }
+// pass is one look at the world and what follows from it.
+func (s *Service) pass(ctx context.Context) error {
+	lead, err := s.store.TakeLead(ctx, role, s.id, leadTTL)
+	if err != nil {
+		return err
+	}
+	s.setLead(ctx, lead)
+	if !lead {
+		return nil
+	}
+	world, err := s.board.read(ctx)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.seen = world
+	s.mu.Unlock()
+	plan := reconcile.Plan(world)
+	s.tellShortages(ctx, plan.Shortages)
+	return s.execute(ctx, plan.Actions)
+}
 
-// Routes adds the supervisor's own endpoints.
-func (s *Service) Routes(g *echo.Group) {}
+// execute writes the plan. A conflict means that the world moved on; the next look will see.
+func (s *Service) execute(ctx context.Context, actions []reconcile.Action) error {
+	done := 0
+	for _, a := range actions {
+		var err error
+		switch a := a.(type) {
+		case reconcile.Grant:
+			err = s.grant(ctx, a)
+		case reconcile.Release:
+			err = s.release(ctx, a)
+		}
+		switch {
+		case err == nil:
+			done++
+		case errors.Is(err, tunnel.ErrConflict), errors.Is(err, tunnel.ErrFenced), errors.Is(err, tunnel.ErrNotFound):
+			s.metrics.conflicts.Inc()
+			s.log.DebugContext(ctx, "plan overtaken", slog.Any(telemetry.KeyErr, err))
+		default:
+			return err
+		}
+	}
+	if done == 0 {
+		return nil
+	}
+	return s.store.Hint(ctx, lease.TopicGrants)
+}
+
+func (s *Service) grant(ctx context.Context, g reconcile.Grant) error {
+	granted, err := s.store.Grant(ctx, g.Grant, g.Expect, lease.LeaseTTL)
+	if err != nil {
+		return err
+	}
+	s.metrics.grants.WithLabelValues(string(g.Cause)).Inc()
+	s.log.InfoContext(ctx, "slot granted",
+		slog.String(telemetry.KeyTunnelID, g.Slot.Tunnel.String()), slog.Int(telemetry.KeyConnIndex, int(g.Slot.Index)),
+		slog.String(telemetry.KeyWorkerID, string(g.Worker)), slog.Uint64(telemetry.KeyEpoch, uint64(granted.Epoch)),
+		slog.String(telemetry.KeyEdgeAddr, g.Edge.String()), slog.String("cause", string(g.Cause)),
+		slog.Duration("wait", granted.Wait))
+	return nil
+}
+
+func (s *Service) release(ctx context.Context, r reconcile.Release) error {
+	if err := s.store.Release(ctx, r.Slot, r.Worker, r.Epoch); err != nil {
+		return err
+	}
+	s.metrics.grants.WithLabelValues(string(r.Cause)).Inc()
+	s.log.InfoContext(ctx, "slot released",
+		slog.String(telemetry.KeyTunnelID, r.Slot.Tunnel.String()), slog.Int(telemetry.KeyConnIndex, int(r.Slot.Index)),
+		slog.String(telemetry.KeyWorkerID, string(r.Worker)), slog.String("cause", string(r.Cause)))
+	return nil
+}
+
+// resign lets another supervisor take over at once.
+func (s *Service) resign(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
+	defer cancel()
+	if !s.leading() {
+		return
+	}
+	if err := s.store.ResignLead(ctx, role, s.id); err != nil {
+		s.log.DebugContext(ctx, "lead not resigned, it runs out by itself", slog.Any(telemetry.KeyErr, err))
+		return
+	}
+	_ = s.store.Hint(ctx, lease.TopicStatus) // another supervisor's tick does the same a little later
+}

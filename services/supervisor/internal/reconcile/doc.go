@@ -2,6 +2,7 @@
 // supervisor's whole judgement: pure functions of one snapshot of the world, without a clock. Ages and expiry were
 // computed by the store's clock when the snapshot was read.
 //
-// The same snapshot gives the same plan, so it does not matter which supervisor plans. A plan that is executed in part, or
-// twice, or late, does no harm: every grant names the epoch that it was decided on.
+// The same snapshot gives the same plan, but for the choice between equal addresses, so it does not matter which
+// supervisor plans. A plan that is executed in part, or twice, or late, does no harm: every grant names the epoch that it
+// was decided on.
 package reconcile

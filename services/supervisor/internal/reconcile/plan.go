@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -82,7 +83,7 @@ type planner struct {
 
 // connector plans for one connector.
 func (p *planner) connector(w World, c Connector) {
-	v := newView(c, w.Pools[c.Pool], p.load)
+	v := newView(w, c, p.load)
 	for _, r := range c.Records {
 		if int(r.Slot.Index) >= c.Connections && r.Live && r.Worker != "" {
 			p.out.Actions = append(p.out.Actions, Release{
@@ -90,10 +91,11 @@ func (p *planner) connector(w World, c Connector) {
 			})
 		}
 	}
-	count := min(c.Connections, v.possible())
+	available := v.pool.Count(c.Family)
+	count, _ := edgepool.Cap(c.Connections, available)
 	if count < c.Connections {
 		p.out.Shortages = append(p.out.Shortages, Shortage{
-			Tunnel: c.Tunnel, Desired: c.Connections, Possible: count, Addresses: len(v.usable),
+			Tunnel: c.Tunnel, Desired: c.Connections, Possible: count, Addresses: available,
 		})
 	}
 	steady := true

@@ -41,6 +41,8 @@ func pool(n int) edgepool.Pool {
 	return p
 }
 
+func first(int) int { return 0 }
+
 func worker(id tunnel.WorkerID, host string, tunnels ...tunnel.ID) fleet.Worker {
 	w := fleet.Worker{ID: id, Host: host, Capacity: 10}
 	for _, t := range tunnels {
@@ -97,7 +99,7 @@ func connector(records ...lease.Record) Connector {
 }
 
 func world(c Connector, addresses int, workers ...fleet.Worker) World {
-	return World{Workers: workers, Pools: map[string]edgepool.Pool{"": pool(addresses)}, Connectors: []Connector{c}}
+	return World{Workers: workers, Pools: map[string]edgepool.Pool{"": pool(addresses)}, Connectors: []Connector{c}, Random: first}
 }
 
 func describe(r Result) string {
@@ -128,7 +130,7 @@ func TestPlan(t *testing.T) {
 	elsewhere := connected(0, "w1", 1)
 	elsewhere.Status.Edge = edge(6)
 	six := connector(all(4, "w1")...)
-	six.IPVersion = "6"
+	six.Family = edgepool.V6
 	tests := []struct {
 		name  string
 		world World
@@ -213,10 +215,11 @@ func TestPlan(t *testing.T) {
 
 func TestWanted(t *testing.T) {
 	w1 := fleet.Worker{ID: "w1", Tunnels: []fleet.TunnelRef{{ID: tunnelB, Pool: "other", IPVersion: "4"}}}
+	w1.Tunnels = append(w1.Tunnels, fleet.TunnelRef{ID: tunnelA, IPVersion: "7"})
 	w2 := fleet.Worker{ID: "w2", Tunnels: []fleet.TunnelRef{{ID: tunnelB, Connections: 6}, {ID: tunnelA, Connections: 1, Protocol: tunnel.HTTP2}}}
 	want := []Desired{
-		{Tunnel: tunnelA, Connections: 1, Protocol: tunnel.HTTP2},
-		{Tunnel: tunnelB, Connections: 6, Pool: "other", IPVersion: "4", Protocol: tunnel.QUIC},
+		{Tunnel: tunnelA, Connections: 4, Protocol: tunnel.QUIC},
+		{Tunnel: tunnelB, Connections: 6, Pool: "other", Family: edgepool.V4, Protocol: tunnel.QUIC},
 	}
 	if diff := cmp.Diff(want, Wanted([]fleet.Worker{w2, w1}, 4)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

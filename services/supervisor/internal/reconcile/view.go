@@ -2,7 +2,9 @@ package reconcile
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
@@ -37,18 +39,20 @@ type view struct {
 	Connector
 	load
 	records map[tunnel.ConnIndex]lease.Record
-	usable  []tunnel.EdgeAddr
+	pool    edgepool.Pool
+	random  edgepool.Random
 	// left are addresses that slots were moved off in this plan: they failed, or the old session still stands.
 	left []tunnel.EdgeAddr
 	open bool
 }
 
-func newView(c Connector, pool edgepool.Pool, l load) *view {
+func newView(w World, c Connector, l load) *view {
 	v := &view{
 		Connector: c,
 		load:      l,
 		records:   make(map[tunnel.ConnIndex]lease.Record, len(c.Records)),
-		usable:    addresses(pool, c.IPVersion),
+		pool:      w.Pools[c.Pool],
+		random:    w.Random,
 		open:      c.Proved,
 	}
 	for _, r := range c.Records {
@@ -58,15 +62,6 @@ func newView(c Connector, pool edgepool.Pool, l load) *view {
 		}
 	}
 	return v
-}
-
-// possible is how many connections the pool has addresses for, one of them kept spare so that a connection can change
-// its address (spec/lifecycle.md 2.1).
-func (v *view) possible() int {
-	if n := len(v.usable); n >= 2 {
-		return n - 1
-	}
-	return len(v.usable)
 }
 
 // candidates are the workers that can serve the tunnel, in a fixed order.
@@ -126,23 +121,51 @@ const (
 // long as their worker lives, because it keeps the session.
 func (v *view) address(r lease.Record, c choice) (tunnel.EdgeAddr, bool) {
 	old := inUse(r)
-	var used []tunnel.EdgeAddr
+	table := edgepool.Table{Pool: v.pool, Family: v.Family, Used: map[tunnel.ConnIndex]tunnel.EdgeAddr{}, Health: v.doubts(r)}
+	var taken []netip.AddrPort
 	for i, other := range v.records {
 		_, known := v.workers[other.Worker]
 		if i == r.Slot.Index || other.Worker == "" || (!other.Live && !known) {
 			continue
 		}
-		used = append(used, other.Edge, inUse(other))
+		table.Used[i] = inUse(other)
+		taken = append(taken, other.Edge.Addr)
 	}
-	keep := !old.IsZero() && slices.Contains(v.usable, old) && !slices.Contains(used, old)
-	if c == anyAddress && keep {
-		return old, true
+	table.Pool.Regions = without(v.pool.Regions, taken)
+	req := edgepool.Request{Index: r.Slot.Index}
+	if c == anyAddress {
+		req.Sticky = old
+	} else {
+		req.Avoid = old
 	}
-	if edge, ok := pick(v.usable, used, append(v.left, old, r.Edge)...); ok {
-		return edge, true
+	edge, err := edgepool.Allocate(time.Time{}, table, req, v.random)
+	if err != nil || (c == spare && edge.Addr == old.Addr) {
+		return tunnel.EdgeAddr{}, false
 	}
-	if edge, ok := pick(v.usable, used, old, r.Edge); ok {
-		return edge, true
+	return edge, true
+}
+
+// doubts are the addresses to take only if there is no other: those that slots were moved off in this plan, and the
+// granted one of a slot whose holder left it.
+func (v *view) doubts(r lease.Record) edgepool.Health {
+	held := edgepool.Condition{HeldUntil: time.Time{}.Add(1)} // later than the zero time that Allocate is told
+	h := edgepool.Health{}
+	for _, a := range v.left {
+		h[a.Addr] = held
 	}
-	return old, keep && c != spare
+	if inUse(r) != r.Edge {
+		h[r.Edge.Addr] = held
+	}
+	return h
+}
+
+// without is regions less the addresses taken.
+func without(regions []edgepool.RegionPool, taken []netip.AddrPort) []edgepool.RegionPool {
+	isTaken := func(a netip.AddrPort) bool { return slices.Contains(taken, a) }
+	out := slices.Clone(regions)
+	for i := range out {
+		out[i].V4 = slices.DeleteFunc(slices.Clone(out[i].V4), isTaken)
+		out[i].V6 = slices.DeleteFunc(slices.Clone(out[i].V6), isTaken)
+	}
+	return out
 }

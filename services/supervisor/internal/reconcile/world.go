@@ -15,6 +15,8 @@ type World struct {
 	Workers    []fleet.Worker
 	Pools      map[string]edgepool.Pool
 	Connectors []Connector
+	// Random chooses between addresses that are equally good.
+	Random edgepool.Random
 }
 
 // Connector is what is desired of a connector, and what is observed of it.
@@ -31,7 +33,7 @@ type Desired struct {
 	Tunnel      tunnel.ID
 	Connections int
 	Pool        string
-	IPVersion   string
+	Family      edgepool.Family
 	Protocol    tunnel.Protocol
 }
 
@@ -50,7 +52,7 @@ func Wanted(workers []fleet.Worker, connections int) []Desired {
 			}
 			d := byID[ref.ID]
 			if d == nil {
-				d = &Desired{Tunnel: ref.ID, Pool: ref.Pool, IPVersion: ref.IPVersion, Protocol: cmp.Or(ref.Protocol, tunnel.QUIC)}
+				d = &Desired{Tunnel: ref.ID, Pool: ref.Pool, Family: family(ref.IPVersion), Protocol: cmp.Or(ref.Protocol, tunnel.QUIC)}
 				byID[ref.ID] = d
 				order = append(order, d)
 			}
@@ -63,4 +65,13 @@ func Wanted(workers []fleet.Worker, connections int) []Desired {
 	}
 	slices.SortFunc(out, func(a, b Desired) int { return slices.Compare(a.Tunnel[:], b.Tunnel[:]) })
 	return out
+}
+
+// family is both for a version that a newer worker may know and we do not.
+func family(version string) edgepool.Family {
+	f, err := edgepool.ParseFamily(version)
+	if err != nil {
+		return edgepool.Any
+	}
+	return f
 }

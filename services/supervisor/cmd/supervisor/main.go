@@ -1,0 +1,9 @@
+// Command supervisor runs the part that decides which worker holds which connection.
+package main
+
+import (
+	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/services/supervisor"
+)
+
+func main() { process.MainWithStore("supervisor", supervisor.Default(), supervisor.Build) }
