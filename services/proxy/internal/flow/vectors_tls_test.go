@@ -1,0 +1,236 @@
+package flow_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// tlsEvent is a handshake or a request that a TLS origin saw.
+type tlsEvent struct {
+	SNI  *string  `json:"sni"` // set in a handshake
+	ALPN []string `json:"alpn_offered"`
+
+	Body       string      `json:"body"`
+	Headers    [][2]string `json:"headers"`
+	Host       string      `json:"host"`
+	Method     string      `json:"method"`
+	Proto      string      `json:"proto"`
+	ServerName string      `json:"tls_server_name"`
+	URI        string      `json:"uri"`
+}
+
+// tlsCase is one case of http_tls.json, stream style.
+type tlsCase struct {
+	Name          string          `json:"name"`
+	Service       string          `json:"service"`
+	OriginRequest []string        `json:"originRequest"`
+	Requests      []vectorRequest `json:"requests"`
+	Stream        struct {
+		Saw  []tlsEvent `json:"origin_saw"`
+		Back []struct {
+			Status string `json:"status"`
+			Body   string `json:"body"`
+			Error  string `json:"error"`
+		} `json:"went_back"`
+	} `json:"stream"`
+}
+
+// tlsDifferences lists the cases where we differ on purpose, with the row of spec/ingress.md 14.
+var tlsDifferences = map[string]struct {
+	row   string
+	apply func(want []tlsEvent) []tlsEvent
+}{
+	"matchSNItoHost and two hosts share one pooled connection": {"D14", func(want []tlsEvent) []tlsEvent {
+		other := "other.example.com"
+		last := want[len(want)-1]
+		last.ServerName = other
+		return append(want[:len(want)-1], tlsEvent{SNI: &other}, last)
+	}},
+}
+
+// authority issues certificates for tests.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	file string // PEM
+}
+
+func newAuthority(t testing.TB) *authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &authority{cert: cert, key: key, file: file}
+}
+
+func (a *authority) issue(t testing.TB, names ...string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// tlsOrigin is a real HTTPS server that writes down what it sees.
+type tlsOrigin struct {
+	mu     sync.Mutex
+	events []tlsEvent
+}
+
+func (o *tlsOrigin) add(e tlsEvent) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = append(o.events, e)
+}
+
+func (o *tlsOrigin) all() []tlsEvent {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.events)
+}
+
+func (o *tlsOrigin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	e := tlsEvent{
+		Body: string(body), Host: r.Host, Method: r.Method, Proto: r.Proto,
+		ServerName: r.TLS.ServerName, URI: r.RequestURI,
+	}
+	for name, values := range r.Header {
+		for _, v := range values {
+			e.Headers = append(e.Headers, [2]string{name, v})
+		}
+	}
+	slices.SortFunc(e.Headers, func(a, b [2]string) int { return strings.Compare(a[0], b[0]) })
+	o.add(e)
+	w.Header().Set("Trailer", "Grpc-Status")
+	w.Header().Set("Content-Type", "application/grpc")
+	_, _ = io.WriteString(w, "ok")
+	w.Header().Set("Grpc-Status", "0")
+}
+
+func (o *tlsOrigin) start(t testing.TB, network string, cert tls.Certificate) string {
+	t.Helper()
+	addr := "127.0.0.1:0"
+	if network == "unix" {
+		addr = filepath.Join(t.TempDir(), "o.sock")
+	}
+	l, err := net.Listen(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(o)
+	_ = srv.Listener.Close()
+	srv.Listener = l
+	srv.EnableHTTP2 = true
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.TLS = &tls.Config{
+		Certificates: []tls.Certificate{cert},
+		GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			name := h.ServerName
+			o.add(tlsEvent{SNI: &name, ALPN: h.SupportedProtos})
+			return nil, nil
+		},
+	}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	return l.Addr().String()
+}
+
+func TestTLSVectors(t *testing.T) {
+	ca := newAuthority(t)
+	cert := ca.issue(t, "origin.internal", "app.example.com", "other.example.com")
+	used := map[string]bool{}
+	for _, c := range load[tlsCase](t, "http_tls.json") {
+		t.Run(c.Name, func(t *testing.T) {
+			used[c.Name] = true
+			o := &tlsOrigin{}
+			network := "tcp"
+			if strings.HasPrefix(c.Service, "unix") {
+				network = "unix"
+			}
+			addr := o.start(t, network, cert)
+			var settings []string
+			for _, s := range c.OriginRequest {
+				settings = append(settings, strings.ReplaceAll(s, ": CA", ": "+ca.file))
+			}
+			h := serve(t, rules(t, strings.NewReplacer("ORIGIN", addr, "SOCKET", addr).Replace(c.Service), settings...), nil)
+			for i, r := range c.Requests {
+				a := do(t, h, r.wire(), r.Body)
+				want := c.Stream.Back[i]
+				if want.Error != "" {
+					if a.status != "502" || !strings.HasSuffix(a.err, "tls: failed to verify certificate") {
+						t.Errorf("answer %d: %+v, want an error about the certificate", i, a)
+					}
+				} else if a.status != want.Status || a.body != want.Body || a.end != nil {
+					t.Errorf("answer %d: %+v, want %+v", i, a, want)
+				}
+			}
+			want := c.Stream.Saw
+			if d, ok := tlsDifferences[c.Name]; ok {
+				want = d.apply(want)
+				t.Logf("differs on purpose: %s", d.row)
+			}
+			got := o.all()
+			if strings.HasPrefix(c.Name, "http2Origin with disableChunkedEncoding") {
+				// D6: the body has a length.
+				for i := range got {
+					got[i].Headers = slices.DeleteFunc(got[i].Headers, func(h [2]string) bool { return h[0] == "Content-Length" })
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("origin saw (-want +got):\n%s", diff)
+			}
+		})
+	}
+	for name := range tlsDifferences {
+		if !used[name] {
+			t.Errorf("difference for a case that does not exist: %s", name)
+		}
+	}
+}
