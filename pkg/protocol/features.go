@@ -1,0 +1,99 @@
+package protocol
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// Feature names as they are sent at registration (spec/wire.md 12).
+const (
+	FeatureRemoteConfig      = "allow_remote_config"
+	FeatureSerializedHeaders = "serialized_headers"
+	FeatureDatagramV2        = "support_datagram_v2"
+	FeatureDatagramV3        = "support_datagram_v3_2"
+	FeatureQUICEOF           = "support_quic_eof"
+	FeatureManagementLogs    = "management_logs"
+	FeaturePostQuantum       = "postquantum"
+	FeatureQuickReconnects   = "quick_reconnects"
+
+	retiredDatagramV3  = "support_datagram_v3"
+	retiredDatagramV31 = "support_datagram_v3_1"
+)
+
+// FeatureRecord is the feature record (spec/wire.md 2.4). The zero value is what counts while it is not known.
+type FeatureRecord struct {
+	// DatagramV3 is the percentage of accounts that use datagram v3.
+	DatagramV3 uint32 `json:"dv3_2"`
+	// SkipPrechecks switches the checks before the first connection off.
+	SkipPrechecks bool `json:"skip_prechecks"`
+}
+
+// ParseFeatures reads the text of the feature record; keys that are not known are ignored. An empty text, which is what
+// a pool carries when the record could not be read, is the zero record. After an error the record read before counts on.
+func ParseFeatures(txt string) (FeatureRecord, error) {
+	if txt == "" {
+		return FeatureRecord{}, nil
+	}
+	var r FeatureRecord
+	if err := json.Unmarshal([]byte(txt), &r); err != nil {
+		return FeatureRecord{}, fmt.Errorf("feature record: %w", err)
+	}
+	return r, nil
+}
+
+// Wish is all that the feature list depends on.
+type Wish struct {
+	// Given are the features of --features.
+	Given []string
+	// PostQuantum is --post-quantum: strict.
+	PostQuantum bool
+	Record      FeatureRecord
+	AccountHash uint8
+}
+
+// Offer is what a connection offers.
+type Offer struct {
+	// Features is sorted and without repetition. The reference sends it in changing order.
+	Features []string
+	// Datagram is the datagram version in use: FeatureDatagramV2 or FeatureDatagramV3.
+	Datagram      string
+	SkipPrechecks bool
+}
+
+// Validate reports given features that mean nothing.
+func (w Wish) Validate() error {
+	if slices.Contains(w.Given, "") {
+		return errors.New("features: an empty name")
+	}
+	return nil
+}
+
+// Offer makes the list. For datagrams a given v3 counts before a given v2, and both before the record
+// (spec/lifecycle.md 7); v2 is offered in any case.
+func (w Wish) Offer() Offer {
+	features := []string{
+		FeatureRemoteConfig, FeatureSerializedHeaders, FeatureDatagramV2, FeatureQUICEOF, FeatureManagementLogs,
+	}
+	for _, f := range w.Given {
+		if f != retiredDatagramV3 && f != retiredDatagramV31 {
+			features = append(features, f)
+		}
+	}
+	o := Offer{Datagram: FeatureDatagramV2, SkipPrechecks: w.Record.SkipPrechecks}
+	switch {
+	case slices.Contains(w.Given, FeatureDatagramV3):
+		o.Datagram = FeatureDatagramV3
+	case slices.Contains(w.Given, FeatureDatagramV2):
+	case w.Record.DatagramV3 > uint32(w.AccountHash):
+		o.Datagram = FeatureDatagramV3
+	}
+	features = append(features, o.Datagram)
+	if w.PostQuantum {
+		features = append(features, FeaturePostQuantum)
+	}
+	slices.Sort(features)
+	o.Features = slices.Compact(features)
+	return o
+}
