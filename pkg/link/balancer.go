@@ -3,11 +3,26 @@ package link
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
+
+// Defaults of a balancer.
+const (
+	defaultDialTimeout = 2 * time.Second
+	defaultIdleTimeout = 30 * time.Second
+	defaultMaxIdle     = 256
+)
+
+var errNoProxy = errors.New("no proxy is known")
 
 // Proxy is one proxy that a Balancer may use.
 type Proxy struct {
@@ -30,16 +45,179 @@ type BalancerConfig struct {
 
 // Balancer is the carrier that spreads flows over several proxies: least in flight of two random ones, one circuit
 // breaker per proxy.
-type Balancer struct{ cfg BalancerConfig }
+type Balancer struct {
+	cfg  BalancerConfig
+	bufs buffers
+	// set is replaced, never changed.
+	set atomic.Pointer[[]*backend]
+
+	// mu serialises SetProxies and Close.
+	mu     sync.Mutex
+	closed bool
+}
+
+var _ Carrier = (*Balancer)(nil)
 
 // NewBalancer makes a balancer without proxies.
-func NewBalancer(cfg BalancerConfig) *Balancer { return &Balancer{cfg: cfg} }
+func NewBalancer(cfg BalancerConfig) *Balancer {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.DialTimeout <= 0 {
+		cfg.DialTimeout = defaultDialTimeout
+	}
+	if cfg.IdleTimeout <= 0 {
+		cfg.IdleTimeout = defaultIdleTimeout
+	}
+	if cfg.MaxIdle <= 0 {
+		cfg.MaxIdle = defaultMaxIdle
+	}
+	b := &Balancer{cfg: cfg}
+	b.set.Store(new([]*backend))
+	return b
+}
 
 // SetProxies replaces the set. Proxies that stay keep their connections; flows on those that go run to their end.
-func (b *Balancer) SetProxies(proxies []Proxy) {}
+func (b *Balancer) SetProxies(proxies []Proxy) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return
+	}
+	old := *b.set.Load()
+	next := make([]*backend, 0, len(proxies))
+	for _, p := range proxies {
+		same := func(be *backend) bool { return be.Proxy == p }
+		if slices.ContainsFunc(next, same) {
+			continue
+		}
+		if i := slices.IndexFunc(old, same); i >= 0 {
+			next = append(next, old[i])
+			continue
+		}
+		next = append(next, newBackend(b, p))
+	}
+	b.set.Store(&next)
+	for _, be := range old {
+		if !slices.Contains(next, be) {
+			be.retire()
+		}
+	}
+}
 
-// Carry runs f on one of the proxies.
-func (b *Balancer) Carry(ctx context.Context, f Flow) error { return ErrNotAccepted }
+// Carry runs f on one of the proxies. Those that did not take it are left out, and the next one is tried.
+func (b *Balancer) Carry(ctx context.Context, f Flow) error {
+	set := *b.set.Load()
+	be := pick(set)
+	var tried []*backend
+	err := errNoProxy
+	for be != nil {
+		o := be.carry(ctx, &f)
+		if !o.notTaken {
+			return o.err
+		}
+		err = o.err
+		tried = append(tried, be)
+		be = pickOther(set, tried)
+	}
+	return fmt.Errorf("%w: %w", ErrNotAccepted, err)
+}
+
+// pick is the better one of two random proxies.
+func pick(set []*backend) *backend {
+	switch len(set) {
+	case 0:
+		return nil
+	case 1:
+		return set[0]
+	}
+	i := rand.IntN(len(set))
+	j := rand.IntN(len(set) - 1)
+	if j >= i {
+		j++
+	}
+	be := better(set[i], set[j])
+	if be.isLeaving() {
+		return pickOther(set, nil)
+	}
+	return be
+}
+
+// pickOther is a proxy that was not tried, one that stays if there is one.
+func pickOther(set, tried []*backend) *backend {
+	var staying, leaving []*backend
+	for _, be := range set {
+		switch {
+		case slices.Contains(tried, be):
+		case be.isLeaving():
+			leaving = append(leaving, be)
+		default:
+			staying = append(staying, be)
+		}
+	}
+	if len(staying) == 0 {
+		staying = leaving
+	}
+	if len(staying) < 2 {
+		if len(staying) == 0 {
+			return nil
+		}
+		return staying[0]
+	}
+	i := rand.IntN(len(staying))
+	return better(staying[i], staying[(i+1)%len(staying)])
+}
+
+func better(a, b *backend) *backend {
+	if al, bl := a.isLeaving(), b.isLeaving(); al != bl {
+		if al {
+			return b
+		}
+		return a
+	}
+	if b.inFlight.Load() < a.inFlight.Load() {
+		return b
+	}
+	return a
+}
+
+// ProxyStatus is what a balancer knows of one proxy.
+type ProxyStatus struct {
+	ID       tunnel.ProxyID `json:"proxy_id"`
+	Endpoint Endpoint       `json:"endpoint"`
+	// Breaker is closed, half-open or open.
+	Breaker  string `json:"breaker"`
+	Leaving  bool   `json:"leaving"`
+	InFlight int64  `json:"in_flight"`
+	Idle     int    `json:"idle"`
+}
+
+// Status lists the proxies.
+func (b *Balancer) Status() []ProxyStatus {
+	set := *b.set.Load()
+	out := make([]ProxyStatus, 0, len(set))
+	for _, be := range set {
+		out = append(out, ProxyStatus{
+			ID:       be.ID,
+			Endpoint: be.Endpoint,
+			Breaker:  be.breaker.State().String(),
+			Leaving:  be.isLeaving(),
+			InFlight: be.inFlight.Load(),
+			Idle:     be.idleCount(),
+		})
+	}
+	return out
+}
 
 // Close closes all idle connections; running flows go on, and Carry accepts no more.
-func (b *Balancer) Close() error { return nil }
+func (b *Balancer) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	old := *b.set.Load()
+	b.set.Store(new([]*backend))
+	for _, be := range old {
+		be.retire()
+	}
+	return nil
+}

@@ -2,9 +2,26 @@ package link
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Defaults and bounds of a server.
+const (
+	defaultDrainTimeout = 30 * time.Second
+	// helloTimeout bounds the TLS handshake and the worker's first frame.
+	helloTimeout = 5 * time.Second
+	// backlogGrace is for connections that the system accepted before a drain began.
+	backlogGrace    = 20 * time.Millisecond
+	acceptRetryMin  = 5 * time.Millisecond
+	acceptRetryMax  = time.Second
+	goAwayWriteTime = time.Second
 )
 
 // ServerConfig configures a Server. Handler is needed; zero values of the others mean their defaults.
@@ -15,14 +32,152 @@ type ServerConfig struct {
 	Instance string
 	// DrainTimeout bounds how long running flows may go on after the context of Serve has ended. Default 30 s.
 	DrainTimeout time.Duration
+	// ReadAhead makes the hang-up watch read instead of look, as it does on systems that cannot look.
+	ReadAhead bool
 }
 
-// Server is the proxy's end of the link.
-type Server struct{ cfg ServerConfig }
+// Server is the proxy's end of the link. One server may serve several listeners.
+type Server struct {
+	cfg  ServerConfig
+	bufs buffers
+
+	// mu guards the rest.
+	mu       sync.Mutex
+	conns    map[*serverConn]struct{}
+	draining bool
+}
 
 // NewServer makes a server; Serve runs it.
-func NewServer(cfg ServerConfig) *Server { return &Server{cfg: cfg} }
+func NewServer(cfg ServerConfig) *Server {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.DrainTimeout <= 0 {
+		cfg.DrainTimeout = defaultDrainTimeout
+	}
+	return &Server{cfg: cfg, conns: make(map[*serverConn]struct{})}
+}
 
 // Serve accepts connections until ctx ends. Then it tells every worker that it goes away, lets running flows finish
-// within DrainTimeout, closes everything and returns nil. It closes l.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error { return nil }
+// within DrainTimeout, closes everything and returns nil. It closes l. A server whose Serve ended that way accepts no
+// more.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	stop := context.AfterFunc(ctx, func() {
+		if d, ok := l.(interface{ SetDeadline(t time.Time) error }); ok && d.SetDeadline(time.Now().Add(backlogGrace)) == nil {
+			return
+		}
+		_ = l.Close() // Accept reports it
+	})
+	defer stop()
+
+	acceptErr := s.accept(ctx, base, l, &wg)
+	closeErr := l.Close()
+	if errors.Is(closeErr, net.ErrClosed) {
+		closeErr = nil
+	}
+	s.drain(ctx, cancel, &wg)
+	if acceptErr != nil {
+		return fmt.Errorf("link accept: %w", acceptErr)
+	}
+	if closeErr != nil {
+		return fmt.Errorf("close link listener: %w", closeErr)
+	}
+	return nil
+}
+
+// accept returns nil when ctx ended, and an error when the listener can never accept again.
+func (s *Server) accept(ctx, base context.Context, l net.Listener, wg *sync.WaitGroup) error {
+	wait := acceptRetryMin
+	for {
+		nc, err := l.Accept()
+		switch {
+		case err == nil:
+			wait = acceptRetryMin
+			c := newServerConn(s, base, nc)
+			s.add(c)
+			wg.Go(func() {
+				defer s.remove(c)
+				c.serve()
+			})
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return err
+		default:
+			// No file descriptors, most likely: they come back.
+			s.cfg.Logger.WarnContext(ctx, "link accept delayed", "err", err, "wait", wait)
+			if !pause(ctx, wait) {
+				return nil
+			}
+			wait = min(2*wait, acceptRetryMax)
+		}
+	}
+}
+
+// drain tells the workers, waits for the flows that run, and closes what is left.
+func (s *Server) drain(ctx context.Context, cancel context.CancelCauseFunc, wg *sync.WaitGroup) {
+	if ctx.Err() != nil {
+		s.mu.Lock()
+		s.draining = true
+		for c := range s.conns {
+			wg.Go(c.goAway)
+		}
+		s.mu.Unlock()
+		done := make(chan struct{})
+		timer := time.AfterFunc(s.cfg.DrainTimeout, func() { close(done) })
+		finished := make(chan struct{})
+		go func() {
+			defer close(finished)
+			wg.Wait()
+		}()
+		select {
+		case <-finished:
+			timer.Stop()
+			return
+		case <-done:
+			s.cfg.Logger.WarnContext(ctx, "link drain timed out", "connections", s.count())
+		}
+		defer func() { <-finished }()
+	} else {
+		defer wg.Wait()
+	}
+	cancel(tunnel.ErrDraining)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.kill(tunnel.ErrDraining)
+	}
+}
+
+func (s *Server) add(c *serverConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[c] = struct{}{}
+}
+
+func (s *Server) remove(c *serverConn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+}
+
+func (s *Server) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// pause waits; it reports false when ctx ended before.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

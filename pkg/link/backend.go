@@ -1,0 +1,249 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// Bounds of a backend.
+const (
+	// sweepEvery is how often idle connections are looked at: a GOAWAY or a close is noticed within that time.
+	sweepEvery = 250 * time.Millisecond
+	// leaveTime is how long a proxy that sent GOAWAY is passed over.
+	leaveTime = 2 * time.Second
+	// inspectTime bounds the reading of a word on an idle connection.
+	inspectTime = 10 * time.Millisecond
+	// A breaker opens after so many failures in a row, and lets a trial through after so long.
+	breakerFailures = 5
+	breakerOpen     = time.Second
+)
+
+// errNeutral tells a breaker that a flow ended before the link showed whether it works.
+var errNeutral = errors.New("neither success nor failure")
+
+// backend is one proxy: its breaker and its idle connections.
+type backend struct {
+	Proxy
+	b        *Balancer
+	breaker  *gobreaker.TwoStepCircuitBreaker[struct{}]
+	inFlight atomic.Int64
+	// leaving is the time, in nanoseconds, up to which the proxy is passed over.
+	leaving atomic.Int64
+	sweeper *time.Timer
+
+	// mu guards the rest.
+	mu      sync.Mutex
+	idle    []*clientConn // the last one used is taken first
+	swept   bool          // the sweeper is armed
+	retired bool
+}
+
+func newBackend(b *Balancer, p Proxy) *backend {
+	be := &backend{Proxy: p, b: b}
+	be.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:        string(p.ID),
+		Timeout:     breakerOpen,
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
+		IsExcluded:  func(err error) bool { return errors.Is(err, errNeutral) },
+		OnStateChange: func(_ string, from, to gobreaker.State) {
+			b.cfg.Logger.Warn("link breaker changed", "proxy_id", p.ID, "from", from.String(), "to", to.String())
+		},
+	})
+	be.sweeper = time.AfterFunc(time.Hour, be.sweep)
+	be.sweeper.Stop()
+	return be
+}
+
+// carry runs f on this proxy. A stale idle connection is replaced by a fresh one, once.
+func (be *backend) carry(ctx context.Context, f *Flow) outcome {
+	settle, err := be.breaker.Allow()
+	if err != nil {
+		return outcome{err: fmt.Errorf("proxy %s: %w", be.ID, err), notTaken: true}
+	}
+	be.inFlight.Add(1)
+	defer be.inFlight.Add(-1)
+	c := be.get()
+	if c != nil {
+		x := exchange{c: c, edge: f.Stream, settle: settle}
+		o := x.run(ctx, f)
+		be.put(c, o)
+		if !o.notTaken {
+			x.close(o)
+			return o
+		}
+		be.dropIdle() // what is left is as old
+	}
+	c, err = be.dial(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			settle(errNeutral)
+			f.Stream.CancelRead(0)
+			f.Stream.CancelWrite(0)
+			return outcome{err: fmt.Errorf("%w: %w", ErrEdge, context.Cause(ctx))}
+		}
+		settle(err)
+		return outcome{err: fmt.Errorf("proxy %s: %w", be.ID, err), notTaken: true}
+	}
+	x := exchange{c: c, edge: f.Stream, settle: settle}
+	o := x.run(ctx, f)
+	be.put(c, o)
+	x.close(o)
+	return o
+}
+
+// close settles with the breaker what no answer has settled.
+func (x *exchange) close(o outcome) {
+	if x.settle == nil {
+		return
+	}
+	if errors.Is(o.err, ErrEdge) {
+		x.settle(errNeutral)
+		return
+	}
+	x.settle(o.err)
+}
+
+func (be *backend) dial(ctx context.Context) (*clientConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, be.b.cfg.DialTimeout)
+	defer cancel()
+	return dialConn(ctx, be.Endpoint, be.b.cfg.TLS, &be.b.bufs)
+}
+
+// get takes an idle connection, or nil. A write to a Unix socket tells at once that the peer is gone; TCP has to be
+// asked.
+func (be *backend) get() *clientConn {
+	for {
+		c := be.pop()
+		if c == nil || c.unix || !c.isStale() {
+			return c
+		}
+		be.inspect(c)
+	}
+}
+
+func (be *backend) pop() *clientConn {
+	be.mu.Lock()
+	defer be.mu.Unlock()
+	n := len(be.idle) - 1
+	if n < 0 {
+		return nil
+	}
+	c := be.idle[n]
+	be.idle[n] = nil
+	be.idle = be.idle[:n]
+	return c
+}
+
+// put takes a connection back after a flow.
+func (be *backend) put(c *clientConn, o outcome) {
+	if c.goAway {
+		be.leave()
+	}
+	if c.fr.in != nil {
+		c.fr.release()
+	}
+	if !o.reusable || !be.keep(c) {
+		c.close()
+	}
+}
+
+func (be *backend) keep(c *clientConn) bool {
+	c.idleAt = time.Now()
+	be.mu.Lock()
+	defer be.mu.Unlock()
+	if be.retired || len(be.idle) >= be.b.cfg.MaxIdle {
+		return false
+	}
+	be.idle = append(be.idle, c)
+	if !be.swept {
+		be.swept = true
+		be.sweeper.Reset(sweepEvery)
+	}
+	return true
+}
+
+// sweep is the sweeper's function: it closes idle connections that are old, or whose proxy is gone.
+func (be *backend) sweep() {
+	old := time.Now().Add(-be.b.cfg.IdleTimeout)
+	var expired, touched []*clientConn
+	be.mu.Lock()
+	kept := be.idle[:0]
+	for _, c := range be.idle {
+		switch {
+		case c.idleAt.Before(old):
+			expired = append(expired, c)
+		case c.isStale():
+			touched = append(touched, c)
+		default:
+			kept = append(kept, c)
+		}
+	}
+	clear(be.idle[len(kept):])
+	be.idle = kept
+	be.swept = len(kept) > 0
+	if be.swept {
+		be.sweeper.Reset(sweepEvery)
+	}
+	be.mu.Unlock()
+	for _, c := range expired {
+		c.close()
+	}
+	for _, c := range touched {
+		be.inspect(c)
+	}
+}
+
+// inspect reads why an idle connection is readable, and closes it.
+func (be *backend) inspect(c *clientConn) {
+	defer c.close()
+	if c.fr.nc.SetReadDeadline(time.Now().Add(inspectTime)) != nil {
+		return
+	}
+	c.fr.in = c.fr.bufs.get(smallBuffer)
+	defer c.fr.release()
+	if c.saysGoAway() {
+		be.leave()
+	}
+}
+
+// leave passes the proxy over for a while, without counting it as a failure.
+func (be *backend) leave() {
+	be.leaving.Store(time.Now().Add(leaveTime).UnixNano())
+	be.dropIdle()
+}
+
+func (be *backend) isLeaving() bool {
+	t := be.leaving.Load()
+	return t != 0 && time.Now().UnixNano() < t
+}
+
+func (be *backend) dropIdle() {
+	be.mu.Lock()
+	idle := be.idle
+	be.idle = nil
+	be.mu.Unlock()
+	for _, c := range idle {
+		c.close()
+	}
+}
+
+// retire closes the idle connections, and later those that flows still use.
+func (be *backend) retire() {
+	be.mu.Lock()
+	be.retired = true
+	be.mu.Unlock()
+	be.sweeper.Stop()
+	be.dropIdle()
+}
+
+func (be *backend) idleCount() int {
+	be.mu.Lock()
+	defer be.mu.Unlock()
+	return len(be.idle)
+}

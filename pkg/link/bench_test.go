@@ -1,0 +1,108 @@
+package link_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/link"
+)
+
+// nullEdge swallows the answer.
+type nullEdge struct{ ctx context.Context }
+
+func (nullEdge) Read([]byte) (int, error)    { return 0, io.EOF }
+func (nullEdge) Write(p []byte) (int, error) { return len(p), nil }
+func (nullEdge) CloseWrite() error           { return nil }
+func (nullEdge) CancelRead(uint64)           {}
+func (nullEdge) CancelWrite(uint64)          {}
+func (e nullEdge) Context() context.Context  { return e.ctx }
+
+// answerer reads the request and answers with head and body of the given size.
+func answerer(size int) link.Handler {
+	head, body := []byte(strings.Repeat("h", 100)), make([]byte, size)
+	return link.HandlerFunc(func(_ context.Context, _ link.Meta, s link.Stream) {
+		var buf [512]byte
+		for {
+			if _, err := s.Read(buf[:]); err != nil {
+				break
+			}
+		}
+		_ = s.Buffer(head) // the benchmark sees a failure
+		if len(body) <= 16<<10 {
+			_ = s.Buffer(body)
+		} else {
+			_, _ = s.Write(body)
+		}
+		_ = s.CloseWrite()
+	})
+}
+
+// BenchmarkCarry is a request of 200 B and an answer of 100 B head and a body. cpu-ns/op is of both ends together.
+func BenchmarkCarry(b *testing.B) {
+	server, client := certificates(b)
+	carriers := []struct {
+		name string
+		make func(b *testing.B, h link.Handler) link.Carrier
+	}{
+		{"direct", func(_ *testing.B, h link.Handler) link.Carrier { return link.NewDirect(h) }},
+		{"unix", func(b *testing.B, h link.Handler) link.Carrier {
+			return balancer(b, nil, serve(b, unixEndpoint(b), nil, link.ServerConfig{Handler: h}))
+		}},
+		{"tcp", func(b *testing.B, h link.Handler) link.Carrier {
+			return balancer(b, nil, serve(b, "tcp:127.0.0.1:0", nil, link.ServerConfig{Handler: h}))
+		}},
+		{"tls", func(b *testing.B, h link.Handler) link.Carrier {
+			return balancer(b, client, serve(b, "tcp:127.0.0.1:0", server, link.ServerConfig{Handler: h}))
+		}},
+	}
+	for _, c := range carriers {
+		for _, size := range []int{200, 64 << 10} {
+			for _, n := range []int{1, 32} {
+				b.Run(fmt.Sprintf("%s/%dB/n=%d", c.name, size, n), func(b *testing.B) {
+					benchmark(b, c.make(b, answerer(size)), n)
+				})
+			}
+		}
+	}
+}
+
+func benchmark(b *testing.B, c link.Carrier, n int) {
+	// The edge's context is one that can end, as a real one is.
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	f := link.Flow{Stream: &nullEdge{ctx: ctx}, First: make([]byte, 200), EOF: true}
+	b.ReportAllocs()
+	b.SetParallelism(max(1, n/2))
+	before := cpu()
+	if n == 1 {
+		for b.Loop() {
+			if err := c.Carry(ctx, f); err != nil {
+				b.Fatal(err)
+			}
+		}
+	} else {
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := c.Carry(ctx, f); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
+}
+
+// cpu is what the process has used so far.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}

@@ -1,0 +1,230 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/link/frame"
+)
+
+// clientConn is the worker's end of one connection of exclusive mode. While it is idle the pool owns it, while a flow
+// runs that flow's goroutine does.
+type clientConn struct {
+	unix bool
+	raw  syscall.RawConn
+	fr   frameReader
+	fw   frameWriter
+	// instance is what the proxy's HELLO said.
+	instance string
+	id       uint32
+	used     bool
+	goAway   bool
+	idleAt   time.Time
+
+	giveUp giveUp
+	// peek is hasInput's result; the closure is made once.
+	readable bool
+	peek     func(fd uintptr) bool
+}
+
+// dialConn connects and waits for the proxy's HELLO: a proxy that hangs or that just went away is found out before a
+// byte of a flow was given to it.
+func dialConn(ctx context.Context, e Endpoint, conf *tls.Config, bufs *buffers) (*clientConn, error) {
+	nc, err := e.dial(ctx, conf)
+	if err != nil {
+		return nil, err
+	}
+	c := &clientConn{unix: e.IsUnix(), raw: rawConn(nc)}
+	c.fr = frameReader{nc: nc, bufs: bufs, in: bufs.get(smallBuffer)}
+	c.fw.init(nc)
+	c.peek = func(fd uintptr) bool {
+		c.readable = hasInput(fd)
+		return true
+	}
+	if err := c.greet(ctx); err != nil {
+		c.close()
+		return nil, err
+	}
+	if c.fr.buffered() == 0 {
+		c.fr.release()
+	}
+	c.giveUp.init(nc)
+	return c, nil
+}
+
+func (c *clientConn) greet(ctx context.Context) error {
+	if t, ok := ctx.Deadline(); ok {
+		if err := c.fr.nc.SetReadDeadline(t); err != nil {
+			return err
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.fr.nc.SetReadDeadline(past()) })
+	info, err := readHello(&c.fr)
+	if !stop() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	c.instance = info.Instance
+	return c.fr.nc.SetReadDeadline(time.Time{})
+}
+
+func (c *clientConn) close() { _ = c.fr.nc.Close() } // a second close is harmless
+
+// isStale reports whether an idle connection was closed, or got a word that it should not be used: nothing is due on
+// an idle connection but GOAWAY.
+func (c *clientConn) isStale() bool {
+	if c.raw == nil {
+		return false
+	}
+	c.readable = false
+	return c.raw.Read(c.peek) != nil || c.readable
+}
+
+// saysGoAway reads what waits on an idle connection.
+func (c *clientConn) saysGoAway() bool {
+	h, err := c.fr.header()
+	return err == nil && h.Type == frame.GoAway
+}
+
+// start writes HELLO if due, OPEN, and as much of first as goes into one write; FIN goes along if first is all.
+// It returns how much of first it took, and whether the proxy's system took any byte at all.
+func (c *clientConn) start(f *Flow) (taken int, accepted bool, err error) {
+	c.id++
+	size := frame.OpenSize + frame.HeaderSize + len(f.First)
+	if !c.used {
+		size += helloRoom
+	}
+	out := c.fr.bufs.get(min(size, largeBuffer))
+	b := out.b[:0]
+	if !c.used {
+		b = frame.AppendHello(b, hello(""))
+	}
+	b = frame.AppendOpen(b, c.id, frame.OpenInfo{
+		Kind:      uint8(f.Meta.Kind),
+		Tunnel:    f.Meta.Tunnel,
+		Connector: f.Meta.Connector,
+		Index:     uint8(f.Meta.Index),
+	})
+	taken = min(len(f.First), cap(b)-len(b)-frame.HeaderSize, maxFirst)
+	if taken > 0 || f.EOF {
+		b = frame.AppendData(b, c.id, f.First[:taken], f.EOF && taken == len(f.First))
+	}
+	n, err := c.fw.nc.Write(b)
+	c.fr.bufs.put(out)
+	c.used = true
+	return taken, n > 0, err
+}
+
+const (
+	// helloRoom is the size of the worker's HELLO frame.
+	helloRoom = frame.HeaderSize + 16
+	// maxFirst bounds what is written before the answer is read: it must fit the socket's buffer, or a proxy that
+	// answers without reading would wait for us, and we for it.
+	maxFirst = 32 << 10
+)
+
+// giveUp closes the connection when the edge or the caller gives up. It is armed by a timer, so that flows which are
+// over soon do not pay for it.
+type giveUp struct {
+	nc    net.Conn
+	timer *time.Timer
+
+	// mu guards the rest.
+	mu       sync.Mutex
+	flow     uint64 // counts flows: a late call must not hit the next one
+	edge     EdgeStream
+	ctx      context.Context //nolint:containedctx // of the flow that runs, for the timer
+	answered bool
+	cause    error
+	stopEdge func() bool
+	stopCtx  func() bool
+}
+
+func (g *giveUp) init(nc net.Conn) {
+	g.nc = nc
+	g.timer = time.AfterFunc(time.Hour, g.arm)
+	g.timer.Stop()
+}
+
+// start is called when a flow begins.
+func (g *giveUp) start(ctx context.Context, edge EdgeStream) {
+	g.mu.Lock()
+	g.flow++
+	g.ctx, g.edge, g.answered, g.cause = ctx, edge, false, nil
+	g.mu.Unlock()
+	g.timer.Reset(watchDelay)
+}
+
+// arm is the timer's function.
+func (g *giveUp) arm() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.edge == nil || g.stopCtx != nil {
+		return
+	}
+	flow, ctx := g.flow, g.ctx
+	g.stopCtx = context.AfterFunc(ctx, func() { g.fire(flow, context.Cause(ctx)) })
+	if !g.answered {
+		ec := g.edge.Context()
+		g.stopEdge = context.AfterFunc(ec, func() { g.fire(flow, context.Cause(ec)) })
+	}
+}
+
+// fire ends the flow, unless it is over.
+func (g *giveUp) fire(flow uint64, cause error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.flow != flow || g.edge == nil || g.cause != nil {
+		return
+	}
+	if cause == nil {
+		cause = context.Canceled
+	}
+	g.cause = cause
+	_ = g.nc.Close() // wakes whoever reads or writes
+	g.edge.CancelRead(0)
+}
+
+// answer is called before the edge's FIN is sent, which ends the context of the stream. It reports whether the flow is
+// still wanted.
+func (g *giveUp) answer() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.answered = true
+	if g.stopEdge != nil {
+		g.stopEdge()
+		g.stopEdge = nil
+	}
+	return g.cause == nil
+}
+
+// stop is called when the flow is over; it returns why it was given up, if it was.
+func (g *giveUp) stop() error {
+	g.timer.Stop()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.stopEdge != nil {
+		g.stopEdge()
+	}
+	if g.stopCtx != nil {
+		g.stopCtx()
+	}
+	g.edge, g.ctx, g.stopEdge, g.stopCtx = nil, nil, nil, nil
+	return g.cause
+}
+
+// isUnread reports whether err, from a connection that gave no answer, proves that the proxy never read what one
+// write gave it: a Unix socket that is closed with bytes unread resets, one whose bytes were read ends.
+func (c *clientConn) isUnread(err error) bool { return c.unix && errors.Is(err, syscall.ECONNRESET) }
+
+func protocolError(h frame.Header) error {
+	return fmt.Errorf("link frame type %d for stream %d: %w", h.Type, h.Stream, errProtocol)
+}

@@ -1,0 +1,224 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/link/frame"
+)
+
+// exchange is one flow on one connection, from the worker's side. If the request is complete, all of it runs on the
+// caller's goroutine: one write, then a loop of reads.
+type exchange struct {
+	c    *clientConn
+	edge EdgeStream
+	// settle reports the first answer, or the lack of it, to the circuit breaker; it is nil afterwards.
+	settle func(error)
+
+	answered bool // a frame of this flow came
+	replied  bool // FIN came and was passed on
+	edgeErr  error
+
+	// pump is nil if the request was complete.
+	pump *pump
+}
+
+// outcome says how an attempt ended. A flow that was not taken may be tried elsewhere.
+type outcome struct {
+	err      error
+	notTaken bool
+	reusable bool
+}
+
+// run carries f. It leaves the edge stream alone when the flow was not taken.
+func (x *exchange) run(ctx context.Context, f *Flow) outcome {
+	c := x.c
+	c.giveUp.start(ctx, f.Stream)
+	taken, accepted, err := c.start(f)
+	if err != nil && !accepted {
+		cause := c.giveUp.stop()
+		if cause != nil {
+			return x.abort(fmt.Errorf("%w: %w", ErrEdge, cause))
+		}
+		return outcome{err: fmt.Errorf("link write: %w", err), notTaken: true}
+	}
+	rest := f.First[taken:]
+	whole := err == nil && f.EOF && len(rest) == 0
+	if err == nil && !whole {
+		x.pump = newPump(c, f.Stream, rest, f.EOF)
+	}
+	if err != nil {
+		return x.abort(x.failed(fmt.Errorf("%w: %w", ErrLost, err)))
+	}
+	if c.fr.in == nil {
+		c.fr.in = c.fr.bufs.get(smallBuffer)
+	}
+	if err = x.answer(); err == nil {
+		return x.end()
+	}
+	unread := whole && !x.answered && taken < unreadLimit && c.isUnread(err)
+	if err = x.failed(err); unread && errors.Is(err, ErrLost) {
+		return outcome{err: err, notTaken: true}
+	}
+	return x.abort(err)
+}
+
+// unreadLimit is how much one read of the proxy takes for certain, so that "some bytes unread" means all of them.
+const unreadLimit = smallBuffer / 2
+
+// end finishes a flow whose two directions ended.
+func (x *exchange) end() outcome {
+	gaveUp := x.c.giveUp.stop() != nil // too late: all was said
+	return outcome{reusable: !gaveUp && !x.c.goAway && x.c.fr.buffered() == 0}
+}
+
+// failed names the reason of an error of answer.
+func (x *exchange) failed(err error) error {
+	c := x.c
+	c.close() // the proxy sees the hang-up, our own pump fails
+	switch cause := c.giveUp.stop(); {
+	case cause != nil:
+		return fmt.Errorf("%w: %w", ErrEdge, cause)
+	case x.edgeErr != nil:
+		return fmt.Errorf("%w: %w", ErrEdge, x.edgeErr)
+	}
+	if perr := x.pump.edgeError(); perr != nil {
+		return fmt.Errorf("%w: %w", ErrEdge, perr)
+	}
+	return err
+}
+
+// abort ends the edge stream in disorder, and waits for the pump.
+func (x *exchange) abort(err error) outcome {
+	if !x.replied {
+		x.edge.CancelWrite(0) // after FIN it could still cut the answer short
+	}
+	x.edge.CancelRead(0)
+	x.c.close()
+	x.pump.wait()
+	return outcome{err: err}
+}
+
+// answer passes the proxy's frames on until both directions have ended.
+func (x *exchange) answer() error {
+	for waiting := false; ; {
+		h, err := x.c.fr.header()
+		if err != nil {
+			if waiting && isTimeout(err) {
+				return x.resume()
+			}
+			return fmt.Errorf("%w: %w", ErrLost, err)
+		}
+		if err := x.handle(h); err != nil {
+			return err
+		}
+		if !x.replied || waiting {
+			continue
+		}
+		if x.pump == nil || !x.pump.state.CompareAndSwap(pumpRuns, pumpAwaited) {
+			x.pump.wait()
+			return x.pump.result()
+		}
+		waiting = true // for the pump, or for STOP
+	}
+}
+
+// resume clears the deadline with which the pump woke us.
+func (x *exchange) resume() error {
+	x.pump.wait()
+	if err := x.c.fr.nc.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	return x.pump.result()
+}
+
+func (x *exchange) handle(h frame.Header) error {
+	switch h.Type {
+	case frame.Data:
+		if h.Stream != x.c.id || x.replied {
+			return fmt.Errorf("%w: %w", ErrLost, protocolError(h))
+		}
+		return x.data(h)
+	case frame.Reset, frame.Stop:
+		if _, err := x.c.fr.payload(h); err != nil {
+			return fmt.Errorf("%w: %w", ErrLost, err)
+		}
+		if h.Stream != x.c.id {
+			return nil // late word about a flow that is over
+		}
+		x.settled()
+		if h.Type == frame.Reset {
+			return ErrReset
+		}
+		x.pump.stop()
+		return nil
+	case frame.GoAway:
+		x.c.goAway = true
+		if _, err := x.c.fr.payload(h); err != nil {
+			return fmt.Errorf("%w: %w", ErrLost, err)
+		}
+		return nil
+	case frame.Ping:
+		return x.pong(h)
+	default:
+		return fmt.Errorf("%w: %w", ErrLost, protocolError(h))
+	}
+}
+
+func (x *exchange) settled() {
+	x.answered = true
+	if x.settle != nil {
+		x.settle(nil)
+		x.settle = nil
+	}
+}
+
+func (x *exchange) pong(h frame.Header) error {
+	p, err := x.c.fr.payload(h)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	token, err := frame.ParsePing(p)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	if err := x.c.fw.writeFrame(frame.AppendPing(nil, frame.Pong, token)); err != nil {
+		return fmt.Errorf("%w: %w", ErrLost, err)
+	}
+	return nil
+}
+
+// data writes the payload of a frame to the edge stream as it comes, in slices of the read buffer.
+func (x *exchange) data(h frame.Header) error {
+	x.settled()
+	fr := &x.c.fr
+	for left := int(h.Length); left > 0; {
+		if fr.buffered() == 0 {
+			if err := fr.fill(); err != nil {
+				return fmt.Errorf("%w: %w", ErrLost, err)
+			}
+			continue
+		}
+		n := min(left, fr.buffered())
+		if _, err := x.edge.Write(fr.in.b[fr.in.r : fr.in.r+n]); err != nil {
+			x.edgeErr = err
+			return err
+		}
+		fr.in.r += n
+		left -= n
+	}
+	if !h.FIN() {
+		return nil
+	}
+	if !x.c.giveUp.answer() {
+		return ErrEdge
+	}
+	if err := x.edge.CloseWrite(); err != nil {
+		x.edgeErr = err
+		return err
+	}
+	x.replied = true
+	return nil
+}

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package link
+
+// canWatch says that a hang-up can be seen without reading.
+const canWatch = false
+
+func hasHangUp(uintptr) bool { return false }
+
+// hasInput cannot tell: an idle connection that died is found when it is used.
+func hasInput(uintptr) bool { return false }
