@@ -48,8 +48,10 @@ func (k EventKind) String() string {
 // Event is one thing that happened, with the data that its kind needs.
 type Event struct {
 	Kind EventKind
-	// Grant belongs to EventGranted.
-	Grant Grant
+	// Grant belongs to EventGranted, and so does Retries: the failures in a row that former holders of the slot had, so
+	// that a new one does not start its backoff from zero (spec/lifecycle.md 14.4).
+	Grant   Grant
+	Retries int
 	// Err is the cause of a failure or a loss.
 	Err error
 	// RetryAfter is what the edge asked for, with EventRefused.

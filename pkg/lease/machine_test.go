@@ -38,7 +38,9 @@ func grant(epoch tunnel.Epoch, edge int, wait time.Duration) Grant {
 	return Grant{Worker: "w1", Epoch: epoch, Edge: addr(edge), Protocol: tunnel.QUIC, Wait: wait}
 }
 
-func conn(reason tunnel.Reason) error { return &tunnel.ConnError{Reason: reason, Err: errors.New("cause")} }
+func conn(reason tunnel.Reason) error {
+	return &tunnel.ConnError{Reason: reason, Err: errors.New("cause")}
+}
 
 func describe(a Action) string {
 	name := strings.TrimPrefix(fmt.Sprintf("%T", a), "lease.")

@@ -14,6 +14,10 @@ func ignore(*Machine, time.Time, Event) []Action { return nil }
 func take(m *Machine, now time.Time, e Event) []Action {
 	m.grant, m.edge, m.failedHere = e.Grant, e.Grant.Edge, false
 	m.phase = PhaseWaiting
+	if e.Retries > m.retries {
+		m.retries = e.Retries
+		m.notBefore = now.Add(m.policy.Delay(m.retries))
+	}
 	wait := max(e.Grant.Wait, m.notBefore.Sub(now), 0)
 	if wait == 0 {
 		return append([]Action{ReportStatus{}}, dial(m, now, e)...)

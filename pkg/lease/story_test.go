@@ -130,6 +130,12 @@ func (p *player) event(words []string) Event {
 			if n == 0 {
 				e.Edge = tunnel.EdgeAddr{}
 			}
+		case "retries":
+			n, err := strconv.Atoi(value)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			e.Retries = n
 		case "wait":
 			e.Grant.Wait = p.duration(value)
 		case "after":
