@@ -1,0 +1,2 @@
+// Culvert is the all-in-one binary; see package cli.
+package main

@@ -1,0 +1,130 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+)
+
+// The texts that operators of the reference know (spec/ingress.md 3.1, 3.2).
+var (
+	errNoConfigFile = errors.New("No configuration file was found. Please create one, or use the --config flag to specify its filepath. You can use the help command to learn more about configuration files") //nolint:revive,staticcheck // the reference's text
+	errRuleArgument = errors.New("cloudflared tunnel rule expects a single argument, the URL to test")
+)
+
+const jsonVariable = "TUNNEL_INGRESS_VALIDATE_JSON"
+
+func (c *commands) ingress() *urfave.Command {
+	return &urfave.Command{
+		Name: "ingress", Usage: "check ingress rules", Action: c.fallback, OnUsageError: usageError,
+		Subcommands: []*urfave.Command{
+			{
+				Name: "validate", Usage: "validate the ingress rules of the configuration file", OnUsageError: usageError,
+				Flags: append(c.connectorFlags(true),
+					&urfave.StringFlag{Name: "json", Aliases: []string{"j"}, Usage: "rules as JSON `TEXT` instead of the file [$" + jsonVariable + "]"}),
+				Action: c.validateIngress,
+			},
+			{
+				Name: "rule", Usage: "show which rule a URL matches", ArgsUsage: "URL", OnUsageError: usageError,
+				Flags: c.connectorFlags(true), Action: c.matchIngress,
+			},
+		},
+	}
+}
+
+// rulesDocument reads the document that the commands work on, and says where it came from.
+func (c *commands) rulesDocument(text string) (doc ingress.Document, file *cfdfile.File, err error) {
+	if text != "" {
+		doc, err = ingress.ParseJSON([]byte(text))
+		return doc, nil, err
+	}
+	s, err := c.flagsOnly()
+	if err != nil {
+		return doc, nil, err
+	}
+	file, err = connector.ReadFile(s.Text("config"), c.home())
+	if err != nil {
+		return doc, nil, err
+	}
+	return file.Document, file, nil
+}
+
+func (c *commands) validateIngress(ctx *urfave.Context) error {
+	text := ctx.String("json")
+	if text == "" {
+		text = c.env(jsonVariable)
+	}
+	if text != "" {
+		c.println("Validating rules from cmdline flag --json")
+	}
+	doc, file, err := c.rulesDocument(text)
+	if errors.Is(err, connector.ErrNoFile) {
+		return errNoConfigFile
+	}
+	if err != nil {
+		return err
+	}
+	if file != nil {
+		c.println("Validating rules from", file.Path)
+	}
+	if _, err := ingress.Compile(doc); err != nil {
+		return validationError(err)
+	}
+	s, err := c.resolve(file)
+	if err != nil {
+		return err
+	}
+	if s.IsSet("url") {
+		return ingress.ErrURLConflict
+	}
+	if file != nil && len(file.UnusedKeys) > 0 {
+		c.println("Warning: unused keys detected in your config file. Here is a list of unused keys:")
+		c.println(strings.Join(file.UnusedKeys, "\n"))
+		return nil
+	}
+	c.println("OK")
+	return nil
+}
+
+func (c *commands) matchIngress(ctx *urfave.Context) error {
+	if ctx.NArg() != 1 {
+		return errRuleArgument
+	}
+	doc, file, err := c.rulesDocument("")
+	if err != nil && !errors.Is(err, connector.ErrNoFile) {
+		return err
+	}
+	path := ""
+	if file != nil {
+		path = file.Path
+	}
+	c.println("Using rules from", path)
+	set, err := ingress.Compile(doc)
+	if err != nil {
+		return validationError(err)
+	}
+	target := ctx.Args().First()
+	u, err := url.Parse(target)
+	if err != nil {
+		return fmt.Errorf("%s is not a valid URL", target)
+	}
+	if u.Host == "" && u.Scheme == "" {
+		return fmt.Errorf("%s doesn't have a hostname, consider adding a scheme", target)
+	}
+	rule, index := set.Match(u.Host, u.Path)
+	c.println(fmt.Sprintf("Matched rule #%d", index))
+	c.println(rule.Text())
+	return nil
+}
+
+// validationError is the reference's text, and where the fault is when the text does not tell.
+func validationError(err error) error {
+	return fmt.Errorf("Validation failed: %w", err) //nolint:revive,staticcheck // the reference's text
+}

@@ -1,0 +1,191 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/cli/internal/settings"
+	"github.com/culvert-tunnel/culvert/cli/internal/stack"
+	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
+)
+
+const logFileMode = 0o644
+
+// runTunnel is the drop-in: all parts of a connector in this process, against somebody's edge.
+func (c *commands) runTunnel(ctx *urfave.Context) error {
+	s, file, err := c.connectorSettings()
+	if err != nil {
+		return err
+	}
+	logger, closeLog, err := c.openLog(s)
+	if err != nil {
+		return err
+	}
+	defer closeLog()
+	c.tellStart(ctx.Context, logger, s, file)
+	cfg, err := c.connectorConfig(ctx, s, file, logger)
+	if err != nil {
+		return err
+	}
+	server := metricsListener{addr: s.Text("metrics"), logger: logger}
+	if err := server.open(ctx.Context); err != nil {
+		return err
+	}
+	st, err := stack.New(ctx.Context, cfg, stack.Deps{
+		Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version(),
+	})
+	if err != nil {
+		return errors.Join(err, server.ops.Close())
+	}
+	server.mount(st, cfg.Rules)
+	pid := connector.ExpandHome(s.Text("pidfile"), c.home())
+	st.Add("announcement", announcement{stack: st, pidfile: pid, notify: c.env("NOTIFY_SOCKET"), logger: logger})
+	logger.InfoContext(ctx.Context, "connector started", slog.String(telemetry.KeyTunnelID, cfg.Credentials.TunnelID.String()),
+		slog.String("version", process.Version()), slog.String("metrics", server.ops.Addr().String()))
+	if err := st.Run(ctx.Context); err != nil {
+		return err
+	}
+	logger.InfoContext(ctx.Context, "connector stopped")
+	return nil
+}
+
+// openLog makes the logger that the flags ask for; lines go to standard error, and to a file as well.
+func (c *commands) openLog(s *settings.Settings) (*slog.Logger, func(), error) {
+	cfg := telemetry.Config{Level: s.Text("loglevel"), Format: telemetry.FormatText}
+	switch out := s.Text("output"); out {
+	case "json":
+		cfg.Format = telemetry.FormatJSON
+	case "default", "":
+	default:
+		return nil, nil, fmt.Errorf("--output %q is none of default, json", out)
+	}
+	path := s.Text("logfile")
+	if dir := s.Text("log-directory"); path == "" && dir != "" {
+		path = filepath.Join(dir, "culvert.log")
+	}
+	w, closer := c.host.Stderr, func() {}
+	if path != "" {
+		path = connector.ExpandHome(path, c.home())
+		if err := os.MkdirAll(filepath.Dir(path), 0o744); err != nil {
+			return nil, nil, fmt.Errorf("log file: %w", err)
+		}
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, logFileMode)
+		if err != nil {
+			return nil, nil, fmt.Errorf("log file: %w", err)
+		}
+		w, closer = io.MultiWriter(c.host.Stderr, f), func() { _ = f.Close() } // every line is written at once
+	}
+	return telemetry.NewLogger(cfg, w), closer, nil
+}
+
+// tellStart logs what is in force, and everything that is odd about it.
+func (c *commands) tellStart(ctx context.Context, logger *slog.Logger, s *settings.Settings, file *cfdfile.File) {
+	logger.InfoContext(ctx, "settings", slog.Any("given", s.Shown()))
+	if _, err := telemetry.ParseLevel(s.Text("loglevel")); err != nil {
+		logger.ErrorContext(ctx, "unknown log level, using info", slog.Any("err", err))
+	}
+	if s.IsSet("logfile") && s.IsSet("log-directory") {
+		logger.ErrorContext(ctx, "logfile and log-directory are both given, using logfile")
+	}
+	switch {
+	case file == nil && s.Text("token") == "":
+		logger.InfoContext(ctx, "no configuration file found")
+	case file != nil && file.Empty:
+		logger.ErrorContext(ctx, "configuration file is empty", slog.String("file", file.Path))
+	case file != nil:
+		logger.InfoContext(ctx, "configuration file read", slog.String("file", file.Path))
+		if len(file.UnusedKeys) > 0 {
+			logger.WarnContext(ctx, "configuration file has unused keys", slog.Any("keys", file.UnusedKeys))
+		}
+	}
+	for _, name := range []string{"token", "credentials-contents"} {
+		if s.Source(name) == settings.FromCommandLine {
+			logger.WarnContext(ctx, "secret on the command line, where everybody on this host can read it; use a file or the environment",
+				slog.String("flag", name))
+		}
+	}
+	if later := s.GivenWith(settings.Later); len(later) > 0 {
+		logger.WarnContext(ctx, "flags without effect in this release", slog.Any("flags", later))
+	}
+	if ignored := s.GivenWith(settings.Ignored); len(ignored) > 0 {
+		logger.DebugContext(ctx, "flags without effect", slog.Any("flags", ignored))
+	}
+}
+
+// connectorConfig turns what was given into the configuration of the parts.
+func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, file *cfdfile.File, logger *slog.Logger) (stack.Config, error) {
+	source := connector.Source{Settings: s, File: file, Args: ctx.Args().Slice(), Home: c.home(), Resolve: c.resolveName}
+	creds, err := source.Credentials(ctx.Context)
+	if err != nil {
+		return stack.Config{}, err
+	}
+	rules, warning, err := connector.Rules(s, file, ctx.Args().Present())
+	if err != nil {
+		return stack.Config{}, err
+	}
+	if warning != nil && s.Text("token") == "" {
+		logger.WarnContext(ctx.Context, "no ingress rules, every request is answered 503", slog.Any("err", warning))
+	}
+	for _, w := range rules.Warnings() {
+		logger.WarnContext(ctx.Context, "ingress rule to look at", slog.String("rule", w))
+	}
+	cfg, err := connector.Plan(s, creds)
+	if err != nil {
+		return stack.Config{}, err
+	}
+	report, err := rules.ReportJSON(shownFlags(s))
+	if err != nil {
+		return stack.Config{}, fmt.Errorf("configuration report: %w", err)
+	}
+	cfg.Rules, cfg.LocalConfig = rules, func() []byte { return report }
+	return cfg, nil
+}
+
+// shownFlags are the settings that the edge may see.
+func shownFlags(s *settings.Settings) map[string]string {
+	flags := s.Shown()
+	for name, text := range flags {
+		if strings.Contains(text, "***") {
+			delete(flags, name)
+		}
+	}
+	return flags
+}
+
+// resolveName asks the edge on this machine for the id of a tunnel.
+func (c *commands) resolveName(ctx context.Context, name string) (tunnel.ID, error) {
+	address := c.env("CULVERT_EDGE_ADMIN")
+	if address == "" {
+		address = "unix:" + c.adminSocket(c.env("CULVERT_DATA_DIR"))
+	}
+	api, err := adminclient.Dial(address, nil)
+	if err != nil {
+		return tunnel.ID{}, err
+	}
+	defer api.Close()
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	t, err := api.GetTunnel(ctx, name)
+	return t.ID, err
+}
+
+// ruleSet is what /config shows.
+type ruleSet interface {
+	ConfigJSON(version int32) ([]byte, error)
+}
+
+var _ ruleSet = (*ingress.Set)(nil)

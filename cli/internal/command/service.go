@@ -1,0 +1,68 @@
+package command
+
+import (
+	"context"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore"
+	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
+	"github.com/culvert-tunnel/culvert/services/edge"
+	"github.com/culvert-tunnel/culvert/services/proxy"
+	"github.com/culvert-tunnel/culvert/services/supervisor"
+)
+
+// services are the parts as processes of their own: the same as the service binaries.
+func (c *commands) services() []*urfave.Command {
+	table := []struct {
+		name, usage string
+		exec        func(ctx context.Context, host process.Host) int
+	}{
+		{"supervisor", "decide which worker holds which connection", execSupervisor},
+		{"conn-worker", "hold connections to the edge", execWorker},
+		{"proxy", "carry requests to origins", execProxy},
+		{"edge", "the far end: accept connectors and face the public", execEdge},
+	}
+	out := make([]*urfave.Command, 0, len(table))
+	for _, row := range table {
+		out = append(out, &urfave.Command{
+			Name: row.name, Usage: "service: " + row.usage, SkipFlagParsing: true, HideHelp: true,
+			Action: func(ctx *urfave.Context) error {
+				host := c.host
+				host.Args = ctx.Args().Slice()
+				c.code = row.exec(ctx.Context, host)
+				return nil
+			},
+		})
+	}
+	return out
+}
+
+func execSupervisor(ctx context.Context, host process.Host) int {
+	cfg, build := process.WithStore(supervisor.Default(), supervisor.Build)
+	return process.Exec(ctx, host, "supervisor", cfg, build, process.OpsListen("127.0.0.1:8102"))
+}
+
+func execWorker(ctx context.Context, host process.Host) int {
+	cfg, build := process.WithStore(connworker.Default(),
+		func(_ context.Context, env process.Env, store *redisstore.Store, cfg connworker.Config) (process.Runner, error) {
+			return connworker.New(cfg, connworker.Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Version: env.Version})
+		})
+	return process.Exec(ctx, host, "conn-worker", cfg, build, process.OpsListen("127.0.0.1:8103"), process.HalfCores())
+}
+
+func execProxy(ctx context.Context, host process.Host) int {
+	cfg, build := process.WithStore(proxy.Default(),
+		func(_ context.Context, env process.Env, store *redisstore.Store, cfg proxy.Config) (process.Runner, error) {
+			return proxy.New(cfg, proxy.Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Version: env.Version})
+		})
+	return process.Exec(ctx, host, "proxy", cfg, build, process.OpsListen("127.0.0.1:8104"), process.HalfCores())
+}
+
+func execEdge(ctx context.Context, host process.Host) int {
+	build := func(_ context.Context, env process.Env, cfg edge.Config) (process.Runner, error) {
+		return edge.New(cfg, edge.Deps{Logger: env.Logger, Registerer: env.Registerer})
+	}
+	return process.Exec(ctx, host, "edge", edge.Default(), build, process.OpsListen("127.0.0.1:8105"))
+}

@@ -1,0 +1,107 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/cli/internal/settings"
+	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/pkg/process"
+)
+
+// tunnel is the tree of the drop-in: the connector's flags go before run or after it.
+func (c *commands) tunnel() *urfave.Command {
+	return &urfave.Command{
+		Name: "tunnel", Usage: "run a tunnel's connector, and manage tunnels on an edge", OnUsageError: usageError,
+		Flags:  c.connectorFlags(false),
+		Action: c.bareTunnel,
+		Subcommands: append([]*urfave.Command{
+			{
+				Name: "run", Usage: "run the connector of a tunnel (the drop-in for cloudflared tunnel run)",
+				ArgsUsage: "[TUNNEL]", OnUsageError: usageError,
+				Flags: c.connectorFlags(false), Action: c.runTunnel,
+			},
+			{
+				Name: "ready", Usage: "exit with 0 if the connector at --metrics has a connection", OnUsageError: usageError,
+				Flags: c.connectorFlags(true), Action: c.readyTunnel,
+			},
+			c.ingress(),
+		}, c.admin()...),
+	}
+}
+
+// bareTunnel refuses to guess what tunnel without a command should do.
+func (c *commands) bareTunnel(ctx *urfave.Context) error {
+	if ctx.Args().Present() {
+		return c.fallback(ctx)
+	}
+	s, file, err := c.connectorSettings()
+	if err != nil {
+		return err
+	}
+	switch {
+	case file != nil && file.Tunnel != "":
+		return errors.New("the configuration file names a tunnel; use culvert tunnel run to run it")
+	case s.IsSet("name"):
+		return errors.New("--name without run is not supported; use culvert tunnel create NAME, and culvert tunnel run NAME")
+	case s.IsSet("url"), s.IsSet("hello-world"):
+		return errors.New("quick tunnels are not supported; culvert up --url ORIGIN runs a whole system with a public URL on this machine")
+	case s.IsSet("token"), s.IsSet("token-file"):
+		return errors.New("use culvert tunnel run to run a tunnel with a token")
+	}
+	return urfave.ShowSubcommandHelp(ctx)
+}
+
+func (c *commands) readyTunnel(ctx *urfave.Context) error {
+	s, _, err := c.connectorSettings()
+	if err != nil {
+		return err
+	}
+	addr := s.Text("metrics")
+	if addr == "" {
+		return errors.New("tunnel ready needs --metrics, the address of the connector's metrics listener")
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("metrics address: %w", err)
+	}
+	if ip := net.ParseIP(host); host == "" || (ip != nil && ip.IsUnspecified()) {
+		host = "127.0.0.1"
+	}
+	return process.Health(ctx.Context, "http://"+net.JoinHostPort(host, port)+"/ready")
+}
+
+// flagsOnly resolves without a file, to find the file.
+func (c *commands) flagsOnly() (*settings.Settings, error) {
+	return settings.Resolve(c.levels, c.env, nil, "")
+}
+
+func (c *commands) resolve(file *cfdfile.File) (*settings.Settings, error) {
+	if file == nil {
+		return c.flagsOnly()
+	}
+	return settings.Resolve(c.levels, c.env, file.Flags, file.Path)
+}
+
+// connectorSettings reads everything that a user gave; the file is nil when there is none.
+func (c *commands) connectorSettings() (*settings.Settings, *cfdfile.File, error) {
+	s, err := c.flagsOnly()
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err := connector.ReadFile(s.Text("config"), c.home())
+	if errors.Is(err, connector.ErrNoFile) {
+		return s, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err = c.resolve(file)
+	return s, file, err
+}
+
+func (c *commands) home() string { return c.env("HOME") }

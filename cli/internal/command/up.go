@@ -1,0 +1,201 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/cli/internal/stack"
+	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/ops"
+	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+)
+
+const (
+	upListen = "127.0.0.1:8080"
+	upTunnel = "local"
+	// upPorts is the number of edge addresses: three per region, so that four connections leave one to spare in each.
+	upPorts     = 6
+	probeEvery  = 50 * time.Millisecond
+	probeWithin = 5 * time.Second
+)
+
+// up is the whole system in one process, with an edge of its own.
+func (c *commands) up() *urfave.Command {
+	return &urfave.Command{
+		Name: "up", Usage: "run a whole system on this machine: edge, connector and a demo page or your own origin", OnUsageError: usageError,
+		Flags: []urfave.Flag{
+			&urfave.StringFlag{Name: "config", Usage: "`FILE` with ingress rules (cloudflared's config.yml)"},
+			&urfave.StringFlag{Name: "url", Usage: "`ORIGIN` of all requests, instead of the demo page"},
+			&urfave.StringFlag{Name: "listen", Value: upListen, Usage: "public `ADDRESS`; another port is taken if the default one is not free"},
+			&urfave.StringFlag{Name: "data-dir", EnvVars: []string{"CULVERT_DATA_DIR"}, Usage: "`DIR` for the edge's certificates, tunnels and routes (default: ~/.culvert/edge)"},
+			&urfave.StringFlag{Name: "redis", EnvVars: []string{"CULVERT_REDIS_URL"}, Usage: "`URL` of a Redis, so that other processes can join; without it the store is inside the process"},
+			&urfave.StringFlag{Name: "metrics", Usage: "`ADDRESS` of the private listener for health and metrics (default: the first free port of 127.0.0.1:20241 to 20245)"},
+			&urfave.DurationFlag{Name: "grace-period", Value: 30 * time.Second, Usage: "time for running requests to finish at the end"},
+			&urfave.StringFlag{Name: "loglevel", Value: "warn", Usage: "least level that is logged: debug, info, warn or error"},
+		},
+		Action: c.runUp,
+	}
+}
+
+func (c *commands) runUp(ctx *urfave.Context) error {
+	if ctx.Args().Present() {
+		return fmt.Errorf("unexpected argument %q", ctx.Args().First())
+	}
+	logCfg := telemetry.Config{Level: ctx.String("loglevel"), Format: telemetry.FormatText}
+	if err := logCfg.Validate(); err != nil {
+		return fmt.Errorf("log%w", err)
+	}
+	logger := telemetry.NewLogger(logCfg, c.host.Stderr)
+	cfg, err := c.upConfig(ctx)
+	if err != nil {
+		return err
+	}
+	server := metricsListener{addr: ctx.String("metrics"), logger: logger}
+	if err := server.open(ctx.Context); err != nil {
+		return err
+	}
+	st, err := stack.New(ctx.Context, cfg, stack.Deps{Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version()})
+	if err != nil {
+		return errors.Join(err, server.ops.Close())
+	}
+	server.mount(st, cfg.Rules)
+	st.Add("greeting", process.RunnerFunc(func(ctx context.Context) error { return c.greet(ctx, st, server.ops, logger) }))
+	if err := st.Run(ctx.Context); err != nil {
+		return err
+	}
+	c.println("Stopped.")
+	return nil
+}
+
+func (c *commands) upConfig(ctx *urfave.Context) (stack.Config, error) {
+	var cfg stack.Config
+	rules, err := c.upRules(ctx)
+	if err != nil {
+		return cfg, err
+	}
+	listen, err := publicAddress(ctx)
+	if err != nil {
+		return cfg, err
+	}
+	grace := ctx.Duration("grace-period")
+	if cfg, err = connector.Local(connector.LocalEdge{
+		DataDir: connector.ExpandHome(c.upDataDir(ctx), c.home()), Listen: listen, Tunnel: upTunnel, Ports: upPorts, Grace: grace,
+	}); err != nil {
+		return cfg, err
+	}
+	cfg.RedisURL, cfg.Rules = ctx.String("redis"), rules
+	return cfg, nil
+}
+
+func (c *commands) upDataDir(ctx *urfave.Context) string {
+	if dir := ctx.String("data-dir"); dir != "" {
+		return dir
+	}
+	return c.dataDir()
+}
+
+// upRules takes the rules of the file, or one origin, or the demo page.
+func (c *commands) upRules(ctx *urfave.Context) (*ingress.Set, error) {
+	path, origin := ctx.String("config"), ctx.String("url")
+	switch {
+	case path != "" && origin != "":
+		return nil, errors.New("--config and --url exclude each other")
+	case path != "":
+		file, err := cfdfile.Read(path)
+		if err != nil {
+			return nil, err
+		}
+		return connector.FileRules(file)
+	case origin != "":
+		return ingress.SingleOrigin(ingress.SingleFlags{URL: &origin})
+	default:
+		yes := true
+		return ingress.SingleOrigin(ingress.SingleFlags{HelloWorld: &yes})
+	}
+}
+
+// publicAddress is where visitors come in: the address that was asked for, or the default one, or any free port.
+func publicAddress(ctx *urfave.Context) (netip.AddrPort, error) {
+	addr, err := netip.ParseAddrPort(ctx.String("listen"))
+	if err != nil {
+		return addr, fmt.Errorf("--listen %q is not IP:PORT", ctx.String("listen"))
+	}
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx.Context, "tcp", addr.String())
+	if err == nil {
+		return addr, ln.Close() // it is free; the edge opens it again
+	}
+	if ctx.IsSet("listen") {
+		return addr, fmt.Errorf("public listener: %w", err)
+	}
+	return netip.AddrPortFrom(addr.Addr(), 0), nil
+}
+
+// greet waits until a request goes through, says where, and waits for the end.
+func (c *commands) greet(ctx context.Context, st *stack.Stack, private *ops.Server, logger *slog.Logger) error {
+	url := st.Edge().PublicURL()
+	client := &http.Client{
+		Timeout: probeWithin, Transport: &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for !answers(ctx, client, url) {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+	c.println("Public URL: " + localURL(url))
+	c.println("Private:    http://" + private.Addr().String() + "/readyz")
+	logger.InfoContext(ctx, "first request went through", slog.String("url", url))
+	<-ctx.Done()
+	c.println("Stopping: finishing what is in flight. Once more to stop at once.")
+	return nil
+}
+
+// answers reports whether url answers through the tunnel. An origin that cannot be reached is an answer as well.
+func answers(ctx context.Context, client *http.Client, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, 1<<20))
+	_ = resp.Body.Close() // only read
+	switch resp.Header.Get("Culvert-Error") {
+	case "", "origin_unreachable", "origin_timeout":
+		return err == nil
+	}
+	return false
+}
+
+// localURL names this machine the way people type it.
+func localURL(raw string) string {
+	host, port, err := net.SplitHostPort(raw[len("http://"):])
+	if err != nil {
+		return raw
+	}
+	ip, err := netip.ParseAddr(host)
+	if _, bad := strconv.Atoi(port); bad != nil || err != nil || !(ip.IsLoopback() || ip.IsUnspecified()) {
+		return raw
+	}
+	return "http://localhost:" + port
+}

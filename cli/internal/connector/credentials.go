@@ -1,0 +1,155 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/settings"
+	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Resolver finds the id of a tunnel by its name.
+type Resolver func(ctx context.Context, name string) (tunnel.ID, error)
+
+// Source is everything that credentials can come from.
+type Source struct {
+	Settings *settings.Settings
+	// File may be nil.
+	File *cfdfile.File
+	// Args are the arguments of the command: the tunnel's id or name.
+	Args []string
+	Home string
+	// Resolve may be nil: then a name needs a credentials file.
+	Resolve Resolver
+}
+
+var (
+	errOneTunnel = errors.New("tunnel run accepts only one argument, the ID or name of the tunnel to run")
+	errNoTunnel  = errors.New("tunnel run needs a token, or the ID or name of the tunnel to run as the last argument or in the configuration file")
+)
+
+// Credentials finds the tunnel and its secret: a token wins over everything; then come the contents, the file, and
+// the usual directories (spec/lifecycle.md 11.3, spec/wire.md 13).
+func (s *Source) Credentials(ctx context.Context) (tunnel.Credentials, error) {
+	if len(s.Args) > 1 {
+		return tunnel.Credentials{}, errOneTunnel
+	}
+	if c, found, err := s.fromToken(); found || err != nil {
+		return c, err
+	}
+	ref := s.reference()
+	if ref == "" {
+		return tunnel.Credentials{}, errNoTunnel
+	}
+	id, idErr := tunnel.ParseID(ref)
+	given, where, err := s.explicit()
+	if err != nil {
+		return tunnel.Credentials{}, err
+	}
+	switch {
+	case given == nil && idErr != nil:
+		if id, err = s.resolve(ctx, ref); err != nil {
+			return tunnel.Credentials{}, err
+		}
+		fallthrough
+	case given == nil:
+		if given, where, err = s.search(id); err != nil {
+			return tunnel.Credentials{}, err
+		}
+	}
+	c, err := credential.ParseFile(given)
+	if err != nil {
+		return tunnel.Credentials{}, fmt.Errorf("%s: %w", where, err)
+	}
+	if !id.IsZero() {
+		c.TunnelID = id // the command's tunnel overrides the file's
+	}
+	return c, nil
+}
+
+// fromToken tries the token and then the token file.
+func (s *Source) fromToken() (c tunnel.Credentials, found bool, err error) {
+	text, where := s.Settings.Text("token"), "token"
+	if text == "" {
+		path := s.Settings.Text("token-file")
+		if path == "" {
+			return c, false, nil
+		}
+		b, err := readSecretFile("token file", ExpandHome(path, s.Home))
+		if err != nil {
+			return c, false, err
+		}
+		text, where = strings.TrimSpace(string(b)), "token file "+path
+	}
+	if c, err = credential.ParseToken(text); err != nil {
+		return c, false, fmt.Errorf("%s is not valid: %w", where, err)
+	}
+	return c, true, nil
+}
+
+func (s *Source) reference() string {
+	if len(s.Args) == 1 {
+		return s.Args[0]
+	}
+	if s.File != nil {
+		return s.File.Tunnel
+	}
+	return ""
+}
+
+// explicit reads the credentials that were given on purpose.
+func (s *Source) explicit() (content []byte, where string, err error) {
+	if text := s.Settings.Text("credentials-contents"); text != "" {
+		return []byte(text), "credentials contents", nil
+	}
+	path := s.Settings.Text("credentials-file")
+	if !s.Settings.IsSet("credentials-file") && s.File != nil {
+		path = s.File.CredentialsFile
+	}
+	if path == "" {
+		return nil, "", nil
+	}
+	path = ExpandHome(path, s.Home)
+	content, err = readSecretFile("credentials file", path)
+	return content, "credentials file " + path, err
+}
+
+func (s *Source) resolve(ctx context.Context, name string) (tunnel.ID, error) {
+	if s.Resolve == nil {
+		return tunnel.ID{}, fmt.Errorf("tunnel %q is not an ID, and its credentials file is not given (--credentials-file)", name)
+	}
+	id, err := s.Resolve(ctx, name)
+	if err != nil {
+		return tunnel.ID{}, fmt.Errorf("tunnel %q is not an ID and could not be looked up (give its ID or --credentials-file): %w", name, err)
+	}
+	return id, nil
+}
+
+// search looks for <id>.json where people keep it.
+func (s *Source) search(id tunnel.ID) (content []byte, where string, err error) {
+	var dirs []string
+	if cert := s.Settings.Text("origincert"); cert != "" {
+		dirs = append(dirs, filepath.Dir(ExpandHome(cert, s.Home)))
+	}
+	dirs = append(dirs, searchDirs(s.Home)...)
+	if s.Home != "" {
+		dirs = append(dirs, filepath.Join(s.Home, StateDir))
+	}
+	for _, dir := range dirs {
+		path := filepath.Join(dir, id.String()+".json")
+		content, err := os.ReadFile(path)
+		if err == nil {
+			return content, "credentials file " + path, nil
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			return nil, "", fmt.Errorf("credentials file: %w", err)
+		}
+	}
+	return nil, "", fmt.Errorf("credentials file %s.json is in none of %s", id, strings.Join(dirs, ", "))
+}

@@ -1,0 +1,161 @@
+package connector
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/settings"
+	"github.com/culvert-tunnel/culvert/cli/internal/stack"
+	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
+	"github.com/culvert-tunnel/culvert/services/edge"
+	"github.com/culvert-tunnel/culvert/services/proxy"
+	"github.com/culvert-tunnel/culvert/services/supervisor"
+)
+
+const (
+	// maxGrace is the reference's bound (spec/lifecycle.md 1).
+	maxGrace = 3 * time.Minute
+	// proxyDrain bounds what the proxy may still do once the worker has drained: nothing of the worker's is left then.
+	proxyDrain = 2 * time.Second
+	// maxIndex is one less than the most connections: an index is one byte on the wire.
+	maxConnections = 255
+)
+
+// Plan turns the settings into the configuration of the parts of a connector. All faults come back joined.
+func Plan(s *settings.Settings, creds tunnel.Credentials) (stack.Config, error) {
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+
+	if g := s.Duration("grace-period"); g < 0 || g > maxGrace {
+		bad("--grace-period %v is not between 0s and %v", g, maxGrace)
+	}
+	if n := s.Int("ha-connections"); n < 1 || n > maxConnections {
+		bad("--ha-connections %d is not between 1 and %d", n, maxConnections)
+	}
+	if d := s.Duration("rpc-timeout"); d <= 0 {
+		bad("--rpc-timeout %v is not positive", d)
+	}
+	if v := s.Text("edge-ip-version"); v != "auto" && v != "4" && v != "6" {
+		bad("--edge-ip-version %q is none of auto, 4, 6", v)
+	}
+	problems = append(problems, checkProtocol(s.Text("protocol")), checkBind(s.Text("edge-bind-address")))
+	if ca := s.Text("cacert"); ca != "" {
+		if _, err := os.Stat(ca); err != nil {
+			bad("--cacert: %w", err)
+		}
+	}
+	region := s.Text("region")
+	if region != "" && creds.Endpoint != "" {
+		bad("--region %s is given, but the credentials are bound to region %s", region, creds.Endpoint)
+	}
+	if region == "" {
+		region = creds.Endpoint
+	}
+	if err := errors.Join(problems...); err != nil {
+		return stack.Config{}, err
+	}
+	return plan(s, creds, region), nil
+}
+
+func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.Config {
+	cfg := defaults(s.Duration("grace-period"))
+	cfg.RedisURL, cfg.Credentials = s.Text("redis"), creds
+	cfg.Lookup = stack.Lookup{
+		Static: s.List("edge"), Region: region,
+		Domain: s.Text("edge-dns-domain"), Resolver: s.Text("edge-dns-resolver"),
+	}
+	cfg.Supervisor.Connections = s.Int("ha-connections")
+	w := &cfg.Worker
+	w.Edge.CACert, w.Edge.BindAddress = s.Text("cacert"), s.Text("edge-bind-address")
+	w.Edge.IPVersion, w.Edge.Protocol = s.Text("edge-ip-version"), s.Text("protocol")
+	w.Edge.Connections = s.Int("ha-connections")
+	w.QUIC.ConnectionWindow = s.Uint("quic-connection-level-flow-control-limit")
+	w.QUIC.StreamWindow = s.Uint("quic-stream-level-flow-control-limit")
+	w.QUIC.DisablePMTU = s.Bool("quic-disable-pmtu-discovery")
+	w.RPCTimeout, w.Features, w.PostQuantum = s.Duration("rpc-timeout"), s.List("features"), s.Bool("post-quantum")
+	cfg.Proxy.Tags = s.List("tag")
+	return cfg
+}
+
+// defaults is a connector that nobody configured.
+func defaults(grace time.Duration) stack.Config {
+	cfg := stack.Config{Supervisor: supervisor.Default(), Proxy: proxy.Default(), Worker: connworker.Default()}
+	cfg.Worker.GracePeriod = grace
+	cfg.Proxy.DrainTimeout = proxyDrain
+	return cfg
+}
+
+// checkProtocol refuses what this release cannot do, rather than doing something else.
+func checkProtocol(p string) error {
+	switch p {
+	case "auto", string(tunnel.QUIC):
+		return nil
+	case string(tunnel.HTTP2), "h2mux":
+		return fmt.Errorf("--protocol %s: HTTP/2 is not available in this release; use auto or quic", p)
+	default:
+		return fmt.Errorf("--protocol %q is none of auto, quic, http2", p)
+	}
+}
+
+// checkBind tries the local address, so that a wrong one is told at once and not by every attempt to connect.
+func checkBind(text string) error {
+	if text == "" {
+		return nil
+	}
+	ip, err := netip.ParseAddr(text)
+	if err != nil {
+		return fmt.Errorf("--edge-bind-address %q is not an IP address", text)
+	}
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 0)))
+	if err != nil {
+		return fmt.Errorf("--edge-bind-address: %w", err)
+	}
+	return conn.Close()
+}
+
+// LocalEdge describes the edge of a system on one machine.
+type LocalEdge struct {
+	DataDir string
+	Listen  netip.AddrPort
+	Tunnel  string
+	Ports   int
+	Grace   time.Duration
+}
+
+// Local is a whole system on one machine: an edge on the loopback that sends every host to one tunnel, and its connector.
+func Local(l LocalEdge) (stack.Config, error) {
+	if l.Grace < 0 || l.Grace > maxGrace {
+		return stack.Config{}, fmt.Errorf("--grace-period %v is not between 0s and %v", l.Grace, maxGrace)
+	}
+	cfg := defaults(l.Grace)
+	e := edge.Default()
+	e.DataDir = l.DataDir
+	e.Public.HTTP = l.Listen
+	e.Connectors.Listen = nil
+	for range l.Ports {
+		e.Connectors.Listen = append(e.Connectors.Listen, netip.MustParseAddrPort("127.0.0.1:0"))
+	}
+	e.Bootstrap.Tunnel, e.Bootstrap.Routes = l.Tunnel, []string{"*"}
+	cfg.Edge = &e
+	return cfg, nil
+}
+
+// FileRules compiles the rules of a file that must have some; errors name the file and the rule.
+func FileRules(file *cfdfile.File) (*ingress.Set, error) {
+	set, err := ingress.Compile(file.Document)
+	var fault *ingress.Fault
+	if errors.As(err, &fault) {
+		return nil, fmt.Errorf("%s: %s: %w", file.Path, fault.Where(), err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file.Path, err)
+	}
+	return set, nil
+}

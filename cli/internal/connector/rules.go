@@ -1,0 +1,64 @@
+package connector
+
+import (
+	"errors"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/settings"
+	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+)
+
+// Rules compiles the file's ingress rules, or the single origin that the flags name. Without either every request is
+// answered 503, and the second result is ingress.ErrNoRules as a warning.
+func Rules(s *settings.Settings, file *cfdfile.File, hasArgument bool) (set *ingress.Set, warning error, err error) {
+	if file != nil {
+		if set, err = FileRules(file); !errors.Is(err, ingress.ErrNoIngress) {
+			return set, nil, err
+		}
+	}
+	set, err = ingress.SingleOrigin(singleFlags(s, hasArgument))
+	if errors.Is(err, ingress.ErrNoRules) {
+		return ingress.Default503(), err, nil
+	}
+	return set, nil, err
+}
+
+func singleFlags(s *settings.Settings, hasArgument bool) ingress.SingleFlags {
+	f := ingress.SingleFlags{
+		HelloWorld:  given(s, "hello-world", s.Bool),
+		Bastion:     given(s, "bastion", s.Bool),
+		URL:         given(s, "url", s.Text),
+		UnixSocket:  given(s, "unix-socket", s.Text),
+		Socks5:      given(s, "socks5", s.Bool),
+		HasArgument: hasArgument,
+	}
+	f.Origin = ingress.OriginSpec{
+		ConnectTimeout:         given(s, "proxy-connect-timeout", s.Duration),
+		TLSTimeout:             given(s, "proxy-tls-timeout", s.Duration),
+		TCPKeepAlive:           given(s, "proxy-tcp-keepalive", s.Duration),
+		NoHappyEyeballs:        given(s, "proxy-no-happy-eyeballs", s.Bool),
+		KeepAliveConnections:   given(s, "proxy-keepalive-connections", s.Int),
+		KeepAliveTimeout:       given(s, "proxy-keepalive-timeout", s.Duration),
+		HTTPHostHeader:         given(s, "http-host-header", s.Text),
+		OriginServerName:       given(s, "origin-server-name", s.Text),
+		CAPool:                 given(s, "origin-ca-pool", s.Text),
+		NoTLSVerify:            given(s, "no-tls-verify", s.Bool),
+		DisableChunkedEncoding: given(s, "no-chunked-encoding", s.Bool),
+		HTTP2Origin:            given(s, "http2-origin", s.Bool),
+		ProxyAddress:           given(s, "proxy-address", s.Text),
+	}
+	if port := given(s, "proxy-port", s.Uint); port != nil {
+		p := uint(*port)
+		f.Origin.ProxyPort = &p
+	}
+	return f
+}
+
+// given is the flag's value, or nil when it was not given.
+func given[T any](s *settings.Settings, name string, get func(string) T) *T {
+	if !s.IsSet(name) {
+		return nil
+	}
+	v := get(name)
+	return &v
+}

@@ -1,0 +1,190 @@
+package stack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/ops"
+	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
+	"github.com/culvert-tunnel/culvert/services/edge"
+	"github.com/culvert-tunnel/culvert/services/proxy"
+	"github.com/culvert-tunnel/culvert/services/supervisor"
+)
+
+// Config is the configuration of every part.
+type Config struct {
+	// RedisURL names a shared store; empty is a store inside the process.
+	RedisURL string
+	// Edge is the own edge; nil means that the connector dials somebody else's.
+	Edge       *edge.Config
+	Lookup     Lookup
+	Supervisor supervisor.Config
+	Proxy      proxy.Config
+	Worker     connworker.Config
+
+	// Credentials are served by the worker; with an own edge they come from its bootstrap tunnel.
+	Credentials tunnel.Credentials
+	Rules       *ingress.Set
+	LocalConfig func() []byte
+}
+
+// Deps is what a stack gets from its process.
+type Deps struct {
+	Logger   *slog.Logger
+	Registry *telemetry.Registry
+	Ops      *ops.Server
+	Version  string
+}
+
+// Stack is a system in one process.
+type Stack struct {
+	cfg  Config
+	deps Deps
+
+	store  *redisstore.Store
+	edge   *edge.Service
+	proxy  *proxy.Service
+	worker *connworker.Service
+	rows   []process.Row
+
+	stopping atomic.Bool
+	// connector is the id that the store keeps for this connector, once it was read.
+	connector atomic.Pointer[tunnel.ConnectorID]
+}
+
+// part is a service as the stack sees it.
+type part interface {
+	process.Runner
+	ops.Readier
+	ops.Mounter
+}
+
+// New builds all parts. ctx bounds only the building.
+func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
+	s := &Stack{cfg: cfg, deps: deps}
+	if err := s.openStore(ctx); err != nil {
+		return nil, err
+	}
+	// The order says what needs what: the edge must listen before its addresses can be published, and nothing may reach
+	// the worker before the proxy serves.
+	table := []struct {
+		name  string
+		build func() (part, error)
+		skip  bool
+	}{
+		{name: "edge", build: s.buildEdge, skip: cfg.Edge == nil},
+		{name: "discovery", build: s.buildDiscovery},
+		{name: "supervisor", build: s.buildSupervisor},
+		{name: "proxy", build: s.buildProxy},
+		{name: "conn-worker", build: s.buildWorker},
+	}
+	s.rows = append(s.rows, process.Row{Name: "ops", Runner: deps.Ops})
+	for _, row := range table {
+		if row.skip {
+			continue
+		}
+		p, err := row.build()
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%s: %w", row.name, err), s.store.Close())
+		}
+		deps.Ops.Add(row.name, p)
+		s.rows = append(s.rows, process.Row{Name: row.name, Runner: p, Ready: p.Ready})
+	}
+	last := &s.rows[len(s.rows)-1]
+	last.Ready = nil // nothing waits for the worker; it may take long to reach the edge
+	return s, nil
+}
+
+// Run runs all parts until ctx ends.
+func (s *Stack) Run(ctx context.Context) error {
+	unhook := context.AfterFunc(ctx, func() { // not ready first
+		s.stopping.Store(true)
+		s.deps.Ops.SetStopping()
+	})
+	defer unhook()
+	err := process.NewGroup(s.deps.Logger, s.rows...).Run(ctx)
+	return errors.Join(err, s.store.Close())
+}
+
+// Add appends a runner that starts last and stops first.
+func (s *Stack) Add(name string, r process.Runner) {
+	s.rows = append(s.rows, process.Row{Name: name, Runner: r})
+}
+
+// Stopping reports whether the end has begun.
+func (s *Stack) Stopping() bool { return s.stopping.Load() }
+
+// WorkerReady says why there is no connection to the edge, or nil.
+func (s *Stack) WorkerReady() error { return s.worker.Ready() }
+
+// Edge is the own edge, or nil.
+func (s *Stack) Edge() *edge.Service { return s.edge }
+
+func (s *Stack) log(name string) *slog.Logger {
+	return s.deps.Logger.With(slog.String(telemetry.KeyPart, name))
+}
+
+func (s *Stack) openStore(ctx context.Context) (err error) {
+	if s.cfg.RedisURL != "" {
+		s.store, err = redisstore.OpenURL(ctx, s.cfg.RedisURL)
+	} else {
+		s.store, err = redisstore.OpenEmbedded(ctx, s.log("store"))
+	}
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
+}
+
+func (s *Stack) buildEdge() (part, error) {
+	e, err := edge.New(*s.cfg.Edge, edge.Deps{Logger: s.log("edge"), Registerer: s.deps.Registry})
+	if err != nil {
+		return nil, err
+	}
+	s.edge = e
+	return e, s.useOwnEdge()
+}
+
+// useOwnEdge points the connector's parts to the edge of this process.
+func (s *Stack) useOwnEdge() error {
+	c, ok := s.edge.BootstrapCredentials()
+	if !ok {
+		return errors.New("no bootstrap tunnel")
+	}
+	s.cfg.Credentials = c
+	s.cfg.Worker.Edge.CACert = s.edge.CACertPath()
+	for _, addr := range s.edge.ConnectorAddrs() {
+		s.cfg.Lookup.Static = append(s.cfg.Lookup.Static, addr.String())
+	}
+	return nil
+}
+
+func (s *Stack) buildSupervisor() (part, error) {
+	return supervisor.New(s.cfg.Supervisor, supervisor.Deps{Store: s.store, Logger: s.log("supervisor"), Registerer: s.deps.Registry})
+}
+
+func (s *Stack) buildProxy() (part, error) {
+	p, err := proxy.New(s.cfg.Proxy, proxy.Deps{
+		Store: s.store, Logger: s.log("proxy"), Registerer: s.deps.Registry, Rules: s.cfg.Rules, Version: s.deps.Version,
+	})
+	s.proxy = p
+	return p, err
+}
+
+func (s *Stack) buildWorker() (part, error) {
+	w, err := connworker.New(s.cfg.Worker, connworker.Deps{
+		Store: s.store, Carrier: link.NewDirect(s.proxy.Handler()), Logger: s.log("conn-worker"), Registerer: s.deps.Registry,
+		Version: s.deps.Version, Credentials: []tunnel.Credentials{s.cfg.Credentials}, LocalConfig: s.cfg.LocalConfig,
+	})
+	s.worker = w
+	return w, err
+}
