@@ -79,6 +79,7 @@ type BootstrapConfig struct {
 	Routes        []string `yaml:"routes" usage:"hosts to route to that tunnel"`
 	TokenFile     string   `yaml:"token_file" usage:"where to write that tunnel's run token"`
 	TokenFileMode string   `yaml:"token_file_mode" usage:"file mode of the token file, octal"`
+	CAFile        string   `yaml:"ca_file" usage:"where to copy the certificate of the edge's own CA"`
 }
 
 // Default holds all default values.

@@ -3,13 +3,28 @@ package edge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
 
-	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/admin"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/atomicfile"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/certs"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/connector"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/front"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/zone"
 )
 
 // Deps are the things that an edge gets from its process.
@@ -19,40 +34,246 @@ type Deps struct {
 }
 
 // Service is one edge.
-type Service struct{}
+type Service struct {
+	cfg       Config
+	log       *slog.Logger
+	catalog   *catalog.Catalog
+	authority *certs.Authority
+	table     *registry.Table
+	api       *admin.API
 
-// New opens listeners and files and starts nothing.
-func New(cfg Config, deps Deps) (*Service, error) { return nil, errors.ErrUnsupported }
+	connectors *connector.Server
+	front      *front.Front
+	zone       *zone.Server // nil without a name server
+	admin      *admin.Server
+
+	bootstrap *tunnel.Credentials
+	serving   atomic.Bool
+}
+
+var errNotServing = errors.New("not serving")
+
+// New opens listeners and files and starts nothing. The data directory belongs to the service until Run returns or
+// Close is called.
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, log: deps.Logger, table: registry.NewTable()}
+	for _, open := range []func(Deps) error{s.openFiles, s.runBootstrap, s.openConnectors, s.openFront, s.openZone, s.openAdmin} {
+		if err := open(deps); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, nil
+}
+
+func (s *Service) openFiles(Deps) (err error) {
+	if s.catalog, err = catalog.Open(s.cfg.DataDir); err != nil {
+		return err
+	}
+	s.authority, err = certs.Open(s.cfg.DataDir, time.Now)
+	return err
+}
+
+// runBootstrap creates what the configuration asks for, before anybody can see it missing.
+func (s *Service) runBootstrap(Deps) error {
+	b := s.cfg.Bootstrap
+	if b.CAFile != "" {
+		pem, err := os.ReadFile(s.authority.Path())
+		if err != nil {
+			return fmt.Errorf("bootstrap: ca_file: %w", err)
+		}
+		if err := atomicfile.Write(b.CAFile, pem, 0o644); err != nil {
+			return fmt.Errorf("bootstrap: ca_file: %w", err)
+		}
+	}
+	if b.Tunnel == "" {
+		return nil
+	}
+	t, err := s.catalog.Tunnel(b.Tunnel)
+	if errors.Is(err, tunnel.ErrNotFound) {
+		t, err = s.catalog.CreateTunnel(b.Tunnel, time.Now())
+	}
+	if err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	for _, host := range b.Routes {
+		if _, err := s.catalog.AddRoute(host, t.ID, time.Now()); err != nil {
+			return fmt.Errorf("bootstrap: %w", err)
+		}
+	}
+	creds := t.Credentials()
+	s.bootstrap = &creds
+	if b.TokenFile == "" {
+		return nil
+	}
+	mode, err := b.mode()
+	if err == nil {
+		err = atomicfile.Write(b.TokenFile, []byte(credential.Token(creds)+"\n"), mode)
+	}
+	if err != nil {
+		return fmt.Errorf("bootstrap: token_file: %w", err)
+	}
+	return nil
+}
+
+func (s *Service) openConnectors(d Deps) error {
+	conf, err := s.authority.ConnectorTLS()
+	if err != nil {
+		return err
+	}
+	c := s.cfg.Connectors
+	s.connectors, err = connector.New(connector.Config{
+		Listen: c.Listen, TLS: conf, Location: s.cfg.Location, RegisterTimeout: c.RegisterTimeout, ReplaceTimeout: c.ReplaceTimeout,
+		DrainTimeout: c.DrainTimeout, MaxSessions: c.MaxSessions, MaxPending: c.MaxPending,
+	}, connector.Deps{Tunnels: s.catalog, Table: s.table, Logger: d.Logger, Registerer: d.Registerer})
+	return err
+}
+
+func (s *Service) openFront(d Deps) error {
+	p := s.cfg.Public
+	conf := front.Config{
+		HTTP: p.HTTP, HTTPS: p.HTTPS, Location: s.cfg.Location, ResponseHeaderTimeout: p.ResponseHeaderTimeout,
+		ReadHeaderTimeout: p.ReadHeaderTimeout, IdleTimeout: p.IdleTimeout, BodyIdleTimeout: p.BodyIdleTimeout,
+		MaxHeaderBytes: p.MaxHeaderBytes, DrainTimeout: p.DrainTimeout, ExposeErrors: p.ExposeErrors,
+	}
+	var err error
+	switch {
+	case !p.HTTPS.IsValid():
+	case p.CertFile != "":
+		if conf.TLS, err = certs.FileTLS(p.CertFile, p.KeyFile, time.Now); err != nil {
+			return err
+		}
+	default:
+		conf.TLS = s.authority.PublicTLS(p.Names, s.patternOf)
+	}
+	s.front, err = front.New(conf, front.Deps{Routes: s.catalog, Conns: s.table, Logger: d.Logger, Registerer: d.Registerer})
+	return err
+}
+
+// patternOf finds the route that a server name falls under.
+func (s *Service) patternOf(name string) (string, bool) {
+	host, err := route.Canonical(name)
+	if err != nil {
+		return "", false
+	}
+	e, ok := s.catalog.Lookup(host)
+	return e.Pattern, ok
+}
+
+func (s *Service) openZone(d Deps) error {
+	if !s.cfg.DNS.Listen.IsValid() {
+		return nil
+	}
+	content, err := zoneContent(s.cfg.DNS, s.connectors.Addrs(), net.InterfaceAddrs)
+	if err != nil {
+		return err
+	}
+	s.zone, err = zone.New(s.cfg.DNS.Listen, content, zone.Deps{Logger: d.Logger, Registerer: d.Registerer})
+	return err
+}
+
+func (s *Service) openAdmin(d Deps) error {
+	s.api = admin.NewAPI(admin.Deps{Catalog: s.catalog, Table: s.table, Logger: d.Logger})
+	a := s.cfg.Admin
+	var err error
+	s.admin, err = admin.New(admin.Config{Socket: s.cfg.socket(), Listen: a.Listen, TokenFile: a.TokenFile}, s.api)
+	return err
+}
+
+// Close frees what New opened; for a service whose Run is never called.
+func (s *Service) Close() error {
+	var errs []error
+	if s.admin != nil {
+		errs = append(errs, s.admin.Close())
+	}
+	if s.zone != nil {
+		errs = append(errs, s.zone.Close())
+	}
+	if s.front != nil {
+		errs = append(errs, s.front.Close())
+	}
+	if s.connectors != nil {
+		errs = append(errs, s.connectors.Close())
+	}
+	if s.catalog != nil {
+		errs = append(errs, s.catalog.Close())
+	}
+	return errors.Join(errs...)
+}
 
 // Run serves until ctx is cancelled, drains, and returns nil; any other end is an error.
-func (s *Service) Run(ctx context.Context) error { return errors.ErrUnsupported }
+func (s *Service) Run(ctx context.Context) error {
+	s.log.InfoContext(ctx, "edge started", slog.Any("connector_addrs", s.ConnectorAddrs()), slog.String("public_url", s.PublicURL()),
+		slog.String("public_tls_url", s.PublicTLSURL()), slog.Any("dns_addr", s.DNSAddr()), slog.String("admin_socket", s.AdminSocket()),
+		slog.String("ca_cert", s.CACertPath()), slog.Time("ca_not_after", s.authority.NotAfter()))
+	s.serving.Store(true)
+	// Each stage is stopped only when the ones before it have ended: visitors first, so that their requests can still
+	// be carried; then connectors; the name server and the admin API last, since they show what goes on.
+	stages := []func(context.Context) error{s.front.Run, s.connectors.Run, s.runSupport}
+	err := runStages(ctx, stages, func() { s.serving.Store(false) })
+	return errors.Join(err, s.catalog.Close())
+}
 
-// Routes mounts the read-only state of the edge under g; it shows no secret.
-func (s *Service) Routes(g *echo.Group) {}
+func (s *Service) runSupport(ctx context.Context) error {
+	runs := []func(context.Context) error{s.admin.Run}
+	if s.zone != nil {
+		runs = append(runs, s.zone.Run)
+	}
+	return runAll(ctx, runs)
+}
 
 // Ready says what is missing until the edge serves.
-func (s *Service) Ready() error { return errors.ErrUnsupported }
+func (s *Service) Ready() error {
+	if !s.serving.Load() {
+		return errNotServing
+	}
+	return nil
+}
 
 // PublicURL is where visitors reach the edge without TLS, or "".
-func (s *Service) PublicURL() string { return "" }
+func (s *Service) PublicURL() string { return url("http", s.front.Addr()) }
 
 // PublicTLSURL is where visitors reach the edge over TLS, or "".
-func (s *Service) PublicTLSURL() string { return "" }
+func (s *Service) PublicTLSURL() string { return url("https", s.front.TLSAddr()) }
+
+// url names a listener in a form that works on this host.
+func url(scheme string, addr netip.AddrPort) string {
+	switch {
+	case !addr.IsValid():
+		return ""
+	case addr.Addr().IsUnspecified():
+		return fmt.Sprintf("%s://localhost:%d", scheme, addr.Port())
+	default:
+		return scheme + "://" + addr.String()
+	}
+}
 
 // ConnectorAddrs are the addresses that connectors dial, in the order of the configuration.
-func (s *Service) ConnectorAddrs() []netip.AddrPort { return nil }
+func (s *Service) ConnectorAddrs() []netip.AddrPort { return slices.Clone(s.connectors.Addrs()) }
 
 // DNSAddr is the address of the name server (UDP and TCP), or the zero value.
-func (s *Service) DNSAddr() netip.AddrPort { return netip.AddrPort{} }
+func (s *Service) DNSAddr() netip.AddrPort {
+	if s.zone == nil {
+		return netip.AddrPort{}
+	}
+	return s.zone.Addr()
+}
 
 // CACertPath is the file with the certificate of the edge's own CA.
-func (s *Service) CACertPath() string { return "" }
+func (s *Service) CACertPath() string { return s.authority.Path() }
 
 // AdminSocket is the path of the admin API's Unix socket.
-func (s *Service) AdminSocket() string { return "" }
+func (s *Service) AdminSocket() string { return s.cfg.socket() }
 
 // AdminAddr is the TCP address of the admin API, or the zero value.
-func (s *Service) AdminAddr() netip.AddrPort { return netip.AddrPort{} }
+func (s *Service) AdminAddr() netip.AddrPort { return s.admin.Addr() }
 
 // BootstrapCredentials are those of the tunnel that the configuration asked to create.
-func (s *Service) BootstrapCredentials() (tunnel.Credentials, bool) { return tunnel.Credentials{}, false }
+func (s *Service) BootstrapCredentials() (tunnel.Credentials, bool) {
+	if s.bootstrap == nil {
+		return tunnel.Credentials{}, false
+	}
+	return *s.bootstrap, true
+}

@@ -1,0 +1,247 @@
+package admin
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+)
+
+// Deps are what the API shows and changes.
+type Deps struct {
+	Catalog *catalog.Catalog
+	Table   *registry.Table
+	Logger  *slog.Logger
+}
+
+// API holds the handlers.
+type API struct{ deps Deps }
+
+// NewAPI makes the handlers; they need no listener.
+func NewAPI(deps Deps) *API { return &API{deps} }
+
+// Read mounts what shows state and holds no secret.
+func (a *API) Read(g *echo.Group) {
+	g.GET("/tunnels", a.listTunnels)
+	g.GET("/tunnels/:ref", a.getTunnel)
+	g.GET("/routes", a.listRoutes)
+	g.GET("/connections", a.listConnections)
+}
+
+// Write mounts what changes state or shows a secret.
+func (a *API) Write(g *echo.Group) {
+	g.POST("/tunnels", a.createTunnel)
+	g.DELETE("/tunnels/:ref", a.deleteTunnel)
+	g.GET("/tunnels/:ref/credentials", a.credentials)
+	g.POST("/tunnels/:ref/rotate", a.rotate)
+	g.POST("/routes", a.addRoute)
+	g.DELETE("/routes/:host", a.deleteRoute)
+}
+
+func (a *API) listTunnels(c echo.Context) error {
+	out := []adminclient.Tunnel{}
+	for _, t := range a.deps.Catalog.Tunnels() {
+		out = append(out, a.document(t))
+	}
+	return c.JSON(http.StatusOK, out)
+}
+
+func (a *API) getTunnel(c echo.Context) error {
+	t, err := a.byRef(c)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, a.document(t))
+}
+
+func (a *API) createTunnel(c echo.Context) error {
+	var in adminclient.CreateTunnelRequest
+	if err := c.Bind(&in); err != nil {
+		return err
+	}
+	t, err := a.deps.Catalog.CreateTunnel(in.Name, time.Now())
+	if err != nil {
+		return err
+	}
+	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel created", slog.String("tunnel_id", t.ID.String()), slog.String("name", t.Name))
+	return c.JSON(http.StatusCreated, a.secretDocument(t))
+}
+
+func (a *API) deleteTunnel(c echo.Context) error {
+	t, err := a.byRef(c)
+	if err != nil {
+		return err
+	}
+	if n := a.deps.Table.Count(t.ID); n > 0 && c.QueryParam("force") != "true" {
+		return fmt.Errorf("tunnel %s has %d connections: %w", t.Name, n, tunnel.ErrConflict)
+	}
+	if err := a.deps.Catalog.DeleteTunnel(t.ID, time.Now()); err != nil {
+		return err
+	}
+	a.deps.Table.Evict(t.ID)
+	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel deleted", slog.String("tunnel_id", t.ID.String()), slog.String("name", t.Name))
+	return c.NoContent(http.StatusNoContent)
+}
+
+func (a *API) credentials(c echo.Context) error {
+	t, err := a.byRef(c)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, a.secretDocument(t))
+}
+
+func (a *API) rotate(c echo.Context) error {
+	t, err := a.byRef(c)
+	if err != nil {
+		return err
+	}
+	if t, err = a.deps.Catalog.RotateSecret(t.ID); err != nil {
+		return err
+	}
+	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel secret rotated", slog.String("tunnel_id", t.ID.String()))
+	return c.JSON(http.StatusOK, a.secretDocument(t))
+}
+
+func (a *API) listRoutes(c echo.Context) error {
+	out := []adminclient.Route{}
+	for _, r := range a.deps.Catalog.Routes() {
+		out = append(out, a.routeDocument(r))
+	}
+	return c.JSON(http.StatusOK, out)
+}
+
+func (a *API) addRoute(c echo.Context) error {
+	var in adminclient.AddRouteRequest
+	if err := c.Bind(&in); err != nil {
+		return err
+	}
+	t, err := a.deps.Catalog.Tunnel(in.Tunnel)
+	if err != nil {
+		return err
+	}
+	r, err := a.deps.Catalog.AddRoute(in.Host, t.ID, time.Now())
+	if err != nil {
+		return err
+	}
+	a.deps.Logger.InfoContext(c.Request().Context(), "route added", slog.String("host", r.Host), slog.String("tunnel_id", t.ID.String()))
+	return c.JSON(http.StatusCreated, a.routeDocument(r))
+}
+
+func (a *API) deleteRoute(c echo.Context) error {
+	host, err := param(c, "host")
+	if err != nil {
+		return err
+	}
+	if err := a.deps.Catalog.DeleteRoute(host); err != nil {
+		return err
+	}
+	a.deps.Logger.InfoContext(c.Request().Context(), "route deleted", slog.String("host", host))
+	return c.NoContent(http.StatusNoContent)
+}
+
+func (a *API) listConnections(c echo.Context) error {
+	out := []adminclient.Connection{}
+	for _, k := range a.deps.Table.List() {
+		out = append(out, adminclient.Connection{
+			ID:          hex.EncodeToString(k.ID[:]),
+			TunnelID:    k.Slot.Tunnel,
+			ConnectorID: k.Slot.Connector,
+			ConnIndex:   k.Slot.Index,
+			Epoch:       k.Epoch,
+			Protocol:    k.Protocol,
+			State:       string(k.State),
+			Version:     k.Version,
+			Arch:        k.Arch,
+			Features:    k.Features,
+			EdgeAddr:    k.Local.String(),
+			RemoteAddr:  k.Remote.String(),
+			Since:       k.Since.UTC(),
+			InFlight:    k.InFlight(),
+			LocalConfig: k.LocalConfig(),
+		})
+	}
+	return c.JSON(http.StatusOK, out)
+}
+
+func (a *API) byRef(c echo.Context) (catalog.Tunnel, error) {
+	ref, err := param(c, "ref")
+	if err != nil {
+		return catalog.Tunnel{}, err
+	}
+	return a.deps.Catalog.Tunnel(ref)
+}
+
+// param decodes a path parameter, which the router leaves escaped when the path needed escaping.
+func param(c echo.Context, name string) (string, error) {
+	v := c.Param(name)
+	if c.Request().URL.RawPath == "" {
+		return v, nil
+	}
+	v, err := url.PathUnescape(v)
+	if err != nil {
+		return "", echo.NewHTTPError(http.StatusBadRequest, "malformed path")
+	}
+	return v, nil
+}
+
+func (a *API) document(t catalog.Tunnel) adminclient.Tunnel {
+	return adminclient.Tunnel{ID: t.ID, Name: t.Name, AccountTag: t.AccountTag, CreatedAt: t.CreatedAt, Connections: a.deps.Table.Count(t.ID)}
+}
+
+func (a *API) secretDocument(t catalog.Tunnel) adminclient.TunnelCredentials {
+	creds := t.Credentials()
+	return adminclient.TunnelCredentials{Tunnel: a.document(t), Credentials: credential.File(creds), Token: credential.Token(creds)}
+}
+
+func (a *API) routeDocument(r catalog.Route) adminclient.Route {
+	return adminclient.Route{Host: r.Host, TunnelID: r.Tunnel, TunnelName: a.deps.Catalog.Name(r.Tunnel), CreatedAt: r.CreatedAt}
+}
+
+// statusOf is the one place where errors become status codes.
+func statusOf(err error) int {
+	var he *echo.HTTPError
+	switch {
+	case errors.As(err, &he):
+		return he.Code
+	case errors.Is(err, catalog.ErrInvalid):
+		return http.StatusUnprocessableEntity
+	case errors.Is(err, tunnel.ErrNotFound):
+		return http.StatusNotFound
+	case errors.Is(err, tunnel.ErrConflict):
+		return http.StatusConflict
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// problem writes an error as a problem document.
+func (a *API) problem(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	p := adminclient.Problem{Type: "about:blank", Status: statusOf(err), Detail: err.Error()}
+	p.Title = http.StatusText(p.Status)
+	var he *echo.HTTPError
+	if errors.As(err, &he) {
+		p.Detail = fmt.Sprint(he.Message)
+	}
+	if p.Status == http.StatusInternalServerError {
+		a.deps.Logger.ErrorContext(c.Request().Context(), "admin call failed", slog.Any("err", err))
+	}
+	c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
+	if err := c.JSON(p.Status, p); err != nil {
+		a.deps.Logger.DebugContext(c.Request().Context(), "problem not delivered", slog.Any("err", err))
+	}
+}

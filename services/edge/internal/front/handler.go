@@ -1,0 +1,111 @@
+package front
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
+)
+
+// kind is what a visitor wants; each kind is carried in its own way.
+type kind int
+
+const (
+	kindHTTP kind = iota
+	kindWebSocket
+	kindConnect
+)
+
+func kindOf(r *http.Request) kind {
+	switch {
+	case r.Method == http.MethodConnect:
+		return kindConnect
+	case len(r.Header["Upgrade"]) > 0 && httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket") &&
+		httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade"):
+		return kindWebSocket
+	default: // an upgrade to anything else may be ignored, and is
+		return kindHTTP
+	}
+}
+
+// handler serves the requests of one listener.
+type handler struct {
+	front  *Front
+	scheme string
+}
+
+// ServeHTTP answers one request. An answer that cannot be completed ends the visitor's connection or stream.
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m := h.front.metrics
+	m.inFlight.Inc()
+	defer m.inFlight.Dec()
+	x := exchange{front: h.front, w: w, r: r, visitor: visitor{ip: ipOf(r.RemoteAddr), scheme: h.scheme, ray: newRay(h.front.cfg.Location)}}
+	res := x.serve()
+	m.results[res].Inc()
+	if res == resultAborted || res == resultBroken {
+		panic(http.ErrAbortHandler) // the only way to end an answer so that it does not look complete
+	}
+}
+
+// serve is the switch over the kinds of traffic.
+func (x *exchange) serve() result {
+	switch kindOf(x.r) {
+	case kindWebSocket:
+		return x.page(webSocketUnsupported(), "")
+	case kindConnect:
+		return x.page(methodUnsupported(), "")
+	case kindHTTP:
+	}
+	host, err := route.Canonical(x.r.Host)
+	if err != nil {
+		return x.page(badHost(), "")
+	}
+	entry, ok := x.front.deps.Routes.Lookup(host)
+	if !ok {
+		return x.page(unknownHost(), "")
+	}
+	return x.carry(entry.Tunnel)
+}
+
+// page answers with a problem; detail is text for visitors who may see it.
+func (x *exchange) page(p *problem, detail string) result {
+	if !x.front.cfg.ExposeErrors {
+		detail = ""
+	}
+	if x.r.ProtoMajor == 1 && x.r.ContentLength != 0 {
+		x.w.Header().Set("Connection", "close") // nobody reads the rest of the body
+	}
+	p.write(x.front.page, x.w, x.r, x.visitor.ray, detail)
+	x.front.deps.Logger.DebugContext(x.r.Context(), "request answered by the edge", slog.String("code", p.code),
+		slog.String("request_id", x.visitor.ray), slog.String("host", x.r.Host))
+	return resultPage
+}
+
+// newRay makes a request id: 16 random hexadecimal digits and the edge's location.
+func newRay(location string) string {
+	var raw [8]byte
+	binary.BigEndian.PutUint64(raw[:], rand.Uint64())
+	b := make([]byte, 0, 40)
+	b = hex.AppendEncode(b, raw[:])
+	b = append(b, '-')
+	return string(append(b, location...))
+}
+
+// ipOf cuts the port off a remote address.
+func ipOf(remote string) string {
+	i := strings.LastIndexByte(remote, ':')
+	if i < 0 {
+		return remote
+	}
+	ip := remote[:i]
+	if len(ip) > 1 && ip[0] == '[' {
+		ip = ip[1 : len(ip)-1]
+	}
+	return ip
+}

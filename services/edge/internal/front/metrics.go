@@ -1,0 +1,55 @@
+package front
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+type metrics struct {
+	// requests counts finished requests; results holds its children, so that the hot path looks none up.
+	requests *prometheus.CounterVec
+	results  [len(resultNames)]prometheus.Counter
+	inFlight prometheus.Gauge
+	retries  prometheus.Counter
+	// wait is the time from the request head to the answer's head.
+	wait prometheus.Histogram
+}
+
+// result is how a request ended.
+type result int
+
+const (
+	resultServed  result = iota
+	resultPage           // answered by the edge itself
+	resultAborted        // the visitor went away
+	resultBroken         // the answer broke off
+)
+
+var resultNames = [...]string{"served", "error_page", "visitor_gone", "broken_off"}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	m := &metrics{
+		requests: f.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "requests_total",
+			Help: "Public requests by result.",
+		}, []string{"result"}),
+		inFlight: f.NewGauge(prometheus.GaugeOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "requests_in_flight",
+			Help: "Public requests that are being served.",
+		}),
+		retries: f.NewCounter(prometheus.CounterOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "request_retries_total",
+			Help: "Requests that were sent again on another connection.",
+		}),
+		wait: f.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "response_wait_seconds",
+			Help:    "Time from a request's head to its answer's head.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 100},
+		}),
+	}
+	for i, name := range resultNames {
+		m.results[i] = m.requests.WithLabelValues(name)
+	}
+	return m
+}

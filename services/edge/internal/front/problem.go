@@ -1,0 +1,112 @@
+package front
+
+import (
+	"html/template"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// problem is an answer that the edge gives itself.
+type problem struct {
+	status int
+	// code is for machines; it is also the header Culvert-Error.
+	code  string
+	title string
+	text  string
+}
+
+const (
+	headerError = "Culvert-Error"
+	headerRay   = "Cf-Ray"
+)
+
+// The answers of the edge. They tell a visitor what is wrong, and nothing about the inside.
+func badHost() *problem {
+	return &problem{http.StatusBadRequest, "bad_host", "Bad host name", "The host name of this request is not well formed."}
+}
+
+func unknownHost() *problem {
+	return &problem{http.StatusNotFound, "unknown_host", "Unknown host", "No tunnel serves this host name here."}
+}
+
+func noConnector() *problem {
+	return &problem{http.StatusServiceUnavailable, "no_connector", "Tunnel is down", "The tunnel of this site has no connector at the moment."}
+}
+
+func connectorLost() *problem {
+	return &problem{http.StatusBadGateway, "connector_lost", "Connection lost", "The connection to the site was lost before it answered."}
+}
+
+func connectorError() *problem {
+	return &problem{http.StatusBadGateway, "connector_error", "No valid answer", "The connector gave no valid answer."}
+}
+
+func originUnreachable() *problem {
+	return &problem{http.StatusBadGateway, "origin_unreachable", "Site unreachable", "The connector could not get an answer from the site behind it."}
+}
+
+func flowLimited() *problem {
+	return &problem{http.StatusServiceUnavailable, "flow_limited", "Too many requests", "The connector has as many requests as it accepts."}
+}
+
+func originTimeout() *problem {
+	return &problem{http.StatusGatewayTimeout, "origin_timeout", "No answer in time", "The site did not answer in time."}
+}
+
+func webSocketUnsupported() *problem {
+	return &problem{http.StatusNotImplemented, "websocket_unsupported", "WebSocket is not available", "This edge does not carry WebSocket connections yet."}
+}
+
+func methodUnsupported() *problem {
+	return &problem{http.StatusNotImplemented, "method_unsupported", "Method is not available", "This edge does not carry CONNECT requests."}
+}
+
+const pageHTML = `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{.Status}} {{.Title}}</title>
+<style>body{font:16px/1.5 system-ui,sans-serif;max-width:36em;margin:15vh auto;padding:0 1em;color:#222;background:#fff}
+h1{font-size:1.6em;margin-bottom:.2em}code{color:#555}@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}code{color:#aaa}}</style>
+</head><body><h1>{{.Title}}</h1><p>{{.Text}}</p>{{with .Detail}}<p><code>{{.}}</code></p>{{end}}
+<p><code>{{.Status}} {{.Code}} &middot; request {{.Request}}</code></p></body></html>
+`
+
+func newPage() *template.Template { return template.Must(template.New("page").Parse(pageHTML)) }
+
+// write sends the page in the form that the visitor reads. Detail is shown only when it is not empty.
+func (p *problem) write(page *template.Template, w http.ResponseWriter, r *http.Request, requestID, detail string) {
+	var body strings.Builder
+	h := w.Header()
+	if acceptsHTML(r) {
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		_ = page.Execute(&body, map[string]any{ // the template is fixed and a Builder takes everything
+			"Status": p.status, "Title": p.title, "Text": p.text, "Code": p.code, "Request": requestID, "Detail": detail,
+		})
+	} else {
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		body.WriteString(strconv.Itoa(p.status) + " " + p.title + "\n" + p.text + "\n")
+		if detail != "" {
+			body.WriteString(detail + "\n")
+		}
+		body.WriteString("error: " + p.code + "\nrequest: " + requestID + "\n")
+	}
+	h.Set("Content-Length", strconv.Itoa(body.Len()))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set(headerError, p.code)
+	h.Set(headerRay, requestID)
+	w.WriteHeader(p.status)
+	if r.Method != http.MethodHead {
+		_, _ = io.WriteString(w, body.String()) // a visitor who left does not read the page
+	}
+}
+
+func acceptsHTML(r *http.Request) bool {
+	for _, v := range r.Header["Accept"] {
+		if strings.Contains(v, "text/html") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,188 @@
+package front
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+)
+
+// lingerTimeout is how long a visitor whose body was not wanted may take to notice; the server reads on for so long,
+// since closing at once could destroy the answer on its way.
+const lingerTimeout = 2 * time.Second
+
+// upload carries a request's body to the connector while the answer may already be on its way. All methods accept nil,
+// which is a request without a body.
+type upload struct {
+	front *Front
+	r     *http.Request
+	st    transport.Stream
+	rc    *http.ResponseController
+	done  chan struct{}
+
+	// mu protects the fields below.
+	mu       sync.Mutex
+	all      bool // the body was read to its end
+	left     bool // the visitor broke off
+	stuck    bool // the connector took nothing for too long
+	hasHead  bool // the answer's head is there, so nothing bounds reads any more
+	stopping bool
+}
+
+func newBuffer() any { return new([bufferSize]byte) }
+
+func (x *exchange) startUpload(st transport.Stream) *upload {
+	u := &upload{front: x.front, r: x.r, st: st, rc: http.NewResponseController(x.w), done: make(chan struct{})}
+	if x.r.ProtoMajor == 1 {
+		_ = u.rc.EnableFullDuplex() // the server's own writers support it
+	}
+	go u.run()
+	return u
+}
+
+func (u *upload) run() {
+	defer close(u.done)
+	buf := u.front.buffers.Get().(*[bufferSize]byte) //nolint:forcetypeassert // the pool holds nothing else
+	defer u.front.buffers.Put(buf)
+	var armed time.Time
+	left := u.r.ContentLength
+	for {
+		armed = u.arm(armed)
+		n, err := u.r.Body.Read(buf[:])
+		if left -= int64(n); left == 0 || err == io.EOF { //nolint:errorlint // the bare value is the contract of io.Reader
+			u.set(&u.all)
+		}
+		if n > 0 {
+			if _, werr := u.st.Write(buf[:n]); werr != nil {
+				u.writeFailed(werr)
+				return
+			}
+		}
+		switch {
+		case err == io.EOF: //nolint:errorlint // the bare value is the contract of io.Reader
+			_ = u.rc.SetReadDeadline(time.Time{}) // supported by the server's own writers
+			_ = u.st.CloseWrite()                 // fails only on a dead stream, which the reader of the answer sees
+			u.limitWait()
+			return
+		case err != nil:
+			u.readFailed()
+			return
+		}
+	}
+}
+
+// arm moves the deadlines of both ends, if enough time has passed since the last time.
+func (u *upload) arm(last time.Time) time.Time {
+	idle := u.front.cfg.BodyIdleTimeout
+	if idle <= 0 {
+		return last
+	}
+	now := time.Now()
+	if now.Sub(last) < idle/rearmPart {
+		return last
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.stopping {
+		_ = u.rc.SetReadDeadline(now.Add(idle))  // supported by the server's own writers
+		_ = u.st.SetWriteDeadline(now.Add(idle)) // fails only on a dead stream, which the next write tells
+	}
+	return now
+}
+
+// writeFailed: the connector wants no more, which is fine when it has answered; or it is lost or stuck.
+func (u *upload) writeFailed(err error) {
+	var timeout interface{ Timeout() bool }
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		u.set(&u.stuck)
+		cancelStream(u.st)
+		return
+	}
+	u.limitWait()
+}
+
+// readFailed: the visitor broke off, or the exchange is over and wants no more. A broken body never ends with FIN.
+func (u *upload) readFailed() {
+	u.st.CancelWrite(transport.NoError)
+	u.mu.Lock()
+	stopping := u.stopping
+	u.left = !stopping
+	u.mu.Unlock()
+	if !stopping {
+		u.st.CancelRead(transport.NoError)
+	}
+}
+
+// limitWait starts to bound the wait for the answer's head, now that the request is sent.
+func (u *upload) limitWait() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.hasHead {
+		u.front.limitWait(u.st)
+	}
+}
+
+// answered lifts the bound on reads: the head of the answer is there.
+func (u *upload) answered(st transport.Stream, bounded bool) {
+	if u != nil {
+		u.mu.Lock()
+		u.hasHead = true
+		defer u.mu.Unlock()
+	}
+	if bounded {
+		_ = st.SetReadDeadline(time.Time{}) // fails only on a dead stream, which the next read tells
+	}
+}
+
+// stop ends the upload and waits for it. An unfinished one is broken off on both sides.
+func (u *upload) stop() {
+	select {
+	case <-u.done:
+	default:
+		u.mu.Lock()
+		u.stopping = true
+		_ = u.rc.SetReadDeadline(time.Unix(1, 0)) // wakes the reader; supported by the server's own writers
+		u.mu.Unlock()
+		u.awaitEnd()
+	}
+	if u.r.ProtoMajor == 1 && !u.consumed() {
+		_ = u.rc.SetReadDeadline(time.Now().Add(lingerTimeout)) // supported by the server's own writers
+	}
+}
+
+// awaitEnd lets a body that was read to its end be written, and breaks off every other.
+func (u *upload) awaitEnd() {
+	if u.consumed() {
+		limit := time.NewTimer(finTimeout)
+		defer limit.Stop()
+		select {
+		case <-u.done:
+			return
+		case <-limit.C:
+		}
+	}
+	u.st.CancelWrite(transport.NoError) // wakes the writer
+	<-u.done
+}
+
+func (u *upload) set(flag *bool) {
+	u.mu.Lock()
+	*flag = true
+	u.mu.Unlock()
+}
+
+func (u *upload) consumed() bool    { return u.get(func() bool { return u.all }) }
+func (u *upload) visitorLeft() bool { return u.get(func() bool { return u.left }) }
+func (u *upload) stalled() bool     { return u.get(func() bool { return u.stuck }) }
+
+func (u *upload) get(flag func() bool) bool {
+	if u == nil {
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return flag()
+}

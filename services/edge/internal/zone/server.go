@@ -1,0 +1,182 @@
+package zone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	// maxUDP is the largest answer over UDP, whatever a resolver offers: it fits one packet on every path.
+	maxUDP       = 1232
+	ioTimeout    = 2 * time.Second
+	closeTimeout = 2 * time.Second
+	// bindTries is how often a common free port for both protocols is looked for.
+	bindTries = 16
+)
+
+// Deps are what the server works with.
+type Deps struct {
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Server answers for one zone.
+type Server struct {
+	deps    Deps
+	zone    *records
+	udp     net.PacketConn
+	tcp     net.Listener
+	queries *prometheus.CounterVec
+}
+
+// New binds addr for UDP and TCP; port 0 takes one that is free for both.
+func New(addr netip.AddrPort, c Content, deps Deps) (*Server, error) {
+	z, err := build(c)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{deps: deps, zone: z}
+	for range bindTries {
+		if err = s.bind(addr); err == nil || addr.Port() != 0 {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.queries = promauto.With(deps.Registerer).NewCounterVec(prometheus.CounterOpts{
+		Namespace: "culvert", Subsystem: "edge", Name: "dns_queries_total",
+		Help: "Questions to the edge's name server by the answer's code.",
+	}, []string{"rcode"})
+	return s, nil
+}
+
+func (s *Server) bind(addr netip.AddrPort) error {
+	var lc net.ListenConfig
+	ctx := context.Background() // binding an address does not wait
+	udp, err := lc.ListenPacket(ctx, "udp", addr.String())
+	if err != nil {
+		return fmt.Errorf("dns listener: %w", err)
+	}
+	tcp, err := lc.Listen(ctx, "tcp", udp.LocalAddr().String())
+	if err != nil {
+		return errors.Join(fmt.Errorf("dns listener: %w", err), udp.Close())
+	}
+	s.udp, s.tcp = udp, tcp
+	return nil
+}
+
+// Addr is the bound address of both protocols.
+func (s *Server) Addr() netip.AddrPort {
+	a, ok := s.udp.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := a.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
+
+// Close frees the sockets of a server that never ran.
+func (s *Server) Close() error { return errors.Join(s.udp.Close(), s.tcp.Close()) }
+
+// Run answers until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	h := dns.HandlerFunc(s.serve)
+	g, gctx := errgroup.WithContext(ctx)
+	for _, srv := range []*dns.Server{
+		{PacketConn: s.udp, Handler: h, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout},
+		{Listener: s.tcp, Handler: h, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout},
+	} {
+		started := make(chan struct{})
+		srv.NotifyStartedFunc = func() { close(started) }
+		g.Go(func() error {
+			if err := srv.ActivateAndServe(); err != nil && gctx.Err() == nil {
+				return fmt.Errorf("dns server: %w", err)
+			}
+			return nil
+		})
+		g.Go(func() error {
+			<-gctx.Done()
+			select {
+			case <-started:
+			case <-time.After(closeTimeout): // a server that never started has nothing to stop
+				return nil
+			}
+			stop, cancel := context.WithTimeout(context.WithoutCancel(gctx), closeTimeout)
+			defer cancel()
+			return srv.ShutdownContext(stop)
+		})
+	}
+	return g.Wait()
+}
+
+func (s *Server) serve(w dns.ResponseWriter, q *dns.Msg) {
+	m := s.answer(q)
+	if w.RemoteAddr().Network() == "udp" {
+		size := dns.MinMsgSize
+		if o := q.IsEdns0(); o != nil {
+			size = min(maxUDP, max(size, int(o.UDPSize())))
+		}
+		m.Truncate(size)
+	}
+	s.queries.WithLabelValues(dns.RcodeToString[m.Rcode]).Inc()
+	if err := w.WriteMsg(m); err != nil {
+		s.deps.Logger.Debug("dns answer not delivered", slog.Any("err", err))
+	}
+}
+
+// answer decides about one message; it never fails.
+func (s *Server) answer(q *dns.Msg) *dns.Msg {
+	m := new(dns.Msg)
+	if q.Opcode != dns.OpcodeQuery {
+		return m.SetRcode(q, dns.RcodeNotImplemented)
+	}
+	if len(q.Question) != 1 {
+		return m.SetRcode(q, dns.RcodeFormatError)
+	}
+	m.SetReply(q)
+	if o := q.IsEdns0(); o != nil {
+		m.SetEdns0(maxUDP, false)
+		if o.Version() != 0 {
+			m.Rcode = dns.RcodeBadVers
+			return m
+		}
+	}
+	asked := q.Question[0]
+	name := strings.ToLower(asked.Name)
+	if asked.Qclass != dns.ClassINET || !dns.IsSubDomain(s.zone.origin, name) {
+		m.Rcode = dns.RcodeRefused
+		return m
+	}
+	switch asked.Qtype {
+	case dns.TypeAXFR, dns.TypeIXFR:
+		m.Rcode = dns.RcodeRefused
+		return m
+	}
+	m.Authoritative = true
+	rrs, exists := s.zone.lookup(name, asked.Qtype)
+	switch {
+	case len(rrs) > 0:
+		m.Answer = rrs
+		m.Extra = append(m.Extra, s.zone.additional(rrs)...)
+	case exists && asked.Qtype == dns.TypeANY: // one record will do (RFC 8482)
+		m.Answer = []dns.RR{&dns.HINFO{Hdr: header(asked.Name, dns.TypeHINFO, s.zone.soa.Hdr.Ttl), Cpu: "RFC8482"}}
+	default:
+		m.Ns = []dns.RR{s.zone.soa}
+		if !exists {
+			m.Rcode = dns.RcodeNameError
+		}
+	}
+	return m
+}
