@@ -1,21 +1,46 @@
 package rpc
 
-import "io"
+import (
+	"io"
+	"sync"
+)
 
-// Stream is what StreamConn needs of a transport's stream; transport.Stream has it.
+// Stream is what StreamConn needs of a transport's stream; every transport.Stream has it.
 type Stream interface {
 	io.ReadWriter
 	CloseWrite() error
 	CancelRead(code uint64)
+	CancelWrite(code uint64)
 }
 
+// noError is the only application code that the wire uses.
+const noError = 0
+
 // StreamConn turns a stream with two directions into the byte stream that clients and servers take: Close stops
-// reading with code 0 and ends the writing side with FIN (spec/wire.md 7.2).
-func StreamConn(s Stream) io.ReadWriteCloser { return streamConn{s} }
+// reading with code 0 and ends the writing side with FIN (spec/wire.md 7.2). A write that is stuck because the peer
+// does not read is ended by a reset instead, so that Close always gets through.
+func StreamConn(s Stream) io.ReadWriteCloser { return &streamConn{stream: s} }
 
-type streamConn struct{ Stream }
+type streamConn struct {
+	stream Stream
+	// writing is held during a write.
+	writing sync.Mutex
+}
 
-func (s streamConn) Close() error {
-	s.CancelRead(0)
-	return s.CloseWrite()
+func (s *streamConn) Read(b []byte) (int, error) { return s.stream.Read(b) }
+
+func (s *streamConn) Write(b []byte) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	return s.stream.Write(b)
+}
+
+func (s *streamConn) Close() error {
+	s.stream.CancelRead(noError)
+	if !s.writing.TryLock() {
+		s.stream.CancelWrite(noError)
+		return nil
+	}
+	defer s.writing.Unlock()
+	return s.stream.CloseWrite()
 }

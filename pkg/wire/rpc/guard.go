@@ -1,0 +1,135 @@
+package rpc
+
+import (
+	"errors"
+	"fmt"
+
+	rpccp "capnproto.org/go/capnp/v3/std/capnp/rpc"
+)
+
+// maxCaps bounds the capabilities in one return; a bootstrap needs one.
+const maxCaps = 4
+
+var (
+	errKind        = errors.New("message of a kind that is not part of the protocol")
+	errDestination = errors.New("call whose results go elsewhere")
+	errTarget      = errors.New("call to something else than the bootstrap object")
+	errParamCaps   = errors.New("call with capabilities")
+	errResultCaps  = errors.New("return with unexpected capabilities")
+)
+
+// guard decides which messages of the peer reach the library. The library implements far more than the subset that
+// both ends of this protocol speak (spec/wire.md 7.1), and parts of that surplus can be made to panic or to hold
+// memory by a peer that means to. So the subset is enforced: a bootstrap object without promises, called by its import
+// or by the answer to a bootstrap, with plain data as parameters.
+type guard struct {
+	// bootstraps holds the question ids of bootstraps that the peer has not finished.
+	bootstraps map[uint32]struct{}
+}
+
+func newGuard() guard { return guard{bootstraps: make(map[uint32]struct{})} }
+
+// check reports whether the library gets the message. An error ends the connection.
+func (g *guard) check(m rpccp.Message) (pass bool, err error) {
+	switch m.Which() {
+	case rpccp.Message_Which_abort, rpccp.Message_Which_release:
+		return true, nil
+	case rpccp.Message_Which_bootstrap:
+		b, err := m.Bootstrap()
+		if err != nil {
+			return false, fmt.Errorf("bootstrap: %w", err)
+		}
+		g.bootstraps[b.QuestionId()] = struct{}{}
+		return true, nil
+	case rpccp.Message_Which_finish:
+		f, err := m.Finish()
+		if err != nil {
+			return false, fmt.Errorf("finish: %w", err)
+		}
+		delete(g.bootstraps, f.QuestionId())
+		return true, nil
+	case rpccp.Message_Which_call:
+		call, err := m.Call()
+		if err != nil {
+			return false, fmt.Errorf("call: %w", err)
+		}
+		return true, g.checkCall(call)
+	case rpccp.Message_Which_return:
+		ret, err := m.Return()
+		if err != nil {
+			return false, fmt.Errorf("return: %w", err)
+		}
+		return true, checkReturn(ret)
+	case rpccp.Message_Which_unimplemented, rpccp.Message_Which_resolve:
+		// The first needs no action. The second tells where a promise leads; calls by way of the promise stay valid.
+		return false, nil
+	default:
+		return false, errKind
+	}
+}
+
+func (g *guard) checkCall(call rpccp.Call) error {
+	if call.SendResultsTo().Which() != rpccp.Call_sendResultsTo_Which_caller {
+		return errDestination
+	}
+	target, err := call.Target()
+	if err != nil {
+		return fmt.Errorf("call target: %w", err)
+	}
+	switch target.Which() {
+	case rpccp.MessageTarget_Which_importedCap:
+	case rpccp.MessageTarget_Which_promisedAnswer:
+		answer, err := target.PromisedAnswer()
+		if err != nil {
+			return fmt.Errorf("call target: %w", err)
+		}
+		transform, err := answer.Transform()
+		if err != nil {
+			return fmt.Errorf("call target: %w", err)
+		}
+		if _, known := g.bootstraps[answer.QuestionId()]; !known || transform.Len() != 0 {
+			return errTarget
+		}
+	default:
+		return errTarget
+	}
+	params, err := call.Params()
+	if err != nil {
+		return fmt.Errorf("call params: %w", err)
+	}
+	caps, err := params.CapTable()
+	if err != nil {
+		return fmt.Errorf("call params: %w", err)
+	}
+	if caps.Len() != 0 {
+		return errParamCaps
+	}
+	return nil
+}
+
+func checkReturn(ret rpccp.Return) error {
+	if ret.Which() != rpccp.Return_Which_results {
+		return nil
+	}
+	results, err := ret.Results()
+	if err != nil {
+		return fmt.Errorf("return: %w", err)
+	}
+	caps, err := results.CapTable()
+	if err != nil {
+		return fmt.Errorf("return: %w", err)
+	}
+	if caps.Len() > maxCaps {
+		return errResultCaps
+	}
+	for i := range caps.Len() {
+		switch caps.At(i).Which() {
+		case rpccp.CapDescriptor_Which_none,
+			rpccp.CapDescriptor_Which_senderHosted,
+			rpccp.CapDescriptor_Which_senderPromise:
+		default:
+			return errResultCaps
+		}
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	capnp "capnproto.org/go/capnp/v3"
+	capnprpc "capnproto.org/go/capnp/v3/rpc"
+)
+
+var errClosed = errors.New("rpc connection closed")
+
+// gate counts what is running and, once closed, lets nothing in.
+type gate struct {
+	mu      sync.Mutex
+	closed  bool
+	running sync.WaitGroup
+}
+
+func (g *gate) enter() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.running.Add(1)
+	return true
+}
+
+func (g *gate) leave() { g.running.Done() }
+
+// close waits for everything inside to leave.
+func (g *gate) close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.running.Wait()
+}
+
+// serve runs one connection whose bootstrap object is boot until the peer or ctx ends it. Calls enter and leave the
+// gate calls, so that none is running afterwards.
+func serve(ctx context.Context, rw io.ReadWriteCloser, boot capnp.Client, calls *gate) error {
+	w := newWire(rw)
+	conn := capnprpc.NewConn(w, &capnprpc.Options{
+		BootstrapClient: boot,
+		BaseContext:     func() context.Context { return ctx },
+	})
+	<-conn.Done()
+	calls.close()
+	w.wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err := w.ended(); err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("rpc stream: %w", err)
+	}
+	return nil
+}
+
+// session is the calling end of a connection.
+type session struct {
+	wire *wire
+	conn *capnprpc.Conn
+	// abandoned holds calls that their callers no longer wait for.
+	abandoned gate
+
+	mu   sync.Mutex
+	boot capnp.Client // set by the first call; mu guards it
+}
+
+func newSession(rw io.ReadWriteCloser) *session {
+	w := newWire(rw)
+	return &session{wire: w, conn: capnprpc.NewConn(w, nil)}
+}
+
+// bootstrap gives the peer's object. The first call asks for it and does not wait: calls are sent along with the
+// question. It lives as long as the connection, whatever becomes of the first caller's ctx.
+func (s *session) bootstrap(ctx context.Context) capnp.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.boot.IsValid() {
+		s.boot = s.conn.Bootstrap(context.WithoutCancel(ctx))
+	}
+	return s.boot
+}
+
+// finish waits for the answer f and reads it, or gives up with ctx. Answers are valid until release, which blocks
+// until there is one: it is left to a goroutine of the session if the caller gives up.
+func (s *session) finish(ctx context.Context, f *capnp.Future, release capnp.ReleaseFunc, read func() error) error {
+	select {
+	case <-f.Done():
+		defer release()
+		if err := read(); err != nil {
+			return s.explain(err)
+		}
+		return nil
+	case <-ctx.Done():
+		if !s.abandoned.enter() {
+			return errClosed
+		}
+		go func() {
+			defer s.abandoned.leave()
+			release()
+		}()
+		return context.Cause(ctx)
+	}
+}
+
+// explain replaces the library's error: by the reason why the connection ended if it has, else by its text.
+func (s *session) explain(err error) error {
+	select {
+	case <-s.conn.Done():
+	default:
+		if s.wire.ended() == nil {
+			return errors.New(err.Error())
+		}
+	}
+	if cause := s.wire.ended(); cause != nil {
+		return fmt.Errorf("rpc stream: %w", cause)
+	}
+	return errClosed
+}
+
+// close ends the connection and waits for all that belongs to it.
+func (s *session) close() error {
+	s.wire.closing.Store(true)
+	err := s.conn.Close()
+	s.mu.Lock()
+	boot := s.boot
+	s.boot = capnp.Client{}
+	s.mu.Unlock()
+	boot.Release()
+	s.abandoned.close()
+	s.wire.wait()
+	return err
+}

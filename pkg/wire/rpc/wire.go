@@ -1,0 +1,311 @@
+package rpc
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	capnp "capnproto.org/go/capnp/v3"
+	"capnproto.org/go/capnp/v3/rpc/transport"
+	rpccp "capnproto.org/go/capnp/v3/std/capnp/rpc"
+)
+
+// Limits that a peer is held to.
+const (
+	// MaxMessage is the largest RPC message that is read, in bytes with its framing.
+	MaxMessage = 4 << 20
+	// maxSegments is what the reference accepts.
+	maxSegments = 512 + 1
+	// maxOutstanding bounds our messages that the peer has not let go of: answers to calls that it neither finished
+	// nor read. One control stream needs a handful.
+	maxOutstanding = 64
+	// readFactor bounds how often, on average, a message's bytes may be visited while it is handled.
+	readFactor = 8
+	// readChunk is how much memory a message gets before its bytes have arrived.
+	readChunk = 64 << 10
+)
+
+const wordSize = 8
+
+// Errors of a stream whose peer does not keep to the protocol.
+var (
+	errSegments    = errors.New("message with too many segments")
+	errTooLarge    = errors.New("message too large")
+	errEmpty       = errors.New("message without content")
+	errOutstanding = errors.New("too many unfinished calls")
+	errNotAsked    = errors.New("return to a question that was not asked")
+)
+
+// wire carries RPC messages over a byte stream for the library. It differs from the library's own transport in four
+// points: memory grows with the bytes that arrived, not with the size that the peer announced; a message leaves in one
+// write; outgoing messages have one segment, as the library's growing multi-segment arena refuses pointers into
+// segments that it handed out earlier; and only messages that guard lets pass reach the library.
+type wire struct {
+	rw io.ReadWriteCloser
+	in *bufio.Reader
+	// receiving is held while a message is read.
+	receiving sync.Mutex
+	guard     guard
+
+	outstanding atomic.Int32
+	// closing is set when our side decides to end the connection.
+	closing atomic.Bool
+
+	sending sync.Mutex
+	// asked holds the ids of our questions that have left completely and that the peer has not answered; sending
+	// guards it and is held during a write.
+	asked map[uint32]struct{}
+
+	mu sync.Mutex
+	// cause is why the connection ended, io.EOF when the peer ended it in order; mu guards it.
+	cause error
+}
+
+var _ transport.Transport = (*wire)(nil)
+
+func newWire(rw io.ReadWriteCloser) *wire {
+	return &wire{rw: rw, in: bufio.NewReader(rw), guard: newGuard(), asked: make(map[uint32]struct{})}
+}
+
+// NewMessage makes an empty outgoing message.
+func (w *wire) NewMessage() (transport.OutgoingMessage, error) {
+	_, seg, err := capnp.NewMessage(capnp.SingleSegment(nil))
+	if err != nil {
+		return nil, fmt.Errorf("new message: %w", err)
+	}
+	m, err := rpccp.NewRootMessage(seg)
+	if err != nil {
+		return nil, fmt.Errorf("new message: %w", err)
+	}
+	w.outstanding.Add(1)
+	return &outgoing{wire: w, message: m}, nil
+}
+
+// RecvMessage reads the next message that is of interest.
+func (w *wire) RecvMessage() (transport.IncomingMessage, error) {
+	w.receiving.Lock()
+	defer w.receiving.Unlock()
+	for {
+		m, err := w.receive()
+		if err != nil {
+			w.fail(err)
+			return nil, err
+		}
+		pass, err := w.guard.check(m)
+		if err == nil {
+			err = w.checkAnswer(m)
+		}
+		if err != nil {
+			w.fail(err)
+			return nil, err
+		}
+		if m.Which() == rpccp.Message_Which_abort {
+			w.fail(io.EOF)
+		}
+		if pass {
+			return &incoming{message: m}, nil
+		}
+		m.Message().Release()
+	}
+}
+
+// Close closes the stream, which ends pending reads and writes.
+func (w *wire) Close() error { return w.rw.Close() }
+
+// wait returns when nobody reads the stream any more; call it after Close.
+func (w *wire) wait() {
+	w.receiving.Lock()
+	defer w.receiving.Unlock()
+}
+
+// fail notes why the connection ended. The first reason counts, and none after our own decision to end it.
+func (w *wire) fail(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cause == nil && !w.closing.Load() {
+		w.cause = err
+	}
+}
+
+// ended is the reason that fail noted.
+func (w *wire) ended() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.cause
+}
+
+// receive reads and decodes one message.
+func (w *wire) receive() (rpccp.Message, error) {
+	if w.outstanding.Load() > maxOutstanding {
+		return rpccp.Message{}, errOutstanding
+	}
+	b, err := w.read()
+	if err != nil {
+		return rpccp.Message{}, err
+	}
+	msg, err := capnp.Unmarshal(b)
+	if err != nil {
+		return rpccp.Message{}, fmt.Errorf("message framing: %w", err)
+	}
+	msg.TraverseLimit = uint64(len(b))*readFactor + readChunk
+	m, err := rpccp.ReadRootMessage(msg)
+	if err != nil {
+		return rpccp.Message{}, fmt.Errorf("message root: %w", err)
+	}
+	if !m.IsValid() {
+		return rpccp.Message{}, errEmpty
+	}
+	return m, nil
+}
+
+// read reads one framed message. The error is io.EOF only between two messages.
+func (w *wire) read() ([]byte, error) {
+	b := make([]byte, wordSize, readChunk/16)
+	if _, err := io.ReadFull(w.in, b); err != nil {
+		return nil, err
+	}
+	last := binary.LittleEndian.Uint32(b)
+	if last >= maxSegments {
+		return nil, errSegments
+	}
+	segments := int(last) + 1
+	head := (4 + 4*segments + wordSize - 1) &^ (wordSize - 1)
+	b, err := w.extend(b, head)
+	if err != nil {
+		return nil, err
+	}
+	words := uint64(0)
+	for i := range segments {
+		words += uint64(binary.LittleEndian.Uint32(b[4+4*i:]))
+	}
+	if words == 0 {
+		return nil, errEmpty
+	}
+	if words > uint64(MaxMessage-head)/wordSize {
+		return nil, errTooLarge
+	}
+	return w.extend(b, head+int(words)*wordSize)
+}
+
+// extend reads until b has size bytes, in steps that at most double the memory in use.
+func (w *wire) extend(b []byte, size int) ([]byte, error) {
+	for len(b) < size {
+		step := min(size-len(b), max(len(b), readChunk))
+		start := len(b)
+		b = slices.Grow(b, step)[:start+step]
+		if _, err := io.ReadFull(w.in, b[start:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// send writes one message. The library says goodbye with an abort in every case; it is the only place where it tells
+// about a violation that it found itself. A peer that has ended the connection gets none.
+func (w *wire) send(m rpccp.Message) error {
+	if m.Which() == rpccp.Message_Which_abort {
+		w.fail(abortReason(m))
+		if errors.Is(w.ended(), io.EOF) {
+			return nil
+		}
+	}
+	b, err := m.Message().Marshal()
+	if err != nil {
+		return fmt.Errorf("message: %w", err)
+	}
+	w.sending.Lock()
+	defer w.sending.Unlock()
+	if _, err := w.rw.Write(b); err != nil {
+		return err
+	}
+	if id, ok := questionID(m); ok {
+		w.asked[id] = struct{}{}
+	}
+	return nil
+}
+
+// checkAnswer refuses a return to a question that was not asked. The library knows a question from before it is sent;
+// an answer that is ahead of it, followed by a failure to send, makes the library panic.
+func (w *wire) checkAnswer(m rpccp.Message) error {
+	if m.Which() != rpccp.Message_Which_return {
+		return nil
+	}
+	ret, err := m.Return()
+	if err != nil {
+		return fmt.Errorf("return: %w", err)
+	}
+	w.sending.Lock()
+	defer w.sending.Unlock()
+	if _, ok := w.asked[ret.AnswerId()]; !ok {
+		return errNotAsked
+	}
+	delete(w.asked, ret.AnswerId())
+	return nil
+}
+
+// questionID is the id of a message that asks for a return.
+func questionID(m rpccp.Message) (uint32, bool) {
+	switch m.Which() {
+	case rpccp.Message_Which_bootstrap:
+		if b, err := m.Bootstrap(); err == nil {
+			return b.QuestionId(), true
+		}
+	case rpccp.Message_Which_call:
+		if c, err := m.Call(); err == nil {
+			return c.QuestionId(), true
+		}
+	default:
+	}
+	return 0, false
+}
+
+func abortReason(m rpccp.Message) error {
+	e, err := m.Abort()
+	if err != nil {
+		return err
+	}
+	reason, err := e.Reason()
+	if err != nil {
+		return err
+	}
+	return errors.New(reason)
+}
+
+// outgoing is one message of ours.
+type outgoing struct {
+	wire     *wire
+	message  rpccp.Message
+	released atomic.Bool
+}
+
+func (o *outgoing) Send() error            { return o.wire.send(o.message) }
+func (o *outgoing) Message() rpccp.Message { return o.message }
+
+func (o *outgoing) Release() {
+	if o.released.CompareAndSwap(false, true) {
+		o.message.Message().Release()
+		o.wire.outstanding.Add(-1)
+	}
+}
+
+// incoming is one message of the peer.
+type incoming struct {
+	message  rpccp.Message
+	released atomic.Bool
+}
+
+func (i *incoming) Message() rpccp.Message { return i.message }
+
+func (i *incoming) Release() {
+	if i.released.CompareAndSwap(false, true) {
+		i.message.Message().Release()
+	}
+}
