@@ -1,0 +1,122 @@
+package command_test
+
+import (
+	"bytes"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/command"
+	"github.com/culvert-tunnel/culvert/pkg/process"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// run executes a command line in this process, with an empty home directory.
+func run(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	host := process.Host{Args: args, Environ: append([]string{"HOME=" + t.TempDir()}, env...), Stdout: &out, Stderr: &errs}
+	code = command.Run(t.Context(), host)
+	return code, out.String(), errs.String()
+}
+
+func TestOneLineErrors(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // only occupies a port
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	token := "eyJhIjoiYSIsInMiOiJjM056YzNOemMzTnpjM056YzNOemMzTnpjM056YzNOemMzTnpjM009IiwidCI6IjAwMDAwMDAwLTAwMDAtMDAwMC0wMDAwLTAwMDAwMDAwMDAwMSJ9"
+	for name, tc := range map[string]struct {
+		env, args []string
+		want      string
+	}{
+		"unknown flag":        {args: []string{"tunnel", "run", "--bogus"}, want: "unknown flag -bogus"},
+		"unknown tunnel flag": {args: []string{"tunnel", "--bogus", "run"}, want: "unknown flag -bogus"},
+		"unknown global flag": {args: []string{"--bogus"}, want: "unknown flag -bogus"},
+		"unknown command":     {args: []string{"fly"}, want: `unknown command "fly"`},
+		"unknown subcommand":  {args: []string{"tunnel", "fly"}, want: `unknown command "fly"`},
+		"bad flag value":      {args: []string{"tunnel", "run", "--grace-period", "x"}, want: `"x" is not a duration`},
+		"bad variable":        {env: []string{"TUNNEL_RETRIES=x"}, args: []string{"tunnel", "run"}, want: "environment variable TUNNEL_RETRIES"},
+		"no tunnel":           {args: []string{"tunnel", "run"}, want: "needs a token"},
+		"bad token":           {env: []string{"TUNNEL_TOKEN=abc"}, args: []string{"tunnel", "run"}, want: "token is not valid"},
+		"long grace period":   {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "run", "--grace-period", "4m"}, want: "--grace-period 4m0s is not between 0s and 3m0s"},
+		"http2":               {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--protocol", "http2", "run"}, want: "HTTP/2 is not available"},
+		"metrics port taken":  {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--metrics", taken.Addr().String(), "run"}, want: "metrics: ops listener: listen tcp " + taken.Addr().String() + ": bind: address already in use"},
+		"missing config":      {args: []string{"tunnel", "--config", "/no/such.yml", "run"}, want: "open /no/such.yml: no such file or directory"},
+		"malformed config":    {args: []string{"tunnel", "--config", file("bad.yml", "ingress:\n- service: [\n"), "run"}, want: "bad.yml"},
+		"rule after catch-all": {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--config",
+			file("order.yml", "ingress:\n- service: http://localhost:1\n- hostname: a.example.com\n  service: http://localhost:1\n"), "run"}, want: "order.yml: rule #1: Rule #1 is matching"},
+		"quick tunnel":      {args: []string{"tunnel", "--url", "http://localhost:1"}, want: "quick tunnels are not supported"},
+		"tunnel with key":   {args: []string{"tunnel", "--config", file("t.yml", "tunnel: x\n")}, want: "use culvert tunnel run"},
+		"no edge":           {args: []string{"tunnel", "list", "--edge-admin", "unix:/no/such.sock"}, want: "edge at unix:/no/such.sock"},
+		"missing argument":  {args: []string{"tunnel", "create"}, want: "needs 1 argument"},
+		"up, port taken":    {args: []string{"up", "--listen", taken.Addr().String()}, want: "public listener: listen tcp " + taken.Addr().String()},
+		"up, two origins":   {args: []string{"up", "--config", "x", "--url", "y"}, want: "exclude each other"},
+		"up, bad config":    {args: []string{"up", "--config", file("bad2.yml", "a: [\n")}, want: "bad2.yml"},
+		"up, bad level":     {args: []string{"up", "--loglevel", "loud"}, want: "loud"},
+		"ready, no address": {args: []string{"tunnel", "ready"}, want: "needs --metrics"},
+		"ready, nobody":     {args: []string{"tunnel", "--metrics", "127.0.0.1:1", "ready"}, want: "connection refused"},
+		"healthcheck":       {args: []string{"healthcheck"}, want: "needs --url"},
+		"link-certs":        {args: []string{"link-certs"}, want: "one argument"},
+		"service flag":      {args: []string{"edge", "--bogus"}, want: "edge: unknown flag --bogus"},
+		"service store":     {args: []string{"supervisor"}, want: "supervisor: redis: url: empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code, stdout, stderr := run(t, tc.env, tc.args...)
+			var told []string
+			for _, line := range strings.Split(strings.TrimSpace(stderr), "\n") {
+				if !strings.Contains(line, "level=INFO") {
+					told = append(told, line)
+				}
+			}
+			if last := told[len(told)-1]; code != 1 || !strings.Contains(last, tc.want) {
+				t.Errorf("exit %d, stderr %s\nwant exit 1 and a last line with %q", code, stderr, tc.want)
+			}
+			if stdout != "" && !strings.Contains(stdout, "Validating") {
+				t.Errorf("stdout %q", stdout)
+			}
+			if strings.Contains(stderr, token) {
+				t.Error("the token was shown")
+			}
+		})
+	}
+}
+
+func TestSmallCommands(t *testing.T) {
+	origin := httptest.NewServer(http.NotFoundHandler())
+	defer origin.Close()
+	if code, stdout, _ := run(t, nil, "version"); code != 0 || !strings.HasPrefix(stdout, "culvert version ") {
+		t.Errorf("version = %d %s", code, stdout)
+	}
+	if code, stdout, _ := run(t, nil); code != 0 || !strings.Contains(stdout, "COMMANDS") {
+		t.Errorf("bare = %d %s", code, stdout)
+	}
+	if code, _, stderr := run(t, nil, "healthcheck", "--url", origin.URL); code != 1 || !strings.Contains(stderr, "404") {
+		t.Errorf("healthcheck of a 404 = %d %s", code, stderr)
+	}
+	dir := filepath.Join(t.TempDir(), "pki")
+	for range 2 { // the second time finds what the first one made
+		if code, _, stderr := run(t, nil, "link-certs", dir); code != 0 {
+			t.Errorf("link-certs = %d %s", code, stderr)
+		}
+	}
+	if code, stdout, stderr := run(t, []string{"CULVERT_REDIS_URL=redis://u:hunter2@localhost:1"}, "proxy", "config"); code != 0 || strings.Contains(stdout+stderr, "hunter2") {
+		t.Errorf("proxy config = %d %s %s", code, stdout, stderr)
+	}
+}
