@@ -19,8 +19,8 @@ const (
 	drainQuiet = 50 * time.Millisecond // then STOP
 	drainTime  = time.Second           // then close
 	drainBytes = 256 << 10             // then STOP
-	// stopBytes is what may still be under way after STOP: the socket's buffers and a few frames.
-	stopBytes  = 4 << 20
+	// stopBytes is what may still be under way after STOP: both sockets' buffers, some megabytes each over TCP.
+	stopBytes  = 64 << 20
 	lingerTime = time.Second
 )
 
