@@ -1,0 +1,11 @@
+// Command discovery runs the part that finds the edge's addresses for the others.
+package main
+
+import (
+	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/services/discovery"
+)
+
+func main() {
+	process.MainWithStore("discovery", discovery.Default(), discovery.Build, process.OpsListen("127.0.0.1:8101"))
+}

@@ -1,0 +1,109 @@
+package discovery
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+)
+
+// The defaults: the names and servers that the reference has built in (spec/wire.md 2).
+const (
+	defaultDomain  = "argotunnel.com"
+	defaultService = "v2-origintunneld"
+	defaultDoT     = "1.1.1.1:853"
+	defaultDoTName = "cloudflare-dns.com"
+	defaultRefresh = 10 * time.Minute
+	defaultTimeout = 5 * time.Second
+
+	// SystemResolver is the resolver that stands for the system's own configuration.
+	SystemResolver = "system"
+)
+
+// Config is what an operator can set.
+type Config struct {
+	Name     string        `yaml:"name" usage:"name of the pool to publish (default: the default pool)"`
+	Static   []string      `yaml:"static" usage:"edge addresses host:port, instead of DNS records"`
+	SRV      SRV           `yaml:"srv"`
+	Resolver string        `yaml:"resolver" usage:"name server host:port, or system"`
+	DoT      DoT           `yaml:"dot"`
+	Refresh  time.Duration `yaml:"refresh" usage:"time between two lookups"`
+	Timeout  time.Duration `yaml:"timeout" usage:"bound of one query"`
+}
+
+// SRV names the records.
+type SRV struct {
+	Domain  string `yaml:"domain" usage:"domain of the edge's records"`
+	Region  string `yaml:"region" usage:"region that the service name is prefixed with"`
+	Service string `yaml:"service" usage:"service name of the SRV record"`
+}
+
+// DoT is the name server to ask over TLS when the resolver fails.
+type DoT struct {
+	Addr       string `yaml:"addr" usage:"host:port of the DNS over TLS server; off or empty for none"`
+	ServerName string `yaml:"server_name" usage:"name that the server's certificate must have"`
+	CAFile     string `yaml:"ca_file" usage:"PEM file with the roots for it (default: the system's)"`
+}
+
+// Default finds the edge that a connector is meant for when nobody says anything else.
+func Default() Config {
+	return Config{
+		SRV:      SRV{Domain: defaultDomain, Service: defaultService},
+		Resolver: SystemResolver,
+		DoT:      DoT{Addr: defaultDoT, ServerName: defaultDoTName},
+		Refresh:  defaultRefresh,
+		Timeout:  defaultTimeout,
+	}
+}
+
+// Validate reports every problem.
+func (c Config) Validate() error {
+	var errs []error
+	for i, entry := range c.Static {
+		if err := checkHostPort(entry); err != nil {
+			errs = append(errs, fmt.Errorf("static[%d]: %w", i, err))
+		}
+	}
+	if len(c.Static) == 0 {
+		if c.SRV.Domain == "" {
+			errs = append(errs, errors.New("srv: domain: empty"))
+		}
+		if c.SRV.Service == "" {
+			errs = append(errs, errors.New("srv: service: empty"))
+		}
+	}
+	if strings.ContainsAny(c.SRV.Region, ". ") {
+		errs = append(errs, fmt.Errorf("srv: region: %q is not one label", c.SRV.Region))
+	}
+	if c.Resolver != SystemResolver {
+		if err := checkHostPort(c.Resolver); err != nil {
+			errs = append(errs, fmt.Errorf("resolver: %w", err))
+		}
+	}
+	if c.DoT.enabled() {
+		if err := checkHostPort(c.DoT.Addr); err != nil {
+			errs = append(errs, fmt.Errorf("dot: addr: %w", err))
+		}
+		if c.DoT.ServerName == "" {
+			errs = append(errs, errors.New("dot: server_name: empty"))
+		}
+	}
+	if c.Refresh <= 0 {
+		errs = append(errs, fmt.Errorf("refresh: %v is not positive", c.Refresh))
+	}
+	if c.Timeout <= 0 {
+		errs = append(errs, fmt.Errorf("timeout: %v is not positive", c.Timeout))
+	}
+	return errors.Join(errs...)
+}
+
+func (d DoT) enabled() bool { return d.Addr != "" && d.Addr != "off" }
+
+func checkHostPort(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil || host == "" || port == "" {
+		return fmt.Errorf("%q is not host:port", s)
+	}
+	return nil
+}
