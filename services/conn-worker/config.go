@@ -1,13 +1,22 @@
 package connworker
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"os"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
+
+// protocolAuto leaves the choice of the protocol to the system.
+const protocolAuto = "auto"
 
 // maxGracePeriod is the reference's bound (spec/lifecycle.md 1).
 const maxGracePeriod = 3 * time.Minute
@@ -27,14 +36,6 @@ type Config struct {
 	RPCTimeout  time.Duration `yaml:"rpc_timeout" usage:"bound of every call to and from the edge"`
 	Features    []string      `yaml:"features" usage:"additional features to announce to the edge"`
 	PostQuantum bool          `yaml:"post_quantum" usage:"refuse key exchanges that are not post-quantum"`
-}
-
-// CredentialsConfig says which tunnels the worker serves. All sources add up; at least one is needed.
-type CredentialsConfig struct {
-	Token     tunnel.Secret `yaml:"token" usage:"run token (better: token_file, or the environment variable TUNNEL_TOKEN)"`
-	TokenFile string        `yaml:"token_file" usage:"file with a run token"`
-	File      string        `yaml:"file" usage:"credentials file"`
-	Files     []string      `yaml:"files" usage:"credentials files or token files, for several tunnels"`
 }
 
 // EdgeConfig says where and how to reach the edge.
@@ -63,8 +64,8 @@ type LinkConfig struct {
 func Default() Config {
 	return Config{
 		Capacity:    256,
-		Edge:        EdgeConfig{IPVersion: "auto", Protocol: "auto"},
-		QUIC:        QUICConfig{ConnectionWindow: 30 << 20, StreamWindow: 6 << 20},
+		Edge:        EdgeConfig{IPVersion: edgepool.Any.String(), Protocol: protocolAuto},
+		QUIC:        QUICConfig{ConnectionWindow: quic.ConnectorSettings().ConnWindow, StreamWindow: quic.ConnectorSettings().StreamWindow},
 		GracePeriod: 30 * time.Second,
 		RPCTimeout:  5 * time.Second,
 	}
@@ -88,18 +89,66 @@ func (c Config) Validate() error {
 			bad("edge: bind_address: %q is not an IP address", c.Edge.BindAddress)
 		}
 	}
-	switch c.Edge.IPVersion {
-	case "auto", "4", "6":
-	default:
-		bad("edge: ip_version: %q is none of auto, 4, 6", c.Edge.IPVersion)
+	if _, err := edgepool.ParseFamily(c.Edge.IPVersion); err != nil {
+		bad("edge: ip_version: %w", err)
 	}
 	switch c.Edge.Protocol {
-	case "auto", string(tunnel.QUIC):
+	case protocolAuto, string(tunnel.QUIC):
 	default:
 		bad("edge: protocol: %q is none of auto, quic", c.Edge.Protocol)
 	}
 	if c.Edge.Connections < 0 || c.Edge.Connections > 255 {
 		bad("edge: connections: %d is not between 0 and 255", c.Edge.Connections)
 	}
+	if c.QUIC.ConnectionWindow == 0 || c.QUIC.StreamWindow == 0 {
+		bad("quic: connection_window and stream_window must not be 0")
+	}
 	return errors.Join(errs...)
+}
+
+// roots are the certificates to trust; nil means the system's.
+func (c EdgeConfig) roots() (*x509.CertPool, error) {
+	if c.CACert == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(c.CACert)
+	if err != nil {
+		return nil, fmt.Errorf("cacert: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("cacert: %s holds no certificate", c.CACert)
+	}
+	return pool, nil
+}
+
+// local is the address to dial from, and the family that it leaves: that of the address wins (spec/lifecycle.md 6.3).
+func (c EdgeConfig) local() (netip.Addr, edgepool.Family) {
+	if ip, err := netip.ParseAddr(c.BindAddress); err == nil {
+		return ip, edgepool.FamilyOf(ip)
+	}
+	f, err := edgepool.ParseFamily(c.IPVersion)
+	if err != nil {
+		return netip.Addr{}, edgepool.Any // Validate refuses it
+	}
+	return netip.Addr{}, f
+}
+
+func (c QUICConfig) settings() quic.Settings {
+	s := quic.ConnectorSettings()
+	s.ConnWindow, s.StreamWindow, s.DisablePMTU = c.ConnectionWindow, c.StreamWindow, c.DisablePMTU
+	return s
+}
+
+// balancer is the carrier to proxies in other processes.
+func (c LinkConfig) balancer(logger *slog.Logger) (*link.Balancer, error) {
+	bc := link.BalancerConfig{Logger: logger}
+	if c.TLSDir != "" {
+		_, client, err := link.LoadTLS(c.TLSDir)
+		if err != nil {
+			return nil, fmt.Errorf("tls_dir: %w", err)
+		}
+		bc.TLS = client
+	}
+	return link.NewBalancer(bc), nil
 }

@@ -1,19 +1,29 @@
 package connworker
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"os"
+	"sync/atomic"
 	"time"
 
-	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/dial"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
 // ErrKilled as the cause of the context of Run ends the worker as a crash would: no drain, nothing released.
@@ -74,16 +84,115 @@ type Deps struct {
 }
 
 // Service is a conn-worker.
-type Service struct{}
+type Service struct {
+	cfg         Config
+	id          tunnel.WorkerID
+	host        string
+	version     string
+	family      edgepool.Family
+	store       Store
+	log         *slog.Logger
+	metrics     *metrics
+	dialer      *dial.Dialer
+	relay       *relay.Relay
+	balancer    *link.Balancer // nil when the carrier was given
+	localConfig func() []byte
+	keepers     []*keeper
+
+	storeUp  atomic.Bool
+	draining atomic.Bool
+	settle   chan struct{}   // a holder ended
+	announce chan chan error // asks for the registration to be written now
+}
 
 // New reads credentials and roots and starts nothing.
-func New(cfg Config, deps Deps) (*Service, error) { return &Service{}, nil }
+func New(cfg Config, deps Deps) (*Service, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("conn-worker: %w", err)
+	}
+	creds, err := cfg.Credentials.load(deps.Credentials)
+	if err != nil {
+		return nil, fmt.Errorf("conn-worker: %w", err)
+	}
+	roots, err := cfg.Edge.roots()
+	if err != nil {
+		return nil, fmt.Errorf("conn-worker: edge: %w", err)
+	}
+	s := &Service{
+		cfg: cfg, version: deps.Version, store: deps.Store, localConfig: deps.LocalConfig,
+		settle: make(chan struct{}, 1), announce: make(chan chan error),
+	}
+	if s.metrics, err = newMetrics(deps.Registerer, s.connected); err != nil {
+		return nil, fmt.Errorf("conn-worker metrics: %w", err)
+	}
+	s.storeUp.Store(true)
+	s.name()
+	s.log = deps.Logger.With(slog.String(telemetry.KeyWorkerID, string(s.id)))
+	localIP, family := cfg.Edge.local()
+	s.family = family
+	s.dialer = dial.New(quic.ClientTLS(roots, cfg.PostQuantum), cfg.QUIC.settings(), localIP)
+	carrier := deps.Carrier
+	if carrier == nil {
+		if s.balancer, err = cfg.Link.balancer(s.log); err != nil {
+			return nil, fmt.Errorf("conn-worker: link: %w", err)
+		}
+		carrier = s.balancer
+	}
+	var handler rpc.ConnectorHandler = relay.Unsupported{}
+	if deps.Remote != nil {
+		handler = deps.Remote
+	}
+	s.relay = relay.New(relay.Config{
+		Carrier: carrier, Handler: handler, Observer: s.metrics, Logger: s.log, RPCTimeout: cfg.RPCTimeout,
+	})
+	for _, c := range creds {
+		s.keepers = append(s.keepers, newKeeper(s, c))
+	}
+	return s, nil
+}
 
-// Run registers the worker and serves until ctx ends and the drain after it is over.
-func (s *Service) Run(ctx context.Context) error { return nil }
+// name gives the worker the names that the configuration leaves open.
+func (s *Service) name() {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "host"
+	}
+	s.host = cmp.Or(s.cfg.Host, host)
+	s.id = tunnel.WorkerID(s.cfg.ID)
+	if s.id == "" {
+		s.id = tunnel.WorkerID(fmt.Sprintf("%s-%08x", host, rand.Uint32()))
+	}
+}
+
+// record is the worker's registration.
+func (s *Service) record() fleet.Worker {
+	w := fleet.Worker{ID: s.id, Host: s.host, Version: s.version, Capacity: s.cfg.Capacity, Draining: s.draining.Load()}
+	for _, k := range s.keepers {
+		ref := fleet.TunnelRef{
+			ID: k.cred.TunnelID, AccountHash: credential.AccountHash(k.cred.AccountTag), Pool: s.cfg.Edge.Pool,
+			Region: k.cred.Endpoint, IPVersion: s.family.String(), Connections: uint8(s.cfg.Edge.Connections),
+		}
+		if s.cfg.Edge.Protocol != protocolAuto {
+			ref.Protocol = tunnel.Protocol(s.cfg.Edge.Protocol)
+		}
+		w.Tunnels = append(w.Tunnels, ref)
+	}
+	return w
+}
 
 // Ready says why the worker serves nothing, or nil.
-func (s *Service) Ready() error { return nil }
-
-// Routes adds the worker's own endpoints.
-func (s *Service) Routes(g *echo.Group) {}
+func (s *Service) Ready() error {
+	if s.draining.Load() {
+		return tunnel.ErrDraining
+	}
+	var errs []error
+	for _, k := range s.keepers {
+		if err := k.ready(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) < len(s.keepers) {
+		return nil
+	}
+	return errors.Join(errs...)
+}

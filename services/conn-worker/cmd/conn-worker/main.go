@@ -1,0 +1,11 @@
+// Command conn-worker runs the part that holds connections to the edge.
+package main
+
+import (
+	"github.com/culvert-tunnel/culvert/pkg/process"
+	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
+)
+
+func main() {
+	process.MainWithStore("conn-worker", connworker.Default(), connworker.Build, process.HalfCores())
+}

@@ -1,0 +1,112 @@
+package connworker
+
+import (
+	"context"
+	mathrand "math/rand/v2"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/dial"
+)
+
+const (
+	// newGrantTime is how long a slot whose address failed waits for a new grant before it rotates by itself.
+	newGrantTime = 3 * time.Second
+	// slowBase and slowRetries shape the waits after the edge refused for good: half a minute, up to eight.
+	slowBase    = 30 * time.Second
+	slowRetries = 4
+)
+
+var _ conn.Host = (*keeper)(nil)
+
+// policy has the times that the lease machines decide with.
+func policy(grace time.Duration) lease.Policy {
+	slot := backoff.Slot()
+	slow := backoff.Policy{Base: slowBase, Retries: slowRetries}
+	return lease.Policy{
+		Delay: func(retries int) time.Duration { return slot.Wait(retries, mathrand.Int64N) },
+		SlowDelay: func(retries int) time.Duration {
+			return slowBase + slow.Wait(retries-1, mathrand.Int64N)
+		},
+		NewGrant: newGrantTime,
+		Handover: grace / 2,
+		Grace:    grace,
+	}
+}
+
+func (s *Service) holderConfig(k *keeper) conn.Config {
+	return conn.Config{
+		Host: k, Relay: s.relay, Policy: policy(s.cfg.GracePeriod), RPCTimeout: s.cfg.RPCTimeout,
+		LocalConfig: s.localConfig, Logger: k.log,
+	}
+}
+
+// Dial makes a session and remembers what it says about the address.
+func (k *keeper) Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr) (transport.Session, error) {
+	session, err := k.s.dialer.Dial(ctx, slot, edge.Addr)
+	if ctx.Err() == nil {
+		reason := tunnel.ReasonOf(err)
+		label := string(reason)
+		if reason == tunnel.ReasonNone {
+			label = "none"
+		}
+		k.s.metrics.dials.WithLabelValues(label).Inc()
+		k.mu.Lock()
+		k.health = k.health.After(edge.Addr, reason, time.Now())
+		k.mu.Unlock()
+	}
+	return session, err
+}
+
+// Request is the registration of a slot (spec/wire.md 8.1), with the real local address.
+func (k *keeper) Request(ctx context.Context, session transport.Session, slot tunnel.Slot, r lease.Register) rpc.RegisterRequest {
+	return rpc.RegisterRequest{
+		Auth: k.cred, TunnelID: slot.Tunnel, Index: slot.Index,
+		Options: rpc.Options{
+			ConnectorID: slot.Connector, Version: k.s.version, Arch: arch(),
+			Features:            features(k.s.cfg.Features, k.s.cfg.PostQuantum, r.Epoch),
+			OriginLocalIP:       dial.LocalIP(ctx, session),
+			NumPreviousAttempts: r.PreviousAttempts,
+		},
+	}
+}
+
+// Rotate chooses another address from the last pool that was read, avoiding those of sibling slots.
+func (k *keeper) Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	used := map[tunnel.ConnIndex]tunnel.EdgeAddr{}
+	for index, r := range k.records {
+		used[index] = r.Edge
+		if !r.Status.Edge.IsZero() {
+			used[index] = r.Status.Edge
+		}
+	}
+	for index, hs := range k.holders {
+		for _, h := range hs {
+			if v := h.Snapshot(); !v.Edge.IsZero() {
+				used[index] = v.Edge
+			}
+		}
+	}
+	table := edgepool.Table{Pool: k.pool, Family: k.s.family, Used: used, Health: k.health}
+	edge, err := edgepool.Allocate(time.Now(), table, edgepool.Request{Index: slot.Index, Avoid: avoid}, mathrand.IntN)
+	if err != nil {
+		return tunnel.EdgeAddr{} // the old address is tried again
+	}
+	return edge
+}
+
+// Alone says that the store is away.
+func (k *keeper) Alone() bool { return !k.s.storeUp.Load() }
+
+// Changed makes the loop report soon.
+func (k *keeper) Changed() {
+	k.wake()
+}

@@ -1,0 +1,217 @@
+package conn
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
+)
+
+// attempt is one try to connect, and what came of it. details, serving and unregistered belong to the holder's loop, or
+// to the one task that it waits for.
+type attempt struct {
+	cancel       context.CancelFunc
+	details      rpc.ConnectionDetails
+	serving      *relay.Serving
+	unregistered chan struct{}
+
+	// mu guards what follows. After ended nothing more is opened.
+	mu      sync.Mutex
+	ended   bool
+	session transport.Session
+	client  *rpc.RegistrationClient
+}
+
+// keep takes a new session, unless the attempt was given up meanwhile: then it closes it.
+func (a *attempt) keep(s transport.Session) {
+	a.mu.Lock()
+	ended := a.ended
+	if !ended {
+		a.session = s
+	}
+	a.mu.Unlock()
+	if ended {
+		_ = s.CloseWithError(transport.NoError, "") // nobody knows of it
+	}
+}
+
+// control starts the RPC connection on the control stream.
+func (a *attempt) control(st transport.Stream) (*rpc.RegistrationClient, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ended {
+		return nil, context.Canceled
+	}
+	a.client = rpc.NewRegistrationClient(rpc.StreamConn(st))
+	return a.client, nil
+}
+
+// end closes everything. The session goes first, so that nothing waits for the peer.
+func (a *attempt) end() {
+	a.cancel()
+	a.mu.Lock()
+	ended, session, client := a.ended, a.session, a.client
+	a.ended = true
+	a.mu.Unlock()
+	if ended {
+		return
+	}
+	if session != nil {
+		_ = session.CloseWithError(transport.NoError, "") // it is over, whatever the answer
+	}
+	if client != nil {
+		_ = client.Close() // likewise
+	}
+}
+
+// do executes one action.
+func (h *Holder) do(ctx context.Context, a lease.Action) {
+	switch a := a.(type) {
+	case lease.Dial:
+		h.dial(ctx, a)
+	case lease.Register:
+		h.register(ctx, a)
+	case lease.StartServing:
+		h.serve(ctx)
+	case lease.Wake:
+		h.timer.Reset(a.After)
+	case lease.Rotate:
+		h.post(message{event: lease.Event{Kind: lease.EventRotated, Edge: h.cfg.Host.Rotate(h.slot, a.Avoid)}})
+	case lease.Unregister:
+		h.unregister(ctx)
+	case lease.CloseAfterDrain:
+		h.drain(ctx, a.Within)
+	case lease.Close:
+		h.close()
+	case lease.ReportStatus:
+		h.publish()
+		h.cfg.Host.Changed()
+	case lease.Announce:
+		h.log.ErrorContext(ctx, "edge refuses the credentials of this tunnel; it will be asked again slowly",
+			slog.Any(telemetry.KeyErr, a.Err))
+	}
+}
+
+func (h *Holder) dial(ctx context.Context, d lease.Dial) {
+	ctx, cancel := context.WithCancel(ctx)
+	a := &attempt{cancel: cancel}
+	h.attempt = a
+	h.tasks.Go(func() {
+		session, err := h.cfg.Host.Dial(ctx, h.slot, d.Edge)
+		if err != nil {
+			h.post(message{event: lease.DialFailure(err, h.cfg.Host.Alone()), attempt: a})
+			return
+		}
+		a.keep(session)
+		h.post(message{event: lease.Event{Kind: lease.EventDialed}, attempt: a})
+	})
+}
+
+// register opens the control stream, which must be the session's first, and registers on it.
+func (h *Holder) register(ctx context.Context, r lease.Register) {
+	a := h.attempt
+	h.tasks.Go(func() {
+		details, err := h.call(ctx, a, r)
+		if err != nil {
+			if cause := context.Cause(a.session.Context()); cause != nil {
+				err = cause // the session's end says more than the broken call
+			}
+			h.post(message{event: lease.RegisterFailure(err, h.cfg.Host.Alone()), attempt: a})
+			return
+		}
+		a.details = details
+		h.post(message{event: lease.Event{Kind: lease.EventRegistered, Location: details.Location}, attempt: a})
+	})
+}
+
+func (h *Holder) call(ctx context.Context, a *attempt, r lease.Register) (rpc.ConnectionDetails, error) {
+	ctx, cancel := context.WithTimeout(ctx, h.cfg.RPCTimeout)
+	defer cancel()
+	st, err := a.session.OpenStream(ctx)
+	if err != nil {
+		return rpc.ConnectionDetails{}, &tunnel.ConnError{Reason: tunnel.ReasonRPC, Err: err}
+	}
+	client, err := a.control(st)
+	if err != nil {
+		return rpc.ConnectionDetails{}, &tunnel.ConnError{Reason: tunnel.ReasonRPC, Err: err}
+	}
+	return client.Register(ctx, h.cfg.Host.Request(ctx, a.session, h.slot, r))
+}
+
+// serve accepts streams, watches the session, and uploads the local configuration where that is due.
+func (h *Holder) serve(ctx context.Context) {
+	a := h.attempt
+	a.serving = h.cfg.Relay.Session(a.session, link.Meta{
+		Kind: link.KindStream, Tunnel: h.slot.Tunnel, Connector: h.slot.Connector, Index: h.slot.Index,
+	})
+	h.mu.Lock()
+	h.serving = a.serving
+	h.mu.Unlock()
+	h.tasks.Go(func() {
+		err := a.serving.Serve()
+		h.post(message{event: lease.Loss(err, h.cfg.Host.Alone()), attempt: a})
+	})
+	if h.slot.Index != 0 || a.details.RemotelyManaged || h.cfg.LocalConfig == nil {
+		return
+	}
+	h.tasks.Go(func() {
+		config := h.cfg.LocalConfig()
+		if config == nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(ctx, h.cfg.RPCTimeout)
+		defer cancel()
+		if err := a.client.UpdateLocalConfiguration(ctx, config); err != nil {
+			h.log.WarnContext(ctx, "local configuration not uploaded", slog.Any(telemetry.KeyErr, err))
+		}
+	})
+}
+
+// unregister takes the registration back, so that the edge sends no more.
+func (h *Holder) unregister(ctx context.Context) {
+	a := h.attempt
+	a.unregistered = make(chan struct{})
+	h.tasks.Go(func() {
+		defer close(a.unregistered)
+		ctx, cancel := context.WithTimeout(ctx, h.cfg.RPCTimeout)
+		defer cancel()
+		if err := a.client.Unregister(ctx); err != nil && a.session.Context().Err() == nil {
+			h.log.WarnContext(ctx, "connection not unregistered", slog.Any(telemetry.KeyErr, err))
+		}
+	})
+}
+
+func (h *Holder) drain(ctx context.Context, within time.Duration) {
+	a := h.attempt
+	h.tasks.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, within)
+		defer cancel()
+		<-a.unregistered // bounded by its own time-out
+		a.serving.Drained(ctx)
+		if left := a.serving.InFlight(); left > 0 {
+			h.log.WarnContext(ctx, "drain is over, requests are cut", slog.Int("in_flight", left))
+		}
+		h.post(message{event: lease.Event{Kind: lease.EventDrained}, attempt: a})
+	})
+}
+
+// close gives the attempt up. Closing waits for the transport, so it is a task of its own.
+func (h *Holder) close() {
+	a := h.attempt
+	h.attempt = nil
+	h.mu.Lock()
+	h.serving = nil
+	h.mu.Unlock()
+	if a != nil {
+		a.cancel()
+		h.tasks.Go(a.end)
+	}
+}

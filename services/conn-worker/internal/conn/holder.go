@@ -1,0 +1,221 @@
+package conn
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
+)
+
+// Host is what a holder needs of the worker around it.
+type Host interface {
+	// Dial makes a session for the slot; errors are *tunnel.ConnError.
+	Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr) (transport.Session, error)
+	// Request is the registration to make on a session.
+	Request(ctx context.Context, s transport.Session, slot tunnel.Slot, r lease.Register) rpc.RegisterRequest
+	// Rotate chooses another address without the store; the zero address when there is none.
+	Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
+	// Alone says that the store is away.
+	Alone() bool
+	// Changed is told that a holder has something new to report.
+	Changed()
+}
+
+// Config is what all holders of a tunnel share.
+type Config struct {
+	Host   Host
+	Relay  *relay.Relay
+	Policy lease.Policy
+	// RPCTimeout bounds every call to the edge.
+	RPCTimeout time.Duration
+	// LocalConfig gives the JSON that index 0 uploads; it may be nil, and may give nil.
+	LocalConfig func() []byte
+	Logger      *slog.Logger
+}
+
+// Holder holds one slot.
+type Holder struct {
+	cfg  Config
+	slot tunnel.Slot
+	log  *slog.Logger
+
+	// The loop of Run alone touches these.
+	machine *lease.Machine
+	now     func() time.Time
+	timer   *time.Timer
+	attempt *attempt
+	tasks   sync.WaitGroup
+
+	notify chan struct{}
+
+	// mu guards what follows.
+	mu      sync.Mutex
+	mailbox []message
+	offered tunnel.Epoch
+	view    Snapshot
+	serving *relay.Serving
+}
+
+// message is an event for the machine, and what it brings along.
+type message struct {
+	event   lease.Event
+	attempt *attempt // of a task's result; nil for events from outside
+}
+
+// Snapshot is a holder as others see it.
+type Snapshot struct {
+	Phase  lease.Phase
+	Grant  lease.Grant
+	Edge   tunnel.EdgeAddr
+	Status lease.Status
+}
+
+// New makes a holder that waits for its grant.
+func New(slot tunnel.Slot, cfg Config) *Holder {
+	return &Holder{
+		cfg: cfg, slot: slot, machine: lease.NewMachine(cfg.Policy), now: time.Now, notify: make(chan struct{}, 1),
+		log: cfg.Logger.With(slog.Int(telemetry.KeyConnIndex, int(slot.Index))),
+	}
+}
+
+// Send hands an event to the holder; it never blocks.
+func (h *Holder) Send(e lease.Event) {
+	h.mu.Lock()
+	if e.Kind == lease.EventGranted {
+		h.offered = e.Grant.Epoch
+	}
+	h.mu.Unlock()
+	h.post(message{event: e})
+}
+
+// Offered is the newest epoch that the holder was sent, whether or not it has looked at it yet.
+func (h *Holder) Offered() tunnel.Epoch {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.offered
+}
+
+// Snapshot tells how the holder stands.
+func (h *Holder) Snapshot() Snapshot {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	v := h.view
+	if h.serving != nil {
+		v.Status.InFlight = h.serving.InFlight()
+	}
+	return v
+}
+
+func (h *Holder) post(m message) {
+	h.mu.Lock()
+	h.mailbox = append(h.mailbox, m)
+	h.mu.Unlock()
+	select {
+	case h.notify <- struct{}{}:
+	default:
+	}
+}
+
+func (h *Holder) take() []message {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	m := h.mailbox
+	h.mailbox = nil
+	return m
+}
+
+// Run holds the slot until the machine has ended. When ctx ends first, everything is closed at once, without a goodbye.
+func (h *Holder) Run(ctx context.Context) {
+	h.timer = time.NewTimer(time.Hour)
+	h.timer.Stop()
+	defer h.timer.Stop()
+	defer h.tasks.Wait()
+	for h.machine.Phase() != lease.PhaseEnded {
+		select {
+		case <-ctx.Done():
+			h.close()
+			h.discard()
+			return
+		case <-h.notify:
+			for _, m := range h.take() {
+				h.handle(ctx, m)
+			}
+		case <-h.timer.C:
+			h.step(ctx, lease.Event{Kind: lease.EventTimer})
+		}
+	}
+	h.discard()
+}
+
+// discard closes sessions that came up too late.
+func (h *Holder) discard() {
+	h.tasks.Wait()
+	for _, m := range h.take() {
+		if m.attempt != nil {
+			m.attempt.end()
+		}
+	}
+}
+
+// handle drops results of attempts that were given up.
+func (h *Holder) handle(ctx context.Context, m message) {
+	if m.attempt != nil && m.attempt != h.attempt {
+		h.tasks.Go(m.attempt.end)
+		return
+	}
+	h.step(ctx, m.event)
+}
+
+func (h *Holder) step(ctx context.Context, e lease.Event) {
+	before := h.machine.Phase()
+	actions, err := h.machine.Step(h.now(), e)
+	if err != nil {
+		h.log.ErrorContext(ctx, "lease machine refused an event", slog.Any(telemetry.KeyErr, err))
+		return
+	}
+	h.tell(ctx, before, e)
+	for _, a := range actions {
+		h.do(ctx, a)
+	}
+	h.publish()
+}
+
+// publish makes the machine's state visible.
+func (h *Holder) publish() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.view = Snapshot{
+		Phase: h.machine.Phase(), Grant: h.machine.Grant(), Edge: h.machine.Edge(), Status: h.machine.Status(0),
+	}
+}
+
+// tell logs what matters of a change.
+func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
+	after := h.machine.Phase()
+	status := h.machine.Status(0)
+	attrs := []any{
+		slog.String(telemetry.KeyEdgeAddr, h.machine.Edge().String()),
+		slog.Uint64(telemetry.KeyEpoch, uint64(h.machine.Grant().Epoch)),
+	}
+	switch {
+	case e.Err != nil:
+		attrs = append(attrs, slog.String("reason", string(status.Reason)), slog.Int("retries", status.Retries), slog.Any(telemetry.KeyErr, e.Err))
+		h.log.WarnContext(ctx, "connection failed", attrs...)
+	case before == after:
+	case after == lease.PhaseConnected && before == lease.PhaseRegistering:
+		h.log.InfoContext(ctx, "connection registered", append(attrs, slog.String("location", status.Location))...)
+	case after == lease.PhaseSuperseded:
+		h.log.InfoContext(ctx, "slot moves to another holder", attrs...)
+	case after == lease.PhaseDraining:
+		h.log.InfoContext(ctx, "connection drains", attrs...)
+	case after == lease.PhaseEnded:
+		h.log.InfoContext(ctx, "connection ended", attrs...)
+	}
+}

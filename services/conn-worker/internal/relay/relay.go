@@ -1,0 +1,278 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+)
+
+const (
+	// firstSize is the buffer for a stream's first bytes: a request's message, and often its body, fit.
+	firstSize = 16 << 10
+	// signatureTime bounds the wait for the rest of a signature whose first bytes have come.
+	signatureTime = 10 * time.Second
+	// pollTime is how often a draining session looks whether it is idle.
+	pollTime = 10 * time.Millisecond
+	// quietTime must pass without a flow after the registration was taken back: requests may have been on their way.
+	quietTime = 50 * time.Millisecond
+	// settleTime must pass after a flow ended: the last bytes of its answer may still be on their way, and closing a
+	// session throws away what was not acknowledged.
+	settleTime = 300 * time.Millisecond
+)
+
+// noProxy answers a request that no proxy took.
+const noProxy = "no proxy is available"
+
+// Outcome says how a stream ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Done        Outcome = "done"
+	Aborted     Outcome = "aborted"      // the visitor, the origin or the session went away
+	ProxyLost   Outcome = "proxy_lost"   // the proxy went away in the middle
+	NotAccepted Outcome = "not_accepted" // no proxy took it
+	Unknown     Outcome = "unknown"      // not a kind of stream that we know
+	RPC         Outcome = "rpc"
+	Panicked    Outcome = "panicked"
+)
+
+// Outcomes lists all of them.
+func Outcomes() []Outcome {
+	return []Outcome{Done, Aborted, ProxyLost, NotAccepted, Unknown, RPC, Panicked}
+}
+
+// Observer counts. Its methods are called for every stream and must be cheap.
+type Observer interface {
+	StreamOpened()
+	StreamEnded(o Outcome)
+	DatagramDropped()
+}
+
+// Config is what all sessions of a worker share.
+type Config struct {
+	Carrier  link.Carrier
+	Handler  rpc.ConnectorHandler
+	Observer Observer
+	Logger   *slog.Logger
+	// RPCTimeout bounds the time that an RPC stream is served.
+	RPCTimeout time.Duration
+}
+
+// Relay serves sessions.
+type Relay struct {
+	cfg     Config
+	buffers sync.Pool
+}
+
+// New makes a relay.
+func New(cfg Config) *Relay {
+	return &Relay{cfg: cfg, buffers: sync.Pool{New: func() any { return new([firstSize]byte) }}}
+}
+
+// Serving is one session that is being served.
+type Serving struct {
+	relay    *Relay
+	session  transport.Session
+	meta     link.Meta
+	inFlight atomic.Int64
+	// lastEnd is when the last flow ended, in nanoseconds of the wall clock; it is compared with itself only.
+	lastEnd atomic.Int64
+	flows   sync.WaitGroup
+}
+
+// Session makes the serving of one session; nothing is accepted before Serve.
+func (r *Relay) Session(s transport.Session, meta link.Meta) *Serving {
+	return &Serving{relay: r, session: s, meta: meta}
+}
+
+// InFlight is the number of streams that are being served.
+func (s *Serving) InFlight() int { return int(s.inFlight.Load()) }
+
+// Serve accepts streams until the session ends, waits for the flows, and says why the session ended.
+func (s *Serving) Serve() error {
+	ctx := s.session.Context()
+	s.flows.Go(func() { s.drop(ctx) })
+	defer s.flows.Wait()
+	for {
+		st, err := s.session.AcceptStream(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				_ = s.session.CloseWithError(transport.NoError, "") // the accept error says more
+				return err
+			}
+			return context.Cause(ctx)
+		}
+		s.inFlight.Add(1)
+		s.flows.Add(1)
+		go s.serve(ctx, st)
+	}
+}
+
+// drop takes datagrams off the session; sessions over UDP are not served yet.
+func (s *Serving) drop(ctx context.Context) {
+	for {
+		if _, err := s.session.ReceiveDatagram(ctx); err != nil {
+			return
+		}
+		s.relay.cfg.Observer.DatagramDropped()
+	}
+}
+
+// Drained waits until no flow is left and none can be on its way, or ctx ends.
+func (s *Serving) Drained(ctx context.Context) {
+	ticker := time.NewTicker(pollTime)
+	defer ticker.Stop()
+	idleSince := time.Now()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.session.Context().Done():
+			return
+		case now := <-ticker.C:
+			if s.inFlight.Load() > 0 {
+				idleSince = now
+				continue
+			}
+			settled := now.Sub(time.Unix(0, s.lastEnd.Load())) >= settleTime
+			if settled && now.Sub(idleSince) >= quietTime {
+				return
+			}
+		}
+	}
+}
+
+// serve runs one stream.
+func (s *Serving) serve(ctx context.Context, st transport.Stream) {
+	o := s.relay.cfg.Observer
+	outcome := Panicked
+	o.StreamOpened()
+	defer func() {
+		if p := recover(); p != nil {
+			abort(st)
+			s.relay.cfg.Logger.ErrorContext(ctx, "flow panicked", slog.Any(telemetry.KeyErr, p), slog.String("stack", string(debug.Stack())))
+		}
+		o.StreamEnded(outcome)
+		s.lastEnd.Store(time.Now().UnixNano())
+		s.inFlight.Add(-1)
+		s.flows.Done()
+	}()
+	buf, _ := s.relay.buffers.Get().(*[firstSize]byte)
+	defer s.relay.buffers.Put(buf)
+	n, eof, kind, err := first(st, buf[:])
+	switch {
+	case err != nil:
+		abort(st)
+		outcome = Unknown
+	case kind == stream.KindRPC:
+		s.rpc(ctx, st, buf[stream.SignatureSize:n])
+		outcome = RPC
+	default:
+		outcome = s.carry(ctx, st, buf[:n], eof)
+	}
+}
+
+// first reads until the kind of the stream is known.
+func first(st transport.Stream, buf []byte) (n int, eof bool, kind stream.Kind, err error) {
+	for {
+		m, readErr := st.Read(buf[n:])
+		n += m
+		eof = errors.Is(readErr, io.EOF)
+		kind, err = stream.Detect(buf[:n])
+		if !errors.Is(err, stream.ErrShort) {
+			return n, eof, kind, err
+		}
+		if readErr != nil {
+			return n, eof, 0, readErr
+		}
+		if m > 0 { // a signature in pieces: do not wait for ever for the rest
+			if err := st.SetReadDeadline(time.Now().Add(signatureTime)); err != nil {
+				return n, eof, 0, err
+			}
+			defer func() { _ = st.SetReadDeadline(time.Time{}) }() // fails only when the stream is gone
+		}
+	}
+}
+
+func (s *Serving) carry(ctx context.Context, st transport.Stream, b []byte, eof bool) Outcome {
+	err := s.relay.cfg.Carrier.Carry(ctx, link.Flow{Meta: s.meta, Stream: st, First: b, EOF: eof})
+	switch {
+	case err == nil:
+		return Done
+	case errors.Is(err, link.ErrNotAccepted):
+		refuse(st)
+		s.relay.cfg.Logger.DebugContext(ctx, "no proxy accepted a flow", slog.Any(telemetry.KeyErr, err))
+		return NotAccepted
+	case errors.Is(err, link.ErrLost):
+		return ProxyLost
+	default:
+		return Aborted
+	}
+}
+
+// refuse answers in the connector's own words; a failure means that the edge is gone, and nobody reads it.
+func refuse(st transport.Stream) {
+	resp := stream.Response{Error: noProxy}
+	b, err := resp.Append(nil)
+	if err == nil {
+		_, err = st.Write(b)
+	}
+	if err != nil {
+		abort(st)
+		return
+	}
+	st.CancelRead(transport.NoError)
+	_ = st.CloseWrite()
+}
+
+func abort(st transport.Stream) {
+	st.CancelRead(transport.NoError)
+	st.CancelWrite(transport.NoError)
+}
+
+// rpc serves one edge-opened RPC stream for a bounded time (spec/wire.md 5.6).
+func (s *Serving) rpc(ctx context.Context, st transport.Stream, rest []byte) {
+	ctx, cancel := context.WithTimeout(ctx, s.relay.cfg.RPCTimeout)
+	defer cancel()
+	rw := &prefixed{ReadWriteCloser: rpc.StreamConn(st), prefix: append([]byte(nil), rest...)}
+	if err := rpc.ServeConnector(ctx, rw, s.relay.cfg.Handler); err != nil && ctx.Err() == nil {
+		s.relay.cfg.Logger.DebugContext(ctx, "rpc stream ended", slog.Any(telemetry.KeyErr, err))
+	}
+}
+
+// prefixed gives back what was read too far.
+type prefixed struct {
+	io.ReadWriteCloser
+	prefix []byte
+}
+
+// Read gives the prefix first.
+func (p *prefixed) Read(b []byte) (int, error) {
+	if len(p.prefix) == 0 {
+		return p.ReadWriteCloser.Read(b)
+	}
+	n := copy(b, p.prefix)
+	p.prefix = p.prefix[n:]
+	return n, nil
+}
+
+// Unsupported refuses every configuration that an edge pushes.
+type Unsupported struct{}
+
+// UpdateConfiguration keeps the version that every connector starts with (spec/wire.md 8.6).
+func (Unsupported) UpdateConfiguration(context.Context, int32, []byte) (int32, error) {
+	return -1, fmt.Errorf("remote configuration is not supported yet: %w", errors.ErrUnsupported)
+}

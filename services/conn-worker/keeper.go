@@ -1,0 +1,362 @@
+package connworker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
+)
+
+const (
+	// restTime is the shortest time between two renewals, so that many changes cost few calls.
+	restTime = 10 * time.Millisecond
+	// poolEvery is how many renewals pass between two reads of the edge pool.
+	poolEvery = 15
+)
+
+// errNoConnector says that the worker has not learnt its identity yet.
+var errNoConnector = errors.New("waiting for the store: the connector id is not known yet")
+
+// keeper keeps the leases of one tunnel and the holders of its slots.
+type keeper struct {
+	s       *Service
+	cred    tunnel.Credentials
+	log     *slog.Logger
+	changed chan struct{}
+
+	// holding runs the holders; the keeper's loop adds to it.
+	holding sync.WaitGroup
+
+	// mu guards what follows.
+	mu        sync.Mutex
+	connector tunnel.ConnectorID
+	holders   map[tunnel.ConnIndex][]*conn.Holder // the newest last
+	last      map[tunnel.ConnIndex]tunnel.Epoch   // the newest epoch that was ever held
+	records   map[tunnel.ConnIndex]lease.Record
+	told      map[tunnel.ConnIndex]lease.Status
+	pool      edgepool.Pool
+	health    edgepool.Health
+	leaving   bool
+}
+
+func newKeeper(s *Service, cred tunnel.Credentials) *keeper {
+	return &keeper{
+		s: s, cred: cred, changed: make(chan struct{}, 1),
+		log:     s.log.With(slog.String(telemetry.KeyTunnelID, cred.TunnelID.String())),
+		holders: map[tunnel.ConnIndex][]*conn.Holder{},
+		last:    map[tunnel.ConnIndex]tunnel.Epoch{},
+		records: map[tunnel.ConnIndex]lease.Record{},
+		told:    map[tunnel.ConnIndex]lease.Status{},
+	}
+}
+
+// wake makes the loop renew soon.
+func (k *keeper) wake() {
+	select {
+	case k.changed <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps the leases until ctx ends, then waits for the holders, which end with it.
+func (k *keeper) run(ctx context.Context) {
+	defer k.holding.Wait()
+	if !k.identify(ctx) {
+		return
+	}
+	tick := time.NewTicker(lease.RenewEvery)
+	defer tick.Stop()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
+	for renewals := 0; ; renewals++ {
+		if renewals%poolEvery == 0 || k.poolIsEmpty() {
+			k.readPool(ctx)
+		}
+		k.renew(ctx)
+		rest.Reset(restTime)
+		select {
+		case <-ctx.Done():
+			return
+		case <-rest.C:
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// identify learns the connector id, however long the store is away.
+func (k *keeper) identify(ctx context.Context) bool {
+	policy := backoff.Policy{Base: 100 * time.Millisecond, Retries: 5}
+	for failures := 0; ; {
+		candidate, err := tunnel.NewConnectorID(rand.Reader)
+		if err == nil {
+			var id tunnel.ConnectorID
+			id, err = k.s.store.EnsureConnector(ctx, k.cred.TunnelID, candidate)
+			k.s.heard(ctx, err)
+			if err == nil {
+				k.mu.Lock()
+				k.connector = id
+				k.mu.Unlock()
+				return true
+			}
+		}
+		failures++
+		timer := time.NewTimer(policy.Wait(failures, mathrand.Int64N))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case <-timer.C:
+		}
+	}
+}
+
+func (k *keeper) poolIsEmpty() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.pool.Version == 0
+}
+
+// readPool keeps the last good pool, for the time when the store is away.
+func (k *keeper) readPool(ctx context.Context) {
+	p, err := k.s.store.Pool(ctx, k.s.cfg.Edge.Pool)
+	if errors.Is(err, tunnel.ErrNotFound) {
+		return
+	}
+	k.s.heard(ctx, err)
+	if err != nil {
+		return
+	}
+	k.mu.Lock()
+	k.pool, k.health = p, k.health.Within(p)
+	k.mu.Unlock()
+}
+
+// renew tells the store how the slots stand, and follows what it answers.
+func (k *keeper) renew(ctx context.Context) {
+	reports, news := k.reports()
+	records, err := k.s.store.Renew(ctx, k.cred.TunnelID, k.connector, k.s.id, reports, lease.LeaseTTL)
+	k.s.heard(ctx, err)
+	if err != nil {
+		if !errors.Is(err, tunnel.ErrUnavailable) && ctx.Err() == nil {
+			k.log.ErrorContext(ctx, "leases not renewed", slog.Any(telemetry.KeyErr, err))
+		}
+		return
+	}
+	k.confirm(reports)
+	if news {
+		k.s.hint(ctx, lease.TopicStatus)
+	}
+	k.reconcile(ctx, records)
+}
+
+// reports lists the newest holder of each slot. News says that something changed that a supervisor acts upon.
+func (k *keeper) reports() (list []lease.Report, news bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for index, hs := range k.holders {
+		if len(hs) == 0 {
+			continue
+		}
+		v := hs[len(hs)-1].Snapshot()
+		if v.Phase == lease.PhaseIdle || v.Phase == lease.PhaseEnded {
+			continue
+		}
+		list = append(list, lease.Report{Index: index, Epoch: v.Grant.Epoch, Status: v.Status})
+		known := k.told[index]
+		now := v.Status
+		known.InFlight, now.InFlight = 0, 0
+		news = news || known != now
+	}
+	return list, news
+}
+
+func (k *keeper) confirm(reports []lease.Report) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range reports {
+		k.told[r.Index] = r.Status
+	}
+}
+
+// reconcile makes the holders follow the records. It is level-triggered: the same records change nothing.
+func (k *keeper) reconcile(ctx context.Context, records []lease.Record) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, r := range records {
+		k.records[r.Slot.Index] = r
+		if r.Worker == k.s.id {
+			k.followOwn(ctx, r)
+		} else {
+			k.followOther(r)
+		}
+	}
+}
+
+// followOwn handles a record that names this worker.
+func (k *keeper) followOwn(ctx context.Context, r lease.Record) {
+	index := r.Slot.Index
+	if !r.Live || k.leaving || r.Epoch <= k.last[index] {
+		k.supersede(r)
+		return
+	}
+	k.last[index] = r.Epoch
+	granted := lease.Event{Kind: lease.EventGranted, Grant: r.Grant, Retries: r.Status.Retries}
+	if hs := k.holders[index]; len(hs) > 0 {
+		newest := hs[len(hs)-1]
+		if takes(newest.Snapshot(), r.Edge) {
+			newest.Send(granted)
+			k.supersede(r)
+			return
+		}
+	}
+	h := conn.New(r.Slot, k.s.holderConfig(k))
+	k.holders[index] = append(k.holders[index], h)
+	h.Send(granted)
+	k.holding.Go(func() {
+		h.Run(ctx)
+		k.ended(ctx, h, index)
+	})
+	k.supersede(r)
+}
+
+// takes reports whether a holder goes on with a newer grant: not when it leaves, and not when it serves on another
+// address than the granted one; then a second holder connects before the first one goes.
+func takes(v conn.Snapshot, edge tunnel.EdgeAddr) bool {
+	switch v.Phase {
+	case lease.PhaseDraining, lease.PhaseEnded:
+		return false
+	case lease.PhaseConnected, lease.PhaseSuperseded:
+		return v.Edge == edge
+	default:
+		return true
+	}
+}
+
+// followOther handles a record that names another worker, or nobody.
+func (k *keeper) followOther(r lease.Record) {
+	if r.Worker != "" {
+		k.supersede(r)
+		return
+	}
+	for _, h := range k.holders[r.Slot.Index] {
+		if h.Offered() <= r.Epoch {
+			h.Send(lease.Event{Kind: lease.EventReleased})
+		}
+	}
+}
+
+// supersede tells holders of older epochs how the newer one stands.
+func (k *keeper) supersede(r lease.Record) {
+	for _, h := range k.holders[r.Slot.Index] {
+		if h.Offered() < r.Epoch {
+			h.Send(lease.Event{Kind: lease.EventNewer, Newer: r})
+		}
+	}
+}
+
+// ended forgets a holder and gives its lease back.
+func (k *keeper) ended(ctx context.Context, h *conn.Holder, index tunnel.ConnIndex) {
+	k.mu.Lock()
+	hs := k.holders[index]
+	for i, other := range hs {
+		if other == h {
+			k.holders[index] = append(hs[:i:i], hs[i+1:]...)
+			break
+		}
+	}
+	delete(k.told, index)
+	slot := tunnel.Slot{Tunnel: k.cred.TunnelID, Connector: k.connector, Index: index}
+	k.mu.Unlock()
+	if ctx.Err() != nil {
+		return // killed: nothing is given back
+	}
+	err := k.s.store.Release(ctx, slot, k.s.id, h.Offered())
+	k.s.heard(ctx, err)
+	switch {
+	case err == nil:
+		k.s.hint(ctx, lease.TopicStatus)
+	case errors.Is(err, tunnel.ErrFenced), errors.Is(err, tunnel.ErrNotFound), errors.Is(err, tunnel.ErrUnavailable):
+	default:
+		k.log.WarnContext(ctx, "lease not released, it runs out by itself", slog.Any(telemetry.KeyErr, err))
+	}
+	k.s.settled()
+}
+
+// leave sends every holder away. With others to take over it only refuses new grants, until now is true.
+func (k *keeper) leave(now bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.leaving = true
+	if !now {
+		return
+	}
+	for _, hs := range k.holders {
+		for _, h := range hs {
+			h.Send(lease.Event{Kind: lease.EventDrain})
+		}
+	}
+}
+
+// held counts the holders that are left.
+func (k *keeper) held() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n := 0
+	for _, hs := range k.holders {
+		n += len(hs)
+	}
+	return n
+}
+
+// ready says why nothing of the tunnel is served, or nil. A worker that holds nothing is ready while another one serves.
+func (k *keeper) ready() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.connector.IsZero() {
+		return k.unready(errNoConnector)
+	}
+	var last string
+	held := 0
+	for _, hs := range k.holders {
+		for _, h := range hs {
+			v := h.Snapshot()
+			held++
+			if v.Status.State == lease.StateConnected {
+				return nil
+			}
+			if v.Status.Error != "" {
+				last = v.Status.Error
+			}
+		}
+	}
+	if held == 0 {
+		for _, r := range k.records {
+			if r.Live && r.Status.State == lease.StateConnected {
+				return nil
+			}
+		}
+		return k.unready(errors.New("no slot is granted to this worker"))
+	}
+	if last == "" {
+		last = "connecting"
+	}
+	return k.unready(fmt.Errorf("no connection to the edge: %s", last))
+}
+
+func (k *keeper) unready(err error) error { return fmt.Errorf("tunnel %s: %w", k.cred.TunnelID, err) }

@@ -1,0 +1,74 @@
+package connworker
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
+)
+
+type metrics struct {
+	up        prometheus.Gauge
+	connected prometheus.Collector
+	inFlight  prometheus.Gauge
+	dials     *prometheus.CounterVec
+	datagrams prometheus.Counter
+	streams   map[relay.Outcome]prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer, connected func() float64) (*metrics, error) {
+	streams := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "culvert_worker_streams_total", Help: "Streams that the edge opened, by how they ended.",
+	}, []string{"outcome"})
+	m := &metrics{
+		up: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "culvert_control_plane_up", Help: "Whether the store answered the last call.",
+			ConstLabels: prometheus.Labels{"service": "conn-worker"},
+		}),
+		connected: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "culvert_worker_connections", Help: "Registered connections to the edge.",
+		}, connected),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "culvert_worker_streams_in_flight", Help: "Streams being served.",
+		}),
+		dials: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "culvert_worker_dials_total", Help: "Sessions dialled, by the reason of their failure; none is success.",
+		}, []string{"reason"}),
+		datagrams: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "culvert_worker_datagrams_dropped_total", Help: "Datagrams from the edge that were dropped.",
+		}),
+		streams: map[relay.Outcome]prometheus.Counter{},
+	}
+	for _, o := range relay.Outcomes() {
+		m.streams[o] = streams.WithLabelValues(string(o))
+	}
+	if reg == nil {
+		return m, nil
+	}
+	var errs []error
+	for _, c := range []prometheus.Collector{m.up, m.connected, m.inFlight, m.dials, m.datagrams, streams} {
+		errs = append(errs, reg.Register(c))
+	}
+	return m, errors.Join(errs...)
+}
+
+// StreamOpened counts a stream that begins.
+func (m *metrics) StreamOpened() { m.inFlight.Inc() }
+
+// StreamEnded counts a stream that ended.
+func (m *metrics) StreamEnded(o relay.Outcome) {
+	m.inFlight.Dec()
+	m.streams[o].Inc()
+}
+
+// DatagramDropped counts a datagram that went nowhere.
+func (m *metrics) DatagramDropped() { m.datagrams.Inc() }
+
+func (m *metrics) setUp(up bool) {
+	if up {
+		m.up.Set(1)
+		return
+	}
+	m.up.Set(0)
+}
