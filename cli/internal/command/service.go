@@ -8,6 +8,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
+	"github.com/culvert-tunnel/culvert/services/discovery"
 	"github.com/culvert-tunnel/culvert/services/edge"
 	"github.com/culvert-tunnel/culvert/services/proxy"
 	"github.com/culvert-tunnel/culvert/services/supervisor"
@@ -19,6 +20,7 @@ func (c *commands) services() []*urfave.Command {
 		name, usage string
 		exec        func(ctx context.Context, host process.Host) int
 	}{
+		{"discovery", "resolve the edge's addresses for others", execDiscovery},
 		{"supervisor", "decide which worker holds which connection", execSupervisor},
 		{"conn-worker", "hold connections to the edge", execWorker},
 		{"proxy", "carry requests to origins", execProxy},
@@ -37,6 +39,11 @@ func (c *commands) services() []*urfave.Command {
 		})
 	}
 	return out
+}
+
+func execDiscovery(ctx context.Context, host process.Host) int {
+	cfg, build := process.WithStore(discovery.Default(), discovery.Build)
+	return process.Exec(ctx, host, "discovery", cfg, build, process.OpsListen("127.0.0.1:8101"))
 }
 
 func execSupervisor(ctx context.Context, host process.Host) int {

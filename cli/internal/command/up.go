@@ -153,7 +153,7 @@ func (c *commands) greet(ctx context.Context, st *stack.Stack, private *ops.Serv
 	}
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
-	for !answers(ctx, client, url) {
+	for st.WorkerReady() != nil || !answers(ctx, client, url) {
 		select {
 		case <-ctx.Done():
 			return nil

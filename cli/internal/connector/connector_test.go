@@ -201,7 +201,7 @@ func TestPlan(t *testing.T) {
 	}
 	w := cfg.Worker
 	if w.Edge.Connections != 2 || cfg.Supervisor.Connections != 2 || w.GracePeriod != 3*time.Minute || w.RPCTimeout != 7*time.Second ||
-		!w.PostQuantum || w.Edge.IPVersion != "4" || w.Edge.BindAddress != "127.0.0.1" || len(cfg.Lookup.Static) != 2 || cfg.Lookup.Region != "us" ||
+		!w.PostQuantum || w.Edge.IPVersion != "4" || w.Edge.BindAddress != "127.0.0.1" || len(cfg.Discovery.Static) != 2 || cfg.Discovery.SRV.Region != "us" ||
 		len(cfg.Proxy.Tags) != 1 || len(w.Features) != 1 || w.QUIC.StreamWindow != 6291456 {
 		t.Errorf("Plan = %+v", cfg)
 	}

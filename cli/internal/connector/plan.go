@@ -1,6 +1,7 @@
 package connector
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
+	"github.com/culvert-tunnel/culvert/services/discovery"
 	"github.com/culvert-tunnel/culvert/services/edge"
 	"github.com/culvert-tunnel/culvert/services/proxy"
 	"github.com/culvert-tunnel/culvert/services/supervisor"
@@ -24,7 +26,7 @@ const (
 	maxGrace = 3 * time.Minute
 	// proxyDrain bounds what the proxy may still do once the worker has drained: nothing of the worker's is left then.
 	proxyDrain = 2 * time.Second
-	// maxIndex is one less than the most connections: an index is one byte on the wire.
+	// maxConnections is a bound of the wire: the index is one byte.
 	maxConnections = 255
 )
 
@@ -67,10 +69,10 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (stack.Config, error) 
 func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.Config {
 	cfg := defaults(s.Duration("grace-period"))
 	cfg.RedisURL, cfg.Credentials = s.Text("redis"), creds
-	cfg.Lookup = stack.Lookup{
-		Static: s.List("edge"), Region: region,
-		Domain: s.Text("edge-dns-domain"), Resolver: s.Text("edge-dns-resolver"),
-	}
+	d := &cfg.Discovery
+	d.Static, d.SRV.Region = s.List("edge"), region
+	d.SRV.Domain = cmp.Or(s.Text("edge-dns-domain"), d.SRV.Domain)
+	d.Resolver = cmp.Or(s.Text("edge-dns-resolver"), d.Resolver)
 	cfg.Supervisor.Connections = s.Int("ha-connections")
 	w := &cfg.Worker
 	w.Edge.CACert, w.Edge.BindAddress = s.Text("cacert"), s.Text("edge-bind-address")
@@ -86,7 +88,7 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.C
 
 // defaults is a connector that nobody configured.
 func defaults(grace time.Duration) stack.Config {
-	cfg := stack.Config{Supervisor: supervisor.Default(), Proxy: proxy.Default(), Worker: connworker.Default()}
+	cfg := stack.Config{Discovery: discovery.Default(), Supervisor: supervisor.Default(), Proxy: proxy.Default(), Worker: connworker.Default()}
 	cfg.Worker.GracePeriod = grace
 	cfg.Proxy.DrainTimeout = proxyDrain
 	return cfg

@@ -15,6 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
+	"github.com/culvert-tunnel/culvert/services/discovery"
 	"github.com/culvert-tunnel/culvert/services/edge"
 	"github.com/culvert-tunnel/culvert/services/proxy"
 	"github.com/culvert-tunnel/culvert/services/supervisor"
@@ -26,7 +27,7 @@ type Config struct {
 	RedisURL string
 	// Edge is the own edge; nil means that the connector dials somebody else's.
 	Edge       *edge.Config
-	Lookup     Lookup
+	Discovery  discovery.Config
 	Supervisor supervisor.Config
 	Proxy      proxy.Config
 	Worker     connworker.Config
@@ -163,9 +164,13 @@ func (s *Stack) useOwnEdge() error {
 	s.cfg.Credentials = c
 	s.cfg.Worker.Edge.CACert = s.edge.CACertPath()
 	for _, addr := range s.edge.ConnectorAddrs() {
-		s.cfg.Lookup.Static = append(s.cfg.Lookup.Static, addr.String())
+		s.cfg.Discovery.Static = append(s.cfg.Discovery.Static, addr.String())
 	}
 	return nil
+}
+
+func (s *Stack) buildDiscovery() (part, error) {
+	return discovery.New(s.cfg.Discovery, discovery.Deps{Store: s.store, Logger: s.log("discovery"), Registerer: s.deps.Registry})
 }
 
 func (s *Stack) buildSupervisor() (part, error) {

@@ -1,0 +1,372 @@
+package command_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/command"
+	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/services/edge"
+)
+
+const patience = 30 * time.Second
+
+// program is a command line that runs until it is stopped.
+type program struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	code   int
+	lines  chan string // of stdout
+
+	mu     sync.Mutex
+	stderr bytes.Buffer // guarded by mu
+}
+
+// Write takes standard error.
+func (p *program) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.Write(b)
+}
+
+func (p *program) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.String()
+}
+
+func start(t *testing.T, env []string, args ...string) *program {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	p := &program{cancel: cancel, done: make(chan struct{}), lines: make(chan string, 64)}
+	r, w := io.Pipe()
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for s := bufio.NewScanner(r); s.Scan(); {
+			p.lines <- s.Text()
+		}
+	}()
+	go func() {
+		defer close(p.done)
+		p.code = command.Run(ctx, process.Host{Args: args, Environ: append([]string{"HOME=" + t.TempDir()}, env...), Stdout: w, Stderr: p})
+		_ = w.Close()
+		<-read
+		close(p.lines)
+	}()
+	t.Cleanup(func() { p.stop(t) })
+	return p
+}
+
+// stop ends the program and gives its exit code.
+func (p *program) stop(t *testing.T) int {
+	t.Helper()
+	p.cancel()
+	select {
+	case <-p.done:
+	case <-time.After(patience): // one wait, not a loop
+		t.Fatalf("the program does not stop; stderr:\n%s", p.log())
+	}
+	return p.code
+}
+
+// line waits for a line of stdout with prefix and gives the rest of it.
+func (p *program) line(t *testing.T, prefix string) string {
+	t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case text, ok := <-p.lines:
+			if rest, found := strings.CutPrefix(text, prefix); found {
+				return strings.TrimSpace(rest)
+			}
+			if !ok {
+				t.Fatalf("the program ended with %d before it said %q; stderr:\n%s", p.code, prefix, p.log())
+			}
+		case <-timeout:
+			t.Fatalf("the program does not say %q; stderr:\n%s", prefix, p.log())
+		}
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline.C:
+			t.Fatalf("not within %v: %s", patience, what)
+		case <-tick.C:
+		}
+	}
+}
+
+func client(t *testing.T) *http.Client {
+	t.Helper()
+	tr := &http.Transport{}
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: patience}
+}
+
+func fetch(t *testing.T, c *http.Client, url, host string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = host
+	resp, err := c.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(b)
+}
+
+func TestUpServesTheDemoPage(t *testing.T) {
+	p := start(t, nil, "up", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0")
+	url := p.line(t, "Public URL:")
+	private := strings.TrimSuffix(p.line(t, "Private:"), "/readyz")
+	c := client(t)
+	status, body := fetch(t, c, url, "")
+	if status != http.StatusOK || !strings.Contains(strings.ToLower(body), "<html") {
+		t.Errorf("GET = %d %s", status, body)
+	}
+	eventually(t, "four connections", func() bool {
+		status, body := fetch(t, c, private+"/ready", "")
+		return status == http.StatusOK && strings.Contains(body, `"readyConnections":4`)
+	})
+	for path, want := range map[string]string{"/readyz": `"status":"ready"`, "/healthcheck": "OK\n", "/config": `"version":-1`, "/metrics": "culvert_build_info", "/quicktunnel": `"hostname"`} {
+		if status, body := fetch(t, c, private+path, ""); status != http.StatusOK || !strings.Contains(body, want) {
+			t.Errorf("GET %s = %d %s", path, status, body)
+		}
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit %d, stderr %s", code, p.log())
+	}
+}
+
+// TestUpFinishesWhatIsInFlight stops the system in the middle of a slow answer, which must arrive whole.
+func TestUpFinishesWhatIsInFlight(t *testing.T) {
+	const chunk, chunks = 64 << 10, 32
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/slow" {
+			return
+		}
+		for i := range chunks {
+			_, _ = w.Write(bytes.Repeat([]byte{byte(i)}, chunk))
+			if i == 0 {
+				_ = http.NewResponseController(w).Flush()
+				close(begun)
+				<-goOn
+			}
+		}
+	}))
+	defer origin.Close()
+	p := start(t, nil, "up", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--url", origin.URL)
+	url := p.line(t, "Public URL:")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/slow", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client(t).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	<-begun
+	p.cancel()
+	p.line(t, "Stopping:")
+	close(goOn)
+	h := sha256.New()
+	n, err := io.Copy(h, resp.Body)
+	if err != nil || n != chunk*chunks {
+		t.Errorf("got %d bytes and %v, want %d; stderr:\n%s", n, err, chunk*chunks, p.log())
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit %d, stderr %s", code, p.log())
+	}
+}
+
+func TestUpWithRulesAndUnreachableOrigin(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, "from "+r.Host) }))
+	defer origin.Close()
+	path := filepath.Join(t.TempDir(), "config.yml")
+	rules := "ingress:\n- hostname: a.example.com\n  service: " + origin.URL + "\n- hostname: dead.example.com\n  service: http://127.0.0.1:1\n- service: http_status:404\n"
+	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, nil, "up", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--config", path)
+	url, c := p.line(t, "Public URL:"), client(t)
+	if status, body := fetch(t, c, url, "a.example.com"); status != http.StatusOK || body != "from a.example.com" {
+		t.Errorf("a.example.com = %d %s", status, body)
+	}
+	if status, _ := fetch(t, c, url, "b.example.com"); status != http.StatusNotFound {
+		t.Errorf("b.example.com = %d", status)
+	}
+	if status, _ := fetch(t, c, url, "dead.example.com"); status != http.StatusBadGateway {
+		t.Errorf("dead.example.com = %d", status)
+	}
+	if log := p.log(); strings.Count(log, "127.0.0.1:1") != 1 || !strings.Contains(log, "connection refused") {
+		t.Errorf("an unreachable origin must be told in one line that names it:\n%s", log)
+	}
+}
+
+// farEdge is somebody's edge, as far as the connector knows.
+type farEdge struct {
+	*edge.Service
+	token string
+}
+
+func startEdge(t *testing.T) farEdge {
+	t.Helper()
+	cfg := edge.Default()
+	cfg.DataDir = t.TempDir()
+	cfg.Public.HTTP = netip.MustParseAddrPort("127.0.0.1:0")
+	cfg.Connectors.Listen = nil
+	for range 6 {
+		cfg.Connectors.Listen = append(cfg.Connectors.Listen, netip.MustParseAddrPort("127.0.0.1:0"))
+	}
+	cfg.Bootstrap.Tunnel, cfg.Bootstrap.Routes = "web", []string{"*"}
+	e, err := edge.New(cfg, edge.Deps{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("edge: %v", err)
+		}
+	})
+	c, ok := e.BootstrapCredentials()
+	if !ok {
+		t.Fatal("no bootstrap tunnel")
+	}
+	return farEdge{e, credential.Token(c)}
+}
+
+func (e farEdge) flags() []string {
+	flags := []string{"tunnel", "--cacert", e.CACertPath(), "--no-autoupdate"}
+	for _, a := range e.ConnectorAddrs() {
+		flags = append(flags, "--edge", a.String())
+	}
+	return flags
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a port for the moment
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
+}
+
+func TestTunnelRun(t *testing.T) {
+	e, metrics, dir := startEdge(t), freeAddr(t), t.TempDir()
+	pidfile, logfile := filepath.Join(dir, "pid"), filepath.Join(dir, "log")
+	p := start(t, []string{"TUNNEL_TOKEN=" + e.token, "TUNNEL_METRICS=" + metrics},
+		append(e.flags(), "--pidfile", pidfile, "--logfile", logfile, "--output", "json", "run", "--hello-world", "--grace-period", "5s")...)
+	c := client(t)
+	var ready struct {
+		Status           int
+		ReadyConnections int
+		ConnectorID      string
+	}
+	eventually(t, "four connections", func() bool {
+		_, body := fetch(t, c, "http://"+metrics+"/ready", "")
+		return json.Unmarshal([]byte(body), &ready) == nil && ready.ReadyConnections == 4
+	})
+	if ready.Status != 200 || len(ready.ConnectorID) != 36 {
+		t.Errorf("/ready = %+v", ready)
+	}
+	if status, body := fetch(t, c, e.PublicURL(), "anything.example.com"); status != http.StatusOK || body == "" {
+		t.Errorf("GET = %d %s", status, body)
+	}
+	eventually(t, "pid file", func() bool {
+		b, err := os.ReadFile(pidfile)
+		return err == nil && string(b) == fmt.Sprint(os.Getpid())
+	})
+	if code, _, stderr := run(t, nil, "tunnel", "--metrics", metrics, "ready"); code != 0 {
+		t.Errorf("tunnel ready = %d %s", code, stderr)
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	log, err := os.ReadFile(logfile)
+	if err != nil || string(log) != p.log() || !json.Valid(bytes.Split(log, []byte("\n"))[0]) {
+		t.Errorf("log file %v:\n%s", err, log)
+	}
+	if strings.Contains(p.log(), e.token) {
+		t.Error("the token is in the log")
+	}
+	for _, line := range strings.Split(p.log(), "\n") {
+		if strings.Contains(line, `"level":"ERROR"`) || strings.Contains(line, `"level":"WARN"`) {
+			t.Errorf("an orderly run complains: %s", line)
+		}
+	}
+}
+
+func TestTunnelRunWrongSecret(t *testing.T) {
+	e := startEdge(t)
+	c, _ := e.BootstrapCredentials()
+	c.Secret = bytes.Repeat([]byte("x"), 32)
+	metrics := freeAddr(t)
+	p := start(t, []string{"TUNNEL_TOKEN=" + credential.Token(c), "TUNNEL_METRICS=" + metrics}, append(e.flags(), "run", "--hello-world")...)
+	eventually(t, "the refusal in the log", func() bool {
+		log := strings.ToLower(p.log())
+		return strings.Contains(log, "unauthorized") || strings.Contains(log, "refused")
+	})
+	if status, _ := fetch(t, client(t), "http://"+metrics+"/ready", ""); status != http.StatusServiceUnavailable {
+		t.Errorf("/ready = %d", status)
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}
+
+func TestTunnelRunWithUnreachableRedis(t *testing.T) {
+	e, metrics := startEdge(t), freeAddr(t)
+	p := start(t, []string{"TUNNEL_TOKEN=" + e.token, "TUNNEL_METRICS=" + metrics}, append(e.flags(), "--redis", "redis://127.0.0.1:1", "run", "--hello-world")...)
+	eventually(t, "the store in the log", func() bool { return strings.Contains(p.log(), "store unreachable") })
+	c := client(t)
+	eventually(t, "not ready", func() bool {
+		status, _ := fetch(t, c, "http://"+metrics+"/readyz", "")
+		return status == http.StatusServiceUnavailable
+	})
+	if n := strings.Count(p.log(), "store unreachable"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, p.log())
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit %d, stderr:\n%s", code, p.log())
+	}
+}
