@@ -1,0 +1,426 @@
+package transporttest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// patience bounds what must happen some time; no test passes because of it.
+const patience = 20 * time.Second
+
+// Setup makes two joined sessions that live as long as the test.
+type Setup func(t *testing.T) (a, b transport.Session)
+
+// Run checks the contract.
+func Run(t *testing.T, setup Setup) {
+	tests := []struct {
+		name string
+		run  func(t *testing.T, a, b transport.Session)
+	}{
+		{"duplex", testDuplex},
+		{"half-close", testHalfClose},
+		{"large bodies both ways", testLarge},
+		{"reset by the writer", testCancelWrite},
+		{"stopped by the reader", testCancelRead},
+		{"reset after half-close of the other direction", testIndependent},
+		{"loss of the session", testLoss},
+		{"loss while waiting", testLossWhileWaiting},
+		{"close is idempotent", testCloseTwice},
+		{"back-pressure", testBackPressure},
+		{"deadlines", testDeadlines},
+		{"context of an accept", testAcceptContext},
+		{"datagrams", testDatagrams},
+		{"many streams", testMany},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, b := setup(t)
+			tt.run(t, a, b)
+		})
+		t.Run(tt.name+" the other way", func(t *testing.T) {
+			a, b := setup(t)
+			tt.run(t, b, a)
+		})
+	}
+}
+
+// open opens a stream with its first bytes, and gives both ends after those were read.
+func open(t *testing.T, a, b transport.Session) (near, far transport.Stream) {
+	t.Helper()
+	near, err := a.OpenStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, near, "open")
+	far, err = b.AcceptStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	read(t, far, "open")
+	return near, far
+}
+
+func write(t *testing.T, w io.Writer, s string) {
+	t.Helper()
+	if n, err := io.WriteString(w, s); err != nil || n != len(s) {
+		t.Fatalf("write of %q = %d, %v", s, n, err)
+	}
+}
+
+func read(t *testing.T, r io.Reader, want string) {
+	t.Helper()
+	buf := make([]byte, len(want))
+	if _, err := io.ReadFull(r, buf); err != nil || string(buf) != want {
+		t.Fatalf("read = %q, %v, want %q", buf, err, want)
+	}
+}
+
+func wantEOF(t *testing.T, r io.Reader) {
+	t.Helper()
+	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF { //nolint:errorlint // the bare value is the contract
+		t.Errorf("read after FIN = %d, %v, want io.EOF", n, err)
+	}
+}
+
+func wantReset(t *testing.T, what string, err error, remote bool) {
+	t.Helper()
+	var se *transport.StreamError
+	if !errors.As(err, &se) || se.Remote != remote || !errors.Is(err, transport.ErrReset) || errors.Is(err, io.EOF) {
+		t.Errorf("%s = %v, want a stream error with Remote %v", what, err, remote)
+	}
+}
+
+func wantReason(t *testing.T, what string, err error) {
+	t.Helper()
+	var ce *tunnel.ConnError
+	if !errors.As(err, &ce) || errors.Is(err, io.EOF) {
+		t.Errorf("%s = %v, want a *tunnel.ConnError", what, err)
+	}
+}
+
+func receive[T any](t *testing.T, ch <-chan T, complaint string) T {
+	t.Helper()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case v := <-ch:
+		return v
+	case <-timer.C:
+		t.Fatal(complaint)
+		panic("not reached")
+	}
+}
+
+// failing repeats a write until it fails: news from the peer takes its time.
+func failing(w io.Writer) <-chan error {
+	ch := make(chan error, 1)
+	go func() {
+		for {
+			if _, err := w.Write(make([]byte, 1024)); err != nil {
+				ch <- err
+				return
+			}
+		}
+	}()
+	return ch
+}
+
+func testDuplex(t *testing.T, a, b transport.Session) {
+	near, far := open(t, a, b)
+	for i := range 50 {
+		msg := fmt.Sprintf("message %d", i)
+		write(t, near, msg)
+		read(t, far, msg)
+		write(t, far, msg)
+		read(t, near, msg)
+	}
+}
+
+func testHalfClose(t *testing.T, a, b transport.Session) {
+	near, far := open(t, a, b)
+	write(t, near, "question")
+	if err := near.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if err := near.CloseWrite(); err != nil {
+		t.Errorf("second CloseWrite = %v", err)
+	}
+	receive(t, near.Context().Done(), "context has not ended with the write side")
+	read(t, far, "question")
+	wantEOF(t, far)
+	wantEOF(t, far)
+	if far.Context().Err() != nil {
+		t.Error("context ended though the write side is open")
+	}
+	write(t, far, "answer")
+	if err := far.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	read(t, near, "answer")
+	wantEOF(t, near)
+	if _, err := near.Write([]byte("x")); err == nil {
+		t.Error("write after CloseWrite gave no error")
+	}
+}
+
+func testLarge(t *testing.T, a, b transport.Session) {
+	body := bytes.Repeat([]byte("0123456789abcde"), 200_000)
+	near, far := open(t, a, b)
+	go func() {
+		_, _ = io.Copy(far, far) // the echo: a failure shows at the other end
+		_ = far.CloseWrite()
+	}()
+	go func() {
+		_, _ = near.Write(body) // a failure shows in the echo
+		_ = near.CloseWrite()
+	}()
+	got, err := io.ReadAll(near)
+	if err != nil || !bytes.Equal(got, body) {
+		t.Errorf("echo of %d bytes: %d bytes, %v", len(body), len(got), err)
+	}
+}
+
+func testCancelWrite(t *testing.T, a, b transport.Session) {
+	near, far := open(t, a, b)
+	near.CancelWrite(0)
+	near.CancelWrite(0)
+	receive(t, near.Context().Done(), "context has not ended with the reset")
+	_, err := io.Copy(io.Discard, far)
+	wantReset(t, "read after the peer's reset", err, true)
+	_, err = near.Write([]byte("x"))
+	wantReset(t, "write after our reset", err, false)
+	if err := near.CloseWrite(); err == nil {
+		t.Error("CloseWrite after CancelWrite gave no error")
+	}
+	write(t, far, "still open")
+	read(t, near, "still open")
+}
+
+func testCancelRead(t *testing.T, a, b transport.Session) {
+	near, far := open(t, a, b)
+	far.CancelRead(0)
+	far.CancelRead(0)
+	_, err := far.Read(make([]byte, 1))
+	wantReset(t, "read after our stop", err, false)
+	wantReset(t, "write after the peer's stop", receive(t, failing(near), "writes go on after the peer's stop"), true)
+	receive(t, near.Context().Done(), "context has not ended with the peer's stop")
+	write(t, far, "still open")
+	read(t, near, "still open")
+}
+
+func testIndependent(t *testing.T, a, b transport.Session) {
+	near, far := open(t, a, b)
+	if err := near.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	wantEOF(t, far)
+	far.CancelWrite(0)
+	_, err := io.Copy(io.Discard, near)
+	wantReset(t, "read after the peer's reset", err, true)
+}
+
+func testLoss(t *testing.T, a, b transport.Session) {
+	near, far := open(t, a, b)
+	if err := a.CloseWithError(0, "test"); err != nil {
+		t.Fatal(err)
+	}
+	receive(t, b.Context().Done(), "the peer's session has not ended")
+	_, err := io.Copy(io.Discard, far)
+	wantReason(t, "read after the loss", err)
+	wantReason(t, "write after the loss", receive(t, failing(far), "writes go on after the loss"))
+	_, err = io.Copy(io.Discard, near)
+	wantReason(t, "read after our close", err)
+	receive(t, far.Context().Done(), "context has not ended with the session")
+	wantReason(t, "cause of our session", context.Cause(a.Context()))
+	wantReason(t, "cause of the peer's session", context.Cause(b.Context()))
+	if r := tunnel.ReasonOf(context.Cause(b.Context())); r != tunnel.ReasonPeerClosed {
+		t.Errorf("the peer's session ended with reason %q, want peer_closed", r)
+	}
+	_, err = b.OpenStream(t.Context())
+	wantReason(t, "open after the loss", err)
+	_, err = b.AcceptStream(t.Context())
+	wantReason(t, "accept after the loss", err)
+}
+
+func testLossWhileWaiting(t *testing.T, a, b transport.Session) {
+	_, far := open(t, a, b)
+	got := make(chan error, 3)
+	go func() {
+		_, err := far.Read(make([]byte, 1))
+		got <- err
+	}()
+	go func() {
+		_, err := b.AcceptStream(context.WithoutCancel(t.Context()))
+		got <- err
+	}()
+	go func() {
+		_, err := b.ReceiveDatagram(context.WithoutCancel(t.Context()))
+		got <- err
+	}()
+	if err := a.CloseWithError(0, "test"); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		wantReason(t, "waiting call", receive(t, got, "a waiting call has not noticed the loss"))
+	}
+}
+
+func testCloseTwice(t *testing.T, a, _ transport.Session) {
+	for range 2 {
+		if err := a.CloseWithError(0, "test"); err != nil {
+			t.Errorf("CloseWithError = %v", err)
+		}
+	}
+	receive(t, a.Context().Done(), "the session has not ended")
+}
+
+func testBackPressure(t *testing.T, a, b transport.Session) {
+	const bound = 32 << 20
+	near, far := open(t, a, b)
+	var written atomic.Int64
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			n, err := near.Write(make([]byte, 64<<10))
+			written.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	}()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	last, stable := int64(-1), 0
+	for stable < 50 {
+		<-tick.C
+		now := written.Load()
+		if stable++; now != last {
+			last, stable = now, 0
+		}
+		if now > bound {
+			t.Fatalf("%d bytes were written to a peer that does not read", now)
+		}
+	}
+	far.CancelRead(0)
+	receive(t, done, "a blocked write has not noticed the stop")
+}
+
+func testDeadlines(t *testing.T, a, b transport.Session) {
+	near, far := open(t, a, b)
+	if err := near.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := near.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read after the deadline = %v", err)
+	}
+	if err := near.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	write(t, far, "x")
+	read(t, near, "x")
+
+	got := make(chan error, 1)
+	go func() {
+		_, err := near.Read(make([]byte, 1))
+		got <- err
+	}()
+	if err := near.SetReadDeadline(time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if err := receive(t, got, "a waiting read has not noticed the deadline"); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("interrupted read = %v", err)
+	}
+}
+
+func testAcceptContext(t *testing.T, a, _ transport.Session) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := a.AcceptStream(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("accept with an ended context = %v", err)
+	}
+	if _, err := a.ReceiveDatagram(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("datagram with an ended context = %v", err)
+	}
+}
+
+func testDatagrams(t *testing.T, a, b transport.Session) {
+	got := make(chan []byte, 1)
+	go func() {
+		if d, err := b.ReceiveDatagram(t.Context()); err == nil {
+			got <- d
+		}
+	}()
+	// Datagrams may be lost: repeat.
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for {
+		if err := a.SendDatagram([]byte("datagram")); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case d := <-got:
+			if string(d) != "datagram" {
+				t.Errorf("datagram = %q", d)
+			}
+			if err := a.SendDatagram(make([]byte, 64<<10)); err == nil {
+				t.Error("a datagram larger than a packet gave no error")
+			}
+			return
+		case <-tick.C:
+		case <-timeout.C:
+			t.Fatal("no datagram came")
+		}
+	}
+}
+
+func testMany(t *testing.T, a, b transport.Session) {
+	const n = 200
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		var echoes sync.WaitGroup
+		defer echoes.Wait()
+		for range n {
+			s, err := b.AcceptStream(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			echoes.Go(func() {
+				_, _ = io.Copy(s, s) // a failure shows at the other end
+				_ = s.CloseWrite()
+			})
+		}
+	})
+	for i := range n {
+		wg.Go(func() {
+			s, err := a.OpenStream(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			want := bytes.Repeat([]byte{byte(i)}, 1000+i*100)
+			go func() {
+				_, _ = s.Write(want) // a failure shows in the echo
+				_ = s.CloseWrite()
+			}()
+			if got, err := io.ReadAll(s); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("echo %d: %d bytes, %v", i, len(got), err)
+			}
+		})
+	}
+	wg.Wait()
+}
