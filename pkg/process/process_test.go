@@ -126,7 +126,7 @@ func TestGroupGoesOnWithoutReadiness(t *testing.T) {
 		return nil
 	})}
 	var log bytes.Buffer
-	if err := process.NewGroup(slog.New(slog.NewTextHandler(&log, nil)), slow, next).Run(ctx); err != nil {
+	if err := process.NewGroup(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), slow, next).Run(ctx); err != nil {
 		t.Errorf("Run = %v", err)
 	}
 	if !strings.Contains(log.String(), "waits for the world") {

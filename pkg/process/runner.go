@@ -136,7 +136,7 @@ func (g *Group) await(ctx context.Context, row Row, ended <-chan *started) error
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
-			g.logger.WarnContext(ctx, "part not ready yet", slog.String("part", row.Name), slog.Any("err", err))
+			g.logger.DebugContext(ctx, "part not ready yet", slog.String("part", row.Name), slog.Any("err", err))
 			return nil
 		case <-tick.C:
 		}

@@ -66,8 +66,8 @@ type readyBody struct {
 
 // mount adds the reference's paths.
 func (m *metricsListener) mount(st *stack.Stack, rules ruleSet) {
-	m.ops.Handle("/ready", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		n, id := st.Connections(r.Context())
+	m.ops.Handle("/ready", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n, id := st.Connections()
 		body := readyBody{Status: http.StatusOK, ReadyConnections: n, ConnectorID: id.String()}
 		if n == 0 || st.Stopping() {
 			body.Status = http.StatusServiceUnavailable

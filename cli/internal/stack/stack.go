@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
@@ -58,9 +59,11 @@ type Stack struct {
 	rows   []process.Row
 
 	stopping atomic.Bool
-	// connector is the id that the store keeps for this connector, once it was read.
-	connector atomic.Pointer[tunnel.ConnectorID]
 }
+
+// awaitStore bounds how long a part that needs the store may hold up the others: a store that is away must not keep the
+// proxy from serving.
+const awaitStore = 250 * time.Millisecond
 
 // part is a service as the stack sees it.
 type part interface {
@@ -80,11 +83,12 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
 	table := []struct {
 		name  string
 		build func() (part, error)
+		await time.Duration
 		skip  bool
 	}{
 		{name: "edge", build: s.buildEdge, skip: cfg.Edge == nil},
-		{name: "discovery", build: s.buildDiscovery},
-		{name: "supervisor", build: s.buildSupervisor},
+		{name: "discovery", build: s.buildDiscovery, await: awaitStore},
+		{name: "supervisor", build: s.buildSupervisor, await: awaitStore},
 		{name: "proxy", build: s.buildProxy},
 		{name: "conn-worker", build: s.buildWorker},
 	}
@@ -98,7 +102,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
 			return nil, errors.Join(fmt.Errorf("%s: %w", row.name, err), s.store.Close())
 		}
 		deps.Ops.Add(row.name, p)
-		s.rows = append(s.rows, process.Row{Name: row.name, Runner: p, Ready: p.Ready})
+		s.rows = append(s.rows, process.Row{Name: row.name, Runner: p, Ready: p.Ready, Await: row.await})
 	}
 	last := &s.rows[len(s.rows)-1]
 	last.Ready = nil // nothing waits for the worker; it may take long to reach the edge
