@@ -103,7 +103,9 @@ func start(t *testing.T, h link.Handler, req stream.Request) *call {
 		t.Fatalf("Append(%+v): %v", req, err)
 	}
 	c := startRaw(t, h)
-	go func() { _, _ = c.send.Write(head) }()
+	if _, err := c.send.Write(head); err != nil {
+		t.Fatalf("send head: %v", err)
+	}
 	return c
 }
 
