@@ -1,0 +1,263 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
+	"github.com/culvert-tunnel/culvert/services/supervisor"
+)
+
+// patience bounds every wait; it is no measure of anything.
+const patience = 40 * time.Second
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// cluster is a deployment in one process.
+type cluster struct {
+	t     *testing.T
+	net   *network
+	store *redisstore.Store
+	cred  tunnel.Credentials
+	log   *journal
+
+	mu   sync.Mutex
+	hold chan struct{} // requests to /hold wait for it
+}
+
+func newCluster(t *testing.T, edges int) *cluster {
+	t.Helper()
+	c := &cluster{
+		t: t, net: newNetwork(t, edges), log: &journal{}, hold: make(chan struct{}),
+		cred: tunnel.Credentials{AccountTag: "account", Secret: tunnel.Secret("0123456789abcdef0123456789abcdef"), TunnelID: tunnel.ID{7}},
+	}
+	store, err := redisstore.OpenEmbedded(t.Context(), c.logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.store = store
+	t.Cleanup(func() { _ = store.Close() })
+	c.publish()
+	return c
+}
+
+func (c *cluster) publish() {
+	c.t.Helper()
+	if _, err := c.store.PublishPool(c.t.Context(), "", c.net.pool); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(c.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+// part is a service that runs.
+type part struct {
+	cable  *cable
+	worker *connworker.Service
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+}
+
+// stop ends the part in order, and waits.
+func (p *part) stop() {
+	p.cancel(context.Canceled)
+	<-p.done
+}
+
+// kill ends the part as a crash would: nothing is told to the store.
+func (p *part) kill() {
+	p.cable.cut.Store(true)
+	p.cancel(connworker.ErrKilled)
+	<-p.done
+}
+
+func (c *cluster) run(p *part, run func(context.Context) error) *part {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	p.cancel, p.done = cancel, make(chan struct{})
+	go func() {
+		defer close(p.done)
+		if err := run(ctx); err != nil {
+			c.t.Errorf("run: %v", err)
+		}
+	}()
+	c.t.Cleanup(p.stop)
+	return p
+}
+
+func (c *cluster) supervisor() *part {
+	c.t.Helper()
+	p := &part{cable: &cable{Store: c.store}}
+	s, err := supervisor.New(supervisor.Default(), supervisor.Deps{Store: p.cable, Logger: c.logger()})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.run(p, s.Run)
+}
+
+func (c *cluster) workerAt(p *part, id string) *part {
+	c.t.Helper()
+	cfg := connworker.Default()
+	cfg.ID, cfg.Host, cfg.Edge.CACert = id, "host-"+id, c.net.caFile
+	cfg.GracePeriod = 10 * time.Second
+	s, err := connworker.New(cfg, connworker.Deps{
+		Store: p.cable, Carrier: link.NewDirect(link.HandlerFunc(c.origin)), Logger: c.logger(), Version: "test",
+		Credentials: []tunnel.Credentials{c.cred}, LocalConfig: func() []byte { return []byte(`{"ingress":[]}`) },
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	p.worker = s
+	return c.run(p, s.Run)
+}
+
+func (c *cluster) worker(id string) *part {
+	return c.workerAt(&part{cable: &cable{Store: c.store}}, id)
+}
+
+// origin answers every request with its address; /hold waits.
+func (c *cluster) origin(_ context.Context, _ link.Meta, s link.Stream) {
+	buf := make([]byte, 4096)
+	n, err := s.Read(buf)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.Abort()
+		return
+	}
+	var req stream.Request
+	if _, err := stream.ParseRequest(buf[:n], &req); err != nil {
+		s.Abort()
+		return
+	}
+	switch {
+	case strings.HasSuffix(req.Dest, "/hold"):
+		<-c.hold
+	case strings.HasSuffix(req.Dest, "/panic"):
+		panic("origin panics")
+	}
+	resp := stream.Response{Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: "200"}}}
+	b, err := resp.Append(nil)
+	if err == nil {
+		_, err = s.Write(append(b, req.Dest...))
+	}
+	if err != nil {
+		s.Abort()
+		return
+	}
+	_ = s.CloseWrite()
+}
+
+// records reads the slots as the store has them.
+func (c *cluster) records() []lease.Record {
+	c.t.Helper()
+	id, err := c.store.EnsureConnector(context.Background(), c.cred.TunnelID, tunnel.ConnectorID{9})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	r, err := c.store.Slots(context.Background(), c.cred.TunnelID, id)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return r
+}
+
+// holders counts the connected slots of each worker.
+func (c *cluster) holders() map[tunnel.WorkerID]int {
+	m := map[tunnel.WorkerID]int{}
+	for _, r := range c.records() {
+		if r.Live && r.Status.State == lease.StateConnected {
+			m[r.Worker]++
+		}
+	}
+	return m
+}
+
+// eventually polls until ok, and fails the test with what is missing.
+func (c *cluster) eventually(what string, ok func() bool) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-ctx.Done():
+			for _, r := range c.records() {
+				c.t.Logf("slot %d: %s epoch %d at %s live %v: %+v", r.Slot.Index, r.Worker, r.Epoch, r.Edge, r.Live, r.Status)
+			}
+			c.t.Log(c.log.String())
+			c.t.Fatalf("not in time: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// steady waits until all slots are connected, each once, on addresses of their own, and served by the edges.
+func (c *cluster) steady(slots int) {
+	c.t.Helper()
+	c.eventually(fmt.Sprintf("%d slots connected, each once", slots), func() bool {
+		total := 0
+		for _, n := range c.holders() {
+			total += n
+		}
+		return total == slots && len(c.net.live()) == slots && c.net.indices() == slots
+	})
+	seen := map[tunnel.EdgeAddr]bool{}
+	for _, r := range c.records() {
+		if seen[r.Edge] {
+			c.t.Errorf("two slots at %s", r.Edge)
+		}
+		seen[r.Edge] = true
+	}
+	c.requests()
+}
+
+// requests sends one request over every connection.
+func (c *cluster) requests() {
+	c.t.Helper()
+	for i, conn := range c.net.live() {
+		path := fmt.Sprintf("/%d", i)
+		body, err := conn.request(c.t.Context(), path)
+		if err != nil || body != "http://app.example.com"+path {
+			c.t.Errorf("request over index %d: %q, %v", conn.index, body, err)
+		}
+	}
+}
+
+// journal keeps what was logged.
+type journal struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if os.Getenv("CLUSTER_LOG") != "" {
+		_, _ = os.Stderr.Write(p)
+	}
+	return j.b.Write(p)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.b.String()
+}
+
+func (j *journal) count(text string) int { return strings.Count(j.String(), text) }

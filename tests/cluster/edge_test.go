@@ -1,0 +1,244 @@
+package cluster
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+)
+
+// network is a set of edges, each on an address of its own.
+type network struct {
+	t      *testing.T
+	caFile string
+	pool   edgepool.Pool
+	close  context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu sync.Mutex
+	// admit decides about a registration; nil accepts all.
+	admit func(edge netip.AddrPort, req rpc.RegisterRequest) error
+	conns []*edgeConn
+	// broken lists moves that were not make before break.
+	attempts int
+}
+
+// edgeConn is one registered connection as an edge sees it.
+type edgeConn struct {
+	net          *network
+	edge         netip.AddrPort
+	session      transport.Session
+	index        tunnel.ConnIndex
+	epoch        tunnel.Epoch
+	connector    tunnel.ConnectorID
+	localIP      netip.Addr
+	config       []byte
+	unregistered bool
+	gone         bool
+	// relieved says that a newer connection of the same index stood on another address when this one unregistered.
+	relieved bool
+}
+
+func newNetwork(t *testing.T, edges int) *network {
+	t.Helper()
+	cert, ca := certificate(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	n := &network{t: t, caFile: filepath.Join(t.TempDir(), "ca.pem"), close: cancel}
+	if err := os.WriteFile(n.caFile, ca, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.pool = edgepool.Pool{Source: edgepool.SourceStatic, Regions: []edgepool.RegionPool{{Name: "region1"}, {Name: "region2"}}}
+	var listeners []*quic.Listener
+	for i := range edges {
+		l, err := quic.Listen(quic.ListenConfig{
+			Addr:     netip.MustParseAddrPort("127.0.0.1:0"),
+			TLS:      &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{quic.ALPN}},
+			Settings: quic.EdgeSettings(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners = append(listeners, l)
+		n.pool.Regions[i%2].V4 = append(n.pool.Regions[i%2].V4, l.Addr())
+		n.wg.Go(func() { n.accept(ctx, l) })
+	}
+	t.Cleanup(func() {
+		cancel()
+		for _, l := range listeners {
+			_ = l.Close()
+		}
+		n.wg.Wait()
+	})
+	return n
+}
+
+func (n *network) accept(ctx context.Context, l *quic.Listener) {
+	for {
+		s, err := l.Accept(ctx)
+		if err != nil {
+			return
+		}
+		n.wg.Go(func() { n.serve(ctx, l.Addr(), s) })
+	}
+}
+
+func (n *network) serve(ctx context.Context, edge netip.AddrPort, s transport.Session) {
+	c := &edgeConn{net: n, edge: edge, session: s}
+	defer func() {
+		n.mu.Lock()
+		c.gone = true
+		n.mu.Unlock()
+	}()
+	st, err := s.AcceptStream(s.Context())
+	if err != nil {
+		return
+	}
+	_ = rpc.ServeRegistration(ctx, rpc.StreamConn(st), c)
+	<-s.Context().Done()
+}
+
+// Register admits or refuses.
+func (c *edgeConn) Register(_ context.Context, req rpc.RegisterRequest) (rpc.ConnectionDetails, error) {
+	n := c.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.attempts++
+	if n.admit != nil {
+		if err := n.admit(c.edge, req); err != nil {
+			return rpc.ConnectionDetails{}, err
+		}
+	}
+	c.index, c.connector, c.localIP = req.Index, req.Options.ConnectorID, req.Options.OriginLocalIP
+	for _, f := range req.Options.Features {
+		if v, ok := strings.CutPrefix(f, "culvert_epoch="); ok {
+			e, err := strconv.ParseUint(v, 10, 64)
+			if err != nil {
+				return rpc.ConnectionDetails{}, err
+			}
+			c.epoch = tunnel.Epoch(e)
+		}
+	}
+	n.conns = append(n.conns, c)
+	return rpc.ConnectionDetails{UUID: [16]byte{1}, Location: "lab"}, nil
+}
+
+// Unregister notes whether another connection has taken over.
+func (c *edgeConn) Unregister(context.Context) error {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	c.unregistered = true
+	for _, other := range c.net.conns {
+		if other.index == c.index && other.epoch > c.epoch && other.edge != c.edge && other.live() {
+			c.relieved = true
+		}
+	}
+	return nil
+}
+
+// UpdateLocalConfiguration keeps what index 0 uploads.
+func (c *edgeConn) UpdateLocalConfiguration(_ context.Context, json []byte) error {
+	c.net.mu.Lock()
+	defer c.net.mu.Unlock()
+	c.config = json
+	return nil
+}
+
+func (c *edgeConn) live() bool { return !c.gone && !c.unregistered }
+
+// live lists the connections that an edge would send requests to.
+func (n *network) live() []*edgeConn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []*edgeConn
+	for _, c := range n.conns {
+		if c.live() && c.session.Context().Err() == nil {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// indices counts the different indices that are live.
+func (n *network) indices() int {
+	seen := map[tunnel.ConnIndex]bool{}
+	for _, c := range n.live() {
+		seen[c.index] = true
+	}
+	return len(seen)
+}
+
+func (n *network) setAdmit(f func(netip.AddrPort, rpc.RegisterRequest) error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.admit = f
+}
+
+// request sends one request over a connection and gives the answer's body.
+func (c *edgeConn) request(ctx context.Context, path string) (string, error) {
+	st, err := c.session.OpenStream(ctx)
+	if err != nil {
+		return "", err
+	}
+	req := stream.Request{Dest: "http://app.example.com" + path, Metadata: []stream.Pair{{Key: stream.KeyMethod, Val: "GET"}}}
+	b, err := req.Append(nil)
+	if err != nil {
+		return "", err
+	}
+	if _, err := st.Write(b); err != nil {
+		return "", err
+	}
+	if err := st.CloseWrite(); err != nil {
+		return "", err
+	}
+	answer, err := io.ReadAll(st)
+	if err != nil {
+		return "", err
+	}
+	var resp stream.Response
+	used, err := stream.ParseResponse(answer, &resp)
+	if err != nil {
+		return "", err
+	}
+	if resp.Error != "" {
+		return "error: " + resp.Error, nil
+	}
+	return string(answer[used:]), nil
+}
+
+func certificate(t *testing.T) (tls.Certificate, []byte) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{quic.ServerName}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}

@@ -1,0 +1,104 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// cable is one process's way to the store, which can be cut.
+type cable struct {
+	*redisstore.Store
+	cut atomic.Bool
+}
+
+func (c *cable) err() error {
+	if c.cut.Load() {
+		return fmt.Errorf("cable is cut: %w", tunnel.ErrUnavailable)
+	}
+	return nil
+}
+
+func (c *cable) Pool(ctx context.Context, name string) (edgepool.Pool, error) {
+	if err := c.err(); err != nil {
+		return edgepool.Pool{}, err
+	}
+	return c.Store.Pool(ctx, name)
+}
+
+func (c *cable) TakeLead(ctx context.Context, role, holder string, ttl time.Duration) (bool, error) {
+	if err := c.err(); err != nil {
+		return false, err
+	}
+	return c.Store.TakeLead(ctx, role, holder, ttl)
+}
+
+func (c *cable) ResignLead(ctx context.Context, role, holder string) error {
+	if err := c.err(); err != nil {
+		return err
+	}
+	return c.Store.ResignLead(ctx, role, holder)
+}
+
+func (c *cable) PutWorker(ctx context.Context, w fleet.Worker, ttl time.Duration) error {
+	if err := c.err(); err != nil {
+		return err
+	}
+	return c.Store.PutWorker(ctx, w, ttl)
+}
+
+func (c *cable) RemoveWorker(ctx context.Context, id tunnel.WorkerID) error {
+	if err := c.err(); err != nil {
+		return err
+	}
+	return c.Store.RemoveWorker(ctx, id)
+}
+
+func (c *cable) Workers(ctx context.Context) ([]fleet.Worker, error) {
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return c.Store.Workers(ctx)
+}
+
+func (c *cable) EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error) {
+	if err := c.err(); err != nil {
+		return tunnel.ConnectorID{}, err
+	}
+	return c.Store.EnsureConnector(ctx, id, candidate)
+}
+
+func (c *cable) Slots(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) ([]lease.Record, error) {
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return c.Store.Slots(ctx, id, connector)
+}
+
+func (c *cable) Renew(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID, reports []lease.Report, ttl time.Duration) ([]lease.Record, error) {
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return c.Store.Renew(ctx, id, connector, worker, reports, ttl)
+}
+
+func (c *cable) Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error {
+	if err := c.err(); err != nil {
+		return err
+	}
+	return c.Store.Release(ctx, slot, worker, epoch)
+}
+
+func (c *cable) Hint(ctx context.Context, topic string) error {
+	if err := c.err(); err != nil {
+		return err
+	}
+	return c.Store.Hint(ctx, topic)
+}
