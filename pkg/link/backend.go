@@ -74,7 +74,7 @@ func (be *backend) carry(ctx context.Context, f *Flow) outcome {
 		o := x.run(ctx, f)
 		be.put(c, o)
 		if !o.notTaken {
-			x.close(o)
+			be.settle(&x, o)
 			return o
 		}
 		be.dropIdle() // what is left is as old
@@ -91,22 +91,27 @@ func (be *backend) carry(ctx context.Context, f *Flow) outcome {
 		return outcome{err: fmt.Errorf("proxy %s: %w", be.ID, err), notTaken: true}
 	}
 	x := exchange{c: c, edge: f.Stream, settle: settle}
+	if be.breaker.State() == gobreaker.StateHalfOpen {
+		x.settled() // HELLO is proof enough: a slow answer must not keep all others waiting
+	}
 	o := x.run(ctx, f)
 	be.put(c, o)
-	x.close(o)
+	be.settle(&x, o)
 	return o
 }
 
-// close settles with the breaker what no answer has settled.
-func (x *exchange) close(o outcome) {
-	if x.settle == nil {
-		return
-	}
-	if errors.Is(o.err, ErrEdge) {
+// settle tells the breaker what no answer has told it.
+func (be *backend) settle(x *exchange, o outcome) {
+	switch {
+	case x.settle == nil:
+	case errors.Is(o.err, ErrEdge):
 		x.settle(errNeutral)
-		return
+	default:
+		x.settle(o.err)
+		if o.err != nil {
+			be.dropIdle() // they lead to the same proxy, which may be gone
+		}
 	}
-	x.settle(o.err)
 }
 
 func (be *backend) dial(ctx context.Context) (*clientConn, error) {

@@ -71,6 +71,39 @@ func BenchmarkCarry(b *testing.B) {
 	}
 }
 
+// BenchmarkBulk is an answer of any length in writes of 64 KiB.
+func BenchmarkBulk(b *testing.B) {
+	server, client := certificates(b)
+	for _, network := range []string{"unix", "tcp", "tls"} {
+		b.Run(network, func(b *testing.B) {
+			chunk := make([]byte, 64<<10)
+			cfg := link.ServerConfig{Handler: link.HandlerFunc(func(_ context.Context, _ link.Meta, s link.Stream) {
+				for range b.N {
+					if _, err := s.Write(chunk); err != nil {
+						return
+					}
+				}
+				_ = s.CloseWrite() // the benchmark sees a failure
+			})}
+			var c link.Carrier
+			switch network {
+			case "unix":
+				c = balancer(b, nil, serve(b, unixEndpoint(b), nil, cfg))
+			case "tcp":
+				c = balancer(b, nil, serve(b, "tcp:127.0.0.1:0", nil, cfg))
+			default:
+				c = balancer(b, client, serve(b, "tcp:127.0.0.1:0", server, cfg))
+			}
+			b.SetBytes(int64(len(chunk)))
+			before := cpu()
+			if err := c.Carry(b.Context(), link.Flow{Stream: &nullEdge{ctx: b.Context()}, First: make([]byte, 200), EOF: true}); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(len(chunk)*b.N)/1e6/(cpu()-before).Seconds(), "MB/cpu-s")
+		})
+	}
+}
+
 func benchmark(b *testing.B, c link.Carrier, n int) {
 	// The edge's context is one that can end, as a real one is.
 	ctx, cancel := context.WithCancel(b.Context())

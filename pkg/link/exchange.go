@@ -68,10 +68,13 @@ func (x *exchange) run(ctx context.Context, f *Flow) outcome {
 // unreadLimit is how much one read of the proxy takes for certain, so that "some bytes unread" means all of them.
 const unreadLimit = smallBuffer / 2
 
+// maxStreamID is where a connection is replaced, long before its ids run out.
+const maxStreamID = 1 << 31
+
 // end finishes a flow whose two directions ended.
 func (x *exchange) end() outcome {
 	gaveUp := x.c.giveUp.stop() != nil // too late: all was said
-	return outcome{reusable: !gaveUp && !x.c.goAway && x.c.fr.buffered() == 0}
+	return outcome{reusable: !gaveUp && !x.c.goAway && x.c.id < maxStreamID && x.c.fr.buffered() == 0}
 }
 
 // failed names the reason of an error of answer.
@@ -148,6 +151,7 @@ func (x *exchange) handle(h frame.Header) error {
 		if h.Stream != x.c.id {
 			return nil // late word about a flow that is over
 		}
+		x.answered = true
 		x.settled()
 		if h.Type == frame.Reset {
 			return ErrReset
@@ -167,8 +171,8 @@ func (x *exchange) handle(h frame.Header) error {
 	}
 }
 
+// settled reports to the breaker that the proxy works.
 func (x *exchange) settled() {
-	x.answered = true
 	if x.settle != nil {
 		x.settle(nil)
 		x.settle = nil
@@ -192,6 +196,7 @@ func (x *exchange) pong(h frame.Header) error {
 
 // data writes the payload of a frame to the edge stream as it comes, in slices of the read buffer.
 func (x *exchange) data(h frame.Header) error {
+	x.answered = true
 	x.settled()
 	fr := &x.c.fr
 	for left := int(h.Length); left > 0; {

@@ -96,7 +96,7 @@ func (s *Server) accept(ctx, base context.Context, l net.Listener, wg *sync.Wait
 		switch {
 		case err == nil:
 			wait = acceptRetryMin
-			c := newServerConn(s, base, nc)
+			c := newServerConn(base, s, nc)
 			s.add(c)
 			wg.Go(func() {
 				defer s.remove(c)

@@ -54,7 +54,7 @@ type serverConn struct {
 	greeted, leaving bool
 }
 
-func newServerConn(s *Server, base context.Context, nc net.Conn) *serverConn {
+func newServerConn(base context.Context, s *Server, nc net.Conn) *serverConn {
 	c := &serverConn{srv: s, log: s.cfg.Logger, raw: rawConn(nc)}
 	c.ctx, c.cancel = context.WithCancelCause(base)
 	c.fr = frameReader{nc: nc, bufs: &s.bufs}

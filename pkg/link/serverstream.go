@@ -209,7 +209,6 @@ func (s *serverStream) CloseWrite() error {
 	}
 	err := s.sendLocked(nil, true)
 	s.closed = true
-	s.releaseLocked()
 	return err
 }
 
@@ -293,8 +292,8 @@ func (s *serverStream) sendLocked(p []byte, fin bool) error {
 	if err != nil {
 		s.writeErr = fmt.Errorf("answer: %w", err)
 		s.c.kill(err)
-		s.releaseLocked()
 	}
+	s.releaseLocked() // a long flow that says little holds nothing
 	return s.writeErr
 }
 

@@ -5,8 +5,13 @@ import (
 	"fmt"
 )
 
-// ErrReset matches every StreamError with errors.Is.
-var ErrReset = errors.New("stream reset")
+// Errors of every adapter. Compare with errors.Is.
+var (
+	// ErrReset matches every StreamError.
+	ErrReset = errors.New("stream reset")
+	// ErrDatagramTooLarge says that a datagram does not fit one packet of the path.
+	ErrDatagramTooLarge = errors.New("datagram does not fit a packet")
+)
 
 // StreamError says that one direction of a stream was reset, while its session goes on.
 type StreamError struct {

@@ -64,6 +64,7 @@ type Streams interface {
 
 // Datagrams carries messages that may be lost, each at most one packet.
 type Datagrams interface {
+	// SendDatagram gives ErrDatagramTooLarge when b does not fit one packet.
 	SendDatagram(b []byte) error
 	ReceiveDatagram(ctx context.Context) ([]byte, error)
 }

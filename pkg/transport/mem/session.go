@@ -18,10 +18,7 @@ const (
 	streamBuffer = 64 << 10
 )
 
-var (
-	errDatagramTooLarge = errors.New("datagram does not fit a packet")
-	errClosed           = errors.New("session closed")
-)
+var errClosed = errors.New("session closed")
 
 var _ transport.Session = (*Session)(nil)
 
@@ -139,7 +136,7 @@ func (s *Session) SendDatagram(b []byte) error {
 		return context.Cause(s.ctx)
 	}
 	if len(b) > maxDatagram {
-		return errDatagramTooLarge
+		return transport.ErrDatagramTooLarge
 	}
 	select {
 	case s.peer.inbox <- append([]byte(nil), b...):

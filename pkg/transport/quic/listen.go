@@ -67,7 +67,8 @@ func (l *Listener) Accept(ctx context.Context) (*Session, error) {
 // Addr is the bound address.
 func (l *Listener) Addr() netip.AddrPort { return addrPort(l.udp.LocalAddr()) }
 
-// Close stops accepting, ends the sessions that were accepted, and closes the socket.
+// Close stops accepting and closes the socket. Close the sessions first: those that are left end without a word to
+// their peers.
 func (l *Listener) Close() error {
 	err := errors.Join(l.ln.Close(), l.tr.Close(), l.udp.Close())
 	if err != nil {

@@ -2,6 +2,7 @@ package quic
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -70,9 +71,13 @@ func (s *Session) AcceptStream(ctx context.Context) (transport.Stream, error) {
 	return &Stream{st: st}, nil
 }
 
-// SendDatagram queues one datagram. It is an error when b does not fit one packet.
+// SendDatagram queues one datagram.
 func (s *Session) SendDatagram(b []byte) error {
 	if err := s.conn.SendDatagram(b); err != nil {
+		var large *quicgo.DatagramTooLargeError
+		if errors.As(err, &large) {
+			return fmt.Errorf("%w: %d bytes, %d do", transport.ErrDatagramTooLarge, len(b), large.MaxDatagramPayloadSize)
+		}
 		return fmt.Errorf("send datagram of %d bytes: %w", len(b), streamError(err))
 	}
 	return nil

@@ -376,8 +376,8 @@ func testDatagrams(t *testing.T, a, b transport.Session) {
 			if string(d) != "datagram" {
 				t.Errorf("datagram = %q", d)
 			}
-			if err := a.SendDatagram(make([]byte, 64<<10)); err == nil {
-				t.Error("a datagram larger than a packet gave no error")
+			if err := a.SendDatagram(make([]byte, 8<<10)); !errors.Is(err, transport.ErrDatagramTooLarge) {
+				t.Errorf("a datagram larger than a packet = %v", err)
 			}
 			return
 		case <-tick.C:
