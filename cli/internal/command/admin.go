@@ -26,9 +26,9 @@ const (
 // adminFlags say which edge is meant.
 func adminFlags(more ...urfave.Flag) []urfave.Flag {
 	return append([]urfave.Flag{
-		&urfave.StringFlag{Name: "edge-admin", EnvVars: []string{"CULVERT_EDGE_ADMIN"}, Usage: "admin API of the edge: unix:/PATH or http(s)://HOST:PORT (default: admin.sock in the data directory)"},
-		&urfave.StringFlag{Name: "edge-admin-token-file", EnvVars: []string{"CULVERT_EDGE_ADMIN_TOKEN_FILE"}, Usage: "`FILE` with the bearer token of the admin API"},
-		&urfave.StringFlag{Name: "data-dir", EnvVars: []string{"CULVERT_DATA_DIR"}, Usage: "data `DIR` of the edge on this machine (default: ~/.culvert/edge)"},
+		&urfave.StringFlag{Name: "edge-admin", Usage: "admin API of the edge: unix:/PATH or http(s)://HOST:PORT (default: admin.sock in the data directory) [$CULVERT_EDGE_ADMIN]"},
+		&urfave.StringFlag{Name: "edge-admin-token-file", Usage: "`FILE` with the bearer token of the admin API [$CULVERT_EDGE_ADMIN_TOKEN_FILE]"},
+		&urfave.StringFlag{Name: "data-dir", Usage: "data `DIR` of the edge on this machine (default: ~/.culvert/edge) [$CULVERT_DATA_DIR]"},
 	}, more...)
 }
 
@@ -48,7 +48,7 @@ func (c *commands) admin() []*urfave.Command {
 	asJSON := &urfave.StringFlag{Name: "output", Usage: "format: text or json", Value: "text"}
 	return []*urfave.Command{
 		cmd("create", "create a tunnel and write its credentials file", "NAME", 1, c.createTunnel,
-			&urfave.StringFlag{Name: "credentials-file", Aliases: []string{"cred-file"}, EnvVars: []string{"TUNNEL_CRED_FILE"}, Usage: "`FILE` to write instead of ~/.culvert/ID.json"}),
+			&urfave.StringFlag{Name: "credentials-file", Aliases: []string{"cred-file"}, Usage: "`FILE` to write instead of ~/.culvert/ID.json [$TUNNEL_CRED_FILE]"}),
 		cmd("list", "list tunnels", "", 0, c.listTunnels, asJSON),
 		cmd("delete", "delete a tunnel and its routes", "NAME|ID", 1, c.deleteTunnel,
 			&urfave.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also when it has connections, which are closed"}),
@@ -66,16 +66,16 @@ func (c *commands) admin() []*urfave.Command {
 
 func (c *commands) withAdmin(ctx *urfave.Context, run func(ctx *urfave.Context, api *adminclient.Client) error) error {
 	var token tunnel.Secret
-	if path := ctx.String("edge-admin-token-file"); path != "" {
+	if path := c.option(ctx, "edge-admin-token-file", "CULVERT_EDGE_ADMIN_TOKEN_FILE"); path != "" {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("admin token file: %w", err)
 		}
 		token = tunnel.Secret(strings.TrimSpace(string(b)))
 	}
-	address := ctx.String("edge-admin")
+	address := c.option(ctx, "edge-admin", "CULVERT_EDGE_ADMIN")
 	if address == "" {
-		address = "unix:" + c.adminSocket(ctx.String("data-dir"))
+		address = "unix:" + c.adminSocket(c.option(ctx, "data-dir", "CULVERT_DATA_DIR"))
 	}
 	api, err := adminclient.Dial(address, token)
 	if err != nil {
@@ -108,7 +108,7 @@ func (c *commands) createTunnel(ctx *urfave.Context, api *adminclient.Client) er
 		return fmt.Errorf("create tunnel %q: %w", name, err)
 	}
 	id := created.Tunnel.ID.String()
-	path := ctx.String("credentials-file")
+	path := c.option(ctx, "credentials-file", "TUNNEL_CRED_FILE")
 	if path == "" {
 		path = filepath.Join(c.home(), connector.StateDir, id+".json")
 	}

@@ -103,6 +103,14 @@ func (c *commands) env(name string) string {
 	return ""
 }
 
+// option is the value of a command's own flag, or of its variable when the flag is not given.
+func (c *commands) option(ctx *urfave.Context, name, variable string) string {
+	if ctx.IsSet(name) {
+		return ctx.String(name)
+	}
+	return c.env(variable)
+}
+
 func (c *commands) println(args ...any) {
 	_, _ = fmt.Fprintln(c.host.Stdout, args...) // nobody to tell when stdout is gone
 }

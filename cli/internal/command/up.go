@@ -40,8 +40,8 @@ func (c *commands) up() *urfave.Command {
 			&urfave.StringFlag{Name: "config", Usage: "`FILE` with ingress rules (cloudflared's config.yml)"},
 			&urfave.StringFlag{Name: "url", Usage: "`ORIGIN` of all requests, instead of the demo page"},
 			&urfave.StringFlag{Name: "listen", Value: upListen, Usage: "public `ADDRESS`; another port is taken if the default one is not free"},
-			&urfave.StringFlag{Name: "data-dir", EnvVars: []string{"CULVERT_DATA_DIR"}, Usage: "`DIR` for the edge's certificates, tunnels and routes (default: ~/.culvert/edge)"},
-			&urfave.StringFlag{Name: "redis", EnvVars: []string{"CULVERT_REDIS_URL"}, Usage: "`URL` of a Redis, so that other processes can join; without it the store is inside the process"},
+			&urfave.StringFlag{Name: "data-dir", Usage: "`DIR` for the edge's certificates, tunnels and routes (default: ~/.culvert/edge) [$CULVERT_DATA_DIR]"},
+			&urfave.StringFlag{Name: "redis", Usage: "`URL` of a Redis, so that other processes can join; without it the store is inside the process [$CULVERT_REDIS_URL]"},
 			&urfave.StringFlag{Name: "metrics", Usage: "`ADDRESS` of the private listener for health and metrics (default: the first free port of 127.0.0.1:20241 to 20245)"},
 			&urfave.DurationFlag{Name: "grace-period", Value: 30 * time.Second, Usage: "time for running requests to finish at the end"},
 			&urfave.StringFlag{Name: "loglevel", Value: "warn", Usage: "least level that is logged: debug, info, warn or error"},
@@ -96,12 +96,12 @@ func (c *commands) upConfig(ctx *urfave.Context) (stack.Config, error) {
 	}); err != nil {
 		return cfg, err
 	}
-	cfg.RedisURL, cfg.Rules = ctx.String("redis"), rules
+	cfg.RedisURL, cfg.Rules = c.option(ctx, "redis", "CULVERT_REDIS_URL"), rules
 	return cfg, nil
 }
 
 func (c *commands) upDataDir(ctx *urfave.Context) string {
-	if dir := ctx.String("data-dir"); dir != "" {
+	if dir := c.option(ctx, "data-dir", "CULVERT_DATA_DIR"); dir != "" {
 		return dir
 	}
 	return c.dataDir()

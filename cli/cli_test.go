@@ -1,0 +1,174 @@
+package cli_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const patience = 30 * time.Second
+
+// build makes the binary once for the tests of this package.
+func build(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "culvert")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./cmd/culvert").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return path
+}
+
+func exitCode(t *testing.T, err error) int {
+	t.Helper()
+	var ee *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &ee):
+		return ee.ExitCode()
+	}
+	t.Fatal(err)
+	return -1
+}
+
+func TestBinary(t *testing.T) {
+	bin := build(t)
+	t.Run("exit codes", func(t *testing.T) {
+		for want, lines := range map[int][]string{
+			0: {"version", "--help", "tunnel --help", "tunnel run --help", "up --help", "edge --help", "proxy version", "--version"},
+			1: {"--bogus", "fly", "tunnel fly", "tunnel run", "tunnel run --bogus", "tunnel run --token x", "tunnel --config /no/such.yml run", "edge --bogus",
+				"supervisor", "up --listen nonsense", "tunnel run --grace-period 1h --token x", "healthcheck --url http://127.0.0.1:1/"},
+		} {
+			for _, line := range lines {
+				cmd := exec.CommandContext(t.Context(), bin, strings.Fields(line)...)
+				cmd.Env = []string{"HOME=" + t.TempDir()}
+				out, err := cmd.CombinedOutput()
+				if code := exitCode(t, err); code != want {
+					t.Errorf("culvert %s: exit %d, want %d\n%s", line, code, want, out)
+				}
+			}
+		}
+	})
+	t.Run("up, interrupted", func(t *testing.T) {
+		cmd, url := startUp(t, bin)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(io.Discard, resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("GET = %d %v", resp.StatusCode, err)
+		}
+		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+			t.Fatal(err)
+		}
+		if code := exitCode(t, cmd.Wait()); code != 0 {
+			t.Errorf("exit %d", code)
+		}
+	})
+	t.Run("up, terminated twice", func(t *testing.T) {
+		release := make(chan struct{})
+		origin := slowOrigin(t, release)
+		defer close(release)
+		cmd, url := startUp(t, bin, "--url", origin)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/slow", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req) // its answer never ends, so that the drain would wait
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		for range 2 {
+			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			awaitDrain(t, cmd)
+		}
+		if code := exitCode(t, cmd.Wait()); code != 143 {
+			t.Errorf("exit %d after the second signal, want 143", code)
+		}
+	})
+}
+
+// running is a binary with its output.
+type running struct {
+	*exec.Cmd
+	lines chan string
+}
+
+func startUp(t *testing.T, bin string, args ...string) (*running, string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), bin, append([]string{"up", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"}, args...)...)
+	cmd.Env = []string{"HOME=" + t.TempDir()}
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r := &running{Cmd: cmd, lines: make(chan string, 16)}
+	go func() {
+		defer close(r.lines)
+		for s := bufio.NewScanner(stdout); s.Scan(); {
+			r.lines <- s.Text()
+		}
+	}()
+	return r, r.line(t, "Public URL: ")
+}
+
+// line waits for a line with prefix; "" when the output ends before.
+func (r *running) line(t *testing.T, prefix string) string {
+	t.Helper()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	for {
+		select {
+		case text, ok := <-r.lines:
+			if !ok {
+				return ""
+			}
+			if rest, found := strings.CutPrefix(text, prefix); found {
+				return rest
+			}
+		case <-timer.C:
+			t.Fatalf("no line %q", prefix)
+		}
+	}
+}
+
+// awaitDrain waits until the first signal was noticed; after the second one the output just ends.
+func awaitDrain(t *testing.T, r *running) { r.line(t, "Stopping") }
+
+func slowOrigin(t *testing.T, release <-chan struct{}) string {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/slow" {
+			return
+		}
+		_, _ = io.WriteString(w, "begun")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
