@@ -3,6 +3,7 @@ package link_test
 import (
 	"context"
 	"crypto/tls"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -13,7 +14,15 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link/linktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if endpoint := os.Getenv(proxyVariable); endpoint != "" {
+		if err := beProxy(endpoint); err != nil {
+			panic(err)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestDirect(t *testing.T) {
 	linktest.Run(t, func(_ *testing.T, h link.Handler) link.Carrier { return link.NewDirect(h) })

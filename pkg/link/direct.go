@@ -22,8 +22,8 @@ type direct struct {
 func (d *direct) Carry(ctx context.Context, f Flow) error {
 	s := &directStream{d: d, edge: f.Stream, first: f.First, eof: f.EOF}
 	s.ctx.init(ctx, f.Stream)
-	d.h.ServeStream(&s.ctx, f.Meta, s)
-	return s.finish()
+	d.h.ServeStream(&s.ctx, f.Meta, s) //nolint:contextcheck // it is made of ctx
+	return s.finish()                  //nolint:contextcheck // as above
 }
 
 // directStream is the edge stream itself, with a head start and a tail buffer.

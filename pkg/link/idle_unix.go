@@ -43,7 +43,7 @@ func (f *frameReader) idleStep(fd uintptr, result *idleRead) bool {
 func readNoIntr(fd int, b []byte) (int, error) {
 	for {
 		n, err := syscall.Read(fd, b)
-		if err != syscall.EINTR { //nolint:errorlint // a bare errno
+		if err != syscall.EINTR {
 			return n, err
 		}
 	}

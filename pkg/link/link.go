@@ -32,12 +32,18 @@ type EdgeStream interface {
 	io.Writer
 	// CloseWrite sends FIN.
 	CloseWrite() error
-	// CancelRead tells the edge to send no more, CancelWrite resets the answer. Both are idempotent and have no effect
-	// on a direction that ended.
-	CancelRead(code uint64)
-	CancelWrite(code uint64)
+	Canceler
 	// Context ends when the edge no longer reads, or the session is lost.
 	Context() context.Context
+}
+
+// Canceler ends the directions of a stream in disorder. Both methods are idempotent and have no effect on a direction
+// that ended.
+type Canceler interface {
+	// CancelRead tells the edge to send no more, and makes a pending Read fail.
+	CancelRead(code uint64)
+	// CancelWrite resets the answer, and makes a pending Write fail.
+	CancelWrite(code uint64)
 }
 
 // Flow is an edge stream whose first bytes have been read.

@@ -103,7 +103,7 @@ func (s *Server) accept(ctx, base context.Context, l net.Listener, wg *sync.Wait
 				c.serve()
 			})
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		case errors.Is(err, net.ErrClosed):
 			return err
 		default:

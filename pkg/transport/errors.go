@@ -29,4 +29,4 @@ func (e *StreamError) Error() string {
 }
 
 // Is reports whether target is ErrReset.
-func (e *StreamError) Is(target error) bool { return target == ErrReset } //nolint:errorlint // this is the comparison itself
+func (e *StreamError) Is(target error) bool { return target == ErrReset }

@@ -29,7 +29,8 @@ type Stream interface {
 
 // Closer ends the two directions of a stream, each on its own.
 type Closer interface {
-	// CloseWrite sends FIN. Idempotent; an error means that the session is lost or the write side was reset.
+	// CloseWrite sends FIN. Idempotent; an error means that the session is lost or this end reset its write side. A
+	// peer that told us to stop sending needs no FIN: that is no error.
 	CloseWrite() error
 	// CancelRead tells the peer to stop sending (STOP_SENDING) and makes pending and later reads fail. Idempotent.
 	CancelRead(code Code)

@@ -27,10 +27,14 @@ func TestGolden(t *testing.T) {
 		got  []byte
 		want string
 	}{
-		{"hello", frame.AppendHello(nil, frame.HelloInfo{Version: 1, MaxFrame: 0xffff, Credit: 2, Features: 3, Instance: "ab"}),
-			"00 00 0012 00000000 01 00 ffff 00000002 0000000000000003 6162"},
-		{"open", frame.AppendOpen(nil, 7, frame.OpenInfo{Kind: 1, Tunnel: tun, Connector: con, Index: 3}),
-			"01 00 002e 00000007 01 0001 01 02 0010 000102030405060708090a0b0c0d0e0f 03 0010 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff 04 0001 03"},
+		{
+			"hello", frame.AppendHello(nil, frame.HelloInfo{Version: 1, MaxFrame: 0xffff, Credit: 2, Features: 3, Instance: "ab"}),
+			"00 00 0012 00000000 01 00 ffff 00000002 0000000000000003 6162",
+		},
+		{
+			"open", frame.AppendOpen(nil, 7, frame.OpenInfo{Kind: 1, Tunnel: tun, Connector: con, Index: 3}),
+			"01 00 002e 00000007 01 0001 01 02 0010 000102030405060708090a0b0c0d0e0f 03 0010 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff 04 0001 03",
+		},
 		{"data", frame.AppendData(nil, 7, []byte("hi"), false), "02 00 0002 00000007 6869"},
 		{"data fin", frame.AppendData(nil, 7, nil, true), "02 01 0000 00000007"},
 		{"reset", frame.AppendCode(nil, frame.Reset, 7, 9), "03 00 0004 00000007 00000009"},

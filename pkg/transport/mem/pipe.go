@@ -59,7 +59,7 @@ func (p *pipe) read(b []byte) (int, error) {
 	}
 }
 
-func (p *pipe) takeLocked(b []byte) (n int, err error, ready bool) { //nolint:revive // ready belongs last
+func (p *pipe) takeLocked(b []byte) (n int, err error, ready bool) {
 	switch {
 	case p.readErr != nil:
 		return 0, p.readErr, true

@@ -100,6 +100,10 @@ func (s *Session) OpenStream(ctx context.Context) (transport.Stream, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	return s.open()
+}
+
+func (s *Session) open() (transport.Stream, error) {
 	there, back := newPipe(), newPipe()
 	near := newStream(s, back, there)
 	far := newStream(s.peer, there, back)
@@ -110,21 +114,24 @@ func (s *Session) OpenStream(ctx context.Context) (transport.Stream, error) {
 		}
 	}
 	if !s.add(near) || !s.peer.add(far) {
-		return nil, context.Cause(s.ctx)
+		return nil, s.over()
 	}
 	return near, nil
 }
 
+// over is why the session ended.
+func (s *Session) over() error { return context.Cause(s.ctx) }
+
 // AcceptStream waits for a stream of the peer.
 func (s *Session) AcceptStream(ctx context.Context) (transport.Stream, error) {
 	if s.ctx.Err() != nil {
-		return nil, context.Cause(s.ctx)
+		return nil, s.over()
 	}
 	select {
 	case st := <-s.accept:
 		return st, nil
 	case <-s.ctx.Done():
-		return nil, context.Cause(s.ctx)
+		return nil, s.over()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -133,7 +140,7 @@ func (s *Session) AcceptStream(ctx context.Context) (transport.Stream, error) {
 // SendDatagram drops the datagram when the peer has too many, as a network does.
 func (s *Session) SendDatagram(b []byte) error {
 	if s.ctx.Err() != nil {
-		return context.Cause(s.ctx)
+		return s.over()
 	}
 	if len(b) > maxDatagram {
 		return transport.ErrDatagramTooLarge
@@ -148,13 +155,13 @@ func (s *Session) SendDatagram(b []byte) error {
 // ReceiveDatagram waits for a datagram.
 func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	if s.ctx.Err() != nil {
-		return nil, context.Cause(s.ctx)
+		return nil, s.over()
 	}
 	select {
 	case b := <-s.inbox:
 		return b, nil
 	case <-s.ctx.Done():
-		return nil, context.Cause(s.ctx)
+		return nil, s.over()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

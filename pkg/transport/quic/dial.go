@@ -44,7 +44,7 @@ func Dial(ctx context.Context, c DialConfig) (*Session, error) {
 		_ = udp.Close() // nothing was sent that anybody waits for
 		return nil, dialError(fmt.Errorf("quic dial %s: %w", c.Edge, err))
 	}
-	return newSession(conn, udp), nil
+	return newSession(conn, udp), nil //nolint:contextcheck // a session outlives its dial
 }
 
 // bind takes the remembered port, or any when that one is not to be had.

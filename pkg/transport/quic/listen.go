@@ -61,7 +61,7 @@ func (l *Listener) Accept(ctx context.Context) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("accept quic session: %w", err)
 	}
-	return newSession(conn, nil), nil
+	return newSession(conn, nil), nil //nolint:contextcheck // a session outlives its accept
 }
 
 // Addr is the bound address.

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"math/big"
 	"net"
 	"net/netip"
@@ -180,7 +181,7 @@ func TestDialReasons(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close() //nolint:errcheck // a test
+	defer silent.Close()
 	quick := quic.ConnectorSettings()
 	quick.HandshakeTimeout = 50 * time.Millisecond
 	_, foreign := certificate(t, quic.ServerName)
@@ -188,7 +189,7 @@ func TestDialReasons(t *testing.T) {
 	cancel()
 	tests := []struct {
 		name string
-		ctx  context.Context
+		ctx  context.Context //nolint:containedctx // of the case
 		cfg  quic.DialConfig
 		want tunnel.Reason
 	}{
@@ -300,7 +301,8 @@ func TestListenerCloses(t *testing.T) {
 	}
 	<-s.Context().Done()
 	want := &tunnel.ConnError{Reason: tunnel.ReasonPeerClosed, Code: 7}
-	if got, ok := context.Cause(s.Context()).(*tunnel.ConnError); !ok || got.Reason != want.Reason || got.Code != want.Code {
+	var got *tunnel.ConnError
+	if !errors.As(context.Cause(s.Context()), &got) || got.Reason != want.Reason || got.Code != want.Code {
 		t.Errorf("cause = %v, want reason peer_closed with code 7", context.Cause(s.Context()))
 	}
 	if err := l.Close(); err != nil {

@@ -2,6 +2,7 @@ package quic
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	quicgo "github.com/quic-go/quic-go"
@@ -32,8 +33,18 @@ func (s *Stream) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite sends FIN.
-func (s *Stream) CloseWrite() error { return streamError(s.st.Close()) }
+// CloseWrite sends FIN. A peer that has stopped reading needs none: that is no error.
+func (s *Stream) CloseWrite() error {
+	err := s.st.Close()
+	if err == nil {
+		return nil
+	}
+	var stopped *quicgo.StreamError
+	if errors.As(context.Cause(s.st.Context()), &stopped) && stopped.Remote {
+		return nil
+	}
+	return streamError(err)
+}
 
 // CancelRead sends STOP_SENDING.
 func (s *Stream) CancelRead(code transport.Code) { s.st.CancelRead(quicgo.StreamErrorCode(code)) }

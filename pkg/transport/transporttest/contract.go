@@ -88,7 +88,7 @@ func read(t *testing.T, r io.Reader, want string) {
 
 func wantEOF(t *testing.T, r io.Reader) {
 	t.Helper()
-	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF { //nolint:errorlint // the bare value is the contract
+	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
 		t.Errorf("read after FIN = %d, %v, want io.EOF", n, err)
 	}
 }
