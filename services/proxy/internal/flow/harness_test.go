@@ -345,4 +345,3 @@ func receive[T any](t testing.TB, what string, ch <-chan T) (v T) {
 	}
 	return v
 }
-
