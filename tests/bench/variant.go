@@ -19,6 +19,7 @@ import (
 const (
 	connections  = 4
 	startTimeout = 60 * time.Second
+	fill         = time.Second
 	settle       = 2 * time.Second // after the last connection: prechecks and timers of the start are over
 )
 
@@ -293,6 +294,10 @@ func wait(ctx context.Context, d time.Duration) error {
 }
 
 func (m *measurement) small(ctx context.Context, n int, d time.Duration) error {
+	// The first moments fill the pools of connections; what they cost once is no cost of a request.
+	if _, err := small(ctx, m.e, n, min(d, fill)); err != nil {
+		return err
+	}
 	before, err := m.c.cpu()
 	if err != nil {
 		return err
