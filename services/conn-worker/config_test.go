@@ -1,0 +1,127 @@
+package connworker
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+func creds(n byte) tunnel.Credentials {
+	return tunnel.Credentials{AccountTag: "tag", Secret: tunnel.Secret("0123456789abcdef0123456789abcdef"), TunnelID: tunnel.ID{n}}
+}
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestCredentialSources(t *testing.T) {
+	token := write(t, "token", credential.Token(creds(1))+"\n")
+	file := write(t, "creds.json", string(credential.File(creds(2))))
+	other := write(t, "other", credential.Token(creds(3)))
+	cfg := CredentialsConfig{
+		Token: tunnel.Secret(credential.Token(creds(4))), TokenFile: token, File: file, Files: []string{other, token},
+	}
+	got, err := cfg.load([]tunnel.Credentials{creds(5), creds(4)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []byte
+	for _, c := range got {
+		ids = append(ids, c.TunnelID[0])
+	}
+	if want := []byte{5, 4, 1, 2, 3}; !slices.Equal(ids, want) {
+		t.Errorf("tunnels %v, want %v", ids, want)
+	}
+}
+
+func TestCredentialProblemsShowNoSecret(t *testing.T) {
+	bad := write(t, "bad", "c2VjcmV0LXRleHQ=")
+	broken := write(t, "broken.json", `{"TunnelSecret":"c2VjcmV0`)
+	cfg := CredentialsConfig{Token: tunnel.Secret("secret-text"), TokenFile: bad, File: broken, Files: []string{"/nonexistent"}}
+	_, err := cfg.load(nil)
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, part := range []string{"credentials: token:", "credentials: token_file:", "credentials: file:", "credentials: files:"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q is missing in %v", part, err)
+		}
+	}
+	if strings.Contains(err.Error(), "secret-text") || strings.Contains(err.Error(), "c2VjcmV0") {
+		t.Errorf("a secret is shown: %v", err)
+	}
+	if _, err := New(Default(), Deps{Logger: slog.New(slog.DiscardHandler)}); err == nil || !strings.Contains(err.Error(), "none given") {
+		t.Errorf("without credentials: %v", err)
+	}
+}
+
+func TestValidateReportsEverything(t *testing.T) {
+	if err := Default().Validate(); err != nil {
+		t.Errorf("defaults: %v", err)
+	}
+	bad := Config{
+		GracePeriod: time.Hour,
+		Edge:        EdgeConfig{BindAddress: "localhost", IPVersion: "5", Protocol: "h2mux", Connections: 999},
+	}
+	err := bad.Validate()
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, part := range []string{"capacity:", "grace_period:", "rpc_timeout:", "bind_address:", "ip_version:", "protocol:", "connections:", "quic:"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q is missing in %v", part, err)
+		}
+	}
+}
+
+func TestRootsAndLinkFiles(t *testing.T) {
+	cfg := Default()
+	deps := Deps{Logger: slog.New(slog.DiscardHandler), Credentials: []tunnel.Credentials{creds(1)}}
+	cfg.Edge.CACert = write(t, "empty.pem", "nothing")
+	if _, err := New(cfg, deps); err == nil || !strings.Contains(err.Error(), "holds no certificate") {
+		t.Errorf("got %v", err)
+	}
+	cfg.Edge.CACert = "/nonexistent"
+	if _, err := New(cfg, deps); err == nil {
+		t.Error("a missing file was accepted")
+	}
+	cfg.Edge.CACert = ""
+	cfg.Link.TLSDir = t.TempDir()
+	if _, err := New(cfg, deps); err == nil || !strings.Contains(err.Error(), "tls_dir") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestBindAddressDecidesTheFamily(t *testing.T) {
+	ip, family := EdgeConfig{BindAddress: "::1", IPVersion: "4"}.local()
+	if ip.String() != "::1" || family != edgepool.V6 {
+		t.Errorf("%v %v", ip, family)
+	}
+	if ip, family = (EdgeConfig{IPVersion: "4"}).local(); ip.IsValid() || family != edgepool.V4 {
+		t.Errorf("%v %v", ip, family)
+	}
+}
+
+func TestFeatures(t *testing.T) {
+	got := features([]string{"mine", "", "support_quic_eof", "support_datagram_v3", "mine"}, true, 42)
+	want := []string{
+		"allow_remote_config", "serialized_headers", "support_datagram_v2", "support_quic_eof", "management_logs",
+		"postquantum", "mine", "culvert_epoch=42",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+}
