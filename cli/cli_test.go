@@ -45,8 +45,10 @@ func TestBinary(t *testing.T) {
 	t.Run("exit codes", func(t *testing.T) {
 		for want, lines := range map[int][]string{
 			0: {"version", "--help", "tunnel --help", "tunnel run --help", "up --help", "edge --help", "proxy version", "--version"},
-			1: {"--bogus", "fly", "tunnel fly", "tunnel run", "tunnel run --bogus", "tunnel run --token x", "tunnel --config /no/such.yml run", "edge --bogus",
-				"supervisor", "up --listen nonsense", "tunnel run --grace-period 1h --token x", "healthcheck --url http://127.0.0.1:1/"},
+			1: {
+				"--bogus", "fly", "tunnel fly", "tunnel run", "tunnel run --bogus", "tunnel run --token x", "tunnel --config /no/such.yml run", "edge --bogus",
+				"supervisor", "up --listen nonsense", "tunnel run --grace-period 1h --token x", "healthcheck --url http://127.0.0.1:1/",
+			},
 		} {
 			for _, line := range lines {
 				cmd := exec.CommandContext(t.Context(), bin, strings.Fields(line)...)

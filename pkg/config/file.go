@@ -82,7 +82,7 @@ func (d *decoder) value(path string, n *yaml.Node, v reflect.Value) {
 	case n.Tag == "!!null":
 		v.SetZero()
 	case n.Kind == yaml.ScalarNode:
-		if v.Kind() == reflect.Map || (v.Kind() == reflect.Slice && !isSecret(v.Type()) && !isText(v)) {
+		if v.Kind() == reflect.Map || (v.Kind() == reflect.Slice && !isSecret(v.Type()) && !readsText(v.Type())) {
 			d.problem(n, path, "must be a %s", v.Kind())
 			return
 		}
@@ -111,8 +111,6 @@ func (d *decoder) stringMap(path string, n *yaml.Node, v reflect.Value) {
 	}
 	v.Set(out)
 }
-
-func isText(v reflect.Value) bool { return reflect.PointerTo(v.Type()).Implements(textType) }
 
 // fieldsOf maps the keys of the struct v, inlined ones included, to its fields.
 func fieldsOf(v reflect.Value) map[string]reflect.Value {

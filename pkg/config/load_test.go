@@ -75,8 +75,10 @@ func TestLoadPrecedence(t *testing.T) {
 	}
 	want := settings{
 		Inlined: inlined{DataDir: "from-file"},
-		Section: section{Wait: 3 * time.Second, Limit: 4, Listen: netip.MustParseAddrPort("127.0.0.1:7"), Enabled: true,
-			Names: []string{"c", "d", "e"}, Labels: map[string]string{"a": "b", "c": "d"}, Ratio: 0.5},
+		Section: section{
+			Wait: 3 * time.Second, Limit: 4, Listen: netip.MustParseAddrPort("127.0.0.1:7"), Enabled: true,
+			Names: []string{"c", "d", "e"}, Labels: map[string]string{"a": "b", "c": "d"}, Ratio: 0.5,
+		},
 		Regions: []region{{Name: "r1", Addrs: []string{"h:1"}}},
 		Pass:    "p",
 	}

@@ -17,12 +17,12 @@ type setting struct {
 	value reflect.Value
 }
 
-var (
-	durationType = reflect.TypeFor[time.Duration]()
-	secretType   = reflect.TypeFor[Secret]()
-	textType     = reflect.TypeFor[encoding.TextUnmarshaler]()
-	bytesType    = reflect.TypeFor[[]byte]()
-)
+func isDuration(t reflect.Type) bool { return t == reflect.TypeFor[time.Duration]() }
+
+// readsText reports whether values of t parse themselves.
+func readsText(t reflect.Type) bool {
+	return reflect.PointerTo(t).Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
+}
 
 // settings lists the leaves of the struct v, in the order of its fields.
 func settings(prefix string, v reflect.Value) []setting {
@@ -59,13 +59,13 @@ func keyOf(f reflect.StructField) (key string, inline bool) {
 }
 
 func isSection(t reflect.Type) bool {
-	return t.Kind() == reflect.Struct && !reflect.PointerTo(t).Implements(textType)
+	return t.Kind() == reflect.Struct && !readsText(t)
 }
 
 // isLeafText reports whether the setting can be written as one piece of text.
 func isLeafText(t reflect.Type) bool {
 	switch {
-	case isSecret(t), reflect.PointerTo(t).Implements(textType):
+	case isSecret(t), readsText(t):
 		return true
 	case t.Kind() == reflect.Slice:
 		return isLeafText(t.Elem()) && t.Elem().Kind() != reflect.Slice
@@ -80,7 +80,7 @@ func isLeafText(t reflect.Type) bool {
 
 // isSecret covers Secret and named byte slices such as tunnel.Secret.
 func isSecret(t reflect.Type) bool {
-	return t == secretType || (t != bytesType && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8)
+	return t == reflect.TypeFor[Secret]() || (t != reflect.TypeFor[[]byte]() && t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8)
 }
 
 func isBool(v reflect.Value) bool { return v.Kind() == reflect.Bool }
@@ -99,7 +99,7 @@ func setText(v reflect.Value, text string) error {
 	if t, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return t.UnmarshalText([]byte(text))
 	}
-	if v.Type() == durationType {
+	if isDuration(v.Type()) {
 		d, err := time.ParseDuration(text)
 		if err != nil {
 			return fmt.Errorf("%q is not a duration such as 10s", text)

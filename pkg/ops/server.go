@@ -129,8 +129,10 @@ func (s *Server) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	srv := &http.Server{Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout,
-		ErrorLog: slog.NewLogLogger(s.deps.Logger.Handler(), slog.LevelDebug)}
+	srv := &http.Server{
+		Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout,
+		ErrorLog: slog.NewLogLogger(s.deps.Logger.Handler(), slog.LevelDebug),
+	}
 	served := make(chan error, 1) // one send, also when nobody reads any more
 	go func() { served <- srv.Serve(s.ln) }()
 	select {

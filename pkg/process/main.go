@@ -81,7 +81,7 @@ func Exec[C any](ctx context.Context, host Host, name string, defaults C, build 
 		_, _ = fmt.Fprintln(host.Stdout, name, Version()) // nobody to tell when stdout is gone
 		return ExitOK
 	}
-	if err := load(host, name, cmd, args, &cfg); err != nil {
+	if err := load(host, name, args, &cfg); err != nil {
 		if errors.Is(err, config.ErrHelp) {
 			return ExitOK
 		}
@@ -108,7 +108,7 @@ func Exec[C any](ctx context.Context, host Host, name string, defaults C, build 
 	}
 }
 
-func load[C any](host Host, name, cmd string, args []string, cfg *settings[C]) error {
+func load[C any](host Host, name string, args []string, cfg *settings[C]) error {
 	defaults := *cfg
 	rest, err := config.Load(args, host.Environ, cfg)
 	if errors.Is(err, config.ErrHelp) {

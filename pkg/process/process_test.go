@@ -67,7 +67,7 @@ func TestGroupOrder(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	last := process.Row{Name: "d", Runner: process.RunnerFunc(func(ctx context.Context) error {
 		j.add("start d")
-		cancel(process.Signal{Signal: syscall.SIGTERM})
+		cancel(process.SignalError{Signal: syscall.SIGTERM})
 		<-ctx.Done()
 		j.add("stop d: " + context.Cause(ctx).Error())
 		return nil
@@ -194,7 +194,7 @@ func TestExecCommands(t *testing.T) {
 
 func freePort(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a port for the moment
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestExecServesAndStops(t *testing.T) {
 		if check.code != 0 {
 			t.Errorf("healthcheck = %d %s", check.code, check.stderr.String())
 		}
-		cancel(process.Signal{Signal: syscall.SIGINT})
+		cancel(process.SignalError{Signal: syscall.SIGINT})
 		<-ctx.Done()
 		// The listener still answers, but says that the process stops.
 		if check := exec(t.Context(), nil, "healthcheck", "--ops.listen", listen); check.code != 1 || !strings.Contains(check.stderr.String(), "stopping") {
@@ -238,7 +238,7 @@ func TestSignals(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-ctx.Done()
-	var sig process.Signal
+	var sig process.SignalError
 	if !errors.As(context.Cause(ctx), &sig) || sig.Signal != syscall.SIGTERM {
 		t.Errorf("cause = %v", context.Cause(ctx))
 	}

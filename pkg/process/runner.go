@@ -24,11 +24,11 @@ func (f RunnerFunc) Run(ctx context.Context) error { return f(ctx) }
 // ErrStoppedEarly says that a part ended although nobody had told it to.
 var ErrStoppedEarly = errors.New("stopped early")
 
-// Signal is the cause of a context that a signal cancelled.
-type Signal struct{ os.Signal }
+// SignalError is the cause of a context that a signal cancelled.
+type SignalError struct{ os.Signal }
 
 // Error names the signal.
-func (s Signal) Error() string { return "signal: " + s.String() }
+func (s SignalError) Error() string { return "signal: " + s.String() }
 
 const (
 	// readyPoll is how often a starting part is asked whether it is ready.

@@ -10,7 +10,7 @@ import (
 // signalExitBase plus the signal's number is the exit code of a process that a signal ends, as shells see it.
 const signalExitBase = 128
 
-// Signals makes a context that the first SIGINT or SIGTERM cancels, with a Signal as the cause. The second one calls
+// Signals makes a context that the first SIGINT or SIGTERM cancels, with a SignalError as the cause. The second one calls
 // exit at once, with 128 plus its number. stop must be called when the context is of no more use.
 func Signals(parent context.Context, exit func(code int)) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
@@ -27,7 +27,7 @@ func Signals(parent context.Context, exit func(code int)) (ctx context.Context, 
 				if n, ok := sig.(syscall.Signal); ok && seen > 0 {
 					exit(signalExitBase + int(n))
 				}
-				cancel(Signal{sig})
+				cancel(SignalError{sig})
 			}
 		}
 	}()

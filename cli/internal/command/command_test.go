@@ -28,7 +28,7 @@ func run(t *testing.T, env []string, args ...string) (code int, stdout, stderr s
 }
 
 func TestOneLineErrors(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // only occupies a port
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,8 +60,10 @@ func TestOneLineErrors(t *testing.T) {
 		"metrics port taken":  {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--metrics", taken.Addr().String(), "run"}, want: "metrics: ops listener: listen tcp " + taken.Addr().String() + ": bind: address already in use"},
 		"missing config":      {args: []string{"tunnel", "--config", "/no/such.yml", "run"}, want: "open /no/such.yml: no such file or directory"},
 		"malformed config":    {args: []string{"tunnel", "--config", file("bad.yml", "ingress:\n- service: [\n"), "run"}, want: "bad.yml"},
-		"rule after catch-all": {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--config",
-			file("order.yml", "ingress:\n- service: http://localhost:1\n- hostname: a.example.com\n  service: http://localhost:1\n"), "run"}, want: "order.yml: rule #1: Rule #1 is matching"},
+		"rule after catch-all": {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{
+			"tunnel", "--config",
+			file("order.yml", "ingress:\n- service: http://localhost:1\n- hostname: a.example.com\n  service: http://localhost:1\n"), "run",
+		}, want: "order.yml: rule #1: Rule #1 is matching"},
 		"quick tunnel":      {args: []string{"tunnel", "--url", "http://localhost:1"}, want: "quick tunnels are not supported"},
 		"tunnel with key":   {args: []string{"tunnel", "--config", file("t.yml", "tunnel: x\n")}, want: "use culvert tunnel run"},
 		"no edge":           {args: []string{"tunnel", "list", "--edge-admin", "unix:/no/such.sock"}, want: "edge at unix:/no/such.sock"},

@@ -15,7 +15,7 @@ import (
 
 // The texts that operators of the reference know (spec/ingress.md 3.1, 3.2).
 var (
-	errNoConfigFile = errors.New("No configuration file was found. Please create one, or use the --config flag to specify its filepath. You can use the help command to learn more about configuration files") //nolint:revive,staticcheck // the reference's text
+	errNoConfigFile = errors.New("No configuration file was found. Please create one, or use the --config flag to specify its filepath. You can use the help command to learn more about configuration files") //nolint:staticcheck // the reference's text
 	errRuleArgument = errors.New("cloudflared tunnel rule expects a single argument, the URL to test")
 )
 
@@ -126,5 +126,5 @@ func (c *commands) matchIngress(ctx *urfave.Context) error {
 
 // validationError is the reference's text, and where the fault is when the text does not tell.
 func validationError(err error) error {
-	return fmt.Errorf("Validation failed: %w", err) //nolint:revive,staticcheck // the reference's text
+	return fmt.Errorf("Validation failed: %w", err) //nolint:staticcheck // the reference's text
 }

@@ -194,7 +194,7 @@ func localURL(raw string) string {
 		return raw
 	}
 	ip, err := netip.ParseAddr(host)
-	if _, bad := strconv.Atoi(port); bad != nil || err != nil || !(ip.IsLoopback() || ip.IsUnspecified()) {
+	if _, bad := strconv.Atoi(port); bad != nil || err != nil || (!ip.IsLoopback() && !ip.IsUnspecified()) {
 		return raw
 	}
 	return "http://localhost:" + port

@@ -168,8 +168,10 @@ func TestRules(t *testing.T) {
 		"flag beside file": {file: "tunnel: x\n", flags: []string{"hello-world=true"}, service: "hello_world"},
 		"key of the file":  {file: "url: http://localhost:3\n", service: "http://localhost:3"},
 		"nothing":          {service: "http_status:503", warning: ingress.ErrNoRules},
-		"rule after catch-all": {file: "ingress:\n- service: http://localhost:1\n- hostname: a.example.com\n  service: http://localhost:1\n",
-			err: "config.yml: rule #1: Rule #1 is matching the hostname '', but this will match every hostname"},
+		"rule after catch-all": {
+			file: "ingress:\n- service: http://localhost:1\n- hostname: a.example.com\n  service: http://localhost:1\n",
+			err:  "config.yml: rule #1: Rule #1 is matching the hostname '', but this will match every hostname",
+		},
 		"no catch-all": {file: "ingress:\n- hostname: a.example.com\n  service: http://localhost:1\n", err: "config.yml: rule #1 (hostname a.example.com): The last ingress rule must match all URLs"},
 		"bad url":      {flags: []string{"url="}, err: "Error validating origin URL"},
 	} {

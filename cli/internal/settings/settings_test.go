@@ -73,10 +73,14 @@ func getenv(env map[string]string) func(string) string {
 }
 
 func TestPrecedence(t *testing.T) {
-	file := map[string][]string{"retries": {"7"}, "protocol": {"quic"}, "loglevel": {"error"}, "edge": {"a:1", "b:2"},
-		"output": {"json"}, "cred-file": {"/c"}, "grace-period": {"7s"}}
-	env := map[string]string{"TUNNEL_TRANSPORT_PROTOCOL": "http2", "TUNNEL_LOGLEVEL": "warn", "TUNNEL_GRACE_PERIOD": "", "TUNNEL_TAG": "a=1,b=2",
-		"TUNNEL_TRANSPORT_LOGLEVEL": "debug"}
+	file := map[string][]string{
+		"retries": {"7"}, "protocol": {"quic"}, "loglevel": {"error"}, "edge": {"a:1", "b:2"},
+		"output": {"json"}, "cred-file": {"/c"}, "grace-period": {"7s"},
+	}
+	env := map[string]string{
+		"TUNNEL_TRANSPORT_PROTOCOL": "http2", "TUNNEL_LOGLEVEL": "warn", "TUNNEL_GRACE_PERIOD": "", "TUNNEL_TAG": "a=1,b=2",
+		"TUNNEL_TRANSPORT_LOGLEVEL": "debug",
+	}
 	outer, inner := settings.NewLevel(), settings.NewLevel()
 	set(t, outer, "loglevel", "debug")
 	set(t, outer, "metrics", "127.0.0.1:1")
