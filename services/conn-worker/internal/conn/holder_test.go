@@ -1,0 +1,241 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// lab is a host whose dials reach an edge in memory.
+type lab struct {
+	t     *testing.T
+	wg    sync.WaitGroup
+	wake  chan struct{}
+	alone bool
+	spare tunnel.EdgeAddr
+
+	mu       sync.Mutex
+	dialErr  error
+	gate     chan struct{} // dials wait for it when it is there
+	dialled  []tunnel.EdgeAddr
+	requests []rpc.RegisterRequest
+	sessions []transport.Session
+	config   []byte
+	left     int
+}
+
+func (l *lab) Dial(ctx context.Context, _ tunnel.Slot, edge tunnel.EdgeAddr) (transport.Session, error) {
+	l.mu.Lock()
+	gate, err := l.gate, l.dialErr
+	l.dialErr = nil
+	l.dialled = append(l.dialled, edge)
+	l.mu.Unlock()
+	if gate != nil {
+		<-gate // like a handshake that completes although nobody wants it any more
+	}
+	if err != nil {
+		return nil, err
+	}
+	far, near := mem.Pair(context.WithoutCancel(ctx))
+	l.mu.Lock()
+	l.sessions = append(l.sessions, far)
+	l.mu.Unlock()
+	l.wg.Go(func() {
+		st, err := far.AcceptStream(far.Context())
+		if err == nil {
+			_ = rpc.ServeRegistration(far.Context(), rpc.StreamConn(st), l)
+		}
+	})
+	return near, nil
+}
+
+func (l *lab) Request(_ context.Context, _ transport.Session, slot tunnel.Slot, r lease.Register) rpc.RegisterRequest {
+	return rpc.RegisterRequest{TunnelID: slot.Tunnel, Index: slot.Index, Options: rpc.Options{NumPreviousAttempts: r.PreviousAttempts}}
+}
+
+func (l *lab) Rotate(tunnel.Slot, tunnel.EdgeAddr) tunnel.EdgeAddr { return l.spare }
+func (l *lab) Alone() bool                                         { return l.alone }
+
+func (l *lab) Changed() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (l *lab) Register(_ context.Context, req rpc.RegisterRequest) (rpc.ConnectionDetails, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.requests = append(l.requests, req)
+	return rpc.ConnectionDetails{Location: "lab"}, nil
+}
+
+func (l *lab) Unregister(context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left++
+	return nil
+}
+
+func (l *lab) UpdateLocalConfiguration(_ context.Context, json []byte) error {
+	l.mu.Lock()
+	l.config = json
+	l.mu.Unlock()
+	l.Changed()
+	return nil
+}
+
+type nobody struct{}
+
+func (nobody) StreamOpened()             {}
+func (nobody) StreamEnded(relay.Outcome) {}
+func (nobody) DatagramDropped()          {}
+
+func at(n byte) tunnel.EdgeAddr {
+	return tunnel.EdgeAddr{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 7844)}
+}
+
+func granted(epoch tunnel.Epoch, edge tunnel.EdgeAddr) lease.Event {
+	return lease.Event{Kind: lease.EventGranted, Grant: lease.Grant{Epoch: epoch, Edge: edge, Protocol: tunnel.QUIC}}
+}
+
+// start runs a holder; the function ends it, and fails the test if it does not end.
+func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
+	t.Helper()
+	l.t, l.wake = t, make(chan struct{}, 1)
+	logger := slog.New(slog.DiscardHandler)
+	h := New(tunnel.Slot{Tunnel: tunnel.ID{1}}, Config{
+		Host: l, RPCTimeout: 5 * time.Second, Logger: logger, LocalConfig: config,
+		Relay: relay.New(relay.Config{Carrier: link.NewDirect(nil), Handler: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second}),
+		Policy: lease.Policy{
+			Delay: func(int) time.Duration { return 0 }, SlowDelay: func(int) time.Duration { return time.Hour },
+			NewGrant: time.Hour, Handover: time.Hour, Grace: 5 * time.Second,
+		},
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.Run(ctx)
+	}()
+	stop := func() {
+		cancel()
+		<-done
+		l.wg.Wait()
+	}
+	t.Cleanup(stop)
+	return h, func() { <-done }
+}
+
+// until waits until ok, asked after every change.
+func (l *lab) until(what string, ok func() bool) {
+	l.t.Helper()
+	bound := time.NewTimer(20 * time.Second)
+	defer bound.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-l.wake:
+		case <-tick.C:
+		case <-bound.C:
+			l.t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+func connected(h *Holder) func() bool {
+	return func() bool { return h.Snapshot().Status.State == lease.StateConnected }
+}
+
+func TestHolderLife(t *testing.T) {
+	l := &lab{}
+	h, ended := start(t, l, func() []byte { return []byte("{}") })
+	h.Send(granted(5, at(1)))
+	if h.Offered() != 5 {
+		t.Errorf("offered %d", h.Offered())
+	}
+	l.until("connected", connected(h))
+	l.until("configuration uploaded", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return string(l.config) == "{}" })
+	h.Send(lease.Event{Kind: lease.EventDrain})
+	ended()
+	if l.left != 1 || h.Snapshot().Phase != lease.PhaseEnded {
+		t.Errorf("left %d times, phase %s", l.left, h.Snapshot().Phase)
+	}
+	if l.sessions[0].Context().Err() == nil {
+		t.Error("the session is open")
+	}
+}
+
+func TestHolderDialsAgain(t *testing.T) {
+	l := &lab{}
+	h, _ := start(t, l, nil)
+	h.Send(granted(5, at(1)))
+	l.until("connected", connected(h))
+	_ = l.sessions[0].CloseWithError(0, "edge restarts")
+	l.until("connected again", func() bool { l.mu.Lock(); n := len(l.requests); l.mu.Unlock(); return n == 2 && connected(h)() })
+	if l.requests[1].Options.NumPreviousAttempts != 1 {
+		t.Errorf("attempts %d", l.requests[1].Options.NumPreviousAttempts)
+	}
+}
+
+func TestHolderRotatesAlone(t *testing.T) {
+	l := &lab{alone: true, spare: at(9), dialErr: &tunnel.ConnError{Reason: tunnel.ReasonDial, Err: errors.New("no answer")}}
+	h, _ := start(t, l, nil)
+	h.Send(granted(5, at(1)))
+	l.until("connected", connected(h))
+	if v := h.Snapshot(); v.Edge != at(9) || v.Status.Edge != at(9) || v.Grant.Edge != at(1) {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestSessionThatComesTooLateIsClosed(t *testing.T) {
+	l := &lab{gate: make(chan struct{})}
+	h, ended := start(t, l, nil)
+	h.Send(granted(5, at(1)))
+	l.until("dialling", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.dialled) == 1 })
+	h.Send(granted(6, at(2)))
+	l.until("dialling anew", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.dialled) == 2 })
+	close(l.gate)
+	l.until("connected", connected(h))
+	l.until("one session is closed", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		open := 0
+		for _, s := range l.sessions {
+			if s.Context().Err() == nil {
+				open++
+			}
+		}
+		return len(l.sessions) == 2 && open == 1
+	})
+	h.Send(lease.Event{Kind: lease.EventReleased})
+	ended()
+}
+
+func TestKilledWhileDialling(t *testing.T) {
+	l := &lab{gate: make(chan struct{})}
+	h, _ := start(t, l, nil)
+	h.Send(granted(5, at(1)))
+	l.until("dialling", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.dialled) == 1 })
+	h.Send(lease.Event{Kind: lease.EventNewer})
+	l.until("ended", func() bool { return h.Snapshot().Phase == lease.PhaseEnded })
+	close(l.gate) // goleak and the cleanup tell whether the session stays open
+	l.wg.Wait()
+}
