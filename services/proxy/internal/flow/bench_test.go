@@ -39,8 +39,10 @@ func smallRequest(b *testing.B) []byte {
 	r := stream.Request{Dest: "https://app.example.com/index.html?x=1", Metadata: []stream.Pair{
 		{Key: stream.KeyMethod, Val: "GET"}, {Key: stream.KeyHost, Val: "app.example.com"},
 	}}
-	for _, h := range []string{"User-Agent: curl/8", "Accept: */*", "Accept-Encoding: gzip", "Cf-Ray: 8f-LHR",
-		"Cf-Connecting-Ip: 203.0.113.9", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", "Cdn-Loop: x"} {
+	for _, h := range []string{
+		"User-Agent: curl/8", "Accept: */*", "Accept-Encoding: gzip", "Cf-Ray: 8f-LHR",
+		"Cf-Connecting-Ip: 203.0.113.9", "X-Forwarded-For: 203.0.113.9", "X-Forwarded-Proto: https", "Cdn-Loop: x",
+	} {
 		name, value, _ := strings.Cut(h, ": ")
 		r.Metadata = append(r.Metadata, stream.Pair{Key: stream.HeaderPrefix + name, Val: value})
 	}

@@ -50,7 +50,7 @@ func (b *body) Read(p []byte) (int, error) {
 	switch {
 	case b.left == 0:
 		err = io.EOF
-	case err == io.EOF && b.left > 0:
+	case err == io.EOF && b.left > 0: //nolint:errorlint // only the bare value is FIN; an error that wraps it is an abort
 		err = io.ErrUnexpectedEOF
 	}
 	b.err = err
@@ -90,7 +90,7 @@ func (b *body) failure() error {
 		return nil // still reading, so it has not failed
 	}
 	defer b.mu.Unlock()
-	if b.err == io.EOF {
+	if b.err == io.EOF { //nolint:errorlint // only the bare value is FIN; an error that wraps it is an abort
 		return nil
 	}
 	return b.err

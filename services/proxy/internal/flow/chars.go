@@ -20,11 +20,11 @@ func charsetOf(chars string) (c charset) {
 
 var (
 	// tokenChars are the characters of a token (RFC 9110 5.6.2).
-	tokenChars = charsetOf("!#$%&'*+-.^_`|~")
+	tokenChars = charsetOf("!#$%&'*+-.^_`|~") //nolint:gochecknoglobals // a table
 	// legalInPath are the characters that a path may hold; "%" starts an escape.
-	legalInPath = charsetOf("-._~!$&'()*+,;=:@[]/%")
+	legalInPath = charsetOf("-._~!$&'()*+,;=:@[]/%") //nolint:gochecknoglobals // a table
 	// legalInQuery is everything that does not break the request line: origins see queries as they were sent.
-	legalInQuery = visible()
+	legalInQuery = visible() //nolint:gochecknoglobals // a table
 )
 
 func visible() (c charset) {

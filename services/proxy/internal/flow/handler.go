@@ -167,7 +167,7 @@ func (x *exchange) readHead() (rest []byte, err error) {
 			return x.buf[used:], nil
 		case !errors.Is(perr, stream.ErrShort):
 			return nil, perr
-		case rerr == io.EOF:
+		case rerr == io.EOF: //nolint:errorlint // only the bare value is FIN; an error that wraps it is an abort
 			return nil, errHeadCut
 		case rerr != nil:
 			return nil, &leftError{rerr}

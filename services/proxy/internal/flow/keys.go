@@ -11,7 +11,7 @@ func headerKey(name string) string {
 }
 
 // commonKeys is a table of the keys of common response headers.
-var commonKeys = keysOf(
+var commonKeys = keysOf( //nolint:gochecknoglobals // a table
 	"Accept-Ranges", "Access-Control-Allow-Credentials", "Access-Control-Allow-Headers", "Access-Control-Allow-Methods",
 	"Access-Control-Allow-Origin", "Access-Control-Expose-Headers", "Access-Control-Max-Age", "Age", "Allow", "Alt-Svc",
 	"Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Content-Length", "Content-Location",

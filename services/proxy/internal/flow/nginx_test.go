@@ -19,7 +19,7 @@ func nginx(t *testing.T, root string) string {
 	if err != nil {
 		t.Skip("no nginx in PATH")
 	}
-	dir, err := os.MkdirTemp("", "nginx") // short: a socket's path is limited
+	dir, err := os.MkdirTemp("", "nginx") //nolint:usetesting // short: a socket's path is limited
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -331,7 +331,7 @@ func TestFlowsAtOnce(t *testing.T) {
 		go func() {
 			a := c.finish()
 			if a.body != body || a.status != "200" || a.end != nil {
-				answers <- fmt.Errorf("flow %d: status %s, %d bytes, %v", i, a.status, len(a.body), a.end)
+				answers <- fmt.Errorf("flow %d: status %s, %d bytes, %w", i, a.status, len(a.body), a.end)
 				return
 			}
 			answers <- nil

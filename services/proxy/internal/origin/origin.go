@@ -61,7 +61,7 @@ func New(svc ingress.Service, set ingress.OriginRequest, log *slog.Logger) (*Ori
 	case ingress.KindHTTP, ingress.KindH2C, ingress.KindUnix, ingress.KindUnixTLS:
 		o.Ability = RoundTrips
 		if err := o.open(svc, set, log); err != nil {
-			return nil, fmt.Errorf("Error starting local service %s: %w", o.Text, err) //nolint:revive,staticcheck // the text is the reference's
+			return nil, fmt.Errorf("Error starting local service %s: %w", o.Text, err) //nolint:staticcheck // the text is the reference's
 		}
 	case ingress.KindStatus:
 		o.Ability, o.Status = Answers, svc.Status

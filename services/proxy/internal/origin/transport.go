@@ -116,7 +116,7 @@ func dialAddress(svc ingress.Service, scheme string) string {
 func loadPool(file string, log *slog.Logger) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("Error loading cert pool: unable to read the file %s for --origin-ca-pool: %w", file, err) //nolint:revive,staticcheck // the text is the reference's
+		return nil, fmt.Errorf("Error loading cert pool: unable to read the file %s for --origin-ca-pool: %w", file, err) //nolint:staticcheck // the text is the reference's
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
