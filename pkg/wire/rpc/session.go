@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	capnp "capnproto.org/go/capnp/v3"
 	capnprpc "capnproto.org/go/capnp/v3/rpc"
 )
+
+// closeGrace is how long the last messages of a peer that hung up may take to be handled.
+const closeGrace = time.Second
 
 var errClosed = errors.New("rpc connection closed")
 
@@ -48,7 +52,7 @@ func serve(ctx context.Context, rw io.ReadWriteCloser, boot capnp.Client, calls 
 		BootstrapClient: boot,
 		BaseContext:     func() context.Context { return ctx },
 	})
-	<-conn.Done()
+	watch(ctx.Done(), w, conn)
 	calls.close()
 	w.wait()
 	if ctx.Err() != nil {
@@ -60,10 +64,32 @@ func serve(ctx context.Context, rw io.ReadWriteCloser, boot capnp.Client, calls 
 	return nil
 }
 
+// watch returns when the connection has ended, by itself or because of stop. The library does not end it while a write is
+// stuck, so that is done here once nothing can be received any more; what was received before gets closeGrace to be
+// handled.
+func watch(stop <-chan struct{}, w *wire, conn *capnprpc.Conn) {
+	select {
+	case <-conn.Done():
+		return
+	case <-stop:
+	case <-w.broken:
+		grace := time.NewTimer(closeGrace)
+		defer grace.Stop()
+		select {
+		case <-conn.Done():
+			return
+		case <-stop:
+		case <-grace.C:
+		}
+	}
+	_ = conn.Close() // the error would be that of closing a stream that is given up
+}
+
 // session is the calling end of a connection.
 type session struct {
-	wire *wire
-	conn *capnprpc.Conn
+	wire     *wire
+	conn     *capnprpc.Conn
+	watching sync.WaitGroup
 	// abandoned holds calls that their callers no longer wait for.
 	abandoned gate
 
@@ -73,7 +99,9 @@ type session struct {
 
 func newSession(rw io.ReadWriteCloser) *session {
 	w := newWire(rw)
-	return &session{wire: w, conn: capnprpc.NewConn(w, nil)}
+	s := &session{wire: w, conn: capnprpc.NewConn(w, nil)}
+	s.watching.Go(func() { watch(nil, w, s.conn) }) // close ends it
+	return s
 }
 
 // bootstrap gives the peer's object. The first call asks for it and does not wait: calls are sent along with the
@@ -93,10 +121,15 @@ func (s *session) finish(ctx context.Context, f *capnp.Future, release capnp.Rel
 	select {
 	case <-f.Done():
 		defer release()
-		if err := read(); err != nil {
+		err := read()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		default:
 			return s.explain(err)
 		}
-		return nil
 	case <-ctx.Done():
 		if !s.abandoned.enter() {
 			return errClosed
@@ -109,12 +142,16 @@ func (s *session) finish(ctx context.Context, f *capnp.Future, release capnp.Rel
 	}
 }
 
-// explain replaces the library's error: by the reason why the connection ended if it has, else by its text.
+// explain replaces the library's error: by the reason why the connection ended if it has, else by the text of the
+// innermost error, which is the peer's own when it threw an exception.
 func (s *session) explain(err error) error {
 	select {
 	case <-s.conn.Done():
 	default:
 		if s.wire.ended() == nil {
+			for cause := errors.Unwrap(err); cause != nil; cause = errors.Unwrap(err) {
+				err = cause
+			}
 			return errors.New(err.Error())
 		}
 	}
@@ -134,6 +171,7 @@ func (s *session) close() error {
 	s.mu.Unlock()
 	boot.Release()
 	s.abandoned.close()
+	s.watching.Wait()
 	s.wire.wait()
 	return err
 }

@@ -55,6 +55,8 @@ type wire struct {
 	outstanding atomic.Int32
 	// closing is set when our side decides to end the connection.
 	closing atomic.Bool
+	// broken is closed when nothing can be received any more.
+	broken chan struct{}
 
 	sending sync.Mutex
 	// asked holds the ids of our questions that have left completely and that the peer has not answered; sending
@@ -69,7 +71,13 @@ type wire struct {
 var _ transport.Transport = (*wire)(nil)
 
 func newWire(rw io.ReadWriteCloser) *wire {
-	return &wire{rw: rw, in: bufio.NewReader(rw), guard: newGuard(), asked: make(map[uint32]struct{})}
+	return &wire{
+		rw:     rw,
+		in:     bufio.NewReader(rw),
+		guard:  newGuard(),
+		broken: make(chan struct{}),
+		asked:  make(map[uint32]struct{}),
+	}
 }
 
 // NewMessage makes an empty outgoing message.
@@ -86,22 +94,15 @@ func (w *wire) NewMessage() (transport.OutgoingMessage, error) {
 	return &outgoing{wire: w, message: m}, nil
 }
 
-// RecvMessage reads the next message that is of interest.
+// RecvMessage reads the next message that is of interest. The library does not call it again after an error.
 func (w *wire) RecvMessage() (transport.IncomingMessage, error) {
 	w.receiving.Lock()
 	defer w.receiving.Unlock()
 	for {
-		m, err := w.receive()
+		m, pass, err := w.receive()
 		if err != nil {
 			w.fail(err)
-			return nil, err
-		}
-		pass, err := w.guard.check(m)
-		if err == nil {
-			err = w.checkAnswer(m)
-		}
-		if err != nil {
-			w.fail(err)
+			close(w.broken)
 			return nil, err
 		}
 		if m.Which() == rpccp.Message_Which_abort {
@@ -139,15 +140,25 @@ func (w *wire) ended() error {
 	return w.cause
 }
 
-// receive reads and decodes one message.
-func (w *wire) receive() (rpccp.Message, error) {
+// receive reads one message and judges it.
+func (w *wire) receive() (m rpccp.Message, pass bool, err error) {
 	if w.outstanding.Load() > maxOutstanding {
-		return rpccp.Message{}, errOutstanding
+		return rpccp.Message{}, false, errOutstanding
 	}
 	b, err := w.read()
 	if err != nil {
-		return rpccp.Message{}, err
+		return rpccp.Message{}, false, err
 	}
+	if m, err = decode(b); err != nil {
+		return rpccp.Message{}, false, err
+	}
+	if pass, err = w.guard.check(m); err != nil {
+		return rpccp.Message{}, false, err
+	}
+	return m, pass, w.checkAnswer(m)
+}
+
+func decode(b []byte) (rpccp.Message, error) {
 	msg, err := capnp.Unmarshal(b)
 	if err != nil {
 		return rpccp.Message{}, fmt.Errorf("message framing: %w", err)
