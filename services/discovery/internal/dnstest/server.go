@@ -42,15 +42,8 @@ func Start(t *testing.T, records ...string) *Server {
 	t.Helper()
 	s := &Server{broken: map[string]bool{}, asked: map[string]int{}}
 	s.Set(t, records...)
-	packets, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	packets, plain := listenBoth(t)
 	s.Addr = packets.LocalAddr().String()
-	plain, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", s.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
 	secure, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +54,26 @@ func Start(t *testing.T, records ...string) *Server {
 	s.serve(t, "tcp", &dns.Server{Listener: plain})
 	s.serve(t, "dot", &dns.Server{Listener: secure})
 	return s
+}
+
+// listenBoth takes one port for UDP and TCP. One that is free for the first may be taken for the second, so it tries on.
+func listenBoth(t *testing.T) (net.PacketConn, net.Listener) {
+	t.Helper()
+	var last error
+	for range 50 {
+		packets, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", packets.LocalAddr().String())
+		if err == nil {
+			return packets, plain
+		}
+		last = err
+		_ = packets.Close() // another port is tried
+	}
+	t.Fatal(last)
+	return nil, nil
 }
 
 // Set replaces the records.

@@ -1,0 +1,114 @@
+package redisstore_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/redisstore"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// A real server behind TLS: it is believed under the configured roots and under no others.
+func TestTLS(t *testing.T) {
+	_, url := startServer(t)
+	caFile, serverTLS := certificate(t)
+	addr := terminate(t, serverTLS, strings.TrimPrefix(url, "unix://"))
+	cfg := redisstore.Default()
+	cfg.URL = "rediss://" + addr
+	untrusting, err := redisstore.Open(t.Context(), cfg)
+	closing(t, untrusting, err)
+	if err := untrusting.Ping(t.Context()); !errors.Is(err, tunnel.ErrUnavailable) {
+		t.Errorf("Ping under the system's roots: got %v, want unavailable", err)
+	}
+	cfg.CAFile = caFile
+	s, err := redisstore.Open(t.Context(), cfg)
+	closing(t, s, err)
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("Ping: %v", err)
+	}
+	if _, err := s.TakeLead(t.Context(), "role", "holder", time.Minute); err != nil {
+		t.Errorf("TakeLead: %v", err)
+	}
+}
+
+func certificate(t *testing.T) (caFile string, cfg *tls.Config) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caFile = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return caFile, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+}
+
+// terminate takes TLS off in front of a socket.
+func terminate(t *testing.T, cfg *tls.Config, socket string) (addr string) {
+	t.Helper()
+	plain, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := tls.NewListener(plain, cfg)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			front, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { splice(ctx, front, socket) })
+		}
+	})
+	t.Cleanup(func() {
+		cancel()
+		_ = ln.Close() // nothing is lost with it
+		wg.Wait()
+	})
+	return plain.Addr().String()
+}
+
+func splice(ctx context.Context, front net.Conn, socket string) {
+	defer front.Close()
+	back, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return
+	}
+	defer back.Close()
+	stop := context.AfterFunc(ctx, func() { _, _ = front.Close(), back.Close() })
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, _ = io.Copy(back, front) // either end may go first
+		_ = back.Close()
+	})
+	_, _ = io.Copy(front, back)
+	_ = front.Close()
+	wg.Wait()
+}
