@@ -1,32 +1,76 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"reflect"
+	"sort"
+	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
 
 // decodeFile reads the YAML document at path into the struct v; every problem has the file's name, line and column.
 func decodeFile(path string, v reflect.Value) []error {
-	f, err := os.Open(path)
+	content, err := readLimited(path)
 	if err != nil {
 		return []error{fmt.Errorf("configuration file: %w", err)}
 	}
-	defer func() { _ = f.Close() }() // only read
-	var doc yaml.Node
-	if err := yaml.NewDecoder(f).Decode(&doc); err != nil {
-		if errors.Is(err, io.EOF) { // an empty file changes nothing
-			return nil
-		}
-		return []error{fmt.Errorf("%s: %w", path, err)}
+	doc, err := parse(content)
+	if errors.Is(err, io.EOF) { // an empty file changes nothing
+		return nil
+	}
+	if err != nil {
+		return []error{syntaxError(path, content, err)}
 	}
 	d := decoder{file: path}
 	d.mapping("", doc.Content[0], v)
 	return d.problems
+}
+
+// maxFileSize bounds a settings file, which people write by hand.
+const maxFileSize = 4 << 20
+
+func readLimited(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	b, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	if err == nil && len(b) > maxFileSize {
+		err = fmt.Errorf("%s is larger than %d MiB", path, maxFileSize>>20)
+	}
+	return b, err
+}
+
+func parse(content []byte) (*yaml.Node, error) {
+	var doc yaml.Node
+	if err := yaml.NewDecoder(bytes.NewReader(content)).Decode(&doc); err != nil {
+		return nil, err
+	}
+	return &doc, nil
+}
+
+// syntaxError gives a parser's complaint its place. The library tells a line at best, and often that of the start of the
+// construct; the shortest beginning of the file that earns the same complaint ends where the fault is.
+func syntaxError(path string, content []byte, complaint error) error {
+	size := sort.Search(len(content), func(n int) bool {
+		_, err := parse(content[:n])
+		return err != nil && err.Error() == complaint.Error()
+	})
+	before := content[:max(0, size-1)]
+	line := bytes.Count(before, []byte{'\n'}) + 1
+	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
+	text := strings.TrimPrefix(complaint.Error(), "yaml: ")
+	if rest, ok := strings.CutPrefix(text, "line "); ok {
+		_, text, _ = strings.Cut(rest, ": ")
+	}
+	return fmt.Errorf("%s:%d:%d: %s", path, line, column, text)
 }
 
 // decoder walks a YAML tree beside a struct and gathers what does not fit.

@@ -122,7 +122,7 @@ func TestLoadReportsEveryProblem(t *testing.T) {
 
 func TestLoadFileErrors(t *testing.T) {
 	for name, tc := range map[string]struct{ text, want string }{
-		"malformed": {"section:\n  wait: [1\nurl: x\n", "did not find expected"},
+		"malformed": {"section:\n  wait: [1\nurl: x\n", "c.yml:2:10: did not find expected ',' or ']'"},
 		"scalar":    {"hello\n", "c.yml:1:1: must be a mapping"},
 		"empty":     {"", ""},
 		"twice":     {"url: a\nurl: b\n", "given twice"},
