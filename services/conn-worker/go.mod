@@ -6,6 +6,7 @@ require (
 	github.com/culvert-tunnel/culvert/pkg v0.0.0
 	github.com/labstack/echo/v4 v4.16.0
 	github.com/prometheus/client_golang v1.25.0
+	go.uber.org/goleak v1.3.0
 )
 
 require (

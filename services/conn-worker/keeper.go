@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"sync"
@@ -24,9 +23,6 @@ const (
 	// poolEvery is how many renewals pass between two reads of the edge pool.
 	poolEvery = 15
 )
-
-// errNoConnector says that the worker has not learnt its identity yet.
-var errNoConnector = errors.New("waiting for the store: the connector id is not known yet")
 
 // keeper keeps the leases of one tunnel and the holders of its slots.
 type keeper struct {
@@ -323,40 +319,3 @@ func (k *keeper) held() int {
 	}
 	return n
 }
-
-// ready says why nothing of the tunnel is served, or nil. A worker that holds nothing is ready while another one serves.
-func (k *keeper) ready() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.connector.IsZero() {
-		return k.unready(errNoConnector)
-	}
-	var last string
-	held := 0
-	for _, hs := range k.holders {
-		for _, h := range hs {
-			v := h.Snapshot()
-			held++
-			if v.Status.State == lease.StateConnected {
-				return nil
-			}
-			if v.Status.Error != "" {
-				last = v.Status.Error
-			}
-		}
-	}
-	if held == 0 {
-		for _, r := range k.records {
-			if r.Live && r.Status.State == lease.StateConnected {
-				return nil
-			}
-		}
-		return k.unready(errors.New("no slot is granted to this worker"))
-	}
-	if last == "" {
-		last = "connecting"
-	}
-	return k.unready(fmt.Errorf("no connection to the edge: %s", last))
-}
-
-func (k *keeper) unready(err error) error { return fmt.Errorf("tunnel %s: %w", k.cred.TunnelID, err) }
