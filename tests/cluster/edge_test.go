@@ -37,9 +37,8 @@ type network struct {
 
 	mu sync.Mutex
 	// admit decides about a registration; nil accepts all.
-	admit func(edge netip.AddrPort, req rpc.RegisterRequest) error
-	conns []*edgeConn
-	// broken lists moves that were not make before break.
+	admit    func(edge netip.AddrPort, req rpc.RegisterRequest) error
+	conns    []*edgeConn
 	attempts int
 }
 
