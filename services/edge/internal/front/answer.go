@@ -23,11 +23,15 @@ func (x *exchange) respond(st transport.Stream, rest []byte, fin bool, up *uploa
 	if up != nil && x.r.ProtoMajor == 1 && !up.consumed() {
 		h.Set("Connection", "close") // an early answer: what is left of the body must not become the next request
 	}
-	x.w.WriteHeader(a.status)
 	limit := a.length
-	if x.r.Method == http.MethodHead || a.status == http.StatusNoContent || a.status == http.StatusNotModified {
+	switch {
+	case a.status == http.StatusNoContent, a.status == http.StatusNotModified:
+		delete(h, "Content-Length") // forbidden with the one, and what the server does over HTTP/1.1 with the other
+		limit = 0
+	case x.r.Method == http.MethodHead:
 		limit = 0
 	}
+	x.w.WriteHeader(a.status)
 	res := x.copyBody(st, rest, fin, limit)
 	if res != resultServed {
 		cancelStream(st)

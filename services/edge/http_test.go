@@ -1,0 +1,672 @@
+package edge_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/edge"
+)
+
+// origin is the script that most tests use: the path says what to do.
+func origin(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+	u, err := url.Parse(req.Dest)
+	if err != nil {
+		st.CancelWrite(0)
+		return
+	}
+	switch u.Path {
+	case "/echo":
+		fields := []string{"Content-Type", "application/octet-stream"}
+		if l := header(req, "Content-Length"); len(l) > 0 {
+			fields = append(fields, "Content-Length", l[0])
+		}
+		answer(st, "200", fields...)
+		_, _ = io.Copy(struct{ io.Writer }{st}, body)
+	case "/bytes":
+		n, _ := strconv.Atoi(u.Query().Get("n"))
+		answer(st, "200", "Content-Length", strconv.Itoa(n))
+		_, _ = st.Write(pattern(n))
+	case "/sink":
+		h := sha256.New()
+		n, err := io.Copy(h, body)
+		answer(st, "200", "X-Sum", fmt.Sprintf("%x", h.Sum(nil)), "X-Err", fmt.Sprint(err))
+		_, _ = st.Write([]byte(strconv.FormatInt(n, 10)))
+	case "/request":
+		b, _ := json.Marshal(req)
+		answer(st, "200", "Content-Type", "application/json")
+		_, _ = st.Write(b)
+	case "/status":
+		answer(st, u.Query().Get("code"), "Content-Length", "5", "X-A", "1", "X-A", "2", "Connection", "X-Hop", "X-Hop", "1",
+			"Cf-Int-Secret", "1", "Cf-Cloudflared-Secret", "1", "Keep-Alive", "1")
+		if header(req, "X-Body") != nil {
+			_, _ = st.Write([]byte("hello"))
+		}
+	case "/short":
+		answer(st, "200", "Content-Length", "100")
+		_, _ = st.Write(pattern(50))
+	case "/long":
+		answer(st, "200", "Content-Length", "10")
+		_, _ = st.Write(pattern(50))
+	case "/reset":
+		answer(st, "200")
+		_, _ = st.Write(pattern(50))
+		_, _ = io.ReadFull(body, make([]byte, 1)) // the visitor has seen the beginning
+		st.CancelWrite(0)
+		return
+	case "/error":
+		send(st, &stream.Response{Error: "Unable to reach the origin service: dial tcp 10.1.2.3:80: connect: connection refused"})
+	case "/garbage":
+		_, _ = st.Write(bytes.Repeat([]byte("garbage "), 100))
+	case "/lose":
+		p.work.Go(func() { _ = p.sess.CloseWithError(0, "") })
+		return
+	case "/empty":
+	case "/early":
+		answer(st, "413", "Content-Length", "5")
+		_, _ = st.Write([]byte("early"))
+	default:
+		answer(st, "404", "Content-Length", "0")
+	}
+	end(st)
+}
+
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	r := rand.New(rand.NewPCG(1, uint64(n))) //nolint:gosec // only a pattern
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+func (b *bench) do(req *http.Request) (*http.Response, []byte) {
+	b.t.Helper()
+	resp, err := b.client.Do(req)
+	if err != nil {
+		b.t.Fatalf("%s %s: %v", req.Method, req.URL, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatalf("%s %s: body: %v", req.Method, req.URL, err)
+	}
+	return resp, body
+}
+
+func (b *bench) get(path string) (*http.Response, []byte) {
+	b.t.Helper()
+	req, err := http.NewRequestWithContext(b.t.Context(), http.MethodGet, b.PublicURL()+path, nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return b.do(req)
+}
+
+// clients are the three ways in.
+func (b *bench) clients() map[string]struct {
+	client *http.Client
+	base   string
+} {
+	h2c, h2 := new(http.Protocols), new(http.Protocols)
+	h2c.SetUnencryptedHTTP2(true)
+	h2.SetHTTP2(true)
+	mk := func(p *http.Protocols) *http.Client {
+		tr := &http.Transport{Protocols: p, DisableCompression: true, TLSClientConfig: &tls.Config{RootCAs: b.roots(), ServerName: "localhost"}}
+		b.t.Cleanup(tr.CloseIdleConnections)
+		return &http.Client{Transport: tr}
+	}
+	return map[string]struct {
+		client *http.Client
+		base   string
+	}{
+		"http1": {b.client, b.PublicURL()},
+		"h2c":   {mk(h2c), b.PublicURL()},
+		"h2":    {mk(h2), b.PublicTLSURL()},
+	}
+}
+
+func TestBodiesOfAllSizes(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, origin)
+	b.connect(1, 1, origin)
+	for name, c := range b.clients() {
+		for _, n := range []int{0, 1, 100, 1200, 32 << 10, 32<<10 + 1, 1 << 20, 8 << 20} {
+			for _, known := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s/%d/known=%v", name, n, known), func(t *testing.T) {
+					want := pattern(n)
+					var body io.Reader = bytes.NewReader(want)
+					if !known {
+						body = struct{ io.Reader }{body}
+					}
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, c.base+"/echo", body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					resp, err := c.client.Do(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got, err := io.ReadAll(resp.Body)
+					_ = resp.Body.Close()
+					if err != nil || !bytes.Equal(got, want) {
+						t.Errorf("echo of %d bytes: %d bytes, %v", n, len(got), err)
+					}
+					if known && resp.ContentLength != int64(n) {
+						t.Errorf("Content-Length = %d, want %d", resp.ContentLength, n)
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestManyAtOnce(t *testing.T) {
+	b := start(t, nil)
+	for i := range 4 {
+		b.connect(i%2, tunnel.ConnIndex(i), origin)
+	}
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			n := []int{0, 10, 1000, 100_000, 1 << 20}[i%5]
+			want := pattern(n)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, b.PublicURL()+"/echo", bytes.NewReader(want))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp, err := b.client.Do(req)
+			if err != nil {
+				t.Errorf("request %d: %v", i, err)
+				return
+			}
+			defer func() { _ = resp.Body.Close() }()
+			if got, err := io.ReadAll(resp.Body); err != nil || !bytes.Equal(got, want) {
+				t.Errorf("request %d: %d bytes of %d, %v", i, len(got), n, err)
+			}
+		})
+	}
+	wg.Wait()
+	waitFor(t, "nothing is in flight", func() bool {
+		list, err := b.admin.ListConnections(t.Context())
+		if err != nil || len(list) != 4 {
+			t.Fatalf("connections: %d, %v", len(list), err)
+		}
+		for _, c := range list {
+			if c.InFlight != 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestRequestThroughTheTunnel(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, origin)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, b.PublicURL()+"/request?a=1&b=%2F%7c", strings.NewReader("abc"))
+	req.Host = "App.Example.com:8080"
+	req.Header = http.Header{
+		"X-Forwarded-For":   {"1.1.1.1", "2.2.2.2"},
+		"X-Forwarded-Proto": {"gopher"},
+		"Cf-Connecting-Ip":  {"6.6.6.6"},
+		"Cf_connecting_ip":  {"6.6.6.6"},
+		"Cf-Ray":            {"fake"},
+		"Cf-Cloudflared-Proxy-Connection-Upgrade": {"websocket"},
+		"Cf-Warp-Tag-Id":      {"x"},
+		"Cf-Int-X":            {"x"},
+		"Cf-Trace-Id":         {"a:b:c:d"},
+		"Connection":          {"X-Private, close"},
+		"X-Private":           {"x"},
+		"Proxy-Authorization": {"x"},
+		"Te":                  {"gzip, trailers"},
+		"Cookie":              {"a=1; b=2"},
+		"X-Multi":             {"1", "2"},
+		"User-Agent":          {"test"},
+	}
+	_, body := b.do(req)
+	var got stream.Request
+	if err := json.Unmarshal(body, &got); err != nil {
+		t.Fatalf("%v: %s", err, body)
+	}
+	if got.Dest != "http://App.Example.com:8080/request?a=1&b=%2F%7c" || got.Type != stream.HTTP {
+		t.Errorf("dest %q, type %d", got.Dest, got.Type)
+	}
+	seen := make(map[string][]string)
+	for _, p := range got.Metadata {
+		seen[strings.TrimPrefix(p.Key, stream.HeaderPrefix)] = append(seen[strings.TrimPrefix(p.Key, stream.HeaderPrefix)], p.Val)
+	}
+	ray := seen["Cf-Ray"]
+	delete(seen, "Cf-Ray")
+	delete(seen, "Accept-Encoding")
+	if len(ray) != 1 || !strings.HasSuffix(ray[0], "-local") || len(ray[0]) != 16+len("-local") {
+		t.Errorf("Cf-Ray = %q", ray)
+	}
+	want := map[string][]string{
+		"HttpMethod": {"PUT"}, "HttpHost": {"App.Example.com:8080"},
+		"X-Forwarded-For":   {"1.1.1.1, 2.2.2.2, 127.0.0.1"},
+		"X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"App.Example.com:8080"}, "Cf-Connecting-Ip": {"127.0.0.1"},
+		"Te": {"trailers"}, "Cookie": {"a=1; b=2"}, "X-Multi": {"1", "2"}, "User-Agent": {"test"}, "Content-Length": {"3"},
+	}
+	if fmt.Sprint(seen) != fmt.Sprint(want) {
+		t.Errorf("metadata\n got %v\nwant %v", seen, want)
+	}
+}
+
+func TestBodyFraming(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, origin)
+	for _, c := range []struct {
+		name, raw        string
+		length, transfer string
+	}{
+		{"get", "GET /request HTTP/1.1\r\nHost: a\r\n\r\n", "[]", "[]"},
+		{"post zero", "POST /request HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "[0]", "[]"},
+		{"post nothing said", "POST /request HTTP/1.1\r\nHost: a\r\n\r\n", "[]", "[]"},
+		{"chunked", "POST /request HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", "[]", "[chunked]"},
+		{"length", "POST /request HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab", "[2]", "[]"},
+		{"http/1.0", "GET /request HTTP/1.0\r\nHost: a\r\n\r\n", "[]", "[]"},
+	} {
+		resp, body := b.raw(c.raw)
+		var got stream.Request
+		if err := json.Unmarshal(body, &got); err != nil {
+			t.Errorf("%s: %d %s", c.name, resp.StatusCode, body)
+			continue
+		}
+		if l, e := fmt.Sprint(header(&got, "Content-Length")), fmt.Sprint(header(&got, "Transfer-Encoding")); l != c.length || e != c.transfer {
+			t.Errorf("%s: Content-Length %s, Transfer-Encoding %s; want %s, %s", c.name, l, e, c.length, c.transfer)
+		}
+	}
+}
+
+// raw sends bytes on a connection of its own and reads one answer.
+func (b *bench) raw(text string) (*http.Response, []byte) {
+	b.t.Helper()
+	c := b.tcp()
+	defer func() { _ = c.Close() }()
+	if _, err := io.WriteString(c, text); err != nil {
+		b.t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		b.t.Fatalf("answer to %q: %v", text, err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		b.t.Fatalf("answer to %q: %v", text, err)
+	}
+	_ = resp.Body.Close()
+	return resp, body
+}
+
+func (b *bench) tcp() *net.TCPConn {
+	b.t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(b.PublicURL(), "http://"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_ = c.SetDeadline(time.Now().Add(patience))
+	return c.(*net.TCPConn)
+}
+
+func TestAnswers(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, origin)
+	for name, c := range b.clients() {
+		for _, k := range []struct {
+			method string
+			code   int
+			body   string
+			length int64
+		}{
+			{"GET", 200, "hello", 5}, {"GET", 500, "hello", 5}, {"HEAD", 200, "", 5}, {"GET", 204, "", -2}, {"GET", 304, "", -2}, {"GET", 599, "hello", 5},
+		} {
+			req, _ := http.NewRequestWithContext(t.Context(), k.method, fmt.Sprintf("%s/status?code=%d", c.base, k.code), nil)
+			if k.body != "" {
+				req.Header.Set("X-Body", "1")
+			}
+			resp, err := c.client.Do(req)
+			if err != nil {
+				t.Errorf("%s %s %d: %v", name, k.method, k.code, err)
+				continue
+			}
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err != nil || string(body) != k.body || resp.StatusCode != k.code || (k.length >= -1 && resp.ContentLength != k.length) {
+				t.Errorf("%s %s %d: %d %q, length %d, %v", name, k.method, k.code, resp.StatusCode, body, resp.ContentLength, err)
+			}
+			if got := fmt.Sprint(resp.Header["X-A"]); got != "[1 2]" {
+				t.Errorf("%s: X-A = %s", name, got)
+			}
+			for _, gone := range []string{"X-Hop", "Keep-Alive", "Connection", "Cf-Int-Secret", "Cf-Cloudflared-Secret", "Content-Type"} {
+				if v, ok := resp.Header[gone]; ok {
+					t.Errorf("%s: %s = %v reached the visitor", name, gone, v)
+				}
+			}
+		}
+	}
+}
+
+func TestBrokenAnswersNeverLookWhole(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, origin)
+	for name, c := range b.clients() {
+		if resp, err := c.client.Get(c.base + "/short"); err == nil { // or it broke off before the head was out
+			body, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err == nil {
+				t.Errorf("%s: an answer shorter than declared: %d bytes and a clean end", name, len(body))
+			}
+		}
+		pr, pw := io.Pipe()
+		post, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, c.base+"/reset", pr)
+		resp, err := c.client.Do(post)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if _, err := io.ReadFull(resp.Body, make([]byte, 50)); err != nil {
+			t.Errorf("%s: the beginning of the body: %v", name, err)
+		}
+		_, _ = pw.Write([]byte("x"))
+		if more, err := io.ReadAll(resp.Body); err == nil {
+			t.Errorf("%s: a reset answer: %d more bytes and a clean end", name, len(more))
+		}
+		_ = resp.Body.Close()
+		_ = pw.Close()
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, c.base+"/long", nil)
+		resp, err = c.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); err != nil || len(body) != 10 {
+			t.Errorf("%s: a body longer than declared: %d bytes, %v; want 10", name, len(body), err)
+		}
+		_ = resp.Body.Close()
+	}
+}
+
+func TestErrorPages(t *testing.T) {
+	b := start(t, func(c *edge.Config) {
+		c.Bootstrap.Routes = []string{"up.test"}
+		c.Public.ResponseHeaderTimeout = 300 * time.Millisecond
+	})
+	if _, err := b.admin.CreateTunnel(t.Context(), "down"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.admin.AddRoute(t.Context(), "*.down.test", "down"); err != nil {
+		t.Fatal(err)
+	}
+	hanging := func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		if strings.Contains(req.Dest, "/hang") {
+			<-st.Context().Done()
+			return
+		}
+		origin(p, req, body, st)
+	}
+	b.connect(0, 0, hanging)
+	for _, c := range []struct {
+		host, path, upgrade string
+		status              int
+		code                string
+	}{
+		{"nowhere.test", "/", "", 404, "unknown_host"},
+		{"a.down.test", "/", "", 503, "no_connector"},
+		{"up.test", "/error", "", 502, "origin_unreachable"},
+		{"up.test", "/garbage", "", 502, "connector_error"},
+		{"up.test", "/empty", "", 502, "connector_error"},
+		{"up.test", "/status?code=101", "", 502, "connector_error"},
+		{"up.test", "/status?code=abc", "", 502, "connector_error"},
+		{"up.test", "/hang", "", 504, "origin_timeout"},
+		{"up.test", "/", "websocket", 501, "websocket_unsupported"},
+		{"a..b", "/", "", 400, "bad_host"},
+		{"up.test", "/lose", "", 502, "connector_lost"}, // last: it ends the session
+	} {
+		for _, accept := range []string{"text/html", "*/*"} {
+			if c.code == "connector_lost" && accept == "*/*" {
+				continue
+			}
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, b.PublicURL()+c.path, nil)
+			req.Host = c.host
+			req.Header.Set("Accept", accept)
+			if c.upgrade != "" {
+				req.Header.Set("Connection", "Upgrade")
+				req.Header.Set("Upgrade", c.upgrade)
+			}
+			resp, body := b.do(req)
+			ray := resp.Header.Get("Cf-Ray")
+			if resp.StatusCode != c.status || resp.Header.Get("Culvert-Error") != c.code || ray == "" || !strings.Contains(string(body), ray) {
+				t.Errorf("%s%s: %d %q %q; want %d %s", c.host, c.path, resp.StatusCode, resp.Header.Get("Culvert-Error"), body, c.status, c.code)
+			}
+			if html := strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html"); html != (accept == "text/html") {
+				t.Errorf("%s%s: Content-Type %s for Accept %s", c.host, c.path, resp.Header.Get("Content-Type"), accept)
+			}
+			if strings.Contains(string(body), "10.1.2.3") {
+				t.Errorf("%s%s: the page shows an internal address", c.host, c.path)
+			}
+		}
+	}
+}
+
+func TestEarlyAnswerDuringUpload(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, origin)
+	for name, c := range b.clients() {
+		pr, pw := io.Pipe()
+		go func() {
+			for {
+				if _, err := pw.Write(make([]byte, 4096)); err != nil {
+					return
+				}
+			}
+		}()
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, c.base+"/early", pr)
+		resp, err := c.client.Do(req)
+		if err != nil {
+			_ = pr.Close()
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		_ = pr.Close()
+		if resp.StatusCode != 413 || string(body) != "early" || err != nil {
+			t.Errorf("%s: %d %q %v", name, resp.StatusCode, body, err)
+		}
+	}
+}
+
+func TestStreamingBothWays(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, origin)
+	c := b.clients()["h2c"]
+	pr, pw := io.Pipe()
+	defer func() { _ = pw.Close() }()
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, c.base+"/echo", pr)
+	resp, err := c.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	for _, word := range []string{"one", "two", "three"} {
+		if _, err := io.WriteString(pw, word); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, len(word))
+		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != word {
+			t.Fatalf("echo of %q: %q, %v", word, got, err)
+		}
+	}
+}
+
+func TestExpectContinue(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, origin)
+	c := b.tcp()
+	defer func() { _ = c.Close() }()
+	if _, err := io.WriteString(c, "POST /sink HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	r := bufio.NewReader(c)
+	line, err := r.ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 100") {
+		t.Fatalf("first line %q, %v", line, err)
+	}
+	if _, err := r.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(c, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if string(body) != "5" {
+		t.Errorf("the origin got %q bytes", body)
+	}
+}
+
+func TestVisitorHangsUp(t *testing.T) {
+	b := start(t, nil)
+	type seen struct{ read, write error }
+	got := make(chan seen, 8)
+	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		if strings.Contains(req.Dest, "/stream") {
+			answer(st, "200")
+			_, _ = st.Write([]byte("x"))
+		}
+		_, rerr := io.Copy(io.Discard, body)
+		<-st.Context().Done() // STOP_SENDING
+		got <- seen{rerr, context.Cause(st.Context())}
+		end(st)
+	})
+	for name, c := range b.clients() {
+		for _, k := range []struct{ method, path string }{{"GET", "/hang"}, {"GET", "/stream"}, {"POST", "/hang"}, {"POST", "/stream"}} {
+			ctx, cancel := context.WithCancel(t.Context())
+			var body io.Reader
+			var pw *io.PipeWriter
+			if k.method == "POST" {
+				body, pw = io.Pipe()
+				go func() { _, _ = pw.Write([]byte("abc")) }()
+			}
+			req, _ := http.NewRequestWithContext(ctx, k.method, c.base+k.path, body)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				resp, err := c.client.Do(req)
+				if err == nil {
+					_, _ = io.ReadAll(resp.Body)
+					_ = resp.Body.Close()
+				}
+			}()
+			waitFor(t, "the request is in flight", func() bool { return b.inFlight() == 1 })
+			cancel()
+			if pw != nil {
+				_ = pw.CloseWithError(context.Canceled) // the client waits for its own body
+			}
+			<-done
+			select {
+			case s := <-got:
+				if k.method == "POST" && s.read == nil {
+					t.Errorf("%s %s %s: the broken body ended cleanly", name, k.method, k.path)
+				}
+			case <-time.After(patience):
+				t.Fatalf("%s %s %s: the connector was not told", name, k.method, k.path)
+			}
+			waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+		}
+	}
+}
+
+func (b *bench) inFlight() (n int64) {
+	list, err := b.admin.ListConnections(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, c := range list {
+		n += c.InFlight
+	}
+	return n
+}
+
+func TestSlowReader(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, origin)
+	const n = 8 << 20
+	resp, err := b.client.Get(b.PublicURL() + "/bytes?n=" + strconv.Itoa(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	for range 20 { // others are not held up
+		if r, body := b.get("/bytes?n=1000"); r.StatusCode != 200 || len(body) != 1000 {
+			t.Fatalf("request beside a slow reader: %d, %d bytes", r.StatusCode, len(body))
+		}
+	}
+	var got bytes.Buffer
+	for {
+		m, err := io.CopyN(&got, resp.Body, 777_777)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("after %d bytes: %v", got.Len()+int(m), err)
+		}
+		b.get("/bytes?n=10")
+	}
+	if !bytes.Equal(got.Bytes(), pattern(n)) {
+		t.Errorf("%d bytes, want %d equal ones", got.Len(), n)
+	}
+}
+
+func TestVisitorWhoNeverReads(t *testing.T) {
+	b := start(t, func(c *edge.Config) { c.Public.BodyIdleTimeout = 300 * time.Millisecond })
+	b.connect(0, 0, origin)
+	c := b.tcp()
+	defer func() { _ = c.Close() }()
+	_ = c.SetReadBuffer(4 << 10)
+	if _, err := io.WriteString(c, "GET /bytes?n=33554432 HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the request is in flight", func() bool { return b.inFlight() == 1 })
+	waitFor(t, "the edge gave up", func() bool { return b.inFlight() == 0 })
+}
+
+func TestVisitorWhoNeverSends(t *testing.T) {
+	b := start(t, func(c *edge.Config) {
+		c.Public.BodyIdleTimeout = 300 * time.Millisecond
+		c.Public.ReadHeaderTimeout = 300 * time.Millisecond
+	})
+	b.connect(0, 0, origin)
+	for _, text := range []string{"GET / HT", "POST /sink HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\nabc"} {
+		c := b.tcp()
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(c); errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%q: the connection stays, %q", text, body)
+		}
+		_ = c.Close()
+	}
+}
