@@ -170,7 +170,7 @@ func TestGitCloneOverSmartHTTP(t *testing.T) {
 	if out, err := commit.CombinedOutput(); err != nil {
 		t.Fatalf("commit: %v\n%s", err, out)
 	}
-	if out, err := exec.Command(git, "-C", clone, "-c", "http.postBuffer=1024", "push", "-q", "origin", "HEAD:refs/heads/pushed").CombinedOutput(); err != nil {
+	if out, err := exec.Command(git, "-C", clone, "push", "-q", "origin", "HEAD:refs/heads/pushed").CombinedOutput(); err != nil {
 		t.Errorf("push through the tunnel: %v\n%s", err, out)
 	}
 }

@@ -69,7 +69,7 @@ func (e *testEdge) connections(t *testing.T) int {
 	}
 	n := 0
 	for _, c := range list {
-		if c.State != "draining" {
+		if c.State == "active" {
 			n++
 		}
 	}
@@ -109,6 +109,9 @@ func runConnector(t *testing.T, path string) {
 			case <-r.Context().Done():
 			}
 			return
+		}
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			t.Error(err)
 		}
 		_, _ = io.Copy(w, r.Body) // the echo of a visitor who left
 	}))
