@@ -113,11 +113,17 @@ func (c *cluster) supervisor() *part {
 
 func (c *cluster) workerAt(p *part, id string) *part {
 	c.t.Helper()
+	return c.workerWith(p, id, link.NewDirect(link.HandlerFunc(c.origin)))
+}
+
+// workerWith runs a worker; without a carrier it looks for proxies in the store.
+func (c *cluster) workerWith(p *part, id string, carrier link.Carrier) *part {
+	c.t.Helper()
 	cfg := connworker.Default()
 	cfg.ID, cfg.Host, cfg.Edge.CACert = id, "host-"+id, c.net.caFile
 	cfg.GracePeriod = 10 * time.Second
 	s, err := connworker.New(cfg, connworker.Deps{
-		Store: p.cable, Carrier: link.NewDirect(link.HandlerFunc(c.origin)), Logger: c.logger(), Version: "test",
+		Store: p.cable, Carrier: carrier, Logger: c.logger(), Version: "test",
 		Credentials: []tunnel.Credentials{c.cred}, LocalConfig: func() []byte { return []byte(`{"ingress":[]}`) },
 	})
 	if err != nil {

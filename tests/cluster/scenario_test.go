@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 )
@@ -280,5 +283,43 @@ func TestPanicEndsOneFlowOnly(t *testing.T) {
 	if body, err := conn.request(t.Context(), "/panic"); err == nil {
 		t.Errorf("got %q", body)
 	}
+	c.requests()
+}
+
+func TestProxiesAreFoundInTheStore(t *testing.T) {
+	c := newCluster(t, 6)
+	c.supervisor()
+	c.workerWith(&part{cable: &cable{Store: c.store}}, "w1", nil)
+	c.eventually("four slots", func() bool { return c.net.indices() == 4 })
+	if body, err := c.net.live()[0].request(t.Context(), "/"); err != nil || body != "error: no proxy is available" {
+		t.Errorf("without a proxy: %q, %v", body, err)
+	}
+	endpoint, err := link.ParseEndpoint("unix:" + filepath.Join(t.TempDir(), "link.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := endpoint.Listen(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := link.NewServer(link.ServerConfig{Handler: link.HandlerFunc(c.origin), Logger: c.logger()})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(ctx, listener) }()
+	t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	proxy := fleet.Proxy{ID: "p1", Endpoint: endpoint.String()}
+	if err := c.store.PutProxy(t.Context(), proxy, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.store.Hint(t.Context(), lease.TopicFleet); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually("the proxy answers", func() bool {
+		body, err := c.net.live()[0].request(t.Context(), "/")
+		return err == nil && body == "http://app.example.com/"
+	})
 	c.requests()
 }
