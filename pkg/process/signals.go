@@ -5,12 +5,17 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // signalExitBase plus the signal's number is the exit code of a process that a signal ends, as shells see it.
 const signalExitBase = 128
 
-// Signals makes a context that the first SIGINT or SIGTERM cancels, with a SignalError as the cause. The second one calls
+// signalEcho is the time in which a further signal counts as the first one again: programs such as timeout, and
+// terminals with a launcher between, signal the process and its group.
+const signalEcho = 250 * time.Millisecond
+
+// Signals makes a context that the first SIGINT or SIGTERM cancels, with a SignalError as the cause. A later one calls
 // exit at once, with 128 plus its number. stop must be called when the context is of no more use.
 func Signals(parent context.Context, exit func(code int)) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
@@ -19,15 +24,20 @@ func Signals(parent context.Context, exit func(code int)) (ctx context.Context, 
 	stopped, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		for seen := 0; ; seen++ {
+		var first time.Time
+		for {
 			select {
 			case <-stopped:
 				return
 			case sig := <-ch:
-				if n, ok := sig.(syscall.Signal); ok && seen > 0 {
+				n, ok := sig.(syscall.Signal)
+				switch {
+				case first.IsZero():
+					first = time.Now()
+					cancel(SignalError{sig})
+				case ok && time.Since(first) > signalEcho:
 					exit(signalExitBase + int(n))
 				}
-				cancel(SignalError{sig})
 			}
 		}
 	}()

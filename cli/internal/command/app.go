@@ -40,7 +40,6 @@ func (c *commands) app() *urfave.App {
 		Usage:           "a tunnel from a private service to the outside, without an open port",
 		UsageText:       "culvert up | culvert tunnel run | culvert COMMAND --help",
 		Version:         process.Version(),
-		HideHelpCommand: true,
 		Writer:          c.host.Stdout,
 		ErrWriter:       io.Discard,
 		ExitErrHandler:  func(*urfave.Context, error) {}, // Run prints, and the caller exits
