@@ -11,6 +11,7 @@ import (
 const maxCaps = 4
 
 var (
+	errEmpty       = errors.New("message without content")
 	errKind        = errors.New("message of a kind that is not part of the protocol")
 	errDestination = errors.New("call whose results go elsewhere")
 	errTarget      = errors.New("call to something else than the bootstrap object")
@@ -32,32 +33,35 @@ func newGuard() guard { return guard{bootstraps: make(map[uint32]struct{})} }
 // check reports whether the library gets the message. An error ends the connection.
 func (g *guard) check(m rpccp.Message) (pass bool, err error) {
 	switch m.Which() {
-	case rpccp.Message_Which_abort, rpccp.Message_Which_release:
+	case rpccp.Message_Which_abort:
 		return true, nil
 	case rpccp.Message_Which_bootstrap:
-		b, err := m.Bootstrap()
+		b, err := body("bootstrap", m.Bootstrap)
 		if err != nil {
-			return false, fmt.Errorf("bootstrap: %w", err)
+			return false, err
 		}
 		g.bootstraps[b.QuestionId()] = struct{}{}
 		return true, nil
 	case rpccp.Message_Which_finish:
-		f, err := m.Finish()
+		f, err := body("finish", m.Finish)
 		if err != nil {
-			return false, fmt.Errorf("finish: %w", err)
+			return false, err
 		}
 		delete(g.bootstraps, f.QuestionId())
 		return true, nil
+	case rpccp.Message_Which_release:
+		_, err := body("release", m.Release)
+		return true, err
 	case rpccp.Message_Which_call:
-		call, err := m.Call()
+		call, err := body("call", m.Call)
 		if err != nil {
-			return false, fmt.Errorf("call: %w", err)
+			return false, err
 		}
 		return true, g.checkCall(call)
 	case rpccp.Message_Which_return:
-		ret, err := m.Return()
+		ret, err := body("return", m.Return)
 		if err != nil {
-			return false, fmt.Errorf("return: %w", err)
+			return false, err
 		}
 		return true, checkReturn(ret)
 	case rpccp.Message_Which_unimplemented, rpccp.Message_Which_resolve:
@@ -66,6 +70,18 @@ func (g *guard) check(m rpccp.Message) (pass bool, err error) {
 	default:
 		return false, errKind
 	}
+}
+
+// body reads the struct that a message is about. A null one, which no encoder writes, makes the library panic.
+func body[T interface{ IsValid() bool }](name string, read func() (T, error)) (T, error) {
+	v, err := read()
+	if err == nil && !v.IsValid() {
+		err = errEmpty
+	}
+	if err != nil {
+		return v, fmt.Errorf("%s: %w", name, err)
+	}
+	return v, nil
 }
 
 func (g *guard) checkCall(call rpccp.Call) error {

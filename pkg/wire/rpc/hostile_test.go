@@ -111,6 +111,11 @@ func TestHostilePeer(t *testing.T) {
 		"return to nothing":   {encode(t, func(m rpccp.Message) { _, err := m.NewReturn(); must(t, err) })},
 		"disembargo":          {bootstrap(t, 0), encode(t, func(m rpccp.Message) { _, err := m.NewDisembargo(); must(t, err) })},
 		"third party":         {encode(t, func(m rpccp.Message) { _, err := m.NewProvide(); must(t, err) })},
+		"null bootstrap":      {encode(t, func(m rpccp.Message) { must(t, m.SetBootstrap(rpccp.Bootstrap{})) })},
+		"null call":           {encode(t, func(m rpccp.Message) { must(t, m.SetCall(rpccp.Call{})) })},
+		"null return":         {encode(t, func(m rpccp.Message) { must(t, m.SetReturn(rpccp.Return{})) })},
+		"null finish":         {bootstrap(t, 0), encode(t, func(m rpccp.Message) { must(t, m.SetFinish(rpccp.Finish{})) })},
+		"null release":        {bootstrap(t, 0), encode(t, func(m rpccp.Message) { must(t, m.SetRelease(rpccp.Release{})) })},
 		"many open questions": manyBootstraps(t),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -210,6 +215,7 @@ func TestHostileEdge(t *testing.T) {
 	for name, in := range map[string][][]byte{
 		"no protocol at all":    {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n and more text")},
 		"answer ahead":          {null(7)},
+		"null answer":           {encode(t, func(m rpccp.Message) { must(t, m.SetReturn(rpccp.Return{})) })},
 		"answer twice":          {null(0), null(0)},
 		"no capability":         {null(0)},
 		"exception":             {reply(0, func(ret rpccp.Return) { _, err := ret.NewException(); must(t, err) })},

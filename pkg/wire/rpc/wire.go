@@ -36,7 +36,6 @@ const wordSize = 8
 var (
 	errSegments    = errors.New("message with too many segments")
 	errTooLarge    = errors.New("message too large")
-	errEmpty       = errors.New("message without content")
 	errOutstanding = errors.New("too many unfinished calls")
 	errNotAsked    = errors.New("return to a question that was not asked")
 )
