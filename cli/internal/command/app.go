@@ -36,16 +36,16 @@ type commands struct {
 
 func (c *commands) app() *urfave.App {
 	return &urfave.App{
-		Name:            "culvert",
-		Usage:           "a tunnel from a private service to the outside, without an open port",
-		UsageText:       "culvert up | culvert tunnel run | culvert COMMAND --help",
-		Version:         process.Version(),
-		Writer:          c.host.Stdout,
-		ErrWriter:       io.Discard,
-		ExitErrHandler:  func(*urfave.Context, error) {}, // Run prints, and the caller exits
-		OnUsageError:    usageError,
-		Flags:           c.connectorFlags(true),
-		Action:          c.fallback,
+		Name:           "culvert",
+		Usage:          "a tunnel from a private service to the outside, without an open port",
+		UsageText:      "culvert up | culvert tunnel run | culvert COMMAND --help",
+		Version:        process.Version(),
+		Writer:         c.host.Stdout,
+		ErrWriter:      io.Discard,
+		ExitErrHandler: func(*urfave.Context, error) {}, // Run prints, and the caller exits
+		OnUsageError:   usageError,
+		Flags:          c.connectorFlags(true),
+		Action:         c.fallback,
 		Commands: append([]*urfave.Command{
 			c.up(), c.tunnel(), c.hello(), c.linkCerts(), c.healthcheck(), c.version(),
 		}, c.services()...),
