@@ -26,7 +26,7 @@ func (r *recorder) CancelRead(uint64) { r.note("cancel read") }
 
 func (r *recorder) CancelWrite(uint64) {
 	r.note("cancel write")
-	_ = r.Conn.Close() // ends the pending write
+	_ = r.Close() // ends the pending write
 }
 
 func (r *recorder) CloseWrite() error {

@@ -65,6 +65,7 @@ func (s *connectorServer) UpdateConfiguration(ctx context.Context, call schema.C
 	return nil
 }
 
+//nolint:revive // the generated interface names it
 func (s *connectorServer) RegisterUdpSession(_ context.Context, call schema.SessionManager_registerUdpSession) error {
 	results, err := call.AllocResults()
 	if err != nil {
@@ -77,6 +78,7 @@ func (s *connectorServer) RegisterUdpSession(_ context.Context, call schema.Sess
 	return response.SetErr(noSessions)
 }
 
+//nolint:revive // the generated interface names it
 func (s *connectorServer) UnregisterUdpSession(context.Context, schema.SessionManager_unregisterUdpSession) error {
 	return errors.New(noSessions)
 }

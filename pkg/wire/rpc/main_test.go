@@ -3,6 +3,7 @@ package rpc_test
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -128,12 +129,7 @@ func (p *peer) write(b []byte) {
 	must(p.t, err)
 }
 
-// send builds and writes one message.
-func (p *peer) send(build func(m rpccp.Message)) {
-	p.t.Helper()
-	p.write(encode(p.t, build))
-}
-
+// encode builds one message.
 func encode(t testing.TB, build func(m rpccp.Message)) []byte {
 	t.Helper()
 	msg, seg, err := capnp.NewMessage(capnp.SingleSegment(nil))
@@ -150,7 +146,7 @@ func encode(t testing.TB, build func(m rpccp.Message)) []byte {
 func (p *peer) next() (m rpccp.Message, ok bool) {
 	p.t.Helper()
 	msg, err := p.in.Decode()
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return rpccp.Message{}, false
 	}
 	must(p.t, err)

@@ -92,23 +92,28 @@ func TestRefusals(t *testing.T) {
 	}{
 		"duplicate": {
 			&tunnel.ConnError{Reason: tunnel.ReasonDuplicate, Err: errors.New("held by another worker")},
-			tunnel.ConnError{Reason: tunnel.ReasonDuplicate}, "duplicate: EDUPCONN",
+			tunnel.ConnError{Reason: tunnel.ReasonDuplicate},
+			"duplicate: EDUPCONN",
 		},
 		"retry later": {
 			&tunnel.ConnError{Reason: tunnel.ReasonRefused, Retryable: true, RetryAfter: 5 * time.Second, Err: errors.New("busy")},
-			tunnel.ConnError{Reason: tunnel.ReasonRefused, Retryable: true, RetryAfter: 5 * time.Second}, "refused: busy",
+			tunnel.ConnError{Reason: tunnel.ReasonRefused, Retryable: true, RetryAfter: 5 * time.Second},
+			"refused: busy",
 		},
 		"permanent without cause": {
 			&tunnel.ConnError{Reason: tunnel.ReasonRefused},
-			tunnel.ConnError{Reason: tunnel.ReasonRefused}, "refused: refused",
+			tunnel.ConnError{Reason: tunnel.ReasonRefused},
+			"refused: refused",
 		},
 		"negative delay": {
 			&tunnel.ConnError{Reason: tunnel.ReasonRefused, Retryable: true, RetryAfter: -1, Err: errors.New("x")},
-			tunnel.ConnError{Reason: tunnel.ReasonRefused, Retryable: true}, "refused: x",
+			tunnel.ConnError{Reason: tunnel.ReasonRefused, Retryable: true},
+			"refused: x",
 		},
 		"exception": {
 			errors.New("store is away"),
-			tunnel.ConnError{Reason: tunnel.ReasonRPC}, "rpc: register connection: store is away",
+			tunnel.ConnError{Reason: tunnel.ReasonRPC},
+			"rpc: register connection: store is away",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

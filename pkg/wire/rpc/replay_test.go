@@ -178,10 +178,10 @@ func (e exchange) details(t testing.TB) rpc.ConnectionDetails {
 
 // refusal is what a handler returns to get the recorded error on the wire.
 func (e exchange) refusal() *tunnel.ConnError {
-	switch {
-	case e.ClientError == "":
+	switch e.ClientError {
+	case "":
 		return nil
-	case e.ClientError == rpc.CauseDuplicate:
+	case rpc.CauseDuplicate:
 		return &tunnel.ConnError{Reason: tunnel.ReasonDuplicate, Err: errors.New(rpc.CauseDuplicate)}
 	default:
 		retry := e.ClientErrorType == "*pogs.RetryableError"
