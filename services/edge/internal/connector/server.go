@@ -65,11 +65,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	return s, nil
 }
 
-// Addrs are the bound addresses, in the order of the configuration.
+// Addrs are the configured addresses with the ports that were bound, in the order of the configuration.
 func (s *Server) Addrs() []netip.AddrPort {
 	out := make([]netip.AddrPort, len(s.listeners))
 	for i, l := range s.listeners {
-		out[i] = l.Addr()
+		out[i] = netip.AddrPortFrom(s.cfg.Listen[i].Addr(), l.Addr().Port())
 	}
 	return out
 }
