@@ -52,10 +52,7 @@ func execSupervisor(ctx context.Context, host process.Host) int {
 }
 
 func execWorker(ctx context.Context, host process.Host) int {
-	cfg, build := process.WithStore(connworker.Default(),
-		func(_ context.Context, env process.Env, store *redisstore.Store, cfg connworker.Config) (process.Runner, error) {
-			return connworker.New(cfg, connworker.Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Version: env.Version})
-		})
+	cfg, build := process.WithStore(connworker.Default(), connworker.Build)
 	return process.Exec(ctx, host, "conn-worker", cfg, build, process.OpsListen("127.0.0.1:8103"), process.HalfCores())
 }
 
