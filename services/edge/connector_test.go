@@ -105,12 +105,10 @@ func (b *bench) served(by string) {
 	}
 }
 
-func TestSameRemoteAddressReplaces(t *testing.T) {
+func TestReconnectFromTheSamePort(t *testing.T) {
 	b := start(t, nil)
 	old := b.connect(0, 0, named("old"))
 	port := old.sess.LocalAddr().Port()
-	// The old session's socket goes without a word, as when a process is killed: nothing may reach the edge, so the
-	// listener is on the same port while the edge still believes in the session.
 	if err := old.sess.CloseWithError(0, ""); err != nil {
 		t.Fatal(err)
 	}
