@@ -50,13 +50,17 @@ func TestServicesApart(t *testing.T) {
 		{"proxy", "--listen", socket, "--origin.hello-world"},
 		{"conn-worker", "--credentials.token-file", token, "--edge.cacert", e.CACertPath(), "--grace-period", "5s"},
 	}
-	ops := map[string]string{}
+	ops, c := map[string]string{}, client(t)
 	var programs []*program
 	for _, args := range commands {
 		ops[args[0]] = freeAddr(t)
 		programs = append(programs, start(t, env, append(args, "--ops.listen", ops[args[0]])...))
+		// One after the other: the flag library shares its help flag between all command lines of a process.
+		eventually(t, args[0]+" is alive", func() bool {
+			status, _ := fetch(t, c, "http://"+ops[args[0]]+"/healthz", "")
+			return status == http.StatusOK
+		})
 	}
-	c := client(t)
 	eventually(t, "an answer through all services", func() bool {
 		status, _ := fetch(t, c, e.PublicURL(), "a.example.com")
 		return status == http.StatusOK
