@@ -1,0 +1,161 @@
+package h1
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+)
+
+// exchange is one request on one connection, up to the end of the answer's body.
+type exchange struct {
+	t    *Transport
+	c    *conn
+	req  *http.Request
+	in   *reader
+	up   *upload     // nil without a request body
+	stop func() bool // ends the watch on the request's context; nil without one
+	// heard says that a head has come, if only an interim one.
+	heard bool
+}
+
+// cause is the reason for an error: the end of the request's context if it has ended, as that closes the connection.
+func (x *exchange) cause(err error) error {
+	ctx := x.req.Context()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// release ends the watch on the context. It reports false if the connection was or is being closed by it.
+func (x *exchange) release() bool { return x.stop == nil || x.stop() }
+
+// finish gives the connection back after a complete answer, or closes it.
+func (x *exchange) finish(reusable bool) {
+	reusable = reusable && x.in.buffered() == 0 && (x.up == nil || x.up.settle())
+	if x.release() && reusable {
+		x.t.idle.put(x.c)
+	} else {
+		x.c.close()
+	}
+	x.drop()
+}
+
+// abort ends an exchange that did not get to its end.
+func (x *exchange) abort() {
+	x.release()
+	x.c.close()
+	x.drop()
+}
+
+func (x *exchange) drop() {
+	if x.up != nil {
+		x.up.stop()
+	}
+	x.t.readers.put(x.in)
+}
+
+// answer is a response with its body, in one piece of memory.
+type answer struct {
+	res  http.Response
+	body body
+}
+
+// body is the body of a response. The connection goes back to the pool when it is read to its end.
+type body struct {
+	// open is the connection while the exchange goes on. Whoever takes it out ends the exchange.
+	open   atomic.Pointer[conn]
+	closed atomic.Bool
+
+	mu      sync.Mutex // held during a read; guards the rest
+	x       exchange
+	framing framing
+	left    int64 // when sized
+	closes  bool
+	chunks  dechunker
+	err     error // sticky
+}
+
+var _ io.ReadCloser = (*body)(nil)
+
+// Read gives the end together with the last bytes when it is known by then.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil {
+		return 0, b.err
+	}
+	if b.closed.Load() {
+		return 0, errBodyClosed
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := b.read(p)
+	if err != nil {
+		b.err = b.endLocked(err)
+	}
+	return n, b.err
+}
+
+func (b *body) read(p []byte) (int, error) {
+	switch b.framing {
+	case sized:
+		n, err := b.x.in.Read(p[:min(int64(len(p)), b.left)])
+		b.left -= int64(n)
+		switch {
+		case b.left == 0:
+			return n, io.EOF
+		case err == io.EOF:
+			err = io.ErrUnexpectedEOF
+		}
+		return n, err
+	case chunked:
+		return b.chunks.read(b.x.in, p)
+	case untilClose:
+		return b.x.in.Read(p)
+	case noBody:
+	}
+	return 0, io.EOF
+}
+
+// endLocked ends the exchange for a reason, io.EOF being the good one, and gives the error for the reader.
+func (b *body) endLocked(err error) error {
+	if b.open.Swap(nil) == nil { // closed meanwhile
+		b.x.drop()
+		if err != io.EOF {
+			return b.x.cause(errBodyClosed)
+		}
+		return err
+	}
+	if err == io.EOF {
+		b.x.finish(!b.closes)
+		return err
+	}
+	b.x.abort()
+	return b.x.cause(err)
+}
+
+// Close ends the exchange if the body was not read to its end. No read of the request's body begins after it.
+func (b *body) Close() error {
+	if b.closed.Swap(true) {
+		return nil
+	}
+	if b.open.Swap(nil) == nil {
+		return nil
+	}
+	b.x.release()
+	b.x.c.close()
+	if b.x.up != nil {
+		b.x.up.stop()
+	}
+	b.mu.Lock() // a read under way ends now
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.err = errBodyClosed
+		b.x.drop()
+	}
+	return nil
+}

@@ -1,0 +1,259 @@
+package h1
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+)
+
+const defaultMaxHead = 10 << 20
+
+// Config says how origins are reached.
+type Config struct {
+	// DialContext opens a connection; its limits are the caller's.
+	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Proxy gives the proxy for a request, as in http.Transport; such a request goes to the fallback. nil is no proxy.
+	Proxy func(*http.Request) (*url.URL, error)
+	// MaxIdle is how many idle connections are kept; 0 is no limit.
+	MaxIdle int
+	// MaxIdlePerHost is how many of them may belong to one host; 0 is 2, negative keeps none.
+	MaxIdlePerHost int
+	// IdleTimeout is how long an idle connection is kept; 0 is for ever.
+	IdleTimeout time.Duration
+	// ResponseHeaderTimeout is how long the answer's head may take after the request is sent; 0 is no limit.
+	ResponseHeaderTimeout time.Duration
+	// MaxResponseHeaderBytes bounds an answer's head together with the interim answers before it; 0 is 10 MiB.
+	MaxResponseHeaderBytes int
+	// Fallback does what this package does not. It must be able to reach the same origins.
+	Fallback http.RoundTripper
+}
+
+// Transport is an http.RoundTripper.
+type Transport struct {
+	cfg     Config
+	idle    *pool
+	readers readers
+	heads   outgoings
+	uploads sync.Pool // of *[]byte
+}
+
+var _ http.RoundTripper = (*Transport)(nil)
+
+// New makes a Transport without connections.
+func New(cfg Config) *Transport {
+	if cfg.MaxResponseHeaderBytes == 0 {
+		cfg.MaxResponseHeaderBytes = defaultMaxHead
+	}
+	return &Transport{cfg: cfg, idle: newPool(cfg.MaxIdle, cfg.MaxIdlePerHost, cfg.IdleTimeout)}
+}
+
+// CloseIdleConnections closes idle connections, also those of the fallback. Those of running exchanges close as these
+// end, unless a new request comes first.
+func (t *Transport) CloseIdleConnections() {
+	t.idle.close()
+	if f, ok := t.cfg.Fallback.(interface{ CloseIdleConnections() }); ok {
+		f.CloseIdleConnections()
+	}
+}
+
+// RoundTrip runs one exchange up to the head of the answer. It closes the request's body, if need be after it returns.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !t.takes(req) {
+		return t.cfg.Fallback.RoundTrip(req)
+	}
+	out := t.heads.take()
+	defer t.heads.put(out)
+	if !out.encode(req) {
+		return t.cfg.Fallback.RoundTrip(req)
+	}
+	if ctx := req.Context(); ctx.Err() != nil {
+		closeBody(req)
+		return nil, context.Cause(ctx)
+	}
+	key := hostPort(req.URL.Host)
+	c := t.idle.get(key)
+	for {
+		if c == nil {
+			var err error
+			if c, err = t.dial(req, key); err != nil {
+				closeBody(req)
+				return nil, err
+			}
+		}
+		res, again, err := t.exchange(req, c, out)
+		if !again {
+			return res, err
+		}
+		c = nil // once more, on a connection of its own
+	}
+}
+
+// takes reports whether a request is of the usual kind.
+func (t *Transport) takes(req *http.Request) bool {
+	if !canLook || req.URL == nil || req.URL.Scheme != "http" || req.URL.Host == "" || !hostBytes.holds(req.URL.Host) || req.Close ||
+		req.Cancel != nil { //nolint:staticcheck // deprecated, so not for us
+		return false
+	}
+	if t.cfg.Proxy == nil {
+		return true
+	}
+	proxy, err := t.cfg.Proxy(req)
+	return proxy == nil && err == nil
+}
+
+// hostPort is the address of a URL's host.
+func hostPort(host string) string {
+	for i := len(host) - 1; i >= 0 && isDigit(host[i]); i-- {
+		if i > 0 && host[i-1] == ':' {
+			return host
+		}
+	}
+	u := url.URL{Host: host}
+	return net.JoinHostPort(u.Hostname(), "80")
+}
+
+func (t *Transport) dial(req *http.Request, addr string) (*conn, error) {
+	ctx := req.Context()
+	nc, err := t.cfg.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, err
+	}
+	return newConn(nc, addr), nil
+}
+
+// closeBody closes the body of a request that was not begun.
+func closeBody(req *http.Request) {
+	if req.Body != nil {
+		_ = req.Body.Close() // nothing was read
+	}
+}
+
+// exchange sends the request and reads the head of the answer. again says that the connection turned out to be dead and
+// that the request may be sent once more; then nothing was done to its body.
+func (t *Transport) exchange(req *http.Request, c *conn, out *outgoing) (res *http.Response, again bool, err error) {
+	x := exchange{t: t, c: c, req: req}
+	if ctx := req.Context(); ctx.Done() != nil {
+		x.stop = context.AfterFunc(ctx, c.hangUp)
+	}
+	x.in = t.readers.take(c.nc)
+	if n, err := c.nc.Write(out.buf); err != nil {
+		again := c.reused && req.Context().Err() == nil && (n == 0 || out.body == bodyNone && isReplayable(req))
+		err = x.cause(err)
+		x.abort()
+		if !again {
+			closeBody(req)
+		}
+		return nil, again, err
+	}
+	x.send(out.body)
+	h, err := x.readHead()
+	if err != nil {
+		again := c.reused && out.body == bodyNone && !x.heard && x.in.buffered() == 0 && isReplayable(req) &&
+			!errors.Is(err, os.ErrDeadlineExceeded) && req.Context().Err() == nil
+		err = x.failure(err)
+		x.abort()
+		return nil, again, err
+	}
+	res, err = x.accept(h)
+	return res, false, err
+}
+
+// send starts the body, or the clock for the answer.
+func (x *exchange) send(kind bodyKind) {
+	wait := x.t.cfg.ResponseHeaderTimeout
+	if kind == bodyNone {
+		if wait > 0 {
+			_ = x.c.nc.SetReadDeadline(time.Now().Add(wait)) // fails on a closed connection only
+		}
+		return
+	}
+	x.up = &upload{c: x.c, req: x.req, kind: kind, wait: wait, done: make(chan struct{})}
+	go func(u *upload, t *Transport) { // ends with the exchange: see upload.stop
+		buf, ok := t.uploads.Get().(*[]byte)
+		if !ok {
+			b := make([]byte, uploadBuf)
+			buf = &b
+		}
+		u.run(*buf)
+		t.uploads.Put(buf)
+	}(x.up, x.t)
+}
+
+// readHead reads the final head, past interim ones.
+func (x *exchange) readHead() (h head, err error) {
+	limit := x.t.cfg.MaxResponseHeaderBytes
+	for {
+		text, lines, err := x.in.readHead(limit)
+		if err != nil {
+			return head{}, err
+		}
+		x.heard = true
+		limit -= len(text)
+		if h, err = parseHead(text, lines); err != nil {
+			return head{}, err
+		}
+		if h.code >= 200 || h.code == http.StatusSwitchingProtocols {
+			break
+		}
+	}
+	if x.up != nil {
+		x.up.headCame()
+	}
+	if x.t.cfg.ResponseHeaderTimeout > 0 {
+		err = x.c.nc.SetReadDeadline(time.Time{})
+	}
+	return h, err
+}
+
+// failure is why there is no head.
+func (x *exchange) failure(err error) error {
+	if x.req.Context().Err() == nil {
+		if x.up != nil {
+			if uerr := x.up.failure(); uerr != nil {
+				return uerr
+			}
+		}
+		if x.t.cfg.ResponseHeaderTimeout > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			return headTimeoutError{}
+		}
+	}
+	return x.cause(err)
+}
+
+// accept makes the response of a head. Without a body the exchange ends here.
+func (x *exchange) accept(h head) (*http.Response, error) {
+	s, err := settle(x.req.Method, &h)
+	if err != nil {
+		x.abort()
+		return nil, x.cause(err)
+	}
+	fixPragma(h.header)
+	a := &answer{res: http.Response{
+		Status: h.status, StatusCode: h.code,
+		Proto: h.proto, ProtoMajor: h.major, ProtoMinor: h.minor,
+		Header: h.header, Trailer: s.trailer,
+		ContentLength: s.length, Close: s.closes, Request: x.req,
+	}}
+	if s.chunked {
+		a.res.TransferEncoding = []string{"chunked"}
+	}
+	if s.framing == noBody {
+		x.finish(!s.closes && h.code != http.StatusSwitchingProtocols)
+		a.res.Body = http.NoBody
+		return &a.res, nil
+	}
+	b := &a.body
+	b.x, b.framing, b.left, b.closes = *x, s.framing, s.length, s.closes
+	b.chunks.trailer = &a.res.Trailer
+	b.open.Store(x.c)
+	a.res.Body = b
+	return &a.res, nil
+}
