@@ -13,6 +13,8 @@ import (
 // keepHead is the largest head whose buffer waits for the next request.
 const keepHead = 32 << 10
 
+const userAgent = "User-Agent"
+
 // bodyKind says how a request's body is framed.
 type bodyKind uint8
 
@@ -62,13 +64,17 @@ func (o *outgoing) encode(req *http.Request) bool {
 	if !hostBytes.holds(host) {
 		return false
 	}
-	o.buf = append(o.buf, "Host: "...)
-	o.buf = append(o.buf, host...)
-	o.buf = append(o.buf, '\r', '\n')
+	o.appendField("Host", host)
+	if v := req.Header[userAgent]; len(v) > 0 && v[0] != "" {
+		if !isValue(v[0]) {
+			return false
+		}
+		o.appendField(userAgent, v[0])
+	}
+	o.appendFraming(req)
 	if !o.appendHeaders(req.Header) {
 		return false
 	}
-	o.appendFraming(req)
 	o.buf = append(o.buf, '\r', '\n')
 	return true
 }
@@ -138,7 +144,7 @@ func (o *outgoing) appendTarget(u *url.URL) bool {
 	return true
 }
 
-// appendHeaders writes the header in the order of names, so that equal requests look equal.
+// appendHeaders writes what is left of the header, in the order of names, so that equal requests look equal.
 func (o *outgoing) appendHeaders(header http.Header) bool {
 	for name := range header {
 		o.keys = append(o.keys, name)
@@ -158,11 +164,6 @@ func (o *outgoing) appendHeaders(header http.Header) bool {
 			if !isKeepAlive(values) {
 				return false
 			}
-		case firstField:
-			if len(values) == 0 || values[0] == "" {
-				continue
-			}
-			values = values[:1]
 		case writeField:
 		}
 		for _, v := range values {
@@ -190,7 +191,6 @@ const (
 	skipField             // written anew, from the request's other members
 	refuseField           // makes the request one for the fallback
 	closeField            // fine if it keeps the connection alive
-	firstField            // one value only
 )
 
 // ruleOf judges a name in any letter case, as the origin will read it in any case.
@@ -206,8 +206,8 @@ func ruleOf(name string) fieldRule {
 		}
 		return foldRule(name, "Upgrade", refuseField)
 	case len("Connection"): // and User-Agent
-		if strings.EqualFold(name, "User-Agent") {
-			return firstField
+		if name == userAgent {
+			return skipField
 		}
 		return foldRule(name, "Connection", closeField)
 	case len("Content-Length"):

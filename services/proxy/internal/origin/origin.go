@@ -46,6 +46,13 @@ type Origin struct {
 	port      string // with perHost: the port part that follows the name
 	perHost   bool   // the TLS name is the outgoing Host, and so is the pool's key
 	transport *http.Transport
+	client    client
+}
+
+// client runs exchanges over connections that it keeps.
+type client interface {
+	http.RoundTripper
+	CloseIdleConnections()
 }
 
 // New makes the origin of a service with its effective settings. A CA file that cannot be read is an error; one without
@@ -93,13 +100,13 @@ func (o *Origin) Target(outgoing string) (scheme, host string, err error) {
 
 // RoundTrip runs one exchange with an origin that RoundTrips.
 func (o *Origin) RoundTrip(req *http.Request) (*http.Response, error) {
-	return o.transport.RoundTrip(req)
+	return o.client.RoundTrip(req)
 }
 
 // Close ends idle connections; running exchanges finish.
 func (o *Origin) Close() {
-	if o.transport != nil {
-		o.transport.CloseIdleConnections()
+	if o.client != nil {
+		o.client.CloseIdleConnections()
 	}
 }
 

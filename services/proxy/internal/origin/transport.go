@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
 const (
@@ -73,7 +74,25 @@ func (o *Origin) open(svc ingress.Service, set ingress.OriginRequest, log *slog.
 			o.transport.Proxy = http.ProxyFromEnvironment
 		}
 	}
+	o.client = o.transport
+	if o.scheme == "http" && svc.Kind != ingress.KindH2C && !set.HTTP2Origin {
+		o.client = lean(o.transport)
+	}
 	return nil
+}
+
+// lean is a client for plain HTTP/1.1 with the settings of t, which does the rest.
+func lean(t *http.Transport) *h1.Transport {
+	return h1.New(h1.Config{
+		DialContext:            t.DialContext,
+		Proxy:                  t.Proxy,
+		MaxIdle:                t.MaxIdleConns,
+		MaxIdlePerHost:         t.MaxIdleConnsPerHost,
+		IdleTimeout:            t.IdleConnTimeout,
+		ResponseHeaderTimeout:  t.ResponseHeaderTimeout,
+		MaxResponseHeaderBytes: maxHeadBytes,
+		Fallback:               t,
+	})
 }
 
 // protocols says what may be spoken: HTTP/2 over TLS only when asked for, in cleartext only to an h2c service.
