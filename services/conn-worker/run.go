@@ -97,16 +97,20 @@ func (s *Service) register(ctx context.Context) {
 	}
 }
 
-// followProxies tells the balancer which proxies there are; while the store is away it keeps the last ones.
+// followProxies tells the balancer which proxies there are; while the store is away, and for a while after, it keeps
+// the last ones.
 func (s *Service) followProxies(ctx context.Context) {
 	wake := s.store.Watch(ctx, lease.TopicFleet)
 	tick := time.NewTicker(lease.RenewEvery)
 	defer tick.Stop()
+	roster := fleet.Roster{Settle: lease.ProxyTTL + lease.RenewEvery}
 	for {
 		proxies, err := s.store.Proxies(ctx)
 		s.heard(ctx, err)
 		if err == nil {
-			s.balancer.SetProxies(s.usable(ctx, proxies))
+			s.balancer.SetProxies(s.usable(ctx, roster.Listed(time.Now(), proxies)))
+		} else {
+			roster.Missed()
 		}
 		select {
 		case <-ctx.Done():
@@ -120,9 +124,6 @@ func (s *Service) followProxies(ctx context.Context) {
 func (s *Service) usable(ctx context.Context, proxies []fleet.Proxy) []link.Proxy {
 	var out []link.Proxy
 	for _, p := range proxies {
-		if p.Draining {
-			continue
-		}
 		e, err := link.ParseEndpoint(p.Endpoint)
 		if err != nil {
 			s.log.DebugContext(ctx, "proxy without a usable endpoint", slog.String(telemetry.KeyProxyID, string(p.ID)), slog.Any(telemetry.KeyErr, err))

@@ -64,6 +64,9 @@ const (
 	leadTTL = 4 * time.Second
 	// restTime is the shortest time between two looks at the store, so that many hints cost few looks.
 	restTime = 10 * time.Millisecond
+	// settleTime is how long the store must have answered without a break before an absence counts: two renewals and
+	// some time to connect.
+	settleTime = 2*lease.RenewEvery + time.Second
 	// resignTimeout bounds the goodbye.
 	resignTimeout = time.Second
 )
@@ -82,6 +85,8 @@ type Service struct {
 	log     *slog.Logger
 	metrics *metrics
 	board   *board
+	// steady is since when the store has answered without a break; zero while it does not. It belongs to the loop of Run.
+	steady time.Time
 
 	mu sync.Mutex
 	// state is why the supervisor is not ready, or nil.
@@ -119,7 +124,11 @@ func (s *Service) Run(ctx context.Context) error {
 	rest := time.NewTimer(0)
 	defer rest.Stop()
 	for {
-		s.report(ctx, s.pass(ctx))
+		err := s.pass(ctx)
+		if errors.Is(err, tunnel.ErrUnavailable) {
+			s.steady = time.Time{}
+		}
+		s.report(ctx, err)
 		rest.Reset(restTime)
 		select {
 		case <-ctx.Done():
@@ -141,6 +150,9 @@ func (s *Service) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.steady.IsZero() {
+		s.steady = time.Now()
+	}
 	s.setLead(ctx, lead)
 	if !lead {
 		return nil
@@ -149,6 +161,7 @@ func (s *Service) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	world.Unsettled = time.Since(s.steady) < settleTime
 	s.mu.Lock()
 	s.seen = world
 	s.mu.Unlock()

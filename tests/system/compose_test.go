@@ -124,7 +124,7 @@ func (s *stack) slots() (map[int]string, error) {
 	ip := docker(s.t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", ids[0])
 	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+ip+":9090/v1/supervisor", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+ip+":9090/v1/slots", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,8 @@ func (v *view) decide(r lease.Record) (Grant, bool) {
 	switch {
 	case r.Worker == "":
 		return v.place(r, CauseFree, anyAddress, nil)
+	case v.unsettled && (!known || !r.Live):
+		return Grant{}, false
 	case !known:
 		return v.place(r, CauseGone, preferNew, nil)
 	case !r.Live && worker.Draining:

@@ -98,7 +98,7 @@ func (p *planner) connector(w World, c Connector) {
 			Tunnel: c.Tunnel, Desired: c.Connections, Possible: count, Addresses: available,
 		})
 	}
-	steady := true
+	steady := !v.unsettled
 	for i := range c.Connections {
 		r, found := v.records[tunnel.ConnIndex(i)]
 		if !found {

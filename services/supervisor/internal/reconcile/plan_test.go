@@ -102,6 +102,11 @@ func world(c Connector, addresses int, workers ...fleet.Worker) World {
 	return World{Workers: workers, Pools: map[string]edgepool.Pool{"": pool(addresses)}, Connectors: []Connector{c}, Random: first}
 }
 
+func unsettled(w World) World {
+	w.Unsettled = true
+	return w
+}
+
 func describe(r Result) string {
 	var out strings.Builder
 	for _, a := range r.Actions {
@@ -154,6 +159,9 @@ func TestPlan(t *testing.T) {
 		{"a worker drains", world(connector(all(4, "w1", "w2")...), 8, draining(w1), w2, w3)},
 		{"a worker drains and is alone", world(connector(all(4, "w1")...), 8, draining(w1))},
 		{"a worker drains, no spare address", world(connector(all(4, "w1")...), 4, draining(w1), w2)},
+		{"a worker is gone, but the store is only just back", unsettled(world(connector(all(4, "w1", "w2")...), 8, w2, w3))},
+		{"a lease ran out, but the store is only just back", unsettled(world(connector(append(all(3, "w1"), expired(connected(3, "w1", 4)))...), 8, w1, w2))},
+		{"a slot is free, and the store is only just back", unsettled(world(connector(append(all(3, "w1"), released(connected(3, "w1", 4)))...), 8, w1))},
 		{"two drain, one stays", world(connector(all(4, "w1", "w2", "w3")...), 8, draining(w1), draining(w2), w3)},
 		{"a slot that was not connected moves off a draining worker without a spare address",
 			world(connector(record(0, "w1", 1, lease.Status{State: lease.StateConnecting})), 1, draining(w1), w2)},

@@ -44,6 +44,8 @@ type view struct {
 	// left are addresses that slots were moved off in this plan: they failed, or the old session still stands.
 	left []tunnel.EdgeAddr
 	open bool
+	// unsettled is World.Unsettled.
+	unsettled bool
 }
 
 func newView(w World, c Connector, l load) *view {
@@ -54,6 +56,7 @@ func newView(w World, c Connector, l load) *view {
 		pool:      w.Pools[c.Pool],
 		random:    w.Random,
 		open:      c.Proved,
+		unsettled: w.Unsettled,
 	}
 	for _, r := range c.Records {
 		v.records[r.Slot.Index] = r

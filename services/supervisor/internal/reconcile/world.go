@@ -12,6 +12,11 @@ import (
 
 // World is one look at everything.
 type World struct {
+	// Unsettled says that the store has answered for a short time only, after an outage or since this supervisor
+	// started. Registrations and leases may have run out while nobody could renew them, so an absence proves nothing
+	// yet, and what is held stays where it is.
+	Unsettled bool
+
 	Workers    []fleet.Worker
 	Pools      map[string]edgepool.Pool
 	Connectors []Connector
