@@ -1,0 +1,129 @@
+package h1_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
+)
+
+// fakeConn answers with given bytes, in pieces, and keeps what is written.
+type fakeConn struct {
+	answer string
+	piece  int // 0: all at once
+
+	mu  sync.Mutex // guards the rest
+	out bytes.Buffer
+}
+
+func (c *fakeConn) dial(context.Context, string, string) (net.Conn, error) { return c, nil }
+
+func (c *fakeConn) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.answer == "" {
+		return 0, io.EOF
+	}
+	if c.piece > 0 {
+		p = p[:min(len(p), c.piece)]
+	}
+	n := copy(p, c.answer)
+	c.answer = c.answer[n:]
+	return n, nil
+}
+
+func (c *fakeConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.Write(p)
+}
+
+func (c *fakeConn) written() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.String()
+}
+
+func (c *fakeConn) Close() error                     { return nil }
+func (c *fakeConn) LocalAddr() net.Addr              { return nil }
+func (c *fakeConn) RemoteAddr() net.Addr             { return nil }
+func (c *fakeConn) SetDeadline(time.Time) error      { return nil }
+func (c *fakeConn) SetReadDeadline(time.Time) error  { return nil }
+func (c *fakeConn) SetWriteDeadline(time.Time) error { return nil }
+
+// FuzzAnswer holds that what is accepted here, net/http accepts and reads alike, however it arrives.
+func FuzzAnswer(f *testing.F) {
+	for _, raw := range corpus {
+		if len(raw) < 8<<10 {
+			f.Add(raw, uint8(0), false)
+			f.Add(raw, uint8(1), true)
+		}
+	}
+	f.Fuzz(func(t *testing.T, raw string, piece uint8, isHead bool) {
+		method := http.MethodGet
+		if isHead {
+			method = http.MethodHead
+		}
+		c := &fakeConn{answer: raw, piece: int(piece)}
+		tr := h1.New(h1.Config{DialContext: c.dial, Fallback: noFallback{}})
+		got := run(tr, request(t, t.Context(), method, "o.test", nil))
+		if got.err != nil {
+			return
+		}
+		want := reference(raw, request(t, t.Context(), method, "o.test", nil))
+		if got.status == http.StatusSwitchingProtocols {
+			want.body = ""
+		}
+		if want.err != nil {
+			t.Fatalf("accepted, but net/http: %v", want.err)
+		}
+		if got.bodyErr == nil && want.bodyErr != nil {
+			t.Fatalf("body accepted, but net/http: %v", want.bodyErr)
+		}
+		if got.status != want.status || got.length != want.length {
+			t.Errorf("status %d, length %d; net/http: %d, %d", got.status, got.length, want.status, want.length)
+		}
+		if diff := cmp.Diff(want.header, got.header); diff != "" {
+			t.Errorf("header differs (-net/http +h1):\n%s", diff)
+		}
+		if !strings.HasPrefix(want.body, got.body) || got.bodyErr == nil && got.body != want.body {
+			t.Errorf("body %q; net/http: %q", got.body, want.body)
+		}
+		if got.bodyErr == nil {
+			if diff := cmp.Diff(want.trailer, got.trailer); diff != "" {
+				t.Errorf("trailer differs (-net/http +h1):\n%s", diff)
+			}
+		}
+	})
+}
+
+// reference reads an answer with the standard library, past interim ones.
+func reference(raw string, r *http.Request) result {
+	br := bufio.NewReaderSize(strings.NewReader(raw), 64<<10)
+	for {
+		res, err := http.ReadResponse(br, r)
+		if err != nil {
+			return result{err: err}
+		}
+		if res.StatusCode < 200 && res.StatusCode >= 100 && res.StatusCode != http.StatusSwitchingProtocols {
+			continue
+		}
+		b, err := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return result{status: res.StatusCode, header: res.Header, trailer: res.Trailer, body: string(b), length: res.ContentLength, bodyErr: err}
+	}
+}
