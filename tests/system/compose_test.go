@@ -280,15 +280,19 @@ func TestComposeStackSurvives(t *testing.T) {
 		}
 		return nil
 	})
-	held := s.waitConnected(patience, "")
-	perWorker := map[string]int{}
-	for _, w := range held {
-		perWorker[w]++
-	}
+	var held map[int]string
+	eventually(t, "4 indices on 3 workers", patience, func() error {
+		held = s.waitConnected(patience, "")
+		perWorker := map[string]int{}
+		for _, w := range held {
+			perWorker[w]++
+		}
+		if len(perWorker) != 3 {
+			return fmt.Errorf("on %d workers: %v", len(perWorker), held)
+		}
+		return nil
+	})
 	t.Logf("indices over workers: %v", held)
-	if len(perWorker) != 3 {
-		t.Errorf("4 indices on %d of 3 workers: %v", len(perWorker), held)
-	}
 
 	tr := startTraffic(t, s.url)
 	tr.during(t, "a worker killed", visitors, func() {
