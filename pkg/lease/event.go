@@ -32,6 +32,7 @@ const (
 	eventKinds
 )
 
+//nolint:gochecknoglobals // a table that nothing changes
 var eventNames = [eventKinds]string{
 	"granted", "timer", "dialed", "dial_failed", "registered", "duplicate", "refused", "rejected", "broken", "lost",
 	"silent", "rotated", "newer", "released", "drain", "drained",

@@ -26,6 +26,7 @@ const (
 	phases
 )
 
+//nolint:gochecknoglobals // a table that nothing changes
 var phaseNames = [phases]string{
 	"idle", "waiting", "dialing", "registering", "connected", "superseded", "parked", "refused", "draining", "ended",
 }
@@ -112,6 +113,7 @@ func (m *Machine) Status(inFlight int) Status {
 		s.State = StateRefused
 	case PhaseDraining:
 		s.State, s.Location = StateDraining, m.location
+	case phases: // only counts them
 	}
 	if m.failure.Err != nil {
 		s.Reason, s.Error, s.RetryAfter = tunnel.ReasonOf(m.failure.Err), m.failure.Err.Error(), m.failure.RetryAfter
@@ -124,6 +126,8 @@ type step func(m *Machine, now time.Time, e Event) []Action
 
 // table has a step for every pair that can happen, races between the runner's tasks and the store included. A nil cell
 // cannot happen.
+//
+//nolint:gochecknoglobals // a table that nothing changes
 var table = [phases][eventKinds]step{
 	PhaseIdle: {
 		EventGranted: take, EventTimer: ignore, EventDrain: end, EventReleased: end, EventNewer: end,

@@ -104,7 +104,8 @@ func machineIn(t *testing.T, p Phase, now time.Time) *Machine {
 			{Kind: EventGranted, Grant: grant(10, 1, 0)}, {Kind: EventDialFailed, Err: conn(tunnel.ReasonDial)},
 		},
 		PhaseRefused: {
-			{Kind: EventGranted, Grant: grant(10, 1, 0)}, {Kind: EventDialed},
+			{Kind: EventGranted, Grant: grant(10, 1, 0)},
+			{Kind: EventDialed},
 			{Kind: EventRejected, Err: conn(tunnel.ReasonRefused)},
 		},
 		PhaseEnded: {{Kind: EventDrain}},
@@ -155,7 +156,7 @@ func sample(k EventKind) Event {
 		e.Edge = addr(4)
 	case EventNewer:
 		e.Newer = newer(StateConnected)
-	case EventTimer, EventDialed, EventReleased, EventDrain, EventDrained:
+	case EventTimer, EventDialed, EventReleased, EventDrain, EventDrained, eventKinds:
 	}
 	return e
 }

@@ -116,7 +116,7 @@ func parseURL(raw string) (*redis.Options, error) {
 		o.Username = u.User.Username()
 		o.Password, _ = u.User.Password()
 	}
-	db := ""
+	var db string
 	switch u.Scheme {
 	case "unix":
 		if u.Path == "" {

@@ -117,13 +117,11 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// start runs f in a goroutine that Close waits for; f must end when s.done is closed. It reports false on a closed store.
-func (s *Store) start(f func()) bool {
+// start runs f in a goroutine that Close waits for; f must end when s.done is closed. A closed store starts nothing.
+func (s *Store) start(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return false
+	if !s.closed {
+		s.wg.Go(f)
 	}
-	s.wg.Go(f)
-	return true
 }

@@ -72,8 +72,7 @@ func startServer(t *testing.T, args ...string) (dir, url string) {
 			t.Skip("no REDIS_ADDR, and neither redis-server nor valkey-server is installed")
 		}
 	}
-	// A socket's path must be short, which t.TempDir's is not with long test names.
-	dir, err = os.MkdirTemp("", "store")
+	dir, err = os.MkdirTemp("", "store") //nolint:usetesting // a socket's path must be short, t.TempDir's may not be
 	if err != nil {
 		t.Fatal(err)
 	}

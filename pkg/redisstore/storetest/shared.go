@@ -87,8 +87,10 @@ func testLead(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if got := leader(); got != "" {
 		t.Errorf("Leader of a fresh role: got %q, want none", got)
 	}
-	if !take("a", long) || !take("a", long) {
-		t.Fatal("a did not take and renew a free lead")
+	for _, what := range []string{"take", "renew"} {
+		if !take("a", long) {
+			t.Fatalf("a did not %s a free lead", what)
+		}
 	}
 	if take("b", long) {
 		t.Fatal("b took a's lead")
@@ -119,32 +121,8 @@ func testRegistry(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	}
 	p := fleet.Proxy{ID: tunnel.ProxyID(w.ID), Host: "h1", Version: "1", Endpoint: "unix:/run/p.sock"}
 
-	worker := func() *fleet.Worker {
-		t.Helper()
-		all, err := s.Workers(t.Context())
-		if err != nil {
-			t.Fatalf("Workers: %v", err)
-		}
-		for _, found := range all {
-			if found.ID == w.ID {
-				return &found
-			}
-		}
-		return nil
-	}
-	proxy := func() *fleet.Proxy {
-		t.Helper()
-		all, err := s.Proxies(t.Context())
-		if err != nil {
-			t.Fatalf("Proxies: %v", err)
-		}
-		for _, found := range all {
-			if found.ID == p.ID {
-				return &found
-			}
-		}
-		return nil
-	}
+	worker := func() *fleet.Worker { return listedWorker(t, s, w.ID) }
+	proxy := func() *fleet.Proxy { return listedProxy(t, s, p.ID) }
 	put := func(ttl time.Duration) {
 		t.Helper()
 		if err := s.PutWorker(t.Context(), w, ttl); err != nil {
@@ -185,6 +163,36 @@ func testRegistry(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if err := s.PutWorker(t.Context(), fleet.Worker{}, long); err == nil {
 		t.Error("a worker without an id was registered")
 	}
+}
+
+// listedWorker is the registration of a worker, or nil.
+func listedWorker(t *testing.T, s *redisstore.Store, id tunnel.WorkerID) *fleet.Worker {
+	t.Helper()
+	all, err := s.Workers(t.Context())
+	if err != nil {
+		t.Fatalf("Workers: %v", err)
+	}
+	for _, found := range all {
+		if found.ID == id {
+			return &found
+		}
+	}
+	return nil
+}
+
+// listedProxy is the registration of a proxy, or nil.
+func listedProxy(t *testing.T, s *redisstore.Store, id tunnel.ProxyID) *fleet.Proxy {
+	t.Helper()
+	all, err := s.Proxies(t.Context())
+	if err != nil {
+		t.Fatalf("Proxies: %v", err)
+	}
+	for _, found := range all {
+		if found.ID == id {
+			return &found
+		}
+	}
+	return nil
 }
 
 func testConnector(t *testing.T, open func(t *testing.T) *redisstore.Store) {

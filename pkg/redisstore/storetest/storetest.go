@@ -119,9 +119,9 @@ func only(t *testing.T, records []lease.Record) lease.Record {
 	return records[0]
 }
 
-func renew(t *testing.T, s *redisstore.Store, slot tunnel.Slot, worker string, ttl time.Duration, reports ...lease.Report) []lease.Record {
+func renew(t *testing.T, s *redisstore.Store, slot tunnel.Slot, worker string, reports ...lease.Report) []lease.Record {
 	t.Helper()
-	records, err := s.Renew(t.Context(), slot.Tunnel, slot.Connector, tunnel.WorkerID(worker), reports, ttl)
+	records, err := s.Renew(t.Context(), slot.Tunnel, slot.Connector, tunnel.WorkerID(worker), reports, long)
 	if err != nil {
 		t.Fatalf("Renew: %v", err)
 	}
