@@ -104,8 +104,10 @@ func TestRegionsOverTLS(t *testing.T) {
 func TestRegionsOverTLSWrongName(t *testing.T) {
 	s := dnstest.Start(t, both(srv, hosts)...)
 	s.Break("udp", true)
-	c := resolve.New(resolve.Config{Server: s.Addr, Timeout: 5 * time.Second, DoTAddr: s.DoTAddr,
-		DoTTLS: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: dnstest.ServerName, RootCAs: x509.NewCertPool()}})
+	c := resolve.New(resolve.Config{
+		Server: s.Addr, Timeout: 5 * time.Second, DoTAddr: s.DoTAddr,
+		DoTTLS: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: dnstest.ServerName, RootCAs: x509.NewCertPool()},
+	})
 	if _, _, err := c.Regions(t.Context(), name); err == nil {
 		t.Error("an answer under an unknown certificate was believed")
 	}
