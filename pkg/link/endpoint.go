@@ -70,6 +70,16 @@ func (e Endpoint) IsZero() bool { return e == Endpoint{} }
 // IsUnix reports whether e is a Unix socket, which needs no TLS.
 func (e Endpoint) IsUnix() bool { return e.network == networkUnix }
 
+// IsHere reports whether e can be tried from this host: always for TCP, and for a Unix socket when its file is there. The
+// socket of another host has no file here.
+func (e Endpoint) IsHere() bool {
+	if !e.IsUnix() {
+		return true
+	}
+	_, err := os.Stat(e.address)
+	return err == nil
+}
+
 // MarshalText is the form used in records and configuration.
 func (e Endpoint) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
 

@@ -10,6 +10,7 @@ import (
 // Reasons of not being ready.
 var (
 	errNoConnector = errors.New("waiting for the store: the connector id is not known yet")
+	errNoProxy     = errors.New("no proxy is known: this worker takes no slot")
 	errNoSlot      = errors.New("no slot is granted to this worker")
 )
 

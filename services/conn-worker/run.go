@@ -108,7 +108,7 @@ func (s *Service) followProxies(ctx context.Context) {
 		proxies, err := s.store.Proxies(ctx)
 		s.heard(ctx, err)
 		if err == nil {
-			s.balancer.SetProxies(s.usable(ctx, roster.Listed(time.Now(), proxies)))
+			s.setProxies(ctx, s.usable(ctx, roster.Listed(time.Now(), proxies)))
 		} else {
 			roster.Missed()
 		}
@@ -121,12 +121,29 @@ func (s *Service) followProxies(ctx context.Context) {
 	}
 }
 
+// setProxies hands the proxies to the balancer, and tells the supervisors when the first one came or the last one went.
+func (s *Service) setProxies(ctx context.Context, proxies []link.Proxy) {
+	s.balancer.SetProxies(proxies)
+	before := s.proxies.Swap(int32(len(proxies))) //nolint:gosec // a deployment has no two thousand million proxies
+	if (before > 0) == (len(proxies) > 0) {
+		return
+	}
+	s.log.InfoContext(ctx, "proxies changed", slog.Int("proxies", len(proxies)))
+	if s.announced(ctx) == nil {
+		s.hint(ctx, lease.TopicFleet)
+	}
+}
+
+// usable leaves out what this worker cannot reach: the Unix sockets of other hosts.
 func (s *Service) usable(ctx context.Context, proxies []fleet.Proxy) []link.Proxy {
 	var out []link.Proxy
 	for _, p := range proxies {
 		e, err := link.ParseEndpoint(p.Endpoint)
 		if err != nil {
 			s.log.DebugContext(ctx, "proxy without a usable endpoint", slog.String(telemetry.KeyProxyID, string(p.ID)), slog.Any(telemetry.KeyErr, err))
+			continue
+		}
+		if !e.IsHere() {
 			continue
 		}
 		out = append(out, link.Proxy{ID: p.ID, Endpoint: e})

@@ -101,6 +101,8 @@ type Service struct {
 
 	storeUp  atomic.Bool
 	draining atomic.Bool
+	// proxies is how many proxies the balancer knows.
+	proxies  atomic.Int32
 	settle   chan struct{}   // a holder ended
 	announce chan chan error // asks for the registration to be written now
 }
@@ -167,6 +169,9 @@ func (s *Service) name() {
 // record is the worker's registration.
 func (s *Service) record() fleet.Worker {
 	w := fleet.Worker{ID: s.id, Host: s.host, Version: s.version, Capacity: s.cfg.Capacity, Draining: s.draining.Load()}
+	if !s.canServe() {
+		w.Capacity = 0
+	}
 	for _, k := range s.keepers {
 		ref := fleet.TunnelRef{
 			ID: k.cred.TunnelID, AccountHash: credential.AccountHash(k.cred.AccountTag), Pool: s.cfg.Edge.Pool,
@@ -180,10 +185,17 @@ func (s *Service) record() fleet.Worker {
 	return w
 }
 
+// canServe reports whether flows have somewhere to go. A worker that cannot serve asks for no slot: visitors who reached
+// it would get an error where another worker could have answered.
+func (s *Service) canServe() bool { return s.balancer == nil || s.proxies.Load() > 0 }
+
 // Ready says why the worker serves nothing, or nil.
 func (s *Service) Ready() error {
 	if s.draining.Load() {
 		return tunnel.ErrDraining
+	}
+	if !s.canServe() {
+		return errNoProxy
 	}
 	var errs []error
 	for _, k := range s.keepers {

@@ -42,6 +42,8 @@ func (c *commands) up() *urfave.Command {
 			&urfave.StringFlag{Name: "listen", Value: upListen, Usage: "public `ADDRESS`; another port is taken if the default one is not free"},
 			&urfave.StringFlag{Name: "data-dir", Usage: "`DIR` for the edge's certificates, tunnels and routes (default: ~/.culvert/edge) [$CULVERT_DATA_DIR]"},
 			&urfave.StringFlag{Name: "redis", Usage: "`URL` of a Redis, so that other processes can join; without it the store is inside the process [$CULVERT_REDIS_URL]"},
+			&urfave.StringSliceFlag{Name: "link-listen", Usage: "with --redis, `ENDPOINT` where workers in other processes reach this one's proxy: unix:/path or tcp:host:port, repeatable (default: a Unix socket)"},
+			&urfave.StringFlag{Name: "link-certs", Usage: "`DIR` made by link-certs, for a --link-listen over TCP"},
 			&urfave.StringFlag{Name: "metrics", Usage: "`ADDRESS` of the private listener for health and metrics (default: the first free port of 127.0.0.1:20241 to 20245)"},
 			&urfave.DurationFlag{Name: "grace-period", Value: 30 * time.Second, Usage: "time for running requests to finish at the end"},
 			&urfave.StringFlag{Name: "loglevel", Value: "warn", Usage: "least level that is logged: debug, info, warn or error"},
@@ -97,6 +99,7 @@ func (c *commands) upConfig(ctx *urfave.Context) (stack.Config, error) {
 		return cfg, err
 	}
 	cfg.RedisURL, cfg.Rules = c.option(ctx, "redis", "CULVERT_REDIS_URL"), rules
+	cfg.Proxy.Listen, cfg.Proxy.TLSDir = ctx.StringSlice("link-listen"), ctx.String("link-certs")
 	return cfg, nil
 }
 

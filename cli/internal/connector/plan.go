@@ -82,7 +82,7 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.C
 	w.QUIC.StreamWindow = s.Uint("quic-stream-level-flow-control-limit")
 	w.QUIC.DisablePMTU = s.Bool("quic-disable-pmtu-discovery")
 	w.RPCTimeout, w.Features, w.PostQuantum = s.Duration("rpc-timeout"), s.List("features"), s.Bool("post-quantum")
-	cfg.Proxy.Tags = s.List("tag")
+	cfg.Proxy.Tags, cfg.Proxy.Listen, cfg.Proxy.TLSDir = s.List("tag"), s.List("link-listen"), s.Text("link-certs")
 	return cfg
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -57,6 +59,8 @@ type Stack struct {
 	proxy  *proxy.Service
 	worker *connworker.Service
 	rows   []process.Row
+	// socketDir holds the Unix socket of the proxy, when there is one of our making.
+	socketDir string
 
 	stopping atomic.Bool
 }
@@ -75,8 +79,11 @@ type part interface {
 // New builds all parts. ctx bounds only the building.
 func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
 	s := &Stack{cfg: cfg, deps: deps}
-	if err := s.openStore(ctx); err != nil {
+	if err := s.shareProxy(); err != nil {
 		return nil, err
+	}
+	if err := s.openStore(ctx); err != nil {
+		return nil, errors.Join(err, s.unshareProxy())
 	}
 	// The order says what needs what: the edge must listen before its addresses can be published, and nothing may reach
 	// the worker before the proxy serves.
@@ -99,7 +106,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
 		}
 		p, err := row.build()
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", row.name, err), s.store.Close())
+			return nil, errors.Join(fmt.Errorf("%s: %w", row.name, err), s.store.Close(), s.unshareProxy())
 		}
 		deps.Ops.Add(row.name, p)
 		s.rows = append(s.rows, process.Row{Name: row.name, Runner: p, Ready: p.Ready, Await: row.await})
@@ -117,7 +124,7 @@ func (s *Stack) Run(ctx context.Context) error {
 	})
 	defer unhook()
 	err := process.NewGroup(s.deps.Logger, s.rows...).Run(ctx)
-	return errors.Join(err, s.store.Close())
+	return errors.Join(err, s.store.Close(), s.unshareProxy())
 }
 
 // Add appends a runner that starts last and stops first.
@@ -148,6 +155,32 @@ func (s *Stack) openStore(ctx context.Context) (err error) {
 		return fmt.Errorf("store: %w", err)
 	}
 	return nil
+}
+
+// errAlone says that there is nobody who could use the link.
+var errAlone = errors.New("--link-listen needs --redis: without it no other process can join")
+
+// shareProxy lets workers in other processes reach the proxy of this one: as the operator said, or else over a Unix
+// socket, for the processes of this host and user.
+func (s *Stack) shareProxy() (err error) {
+	switch given := len(s.cfg.Proxy.Listen) > 0; {
+	case s.cfg.RedisURL == "" && given:
+		return errAlone
+	case s.cfg.RedisURL == "" || given:
+		return nil
+	}
+	if s.socketDir, err = os.MkdirTemp("", "culvert-"); err != nil {
+		return fmt.Errorf("link socket: %w", err)
+	}
+	s.cfg.Proxy.Listen = []string{"unix:" + filepath.Join(s.socketDir, "proxy.sock")}
+	return nil
+}
+
+func (s *Stack) unshareProxy() error {
+	if s.socketDir == "" {
+		return nil
+	}
+	return os.RemoveAll(s.socketDir)
 }
 
 func (s *Stack) buildEdge() (part, error) {
