@@ -30,7 +30,8 @@ func TestChoose(t *testing.T) {
 		{"fewest of this connector", []Candidate{worker("a", "h1", 2, 2), worker("b", "h1", 1, 9)}, nil, "b"},
 		{
 			"other host first",
-			[]Candidate{worker("a", "h1", 1, 1), worker("b", "h1", 0, 0), worker("c", "h2", 0, 5)}, nil, "c",
+			[]Candidate{worker("a", "h1", 1, 1), worker("b", "h1", 0, 0), worker("c", "h2", 0, 5)},
+			nil, "c",
 		},
 		{"least load for its capacity", []Candidate{worker("a", "h1", 1, 4), big}, nil, "b"},
 		{"name breaks ties", []Candidate{worker("b", "h1", 0, 0), worker("a", "h1", 0, 0)}, nil, "a"},
@@ -63,7 +64,8 @@ func TestRebalance(t *testing.T) {
 		{"difference of one", []Candidate{worker("a", "h1", 2, 2), worker("b", "h1", 1, 1)}, Move{}},
 		{"two, two, none", []Candidate{worker("a", "h1", 2, 2), worker("b", "h1", 2, 3), worker("c", "h1", 0, 0)}, Move{"b", "c"}},
 		{
-			"hosts", []Candidate{worker("a", "h1", 1, 1), worker("b", "h1", 1, 1), worker("c", "h2", 0, 0)},
+			"hosts",
+			[]Candidate{worker("a", "h1", 1, 1), worker("b", "h1", 1, 1), worker("c", "h2", 0, 0)},
 			Move{"a", "c"},
 		},
 		{"other connectors' load", []Candidate{worker("a", "h1", 1, 9), worker("b", "h1", 0, 2)}, Move{"a", "b"}},
@@ -72,7 +74,8 @@ func TestRebalance(t *testing.T) {
 		{"draining workers are relieved by their drain", []Candidate{leaving, worker("b", "h1", 0, 0)}, Move{}},
 		{
 			"hosts the other way",
-			[]Candidate{worker("a", "h1", 1, 9), worker("b", "h2", 0, 0), worker("c", "h2", 1, 1)}, Move{},
+			[]Candidate{worker("a", "h1", 1, 9), worker("b", "h2", 0, 0), worker("c", "h2", 1, 1)},
+			Move{},
 		},
 	}
 	for _, tt := range tests {

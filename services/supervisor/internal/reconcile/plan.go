@@ -40,7 +40,7 @@ type Release struct {
 	Cause  Cause
 }
 
-func (g Grant) slot() tunnel.Slot   { return g.Grant.Slot }
+func (g Grant) slot() tunnel.Slot   { return g.Slot }
 func (r Release) slot() tunnel.Slot { return r.Slot }
 
 // Shortage says that a connector gets fewer connections than desired.
@@ -84,13 +84,7 @@ type planner struct {
 // connector plans for one connector.
 func (p *planner) connector(w World, c Connector) {
 	v := newView(w, c, p.load)
-	for _, r := range c.Records {
-		if int(r.Slot.Index) >= c.Connections && r.Live && r.Worker != "" {
-			p.out.Actions = append(p.out.Actions, Release{
-				Slot: r.Slot, Worker: r.Worker, Epoch: r.Epoch, Cause: CauseUnwanted,
-			})
-		}
-	}
+	p.releaseUnwanted(c)
 	available := v.pool.Count(c.Family)
 	count, _ := edgepool.Cap(c.Connections, available)
 	if count < c.Connections {
@@ -100,10 +94,7 @@ func (p *planner) connector(w World, c Connector) {
 	}
 	steady := !v.unsettled
 	for i := range c.Connections {
-		r, found := v.records[tunnel.ConnIndex(i)]
-		if !found {
-			r = lease.Record{Grant: lease.Grant{Slot: tunnel.Slot{Tunnel: c.Tunnel, Connector: c.ID, Index: tunnel.ConnIndex(i)}}}
-		}
+		r := v.record(tunnel.ConnIndex(i))
 		if r.Worker == "" && i >= count {
 			continue
 		}
@@ -120,6 +111,17 @@ func (p *planner) connector(w World, c Connector) {
 	}
 	if steady && p.moves < movesPerPlan {
 		p.rebalance(v)
+	}
+}
+
+// releaseUnwanted frees the slots beyond the desired number.
+func (p *planner) releaseUnwanted(c Connector) {
+	for _, r := range c.Records {
+		if int(r.Slot.Index) >= c.Connections && r.Live && r.Worker != "" {
+			p.out.Actions = append(p.out.Actions, Release{
+				Slot: r.Slot, Worker: r.Worker, Epoch: r.Epoch, Cause: CauseUnwanted,
+			})
+		}
 	}
 }
 

@@ -67,6 +67,14 @@ func newView(w World, c Connector, l load) *view {
 	return v
 }
 
+// record is a slot's record, or an empty one of a slot that nobody ever held.
+func (v *view) record(i tunnel.ConnIndex) lease.Record {
+	if r, found := v.records[i]; found {
+		return r
+	}
+	return lease.Record{Grant: lease.Grant{Slot: tunnel.Slot{Tunnel: v.Tunnel, Connector: v.ID, Index: i}}}
+}
+
 // candidates are the workers that can serve the tunnel, in a fixed order.
 func (v *view) candidates() []placement.Candidate {
 	own := map[tunnel.WorkerID]int{}
