@@ -121,8 +121,9 @@ func (h *Holder) register(ctx context.Context, r lease.Register) {
 	h.tasks.Go(func() {
 		details, err := h.call(ctx, a, r)
 		if err != nil {
-			if cause := context.Cause(a.session.Context()); cause != nil {
-				err = cause // the session's end says more than the broken call
+			// The session's end says more than the broken call.
+			if cause := context.Cause(a.session.Context()); cause != nil { //nolint:contextcheck // the session's own life is asked for
+				err = cause
 			}
 			h.post(message{event: lease.RegisterFailure(err, h.cfg.Host.Alone()), attempt: a})
 			return
@@ -155,7 +156,7 @@ func (h *Holder) serve(ctx context.Context) {
 	h.mu.Lock()
 	h.serving = a.serving
 	h.mu.Unlock()
-	h.tasks.Go(func() {
+	h.tasks.Go(func() { //nolint:contextcheck // serving lasts as long as the session, which the holder closes
 		err := a.serving.Serve()
 		h.post(message{event: lease.Loss(err, h.cfg.Host.Alone()), attempt: a})
 	})
