@@ -1,6 +1,7 @@
 package h1_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -230,13 +231,14 @@ func TestEndComesWithTheData(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		buf, n := make([]byte, 256<<10), 0
+		buf := make([]byte, 256<<10)
 		for err == nil {
+			var n int
 			if n, err = res.Body.Read(buf); n == 0 {
 				t.Errorf("%s: the end came alone: %v", name, err)
 			}
 		}
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v", name, err)
 		}
 		_ = res.Body.Close()

@@ -76,7 +76,7 @@ func serveSizes(c net.Conn) {
 // benchServer starts the origin's process.
 func benchServer(b *testing.B) string {
 	b.Helper()
-	cmd := exec.Command(os.Args[0]) //nolint:noctx // ends with its standard input
+	cmd := exec.Command(os.Args[0]) // ends with its standard input
 	cmd.Env = append(os.Environ(), benchOrigin+"=1")
 	in, err := cmd.StdinPipe()
 	if err != nil {

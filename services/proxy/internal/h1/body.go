@@ -21,8 +21,7 @@ type exchange struct {
 }
 
 // cause is the reason for an error: the end of the request's context if it has ended, as that closes the connection.
-func (x *exchange) cause(err error) error {
-	ctx := x.req.Context()
+func cause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -108,7 +107,7 @@ func (b *body) read(p []byte) (int, error) {
 		switch {
 		case b.left == 0:
 			return n, io.EOF
-		case err == io.EOF:
+		case isEnd(err):
 			err = io.ErrUnexpectedEOF
 		}
 		return n, err
@@ -123,19 +122,20 @@ func (b *body) read(p []byte) (int, error) {
 
 // endLocked ends the exchange for a reason, io.EOF being the good one, and gives the error for the reader.
 func (b *body) endLocked(err error) error {
+	ctx := b.x.req.Context()
 	if b.open.Swap(nil) == nil { // closed meanwhile
 		b.x.drop()
-		if err != io.EOF {
-			return b.x.cause(errBodyClosed)
+		if isEnd(err) {
+			return err
 		}
-		return err
+		return cause(ctx, errBodyClosed)
 	}
-	if err == io.EOF {
+	if isEnd(err) {
 		b.x.finish(!b.closes)
 		return err
 	}
 	b.x.abort()
-	return b.x.cause(err)
+	return cause(ctx, err)
 }
 
 // Close ends the exchange if the body was not read to its end. No read of the request's body begins after it.

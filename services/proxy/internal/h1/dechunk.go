@@ -38,11 +38,11 @@ type dechunker struct {
 // yet tells the end together with the last bytes if it is there.
 func (d *dechunker) read(in *reader, p []byte) (n int, err error) {
 	for err == nil {
+		if n > 0 && (n == len(p) && d.next == chunkData || !d.canGoOn(in)) {
+			return n, nil
+		}
 		switch d.next {
 		case chunkData:
-			if n == len(p) || n > 0 && in.buffered() == 0 {
-				return n, nil
-			}
 			var m int
 			m, err = in.Read(p[n:min(int64(len(p)), int64(n)+d.left)])
 			n += m
@@ -51,28 +51,34 @@ func (d *dechunker) read(in *reader, p []byte) (n int, err error) {
 				d.next = chunkEnd
 			}
 		case chunkEnd:
-			if n > 0 && in.buffered() < 2 {
-				return n, nil
-			}
 			err = d.readEnd(in)
 		case sizeLine:
-			if n > 0 && bytes.IndexByte(in.unread(), '\n') < 0 {
-				return n, nil
-			}
 			err = d.readSize(in)
 		case trailerPart:
-			if n > 0 && !trailerBuffered(in) {
-				return n, nil
-			}
 			if err = d.readTrailer(in); err == nil {
 				return n, io.EOF
 			}
 		}
 	}
-	if err == io.EOF {
+	if isEnd(err) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err
+}
+
+// canGoOn reports whether the next step can be taken with what is buffered.
+func (d *dechunker) canGoOn(in *reader) bool {
+	switch d.next {
+	case chunkData:
+		return in.buffered() > 0
+	case chunkEnd:
+		return in.buffered() >= 2
+	case sizeLine:
+		return bytes.IndexByte(in.unread(), '\n') >= 0
+	case trailerPart:
+		return trailerEnd(in.unread()) > 0
+	}
+	return false
 }
 
 // need waits until n bytes are buffered.
@@ -170,17 +176,14 @@ func trailerEnd(b []byte) int {
 	return 0
 }
 
-func trailerBuffered(in *reader) bool { return trailerEnd(in.unread()) > 0 }
-
-// readTrailer reads the trailer section, which must fit the buffer.
+// readTrailer reads the trailer section, which must fit an ordinary buffer.
 func (d *dechunker) readTrailer(in *reader) error {
 	end := trailerEnd(in.unread())
 	for end == 0 {
-		err := in.fill()
-		if err == errBufferFull {
-			return errTrailerTooLong
+		if in.buffered() >= bufSize {
+			return malformed("trailer section too long", "")
 		}
-		if err != nil {
+		if err := in.fill(); err != nil {
 			return err
 		}
 		end = trailerEnd(in.unread())

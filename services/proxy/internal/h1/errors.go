@@ -6,11 +6,10 @@ import (
 )
 
 var (
-	errHeadTooLarge   = errors.New("response head too large")
-	errBodyClosed     = errors.New("read of a closed response body")
-	errTrailerTooLong = &malformedError{what: "trailer section too long"}
-	errBufferFull     = errors.New("buffer full")
-	errUploadStopped  = errors.New("request body abandoned")
+	errHeadTooLarge  = errors.New("response head too large")
+	errBodyClosed    = errors.New("read of a closed response body")
+	errBufferFull    = errors.New("buffer full")
+	errUploadStopped = errors.New("request body abandoned")
 )
 
 // malformedError is an answer that is not HTTP/1.x.

@@ -56,7 +56,7 @@ func (in *reader) more() error {
 		in.grow()
 		err = in.fill()
 	}
-	if err == io.EOF && in.buffered() > 0 {
+	if isEnd(err) && in.buffered() > 0 {
 		err = io.ErrUnexpectedEOF
 	}
 	return err

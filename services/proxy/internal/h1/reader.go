@@ -13,6 +13,11 @@ const (
 	directRead = 4 << 10
 )
 
+// isEnd reports whether an error of a Read is the end of what was to be read.
+func isEnd(err error) bool {
+	return err == io.EOF //nolint:errorlint // an error that wraps io.EOF is a failure, not the end
+}
+
 // reader buffers what comes from a connection during one exchange. buf[r:w] is unread.
 type reader struct {
 	nc   net.Conn

@@ -139,14 +139,15 @@ func closeBody(req *http.Request) {
 // exchange sends the request and reads the head of the answer. again says that the connection turned out to be dead and
 // that the request may be sent once more; then nothing was done to its body.
 func (t *Transport) exchange(req *http.Request, c *conn, out *outgoing) (res *http.Response, again bool, err error) {
+	ctx := req.Context()
 	x := exchange{t: t, c: c, req: req}
-	if ctx := req.Context(); ctx.Done() != nil {
+	if ctx.Done() != nil {
 		x.stop = context.AfterFunc(ctx, c.hangUp)
 	}
 	x.in = t.readers.take(c.nc)
 	if n, err := c.nc.Write(out.buf); err != nil {
-		again := c.reused && req.Context().Err() == nil && (n == 0 || out.body == bodyNone && isReplayable(req))
-		err = x.cause(err)
+		again := c.reused && ctx.Err() == nil && (n == 0 || out.body == bodyNone && isReplayable(req))
+		err = cause(ctx, err)
 		x.abort()
 		if !again {
 			closeBody(req)
@@ -157,12 +158,12 @@ func (t *Transport) exchange(req *http.Request, c *conn, out *outgoing) (res *ht
 	h, err := x.readHead()
 	if err != nil {
 		again := c.reused && out.body == bodyNone && !x.heard && x.in.buffered() == 0 && isReplayable(req) &&
-			!errors.Is(err, os.ErrDeadlineExceeded) && req.Context().Err() == nil
-		err = x.failure(err)
+			!errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil
+		err = x.failure(ctx, err)
 		x.abort()
 		return nil, again, err
 	}
-	res, err = x.accept(h)
+	res, err = x.accept(ctx, h)
 	return res, false, err
 }
 
@@ -214,8 +215,8 @@ func (x *exchange) readHead() (h head, err error) {
 }
 
 // failure is why there is no head.
-func (x *exchange) failure(err error) error {
-	if x.req.Context().Err() == nil {
+func (x *exchange) failure(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
 		if x.up != nil {
 			if uerr := x.up.failure(); uerr != nil {
 				return uerr
@@ -225,15 +226,15 @@ func (x *exchange) failure(err error) error {
 			return headTimeoutError{}
 		}
 	}
-	return x.cause(err)
+	return cause(ctx, err)
 }
 
 // accept makes the response of a head. Without a body the exchange ends here.
-func (x *exchange) accept(h head) (*http.Response, error) {
+func (x *exchange) accept(ctx context.Context, h head) (*http.Response, error) {
 	s, err := settle(x.req.Method, &h)
 	if err != nil {
 		x.abort()
-		return nil, x.cause(err)
+		return nil, cause(ctx, err)
 	}
 	fixPragma(h.header)
 	a := &answer{res: http.Response{

@@ -2,7 +2,6 @@ package h1
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -94,9 +93,9 @@ func (u *upload) copySized(buf []byte) error {
 			}
 		}
 		switch {
-		case rerr == io.EOF && sent == declared:
+		case isEnd(rerr) && sent == declared:
 			return nil
-		case rerr == io.EOF:
+		case isEnd(rerr):
 			return &lengthError{declared: declared, sent: sent}
 		case rerr != nil:
 			return rerr
@@ -113,7 +112,7 @@ func (u *upload) copyChunked(buf []byte) error {
 				return err
 			}
 		}
-		if rerr == io.EOF {
+		if isEnd(rerr) {
 			return u.sendTrailer(buf)
 		}
 		if rerr != nil {

@@ -9,7 +9,11 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
 // echo sends each request's body back when it has come in full.
@@ -233,4 +237,77 @@ func TestCloseDuringUpload(t *testing.T) {
 	}
 	receive(t, "answer sent", heard)
 	receive(t, "connection closed", heard)
+}
+
+// failingConn fails one write after some of its bytes.
+type failingConn struct {
+	*net.TCPConn
+	fail atomic.Bool
+	some int
+}
+
+func (c *failingConn) Write(p []byte) (int, error) {
+	if !c.fail.Swap(false) {
+		return c.TCPConn.Write(p)
+	}
+	_, _ = c.TCPConn.Write(p[:c.some])
+	return c.some, &net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}
+}
+
+// TestHeadCannotBeSent has a reused connection fail: a request of which nothing was sent may always be repeated.
+func TestHeadCannotBeSent(t *testing.T) {
+	for _, tc := range []struct {
+		method, body string
+		some         int
+		again        bool
+	}{
+		{http.MethodPost, "hello", 0, true},
+		{http.MethodPost, "", 0, true},
+		{http.MethodPost, "hello", 10, false},
+		{http.MethodPost, "", 10, false},
+		{http.MethodGet, "", 10, true},
+	} {
+		o := newOrigin(t, echo)
+		var conn *failingConn
+		tr := transport(t, func(c *h1.Config) {
+			c.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				nc, err := new(net.Dialer).DialContext(ctx, network, addr)
+				if err != nil {
+					return nil, err
+				}
+				conn = &failingConn{TCPConn: nc.(*net.TCPConn), some: tc.some}
+				return conn, nil
+			}
+		})
+		if r := get(t, tr, o.addr); r.err != nil {
+			t.Fatal(r.err)
+		}
+		conn.fail.Store(true)
+		r := request(t, t.Context(), tc.method, o.addr, nil)
+		body := &closing{Reader: strings.NewReader(tc.body)}
+		if tc.body != "" {
+			r.Body, r.ContentLength = body, int64(len(tc.body))
+		}
+		got := run(tr, r)
+		switch {
+		case tc.again && (got.err != nil || got.body != tc.body):
+			t.Errorf("%+v: %+v, want the answer of a second try", tc, got)
+		case !tc.again && !errors.Is(got.err, syscall.EPIPE):
+			t.Errorf("%+v: %+v, want the write's error", tc, got)
+		}
+		if tc.body != "" && !body.done.Load() {
+			t.Errorf("%+v: request body is not closed", tc)
+		}
+	}
+}
+
+// TestBadTrailerValue appears only while the body is sent.
+func TestBadTrailerValue(t *testing.T) {
+	o := newOrigin(t, echo)
+	r := request(t, t.Context(), http.MethodPost, o.addr, nil)
+	r.Trailer = http.Header{"X-Sum": {"a\r\nEvil: 1"}}
+	r.Body, r.ContentLength = io.NopCloser(strings.NewReader("hello")), -1
+	if got := run(transport(t, nil), r); got.err == nil || !strings.Contains(got.err.Error(), "X-Sum") {
+		t.Errorf("%+v, want an error about the trailer", got)
+	}
 }
