@@ -12,8 +12,10 @@ import (
 
 // zoneContent is what the name server says: the configured regions, or two that are derived from the listeners.
 func zoneContent(c DNSConfig, listeners []netip.AddrPort, local func() ([]net.Addr, error)) (zone.Content, error) {
-	out := zone.Content{Domain: c.Domain, TTL: c.TTL, ProtocolTXT: c.ProtocolTXT, FeatureTXT: c.FeatureTXT,
-		Serial: uint32(time.Now().Unix())} //nolint:gosec // serial numbers are meant to wrap
+	out := zone.Content{
+		Domain: c.Domain, TTL: c.TTL, ProtocolTXT: c.ProtocolTXT, FeatureTXT: c.FeatureTXT,
+		Serial: uint32(time.Now().Unix()), //nolint:gosec // serial numbers are meant to wrap
+	}
 	for _, r := range c.Regions {
 		out.Regions = append(out.Regions, zone.Region(r))
 	}

@@ -157,8 +157,10 @@ func (b *bench) dial(listener int, localPort uint16) *peer {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
 	defer cancel()
-	sess, err := quic.Dial(ctx, quic.DialConfig{Edge: b.ConnectorAddrs()[listener], LocalPort: localPort,
-		TLS: quic.ClientTLS(b.roots(), false), Settings: quic.ConnectorSettings()})
+	sess, err := quic.Dial(ctx, quic.DialConfig{
+		Edge: b.ConnectorAddrs()[listener], LocalPort: localPort,
+		TLS: quic.ClientTLS(b.roots(), false), Settings: quic.ConnectorSettings(),
+	})
 	if err != nil {
 		b.t.Fatalf("quic dial: %v", err)
 	}
@@ -191,8 +193,10 @@ func (p *peer) register(req rpc.RegisterRequest) (rpc.ConnectionDetails, error) 
 }
 
 func (b *bench) request(index tunnel.ConnIndex, features ...string) rpc.RegisterRequest {
-	return rpc.RegisterRequest{Auth: b.creds, TunnelID: b.creds.TunnelID, Index: index,
-		Options: rpc.Options{ConnectorID: tunnel.ConnectorID{7}, Features: features, Version: "test", Arch: "none"}}
+	return rpc.RegisterRequest{
+		Auth: b.creds, TunnelID: b.creds.TunnelID, Index: index,
+		Options: rpc.Options{ConnectorID: tunnel.ConnectorID{7}, Features: features, Version: "test", Arch: "none"},
+	}
 }
 
 // connect dials, registers and serves with a script.

@@ -67,7 +67,7 @@ type Connection struct {
 }
 
 // Problem is an error answer (RFC 9457).
-type Problem struct {
+type Problem struct { //nolint:errname // RFC 9457 and the API document call it a problem
 	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`

@@ -180,8 +180,10 @@ func (s *Server) authorized(next http.Handler) http.Handler {
 }
 
 func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: 2 * readHeaderTimeout,
-		ErrorLog: slog.NewLogLogger(s.api.deps.Logger.Handler(), slog.LevelDebug)}
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: 2 * readHeaderTimeout,
+		ErrorLog: slog.NewLogLogger(s.api.deps.Logger.Handler(), slog.LevelDebug),
+	}
 	ended := make(chan error, 1) // one send, also when nobody reads it any more
 	go func() { ended <- srv.Serve(l) }()
 	select {

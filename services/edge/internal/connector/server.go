@@ -99,7 +99,7 @@ func (s *Server) accept(ctx context.Context, l *quic.Listener, sessions *sync.Wa
 	for {
 		sess, err := l.Accept(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the end that was asked for
 		}
 		if err != nil {
 			return fmt.Errorf("connector listener %s: %w", l.Addr(), err)
@@ -127,6 +127,7 @@ func (s *Server) admit(ctx context.Context, sess transport.Session) {
 func (s *Server) serve(ctx context.Context, sess transport.Session) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	//nolint:contextcheck // the session's own end is to end ctx
 	unlink := context.AfterFunc(sess.Context(), func() { cancel(context.Cause(sess.Context())) })
 	defer unlink()
 
@@ -149,7 +150,7 @@ func (s *Server) serve(ctx context.Context, sess transport.Session) {
 		s.deps.Table.Remove(late)
 	}
 	if conn != nil {
-		s.logEnd(conn, sess, log)
+		s.logEnd(ctx, conn, sess, log)
 	}
 }
 
@@ -200,15 +201,15 @@ func (s *Server) hold(ctx context.Context, conn *registry.Conn, log *slog.Logger
 	}
 }
 
-func (s *Server) logEnd(conn *registry.Conn, sess transport.Session, log *slog.Logger) {
-	cause := context.Cause(sess.Context())
+func (s *Server) logEnd(ctx context.Context, conn *registry.Conn, sess transport.Session, log *slog.Logger) {
+	cause := context.Cause(sess.Context()) //nolint:contextcheck // the session knows why it ended
 	reason := tunnel.ReasonOf(cause)
 	if reason == tunnel.ReasonNone {
 		s.metrics.ended.WithLabelValues("closed").Inc()
 	} else {
 		s.metrics.ended.WithLabelValues(string(reason)).Inc()
 	}
-	log.Info("connection ended", slog.String("tunnel_id", conn.Slot.Tunnel.String()), slog.String("connector_id", conn.Slot.Connector.String()),
+	log.InfoContext(ctx, "connection ended", slog.String("tunnel_id", conn.Slot.Tunnel.String()), slog.String("connector_id", conn.Slot.Connector.String()),
 		slog.Int("conn_index", int(conn.Slot.Index)), slog.Any("err", cause))
 }
 

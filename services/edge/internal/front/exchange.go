@@ -75,8 +75,10 @@ func (x *exchange) carry(id tunnel.ID) result {
 	x.scratch = x.front.scratches.Get().(*scratch) //nolint:forcetypeassert // the pool holds nothing else
 	defer x.free()
 	if !x.encode() {
-		return x.page(&problem{http.StatusRequestHeaderFieldsTooLarge, "head_too_large", "Request head too large",
-			"The head of this request is larger than a connector takes."}, "")
+		return x.page(&problem{
+			http.StatusRequestHeaderFieldsTooLarge, "head_too_large", "Request head too large",
+			"The head of this request is larger than a connector takes.",
+		}, "")
 	}
 	last := outcome{page: noConnector()}
 	var not *registry.Conn

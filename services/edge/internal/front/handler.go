@@ -46,7 +46,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.inFlight.Inc()
 	defer m.inFlight.Dec()
 	x := exchange{front: h.front, w: w, r: r, visitor: visitor{ip: ipOf(r.RemoteAddr), scheme: h.scheme, ray: newRay(h.front.cfg.Location)}}
-	res := x.serve()
+	res := x.serve() //nolint:contextcheck // x holds r, whose context is the one to use
 	m.results[res].Inc()
 	if res == resultAborted || res == resultBroken {
 		panic(http.ErrAbortHandler) // the only way to end an answer so that it does not look complete

@@ -130,12 +130,8 @@ func parseAnswer(h http.Header, md []stream.Pair) (answer, bool) {
 	for _, p := range md {
 		name, isHeader := strings.CutPrefix(p.Key, stream.HeaderPrefix)
 		if !isHeader {
-			if p.Key == stream.KeyStatus {
-				n, err := strconv.Atoi(p.Val)
-				if err != nil {
-					return a, false
-				}
-				a.status = n
+			if p.Key == stream.KeyStatus && !a.setStatus(p.Val) {
+				return a, false
 			}
 			continue
 		}
@@ -155,18 +151,34 @@ func parseAnswer(h http.Header, md []stream.Pair) (answer, bool) {
 		values = append(values, p.Val)
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
-	if named := connectionOf(md); len(named) > 0 {
-		for name := range h {
-			if name != "Content-Length" && namedIn(named, name) {
-				delete(h, name)
-			}
-		}
-	}
+	dropNamed(h, connectionOf(md))
 	if chunked(md) { // chunked wins over a length (spec/ingress.md 7.7)
 		delete(h, "Content-Length")
 		a.length = -1
 	}
 	return a, a.status >= http.StatusOK && a.status <= 999
+}
+
+// dropNamed removes the headers that Connection headers name.
+func dropNamed(h http.Header, connection []string) {
+	if len(connection) == 0 {
+		return
+	}
+	for name := range h {
+		if name != "Content-Length" && namedIn(connection, name) {
+			delete(h, name)
+		}
+	}
+}
+
+// setStatus refuses what is no number.
+func (a *answer) setStatus(val string) bool {
+	n, err := strconv.Atoi(val)
+	if err != nil {
+		return false
+	}
+	a.status = n
+	return true
 }
 
 // setLength refuses a length that is no number or differs from an earlier one.

@@ -25,6 +25,7 @@ const (
 	resultBroken         // the answer broke off
 )
 
+//nolint:gochecknoglobals // a table that nothing changes
 var resultNames = [...]string{"served", "error_page", "visitor_gone", "broken_off"}
 
 func newMetrics(reg prometheus.Registerer) *metrics {

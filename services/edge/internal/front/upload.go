@@ -52,7 +52,7 @@ func (u *upload) run() {
 	for {
 		armed = u.arm(armed)
 		n, err := u.r.Body.Read(buf[:])
-		if left -= int64(n); left == 0 || err == io.EOF { //nolint:errorlint // the bare value is the contract of io.Reader
+		if left -= int64(n); left == 0 || err == io.EOF {
 			u.set(&u.all)
 		}
 		if n > 0 {
@@ -62,7 +62,7 @@ func (u *upload) run() {
 			}
 		}
 		switch {
-		case err == io.EOF: //nolint:errorlint // the bare value is the contract of io.Reader
+		case err == io.EOF:
 			_ = u.rc.SetReadDeadline(time.Time{}) // supported by the server's own writers
 			_ = u.st.CloseWrite()                 // fails only on a dead stream, which the reader of the answer sees
 			u.limitWait()

@@ -14,7 +14,7 @@ import (
 // session is only alive or dead; the table asks nothing else of it.
 type session struct {
 	transport.Session
-	ctx  context.Context
+	ctx  context.Context //nolint:containedctx // it is the session's own life, handed out by Context
 	kill context.CancelFunc
 }
 

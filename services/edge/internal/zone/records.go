@@ -59,8 +59,10 @@ func build(c Content) (*records, error) {
 	ttl := uint32(max(0, c.TTL/time.Second)) //nolint:gosec // a configured time to live is far below the limit
 	z := &records{origin: origin, names: make(map[string][]dns.RR)}
 	ns := nameServer + "." + origin
-	z.soa = &dns.SOA{Hdr: header(origin, dns.TypeSOA, ttl), Ns: ns, Mbox: "hostmaster." + origin, Serial: c.Serial,
-		Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: ttl}
+	z.soa = &dns.SOA{
+		Hdr: header(origin, dns.TypeSOA, ttl), Ns: ns, Mbox: "hostmaster." + origin, Serial: c.Serial,
+		Refresh: soaRefresh, Retry: soaRetry, Expire: soaExpire, Minttl: ttl,
+	}
 	z.add(z.soa)
 	z.add(&dns.NS{Hdr: header(origin, dns.TypeNS, ttl), Ns: ns})
 	z.addAddress(ns, c.Self, ttl)

@@ -85,7 +85,8 @@ func TestRecords(t *testing.T) {
 		want  []string
 	}{
 		{"_v2-origintunneld._tcp.edge.test.", dns.TypeSRV, []string{
-			"1 10 7844 region1.edge.test.", "1 10 7844 region2.edge.test.", "2 10 7845 region2.edge.test.", "3 10 7846 region2-2.edge.test."}},
+			"1 10 7844 region1.edge.test.", "1 10 7844 region2.edge.test.", "2 10 7845 region2.edge.test.", "3 10 7846 region2-2.edge.test.",
+		}},
 		{"_US-v2-origintunneld._TCP.Edge.Test.", dns.TypeSRV, []string{"1 10 7844 us-region1.edge.test."}},
 		{"region1.edge.test.", dns.TypeA, []string{"10.0.0.1", "10.0.0.2"}},
 		{"region1.edge.test.", dns.TypeAAAA, []string{"fd00::1"}},
