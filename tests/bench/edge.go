@@ -86,6 +86,7 @@ func (e *edge) serve(ctx context.Context, s transport.Session) {
 	if err != nil {
 		return // a probe
 	}
+	//nolint:contextcheck // the control stream is served for as long as the session lives
 	_ = rpc.ServeRegistration(s.Context(), rpc.StreamConn(control), registrar{edge: e, session: s})
 	<-s.Context().Done()
 	e.remove(s)

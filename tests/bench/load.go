@@ -15,10 +15,11 @@ import (
 )
 
 // request is what every small request carries besides the method: what a browser sends and an edge adds, about 200 B.
-func request(method, target string, body int) []stream.Pair {
+func request(method string, body int) []stream.Pair {
 	h := func(name, val string) stream.Pair { return stream.Pair{Key: stream.HeaderPrefix + name, Val: val} }
 	m := []stream.Pair{
-		{Key: stream.KeyMethod, Val: method}, {Key: stream.KeyHost, Val: "bench.example.com"},
+		{Key: stream.KeyMethod, Val: method},
+		{Key: stream.KeyHost, Val: "bench.example.com"},
 		h("Accept", "*/*"), h("Accept-Encoding", "gzip"), h("User-Agent", "bench/1"),
 		h("Cf-Connecting-Ip", "198.51.100.7"), h("Cf-Ray", "0123456789abcdef-LIS"),
 		h("X-Forwarded-For", "198.51.100.7"), h("X-Forwarded-Proto", "https"),
@@ -102,7 +103,7 @@ type loadFigures struct {
 
 // small keeps n requests in flight for d.
 func small(ctx context.Context, e *edge, n int, d time.Duration) (loadFigures, error) {
-	head, err := (&stream.Request{Dest: "http://bench.example.com/?n=200", Metadata: request("GET", "/?n=200", 0)}).Append(nil)
+	head, err := (&stream.Request{Dest: "http://bench.example.com/?n=200", Metadata: request("GET", 0)}).Append(nil)
 	if err != nil {
 		return loadFigures{}, fmt.Errorf("request: %w", err)
 	}
@@ -148,7 +149,7 @@ func bulk(ctx context.Context, e *edge, mib int, up bool) error {
 	if up {
 		method, target, body = "POST", "/upload", size
 	}
-	head, err := (&stream.Request{Dest: "http://bench.example.com" + target, Metadata: request(method, target, body)}).Append(nil)
+	head, err := (&stream.Request{Dest: "http://bench.example.com" + target, Metadata: request(method, body)}).Append(nil)
 	if err != nil {
 		return fmt.Errorf("request: %w", err)
 	}

@@ -53,7 +53,7 @@ func (o *originProcess) stop() {
 
 // runOrigin serves until standard input ends. /?n=BYTES answers so many bytes, /upload answers how many it was sent.
 func runOrigin() error {
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // the listener lives as long as the process
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listener: %w", err)
 	}
@@ -84,7 +84,7 @@ func runOrigin() error {
 		_, _ = io.Copy(io.Discard, os.Stdin) // its end is the signal
 		_ = srv.Close()
 	}()
-	if err := srv.Serve(ln); err != http.ErrServerClosed { //nolint:errorlint // Serve returns it unwrapped
+	if err := srv.Serve(ln); err != http.ErrServerClosed {
 		return fmt.Errorf("serve: %w", err)
 	}
 	return nil

@@ -36,7 +36,6 @@ type cluster struct {
 	cred  tunnel.Credentials
 	log   *journal
 
-	mu   sync.Mutex
 	hold chan struct{} // requests to /hold wait for it
 }
 
