@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -80,7 +82,18 @@ func TestFiveHundredAtOnceLeakNothing(t *testing.T) {
 	client.CloseIdleConnections()
 	storm(t, client, url, 50) // warm: pools and code
 	client.CloseIdleConnections()
+	eventually(t, "all connections", patience, func() error {
+		if ready := get(t, "http://"+metrics+"/ready"); !strings.Contains(ready, `"readyConnections":4`) {
+			return errors.New(ready)
+		}
+		return nil
+	})
 	before := measure(t, p.cmd.Process.Pid, metrics)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("goroutines:\n%s", get(t, "http://"+metrics+"/debug/pprof/goroutine?debug=1"))
+		}
+	})
 	for range 2 {
 		storm(t, client, url, 500)
 	}
@@ -109,8 +122,15 @@ func storm(t *testing.T, client *http.Client, url string, n int) {
 	defer cancel()
 	var wg sync.WaitGroup
 	var done, hungUp atomic.Int64
+	var slowest [8]atomic.Int64 // by kind, in ms
 	for i := range n {
 		wg.Go(func() {
+			began := time.Now()
+			defer func() {
+				ms, kind := time.Since(began).Milliseconds(), &slowest[i%8]
+				for old := kind.Load(); ms > old && !kind.CompareAndSwap(old, ms); old = kind.Load() {
+				}
+			}()
 			var err error
 			switch i % 8 {
 			case 0, 1, 2:
@@ -132,7 +152,11 @@ func storm(t *testing.T, client *http.Client, url string, n int) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d of %d in order, %d of them hung up on purpose", done.Load(), n, hungUp.Load())
+	var ms []int64
+	for i := range slowest {
+		ms = append(ms, slowest[i].Load())
+	}
+	t.Logf("%d of %d in order, %d of them hung up on purpose; slowest by kind in ms: %v", done.Load(), n, hungUp.Load(), ms)
 }
 
 func download(ctx context.Context, client *http.Client, url string, i int, slow bool) error {
