@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -290,10 +291,10 @@ func TestProxiesAreFoundInTheStore(t *testing.T) {
 	c := newCluster(t, 6)
 	c.supervisor()
 	c.workerWith(&part{cable: &cable{Store: c.store}}, "w1", nil)
-	c.eventually("four slots", func() bool { return c.net.indices() == 4 })
-	if body, err := c.net.live()[0].request(t.Context(), "/"); err != nil || body != "error: no proxy is available" {
-		t.Errorf("without a proxy: %q, %v", body, err)
-	}
+	c.eventually("a worker that asks for no slot", func() bool {
+		workers, err := c.store.Workers(t.Context())
+		return err == nil && len(workers) == 1 && workers[0].Capacity == 0
+	})
 	endpoint, err := link.ParseEndpoint("unix:" + filepath.Join(t.TempDir(), "link.sock"))
 	if err != nil {
 		t.Fatal(err)
@@ -306,10 +307,14 @@ func TestProxiesAreFoundInTheStore(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(ctx, listener) }()
-	t.Cleanup(func() {
+	stop := sync.OnceFunc(func() {
 		cancel()
 		<-done
 	})
+	t.Cleanup(stop)
+	if n := c.net.indices(); n != 0 {
+		t.Errorf("%d slots without a proxy, want none", n)
+	}
 	proxy := fleet.Proxy{ID: "p1", Endpoint: endpoint.String()}
 	if err := c.store.PutProxy(t.Context(), proxy, time.Hour); err != nil {
 		t.Fatal(err)
@@ -317,9 +322,14 @@ func TestProxiesAreFoundInTheStore(t *testing.T) {
 	if err := c.store.Hint(t.Context(), lease.TopicFleet); err != nil {
 		t.Fatal(err)
 	}
+	c.eventually("four slots", func() bool { return c.net.indices() == 4 })
 	c.eventually("the proxy answers", func() bool {
 		body, err := c.net.live()[0].request(t.Context(), "/")
 		return err == nil && body == "http://app.example.com/"
 	})
 	c.requests()
+	stop()
+	if body, err := c.net.live()[0].request(t.Context(), "/"); err != nil || body != "error: no proxy is available" {
+		t.Errorf("with a proxy that does not answer: %q, %v", body, err)
+	}
 }
