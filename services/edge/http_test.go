@@ -72,6 +72,8 @@ func origin(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		return
 	case "/error":
 		send(st, &stream.Response{Error: "Unable to reach the origin service: dial tcp 10.1.2.3:80: connect: connection refused"})
+	case "/refuse":
+		send(st, &stream.Response{Error: "refused by 10.1.2.3", Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: u.Query().Get("status")}}})
 	case "/garbage":
 		_, _ = st.Write(bytes.Repeat([]byte("garbage "), 100))
 	case "/lose":
@@ -426,6 +428,12 @@ func TestErrorPages(t *testing.T) {
 		{"nowhere.test", "/", "", 404, "unknown_host"},
 		{"a.down.test", "/", "", 503, "no_connector"},
 		{"up.test", "/error", "", 502, "origin_unreachable"},
+		{"up.test", "/refuse?status=400", "", 400, "bad_request"},
+		{"up.test", "/refuse?status=501", "", 501, "kind_unsupported"},
+		{"up.test", "/refuse?status=502", "", 502, "origin_unreachable"},
+		{"up.test", "/refuse?status=503", "", 503, "connector_unavailable"},
+		{"up.test", "/refuse?status=504", "", 504, "origin_timeout"},
+		{"up.test", "/refuse?status=200", "", 502, "origin_unreachable"},
 		{"up.test", "/garbage", "", 502, "connector_error"},
 		{"up.test", "/empty", "", 502, "connector_error"},
 		{"up.test", "/status?code=101", "", 502, "connector_error"},

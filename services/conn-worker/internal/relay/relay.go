@@ -225,7 +225,8 @@ func (s *Serving) carry(ctx context.Context, st transport.Stream, b []byte, eof 
 
 // refuse answers in the connector's own words; a failure means that the edge is gone, and nobody reads it.
 func refuse(st transport.Stream) {
-	resp := stream.Response{Error: noProxy}
+	// The status is beyond the wire's own error: our edge reads from it that nobody has seen the request.
+	resp := stream.Response{Error: noProxy, Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: "503"}}}
 	b, err := resp.Append(nil)
 	if err == nil {
 		_, err = st.Write(b)

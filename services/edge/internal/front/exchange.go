@@ -247,12 +247,18 @@ func (x *exchange) failed(err error, up *upload) outcome {
 	return o
 }
 
-// refused turns the connector's own error into a page (spec/wire.md 5.4).
+// refused turns the connector's own error into a page (spec/wire.md 5.4). Our connector adds the status that fits; of
+// 503 it promises that nobody has seen the request.
 func (x *exchange) refused() outcome {
 	o := outcome{page: originUnreachable(), detail: x.resp.Error}
 	for _, p := range x.resp.Metadata {
-		if p.Key == stream.KeyFlowLimited && p.Val == "true" {
+		switch {
+		case p.Key == stream.KeyFlowLimited && p.Val == "true":
 			o.page = flowLimited()
+		case p.Key == stream.KeyStatus:
+			if page, known := connectorRefusal(p.Val); known {
+				o.page, o.again = page, p.Val == "503" && !x.hasBody()
+			}
 		}
 	}
 	return o

@@ -47,6 +47,22 @@ func originUnreachable() *problem {
 	return &problem{http.StatusBadGateway, "origin_unreachable", "Site unreachable", "The connector could not get an answer from the site behind it."}
 }
 
+// connectorRefusal is the page for a status that came with a connector's error.
+func connectorRefusal(status string) (*problem, bool) {
+	switch status {
+	case "400":
+		return &problem{http.StatusBadRequest, "bad_request", "Bad request", "The connector could not make sense of this request."}, true
+	case "501":
+		return &problem{http.StatusNotImplemented, "kind_unsupported", "Not available", "The connector does not carry requests of this kind."}, true
+	case "503":
+		return &problem{http.StatusServiceUnavailable, "connector_unavailable", "Site unavailable", "The connector cannot take requests at the moment."}, true
+	case "504":
+		return originTimeout(), true
+	default:
+		return nil, false
+	}
+}
+
 func flowLimited() *problem {
 	return &problem{http.StatusServiceUnavailable, "flow_limited", "Too many requests", "The connector has as many requests as it accepts."}
 }

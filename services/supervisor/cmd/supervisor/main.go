@@ -6,4 +6,6 @@ import (
 	"github.com/culvert-tunnel/culvert/services/supervisor"
 )
 
-func main() { process.MainWithStore("supervisor", supervisor.Default(), supervisor.Build) }
+func main() {
+	process.MainWithStore("supervisor", supervisor.Default(), supervisor.Build, process.OpsListen("127.0.0.1:8102"))
+}
