@@ -140,6 +140,12 @@ func (l launcher) split(bin string, e *edge, origin, endpoint string) error {
 	if err := l.start(false, nil, redis, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", l.dir); err != nil {
 		return err
 	}
+	// The store is there before the connector, as it is in life; its own start is not the connector's.
+	for !exists(sock) {
+		if err := wait(l.ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
 	pki := filepath.Join(l.dir, "pki")
 	if out, err := exec.CommandContext(l.ctx, filepath.Join(bin, "culvert"), "link-certs", pki).CombinedOutput(); err != nil {
 		return fmt.Errorf("link certificates: %w: %s", err, out)
@@ -163,6 +169,11 @@ func (l launcher) split(bin string, e *edge, origin, endpoint string) error {
 		}
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func freePort() (int, error) {
