@@ -1,3 +1,5 @@
+// Command culvert is the whole system in one process: the demo, the drop-in connector, every service, and the operator's
+// commands.
 package main
 
 import (
