@@ -9,7 +9,7 @@ type Worker struct {
 	ID      tunnel.WorkerID `json:"worker_id"`
 	Host    string          `json:"host"`
 	Version string          `json:"version"`
-	// Capacity is the number of slots the worker is willing to hold.
+	// Capacity is the number of slots the worker is willing to hold; 0 while it knows no proxy to hand flows to.
 	Capacity int `json:"capacity"`
 	// Tunnels lists what the worker has credentials for; it can hold slots of no other tunnel.
 	Tunnels []TunnelRef `json:"tunnels"`

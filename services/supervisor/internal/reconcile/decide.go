@@ -21,7 +21,7 @@ func (v *view) decide(r lease.Record) (Grant, bool) {
 	case !r.Live:
 		// The worker lives but could not renew; it keeps the session on this address, so the slot is safest with it.
 		return v.again(r)
-	case worker.Draining:
+	case worker.Draining || worker.Capacity == 0:
 		return v.relieve(r)
 	}
 	return v.mend(r)
@@ -36,7 +36,7 @@ func (v *view) again(r lease.Record) (Grant, bool) {
 	return v.grantOf(r, r.Worker, edge, CauseExpired), true
 }
 
-// relieve moves a slot away from a draining worker, make before break: only if there is another worker and another
+// relieve moves a slot away from a worker that drains, or that knows no proxy and so has no capacity, make before break: only if there is another worker and another
 // address. Else the worker ends the session by itself, and the slot becomes free.
 func (v *view) relieve(r lease.Record) (Grant, bool) {
 	to, ok := placement.ChooseOther(v.candidates(), r.Worker)

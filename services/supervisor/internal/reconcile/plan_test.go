@@ -102,6 +102,11 @@ func world(c Connector, addresses int, workers ...fleet.Worker) World {
 	return World{Workers: workers, Pools: map[string]edgepool.Pool{"": pool(addresses)}, Connectors: []Connector{c}, Random: first}
 }
 
+func blind(w fleet.Worker) fleet.Worker {
+	w.Capacity = 0
+	return w
+}
+
 func unsettled(w World) World {
 	w.Unsettled = true
 	return w
@@ -162,6 +167,8 @@ func TestPlan(t *testing.T) {
 		{"a worker is gone, but the store is only just back", unsettled(world(connector(all(4, "w1", "w2")...), 8, w2, w3))},
 		{"a lease ran out, but the store is only just back", unsettled(world(connector(append(all(3, "w1"), expired(connected(3, "w1", 4)))...), 8, w1, w2))},
 		{"a slot is free, and the store is only just back", unsettled(world(connector(append(all(3, "w1"), released(connected(3, "w1", 4)))...), 8, w1))},
+		{"a worker has no capacity any more", world(connector(all(4, "w1", "w2")...), 8, blind(w1), w2)},
+		{"a worker has no capacity any more and is alone", world(connector(all(4, "w1")...), 8, blind(w1))},
 		{"two drain, one stays", world(connector(all(4, "w1", "w2", "w3")...), 8, draining(w1), draining(w2), w3)},
 		{
 			"a slot that was not connected moves off a draining worker without a spare address",
