@@ -12,6 +12,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -77,7 +79,12 @@ func sizeOf(i int) int64 {
 
 func TestFiveHundredAtOnceLeakNothing(t *testing.T) {
 	metrics := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	p, url := up(t, "--url", echoOrigin(t), "--metrics", metrics)
+	config := filepath.Join(t.TempDir(), "config.yml") // idle origin connections go soon, so that they are no leak
+	rules := fmt.Sprintf("ingress:\n  - service: %s\n    originRequest:\n      keepAliveTimeout: 2s\n", echoOrigin(t))
+	if err := os.WriteFile(config, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, url := up(t, "--config", config, "--metrics", metrics)
 	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 0, MaxIdleConnsPerHost: 8}}
 	client.CloseIdleConnections()
 	storm(t, client, url, 50) // warm: pools and code
