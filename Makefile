@@ -1,5 +1,6 @@
 # Everything a person types. Each target installs what it needs, or says in one line what is missing.
 
+SHELL    := bash
 BIN      := bin
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X github.com/culvert-tunnel/culvert/pkg/process.version=$(VERSION)
@@ -10,9 +11,11 @@ MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
 .PHONY: run test check lint tidy build images bench system fuzz clean toolchain
 
 # run starts the whole system in one process, with a demo page behind it, and prints its public URL. ARGS adds flags.
+# In a terminal it becomes the foreground job, so that Ctrl-C is for it alone: make would end with the signal instead of
+# with the program's exit code.
 run: toolchain
 	@$(GOBUILD) -o $(BIN)/culvert ./cli/cmd/culvert
-	@exec $(BIN)/culvert up $(ARGS)
+	@if [ -t 0 ]; then set -m; $(BIN)/culvert up $(ARGS); else exec $(BIN)/culvert up $(ARGS); fi
 
 # test runs every test of every module with the race detector. The suites that need containers are in `make system`.
 test: toolchain
