@@ -187,7 +187,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text, arg string) {
 		path := filepath.Join(t.TempDir(), "c.yml")
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Skip()
+			t.Fatal(err)
 		}
 		cfg := defaults()
 		_, _ = config.Load([]string{"--config", path, arg}, []string{arg}, &cfg) // only must not panic

@@ -6,7 +6,6 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/pkg/process"
-	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
 	"github.com/culvert-tunnel/culvert/services/discovery"
 	"github.com/culvert-tunnel/culvert/services/edge"
@@ -57,16 +56,10 @@ func execWorker(ctx context.Context, host process.Host) int {
 }
 
 func execProxy(ctx context.Context, host process.Host) int {
-	cfg, build := process.WithStore(proxy.Default(),
-		func(_ context.Context, env process.Env, store *redisstore.Store, cfg proxy.Config) (process.Runner, error) {
-			return proxy.New(cfg, proxy.Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Version: env.Version})
-		})
+	cfg, build := process.WithStore(proxy.Default(), proxy.Build)
 	return process.Exec(ctx, host, "proxy", cfg, build, process.OpsListen("127.0.0.1:8104"), process.HalfCores())
 }
 
 func execEdge(ctx context.Context, host process.Host) int {
-	build := func(_ context.Context, env process.Env, cfg edge.Config) (process.Runner, error) {
-		return edge.New(cfg, edge.Deps{Logger: env.Logger, Registerer: env.Registerer})
-	}
-	return process.Exec(ctx, host, "edge", edge.Default(), build, process.OpsListen("127.0.0.1:8105"))
+	return process.Exec(ctx, host, "edge", edge.Default(), edge.Build, process.OpsListen("127.0.0.1:8105"))
 }

@@ -99,7 +99,10 @@ func (s *Server) accept(ctx context.Context, l *quic.Listener, sessions *sync.Wa
 	for {
 		sess, err := l.Accept(ctx)
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // the end that was asked for
+			if err == nil {
+				_ = sess.CloseWithError(transport.NoError, "") // it came too late; the peer need not wait to learn it
+			}
+			return nil // the end that was asked for
 		}
 		if err != nil {
 			return fmt.Errorf("connector listener %s: %w", l.Addr(), err)

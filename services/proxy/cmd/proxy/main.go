@@ -1,3 +1,4 @@
+// Command proxy runs one proxy process.
 package main
 
 import (
@@ -6,5 +7,5 @@ import (
 )
 
 func main() {
-	process.MainWithStore("proxy", proxy.Default(), build, process.OpsListen("127.0.0.1:8104"), process.HalfCores())
+	process.MainWithStore("proxy", proxy.Default(), proxy.Build, process.OpsListen("127.0.0.1:8104"), process.HalfCores())
 }

@@ -1,2 +1,0 @@
-// Command proxy runs one proxy process.
-package main
