@@ -42,6 +42,7 @@ type Conn struct {
 	Info
 	Session transport.Session
 
+	can      ability
 	inFlight atomic.Int64
 	config   atomic.Pointer[json.RawMessage]
 	// retired is closed when the connection leaves the state Active.
@@ -57,7 +58,7 @@ type Conn struct {
 
 // NewConn makes a connection that is not in any table yet.
 func NewConn(info Info, session transport.Session) *Conn {
-	return &Conn{Info: info, Session: session, retired: make(chan struct{}), quiet: make(chan struct{}, 1)}
+	return &Conn{Info: info, Session: session, can: abilityOf(&info), retired: make(chan struct{}), quiet: make(chan struct{}, 1)}
 }
 
 // Release ends one request that Pick began.

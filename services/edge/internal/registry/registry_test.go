@@ -192,3 +192,35 @@ func BenchmarkPick(b *testing.B) {
 		c.Release()
 	}
 }
+
+func TestWhatAConnectorCanTake(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		protocol tunnel.Protocol
+		features []string
+		want     string
+	}{
+		{tunnel.QUIC, nil, ""},
+		{tunnel.QUIC, []string{"support_datagram_v3_2", "serialized_headers"}, "v3 "},
+		{tunnel.QUIC, []string{"culvert_streams_1"}, "frames interim half "},
+		{tunnel.QUIC, []string{"culvert_datagrams_1", "support_datagram_v2"}, "bundles "},
+		{tunnel.HTTP2, nil, "frames "},
+		{tunnel.HTTP2, []string{"culvert_streams_1"}, "frames interim half "},
+	} {
+		conn := registry.NewConn(registry.Info{Protocol: c.protocol, Features: c.features}, nil)
+		var got string
+		for _, k := range []struct {
+			name string
+			can  bool
+		}{
+			{"frames", conn.Frames()}, {"interim", conn.Interim()}, {"half", conn.HalfClose()}, {"bundles", conn.Bundles()}, {"v3", conn.DatagramV3()},
+		} {
+			if k.can {
+				got += k.name + " "
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s %v: %q, want %q", c.protocol, c.features, got, c.want)
+		}
+	}
+}

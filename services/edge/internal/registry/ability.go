@@ -1,0 +1,45 @@
+package registry
+
+import (
+	"slices"
+
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// The features by which a connector of ours says that it knows the extensions of the wire (docs/extensions.md).
+const (
+	featureStreams   = "culvert_streams_1"
+	featureDatagrams = "culvert_datagrams_1"
+)
+
+// ability is what a connector can take, worked out once from its registration.
+type ability struct {
+	frames, interim, halfClose, bundles, datagramV3 bool
+}
+
+func abilityOf(info *Info) ability {
+	streams := slices.Contains(info.Features, featureStreams)
+	return ability{
+		frames:     streams || info.Protocol == tunnel.HTTP2, // over HTTP/2 the adapter makes the frames of the peer's trailers
+		interim:    streams,
+		halfClose:  streams,
+		bundles:    slices.Contains(info.Features, featureDatagrams),
+		datagramV3: slices.Contains(info.Features, protocol.FeatureDatagramV3),
+	}
+}
+
+// Frames reports whether bodies may be framed on the connection, so that they can have trailers.
+func (c *Conn) Frames() bool { return c.can.frames }
+
+// Interim reports whether the connector may be asked for interim (1xx) answers.
+func (c *Conn) Interim() bool { return c.can.interim }
+
+// HalfClose reports whether FIN may be sent on an upgraded stream whose answer is still wanted (spec/wire.md 5.5).
+func (c *Conn) HalfClose() bool { return c.can.halfClose }
+
+// Bundles reports whether a payload bundled with a UDP session's registration is delivered.
+func (c *Conn) Bundles() bool { return c.can.bundles }
+
+// DatagramV3 reports whether the connector speaks datagram v3 (spec/wire.md 11), and not v2.
+func (c *Conn) DatagramV3() bool { return c.can.datagramV3 }
