@@ -60,7 +60,8 @@ func newBackend(b *Balancer, p Proxy) *backend {
 	return be
 }
 
-// carry runs f on this proxy. A stale idle connection is replaced by a fresh one, once.
+// carry runs f on this proxy. A stale idle connection is replaced by a fresh one, once. A flow that may wait for a long
+// time gets a fresh one at once: then the proxy's HELLO has shown that it works, and waiting is no failure.
 func (be *backend) carry(ctx context.Context, f *Flow) outcome {
 	settle, err := be.breaker.Allow()
 	if err != nil {
@@ -68,9 +69,12 @@ func (be *backend) carry(ctx context.Context, f *Flow) outcome {
 	}
 	be.inFlight.Add(1)
 	defer be.inFlight.Add(-1)
-	c := be.get()
+	var c *clientConn
+	if f.Meta.Kind != KindDatagrams {
+		c = be.get()
+	}
 	if c != nil {
-		x := exchange{c: c, edge: f.Stream, settle: settle}
+		x := exchange{c: c, edge: f.Stream, settle: settle, goAway: be.leave}
 		o := x.run(ctx, f)
 		be.put(c, o)
 		if !o.notTaken {
@@ -90,8 +94,8 @@ func (be *backend) carry(ctx context.Context, f *Flow) outcome {
 		settle(err)
 		return outcome{err: fmt.Errorf("proxy %s: %w", be.ID, err), notTaken: true}
 	}
-	x := exchange{c: c, edge: f.Stream, settle: settle}
-	if be.breaker.State() == gobreaker.StateHalfOpen {
+	x := exchange{c: c, edge: f.Stream, settle: settle, goAway: be.leave}
+	if f.Meta.Kind == KindDatagrams || be.breaker.State() == gobreaker.StateHalfOpen {
 		x.settled() // HELLO is proof enough: a slow answer must not keep all others waiting
 	}
 	o := x.run(ctx, f)
@@ -147,9 +151,6 @@ func (be *backend) pop() *clientConn {
 
 // put takes a connection back after a flow.
 func (be *backend) put(c *clientConn, o outcome) {
-	if c.goAway {
-		be.leave()
-	}
 	if c.fr.in != nil {
 		c.fr.release()
 	}

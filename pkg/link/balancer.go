@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sony/gobreaker/v2"
+
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -108,6 +110,9 @@ func (b *Balancer) SetProxies(proxies []Proxy) {
 // Carry runs f on one of the proxies. Those that did not take it are left out, and the next one is tried.
 func (b *Balancer) Carry(ctx context.Context, f Flow) error {
 	set := *b.set.Load()
+	if f.Proxy != "" {
+		return pinned(ctx, set, &f)
+	}
 	be := pick(set)
 	var tried []*backend
 	err := errNoProxy
@@ -121,6 +126,35 @@ func (b *Balancer) Carry(ctx context.Context, f Flow) error {
 		be = pickOther(set, tried)
 	}
 	return fmt.Errorf("%w: %w", ErrNotAccepted, err)
+}
+
+// pinned runs f on the proxy that it asks for, also when that one is about to leave.
+func pinned(ctx context.Context, set []*backend, f *Flow) error {
+	i := slices.IndexFunc(set, func(be *backend) bool { return be.ID == f.Proxy })
+	if i < 0 {
+		return fmt.Errorf("%w: proxy %s is not known", ErrNotAccepted, f.Proxy)
+	}
+	o := set[i].carry(ctx, f)
+	if o.notTaken {
+		return fmt.Errorf("%w: %w", ErrNotAccepted, o.err)
+	}
+	return o.err
+}
+
+// Proxies lists those that new work may be pinned to: the ones that stay and that answer, or all if there is none.
+func (b *Balancer) Proxies() []tunnel.ProxyID {
+	set := *b.set.Load()
+	all, staying := make([]tunnel.ProxyID, 0, len(set)), make([]tunnel.ProxyID, 0, len(set))
+	for _, be := range set {
+		all = append(all, be.ID)
+		if !be.isLeaving() && be.breaker.State() != gobreaker.StateOpen {
+			staying = append(staying, be.ID)
+		}
+	}
+	if len(staying) == 0 {
+		return all
+	}
+	return staying
 }
 
 // pick is the better one of two random proxies.

@@ -16,6 +16,8 @@ type exchange struct {
 	edge EdgeStream
 	// settle reports the first answer, or the lack of it, to the circuit breaker; it is nil afterwards.
 	settle func(error)
+	// goAway is called when the proxy says that it will leave: at once, as this flow may go on for long.
+	goAway func()
 
 	answered bool // a frame of this flow came
 	replied  bool // FIN came and was passed on
@@ -160,6 +162,7 @@ func (x *exchange) handle(h frame.Header) error {
 		return nil
 	case frame.GoAway:
 		x.c.goAway = true
+		x.goAway()
 		if _, err := x.c.fr.payload(h); err != nil {
 			return fmt.Errorf("%w: %w", ErrLost, err)
 		}

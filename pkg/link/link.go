@@ -16,6 +16,12 @@ type Kind uint8
 const (
 	// KindStream is a data stream of the edge: prologue and ConnectRequest first (spec/wire.md 5.2, 5.3).
 	KindStream Kind = 0
+	// KindDatagrams is a long-lived flow between one session of a worker and one proxy, which carries messages both ways
+	// (package packet).
+	KindDatagrams Kind = 1
+	// KindConfig is one configuration that the edge pushed: version and JSON, answered by the version in force and an
+	// error text.
+	KindConfig Kind = 2
 )
 
 // Meta describes a flow to the proxy. It travels in the OPEN frame.
@@ -55,6 +61,9 @@ type Flow struct {
 	First []byte
 	// EOF says that First is all there is: the edge's FIN was read together with it.
 	EOF bool
+	// Proxy asks for one proxy and no other; empty leaves the choice to the carrier. In one process there is no choice,
+	// and it is ignored.
+	Proxy tunnel.ProxyID
 }
 
 // Errors of Carry. Compare with errors.Is.

@@ -24,6 +24,8 @@ func Run(t *testing.T, setup Setup) {
 	}{
 		{"whole request in the first bytes", testWhole},
 		{"metadata", testMeta},
+		{"kinds of flows", testKinds},
+		{"a flow of messages that waits", testMessages},
 		{"fin comes late", testLateFIN},
 		{"duplex", testDuplex},
 		{"request half-closed first", testRequestHalfClose},
