@@ -18,6 +18,10 @@ const (
 	FeaturePostQuantum       = "postquantum"
 	FeatureQuickReconnects   = "quick_reconnects"
 
+	// FeatureStreams and FeatureDatagrams are extensions of our own; every other edge ignores them (docs/extensions.md).
+	FeatureStreams   = "culvert_streams_1"
+	FeatureDatagrams = "culvert_datagrams_1"
+
 	retiredDatagramV3  = "support_datagram_v3"
 	retiredDatagramV31 = "support_datagram_v3_1"
 )
@@ -43,10 +47,15 @@ func ParseFeatures(txt string) (FeatureRecord, error) {
 	return r, nil
 }
 
+// Extensions lists the features of our own that every connector of ours announces.
+func Extensions() []string { return []string{FeatureStreams, FeatureDatagrams} }
+
 // Wish is all that the feature list depends on.
 type Wish struct {
 	// Given are the features of --features.
 	Given []string
+	// Own are features beyond the reference's list, which are announced in any case.
+	Own []string
 	// PostQuantum is --post-quantum: strict.
 	PostQuantum bool
 	Record      FeatureRecord
@@ -76,6 +85,7 @@ func (w Wish) Offer() Offer {
 	features := []string{
 		FeatureRemoteConfig, FeatureSerializedHeaders, FeatureDatagramV2, FeatureQUICEOF, FeatureManagementLogs,
 	}
+	features = append(features, w.Own...)
 	for _, f := range w.Given {
 		if f != retiredDatagramV3 && f != retiredDatagramV31 {
 			features = append(features, f)

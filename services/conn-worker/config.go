@@ -11,6 +11,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -91,6 +92,9 @@ func (c Config) Validate() error {
 	}
 	if _, err := edgepool.ParseFamily(c.Edge.IPVersion); err != nil {
 		bad("edge: ip_version: %w", err)
+	}
+	if err := (protocol.Wish{Given: c.Features}).Validate(); err != nil {
+		errs = append(errs, err)
 	}
 	switch c.Edge.Protocol {
 	case protocolAuto, string(tunnel.QUIC):

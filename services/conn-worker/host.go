@@ -70,7 +70,7 @@ func (k *keeper) Request(ctx context.Context, session transport.Session, slot tu
 		Auth: k.cred, TunnelID: slot.Tunnel, Index: slot.Index,
 		Options: rpc.Options{
 			ConnectorID: slot.Connector, Version: k.s.version, Arch: arch(),
-			Features:            features(k.s.cfg.Features, k.s.cfg.PostQuantum, r.Epoch),
+			Features:            k.features(r.Epoch),
 			OriginLocalIP:       dial.LocalIP(ctx, session),
 			NumPreviousAttempts: r.PreviousAttempts,
 		},

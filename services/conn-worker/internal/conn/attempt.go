@@ -3,11 +3,13 @@ package conn
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -15,10 +17,11 @@ import (
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
-// attempt is one try to connect, and what came of it. details, serving and unregistered belong to the holder's loop, or
+// attempt is one try to connect, and what came of it. features, details, serving and unregistered belong to the holder's loop, or
 // to the one task that it waits for.
 type attempt struct {
 	cancel       context.CancelFunc
+	features     []string // announced with the registration
 	details      rpc.ConnectionDetails
 	serving      *relay.Serving
 	unregistered chan struct{}
@@ -144,7 +147,9 @@ func (h *Holder) call(ctx context.Context, a *attempt, r lease.Register) (rpc.Co
 	if err != nil {
 		return rpc.ConnectionDetails{}, &tunnel.ConnError{Reason: tunnel.ReasonRPC, Err: err}
 	}
-	return client.Register(ctx, h.cfg.Host.Request(ctx, a.session, h.slot, r))
+	req := h.cfg.Host.Request(ctx, a.session, h.slot, r)
+	a.features = req.Options.Features
+	return client.Register(ctx, req)
 }
 
 // serve accepts streams, watches the session, and uploads the local configuration where that is due.
@@ -152,7 +157,7 @@ func (h *Holder) serve(ctx context.Context) {
 	a := h.attempt
 	a.serving = h.cfg.Relay.Session(a.session, link.Meta{
 		Kind: link.KindStream, Tunnel: h.slot.Tunnel, Connector: h.slot.Connector, Index: h.slot.Index,
-	})
+	}, relay.Options{DatagramV3: slices.Contains(a.features, protocol.FeatureDatagramV3)})
 	h.mu.Lock()
 	h.serving = a.serving
 	h.mu.Unlock()

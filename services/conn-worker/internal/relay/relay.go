@@ -82,11 +82,18 @@ func New(cfg Config) *Relay {
 	return &Relay{cfg: cfg, buffers: sync.Pool{New: func() any { return new([firstSize]byte) }}}
 }
 
+// Options are what was agreed with the edge for one session.
+type Options struct {
+	// DatagramV3 says that the registration announced datagram v3; else datagrams are v2 (spec/wire.md 10, 11).
+	DatagramV3 bool
+}
+
 // Serving is one session that is being served.
 type Serving struct {
 	relay    *Relay
 	session  transport.Session
 	meta     link.Meta
+	options  Options
 	inFlight atomic.Int64
 	// lastEnd is when the last flow ended, in nanoseconds of the wall clock; it is compared with itself only.
 	lastEnd atomic.Int64
@@ -94,8 +101,8 @@ type Serving struct {
 }
 
 // Session makes the serving of one session; nothing is accepted before Serve.
-func (r *Relay) Session(s transport.Session, meta link.Meta) *Serving {
-	return &Serving{relay: r, session: s, meta: meta}
+func (r *Relay) Session(s transport.Session, meta link.Meta, o Options) *Serving {
+	return &Serving{relay: r, session: s, meta: meta, options: o}
 }
 
 // InFlight is the number of streams that are being served.

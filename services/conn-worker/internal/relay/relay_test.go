@@ -75,7 +75,7 @@ func start(t *testing.T, carrier carrierFunc, handler rpc.ConnectorHandler) (tra
 	r := New(Config{
 		Carrier: carrier, Handler: handler, Observer: o, Logger: slog.New(slog.DiscardHandler), RPCTimeout: 5 * time.Second,
 	})
-	s := r.Session(connector, link.Meta{Index: 3})
+	s := r.Session(connector, link.Meta{Index: 3}, Options{})
 	done := make(chan error, 1)
 	go func() { done <- s.Serve() }()
 	t.Cleanup(func() {
@@ -285,7 +285,7 @@ func BenchmarkServe(b *testing.B) {
 		Carrier: carrierFunc(func(_ context.Context, f link.Flow) error { return f.Stream.CloseWrite() }), Handler: Unsupported{},
 		Observer: o, Logger: slog.New(slog.DiscardHandler), RPCTimeout: time.Second,
 	})
-	s := r.Session(connector, link.Meta{})
+	s := r.Session(connector, link.Meta{}, Options{})
 	done := make(chan error, 1)
 	go func() { done <- s.Serve() }()
 	text, err := (&stream.Request{Dest: "http://app/"}).Append(nil)
