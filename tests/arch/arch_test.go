@@ -34,15 +34,17 @@ func (p pkg) rel() string { return strings.TrimPrefix(p.ImportPath, module) }
 // packages that it is allowed.
 func pure() map[string][]string {
 	return map[string][]string{
-		"pkg/tunnel":      nil,
-		"pkg/lease":       nil,
-		"pkg/backoff":     nil,
-		"pkg/edgepool":    nil,
-		"pkg/protocol":    nil,
-		"pkg/fleet":       nil,
-		"pkg/credential":  nil,
-		"pkg/wire/stream": nil,
-		"pkg/ingress":     {"golang.org/x/net/idna"},
+		"pkg/tunnel":          nil,
+		"pkg/lease":           nil,
+		"pkg/backoff":         nil,
+		"pkg/edgepool":        nil,
+		"pkg/protocol":        nil,
+		"pkg/fleet":           nil,
+		"pkg/credential":      nil,
+		"pkg/wire/stream":     nil,
+		"pkg/wire/websocket":  nil,
+		"pkg/wire/proxyproto": nil,
+		"pkg/ingress":         {"golang.org/x/net/idna"},
 	}
 }
 
