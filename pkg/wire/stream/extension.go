@@ -1,0 +1,56 @@
+package stream
+
+import "strings"
+
+// Metadata keys of the extension of the stream form (docs/extensions.md). A peer that does not know them ignores them;
+// they are never headers.
+const (
+	// KeyAccept lists, in a request, what the edge can take in the answer: AcceptFrames, AcceptInterim.
+	KeyAccept = "CulvertAccept"
+	// KeyBody says how the body that follows is laid out: BodyFrames or BodyNone. Without it the body is plain bytes.
+	KeyBody = "CulvertBody"
+	// KeyClient is, in a TCP request, the visitor's address as ip:port.
+	KeyClient = "CulvertClient"
+)
+
+// Items of KeyAccept.
+const (
+	// AcceptFrames says that the answer's body may be framed, or be announced as absent.
+	AcceptFrames = "frames"
+	// AcceptInterim says that answers with a status of 100 to 199 (never 101) may precede the final one.
+	AcceptInterim = "interim"
+)
+
+// MaxInterim is the number of interim answers that may precede a final one.
+const MaxInterim = 16
+
+// Values of KeyBody.
+const (
+	// BodyFrames says that the body is a sequence of frames.
+	BodyFrames = "frames"
+	// BodyNone says, in an answer, that FIN follows at once.
+	BodyNone = "none"
+)
+
+// Lookup gives the value of a metadata key; of several the last one counts, as everywhere on this wire.
+func Lookup(pairs []Pair, key string) (val string, ok bool) {
+	for i := len(pairs) - 1; i >= 0; i-- {
+		if pairs[i].Key == key {
+			return pairs[i].Val, true
+		}
+	}
+	return "", false
+}
+
+// Accepts reports whether the comma list of a KeyAccept value has an item. Items are compared exactly; unknown ones mean
+// nothing.
+func Accepts(list, item string) bool {
+	for len(list) > 0 {
+		var head string
+		head, list, _ = strings.Cut(list, ",")
+		if strings.Trim(head, " ") == item {
+			return true
+		}
+	}
+	return false
+}
