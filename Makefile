@@ -35,6 +35,10 @@ tidy: toolchain
 $(BIN)/golangci-lint: tools/go.mod
 	GOWORK=off go -C tools build -o ../$(BIN)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
+# The gRPC project's own interop programs, for the system suite.
+$(BIN)/grpc-interop-%: tools/go.mod
+	GOWORK=off go -C tools build -o ../$@ google.golang.org/grpc/interop/$*
+
 # build makes the static binaries: culvert, and one per service.
 build: toolchain
 	$(GOBUILD) -o $(BIN)/culvert ./cli/cmd/culvert
@@ -46,8 +50,8 @@ images: build
 	deploy/compose/pack.sh
 
 # system runs the suites with real programs and containers: nginx, git, a browser, compose, failures.
-system: build
-	@tests/deps.sh redis-server nginx git chromium docker-compose
+system: build $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server
+	@tests/deps.sh redis-server nginx git chromium docker-compose dnsmasq dig python3-websockets
 	go test -tags system -count=1 -timeout 40m -v ./tests/system/...
 
 # bench measures the connector; PEER=/path/to/connector runs another one interleaved. ARGS adds flags (see tests/bench).

@@ -2,9 +2,13 @@
 # Installs the programs that the tests run against, by the names of their commands, where this is a Debian-like machine
 # and the caller may install; otherwise says what is missing and goes on: a test that needs it prints why it was skipped.
 set -u
-declare -A package=([redis-server]=redis-server [nginx]=nginx-light [git]=git [chromium]=chromium [docker-compose]=docker-compose)
+declare -A package=([redis-server]=redis-server [nginx]=nginx-light [git]=git [chromium]=chromium [docker-compose]=docker-compose
+  [dnsmasq]=dnsmasq-base [dig]=bind9-dnsutils)
 missing=()
 for c in "$@"; do
+  case $c in
+    python3-*) dpkg -s "$c" >/dev/null 2>&1 && continue ;; # a library has no command
+  esac
   PATH="$PATH:/usr/sbin:/sbin" command -v "$c" >/dev/null || missing+=("${package[$c]:-$c}")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0

@@ -3,10 +3,12 @@ module github.com/culvert-tunnel/culvert/tests
 go 1.26.0
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/culvert-tunnel/culvert/pkg v0.0.0
 	github.com/culvert-tunnel/culvert/services/conn-worker v0.0.0
 	github.com/culvert-tunnel/culvert/services/edge v0.0.0
 	github.com/culvert-tunnel/culvert/services/supervisor v0.0.0
+	github.com/gorilla/websocket v1.5.3
 	go.uber.org/goleak v1.3.0
 )
 

@@ -28,7 +28,8 @@ type testEdge struct {
 	admin            *adminclient.Client
 }
 
-func startEdge(t *testing.T) *testEdge {
+// startEdge starts an edge with six addresses for connectors; env adds settings.
+func startEdge(t *testing.T, env ...string) *testEdge {
 	t.Helper()
 	e := &testEdge{data: t.TempDir()}
 	var listen []string
@@ -38,11 +39,11 @@ func startEdge(t *testing.T) *testEdge {
 	}
 	public := freePort(t)
 	e.url = fmt.Sprintf("http://127.0.0.1:%d", public)
-	e.program = start(t, []string{
+	e.program = start(t, append([]string{
 		"CULVERT_DATA_DIR=" + e.data, "CULVERT_CONNECTORS_LISTEN=" + strings.Join(listen, ","),
 		fmt.Sprintf("CULVERT_PUBLIC_HTTP=127.0.0.1:%d", public), "CULVERT_OPS_LISTEN=127.0.0.1:0",
 		"CULVERT_BOOTSTRAP_TUNNEL=peer", "CULVERT_BOOTSTRAP_ROUTES=*", "CULVERT_BOOTSTRAP_TOKEN_FILE=" + filepath.Join(e.data, "token"),
-	}, binary(t, "edge"))
+	}, env...), binary(t, "edge"))
 	eventually(t, "edge", patience, func() error {
 		b, err := os.ReadFile(filepath.Join(e.data, "token"))
 		if err != nil {

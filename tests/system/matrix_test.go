@@ -1,0 +1,172 @@
+//go:build system
+
+package system_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// deployment is an edge with one connector behind it, in one of the forms of the matrix.
+type deployment struct {
+	name     string // form and protocol, such as "split/http2"
+	form     form
+	protocol string
+	edge     *testEdge
+	// tlsURL is the edge's HTTPS address; client trusts its certificate and speaks HTTP/2 there.
+	tlsURL  string
+	caFile  string
+	origins *origins
+	// procs are the connector's processes by name.
+	procs map[string][]*program
+}
+
+// form is how the connector runs.
+type form string
+
+const (
+	oneProcess form = "one"
+	split      form = "split" // discovery, supervisor, two workers and two proxies on a real Redis
+	stock      form = "stock" // a cloudflared binary
+)
+
+// datagrams says whether the wire of the deployment has a place for UDP and ICMP.
+func (d *deployment) datagrams() bool { return d.protocol == "quic" }
+
+// trailers says whether trailers can pass: the stock connector has no place for them on QUIC.
+func (d *deployment) trailers() bool { return d.form != stock || d.protocol == "http2" }
+
+// TestMatrix runs every kind of traffic through every form of the connector over both transports. With
+// CULVERT_PEER_CLOUDFLARED the stock connector runs the same cases on our edge; what it cannot do is expected by name.
+func TestMatrix(t *testing.T) {
+	o := startOrigins(t)
+	for _, f := range []form{oneProcess, split, stock} {
+		for _, protocol := range []string{"quic", "http2"} {
+			t.Run(string(f)+"/"+protocol, func(t *testing.T) {
+				if f == stock && os.Getenv(peerVariable) == "" {
+					t.Skipf("%s is not set to the path of a cloudflared binary", peerVariable)
+				}
+				d := deploy(t, f, protocol, o)
+				t.Run("http", d.testHTTP)
+				t.Run("stream", d.testStreaming)
+				t.Run("grpc", d.testGRPC)
+				t.Run("websocket", d.testWebSocket)
+				t.Run("tcp", d.testTCP)
+				t.Run("udp", d.testUDP)
+				t.Run("icmp", d.testICMP)
+			})
+		}
+	}
+}
+
+// deploy starts an edge and a connector and waits for its four connections.
+func deploy(t *testing.T, f form, protocol string, o *origins) *deployment {
+	t.Helper()
+	https := freePort(t)
+	d := &deployment{
+		name: string(f) + "/" + protocol, form: f, protocol: protocol, origins: o, procs: map[string][]*program{},
+		tlsURL: fmt.Sprintf("https://localhost:%d", https),
+	}
+	d.edge = startEdge(t, fmt.Sprintf("CULVERT_PUBLIC_HTTPS=127.0.0.1:%d", https), "CULVERT_PUBLIC_NAMES=localhost,grpcs.test")
+	d.caFile = filepath.Join(d.edge.data, "ca.pem")
+	config := filepath.Join(t.TempDir(), "config.yml")
+	if err := os.WriteFile(config, []byte(o.config(f)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	switch f {
+	case oneProcess:
+		d.whole(t, "culvert", binary(t, "culvert"), config)
+	case stock:
+		d.whole(t, "cloudflared", os.Getenv(peerVariable), config)
+	case split:
+		d.apart(t, config)
+	}
+	d.awaitConnections(t, 4)
+	return d
+}
+
+func (d *deployment) awaitConnections(t *testing.T, want int) {
+	t.Helper()
+	eventually(t, d.name+": connections", patience, func() error {
+		list, err := d.edge.admin.ListConnections(t.Context())
+		if err != nil {
+			return err
+		}
+		n := 0
+		for _, c := range list {
+			if c.State == "active" && string(c.Protocol) == d.protocol {
+				n++
+			}
+		}
+		if n != want {
+			return fmt.Errorf("%d active connections over %s, want %d", n, d.protocol, want)
+		}
+		return nil
+	})
+}
+
+// whole runs a connector of one process with the command line that every such connector takes.
+func (d *deployment) whole(t *testing.T, name, path, config string) {
+	t.Helper()
+	args := []string{"tunnel", "--no-autoupdate", "--config", config, "--protocol", d.protocol, "--cacert", d.caFile, "--grace-period", "5s", "--metrics", "127.0.0.1:0"}
+	for _, p := range d.edge.ports {
+		args = append(args, "--edge", fmt.Sprintf("127.0.0.1:%d", p))
+	}
+	d.procs[name] = append(d.procs[name], start(t, []string{"TUNNEL_TOKEN=" + d.edge.token}, path, append(args, "run")...))
+}
+
+// apart runs every part as a process of its own on a real Redis.
+func (d *deployment) apart(t *testing.T, config string) {
+	t.Helper()
+	redis := installed(t, "redis-server")
+	dir := t.TempDir()
+	sock := filepath.Join(dir, "redis.sock")
+	start(t, nil, redis, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", dir)
+	var static []string
+	for _, p := range d.edge.ports {
+		static = append(static, fmt.Sprintf("127.0.0.1:%d", p))
+	}
+	common := []string{"CULVERT_REDIS_URL=unix://" + sock, "CULVERT_OPS_LISTEN=127.0.0.1:0"}
+	run := func(name string, env ...string) {
+		p := start(t, append(env, common...), binary(t, name))
+		d.procs[name] = append(d.procs[name], p)
+	}
+	run("discovery", "CULVERT_STATIC="+strings.Join(static, ","))
+	run("supervisor")
+	for i := range 2 {
+		run("proxy", fmt.Sprintf("CULVERT_LISTEN=unix:%s/proxy%d.sock", dir, i), "CULVERT_CONFIG_FILE="+config)
+	}
+	for range 2 {
+		run("conn-worker", "TUNNEL_TOKEN="+d.edge.token, "CULVERT_EDGE_CACERT="+d.caFile, "CULVERT_EDGE_PROTOCOL="+d.protocol)
+	}
+}
+
+// client speaks HTTP/1.1 to the edge's public address and names host in every request.
+func (d *deployment) do(t *testing.T, req *http.Request, host string) *http.Response {
+	t.Helper()
+	req.Host = host
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", req.Method, req.URL, err)
+	}
+	return resp
+}
+
+// h2c is a client that speaks HTTP/2 without TLS.
+func h2c() *http.Client {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	return &http.Client{Transport: &http.Transport{Protocols: p}}
+}
+
+// h2 is a client that speaks HTTP/2 over TLS and takes any certificate: what is tested is not the certificate.
+func h2() *http.Client {
+	p := new(http.Protocols)
+	p.SetHTTP2(true)
+	return &http.Client{Transport: &http.Transport{Protocols: p, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // see above
+}

@@ -1,0 +1,109 @@
+//go:build system
+
+package system_test
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// testUDP echoes packets and asks a real name server.
+func (d *deployment) testUDP(t *testing.T) {
+	if !d.datagrams() {
+		t.Skip("HTTP/2 has no datagrams (spec of the wire)")
+	}
+	t.Run("echo", func(t *testing.T) {
+		c := dialUDP(t, d.publish(t, "udp", "--to", d.origins.echo))
+		for _, n := range []int{1, 100, 1200} {
+			want := bytes.Repeat([]byte{byte(n)}, n)
+			if got := exchange(t, c, want); !bytes.Equal(got, want) {
+				t.Errorf("echo of %d bytes: %d bytes", n, len(got))
+			}
+		}
+	})
+	t.Run("dns", func(t *testing.T) {
+		dig := installed(t, "dig")
+		_, port, err := net.SplitHostPort(d.publish(t, "udp", "--to", dnsServer(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), dig, "@127.0.0.1", "-p", port, "+short", "+tries=5", "tunnel.example").CombinedOutput()
+		if err != nil || strings.TrimSpace(string(out)) != "192.0.2.77" {
+			t.Errorf("dig: %q, %v", out, err)
+		}
+	})
+}
+
+// dnsServer is a dnsmasq that knows one name.
+func dnsServer(t *testing.T) string {
+	t.Helper()
+	dnsmasq := installed(t, "dnsmasq")
+	port := freePort(t)
+	conf := filepath.Join(t.TempDir(), "dnsmasq.conf")
+	if err := os.WriteFile(conf, []byte("no-resolv\nno-hosts\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, nil, dnsmasq, "--keep-in-foreground", "--conf-file="+conf, fmt.Sprintf("--port=%d", port), "--listen-address=127.0.0.1",
+		"--bind-interfaces", "--user=root", "--address=/tunnel.example/192.0.2.77", "--pid-file="+conf+".pid")
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	eventually(t, "dnsmasq", patience, func() error {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	})
+	return addr
+}
+
+func dialUDP(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	c, err := net.Dial("udp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// exchange sends a packet until an answer comes: packets may be lost.
+func exchange(t *testing.T, c net.Conn, packet []byte) []byte {
+	t.Helper()
+	buf := make([]byte, 2048)
+	for range 20 {
+		if _, err := c.Write(packet); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Read(buf); err == nil {
+			return buf[:n]
+		}
+	}
+	t.Fatal("no answer")
+	return nil
+}
+
+// testICMP pings the loopback address through the tunnel.
+func (d *deployment) testICMP(t *testing.T) {
+	if !d.datagrams() {
+		t.Skip("HTTP/2 has no datagrams (spec of the wire)")
+	}
+	if b, err := os.ReadFile("/proc/sys/net/ipv4/ping_group_range"); err != nil || strings.HasPrefix(string(b), "1\t0") {
+		t.Skipf("this system forbids ping sockets: ping_group_range %q, %v", b, err)
+	}
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		out := d.operate(t, "tunnel", "ping", "--count", "3", "peer", ip)
+		if strings.Count(out, "echo_reply") < 3 && strings.Count(out, "bytes from") < 3 {
+			t.Errorf("ping %s:\n%s", ip, out)
+		}
+	}
+}
