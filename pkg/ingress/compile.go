@@ -16,17 +16,17 @@ func Compile(doc Document) (*Set, error) {
 	if len(doc.Ingress) == 0 {
 		return nil, ErrNoIngress
 	}
-	s := &Set{
-		Rules:         make([]Rule, len(doc.Ingress)),
-		OriginRequest: topLevel(&doc.OriginRequest),
-		WarpRouting:   warpRouting(doc.WarpRouting),
-	}
+	s := &Set{Rules: make([]Rule, len(doc.Ingress)), OriginRequest: topLevel(&doc.OriginRequest)}
 	for i := range doc.Ingress {
 		rule, err := s.compileRule(&doc, i)
 		if err != nil {
 			return nil, &Fault{Rule: i, Hostname: doc.Ingress[i].Hostname, Err: err}
 		}
 		s.Rules[i] = rule
+	}
+	var err error
+	if s.WarpRouting, err = warpRouting(doc.WarpRouting); err != nil {
+		return nil, err
 	}
 	s.finish(&doc)
 	return s, nil
@@ -40,7 +40,10 @@ func CompileRemote(doc Document) (*Set, error) {
 	}
 	s := Default503()
 	s.OriginRequest = topLevel(&doc.OriginRequest)
-	s.WarpRouting = warpRouting(doc.WarpRouting)
+	var err error
+	if s.WarpRouting, err = warpRouting(doc.WarpRouting); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -76,6 +79,9 @@ func (s *Set) compileRule(doc *Document, i int) (Rule, error) {
 	if err := checkAccess(rule.Origin.Access); err != nil {
 		return Rule{}, err
 	}
+	if err := checkProxyProtocol(effectiveText(spec.OriginRequest.ProxyProtocol, doc.OriginRequest.ProxyProtocol)); err != nil {
+		return Rule{}, err
+	}
 	if err := checkHostname(spec, i, len(doc.Ingress)); err != nil {
 		return Rule{}, err
 	}
@@ -108,6 +114,14 @@ func setIPRules(rule *Rule, own, inherited []IPRuleSpec) error {
 		}
 	}
 	return nil
+}
+
+// effectiveText is the rule's own text, or the top level's when it has none.
+func effectiveText(own, inherited *string) *string {
+	if own != nil {
+		return own
+	}
+	return inherited
 }
 
 // checkAccess refuses audience tags without a team; neither of them is accepted, to be set up later, and lets nobody in.

@@ -42,6 +42,7 @@ type OriginSpec struct {
 	ProxyPort              *uint
 	ProxyType              *string
 	ResponseHeaderTimeout  *time.Duration
+	ProxyProtocol          *string
 	IPRules                []IPRuleSpec
 	Access                 *AccessSpec
 }
@@ -66,4 +67,6 @@ type WarpSpec struct {
 	ConnectTimeout *time.Duration
 	TCPKeepAlive   *time.Duration
 	MaxActiveFlows *uint64
+	IPRules        []IPRuleSpec
+	ProxyProtocol  *string
 }

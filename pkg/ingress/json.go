@@ -78,6 +78,7 @@ type (
 		ProxyPort              *uint         `json:"proxyPort,omitempty"`
 		ProxyType              *string       `json:"proxyType,omitempty"`
 		ResponseHeaderTimeout  *seconds      `json:"responseHeaderTimeout,omitempty"`
+		ProxyProtocol          *string       `json:"proxyProtocol,omitempty"`
 		IPRules                *[]jsonIPRule `json:"ipRules,omitempty"`
 		HTTP2Origin            *bool         `json:"http2Origin,omitempty"`
 		Access                 *jsonAccess   `json:"access,omitempty"`
@@ -94,9 +95,11 @@ type (
 		Environment string   `json:"environment,omitempty"`
 	}
 	jsonWarp struct {
-		ConnectTimeout *seconds `json:"connectTimeout,omitempty"`
-		MaxActiveFlows *uint64  `json:"maxActiveFlows,omitempty"`
-		TCPKeepAlive   *seconds `json:"tcpKeepAlive,omitempty"`
+		ConnectTimeout *seconds      `json:"connectTimeout,omitempty"`
+		MaxActiveFlows *uint64       `json:"maxActiveFlows,omitempty"`
+		TCPKeepAlive   *seconds      `json:"tcpKeepAlive,omitempty"`
+		IPRules        *[]jsonIPRule `json:"ipRules,omitempty"`
+		ProxyProtocol  *string       `json:"proxyProtocol,omitempty"`
 	}
 )
 
@@ -119,6 +122,8 @@ func ParseJSON(b []byte) (Document, error) {
 			ConnectTimeout: (*time.Duration)(w.ConnectTimeout),
 			TCPKeepAlive:   (*time.Duration)(w.TCPKeepAlive),
 			MaxActiveFlows: w.MaxActiveFlows,
+			ProxyProtocol:  w.ProxyProtocol,
+			IPRules:        ipRuleSpecs(w.IPRules),
 		}
 	}
 	return doc, nil
@@ -147,12 +152,9 @@ func (j *jsonOrigin) spec() OriginSpec {
 		ProxyPort:              j.ProxyPort,
 		ProxyType:              j.ProxyType,
 		ResponseHeaderTimeout:  (*time.Duration)(j.ResponseHeaderTimeout),
+		ProxyProtocol:          j.ProxyProtocol,
 	}
-	if j.IPRules != nil {
-		for _, r := range *j.IPRules {
-			o.IPRules = append(o.IPRules, IPRuleSpec(r))
-		}
-	}
+	o.IPRules = ipRuleSpecs(j.IPRules)
 	if j.Access != nil {
 		o.Access = &AccessSpec{
 			Required: j.Access.Required, TeamName: j.Access.TeamName,
@@ -160,6 +162,17 @@ func (j *jsonOrigin) spec() OriginSpec {
 		}
 	}
 	return o
+}
+
+func ipRuleSpecs(rules *[]jsonIPRule) []IPRuleSpec {
+	if rules == nil {
+		return nil
+	}
+	var out []IPRuleSpec
+	for _, r := range *rules {
+		out = append(out, IPRuleSpec(r))
+	}
+	return out
 }
 
 // WithMaxActiveFlows gives a copy of the set in which the text of the local flag --max-active-flows takes the place of the

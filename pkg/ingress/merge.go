@@ -1,5 +1,11 @@
 package ingress
 
+import (
+	"fmt"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/proxyproto"
+)
+
 // apply lays the keys that are present over o. ipRules and access are not merged here: their validation depends on the
 // service.
 func (s *OriginSpec) apply(o *OriginRequest) {
@@ -21,6 +27,9 @@ func (s *OriginSpec) apply(o *OriginRequest) {
 	override(&o.ProxyPort, s.ProxyPort)
 	override(&o.ProxyType, s.ProxyType)
 	override(&o.ResponseHeaderTimeout, s.ResponseHeaderTimeout)
+	if s.ProxyProtocol != nil {
+		o.ProxyProtocol, _ = proxyproto.ParseVersion(*s.ProxyProtocol) // checkProxyProtocol reports the error
+	}
 	if o.ProxyType != proxyTypeSocks {
 		o.ProxyType = ""
 	}
@@ -59,12 +68,35 @@ func ownRules(specs []IPRuleSpec) []IPRule {
 	return rules
 }
 
-func warpRouting(spec WarpSpec) WarpRouting {
+// checkProxyProtocol refuses a text that names no version.
+func checkProxyProtocol(text *string) error {
+	if text == nil {
+		return nil
+	}
+	if _, err := proxyproto.ParseVersion(*text); err != nil {
+		return fmt.Errorf("proxyProtocol %q: %w", *text, err)
+	}
+	return nil
+}
+
+// warpRouting refuses a malformed entry: leaving out one that denies would open the way.
+func warpRouting(spec WarpSpec) (WarpRouting, error) {
 	w := defaultWarpRouting()
 	override(&w.ConnectTimeout, spec.ConnectTimeout)
 	override(&w.TCPKeepAlive, spec.TCPKeepAlive)
 	override(&w.MaxActiveFlows, spec.MaxActiveFlows)
-	return w
+	if err := checkProxyProtocol(spec.ProxyProtocol); err != nil {
+		return w, fmt.Errorf("warp-routing: %w", err)
+	}
+	if spec.ProxyProtocol != nil {
+		w.ProxyProtocol, _ = proxyproto.ParseVersion(*spec.ProxyProtocol) // checked above
+	}
+	rules, err := compileIPRules(spec.IPRules)
+	if err != nil {
+		return w, fmt.Errorf("unable to create ip rule for warp-routing: %w", err)
+	}
+	w.IPRules = rules
+	return w, nil
 }
 
 func defaultWarpRouting() WarpRouting {

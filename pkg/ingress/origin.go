@@ -1,6 +1,10 @@
 package ingress
 
-import "time"
+import (
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/proxyproto"
+)
 
 // The built-in defaults of originRequest and warp-routing (spec/ingress.md 2.4, 2.5).
 const (
@@ -29,10 +33,11 @@ type OriginRequest struct {
 	DisableChunkedEncoding bool
 	HTTP2Origin            bool // offer h2 to https origins
 	BastionMode            bool
-	ProxyAddress           string        // reported, without effect
-	ProxyPort              uint          // reported, without effect
-	ProxyType              string        // "socks" or ""
-	ResponseHeaderTimeout  time.Duration // from the end of the request to the response head; 0 means no limit
+	ProxyAddress           string             // reported, without effect
+	ProxyPort              uint               // reported, without effect
+	ProxyType              string             // "socks" or ""
+	ProxyProtocol          proxyproto.Version // header at the start of a stream to a tcp-like service
+	ResponseHeaderTimeout  time.Duration      // from the end of the request to the response head; 0 means no limit
 	IPRules                []IPRule
 	Access                 Access
 }
@@ -49,7 +54,9 @@ type Access struct {
 type WarpRouting struct {
 	ConnectTimeout time.Duration
 	TCPKeepAlive   time.Duration
-	MaxActiveFlows uint64 // 0 means unlimited
+	MaxActiveFlows uint64             // 0 means unlimited
+	IPRules        []IPRule           // no rules allow every destination; a destination that none of some rules contains is denied
+	ProxyProtocol  proxyproto.Version // header at the start of a TCP stream
 }
 
 // DefaultOriginRequest gives the built-in defaults.

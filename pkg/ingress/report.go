@@ -62,6 +62,7 @@ func reportOrigin(o *OriginRequest) *jsonOrigin {
 		ProxyPort:              changed(o.ProxyPort, d.ProxyPort),
 		ProxyType:              changed(o.ProxyType, d.ProxyType),
 		ResponseHeaderTimeout:  changed(seconds(o.ResponseHeaderTimeout), seconds(d.ResponseHeaderTimeout)),
+		ProxyProtocol:          changed(o.ProxyProtocol.String(), ""),
 	}
 	if len(o.IPRules) > 0 {
 		j.IPRules = jsonIPRules(o.IPRules)
@@ -93,6 +94,7 @@ func fullOrigin(o *OriginRequest) *jsonOrigin {
 		ProxyPort:              &o.ProxyPort,
 		ProxyType:              &o.ProxyType,
 		ResponseHeaderTimeout:  changed(seconds(o.ResponseHeaderTimeout), 0),
+		ProxyProtocol:          changed(o.ProxyProtocol.String(), ""),
 		IPRules:                jsonIPRules(o.IPRules),
 		Access:                 accessJSON(o.Access),
 	}
@@ -122,11 +124,16 @@ func jsonIPRules(rules []IPRule) *[]jsonIPRule {
 
 func reportWarp(w WarpRouting) jsonWarp {
 	d := defaultWarpRouting()
-	return jsonWarp{
+	j := jsonWarp{
 		ConnectTimeout: changed(seconds(w.ConnectTimeout), seconds(d.ConnectTimeout)),
 		MaxActiveFlows: changed(w.MaxActiveFlows, d.MaxActiveFlows),
 		TCPKeepAlive:   changed(seconds(w.TCPKeepAlive), seconds(d.TCPKeepAlive)),
+		ProxyProtocol:  changed(w.ProxyProtocol.String(), ""),
 	}
+	if len(w.IPRules) > 0 {
+		j.IPRules = jsonIPRules(w.IPRules)
+	}
+	return j
 }
 
 // The answer of the /config endpoint.

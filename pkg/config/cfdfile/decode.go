@@ -68,14 +68,19 @@ func (d *decoder) origin(n *yaml.Node) ingress.OriginSpec {
 		"proxyPort":              optional(d, &o.ProxyPort),
 		"proxyType":              optional(d, &o.ProxyType),
 		"responseHeaderTimeout":  optional(d, &o.ResponseHeaderTimeout),
-		"ipRules": func(n *yaml.Node) {
-			for _, item := range d.items(n, "ipRules") {
-				o.IPRules = append(o.IPRules, d.ipRule(item))
-			}
-		},
-		"access": func(n *yaml.Node) { o.Access = d.access(n) },
+		"proxyProtocol":          optional(d, &o.ProxyProtocol),
+		"ipRules":                func(n *yaml.Node) { o.IPRules = d.ipRules(n) },
+		"access":                 func(n *yaml.Node) { o.Access = d.access(n) },
 	})
 	return o
+}
+
+func (d *decoder) ipRules(n *yaml.Node) []ingress.IPRuleSpec {
+	var rules []ingress.IPRuleSpec
+	for _, item := range d.items(n, "ipRules") {
+		rules = append(rules, d.ipRule(item))
+	}
+	return rules
 }
 
 func (d *decoder) ipRule(n *yaml.Node) ingress.IPRuleSpec {
@@ -109,6 +114,8 @@ func (d *decoder) warp(n *yaml.Node) ingress.WarpSpec {
 		"connectTimeout": optional(d, &w.ConnectTimeout),
 		"tcpKeepAlive":   optional(d, &w.TCPKeepAlive),
 		"maxActiveFlows": optional(d, &w.MaxActiveFlows),
+		"proxyProtocol":  optional(d, &w.ProxyProtocol),
+		"ipRules":        func(n *yaml.Node) { w.IPRules = d.ipRules(n) },
 	})
 	return w
 }

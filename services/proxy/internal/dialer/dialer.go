@@ -1,0 +1,96 @@
+package dialer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+)
+
+// ErrDenied says that the rules of warp-routing do not let a flow go to its destination.
+var ErrDenied = errors.New("destination denied by ip rules")
+
+// Dialer opens sockets for destinations.
+type Dialer interface {
+	DialTCP(ctx context.Context, dst netip.AddrPort) (net.Conn, error)
+	// DialUDP gives a connected socket.
+	DialUDP(ctx context.Context, dst netip.AddrPort) (net.Conn, error)
+}
+
+// Registry is the Dialer of private-network flows.
+type Registry struct {
+	settings func() ingress.WarpRouting
+
+	mu       sync.RWMutex
+	reserved map[netip.AddrPort]Dialer
+}
+
+var _ Dialer = (*Registry)(nil)
+
+// New makes a registry that asks settings at each dial.
+func New(settings func() ingress.WarpRouting) *Registry {
+	return &Registry{settings: settings, reserved: make(map[netip.AddrPort]Dialer)}
+}
+
+// Reserve lets d answer for addr, in place of the network and of the ip rules. A nil Dialer ends that.
+func (r *Registry) Reserve(addr netip.AddrPort, d Dialer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if d == nil {
+		delete(r.reserved, plain(addr))
+		return
+	}
+	r.reserved[plain(addr)] = d
+}
+
+// DialTCP connects to dst.
+func (r *Registry) DialTCP(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
+	if d := r.lookup(dst); d != nil {
+		return d.DialTCP(ctx, dst)
+	}
+	return r.dial(ctx, "tcp", dst)
+}
+
+// DialUDP opens a socket that is connected to dst.
+func (r *Registry) DialUDP(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
+	if d := r.lookup(dst); d != nil {
+		return d.DialUDP(ctx, dst)
+	}
+	return r.dial(ctx, "udp", dst)
+}
+
+func (r *Registry) lookup(dst netip.AddrPort) Dialer {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.reserved[plain(dst)]
+}
+
+func (r *Registry) dial(ctx context.Context, network string, dst netip.AddrPort) (net.Conn, error) {
+	set := r.settings()
+	if err := Allow(set.IPRules, dst); err != nil {
+		return nil, err
+	}
+	d := net.Dialer{Timeout: set.ConnectTimeout, KeepAlive: set.TCPKeepAlive}
+	return d.DialContext(ctx, network, plain(dst).String())
+}
+
+// Allow gives ErrDenied unless the rules contain the destination and allow it. No rules at all allow everything.
+func Allow(rules []ingress.IPRule, dst netip.AddrPort) error {
+	if len(rules) == 0 {
+		return nil
+	}
+	allowed, rule := ingress.Policy{Rules: rules}.Decide(dst.Addr(), int(dst.Port()))
+	switch {
+	case allowed:
+		return nil
+	case rule != nil:
+		return fmt.Errorf("%w: %s by %s", ErrDenied, dst, rule.Text())
+	}
+	return fmt.Errorf("%w: %s is in none of them", ErrDenied, dst)
+}
+
+func plain(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
