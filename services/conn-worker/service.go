@@ -140,7 +140,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		}
 		carrier = s.balancer
 	}
-	var handler rpc.ConnectorHandler = relay.Unsupported{}
+	var handler rpc.ConfigurationHandler = relay.Unsupported{}
 	if deps.Remote != nil {
 		handler = deps.Remote
 	}

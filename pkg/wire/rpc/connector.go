@@ -12,12 +12,15 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/schema"
 )
 
-// noSessions is the answer to calls about UDP sessions of datagram v2, which come with that datagram version.
-const noSessions = "udp sessions over datagram v2 are not supported by this connector"
-
 // ConnectorHandler is the connector's side of edge-opened RPC streams. Methods run concurrently; their contexts end
 // with the stream, with the ctx of ServeConnector, and when the peer gives up the call.
 type ConnectorHandler interface {
+	ConfigurationHandler
+	SessionHandler
+}
+
+// ConfigurationHandler is the connector's side of configuration updates.
+type ConfigurationHandler interface {
 	// UpdateConfiguration applies a configuration (JSON) and returns the version that is in force afterwards, also
 	// together with an error, whose text the edge sees (spec/wire.md 8.6).
 	UpdateConfiguration(ctx context.Context, version int32, config []byte) (applied int32, err error)
@@ -63,24 +66,6 @@ func (s *connectorServer) UpdateConfiguration(ctx context.Context, call schema.C
 		return response.SetErr(rejection.Error())
 	}
 	return nil
-}
-
-//nolint:revive // the generated interface names it
-func (s *connectorServer) RegisterUdpSession(_ context.Context, call schema.SessionManager_registerUdpSession) error {
-	results, err := call.AllocResults()
-	if err != nil {
-		return err
-	}
-	response, err := results.NewResult()
-	if err != nil {
-		return err
-	}
-	return response.SetErr(noSessions)
-}
-
-//nolint:revive // the generated interface names it
-func (s *connectorServer) UnregisterUdpSession(context.Context, schema.SessionManager_unregisterUdpSession) error {
-	return errors.New(noSessions)
 }
 
 // ConnectorClient is the edge's end of an RPC stream to a connector.

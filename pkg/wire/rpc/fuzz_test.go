@@ -92,3 +92,12 @@ func (l *lateScript) Close() error {
 	close(l.closed)
 	return nil
 }
+
+func FuzzServeSessionEnds(f *testing.F) {
+	for _, e := range loadExchanges(f, "rpc_udp_session_v2") {
+		f.Add(joined(f, e, e.Writes[0].From))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_ = rpc.ServeSessionEnds(t.Context(), script{bytes.NewReader(b)}, func(context.Context, [16]byte, string) error { return nil })
+	})
+}

@@ -40,12 +40,19 @@ type exchange struct {
 	RetryAfter       int64  `json:"client_retry_after_ns"`
 	UpdateLocalError string `json:"update_local_error"`
 	Call             struct {
-		Config  string `json:"config"`
-		Version int32  `json:"version"`
+		Config    string        `json:"config"`
+		Version   int32         `json:"version"`
+		SessionID string        `json:"sessionId"`
+		Message   string        `json:"message"`
+		DstIP     string        `json:"dstIp_hex"`
+		DstPort   uint16        `json:"dstPort"`
+		Idle      time.Duration `json:"closeAfterIdleHint_ns"`
+		Trace     string        `json:"traceContext"`
 	} `json:"call"`
 	Result struct {
 		Err     string `json:"err"`
 		Applied int32  `json:"latestAppliedVersion"`
+		Spans   string `json:"spans_hex"`
 	} `json:"result"`
 	Writes []write `json:"writes"`
 }

@@ -118,6 +118,9 @@ func replayClient(t *testing.T, e exchange, server string, p *peer) {
 			if !call.HasParams() {
 				t.Error("call with null params, which crashes the reference")
 			}
+			if e.Call.SessionID != "" {
+				sameParams(t, e, e.Writes[0].From, call)
+			}
 			id = call.QuestionId()
 		default:
 			continue
@@ -284,6 +287,14 @@ func TestReplayEdge(t *testing.T) {
 // connector is a handler with a prepared answer.
 type connector func(context.Context, int32, []byte) (int32, error)
 
+func (c connector) RegisterUDPSession(context.Context, rpc.UDPSession) ([]byte, error) {
+	return nil, rpc.ErrRegisterV3
+}
+
+func (c connector) UnregisterUDPSession(context.Context, [16]byte, string) error {
+	return rpc.ErrUnregisterV3
+}
+
 func (c connector) UpdateConfiguration(ctx context.Context, version int32, config []byte) (int32, error) {
 	return c(ctx, version, config)
 }
@@ -326,35 +337,6 @@ func TestReplayUpdateConfiguration(t *testing.T) {
 			}
 			must(t, client.Close())
 			<-done
-		})
-	}
-}
-
-// TestReplaySessions: datagram v2 sessions are answered, not served.
-func TestReplaySessions(t *testing.T) {
-	for _, e := range loadExchanges(t, "rpc_udp_session_v2") {
-		if e.Writes[0].From != "edge" {
-			continue
-		}
-		t.Run(e.Name, func(t *testing.T) {
-			near, far := pair(t)
-			served := make(chan error, 1)
-			go func() { served <- rpc.ServeConnector(t.Context(), near, connector(nil)) }()
-			p := newPeer(t, far)
-			answers := 0
-			for _, w := range e.Writes[1:] {
-				if w.From == "edge" {
-					p.write(unhex(t, w.Hex))
-					continue
-				}
-				a := answerOf(t, p.wantReturn())
-				if answers++; answers == 2 && a.Exception == "" && a.Content == "" {
-					t.Error("empty answer to a session call")
-				}
-			}
-			if err := <-served; err != nil {
-				t.Errorf("ServeConnector: %v", err)
-			}
 		})
 	}
 }

@@ -64,7 +64,7 @@ type Observer interface {
 // Config is what all sessions of a worker share.
 type Config struct {
 	Carrier  link.Carrier
-	Handler  rpc.ConnectorHandler
+	Handler  rpc.ConfigurationHandler
 	Observer Observer
 	Logger   *slog.Logger
 	// RPCTimeout bounds the time that an RPC stream is served.
@@ -256,9 +256,26 @@ func (s *Serving) rpc(ctx context.Context, st transport.Stream, rest []byte) {
 	ctx, cancel := context.WithTimeout(ctx, s.relay.cfg.RPCTimeout)
 	defer cancel()
 	rw := &prefixed{ReadWriteCloser: rpc.StreamConn(st), prefix: append([]byte(nil), rest...)}
-	if err := rpc.ServeConnector(ctx, rw, s.relay.cfg.Handler); err != nil && ctx.Err() == nil {
+	if err := rpc.ServeConnector(ctx, rw, handler{s.relay.cfg.Handler, noSessions{}}); err != nil && ctx.Err() == nil {
 		s.relay.cfg.Logger.DebugContext(ctx, "rpc stream ended", slog.Any(telemetry.KeyErr, err))
 	}
+}
+
+// handler is all that an edge may call.
+type handler struct {
+	rpc.ConfigurationHandler
+	rpc.SessionHandler
+}
+
+// noSessions refuses UDP sessions.
+type noSessions struct{}
+
+func (noSessions) RegisterUDPSession(context.Context, rpc.UDPSession) ([]byte, error) {
+	return nil, rpc.ErrRegisterV3
+}
+
+func (noSessions) UnregisterUDPSession(context.Context, [16]byte, string) error {
+	return rpc.ErrUnregisterV3
 }
 
 // prefixed gives back what was read too far.
