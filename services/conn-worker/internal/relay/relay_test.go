@@ -68,7 +68,7 @@ func (remote) UpdateConfiguration(_ context.Context, version int32, config []byt
 }
 
 // start serves a session and gives the edge's end.
-func start(t *testing.T, carrier carrierFunc, handler rpc.ConnectorHandler) (transport.Session, *Serving, *observer) {
+func start(t *testing.T, carrier carrierFunc, handler rpc.ConfigurationHandler) (transport.Session, *Serving, *observer) {
 	t.Helper()
 	o := &observer{outcomes: map[Outcome]int{}, changed: make(chan struct{}, 16)}
 	edge, connector := mem.Pair(t.Context())
@@ -244,7 +244,7 @@ func TestDatagramsAreCounted(t *testing.T) {
 func TestConfigurationPush(t *testing.T) {
 	tests := []struct {
 		name    string
-		handler rpc.ConnectorHandler
+		handler rpc.ConfigurationHandler
 		config  string
 		applied int32
 		text    string
