@@ -26,7 +26,7 @@ type TunnelRef struct {
 	Pool string `json:"pool,omitempty"`
 	// Region is the Endpoint of the credentials, usually empty.
 	Region string `json:"region,omitempty"`
-	// Protocol is what the operator asked for: quic, http2, or empty for automatic choice.
+	// Protocol is what the operator asked for: quic, http2, or empty for a choice by the worker.
 	Protocol tunnel.Protocol `json:"protocol,omitempty"`
 	// IPVersion restricts edge addresses to one family: "4" or "6"; empty or "auto" is both.
 	IPVersion string `json:"ip_version,omitempty"`

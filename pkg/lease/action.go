@@ -11,7 +11,8 @@ type Action interface{ action() }
 
 // Dial asks for a session to Edge. It is answered by EventDialed or EventDialFailed.
 type Dial struct {
-	Edge     tunnel.EdgeAddr
+	Edge tunnel.EdgeAddr
+	// Protocol is the grant's; empty leaves the choice to the runner.
 	Protocol tunnel.Protocol
 }
 

@@ -8,11 +8,12 @@ import (
 
 // Grant is the right to hold a slot: who, with which epoch, where to and how.
 type Grant struct {
-	Slot     tunnel.Slot     `json:"slot"`
-	Worker   tunnel.WorkerID `json:"worker_id"`
-	Epoch    tunnel.Epoch    `json:"epoch"`
-	Edge     tunnel.EdgeAddr `json:"edge"`
-	Protocol tunnel.Protocol `json:"protocol"`
+	Slot   tunnel.Slot     `json:"slot"`
+	Worker tunnel.WorkerID `json:"worker_id"`
+	Epoch  tunnel.Epoch    `json:"epoch"`
+	Edge   tunnel.EdgeAddr `json:"edge"`
+	// Protocol is what the operator demands; empty leaves the choice to the holder.
+	Protocol tunnel.Protocol `json:"protocol,omitempty"`
 	// Wait is how long from now the holder must wait before it dials, as of the moment the record was read: the
 	// stagger and the backoff, computed with the store's clock. Zero or negative means at once.
 	Wait time.Duration `json:"-"`
@@ -38,6 +39,11 @@ type Status struct {
 	Location string `json:"location,omitempty"`
 	// Edge is the address in use when the holder had to choose one by itself; zero means the granted one.
 	Edge tunnel.EdgeAddr `json:"edge,omitzero"`
+	// Protocol is the transport in use, or of the last attempt.
+	Protocol tunnel.Protocol `json:"protocol,omitempty"`
+	// Prefers is the transport that the holder of a connected slot would use for a new attempt, when it is another one: a
+	// move to another address brings it there without a gap.
+	Prefers tunnel.Protocol `json:"prefers,omitempty"`
 	// Retries counts failed attempts since the last success.
 	Retries int           `json:"retries,omitempty"`
 	Reason  tunnel.Reason `json:"reason,omitempty"`

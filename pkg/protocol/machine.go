@@ -102,6 +102,8 @@ const (
 	count              // one failure more; enough of them: fall back
 	fall               // fall back at once
 	again              // the probe failed: back to the fallback, for longer
+	prove              // the fallback works
+	doubt              // the fallback fails as well; enough of that: try the preferred protocol
 	probe              // try the preferred protocol
 	back               // the preferred protocol works: it is in use again
 )
@@ -121,9 +123,9 @@ var transitions = map[situation]step{
 	{Preferring, Lost}:       stay,
 	{Preferring, ProbeDue}:   stay,
 
-	{Fallen, Connected}:  stay,
-	{Fallen, DialFailed}: stay,
-	{Fallen, Blocked}:    stay,
+	{Fallen, Connected}:  prove,
+	{Fallen, DialFailed}: doubt,
+	{Fallen, Blocked}:    doubt,
 	{Fallen, Lost}:       stay,
 	{Fallen, ProbeDue}:   probe,
 
@@ -144,7 +146,10 @@ type Machine struct {
 	ProbeAt time.Time
 	// ProbeAfter is the time from the last fall to ProbeAt.
 	ProbeAfter time.Duration
-	// Failures counts dial failures of the preferred protocol in a row, Tried the addresses they were on.
+	// Proven says that the fallback has worked since the fall. Until it has, the network may be to blame, and not the
+	// preferred protocol.
+	Proven bool
+	// Failures counts dial failures of the protocol in use in a row, Tried the addresses they were on.
 	Failures int
 	Tried    []netip.AddrPort
 }
@@ -192,7 +197,19 @@ func (m Machine) Step(now time.Time, e Event, addr netip.AddrPort) (Machine, err
 	case fall:
 		m = m.fallen(now, ProbeFirst)
 	case again:
-		m = m.fallen(now, min(2*m.ProbeAfter, ProbeMax))
+		after, proven := m.ProbeAfter, m.Proven
+		if proven {
+			after *= 2
+		}
+		m = m.fallen(now, min(after, ProbeMax))
+		m.Proven = proven
+	case prove:
+		m.Failures, m.Proven = 0, true
+	case doubt:
+		m.Failures++
+		if !m.Proven && m.Failures >= FallbackFailures {
+			m.State, m.Since, m.Failures = Probing, now, 0
+		}
 	case probe:
 		m.State, m.Since = Probing, now
 	case back:

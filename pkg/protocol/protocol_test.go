@@ -219,6 +219,7 @@ func TestMachineStory(t *testing.T) {
 	}
 	// A second address makes it so.
 	do(protocol.DialFailed, a2, protocol.Fallen, tunnel.HTTP2)
+	do(protocol.Connected, a2, protocol.Fallen, tunnel.HTTP2)
 	for _, after := range []time.Duration{5, 10, 20, 40, 60, 60} {
 		if got := m.ProbeAt.Sub(now); got != after*time.Minute {
 			t.Fatalf("next probe: got %v, want %v", got, after*time.Minute)
@@ -234,6 +235,29 @@ func TestMachineStory(t *testing.T) {
 	do(protocol.Connected, a1, protocol.Preferring, tunnel.QUIC)
 	if m.Failures != 0 || m.ProbeAfter != 0 {
 		t.Errorf("after the way back: %+v", m)
+	}
+}
+
+// A network that carries neither protocol is no reason to stay with the fallback for long.
+func TestMachineDoubtsTheFallback(t *testing.T) {
+	m := protocol.NewMachine(both, start)
+	var protocols []string
+	for range 15 {
+		protocols = append(protocols, string(m.Current()))
+		m, _ = m.Step(start, protocol.DialFailed, a1) // the table is complete, see TestMachineProduct
+		if m.State == protocol.Fallen && m.ProbeAfter != protocol.ProbeFirst {
+			t.Errorf("next probe after %v, want %v", m.ProbeAfter, protocol.ProbeFirst)
+		}
+	}
+	want := "quic quic quic quic quic http2 http2 http2 quic http2 http2 http2 quic http2 http2"
+	if got := strings.Join(protocols, " "); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	m, _ = m.Step(start, protocol.Connected, a1)
+	for range 9 {
+		if m, _ = m.Step(start, protocol.DialFailed, a1); m.Current() != tunnel.HTTP2 {
+			t.Fatal("a fallback that has worked is doubted")
+		}
 	}
 }
 

@@ -9,15 +9,12 @@ import (
 	"os"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/backoff"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
-
-// protocolAuto leaves the choice of the protocol to the system.
-const protocolAuto = "auto"
 
 // maxGracePeriod is the reference's bound (spec/lifecycle.md 1).
 const maxGracePeriod = 3 * time.Minute
@@ -44,7 +41,8 @@ type EdgeConfig struct {
 	CACert      string `yaml:"cacert" usage:"PEM file with the only roots to trust (default: the system's)"`
 	BindAddress string `yaml:"bind_address" usage:"local IP address of connections to the edge"`
 	IPVersion   string `yaml:"ip_version" usage:"auto, 4 or 6"`
-	Protocol    string `yaml:"protocol" usage:"auto or quic"`
+	Protocol    string `yaml:"protocol" usage:"auto, quic or http2; auto falls back from quic to http2 where UDP is blocked"`
+	Retries     int    `yaml:"retries" usage:"doublings after which the longest wait between two attempts stays as it is"`
 	Connections int    `yaml:"connections" usage:"connections per tunnel; 0 leaves the number to the supervisor"`
 	Pool        string `yaml:"pool" usage:"name of the edge pool (default: the default pool)"`
 }
@@ -65,7 +63,7 @@ type LinkConfig struct {
 func Default() Config {
 	return Config{
 		Capacity:    256,
-		Edge:        EdgeConfig{IPVersion: edgepool.Any.String(), Protocol: protocolAuto},
+		Edge:        EdgeConfig{IPVersion: edgepool.Any.String(), Protocol: string(protocol.Auto), Retries: backoff.DefaultRetries},
 		QUIC:        QUICConfig{ConnectionWindow: quic.ConnectorSettings().ConnWindow, StreamWindow: quic.ConnectorSettings().StreamWindow},
 		GracePeriod: 30 * time.Second,
 		RPCTimeout:  5 * time.Second,
@@ -96,10 +94,11 @@ func (c Config) Validate() error {
 	if err := (protocol.Wish{Given: c.Features}).Validate(); err != nil {
 		errs = append(errs, err)
 	}
-	switch c.Edge.Protocol {
-	case protocolAuto, string(tunnel.QUIC):
-	default:
-		bad("edge: protocol: %q is none of auto, quic", c.Edge.Protocol)
+	if _, err := protocol.ParseChoice(c.Edge.Protocol); err != nil {
+		bad("edge: protocol: %q is none of auto, quic, http2", c.Edge.Protocol)
+	}
+	if c.Edge.Retries < 0 {
+		bad("edge: retries: %d is negative", c.Edge.Retries)
 	}
 	if c.Edge.Connections < 0 || c.Edge.Connections > 255 {
 		bad("edge: connections: %d is not between 0 and 255", c.Edge.Connections)

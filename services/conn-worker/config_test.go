@@ -35,16 +35,22 @@ func TestCredentialSources(t *testing.T) {
 	cfg := CredentialsConfig{
 		Token: tunnel.Secret(credential.Token(creds(4))), TokenFile: token, File: file, Files: []string{other, token},
 	}
-	got, err := cfg.load([]tunnel.Credentials{creds(5), creds(4)})
+	got, err := cfg.load(served{Credentials: creds(5)}, served{Credentials: creds(4), token: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var ids []byte
+	var ids, tokens []byte
 	for _, c := range got {
 		ids = append(ids, c.TunnelID[0])
+		if c.token {
+			tokens = append(tokens, c.TunnelID[0])
+		}
 	}
 	if want := []byte{5, 4, 1, 2, 3}; !slices.Equal(ids, want) {
 		t.Errorf("tunnels %v, want %v", ids, want)
+	}
+	if want := []byte{4, 1, 3}; !slices.Equal(tokens, want) {
+		t.Errorf("tokens for %v, want %v", tokens, want)
 	}
 }
 
@@ -52,7 +58,7 @@ func TestCredentialProblemsShowNoSecret(t *testing.T) {
 	bad := write(t, "bad", "c2VjcmV0LXRleHQ=")
 	broken := write(t, "broken.json", `{"TunnelSecret":"c2VjcmV0`)
 	cfg := CredentialsConfig{Token: tunnel.Secret("secret-text"), TokenFile: bad, File: broken, Files: []string{"/nonexistent"}}
-	_, err := cfg.load(nil)
+	_, err := cfg.load()
 	if err == nil {
 		t.Fatal("accepted")
 	}
@@ -75,13 +81,13 @@ func TestValidateReportsEverything(t *testing.T) {
 	}
 	bad := Config{
 		GracePeriod: time.Hour,
-		Edge:        EdgeConfig{BindAddress: "localhost", IPVersion: "5", Protocol: "h2mux", Connections: 999},
+		Edge:        EdgeConfig{BindAddress: "localhost", IPVersion: "5", Protocol: "h3", Connections: 999, Retries: -1},
 	}
 	err := bad.Validate()
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, part := range []string{"capacity:", "grace_period:", "rpc_timeout:", "bind_address:", "ip_version:", "protocol:", "connections:", "quic:"} {
+	for _, part := range []string{"capacity:", "grace_period:", "rpc_timeout:", "bind_address:", "ip_version:", "protocol:", "connections:", "retries:", "quic:"} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is missing in %v", part, err)
 		}

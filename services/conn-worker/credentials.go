@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
@@ -21,11 +22,18 @@ type CredentialsConfig struct {
 	Files     []string      `yaml:"files" usage:"credentials files and token files, for several tunnels"`
 }
 
+// served are the credentials of one tunnel.
+type served struct {
+	tunnel.Credentials
+	// token says that they came as a run token, which matters for the choice of the protocol (spec/wire.md 14).
+	token bool
+}
+
 // load reads every source. No error shows a secret.
-func (c CredentialsConfig) load(more []tunnel.Credentials) ([]tunnel.Credentials, error) {
-	all := append([]tunnel.Credentials(nil), more...)
+func (c CredentialsConfig) load(more ...served) ([]served, error) {
+	all := slices.Clone(more)
 	var errs []error
-	add := func(name string, cred tunnel.Credentials, err error) {
+	add := func(name string, cred served, err error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("credentials: %s: %w", name, err))
 			return
@@ -34,7 +42,7 @@ func (c CredentialsConfig) load(more []tunnel.Credentials) ([]tunnel.Credentials
 	}
 	if len(c.Token) > 0 {
 		cred, err := credential.ParseToken(string(c.Token))
-		add("token", cred, err)
+		add("token", served{cred, true}, err)
 	}
 	if c.TokenFile != "" {
 		cred, err := readFile(c.TokenFile)
@@ -55,28 +63,29 @@ func (c CredentialsConfig) load(more []tunnel.Credentials) ([]tunnel.Credentials
 }
 
 // readFile reads a credentials file or a file with a token: the first is a JSON object.
-func readFile(path string) (tunnel.Credentials, error) {
+func readFile(path string) (served, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return tunnel.Credentials{}, err
+		return served{}, err
 	}
 	text := strings.TrimSpace(string(b))
-	var cred tunnel.Credentials
+	var cred served
 	if strings.HasPrefix(text, "{") {
-		cred, err = credential.ParseFile([]byte(text))
+		cred.Credentials, err = credential.ParseFile([]byte(text))
 	} else {
-		cred, err = credential.ParseToken(text)
+		cred.token = true
+		cred.Credentials, err = credential.ParseToken(text)
 	}
 	if err != nil {
-		return tunnel.Credentials{}, fmt.Errorf("%s: %w", path, err)
+		return served{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return cred, nil
 }
 
 // unique keeps the first credentials of each tunnel.
-func unique(all []tunnel.Credentials) []tunnel.Credentials {
+func unique(all []served) []served {
 	seen := map[tunnel.ID]bool{}
-	var out []tunnel.Credentials
+	var out []served
 	for _, c := range all {
 		if !seen[c.TunnelID] {
 			seen[c.TunnelID] = true

@@ -26,8 +26,8 @@ const (
 var _ conn.Host = (*keeper)(nil)
 
 // policy has the times that the lease machines decide with.
-func policy(grace time.Duration) lease.Policy {
-	slot := backoff.Slot()
+func policy(grace time.Duration, retries int) lease.Policy {
+	slot := backoff.Policy{Base: backoff.DefaultBase, Retries: retries}
 	slow := backoff.Policy{Base: slowBase, Retries: slowRetries}
 	return lease.Policy{
 		Delay: func(retries int) time.Duration { return slot.Wait(retries, mathrand.Int64N) },
@@ -42,21 +42,21 @@ func policy(grace time.Duration) lease.Policy {
 
 func (s *Service) holderConfig(k *keeper) conn.Config {
 	return conn.Config{
-		Host: k, Relay: s.relay, Policy: policy(s.cfg.GracePeriod), RPCTimeout: s.cfg.RPCTimeout,
+		Host: k, Relay: s.relay, Policy: policy(s.cfg.GracePeriod, s.cfg.Edge.Retries), RPCTimeout: s.cfg.RPCTimeout,
 		LocalConfig: s.localConfig, Logger: k.log,
 	}
 }
 
 // Dial makes a session and remembers what it says about the address.
-func (k *keeper) Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr) (transport.Session, error) {
-	session, err := k.s.dialer.Dial(ctx, slot, edge.Addr)
+func (k *keeper) Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) (transport.Session, error) {
+	session, err := k.s.dialer.Dial(ctx, slot, edge.Addr, p)
 	if ctx.Err() == nil {
 		reason := tunnel.ReasonOf(err)
 		label := string(reason)
 		if reason == tunnel.ReasonNone {
 			label = "none"
 		}
-		k.s.metrics.dials.WithLabelValues(label).Inc()
+		k.s.metrics.dials.WithLabelValues(label, string(p)).Inc()
 		k.mu.Lock()
 		k.health = k.health.After(edge.Addr, reason, time.Now())
 		k.mu.Unlock()

@@ -28,6 +28,7 @@ const (
 type keeper struct {
 	s       *Service
 	cred    tunnel.Credentials
+	token   bool // the credentials came as a run token
 	log     *slog.Logger
 	changed chan struct{}
 
@@ -46,9 +47,9 @@ type keeper struct {
 	leaving   bool
 }
 
-func newKeeper(s *Service, cred tunnel.Credentials) *keeper {
+func newKeeper(s *Service, cred served) *keeper {
 	return &keeper{
-		s: s, cred: cred, changed: make(chan struct{}, 1),
+		s: s, cred: cred.Credentials, token: cred.token, changed: make(chan struct{}, 1),
 		log:     s.log.With(slog.String(telemetry.KeyTunnelID, cred.TunnelID.String())),
 		holders: map[tunnel.ConnIndex][]*conn.Holder{},
 		last:    map[tunnel.ConnIndex]tunnel.Epoch{},
@@ -80,6 +81,7 @@ func (k *keeper) run(ctx context.Context) {
 			k.readPool(ctx)
 		}
 		k.renew(ctx)
+		k.probe(ctx)
 		rest.Reset(restTime)
 		select {
 		case <-ctx.Done():
@@ -173,6 +175,7 @@ func (k *keeper) reports() (list []lease.Report, news bool) {
 		if v.Phase == lease.PhaseIdle || v.Phase == lease.PhaseEnded {
 			continue
 		}
+		v.Status.Prefers = k.prefers(index, v)
 		list = append(list, lease.Report{Index: index, Epoch: v.Grant.Epoch, Status: v.Status})
 		known := k.told[index]
 		now := v.Status

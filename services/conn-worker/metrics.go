@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
@@ -13,6 +14,7 @@ type metrics struct {
 	connected prometheus.Collector
 	inFlight  prometheus.Gauge
 	dials     *prometheus.CounterVec
+	turns     *prometheus.CounterVec
 	datagrams prometheus.Counter
 	streams   map[relay.Outcome]prometheus.Counter
 }
@@ -33,8 +35,11 @@ func newMetrics(reg prometheus.Registerer, connected func() float64) (*metrics, 
 			Name: "culvert_worker_streams_in_flight", Help: "Streams being served.",
 		}),
 		dials: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "culvert_worker_dials_total", Help: "Sessions dialled, by the reason of their failure; none is success.",
-		}, []string{"reason"}),
+			Name: "culvert_worker_dials_total", Help: "Sessions dialled, by the reason of their failure and by transport; none is success.",
+		}, []string{"reason", "protocol"}),
+		turns: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "culvert_worker_protocol_turns_total", Help: "Slots that fell back to another transport, returned, or probed in vain.",
+		}, []string{"turn"}),
 		datagrams: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "culvert_worker_datagrams_dropped_total", Help: "Datagrams from the edge that were dropped.",
 		}),
@@ -47,7 +52,7 @@ func newMetrics(reg prometheus.Registerer, connected func() float64) (*metrics, 
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.up, m.connected, m.inFlight, m.dials, m.datagrams, streams} {
+	for _, c := range []prometheus.Collector{m.up, m.connected, m.inFlight, m.dials, m.turns, m.datagrams, streams} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)
@@ -64,6 +69,8 @@ func (m *metrics) StreamEnded(o relay.Outcome) {
 
 // DatagramDropped counts a datagram that went nowhere.
 func (m *metrics) DatagramDropped() { m.datagrams.Inc() }
+
+func (m *metrics) turned(t protocol.Turn) { m.turns.WithLabelValues(t.String()).Inc() }
 
 func (m *metrics) setUp(up bool) {
 	if up {

@@ -44,7 +44,7 @@ func (k *keeper) connections() []connectionView {
 			v := h.Snapshot()
 			list = append(list, connectionView{
 				Tunnel: k.cred.TunnelID, Connector: k.connector, Index: index,
-				Epoch: v.Grant.Epoch, Edge: v.Edge, Protocol: v.Grant.Protocol, Status: v.Status,
+				Epoch: v.Grant.Epoch, Edge: v.Edge, Protocol: v.Status.Protocol, Status: v.Status,
 			})
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -75,8 +76,9 @@ type Deps struct {
 	Registerer prometheus.Registerer
 	// Version is announced to the edge and in the store.
 	Version string
-	// Credentials are served in addition to those of the configuration.
+	// Credentials are served in addition to those of the configuration. FromToken says that they came as run tokens.
 	Credentials []tunnel.Credentials
+	FromToken   bool
 	// LocalConfig gives the JSON that index 0 uploads (spec/wire.md 8.3); nil uploads nothing.
 	LocalConfig func() []byte
 	// Remote may be nil: then pushed configurations are answered with an error.
@@ -98,6 +100,7 @@ type Service struct {
 	balancer    *link.Balancer // nil when the carrier was given
 	localConfig func() []byte
 	keepers     []*keeper
+	choices     *choices
 
 	storeUp  atomic.Bool
 	draining atomic.Bool
@@ -112,7 +115,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("conn-worker: %w", err)
 	}
-	creds, err := cfg.Credentials.load(deps.Credentials)
+	creds, err := cfg.Credentials.load(deps.served()...)
 	if err != nil {
 		return nil, fmt.Errorf("conn-worker: %w", err)
 	}
@@ -121,7 +124,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("conn-worker: edge: %w", err)
 	}
 	s := &Service{
-		cfg: cfg, version: deps.Version, store: deps.Store, localConfig: deps.LocalConfig,
+		cfg: cfg, choices: newChoices(cfg.Edge.Protocol), version: deps.Version, store: deps.Store, localConfig: deps.LocalConfig,
 		settle: make(chan struct{}, 1), announce: make(chan chan error),
 	}
 	if s.metrics, err = newMetrics(deps.Registerer, s.connected); err != nil {
@@ -130,6 +133,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.storeUp.Store(true)
 	s.name()
 	s.log = deps.Logger.With(slog.String(telemetry.KeyWorkerID, string(s.id)))
+	if s.choices.choice == protocol.H2Mux {
+		s.log.Warn("protocol h2mux is retired, http2 is used instead")
+	}
 	localIP, family := cfg.Edge.local()
 	s.family = family
 	s.dialer = dial.New(quic.ClientTLS(roots, cfg.PostQuantum), cfg.QUIC.settings(), localIP)
@@ -151,6 +157,14 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		s.keepers = append(s.keepers, newKeeper(s, c))
 	}
 	return s, nil
+}
+
+func (d Deps) served() []served {
+	var out []served
+	for _, c := range d.Credentials {
+		out = append(out, served{c, d.FromToken})
+	}
+	return out
 }
 
 // name gives the worker the names that the configuration leaves open.
@@ -177,9 +191,7 @@ func (s *Service) record() fleet.Worker {
 			ID: k.cred.TunnelID, AccountHash: credential.AccountHash(k.cred.AccountTag), Pool: s.cfg.Edge.Pool,
 			Region: k.cred.Endpoint, IPVersion: s.family.String(), Connections: uint8(s.cfg.Edge.Connections),
 		}
-		if s.cfg.Edge.Protocol != protocolAuto {
-			ref.Protocol = tunnel.Protocol(s.cfg.Edge.Protocol)
-		}
+		ref.Protocol = s.choices.demanded()
 		w.Tunnels = append(w.Tunnels, ref)
 	}
 	return w

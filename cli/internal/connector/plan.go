@@ -13,6 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
 	"github.com/culvert-tunnel/culvert/services/discovery"
@@ -47,6 +48,9 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (stack.Config, error) 
 	if v := s.Text("edge-ip-version"); v != "auto" && v != "4" && v != "6" {
 		bad("--edge-ip-version %q is none of auto, 4, 6", v)
 	}
+	if n := s.Int("retries"); n < 0 {
+		bad("--retries %d is negative", n)
+	}
 	problems = append(problems, checkProtocol(s.Text("protocol")), checkBind(s.Text("edge-bind-address")))
 	if ca := s.Text("cacert"); ca != "" {
 		if _, err := os.Stat(ca); err != nil {
@@ -69,6 +73,7 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (stack.Config, error) 
 func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.Config {
 	cfg := defaults(s.Duration("grace-period"))
 	cfg.RedisURL, cfg.Credentials = s.Text("redis"), creds
+	cfg.FromToken = s.IsSet("token") || s.IsSet("token-file") // a token goes before all other credentials
 	d := &cfg.Discovery
 	d.Static, d.SRV.Region = s.List("edge"), region
 	d.SRV.Domain = cmp.Or(s.Text("edge-dns-domain"), d.SRV.Domain)
@@ -77,7 +82,7 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.C
 	w := &cfg.Worker
 	w.Edge.CACert, w.Edge.BindAddress = s.Text("cacert"), s.Text("edge-bind-address")
 	w.Edge.IPVersion, w.Edge.Protocol = s.Text("edge-ip-version"), s.Text("protocol")
-	w.Edge.Connections = s.Int("ha-connections")
+	w.Edge.Connections, w.Edge.Retries = s.Int("ha-connections"), s.Int("retries")
 	w.QUIC.ConnectionWindow = s.Uint("quic-connection-level-flow-control-limit")
 	w.QUIC.StreamWindow = s.Uint("quic-stream-level-flow-control-limit")
 	w.QUIC.DisablePMTU = s.Bool("quic-disable-pmtu-discovery")
@@ -94,16 +99,11 @@ func defaults(grace time.Duration) stack.Config {
 	return cfg
 }
 
-// checkProtocol refuses what this release cannot do, rather than doing something else.
 func checkProtocol(p string) error {
-	switch p {
-	case "auto", string(tunnel.QUIC):
-		return nil
-	case string(tunnel.HTTP2), "h2mux":
-		return fmt.Errorf("--protocol %s: HTTP/2 is not available in this release; use auto or quic", p)
-	default:
+	if _, err := protocol.ParseChoice(p); err != nil {
 		return fmt.Errorf("--protocol %q is none of auto, quic, http2", p)
 	}
+	return nil
 }
 
 // checkBind tries the local address, so that a wrong one is told at once and not by every attempt to connect.

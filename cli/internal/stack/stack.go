@@ -36,7 +36,9 @@ type Config struct {
 	Worker     connworker.Config
 
 	// Credentials are served by the worker; with an own edge they come from its bootstrap tunnel.
+	// FromToken says that they came as a run token.
 	Credentials tunnel.Credentials
+	FromToken   bool
 	Rules       *ingress.Set
 	LocalConfig func() []byte
 }
@@ -225,7 +227,7 @@ func (s *Stack) buildProxy() (part, error) {
 func (s *Stack) buildWorker() (part, error) {
 	w, err := connworker.New(s.cfg.Worker, connworker.Deps{
 		Store: s.store, Carrier: link.NewDirect(s.proxy.Handler()), Logger: s.log("conn-worker"), Registerer: s.deps.Registry,
-		Version: s.deps.Version, Credentials: []tunnel.Credentials{s.cfg.Credentials}, LocalConfig: s.cfg.LocalConfig,
+		Version: s.deps.Version, Credentials: []tunnel.Credentials{s.cfg.Credentials}, FromToken: s.cfg.FromToken, LocalConfig: s.cfg.LocalConfig,
 	})
 	s.worker = w
 	return w, err

@@ -21,6 +21,8 @@ import (
 // to the one task that it waits for.
 type attempt struct {
 	cancel       context.CancelFunc
+	protocol     tunnel.Protocol
+	edge         tunnel.EdgeAddr
 	features     []string // announced with the registration
 	details      rpc.ConnectionDetails
 	serving      *relay.Serving
@@ -105,17 +107,25 @@ func (h *Holder) do(ctx context.Context, a lease.Action) {
 
 func (h *Holder) dial(ctx context.Context, d lease.Dial) {
 	ctx, cancel := context.WithCancel(ctx)
-	a := &attempt{cancel: cancel}
+	h.protocol = h.cfg.Host.Protocol(h.slot, d.Protocol)
+	a := &attempt{cancel: cancel, protocol: h.protocol, edge: d.Edge}
 	h.attempt = a
 	h.tasks.Go(func() {
-		session, err := h.cfg.Host.Dial(ctx, h.slot, d.Edge)
+		session, err := h.cfg.Host.Dial(ctx, h.slot, a.edge, a.protocol)
 		if err != nil {
+			if ctx.Err() == nil { // a dial that was given up proves nothing
+				h.observe(a, protocol.EventOf(tunnel.ReasonOf(err)))
+			}
 			h.post(message{event: lease.DialFailure(err, h.cfg.Host.Alone()), attempt: a})
 			return
 		}
 		a.keep(session)
 		h.post(message{event: lease.Event{Kind: lease.EventDialed}, attempt: a})
 	})
+}
+
+func (h *Holder) observe(a *attempt, e protocol.Event) {
+	h.cfg.Host.Observe(h.slot, a.protocol, a.edge, e)
 }
 
 // register opens the control stream, which must be the session's first, and registers on it.
@@ -128,10 +138,12 @@ func (h *Holder) register(ctx context.Context, r lease.Register) {
 			if cause := context.Cause(a.session.Context()); cause != nil { //nolint:contextcheck // the session's own life is asked for
 				err = cause
 			}
+			h.observe(a, protocol.Lost)
 			h.post(message{event: lease.RegisterFailure(err, h.cfg.Host.Alone()), attempt: a})
 			return
 		}
 		a.details = details
+		h.observe(a, protocol.Connected)
 		h.post(message{event: lease.Event{Kind: lease.EventRegistered, Location: details.Location}, attempt: a})
 	})
 }
@@ -163,6 +175,7 @@ func (h *Holder) serve(ctx context.Context) {
 	h.mu.Unlock()
 	h.tasks.Go(func() { //nolint:contextcheck // serving lasts as long as the session, which the holder closes
 		err := a.serving.Serve()
+		h.observe(a, protocol.Lost)
 		h.post(message{event: lease.Loss(err, h.cfg.Host.Alone()), attempt: a})
 	})
 	if h.slot.Index != 0 || a.details.RemotelyManaged || h.cfg.LocalConfig == nil {

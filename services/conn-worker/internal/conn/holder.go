@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -16,8 +17,12 @@ import (
 
 // Host is what a holder needs of the worker around it.
 type Host interface {
+	// Protocol is the transport for the next attempt; demanded is the grant's, empty when it demands none.
+	Protocol(slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol
 	// Dial makes a session for the slot; errors are *tunnel.ConnError.
-	Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr) (transport.Session, error)
+	Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) (transport.Session, error)
+	// Observe is told what came of an attempt over p, and of the connection that it led to.
+	Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event)
 	// Request is the registration to make on a session.
 	Request(ctx context.Context, s transport.Session, slot tunnel.Slot, r lease.Register) rpc.RegisterRequest
 	// Rotate chooses another address without the store; the zero address when there is none.
@@ -48,10 +53,12 @@ type Holder struct {
 
 	// The loop of Run alone touches these.
 	machine *lease.Machine
-	now     func() time.Time
-	timer   *time.Timer
-	attempt *attempt
-	tasks   sync.WaitGroup
+	// protocol is that of the last attempt.
+	protocol tunnel.Protocol
+	now      func() time.Time
+	timer    *time.Timer
+	attempt  *attempt
+	tasks    sync.WaitGroup
 
 	notify chan struct{}
 
@@ -194,6 +201,7 @@ func (h *Holder) publish() {
 	h.view = Snapshot{
 		Phase: h.machine.Phase(), Grant: h.machine.Grant(), Edge: h.machine.Edge(), Status: h.machine.Status(0),
 	}
+	h.view.Status.Protocol = h.protocol
 }
 
 // tell logs what matters of a change.
@@ -201,7 +209,7 @@ func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
 	after := h.machine.Phase()
 	status := h.machine.Status(0)
 	attrs := []any{
-		slog.String(telemetry.KeyEdgeAddr, h.machine.Edge().String()),
+		slog.String(telemetry.KeyEdgeAddr, h.machine.Edge().String()), slog.String("protocol", string(h.protocol)),
 		slog.Uint64(telemetry.KeyEpoch, uint64(h.machine.Grant().Epoch)),
 	}
 	switch {

@@ -1,10 +1,13 @@
 package conn
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +16,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -38,9 +42,20 @@ type lab struct {
 	sessions []transport.Session
 	config   []byte
 	left     int
+	observed []string
 }
 
-func (l *lab) Dial(ctx context.Context, _ tunnel.Slot, edge tunnel.EdgeAddr) (transport.Session, error) {
+func (l *lab) Protocol(_ tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol {
+	return cmp.Or(demanded, tunnel.HTTP2)
+}
+
+func (l *lab) Observe(_ tunnel.Slot, p tunnel.Protocol, _ tunnel.EdgeAddr, e protocol.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.observed = append(l.observed, fmt.Sprint(p, " ", e))
+}
+
+func (l *lab) Dial(ctx context.Context, _ tunnel.Slot, edge tunnel.EdgeAddr, _ tunnel.Protocol) (transport.Session, error) {
 	l.mu.Lock()
 	gate, err := l.gate, l.dialErr
 	l.dialErr = nil
@@ -192,6 +207,27 @@ func TestHolderDialsAgain(t *testing.T) {
 	l.until("connected again", func() bool { l.mu.Lock(); n := len(l.requests); l.mu.Unlock(); return n == 2 && connected(h)() })
 	if l.requests[1].Options.NumPreviousAttempts != 1 {
 		t.Errorf("attempts %d", l.requests[1].Options.NumPreviousAttempts)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if want := []string{"quic connected", "quic lost", "quic connected"}; !slices.Equal(l.observed, want) {
+		t.Errorf("observed %q", l.observed)
+	}
+}
+
+// Without a demand of the grant the host chooses, and a failed dial is told to it.
+func TestHolderAsksForTheProtocol(t *testing.T) {
+	l := &lab{alone: true, spare: at(9), dialErr: &tunnel.ConnError{Reason: tunnel.ReasonBlocked, Err: errors.New("forbidden")}}
+	h, _ := start(t, l, nil)
+	h.Send(lease.Event{Kind: lease.EventGranted, Grant: lease.Grant{Epoch: 5, Edge: at(1)}})
+	l.until("connected", connected(h))
+	if p := h.Snapshot().Status.Protocol; p != tunnel.HTTP2 {
+		t.Errorf("protocol %q", p)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if want := []string{"http2 blocked", "http2 connected"}; !slices.Equal(l.observed, want) {
+		t.Errorf("observed %q", l.observed)
 	}
 }
 

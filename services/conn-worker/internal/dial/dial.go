@@ -3,6 +3,7 @@ package dial
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -11,6 +12,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
+
+var errNoHTTP2 = errors.New("http2 is not supported yet")
 
 // Dialer makes sessions with one set of settings.
 type Dialer struct {
@@ -27,8 +30,11 @@ func New(conf *tls.Config, s quic.Settings, localIP netip.Addr) *Dialer {
 	return &Dialer{tls: conf, settings: s, localIP: localIP, ports: map[tunnel.Slot]uint16{}}
 }
 
-// Dial makes a session for a slot. Errors are *tunnel.ConnError.
-func (d *Dialer) Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort) (transport.Session, error) {
+// Dial makes a session for a slot over p. Errors are *tunnel.ConnError.
+func (d *Dialer) Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort, p tunnel.Protocol) (transport.Session, error) {
+	if p == tunnel.HTTP2 {
+		return nil, &tunnel.ConnError{Reason: tunnel.ReasonDial, Err: errNoHTTP2}
+	}
 	d.mu.Lock()
 	port := d.ports[slot]
 	d.mu.Unlock()

@@ -18,6 +18,7 @@ const (
 	CauseAddress   Cause = "address"   // its edge address failed
 	CauseWorker    Cause = "worker"    // its worker failed too often
 	CauseRebalance Cause = "rebalance" // another worker has room
+	CauseProtocol  Cause = "protocol"  // its worker prefers another protocol
 	CauseUnwanted  Cause = "unwanted"  // fewer connections are desired
 )
 
@@ -109,8 +110,8 @@ func (p *planner) connector(w World, c Connector) {
 			p.grant(v, r, g)
 		}
 	}
-	if steady && p.moves < movesPerPlan {
-		p.rebalance(v)
+	if steady && p.moves < movesPerPlan && !p.rebalance(v) {
+		p.convert(v)
 	}
 }
 
@@ -131,10 +132,10 @@ func (p *planner) grant(v *view, old lease.Record, g Grant) {
 }
 
 // rebalance moves one slot of a connector whose slots are all connected, make before break.
-func (p *planner) rebalance(v *view) {
+func (p *planner) rebalance(v *view) bool {
 	move, ok := v.rebalance()
 	if !ok {
-		return
+		return false
 	}
 	for i := v.Connections - 1; i >= 0; i-- {
 		r, found := v.records[tunnel.ConnIndex(i)]
@@ -143,10 +144,29 @@ func (p *planner) rebalance(v *view) {
 		}
 		edge, ok := v.address(r, spare)
 		if !ok {
-			return
+			return false
 		}
 		p.moves++
 		p.grant(v, r, v.grantOf(r, move.To, edge, CauseRebalance))
+		return true
+	}
+	return false
+}
+
+// convert moves one slot whose worker prefers another protocol to another address, where it connects over that one
+// before it leaves the old connection.
+func (p *planner) convert(v *view) {
+	for i := range v.Connections {
+		r, found := v.records[tunnel.ConnIndex(i)]
+		if !found || r.Status.Prefers == "" {
+			continue
+		}
+		edge, ok := v.address(r, spare)
+		if !ok {
+			return
+		}
+		p.moves++
+		p.grant(v, r, v.grantOf(r, r.Worker, edge, CauseProtocol))
 		return
 	}
 }

@@ -81,6 +81,14 @@ func released(r lease.Record) lease.Record {
 	return r
 }
 
+// preferring makes all slots but the first prefer QUIC.
+func preferring(records []lease.Record) []lease.Record {
+	for i := range records[1:] {
+		records[i+1].Status.Protocol, records[i+1].Status.Prefers = tunnel.HTTP2, tunnel.QUIC
+	}
+	return records
+}
+
 // all is n slots, connected, slot i on address i+1, spread over the workers in turn.
 func all(n int, workers ...tunnel.WorkerID) []lease.Record {
 	var out []lease.Record
@@ -222,6 +230,10 @@ func TestPlan(t *testing.T) {
 		},
 		{"a worker joins, no spare address", world(connector(all(4, "w1")...), 4, w1, w2)},
 		{"the other family", world(six, 8, w1)},
+		{"workers prefer another protocol: one slot at a time", world(connector(preferring(all(4, "w1"))...), 8, w1)},
+		{"another protocol, no spare address", world(connector(preferring(all(4, "w1"))...), 4, w1)},
+		{"another protocol, a slot is not connected", world(connector(append(preferring(all(3, "w1")), failed(3, "w1", 4, tunnel.ReasonPeerClosed, 1))...), 8, w1)},
+		{"another protocol, but the store is only just back", unsettled(world(connector(preferring(all(4, "w1"))...), 8, w1))},
 	}
 	var out strings.Builder
 	for _, tt := range tests {
@@ -243,12 +255,12 @@ func TestPlan(t *testing.T) {
 }
 
 func TestWanted(t *testing.T) {
-	w1 := fleet.Worker{ID: "w1", Tunnels: []fleet.TunnelRef{{ID: tunnelB, Pool: "other", IPVersion: "4"}}}
+	w1 := fleet.Worker{ID: "w1", Tunnels: []fleet.TunnelRef{{ID: tunnelB, Pool: "other", IPVersion: "4", Protocol: tunnel.HTTP2}}}
 	w1.Tunnels = append(w1.Tunnels, fleet.TunnelRef{ID: tunnelA, IPVersion: "7"})
-	w2 := fleet.Worker{ID: "w2", Tunnels: []fleet.TunnelRef{{ID: tunnelB, Connections: 6}, {ID: tunnelA, Connections: 1, Protocol: tunnel.HTTP2}}}
+	w2 := fleet.Worker{ID: "w2", Tunnels: []fleet.TunnelRef{{ID: tunnelB, Connections: 6, Protocol: tunnel.QUIC}, {ID: tunnelA, Connections: 1, Protocol: tunnel.HTTP2}}}
 	want := []Desired{
-		{Tunnel: tunnelA, Connections: 4, Protocol: tunnel.QUIC},
-		{Tunnel: tunnelB, Connections: 6, Pool: "other", Family: edgepool.V4, Protocol: tunnel.QUIC},
+		{Tunnel: tunnelA, Connections: 4},
+		{Tunnel: tunnelB, Connections: 6, Pool: "other", Family: edgepool.V4, Protocol: tunnel.HTTP2},
 	}
 	if diff := cmp.Diff(want, Wanted([]fleet.Worker{w2, w1}, 4)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

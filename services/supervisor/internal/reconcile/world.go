@@ -39,7 +39,8 @@ type Desired struct {
 	Connections int
 	Pool        string
 	Family      edgepool.Family
-	Protocol    tunnel.Protocol
+	// Protocol is what an operator demands; empty leaves the choice to the worker.
+	Protocol tunnel.Protocol
 }
 
 // Wanted lists the tunnels that workers can serve. Of a tunnel that several workers serve, the highest number of
@@ -57,7 +58,7 @@ func Wanted(workers []fleet.Worker, connections int) []Desired {
 			}
 			d := byID[ref.ID]
 			if d == nil {
-				d = &Desired{Tunnel: ref.ID, Pool: ref.Pool, Family: family(ref.IPVersion), Protocol: cmp.Or(ref.Protocol, tunnel.QUIC)}
+				d = &Desired{Tunnel: ref.ID, Pool: ref.Pool, Family: family(ref.IPVersion), Protocol: ref.Protocol}
 				byID[ref.ID] = d
 				order = append(order, d)
 			}

@@ -1,0 +1,206 @@
+package protocol
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Random returns a uniform number in [0, n); rand.Int64N of math/rand/v2 is one. n is positive.
+type Random func(n int64) int64
+
+// probeJitter is the part of the time until a probe by which it may come later, so that hosts that fell back together do
+// not all probe together.
+const probeJitter = 4
+
+// Turn says what an event did to a slot.
+type Turn uint8
+
+// The turns.
+const (
+	Unchanged   Turn = iota
+	FellBack         // the slot uses the fallback from now on
+	Returned         // the slot uses the preferred protocol again
+	ProbeFailed      // the preferred protocol still does not work
+)
+
+// String names the turn.
+func (t Turn) String() string {
+	switch t {
+	case Unchanged:
+		return "unchanged"
+	case FellBack:
+		return "fallback"
+	case Returned:
+		return "return"
+	case ProbeFailed:
+		return "probe_failed"
+	default:
+		return fmt.Sprintf("turn(%d)", uint8(t))
+	}
+}
+
+// Change is a turn with what people want to know about it.
+type Change struct {
+	Turn Turn
+	// First says that no other slot of this host was off its preferred protocol before.
+	First bool
+	From  tunnel.Protocol
+	To    tunnel.Protocol
+	// Failures are the dial failures that led to a fall.
+	Failures int
+	// ProbeAt is when the preferred protocol is tried again, after a fall or a failed probe.
+	ProbeAt time.Time
+}
+
+// Choices holds where the slots of one host stand between their protocols. Each slot decides for itself, by its own
+// failures, except for three things that are the same for a whole host: a slot that is new here begins where the slot
+// stands that registered last, one probe at a time is made for all, and what it finds counts for all.
+//
+// It is not safe for concurrent use.
+type Choices struct {
+	random Random
+	slots  map[tunnel.Slot]Machine
+	// stand is the machine of the slot that registered last.
+	stand map[Selection]Machine
+	// probing says that a probe beside a connection is under way.
+	probing bool
+}
+
+// NewChoices makes the choices of a host that knows nothing yet.
+func NewChoices(random Random) *Choices {
+	return &Choices{random: random, slots: map[tunnel.Slot]Machine{}, stand: map[Selection]Machine{}}
+}
+
+// Next is the protocol of a slot's next attempt, which begins at now.
+func (c *Choices) Next(now time.Time, slot tunnel.Slot, s Selection) tunnel.Protocol {
+	m := c.machine(now, slot, s).Due(now)
+	c.slots[slot] = m
+	return m.Current()
+}
+
+// Prefers is the protocol that a slot would use now, without an attempt.
+func (c *Choices) Prefers(now time.Time, slot tunnel.Slot, s Selection) tunnel.Protocol {
+	return c.machine(now, slot, s).Current()
+}
+
+// machine is the slot's own one, or one that begins where the host stands.
+func (c *Choices) machine(now time.Time, slot tunnel.Slot, s Selection) Machine {
+	m, known := c.slots[slot]
+	if known && m.Selection == s {
+		return m
+	}
+	if m, known = c.stand[s]; known {
+		m.Since, m.Failures, m.Tried = now, 0, nil
+		return m
+	}
+	return NewMachine(s, now)
+}
+
+// Report takes what came at now of a slot's attempt over p, or of its connection; addr is the address of a failed dial.
+// What concerns a protocol that the slot does not use any more changes nothing.
+func (c *Choices) Report(now time.Time, slot tunnel.Slot, p tunnel.Protocol, e Event, addr netip.AddrPort) (Change, error) {
+	m, known := c.slots[slot]
+	if !known || m.Current() != p {
+		return Change{}, nil
+	}
+	next, err := c.step(m, now, e, addr)
+	if err != nil {
+		return Change{}, err
+	}
+	change := c.compare(slot, m, next)
+	c.slots[slot] = next
+	if e == Connected {
+		c.stand[next.Selection] = next
+	}
+	c.share(now, change.Turn, next)
+	return change, nil
+}
+
+// ProbeDue reports whether the preferred protocol of a slot that is connected over its fallback is to be probed now,
+// beside the connection. Probed must follow.
+func (c *Choices) ProbeDue(now time.Time, slot tunnel.Slot) (tunnel.Protocol, bool) {
+	m, known := c.slots[slot]
+	if !known || c.probing || m.State != Fallen || now.Before(m.ProbeAt) {
+		return "", false
+	}
+	c.probing = true
+	return m.Selection.Preferred, true
+}
+
+// Probed takes what came of a probe.
+func (c *Choices) Probed(now time.Time, slot tunnel.Slot, e Event) (Change, error) {
+	c.probing = false
+	m := c.slots[slot]
+	if m.State != Fallen {
+		return Change{}, nil // its own attempts were faster
+	}
+	next, err := m.Step(now, ProbeDue, netip.AddrPort{})
+	if err == nil {
+		next, err = c.step(next, now, e, netip.AddrPort{})
+	}
+	if err != nil {
+		return Change{}, err
+	}
+	m.State = Probing
+	change := c.compare(slot, m, next)
+	c.slots[slot] = next
+	c.share(now, change.Turn, next)
+	return change, nil
+}
+
+// step is the machine's, with some chance in the time of the next probe.
+func (c *Choices) step(m Machine, now time.Time, e Event, addr netip.AddrPort) (Machine, error) {
+	next, err := m.Step(now, e, addr)
+	if err == nil && next.State == Fallen && m.State != Fallen {
+		next.ProbeAt = next.ProbeAt.Add(time.Duration(c.random(int64(next.ProbeAfter / probeJitter))))
+	}
+	return next, err
+}
+
+// compare names the turn from m to next; slot still has m.
+func (c *Choices) compare(slot tunnel.Slot, m, next Machine) Change {
+	change := Change{From: m.Current(), To: next.Current(), ProbeAt: next.ProbeAt}
+	switch {
+	case next.State == Fallen && m.State == Preferring:
+		change.Turn, change.Failures = FellBack, m.Failures+1
+	case next.State == Fallen && m.State == Probing:
+		change.Turn = ProbeFailed
+	case next.State == Preferring && m.State == Probing:
+		change.Turn, change.From = Returned, m.Selection.Fallback
+	default:
+		return Change{}
+	}
+	change.First = true
+	for other, o := range c.slots {
+		if other != slot && o.Selection == next.Selection && o.State != Preferring {
+			change.First = false
+		}
+	}
+	return change
+}
+
+// share lets all slots that wait to probe the same protocol know what a probe found.
+func (c *Choices) share(now time.Time, t Turn, from Machine) {
+	if t != Returned && t != ProbeFailed {
+		return
+	}
+	follow := func(m Machine) Machine {
+		switch {
+		case m.State != Fallen || m.Selection != from.Selection:
+		case t == Returned:
+			m = NewMachine(m.Selection, now)
+		case m.ProbeAt.Before(from.ProbeAt):
+			m.ProbeAt, m.ProbeAfter = from.ProbeAt, max(m.ProbeAfter, from.ProbeAfter)
+		}
+		return m
+	}
+	for slot, m := range c.slots {
+		c.slots[slot] = follow(m)
+	}
+	for s, m := range c.stand {
+		c.stand[s] = follow(m)
+	}
+}

@@ -1,0 +1,178 @@
+package connworker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
+)
+
+// choices is what this host knows of the transports, for all tunnels.
+type choices struct {
+	choice protocol.Choice
+
+	mu sync.Mutex
+	// known is guarded by mu.
+	known *protocol.Choices
+}
+
+// newChoices takes the setting, which Validate has accepted.
+func newChoices(setting string) *choices {
+	choice, err := protocol.ParseChoice(setting)
+	if err != nil {
+		choice = protocol.Auto
+	}
+	return &choices{choice: choice, known: protocol.NewChoices(mathrand.Int64N)}
+}
+
+// demanded is the transport that the operator insists on, or empty.
+func (c *choices) demanded() tunnel.Protocol {
+	if c.choice == protocol.Auto {
+		return ""
+	}
+	return protocol.Select(protocol.Question{Choice: c.choice}).Preferred
+}
+
+// selection is what a slot may use. This host's own setting goes before one that came with the grant, which is that of
+// another worker: it knows its network. k.mu is held.
+func (k *keeper) selection(demanded tunnel.Protocol) protocol.Selection {
+	choice := k.s.choices.choice
+	if choice == protocol.Auto && demanded != "" {
+		choice = protocol.Choice(demanded)
+	}
+	shares, err := protocol.ParseShares(k.pool.ProtocolTXT)
+	if err != nil {
+		shares = nil // discovery publishes no such text
+	}
+	return protocol.Select(protocol.Question{
+		Choice: choice, Token: k.token, Shares: shares, AccountHash: credential.AccountHash(k.cred.AccountTag),
+	})
+}
+
+// Protocol chooses the transport of an attempt that begins now.
+func (k *keeper) Protocol(slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol {
+	k.mu.Lock()
+	s := k.selection(demanded)
+	k.mu.Unlock()
+	c := k.s.choices
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known.Next(time.Now(), slot, s)
+}
+
+// prefers is the transport that a connected slot would rather use, or empty. k.mu is held.
+func (k *keeper) prefers(index tunnel.ConnIndex, v conn.Snapshot) tunnel.Protocol {
+	if v.Status.State != lease.StateConnected {
+		return ""
+	}
+	c := k.s.choices
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.known.Prefers(time.Now(), k.slot(index), k.selection(v.Grant.Protocol)); p != v.Status.Protocol {
+		return p
+	}
+	return ""
+}
+
+func (k *keeper) slot(index tunnel.ConnIndex) tunnel.Slot {
+	return tunnel.Slot{Tunnel: k.cred.TunnelID, Connector: k.connector, Index: index}
+}
+
+// Observe feeds the choice of transports.
+func (k *keeper) Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) {
+	c := k.s.choices
+	c.mu.Lock()
+	change, err := c.known.Report(time.Now(), slot, p, e, edge.Addr)
+	c.mu.Unlock()
+	k.turned(slot, change, err)
+}
+
+// turned tells the operator, and follows.
+func (k *keeper) turned(slot tunnel.Slot, change protocol.Change, err error) {
+	log := k.log.With(slog.Int(telemetry.KeyConnIndex, int(slot.Index)))
+	if err != nil {
+		log.Error("choice of the protocol", slog.Any(telemetry.KeyErr, err))
+		return
+	}
+	switch change.Turn {
+	case protocol.Unchanged:
+		return
+	case protocol.FellBack:
+		k.mu.Lock()
+		k.health = nil // the failures were the protocol's, not the addresses'
+		k.mu.Unlock()
+		tell := log.Debug // once for the host is enough
+		if change.First {
+			tell = log.Warn
+		}
+		tell("falling back to another protocol", slog.String("from", string(change.From)), slog.String("to", string(change.To)),
+			slog.Int("failures", change.Failures), slog.Duration("next_probe_in", time.Until(change.ProbeAt).Round(time.Second)))
+	case protocol.Returned:
+		log.Info("returning to the preferred protocol", slog.String("from", string(change.From)), slog.String("to", string(change.To)))
+		for _, other := range k.s.keepers {
+			other.wake() // to report what their slots prefer now
+		}
+	case protocol.ProbeFailed:
+		log.Info("the preferred protocol still does not work", slog.String("using", string(change.To)),
+			slog.Duration("next_probe_in", time.Until(change.ProbeAt).Round(time.Second)))
+	}
+	k.s.metrics.turned(change.Turn)
+}
+
+// probe starts at most one probe: whether the preferred transport works again, beside a connection over the fallback.
+func (k *keeper) probe(ctx context.Context) {
+	c := k.s.choices
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.leaving {
+		return
+	}
+	for index, hs := range k.holders {
+		if len(hs) == 0 {
+			continue
+		}
+		v := hs[len(hs)-1].Snapshot()
+		if v.Status.State != lease.StateConnected {
+			continue
+		}
+		c.mu.Lock()
+		p, due := c.known.ProbeDue(time.Now(), k.slot(index))
+		c.mu.Unlock()
+		if due {
+			k.holding.Go(func() { k.probeOver(ctx, k.slot(index), v.Edge, p) })
+			return
+		}
+	}
+}
+
+// probeOver makes a session to the address that the slot is connected to, and throws it away.
+func (k *keeper) probeOver(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) {
+	session, err := k.s.dialer.Dial(ctx, slot, edge.Addr, p)
+	event := protocol.Connected
+	if err != nil {
+		event = protocol.EventOf(tunnel.ReasonOf(err))
+		if event == protocol.Lost {
+			event = protocol.DialFailed // a local failure proves nothing good
+		}
+	} else if err := session.CloseWithError(transport.NoError, ""); err != nil && !errors.Is(err, context.Canceled) {
+		k.log.DebugContext(ctx, "probe not closed", slog.Any(telemetry.KeyErr, err))
+	}
+	if ctx.Err() != nil {
+		return // the worker ends
+	}
+	c := k.s.choices
+	c.mu.Lock()
+	change, err := c.known.Probed(time.Now(), slot, event)
+	c.mu.Unlock()
+	k.turned(slot, change, err)
+}
