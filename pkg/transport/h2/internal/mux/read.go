@@ -1,0 +1,366 @@
+package mux
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http2"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// readLoop handles frames until the connection ends.
+func (c *Conn) readLoop() {
+	if err := c.readFrames(); err != nil {
+		c.lost(err)
+	}
+}
+
+func (c *Conn) readFrames() error {
+	if c.cfg.Role == Server {
+		if err := c.readPreface(); err != nil {
+			return err
+		}
+	}
+	for first := true; ; first = false {
+		fh, err := c.fr.ReadFrameHeader()
+		if err != nil {
+			return err
+		}
+		c.lastRead.Store(int64(time.Since(c.began)))
+		if first && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
+			return violation(http2.ErrCodeProtocol, "the first frame is no SETTINGS")
+		}
+		if fh.Type == http2.FrameData && !fh.Flags.Has(http2.FlagDataPadded) && fh.StreamID != 0 {
+			if err := c.readData(fh); err != nil {
+				return err
+			}
+			continue
+		}
+		f, err := c.fr.ReadFrameForHeader(fh)
+		var se http2.StreamError
+		switch {
+		case errors.As(err, &se):
+			c.refuse(fh, se.StreamID, se.Code)
+			continue
+		case err != nil:
+			return err
+		}
+		if err := c.handle(f); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *Conn) readPreface() error {
+	buf := make([]byte, len(http2.ClientPreface))
+	if _, err := io.ReadFull(c.br, buf); err != nil {
+		return err
+	}
+	if string(buf) != http2.ClientPreface {
+		return violation(http2.ErrCodeProtocol, "the peer does not speak HTTP/2")
+	}
+	return nil
+}
+
+// handle handles every frame but the usual DATA.
+func (c *Conn) handle(f http2.Frame) error {
+	switch f := f.(type) {
+	case *http2.MetaHeadersFrame:
+		return c.headers(f)
+	case *http2.DataFrame:
+		return c.paddedData(f)
+	case *http2.RSTStreamFrame:
+		return c.resetByPeer(f.StreamID, f.ErrCode)
+	case *http2.SettingsFrame:
+		return c.settings(f)
+	case *http2.WindowUpdateFrame:
+		return c.windowUpdate(f.StreamID, int64(f.Increment))
+	case *http2.PingFrame:
+		if f.IsAck() {
+			return nil
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.appendPing(true, f.Data)
+		return c.controlLocked()
+	case *http2.GoAwayFrame:
+		c.goAway(f.LastStreamID, f.ErrCode, string(f.DebugData()[:min(len(f.DebugData()), maxDebug)]))
+		return nil
+	case *http2.PushPromiseFrame:
+		return violation(http2.ErrCodeProtocol, "PUSH_PROMISE, which is switched off")
+	default: // PRIORITY and what is not known
+		return nil
+	}
+}
+
+// controlLocked wakes the writer for an answer that the peer has asked for, and gives up a peer that only asks.
+func (c *Conn) controlLocked() error {
+	if c.control > maxControl {
+		return violation(http2.ErrCodeEnhanceYourCalm, "too many questions")
+	}
+	c.toWrite.Signal()
+	return nil
+}
+
+// lookup gives the stream, nil for one that is over; an id that was never used is the peer's mistake.
+func (c *Conn) lookup(id uint32) (*Stream, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.streams[id]; s != nil {
+		return s, nil
+	}
+	known := id < c.nextOwn
+	if id%2 != c.nextOwn%2 {
+		known = id <= c.lastPeer
+	}
+	if !known {
+		return nil, violation(http2.ErrCodeProtocol, "frame for a stream that does not exist")
+	}
+	return nil, nil
+}
+
+// readData takes a DATA frame's payload off the connection, straight to its stream.
+func (c *Conn) readData(fh http2.FrameHeader) error {
+	s, err := c.lookup(fh.StreamID)
+	if err != nil {
+		return err
+	}
+	size := int(fh.Length)
+	if c.recvWindow.Add(-int64(size)) < 0 {
+		return violation(http2.ErrCodeFlowControl, "more DATA than the connection's window")
+	}
+	if s == nil || !s.admit(size) {
+		if _, err := c.br.Discard(size); err != nil {
+			return err
+		}
+		c.grant(size)
+		if s != nil {
+			s.dropped(size, fh.Flags.Has(http2.FlagDataEndStream))
+		}
+		return nil
+	}
+	for size > 0 {
+		b := c.blocks.get()
+		n := min(size, blockSize)
+		if _, err := io.ReadFull(c.br, b.b[:n]); err != nil {
+			c.blocks.put(b)
+			return err
+		}
+		b.w = n
+		size -= n
+		c.lastRead.Store(int64(time.Since(c.began)))
+		s.deliver(b, size == 0 && fh.Flags.Has(http2.FlagDataEndStream))
+	}
+	if fh.Length == 0 && fh.Flags.Has(http2.FlagDataEndStream) {
+		s.finish(nil)
+	}
+	return nil
+}
+
+// paddedData is readData for a frame with padding, which counts like data and is granted anew at once.
+func (c *Conn) paddedData(f *http2.DataFrame) error {
+	s, err := c.lookup(f.StreamID)
+	if err != nil {
+		return err
+	}
+	data := f.Data()
+	if c.recvWindow.Add(-int64(f.Length)) < 0 {
+		return violation(http2.ErrCodeFlowControl, "more DATA than the connection's window")
+	}
+	c.grant(int(f.Length) - len(data))
+	if s == nil || !s.admit(int(f.Length)) {
+		c.grant(len(data))
+		if s != nil {
+			s.dropped(int(f.Length), f.StreamEnded())
+		}
+		return nil
+	}
+	s.padding(int(f.Length) - len(data))
+	for len(data) > 0 {
+		b := c.blocks.get()
+		b.w = copy(b.b[:], data)
+		data = data[b.w:]
+		s.deliver(b, len(data) == 0 && f.StreamEnded())
+	}
+	if len(f.Data()) == 0 && f.StreamEnded() {
+		s.finish(nil)
+	}
+	return nil
+}
+
+// headers handles a head or trailers.
+func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
+	id := f.StreamID
+	c.mu.Lock()
+	s := c.streams[id]
+	foreign := id%2 != c.nextOwn%2
+	if s != nil || !foreign || id <= c.lastPeer {
+		never := s == nil && (!foreign && id >= c.nextOwn)
+		c.mu.Unlock()
+		switch {
+		case never:
+			return violation(http2.ErrCodeProtocol, "head for a stream that does not exist")
+		case s == nil: // reset by us a moment ago
+			return nil
+		case f.Truncated:
+			s.abort(http2.ErrCodeEnhanceYourCalm)
+			return nil
+		default:
+			s.more(f.Fields, f.StreamEnded())
+			return nil
+		}
+	}
+	if c.cfg.Role == Client {
+		c.mu.Unlock()
+		return violation(http2.ErrCodeProtocol, "a stream opened by the server")
+	}
+	c.lastPeer = id
+	if c.err != nil {
+		c.mu.Unlock()
+		return c.err
+	}
+	if c.cfg.Incoming == nil || c.foreign >= c.cfg.MaxStreams {
+		c.appendReset(id, http2.ErrCodeRefusedStream)
+		defer c.mu.Unlock()
+		return c.controlLocked()
+	}
+	if f.Truncated {
+		c.appendReset(id, http2.ErrCodeEnhanceYourCalm)
+		defer c.mu.Unlock()
+		return c.controlLocked()
+	}
+	c.foreign++
+	s = c.newStream(id)
+	s.foreign, s.head = true, f.Fields
+	s.fin = f.StreamEnded()
+	c.mu.Unlock()
+	c.cfg.Incoming(s)
+	return nil
+}
+
+// refuse resets a stream whose frame was malformed.
+func (c *Conn) refuse(fh http2.FrameHeader, id uint32, code http2.ErrCode) {
+	c.mu.Lock()
+	s := c.streams[id]
+	if s == nil {
+		if fh.Type == http2.FrameHeaders && id%2 != c.nextOwn%2 && id > c.lastPeer {
+			c.lastPeer = id
+		}
+		c.appendReset(id, code)
+		c.toWrite.Signal()
+	}
+	c.mu.Unlock()
+	if s != nil {
+		s.abort(code)
+	}
+}
+
+func (c *Conn) resetByPeer(id uint32, code http2.ErrCode) error {
+	s, err := c.lookup(id)
+	if s != nil {
+		s.resetByPeer(code)
+	}
+	return err
+}
+
+// settings applies what the peer says and acknowledges it.
+func (c *Conn) settings(f *http2.SettingsFrame) error {
+	if f.IsAck() {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err := f.ForeachSetting(func(s http2.Setting) error {
+		if err := s.Valid(); err != nil {
+			return err
+		}
+		switch s.ID { //nolint:exhaustive // what is not known is ignored (RFC 9113, 6.5.2)
+		case http2.SettingInitialWindowSize:
+			return c.windowChangedLocked(s.Val)
+		case http2.SettingMaxFrameSize:
+			c.peer.frame = s.Val
+		case http2.SettingMaxConcurrentStreams:
+			c.peer.streams = s.Val
+			c.opening.Broadcast()
+		case http2.SettingMaxHeaderListSize:
+			c.peer.headerList = s.Val
+		case http2.SettingHeaderTableSize:
+			c.enc.SetMaxDynamicTableSize(min(s.Val, maxTable))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	c.appendSettingsAck()
+	return c.controlLocked()
+}
+
+// windowChangedLocked moves the windows of all streams by the difference.
+func (c *Conn) windowChangedLocked(window uint32) error {
+	delta := int64(window) - int64(c.peer.window)
+	c.peer.window = window
+	for _, s := range c.streams {
+		if s.sendWindow += delta; s.sendWindow > maxWindow {
+			return violation(http2.ErrCodeFlowControl, "window overflow")
+		}
+		s.wcond.Broadcast()
+	}
+	return nil
+}
+
+func (c *Conn) windowUpdate(id uint32, n int64) error {
+	if id != 0 {
+		s, err := c.lookup(id)
+		if s == nil {
+			return err
+		}
+		c.mu.Lock()
+		s.sendWindow += n
+		over := s.sendWindow > maxWindow
+		s.wcond.Broadcast()
+		c.mu.Unlock()
+		if over {
+			s.abort(http2.ErrCodeFlowControl)
+		}
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sendWindow += n; c.sendWindow > maxWindow {
+		return violation(http2.ErrCodeFlowControl, "window overflow")
+	}
+	c.nextTurnLocked()
+	return nil
+}
+
+// goAway: the peer takes no new streams, and has not seen those above last.
+func (c *Conn) goAway(last uint32, code http2.ErrCode, text string) {
+	c.mu.Lock()
+	c.goneAway = true
+	c.goneText = strings.ToValidUTF8(text, "")
+	if code != http2.ErrCodeNo {
+		c.goneText = strings.TrimSpace(code.String() + " " + c.goneText)
+	}
+	var unseen []*Stream
+	for id, s := range c.streams {
+		if id%2 == c.nextOwn%2 && id > last {
+			unseen = append(unseen, s)
+		}
+	}
+	c.opening.Broadcast()
+	c.mu.Unlock()
+	for _, s := range unseen {
+		s.resetByPeer(http2.ErrCodeRefusedStream)
+	}
+}
+
+// over is the error of a connection that has ended.
+func (c *Conn) over() *tunnel.ConnError {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}

@@ -1,0 +1,66 @@
+package h2head
+
+import "fmt"
+
+// Headers of the protocol, as they are on the wire.
+const (
+	Upgrade = "cf-cloudflared-proxy-connection-upgrade"
+	Source  = "cf-cloudflared-proxy-src"
+	Block   = "cf-cloudflared-response-headers"
+	Meta    = "cf-cloudflared-response-meta"
+	Tracing = "cf-int-cloudflared-tracing"
+	TraceID = "cf-trace-id"
+)
+
+// Values of Upgrade.
+const (
+	UpgradeConfiguration = "update-configuration"
+	UpgradeWebSocket     = "websocket"
+	UpgradeControl       = "control-stream"
+)
+
+// Kind is what a request asks for.
+type Kind int
+
+// The kinds of requests.
+const (
+	HTTP Kind = iota
+	WebSocket
+	TCP
+	Control
+	Configuration
+)
+
+// String names the kind for logs.
+func (k Kind) String() string {
+	switch k {
+	case HTTP:
+		return "http"
+	case WebSocket:
+		return "websocket"
+	case TCP:
+		return "tcp"
+	case Control:
+		return "control stream"
+	case Configuration:
+		return "configuration"
+	default:
+		return fmt.Sprintf("Kind(%d)", int(k))
+	}
+}
+
+// Classify tells the kind from the first values of Upgrade and Source. TCP wins over the control stream.
+func Classify(upgrade, source string) Kind {
+	switch {
+	case upgrade == UpgradeConfiguration:
+		return Configuration
+	case upgrade == UpgradeWebSocket:
+		return WebSocket
+	case source != "":
+		return TCP
+	case upgrade == UpgradeControl:
+		return Control
+	default:
+		return HTTP
+	}
+}
