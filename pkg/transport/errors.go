@@ -11,6 +11,8 @@ var (
 	ErrReset = errors.New("stream reset")
 	// ErrDatagramTooLarge says that a datagram does not fit one packet of the path.
 	ErrDatagramTooLarge = errors.New("datagram does not fit a packet")
+	// ErrDatagramUnsupported says that the transport has no datagrams.
+	ErrDatagramUnsupported = errors.New("the transport carries no datagrams")
 )
 
 // StreamError says that one direction of a stream was reset, while its session goes on.

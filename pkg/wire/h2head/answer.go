@@ -1,6 +1,7 @@
 package h2head
 
 import (
+	"encoding/json"
 	"strings"
 
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
@@ -22,13 +23,14 @@ func FromConnector(meta string) (connector, limited bool) {
 	case MetaRateLimited:
 		return true, true
 	}
-	compact := strings.Map(func(r rune) rune {
-		if r == ' ' || r == '\t' {
-			return -1
-		}
-		return r
-	}, meta)
-	return strings.Contains(compact, `"src":"cloudflared"`), strings.Contains(compact, `"flow_rate_limited":true`)
+	var m struct {
+		Source  string `json:"src"`
+		Limited bool   `json:"flow_rate_limited"`
+	}
+	if json.Unmarshal([]byte(meta), &m) != nil {
+		return false, false
+	}
+	return m.Source == "cloudflared", m.Limited
 }
 
 // FlushEachWrite says whether an answer with these headers (names without a prefix) must reach the visitor as it comes:

@@ -69,6 +69,13 @@ func (s *Stream) Ended() bool {
 	return s.fin
 }
 
+// EndedEmpty says that the peer sends no more, and that nothing is left to read.
+func (s *Stream) EndedEmpty() bool {
+	s.rmu.Lock()
+	defer s.rmu.Unlock()
+	return s.fin && s.buf.size == 0 && len(s.trailers) == 0
+}
+
 // Context ends when nothing can be sent any more.
 func (s *Stream) Context() context.Context { return s.ctx }
 
@@ -213,5 +220,15 @@ func (s *Stream) hangUp() {
 		c.appendReset(s.id, http2.ErrCodeNo)
 		c.toWrite.Signal()
 		s.forgetLocked()
+	}
+}
+
+// CancelWrite resets the stream unless our direction has ended before. Idempotent.
+func (s *Stream) CancelWrite(code http2.ErrCode) {
+	s.c.mu.Lock()
+	over := s.finSent
+	s.c.mu.Unlock()
+	if !over {
+		s.Reset(code)
 	}
 }

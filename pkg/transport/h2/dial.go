@@ -1,0 +1,77 @@
+package h2
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// DialConfig says where a session goes, and from where.
+type DialConfig struct {
+	// Edge is the address to dial.
+	Edge netip.AddrPort
+	// LocalIP is the address to dial from; the zero value lets the system choose.
+	LocalIP netip.Addr
+	// TLS is usually ClientTLS.
+	TLS      *tls.Config
+	Settings Settings
+	// Configure applies a configuration that the edge pushes (spec/wire.md 9.5) and says which version counts now. Nil
+	// refuses all. Its context ends with the session.
+	Configure func(ctx context.Context, version int32, config []byte) (applied int32, err error)
+}
+
+// Dial makes a session to an edge and returns when the TLS handshake is complete. Every error is a *tunnel.ConnError with
+// ReasonDial, ReasonBlocked, ReasonTLS or ReasonInternal.
+func Dial(ctx context.Context, c DialConfig) (*Session, error) {
+	if c.TLS == nil || !c.Edge.IsValid() {
+		return nil, &tunnel.ConnError{Reason: tunnel.ReasonInternal, Err: errors.New("http2 dial without address or TLS configuration")}
+	}
+	dialer := net.Dialer{Timeout: c.Settings.DialTimeout}
+	if c.LocalIP.IsValid() {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.LocalIP, 0))
+	}
+	tcp, err := dialer.DialContext(ctx, "tcp", c.Edge.String())
+	if err != nil {
+		return nil, dialError(fmt.Errorf("tcp dial %s: %w", c.Edge, err))
+	}
+	sock := &socket{Conn: tcp, stall: c.Settings.WriteTimeout}
+	conn := tls.Client(sock, c.TLS)
+	shakeCtx, cancel := context.WithTimeout(ctx, c.Settings.HandshakeTimeout)
+	defer cancel()
+	if err := conn.HandshakeContext(shakeCtx); err != nil {
+		_ = tcp.Close() // the handshake's error says more
+		return nil, handshakeError(fmt.Errorf("tls handshake with %s: %w", c.Edge, err))
+	}
+	return newConnector(ctx, conn, c), nil
+}
+
+// dialError classifies an error of the TCP connect.
+func dialError(err error) error {
+	reason := tunnel.ReasonDial
+	switch {
+	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
+		reason = tunnel.ReasonBlocked
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS):
+		reason = tunnel.ReasonInternal
+	}
+	return &tunnel.ConnError{Reason: reason, Err: err}
+}
+
+// handshakeError tells a peer that says no from one that says nothing.
+func handshakeError(err error) error {
+	reason := tunnel.ReasonTLS
+	var timeout net.Error
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout(),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		reason = tunnel.ReasonDial
+	}
+	return &tunnel.ConnError{Reason: reason, Err: err}
+}

@@ -1,0 +1,72 @@
+package h2
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+)
+
+// socket is a TCP connection whose peer must take some bytes within a time, however long the whole write takes. It lies
+// below TLS, which does not survive a write that failed.
+type socket struct {
+	net.Conn
+	stall time.Duration
+
+	// mu guards last, after which nothing may be written; zero means that there is no end yet.
+	mu   sync.Mutex
+	last time.Time
+}
+
+// Write writes all of p, or fails when the peer takes nothing.
+func (s *socket) Write(p []byte) (n int, err error) {
+	for {
+		if !s.arm() {
+			return n, os.ErrDeadlineExceeded
+		}
+		m, err := s.Conn.Write(p[n:])
+		n += m
+		if m == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+	}
+}
+
+// arm sets the time by which the peer must have taken something.
+func (s *socket) arm() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	by := now.Add(s.stall)
+	if !s.last.IsZero() {
+		if !now.Before(s.last) {
+			return false
+		}
+		if s.last.Before(by) {
+			by = s.last
+		}
+	}
+	return s.Conn.SetWriteDeadline(by) == nil
+}
+
+// SetWriteDeadline sets the end of all writing; once set, it only comes nearer.
+func (s *socket) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.IsZero() || !s.last.IsZero() && s.last.Before(t) {
+		return nil
+	}
+	s.last = t
+	return s.Conn.SetWriteDeadline(t)
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}

@@ -1,0 +1,36 @@
+package h2
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+)
+
+// ServerName is the name that a connector asks for and verifies (spec/wire.md 3).
+const ServerName = "h2.cftunnel.com"
+
+// ClientTLS is the connector's TLS configuration (spec/wire.md 3): no ALPN. Nil roots mean the system's. strictPQ refuses
+// key exchanges that a quantum computer could break.
+func ClientTLS(roots *x509.CertPool, strictPQ bool) *tls.Config {
+	c := &tls.Config{
+		ServerName:             ServerName,
+		MinVersion:             tls.VersionTLS12,
+		RootCAs:                roots,
+		CurvePreferences:       []tls.CurveID{tls.X25519MLKEM768, tls.CurveP256},
+		SessionTicketsDisabled: true,
+		// One write carries many frames: small records would only cost.
+		DynamicRecordSizingDisabled: true,
+	}
+	if strictPQ {
+		c.CurvePreferences = c.CurvePreferences[:1]
+		c.MinVersion = tls.VersionTLS13 // the exchange does not exist before
+	}
+	return c
+}
+
+// serverTLS is the edge's configuration: connectors offer no protocol, and one that offers h2 means the same.
+func serverTLS(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.NextProtos = nil
+	c.DynamicRecordSizingDisabled = true
+	return c
+}
