@@ -76,6 +76,7 @@ func l2() map[string][]string {
 		"pkg/transport":               nil,
 		"pkg/transport/quic":          {"pkg/transport"},
 		"pkg/transport/mem":           {"pkg/transport"},
+		"pkg/transport/h2":            {"pkg/transport"},
 		"pkg/transport/transporttest": {"pkg/transport"},
 		"pkg/link":                    nil,
 		"pkg/link/linktest":           {"pkg/link"},

@@ -125,7 +125,7 @@ func (n *names) toTCP(head []mux.Field, p pseudo, req *stream.Request, a *asked)
 		case h2head.TraceID:
 			req.Metadata = append(req.Metadata, stream.Pair{Key: h2head.TraceID, Val: head[i].Value})
 		case h2head.Source:
-			if _, err := netip.ParseAddrPort(head[i].Value); err == nil {
+			if ap, err := netip.ParseAddrPort(head[i].Value); err == nil && !ap.Addr().IsUnspecified() {
 				req.Metadata = append(req.Metadata, stream.Pair{Key: stream.KeyClient, Val: head[i].Value})
 			}
 		case "sec-websocket-key":

@@ -151,8 +151,8 @@ func (s *Session) AcceptStream(ctx context.Context) (transport.Stream, error) {
 		return s.awaitControl(ctx)
 	}
 	for {
-		if s.Context().Err() != nil {
-			return nil, context.Cause(s.Context()) //nolint:contextcheck // the session's own end is the reason
+		if err := s.ended(ctx); err != nil {
+			return nil, err
 		}
 		if st := s.next(); st != nil {
 			return newAnswering(s, st), nil
@@ -164,17 +164,25 @@ func (s *Session) AcceptStream(ctx context.Context) (transport.Stream, error) {
 }
 
 func (s *Session) awaitControl(ctx context.Context) (transport.Stream, error) {
-	if s.Context().Err() != nil {
-		return nil, context.Cause(s.Context()) //nolint:contextcheck // the session's own end is the reason
+	if err := s.ended(ctx); err != nil {
+		return nil, err
 	}
 	select {
 	case st := <-s.control:
 		return st, nil
 	case <-s.Context().Done():
-		return nil, context.Cause(s.Context()) //nolint:contextcheck // as above
+		return nil, s.ended(ctx)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// ended says why nothing is to be waited for.
+func (s *Session) ended(ctx context.Context) error {
+	if s.Context().Err() != nil {
+		return context.Cause(s.Context()) //nolint:contextcheck // the session's own end is the reason
+	}
+	return ctx.Err()
 }
 
 // await waits for ready, which may be nil.
@@ -183,7 +191,7 @@ func (s *Session) await(ctx context.Context, ready <-chan struct{}) error {
 	case <-ready:
 		return nil
 	case <-s.Context().Done():
-		return context.Cause(s.Context()) //nolint:contextcheck // the session's own end is the reason
+		return s.ended(ctx)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -199,8 +207,8 @@ func (s *Session) SendDatagram([]byte) error {
 
 // ReceiveDatagram waits for the end of the session or of ctx: no datagram ever comes.
 func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {
-	if s.Context().Err() != nil {
-		return nil, context.Cause(s.Context()) //nolint:contextcheck // the session's own end is the reason
+	if err := s.ended(ctx); err != nil {
+		return nil, err
 	}
 	return nil, s.await(ctx, nil)
 }

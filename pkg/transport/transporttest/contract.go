@@ -19,14 +19,15 @@ import (
 // patience bounds what must happen some time; no test passes because of it.
 const patience = 20 * time.Second
 
-// Setup makes two joined sessions that live as long as the test.
-type Setup func(t *testing.T) (a, b transport.Session)
+// Run checks the contract with a transport that can do everything.
+func Run(t *testing.T, setup Setup) { RunLimited(t, setup, Limits{}) }
 
-// Run checks the contract.
-func Run(t *testing.T, setup Setup) {
+// RunLimited checks the contract with a transport that cannot do all of it. Where it cannot, what it does instead is
+// checked.
+func RunLimited(t *testing.T, setup Setup, limits Limits) {
 	tests := []struct {
 		name string
-		run  func(t *testing.T, a, b transport.Session)
+		run  func(t *testing.T, p pair)
 	}{
 		{"duplex", testDuplex},
 		{"half-close", testHalfClose},
@@ -46,29 +47,13 @@ func Run(t *testing.T, setup Setup) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			a, b := setup(t)
-			tt.run(t, a, b)
+			tt.run(t, pair{Limits: limits, near: a, far: b, nearAccepted: false})
 		})
 		t.Run(tt.name+" the other way", func(t *testing.T) {
 			a, b := setup(t)
-			tt.run(t, b, a)
+			tt.run(t, pair{Limits: limits, near: b, far: a, nearAccepted: true})
 		})
 	}
-}
-
-// open opens a stream with its first bytes, and gives both ends after those were read.
-func open(t *testing.T, a, b transport.Session) (near, far transport.Stream) {
-	t.Helper()
-	near, err := a.OpenStream(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, near, "open")
-	far, err = b.AcceptStream(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	read(t, far, "open")
-	return near, far
 }
 
 func write(t *testing.T, w io.Writer, s string) {
@@ -136,8 +121,8 @@ func failing(w io.Writer) <-chan error {
 	return ch
 }
 
-func testDuplex(t *testing.T, a, b transport.Session) {
-	near, far := open(t, a, b)
+func testDuplex(t *testing.T, p pair) {
+	near, far := p.open(t)
 	for i := range 50 {
 		msg := fmt.Sprintf("message %d", i)
 		write(t, near, msg)
@@ -147,8 +132,8 @@ func testDuplex(t *testing.T, a, b transport.Session) {
 	}
 }
 
-func testHalfClose(t *testing.T, a, b transport.Session) {
-	near, far := open(t, a, b)
+func testHalfClose(t *testing.T, p pair) {
+	near, far := p.open(t)
 	write(t, near, "question")
 	if err := near.CloseWrite(); err != nil {
 		t.Fatal(err)
@@ -174,9 +159,9 @@ func testHalfClose(t *testing.T, a, b transport.Session) {
 	}
 }
 
-func testLarge(t *testing.T, a, b transport.Session) {
+func testLarge(t *testing.T, p pair) {
 	body := bytes.Repeat([]byte("0123456789abcde"), 200_000)
-	near, far := open(t, a, b)
+	near, far := p.open(t)
 	go func() {
 		_, _ = io.Copy(far, far) // the echo: a failure shows at the other end
 		_ = far.CloseWrite()
@@ -191,8 +176,8 @@ func testLarge(t *testing.T, a, b transport.Session) {
 	}
 }
 
-func testCancelWrite(t *testing.T, a, b transport.Session) {
-	near, far := open(t, a, b)
+func testCancelWrite(t *testing.T, p pair) {
+	near, far := p.open(t)
 	near.CancelWrite(0)
 	near.CancelWrite(0)
 	receive(t, near.Context().Done(), "context has not ended with the reset")
@@ -203,24 +188,58 @@ func testCancelWrite(t *testing.T, a, b transport.Session) {
 	if err := near.CloseWrite(); err == nil {
 		t.Error("CloseWrite after CancelWrite gave no error")
 	}
+	if p.WholeReset {
+		wantReset(t, "write after the peer's reset", receive(t, failing(far), "writes go on after the peer's reset"), true)
+		_, err = near.Read(make([]byte, 1))
+		wantReset(t, "read after our reset", err, false)
+		return
+	}
 	write(t, far, "still open")
 	read(t, near, "still open")
 }
 
-func testCancelRead(t *testing.T, a, b transport.Session) {
-	near, far := open(t, a, b)
+func testCancelRead(t *testing.T, p pair) {
+	near, far := p.open(t)
 	far.CancelRead(0)
 	far.CancelRead(0)
 	_, err := far.Read(make([]byte, 1))
 	wantReset(t, "read after our stop", err, false)
+	if p.farStopsSilently() {
+		checkSilentStop(t, near, far)
+		return
+	}
 	wantReset(t, "write after the peer's stop", receive(t, failing(near), "writes go on after the peer's stop"), true)
 	receive(t, near.Context().Done(), "context has not ended with the peer's stop")
+	if p.WholeReset {
+		_, err = far.Write([]byte("x"))
+		wantReset(t, "write after our stop", err, false)
+		return
+	}
 	write(t, far, "still open")
 	read(t, near, "still open")
 }
 
-func testIndependent(t *testing.T, a, b transport.Session) {
-	near, far := open(t, a, b)
+// checkSilentStop: what near sends goes nowhere and stops nothing, until far has said all it had to say.
+func checkSilentStop(t *testing.T, near, far transport.Stream) {
+	t.Helper()
+	if n, err := near.Write(make([]byte, 8<<20)); n != 8<<20 || err != nil {
+		t.Errorf("write to a peer that drops = %d, %v", n, err)
+	}
+	write(t, far, "still open")
+	read(t, near, "still open")
+	if err := far.CloseWrite(); err != nil {
+		t.Error(err)
+	}
+	wantEOF(t, near)
+	wantReset(t, "write after the peer's end", receive(t, failing(near), "writes go on after the peer's end"), true)
+	receive(t, near.Context().Done(), "context has not ended with the peer's end")
+	if err := near.CloseWrite(); err != nil {
+		t.Errorf("CloseWrite towards a peer that wants no more = %v", err)
+	}
+}
+
+func testIndependent(t *testing.T, p pair) {
+	near, far := p.open(t)
 	if err := near.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
@@ -230,45 +249,45 @@ func testIndependent(t *testing.T, a, b transport.Session) {
 	wantReset(t, "read after the peer's reset", err, true)
 }
 
-func testLoss(t *testing.T, a, b transport.Session) {
-	near, far := open(t, a, b)
-	if err := a.CloseWithError(0, "test"); err != nil {
+func testLoss(t *testing.T, p pair) {
+	near, far := p.open(t)
+	if err := p.near.CloseWithError(0, "test"); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, b.Context().Done(), "the peer's session has not ended")
+	receive(t, p.far.Context().Done(), "the peer's session has not ended")
 	_, err := io.Copy(io.Discard, far)
 	wantReason(t, "read after the loss", err)
 	wantReason(t, "write after the loss", receive(t, failing(far), "writes go on after the loss"))
 	_, err = io.Copy(io.Discard, near)
 	wantReason(t, "read after our close", err)
 	receive(t, far.Context().Done(), "context has not ended with the session")
-	wantReason(t, "cause of our session", context.Cause(a.Context()))
-	wantReason(t, "cause of the peer's session", context.Cause(b.Context()))
-	if r := tunnel.ReasonOf(context.Cause(b.Context())); r != tunnel.ReasonPeerClosed {
+	wantReason(t, "cause of our session", context.Cause(p.near.Context()))
+	wantReason(t, "cause of the peer's session", context.Cause(p.far.Context()))
+	if r := tunnel.ReasonOf(context.Cause(p.far.Context())); r != tunnel.ReasonPeerClosed {
 		t.Errorf("the peer's session ended with reason %q, want peer_closed", r)
 	}
-	_, err = b.OpenStream(t.Context())
+	_, err = p.far.OpenStream(t.Context())
 	wantReason(t, "open after the loss", err)
-	_, err = b.AcceptStream(t.Context())
+	_, err = p.far.AcceptStream(t.Context())
 	wantReason(t, "accept after the loss", err)
 }
 
-func testLossWhileWaiting(t *testing.T, a, b transport.Session) {
-	_, far := open(t, a, b)
+func testLossWhileWaiting(t *testing.T, p pair) {
+	_, far := p.open(t)
 	got := make(chan error, 3)
 	go func() {
 		_, err := far.Read(make([]byte, 1))
 		got <- err
 	}()
 	go func() {
-		_, err := b.AcceptStream(context.WithoutCancel(t.Context()))
+		_, err := p.far.AcceptStream(context.WithoutCancel(t.Context()))
 		got <- err
 	}()
 	go func() {
-		_, err := b.ReceiveDatagram(context.WithoutCancel(t.Context()))
+		_, err := p.far.ReceiveDatagram(context.WithoutCancel(t.Context()))
 		got <- err
 	}()
-	if err := a.CloseWithError(0, "test"); err != nil {
+	if err := p.near.CloseWithError(0, "test"); err != nil {
 		t.Fatal(err)
 	}
 	for range 3 {
@@ -276,18 +295,18 @@ func testLossWhileWaiting(t *testing.T, a, b transport.Session) {
 	}
 }
 
-func testCloseTwice(t *testing.T, a, _ transport.Session) {
+func testCloseTwice(t *testing.T, p pair) {
 	for range 2 {
-		if err := a.CloseWithError(0, "test"); err != nil {
+		if err := p.near.CloseWithError(0, "test"); err != nil {
 			t.Errorf("CloseWithError = %v", err)
 		}
 	}
-	receive(t, a.Context().Done(), "the session has not ended")
+	receive(t, p.near.Context().Done(), "the session has not ended")
 }
 
-func testBackPressure(t *testing.T, a, b transport.Session) {
+func testBackPressure(t *testing.T, p pair) {
 	const bound = 32 << 20
-	near, far := open(t, a, b)
+	near, far := p.open(t)
 	var written atomic.Int64
 	done := make(chan struct{})
 	go func() {
@@ -313,12 +332,16 @@ func testBackPressure(t *testing.T, a, b transport.Session) {
 			t.Fatalf("%d bytes were written to a peer that does not read", now)
 		}
 	}
-	far.CancelRead(0)
+	if p.farStopsSilently() {
+		near.CancelWrite(0)
+	} else {
+		far.CancelRead(0)
+	}
 	receive(t, done, "a blocked write has not noticed the stop")
 }
 
-func testDeadlines(t *testing.T, a, b transport.Session) {
-	near, far := open(t, a, b)
+func testDeadlines(t *testing.T, p pair) {
+	near, far := p.open(t)
 	if err := near.SetReadDeadline(time.Now().Add(-time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -344,21 +367,27 @@ func testDeadlines(t *testing.T, a, b transport.Session) {
 	}
 }
 
-func testAcceptContext(t *testing.T, a, _ transport.Session) {
+func testAcceptContext(t *testing.T, p pair) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := a.AcceptStream(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := p.near.AcceptStream(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("accept with an ended context = %v", err)
 	}
-	if _, err := a.ReceiveDatagram(ctx); !errors.Is(err, context.Canceled) {
+	if _, err := p.near.ReceiveDatagram(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("datagram with an ended context = %v", err)
 	}
 }
 
-func testDatagrams(t *testing.T, a, b transport.Session) {
+func testDatagrams(t *testing.T, p pair) {
+	if p.NoDatagrams {
+		if err := p.near.SendDatagram([]byte("datagram")); !errors.Is(err, transport.ErrDatagramUnsupported) {
+			t.Errorf("datagram without datagrams = %v", err)
+		}
+		return
+	}
 	got := make(chan []byte, 1)
 	go func() {
-		if d, err := b.ReceiveDatagram(t.Context()); err == nil {
+		if d, err := p.far.ReceiveDatagram(t.Context()); err == nil {
 			got <- d
 		}
 	}()
@@ -368,7 +397,7 @@ func testDatagrams(t *testing.T, a, b transport.Session) {
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	for {
-		if err := a.SendDatagram([]byte("datagram")); err != nil {
+		if err := p.near.SendDatagram([]byte("datagram")); err != nil {
 			t.Fatal(err)
 		}
 		select {
@@ -376,7 +405,7 @@ func testDatagrams(t *testing.T, a, b transport.Session) {
 			if string(d) != "datagram" {
 				t.Errorf("datagram = %q", d)
 			}
-			if err := a.SendDatagram(make([]byte, 8<<10)); !errors.Is(err, transport.ErrDatagramTooLarge) {
+			if err := p.near.SendDatagram(make([]byte, 8<<10)); !errors.Is(err, transport.ErrDatagramTooLarge) {
 				t.Errorf("a datagram larger than a packet = %v", err)
 			}
 			return
@@ -387,19 +416,24 @@ func testDatagrams(t *testing.T, a, b transport.Session) {
 	}
 }
 
-func testMany(t *testing.T, a, b transport.Session) {
+func testMany(t *testing.T, p pair) {
 	const n = 200
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		var echoes sync.WaitGroup
 		defer echoes.Wait()
 		for range n {
-			s, err := b.AcceptStream(t.Context())
+			s, err := p.acceptor().AcceptStream(t.Context())
 			if err != nil {
 				t.Error(err)
 				return
 			}
 			echoes.Go(func() {
+				if p.Greeting != nil {
+					if err := p.Greeting.Answer(s); err != nil {
+						t.Error(err)
+					}
+				}
 				_, _ = io.Copy(s, s) // a failure shows at the other end
 				_ = s.CloseWrite()
 			})
@@ -407,7 +441,7 @@ func testMany(t *testing.T, a, b transport.Session) {
 	})
 	for i := range n {
 		wg.Go(func() {
-			s, err := a.OpenStream(t.Context())
+			s, err := p.ask(t.Context())
 			if err != nil {
 				t.Error(err)
 				return
