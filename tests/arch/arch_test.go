@@ -43,6 +43,9 @@ func pure() map[string][]string {
 		"pkg/credential":      nil,
 		"pkg/wire/stream":     nil,
 		"pkg/wire/websocket":  nil,
+		"pkg/wire/datagram":   nil,
+		"pkg/wire/icmp":       nil,
+		"pkg/link/packet":     nil,
 		"pkg/wire/proxyproto": nil,
 		"pkg/ingress":         {"golang.org/x/net/idna"},
 	}
