@@ -136,13 +136,15 @@ func readAll(t testing.TB, src interface{ Read([]byte) (int, error) }) ([]packet
 	var (
 		r   packet.Reader
 		out []packet.Message
+		err error
 	)
-	for {
+	for err == nil {
 		space := r.Space()
 		if len(space) == 0 {
 			t.Fatal("no space")
 		}
-		n, err := src.Read(space)
+		var n int
+		n, err = src.Read(space)
 		r.Add(n)
 		for {
 			var m packet.Message
@@ -156,10 +158,8 @@ func readAll(t testing.TB, src interface{ Read([]byte) (int, error) }) ([]packet
 			m.Data = bytes.Clone(m.Data)
 			out = append(out, m)
 		}
-		if err != nil {
-			return out, &r, nil
-		}
 	}
+	return out, &r, nil
 }
 
 func TestReader(t *testing.T) {
