@@ -66,6 +66,7 @@ type view struct {
 	tunnels map[tunnel.ID]Tunnel
 	names   map[string]tunnel.ID
 	routes  *route.Table
+	ports   []Port
 }
 
 // Open reads the catalog of a data directory, which it creates when it is missing.
@@ -96,8 +97,12 @@ func (c *Catalog) load() error {
 			return err
 		}
 	}
+	v, err := index(d)
+	if err != nil {
+		return fmt.Errorf("tunnel file %s: %w", c.path, err)
+	}
 	c.doc = d
-	c.view.Store(index(d))
+	c.view.Store(v)
 	return nil
 }
 
@@ -190,7 +195,7 @@ func (c *Catalog) CreateTunnel(name string, now time.Time) (Tunnel, error) {
 	return e.public(), nil
 }
 
-// DeleteTunnel removes a tunnel and its routes. The entry stays in the file without its secret, so that the id and
+// DeleteTunnel removes a tunnel, its routes and its ports. The entry stays in the file without its secret, so that the id and
 // the time of its end are known.
 func (c *Catalog) DeleteTunnel(id tunnel.ID, now time.Time) error {
 	return c.change(func(d *document) error {
@@ -201,6 +206,7 @@ func (c *Catalog) DeleteTunnel(id tunnel.ID, now time.Time) error {
 		at := now.UTC()
 		d.Tunnels[i].DeletedAt, d.Tunnels[i].Secret = &at, nil
 		d.Routes = slices.DeleteFunc(d.Routes, func(r routeEntry) bool { return r.Tunnel == id })
+		d.Ports = slices.DeleteFunc(d.Ports, func(p portEntry) bool { return p.Tunnel == id })
 		return nil
 	})
 }
@@ -266,20 +272,28 @@ func (c *Catalog) change(f func(*document) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	next := c.doc
-	next.Tunnels, next.Routes = slices.Clone(c.doc.Tunnels), slices.Clone(c.doc.Routes)
+	next.Tunnels, next.Routes, next.Ports = slices.Clone(c.doc.Tunnels), slices.Clone(c.doc.Routes), slices.Clone(c.doc.Ports)
 	if err := f(&next); err != nil {
+		return err
+	}
+	v, err := index(next)
+	if err != nil {
 		return err
 	}
 	if err := writeFile(c.path, next); err != nil {
 		return err
 	}
 	c.doc = next
-	c.view.Store(index(next))
+	c.view.Store(v)
 	return nil
 }
 
-func index(d document) *view {
-	v := &view{tunnels: make(map[tunnel.ID]Tunnel), names: make(map[string]tunnel.ID)}
+func index(d document) (*view, error) {
+	ports, err := indexPorts(d)
+	if err != nil {
+		return nil, err
+	}
+	v := &view{tunnels: make(map[tunnel.ID]Tunnel), names: make(map[string]tunnel.ID), ports: ports}
 	for _, e := range d.Tunnels {
 		if e.DeletedAt == nil {
 			v.tunnels[e.ID], v.names[e.Name] = e.public(), e.ID
@@ -290,7 +304,7 @@ func index(d document) *view {
 		entries = append(entries, route.Entry{Pattern: r.Host, Tunnel: r.Tunnel})
 	}
 	v.routes = route.NewTable(entries)
-	return v
+	return v, nil
 }
 
 func (e tunnelEntry) public() Tunnel {

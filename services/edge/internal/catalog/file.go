@@ -13,10 +13,13 @@ import (
 )
 
 const (
-	fileName    = "tunnels.json"
-	fileVersion = 1
-	fileMode    = 0o600
-	dirMode     = 0o700
+	fileName = "tunnels.json"
+	// fileVersion is what a file without ports has, so that an older edge still reads it; one with ports has the other
+	// version, so that an older edge does not lose them.
+	fileVersion  = 1
+	portsVersion = 2
+	fileMode     = 0o600
+	dirMode      = 0o700
 )
 
 // document is the file's content.
@@ -25,6 +28,7 @@ type document struct {
 	AccountTag string        `json:"account_tag"`
 	Tunnels    []tunnelEntry `json:"tunnels"`
 	Routes     []routeEntry  `json:"routes"`
+	Ports      []portEntry   `json:"ports,omitempty"`
 }
 
 // tunnelEntry keeps the secret as plain bytes, since tunnel.Secret refuses to be written.
@@ -56,13 +60,16 @@ func readFile(path string) (document, error) {
 	if err := json.Unmarshal(b, &d); err != nil {
 		return document{}, fmt.Errorf("tunnel file %s: %w", path, err)
 	}
-	if d.Version != fileVersion {
-		return document{}, fmt.Errorf("tunnel file %s: version %d, this edge knows %d", path, d.Version, fileVersion)
+	if d.Version < fileVersion || d.Version > portsVersion {
+		return document{}, fmt.Errorf("tunnel file %s: version %d, this edge knows %d to %d", path, d.Version, fileVersion, portsVersion)
 	}
 	return d, nil
 }
 
 func writeFile(path string, d document) error {
+	if d.Version = fileVersion; len(d.Ports) > 0 {
+		d.Version = portsVersion
+	}
 	b, err := json.MarshalIndent(d, "", "  ")
 	if err != nil {
 		return fmt.Errorf("tunnel file: %w", err)
