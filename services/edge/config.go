@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
 )
 
 // Config holds everything that an edge can be told.
@@ -19,6 +21,7 @@ type Config struct {
 	Public     PublicConfig     `yaml:"public"`
 	DNS        DNSConfig        `yaml:"dns"`
 	Admin      AdminConfig      `yaml:"admin"`
+	Ports      ports.Config     `yaml:"ports"`
 	Bootstrap  BootstrapConfig  `yaml:"bootstrap"`
 }
 
@@ -76,7 +79,7 @@ type AdminConfig struct {
 // BootstrapConfig creates a tunnel and its routes at start when they are missing.
 type BootstrapConfig struct {
 	Tunnel        string   `yaml:"tunnel" usage:"name of a tunnel to create when it does not exist"`
-	Routes        []string `yaml:"routes" usage:"hosts to route to that tunnel"`
+	Routes        []string `yaml:"routes" usage:"hosts to route to that tunnel, and ports such as tcp://:2222?to=10.0.0.5:22 (docs/ports.md)"`
 	TokenFile     string   `yaml:"token_file" usage:"where to write that tunnel's run token"`
 	TokenFileMode string   `yaml:"token_file_mode" usage:"file mode of the token file, octal"`
 	CAFile        string   `yaml:"ca_file" usage:"where to copy the certificate of the edge's own CA"`
@@ -110,6 +113,7 @@ func Default() Config {
 			ProtocolTXT: `[{"protocol":"quic","percentage":100}]`,
 			FeatureTXT:  `{}`,
 		},
+		Ports:     ports.Default(),
 		Bootstrap: BootstrapConfig{TokenFileMode: "0600"},
 	}
 }
@@ -136,6 +140,9 @@ func (c *Config) Validate() error {
 		p.when(true, "bootstrap: token_file_mode: not an octal file mode")
 	}
 	c.DNS.validate(&p)
+	if err := c.Ports.Validate(); err != nil {
+		p = append(p, err)
+	}
 	return errors.Join(p...)
 }
 

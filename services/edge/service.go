@@ -22,6 +22,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/certs"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/connector"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/front"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/zone"
@@ -44,6 +45,7 @@ type Service struct {
 
 	connectors *connector.Server
 	front      *front.Front
+	ports      *ports.Set
 	zone       *zone.Server // nil without a name server
 	admin      *admin.Server
 
@@ -60,7 +62,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, log: deps.Logger, table: registry.NewTable()}
-	for _, open := range []func(Deps) error{s.openFiles, s.runBootstrap, s.openConnectors, s.openFront, s.openZone, s.openAdmin} {
+	for _, open := range []func(Deps) error{s.openFiles, s.runBootstrap, s.openConnectors, s.openFront, s.openPorts, s.openZone, s.openAdmin} {
 		if err := open(deps); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -98,8 +100,8 @@ func (s *Service) runBootstrap(Deps) error {
 	if err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
-	for _, host := range b.Routes {
-		if _, err := s.catalog.AddRoute(host, t.ID, time.Now()); err != nil {
+	for _, text := range b.Routes {
+		if err := s.bootstrapRoute(text, t.ID); err != nil {
 			return fmt.Errorf("bootstrap: %w", err)
 		}
 	}
@@ -116,6 +118,23 @@ func (s *Service) runBootstrap(Deps) error {
 		return fmt.Errorf("bootstrap: token_file: %w", err)
 	}
 	return nil
+}
+
+// bootstrapRoute adds the route of a host or a port. A port need not be free: it is opened later, like all others.
+func (s *Service) bootstrapRoute(text string, id tunnel.ID) error {
+	if !route.IsPort(text) {
+		_, err := s.catalog.AddRoute(text, id, time.Now())
+		return err
+	}
+	p, err := route.ParseBootstrap(text)
+	if err != nil {
+		return err
+	}
+	if p.Number == 0 {
+		return fmt.Errorf("%w: %q: a port that is there at every start needs a number", route.ErrPort, text)
+	}
+	_, err = s.catalog.AddPort(p, id, time.Now())
+	return err
 }
 
 func (s *Service) openConnectors(d Deps) error {
@@ -162,6 +181,12 @@ func (s *Service) patternOf(name string) (string, bool) {
 	return e.Pattern, ok
 }
 
+// openPorts binds the public ports of the catalog. One that is not free is an error line, and is tried again.
+func (s *Service) openPorts(d Deps) error {
+	s.ports = ports.New(s.cfg.Ports, ports.Deps{Store: s.catalog, Conns: s.table, Logger: d.Logger, Registerer: d.Registerer})
+	return nil
+}
+
 func (s *Service) openZone(d Deps) error {
 	if !s.cfg.DNS.Listen.IsValid() {
 		return nil
@@ -175,7 +200,7 @@ func (s *Service) openZone(d Deps) error {
 }
 
 func (s *Service) openAdmin(d Deps) error {
-	s.api = admin.NewAPI(admin.Deps{Catalog: s.catalog, Table: s.table, Logger: d.Logger})
+	s.api = admin.NewAPI(admin.Deps{Catalog: s.catalog, Ports: s.ports, Table: s.table, Logger: d.Logger})
 	a := s.cfg.Admin
 	var err error
 	s.admin, err = admin.New(admin.Config{Socket: s.cfg.socket(), Listen: a.Listen, TokenFile: a.TokenFile}, s.api)
@@ -190,6 +215,9 @@ func (s *Service) Close() error {
 	}
 	if s.zone != nil {
 		errs = append(errs, s.zone.Close())
+	}
+	if s.ports != nil {
+		errs = append(errs, s.ports.Close())
 	}
 	if s.front != nil {
 		errs = append(errs, s.front.Close())
@@ -211,9 +239,14 @@ func (s *Service) Run(ctx context.Context) error {
 	s.serving.Store(true)
 	// Each stage is stopped only when the ones before it have ended: visitors first, so that their requests can still
 	// be carried; then connectors; the name server and the admin API last, since they show what goes on.
-	stages := []func(context.Context) error{s.front.Run, s.connectors.Run, s.runSupport}
+	stages := []func(context.Context) error{s.runPublic, s.connectors.Run, s.runSupport}
 	err := runStages(ctx, stages, func() { s.serving.Store(false) })
 	return errors.Join(err, s.catalog.Close())
+}
+
+// runPublic serves visitors: hosts and ports.
+func (s *Service) runPublic(ctx context.Context) error {
+	return runAll(ctx, []func(context.Context) error{s.front.Run, s.ports.Run})
 }
 
 func (s *Service) runSupport(ctx context.Context) error {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,34 +36,93 @@ func adminFlags(more ...urfave.Flag) []urfave.Flag {
 
 // admin are the operator's commands against an edge.
 func (c *commands) admin() []*urfave.Command {
-	cmd := func(name, usage, args string, nargs int, run func(ctx *urfave.Context, api *adminclient.Client) error, flags ...urfave.Flag) *urfave.Command {
-		return &urfave.Command{
-			Name: name, Usage: usage, ArgsUsage: args, OnUsageError: usageError, Flags: adminFlags(flags...),
-			Action: func(ctx *urfave.Context) error {
-				if ctx.NArg() != nargs {
-					return fmt.Errorf("%s needs %d argument(s): %s", ctx.Command.HelpName, nargs, args)
-				}
-				return c.withAdmin(ctx, run)
-			},
-		}
-	}
-	asJSON := &urfave.StringFlag{Name: "output", Usage: "format: text or json", Value: "text"}
+	cmd := c.adminCommand
 	return []*urfave.Command{
 		cmd("create", "create a tunnel and write its credentials file", "NAME", 1, c.createTunnel,
 			&urfave.StringFlag{Name: "credentials-file", Aliases: []string{"cred-file"}, Usage: "`FILE` to write instead of ~/.culvert/ID.json [$TUNNEL_CRED_FILE]"}),
-		cmd("list", "list tunnels", "", 0, c.listTunnels, asJSON),
+		cmd("list", "list tunnels", "", 0, c.listTunnels, outputFlag()),
 		cmd("delete", "delete a tunnel and its routes", "NAME|ID", 1, c.deleteTunnel,
 			&urfave.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also when it has connections, which are closed"}),
 		cmd("token", "print the run token of a tunnel", "NAME|ID", 1, c.tunnelToken),
-		{
-			Name: "route", Usage: "say which hosts go to which tunnel", Action: c.fallback, OnUsageError: usageError,
-			Subcommands: []*urfave.Command{
-				cmd("add", "send a host (exact, *.domain or *) to a tunnel", "HOST TUNNEL", 2, c.addRoute),
-				cmd("list", "list routes", "", 0, c.listRoutes, asJSON),
-				cmd("delete", "delete the route of a host", "HOST", 1, c.deleteRoute),
-			},
+		c.route(),
+	}
+}
+
+// adminCommand is one call of the admin API. Flags may stand before, between and after the arguments.
+func (c *commands) adminCommand(
+	name, usage, args string, nargs int, run func(ctx *urfave.Context, api *adminclient.Client) error, flags ...urfave.Flag,
+) *urfave.Command {
+	return &urfave.Command{
+		Name: name, Usage: usage, ArgsUsage: args, OnUsageError: usageError, Flags: adminFlags(flags...),
+		Action: func(ctx *urfave.Context) error {
+			ctx, err := interleaved(ctx)
+			if err != nil {
+				return err
+			}
+			if ctx.NArg() != nargs {
+				return fmt.Errorf("%s needs %d argument(s): %s", ctx.Command.HelpName, nargs, args)
+			}
+			return c.withAdmin(ctx, run)
 		},
 	}
+}
+
+func outputFlag() urfave.Flag {
+	return &urfave.StringFlag{Name: "output", Usage: "format: text or json", Value: "text"}
+}
+
+// interleaved reads the flags that follow arguments, which the library takes for arguments, and gives a context with the
+// arguments alone.
+func interleaved(ctx *urfave.Context) (*urfave.Context, error) {
+	set := flag.NewFlagSet(ctx.Command.Name, flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	for _, f := range ctx.Command.Flags {
+		if err := f.Apply(set); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range ctx.LocalFlagNames() { // what stood before the arguments
+		if f := set.Lookup(name); f != nil {
+			if err := set.Set(name, ctx.String(name)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var args []string
+	for rest := ctx.Args().Slice(); len(rest) > 0; {
+		if len(rest[0]) < 2 || rest[0][0] != '-' {
+			args, rest = append(args, rest[0]), rest[1:]
+			continue
+		}
+		if err := set.Parse(rest); err != nil {
+			return nil, usageError(ctx, err, true)
+		}
+		rest = set.Args()
+	}
+	if err := errors.Join(joinAliases(set, ctx.Command.Flags), set.Parse(append([]string{"--"}, args...))); err != nil {
+		return nil, err
+	}
+	out := urfave.NewContext(ctx.App, set, ctx)
+	out.Command = ctx.Command
+	return out, nil
+}
+
+// joinAliases gives all names of a flag the value of the one that was used.
+func joinAliases(set *flag.FlagSet, flags []urfave.Flag) error {
+	used := make(map[string]string)
+	set.Visit(func(f *flag.Flag) { used[f.Name] = f.Value.String() })
+	var errs []error
+	for _, f := range flags {
+		for _, name := range f.Names() {
+			value, ok := used[name]
+			for _, other := range f.Names() {
+				if ok && other != name {
+					errs = append(errs, set.Set(other, value))
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (c *commands) withAdmin(ctx *urfave.Context, run func(ctx *urfave.Context, api *adminclient.Client) error) error {
@@ -186,36 +247,5 @@ func (c *commands) tunnelToken(ctx *urfave.Context, api *adminclient.Client) err
 		return fmt.Errorf("token of tunnel %q: %w", ctx.Args().First(), err)
 	}
 	c.println(token)
-	return nil
-}
-
-func (c *commands) addRoute(ctx *urfave.Context, api *adminclient.Client) error {
-	host, ref := ctx.Args().Get(0), ctx.Args().Get(1)
-	r, err := api.AddRoute(ctx.Context, host, ref)
-	if err != nil {
-		return fmt.Errorf("add route %s to tunnel %q: %w", host, ref, err)
-	}
-	c.println(fmt.Sprintf("%s goes to tunnel %s", r.Host, r.TunnelID))
-	return nil
-}
-
-func (c *commands) listRoutes(ctx *urfave.Context, api *adminclient.Client) error {
-	list, err := api.ListRoutes(ctx.Context)
-	if err != nil {
-		return fmt.Errorf("list routes: %w", err)
-	}
-	return c.table(ctx, list, "HOST\tTUNNEL\tID", func(w *tabwriter.Writer) {
-		for _, r := range list {
-			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", r.Host, r.TunnelName, r.TunnelID)
-		}
-	})
-}
-
-func (c *commands) deleteRoute(ctx *urfave.Context, api *adminclient.Client) error {
-	host := ctx.Args().First()
-	if err := api.DeleteRoute(ctx.Context, host); err != nil {
-		return fmt.Errorf("delete route %s: %w", host, err)
-	}
-	c.println("Deleted route", host)
 	return nil
 }

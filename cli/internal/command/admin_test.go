@@ -73,9 +73,59 @@ func TestOperatorCommands(t *testing.T) {
 	refused("shop.example.com", "tunnel", "route", "add", "shop.example.com", "blog")
 	must("tunnel", "route", "delete", "shop.example.com")
 	refused("not found", "tunnel", "route", "delete", "shop.example.com")
-	must("tunnel", "delete", "blog")
+	must("tunnel", "delete", "blog", "-f")
 	refused("not found", "tunnel", "delete", "blog")
 	refused("none of text, json", "tunnel", "list", "--output", "xml")
+}
+
+func TestPortRoutes(t *testing.T) {
+	e := startEdge(t)
+	env := []string{"CULVERT_EDGE_ADMIN=unix:" + e.AdminSocket(), "HOME=" + t.TempDir()}
+	must := func(args ...string) string {
+		t.Helper()
+		code, stdout, stderr := run(t, env, args...)
+		if code != 0 {
+			t.Fatalf("culvert %s: exit %d, %s", strings.Join(args, " "), code, stderr)
+		}
+		return stdout
+	}
+	refused := func(want string, args ...string) {
+		t.Helper()
+		code, _, stderr := run(t, env, args...)
+		if code != 1 || !strings.Contains(stderr, want) {
+			t.Errorf("culvert %s: exit %d, %q, want %q", strings.Join(args, " "), code, stderr, want)
+		}
+	}
+	must("tunnel", "create", "app")
+	out := must("route", "add", "tcp://127.0.0.1:0", "app", "--to", "10.0.0.5:22", "--proxy-protocol=v2", "--idle", "1h")
+	name, _, _ := strings.Cut(out, " ")
+	if !strings.HasPrefix(name, "tcp://127.0.0.1:") || !strings.Contains(out, "it listens on 127.0.0.1:") {
+		t.Fatalf("add says %q", out)
+	}
+	must("tunnel", "route", "add", "--host", "ssh.example.com", "tcp://127.0.0.1:0", "app") // flags may come first, too
+	refused("in use", "route", "add", strings.Replace(name, "127.0.0.1", "", 1), "app", "--to", "10.0.0.6:22")
+	refused("exists with another target", "route", "add", name, "app", "--to", "10.0.0.6:22")
+	must("route", "add", name, "app", "--to", "10.0.0.5:22", "--proxy-protocol=v2", "--idle", "1h") // the same again
+	refused("no target", "route", "add", "tcp://:0", "app")
+	refused("exclude each other", "route", "add", "tcp://:0", "app", "--to", "10.0.0.5:22", "--host", "x")
+	refused("not IP:PORT", "route", "add", "tcp://:0", "app", "--to", "localhost:22")
+	refused("neither v1 nor v2", "route", "add", "tcp://:0", "app", "--to", "10.0.0.5:22", "--proxy-protocol", "3")
+	refused("for ports", "route", "add", "a.example.com", "app", "--to", "10.0.0.5:22")
+	refused("neither tcp://", "route", "add", "sctp://:1", "app", "--to", "10.0.0.5:22")
+	refused("not found", "route", "add", "tcp://:0", "nowhere", "--to", "10.0.0.5:22")
+	refused("unknown flag -colour", "route", "list", "--colour")
+	refused("unknown flag -colour", "route", "delete", name, "--colour")
+	refused("needs 2 argument(s)", "route", "add", "tcp://:0", "--to", "10.0.0.5:22")
+
+	text := must("route", "list")
+	for _, want := range []string{name, "10.0.0.5:22 (PROXY protocol v2)", "host ssh.example.com", "open"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the list does not say %q:\n%s", want, text)
+		}
+	}
+	must("route", "delete", name)
+	refused("not found", "route", "delete", name)
+	must("route", "add", name, "app", "--to", "10.0.0.6:22") // the port is free at once
 }
 
 // TestRunByName is what a person does first: create a tunnel, route a host to it, run it by its name.

@@ -140,6 +140,7 @@ func Local(l LocalEdge) (stack.Config, error) {
 	e := edge.Default()
 	e.DataDir = l.DataDir
 	e.Public.HTTP = l.Listen
+	e.Ports.Address, e.Ports.DrainTimeout = l.Listen.Addr(), l.Grace
 	e.Connectors.Listen = nil
 	for range l.Ports {
 		e.Connectors.Listen = append(e.Connectors.Listen, netip.MustParseAddrPort("127.0.0.1:0"))

@@ -104,19 +104,25 @@ func (c *Client) RotateSecret(ctx context.Context, ref string) (TunnelCredential
 // AddRoute sends host (exact, "*.domain" or "*") to a tunnel given by name or id. The same route again is fine; a
 // host that belongs to another tunnel is tunnel.ErrConflict.
 func (c *Client) AddRoute(ctx context.Context, host, tunnelRef string) (Route, error) {
+	return c.AddPort(ctx, host, tunnelRef, PortTarget{})
+}
+
+// AddPort opens a public port ("tcp://:2222", "udp://127.0.0.1:53"; port 0 takes a free one) and sends its traffic to a
+// target in a tunnel. When it returns, the port is open. A port that is in use is tunnel.ErrConflict.
+func (c *Client) AddPort(ctx context.Context, listen, tunnelRef string, to PortTarget) (Route, error) {
 	var out Route
-	err := c.call(ctx, http.MethodPost, "/v1/routes", AddRouteRequest{Host: host, Tunnel: tunnelRef}, &out)
+	err := c.call(ctx, http.MethodPost, "/v1/routes", AddRouteRequest{Host: listen, Tunnel: tunnelRef, PortTarget: to}, &out)
 	return out, err
 }
 
-// ListRoutes returns all routes, sorted by host.
+// ListRoutes returns all routes: hosts by name, then ports by number.
 func (c *Client) ListRoutes(ctx context.Context) ([]Route, error) {
 	var out []Route
 	err := c.call(ctx, http.MethodGet, "/v1/routes", nil, &out)
 	return out, err
 }
 
-// DeleteRoute removes the route of host.
+// DeleteRoute removes the route of a host or a port.
 func (c *Client) DeleteRoute(ctx context.Context, host string) error {
 	return c.call(ctx, http.MethodDelete, "/v1/routes/"+url.PathEscape(host), nil, nil)
 }

@@ -30,13 +30,29 @@ type TunnelCredentials struct {
 	Token       string          `json:"token"`
 }
 
-// Route sends a host to a tunnel.
+// Route sends a host or a public port to a tunnel.
 type Route struct {
-	// Host is an exact host, a wildcard "*.example.com" or the catch-all "*".
+	// Host is an exact host, a wildcard "*.example.com" or the catch-all "*"; or a port, "tcp://:2222" or "udp://:53".
 	Host       string    `json:"host"`
 	TunnelID   tunnel.ID `json:"tunnel_id"`
 	TunnelName string    `json:"tunnel_name,omitempty"`
 	CreatedAt  time.Time `json:"created_at"`
+	PortTarget
+	// Bound is where a port listens, and Fault says why it does not.
+	Bound string `json:"bound,omitempty"`
+	Fault string `json:"fault,omitempty"`
+}
+
+// PortTarget is where the traffic of a port goes; hosts have none.
+type PortTarget struct {
+	// To is IP:PORT in the tunnel's private network.
+	To string `json:"to,omitempty"`
+	// HostName is the host of an ingress rule with a stream service, instead of To.
+	HostName string `json:"host_name,omitempty"`
+	// ProxyProtocol is v1 or v2, or empty for none.
+	ProxyProtocol string `json:"proxy_protocol,omitempty"`
+	// Idle is a duration such as "1h"; empty is the edge's setting.
+	Idle string `json:"idle,omitempty"`
 }
 
 // AddRouteRequest is the body of POST /v1/routes.
@@ -44,6 +60,7 @@ type AddRouteRequest struct {
 	Host string `json:"host"`
 	// Tunnel is a name or an id.
 	Tunnel string `json:"tunnel"`
+	PortTarget
 }
 
 // Connection is one registered connection of a connector.

@@ -15,12 +15,14 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
 // Deps are what the API shows and changes.
 type Deps struct {
 	Catalog *catalog.Catalog
+	Ports   *ports.Set
 	Table   *registry.Table
 	Logger  *slog.Logger
 }
@@ -90,6 +92,9 @@ func (a *API) deleteTunnel(c echo.Context) error {
 		return err
 	}
 	a.deps.Table.Evict(t.ID)
+	if err := a.deps.Ports.Sync(c.Request().Context()); err != nil {
+		return err
+	}
 	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel deleted", slog.String("tunnel_id", t.ID.String()), slog.String("name", t.Name))
 	return c.NoContent(http.StatusNoContent)
 }
@@ -112,43 +117,6 @@ func (a *API) rotate(c echo.Context) error {
 	}
 	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel secret rotated", slog.String("tunnel_id", t.ID.String()))
 	return c.JSON(http.StatusOK, a.secretDocument(t))
-}
-
-func (a *API) listRoutes(c echo.Context) error {
-	out := []adminclient.Route{}
-	for _, r := range a.deps.Catalog.Routes() {
-		out = append(out, a.routeDocument(r))
-	}
-	return c.JSON(http.StatusOK, out)
-}
-
-func (a *API) addRoute(c echo.Context) error {
-	var in adminclient.AddRouteRequest
-	if err := c.Bind(&in); err != nil {
-		return err
-	}
-	t, err := a.deps.Catalog.Tunnel(in.Tunnel)
-	if err != nil {
-		return err
-	}
-	r, err := a.deps.Catalog.AddRoute(in.Host, t.ID, time.Now())
-	if err != nil {
-		return err
-	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "route added", slog.String("host", r.Host), slog.String("tunnel_id", t.ID.String()))
-	return c.JSON(http.StatusCreated, a.routeDocument(r))
-}
-
-func (a *API) deleteRoute(c echo.Context) error {
-	host, err := param(c, "host")
-	if err != nil {
-		return err
-	}
-	if err := a.deps.Catalog.DeleteRoute(host); err != nil {
-		return err
-	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "route deleted", slog.String("host", host))
-	return c.NoContent(http.StatusNoContent)
 }
 
 func (a *API) listConnections(c echo.Context) error {
@@ -205,10 +173,6 @@ func (a *API) secretDocument(t catalog.Tunnel) adminclient.TunnelCredentials {
 	return adminclient.TunnelCredentials{Tunnel: a.document(t), Credentials: credential.File(creds), Token: credential.Token(creds)}
 }
 
-func (a *API) routeDocument(r catalog.Route) adminclient.Route {
-	return adminclient.Route{Host: r.Host, TunnelID: r.Tunnel, TunnelName: a.deps.Catalog.Name(r.Tunnel), CreatedAt: r.CreatedAt}
-}
-
 // statusOf is the one place where errors become status codes.
 func statusOf(err error) int {
 	var he *echo.HTTPError
@@ -219,6 +183,8 @@ func statusOf(err error) int {
 		return http.StatusUnprocessableEntity
 	case errors.Is(err, tunnel.ErrNotFound):
 		return http.StatusNotFound
+	case errors.Is(err, tunnel.ErrDraining):
+		return http.StatusServiceUnavailable
 	case errors.Is(err, tunnel.ErrConflict):
 		return http.StatusConflict
 	default:

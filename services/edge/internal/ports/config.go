@@ -1,0 +1,85 @@
+package ports
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config bounds the public ports.
+type Config struct {
+	Address          netip.Addr    `yaml:"address" usage:"address of ports whose route names none; unset = every address of this host"`
+	Allow            []string      `yaml:"allow" usage:"ports that routes may open, as N or N-M; none = all"`
+	MaxConnections   int           `yaml:"max_connections" usage:"limit of TCP connections on one port; more are reset at once"`
+	ConnectTimeout   time.Duration `yaml:"connect_timeout" usage:"how long a connector may take to reach the origin"`
+	IdleTimeout      time.Duration `yaml:"idle_timeout" usage:"reset a TCP connection that carried nothing for so long, unless its route says otherwise; 0 = never"`
+	HalfCloseTimeout time.Duration `yaml:"half_close_timeout" usage:"the same once one direction has ended"`
+	FinHold          time.Duration `yaml:"fin_hold" usage:"how long the answer must be silent before a connector that would cut it (stock cloudflared) is told that the visitor has ended"`
+	KeepAlive        time.Duration `yaml:"keep_alive" usage:"idle time after which TCP asks whether the visitor is still there"`
+	DrainTimeout     time.Duration `yaml:"drain_timeout" usage:"how long TCP connections may go on at shutdown"`
+}
+
+// Default holds all default values.
+func Default() Config {
+	return Config{
+		MaxConnections:   10000,
+		ConnectTimeout:   35 * time.Second, // a little more than the longest default of the ingress rules
+		HalfCloseTimeout: time.Hour,
+		FinHold:          10 * time.Second,
+		KeepAlive:        30 * time.Second,
+		DrainTimeout:     30 * time.Second,
+	}
+}
+
+// Validate reports every problem, each with its path.
+func (c *Config) Validate() error {
+	var faults []error
+	when := func(bad bool, text string) {
+		if bad {
+			faults = append(faults, errors.New("ports: "+text))
+		}
+	}
+	when(c.Address.Zone() != "" || c.Address.IsMulticast(), "address: not an address of this host")
+	when(c.MaxConnections <= 0, "max_connections: not positive")
+	when(c.ConnectTimeout <= 0, "connect_timeout: not positive")
+	when(c.IdleTimeout < 0, "idle_timeout: negative")
+	when(c.HalfCloseTimeout <= 0, "half_close_timeout: not positive")
+	when(c.FinHold <= 0, "fin_hold: not positive")
+	when(c.KeepAlive <= 0, "keep_alive: not positive")
+	when(c.DrainTimeout < 0, "drain_timeout: negative")
+	for _, text := range c.Allow {
+		if _, _, err := parseRange(text); err != nil {
+			when(true, "allow: "+err.Error())
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// allows reports whether routes may open a port. The system's choice, port 0, is always allowed.
+func (c *Config) allows(port uint16) bool {
+	if len(c.Allow) == 0 || port == 0 {
+		return true
+	}
+	for _, text := range c.Allow {
+		if first, last, err := parseRange(text); err == nil && port >= first && port <= last {
+			return true
+		}
+	}
+	return false
+}
+
+func parseRange(text string) (first, last uint16, err error) {
+	from, to, isRange := strings.Cut(text, "-")
+	if !isRange {
+		to = from
+	}
+	a, err1 := strconv.ParseUint(strings.TrimSpace(from), 10, 16)
+	b, err2 := strconv.ParseUint(strings.TrimSpace(to), 10, 16)
+	if err1 != nil || err2 != nil || a == 0 || a > b {
+		return 0, 0, fmt.Errorf("%q is neither a port nor a range such as 1024-65535", text)
+	}
+	return uint16(a), uint16(b), nil
+}

@@ -1,0 +1,72 @@
+package ports
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// result is how a visitor's connection ended.
+type result int
+
+const (
+	resultEnded       result = iota // both directions by FIN
+	resultVisitorGone               // the visitor reset the connection or went silent
+	resultOriginReset               // the connector reset the stream
+	resultLost                      // the connection to the connector was lost
+	resultIdle                      // a limit of silence expired
+	resultStopped                   // the edge stops
+	resultNoConnector               // the tunnel has no connection
+	resultRefused                   // the connector could not or would not reach the origin
+	resultLimited                   // a limit of connections
+)
+
+//nolint:gochecknoglobals // a table that nothing changes
+var resultNames = [...]string{
+	"ended", "visitor_gone", "origin_reset", "connector_lost", "idle", "stopped", "no_connector", "refused", "limited",
+}
+
+type metrics struct {
+	results      [len(resultNames)]prometheus.Counter
+	connections  prometheus.Gauge
+	retries      prometheus.Counter
+	in, out      prometheus.Counter
+	open, failed prometheus.Gauge
+	wait         prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	f := promauto.With(reg)
+	results := f.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "culvert", Subsystem: "edge", Name: "port_connections_total",
+		Help: "TCP connections of public ports by how they ended.",
+	}, []string{"result"})
+	bytes := f.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "culvert", Subsystem: "edge", Name: "port_bytes_total",
+		Help: "Bytes of TCP connections of public ports, from visitors (in) and to them (out).",
+	}, []string{"direction"})
+	state := f.NewGaugeVec(prometheus.GaugeOpts{
+		Namespace: "culvert", Subsystem: "edge", Name: "ports",
+		Help: "Public ports by state: open, or failed to open.",
+	}, []string{"state"})
+	m := &metrics{
+		connections: f.NewGauge(prometheus.GaugeOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "port_connections",
+			Help: "TCP connections of public ports that are being served.",
+		}),
+		retries: f.NewCounter(prometheus.CounterOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "port_retries_total",
+			Help: "TCP connections of public ports that were tried again on another connection.",
+		}),
+		wait: f.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "port_connect_seconds",
+			Help:    "Time until the connector had reached the origin of a TCP connection.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}),
+		in: bytes.WithLabelValues("in"), out: bytes.WithLabelValues("out"),
+		open: state.WithLabelValues("open"), failed: state.WithLabelValues("failed"),
+	}
+	for i, name := range resultNames {
+		m.results[i] = results.WithLabelValues(name)
+	}
+	return m
+}

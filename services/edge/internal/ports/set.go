@@ -1,0 +1,212 @@
+package ports
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
+)
+
+// retryEvery is how often a port that could not be bound is tried again.
+const retryEvery = 3 * time.Second
+
+// store is the durable list of ports.
+type store interface {
+	Ports() []catalog.Port
+	CheckPort(p route.Port, id tunnel.ID) (known bool, err error)
+	AddPort(p route.Port, id tunnel.ID, now time.Time) (catalog.Port, error)
+	DeletePort(p route.Port) error
+}
+
+// picker chooses the connection for a visitor.
+type picker interface {
+	Pick(id tunnel.ID, not *registry.Conn) (*registry.Conn, bool)
+}
+
+// Listener is a bound port.
+type Listener interface {
+	Addr() netip.AddrPort
+	// Serve takes visitors until accept ends, and carries those it has until they end or carry does.
+	Serve(accept, carry context.Context)
+	// Close frees the port at once; Serve may still carry visitors. Idempotent.
+	Close() error
+}
+
+// Deps are what the ports work with.
+type Deps struct {
+	Store store
+	Conns picker
+	// Packets binds a UDP port; nil refuses them.
+	Packets    func(addr string, p catalog.Port) (Listener, error)
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// Set holds the public ports of one edge.
+type Set struct {
+	cfg     Config
+	deps    Deps
+	metrics *metrics
+	shared  *shared
+	calls   chan call
+	// draining is closed when no port is opened any more.
+	draining chan struct{}
+
+	// mu guards entries; only the goroutine of Run (before it, the caller of New) changes them.
+	mu      sync.Mutex
+	entries map[string]*entry
+}
+
+// entry is one port of the catalog.
+type entry struct {
+	port     catalog.Port
+	listener Listener // nil while it cannot be bound
+	err      error    // why not
+	stop     context.CancelFunc
+}
+
+// State is a port as operators see it.
+type State struct {
+	catalog.Port
+	// Bound is where it listens, or the zero value.
+	Bound netip.AddrPort
+	// Fault says why it does not.
+	Fault string
+}
+
+// New binds the ports of the catalog. One that cannot be bound keeps nothing else from being served.
+func New(cfg Config, deps Deps) *Set {
+	s := &Set{
+		cfg: cfg, deps: deps, metrics: newMetrics(deps.Registerer), calls: make(chan call), draining: make(chan struct{}),
+		entries: make(map[string]*entry),
+	}
+	s.shared = newShared(cfg, deps, s.metrics)
+	for _, p := range deps.Store.Ports() {
+		e := &entry{port: p}
+		s.entries[p.Name()] = e
+		s.bindEntry(context.Background(), e) // binding does not wait
+	}
+	s.count()
+	return s
+}
+
+// Close frees the ports of a set that never ran.
+func (s *Set) Close() error {
+	var errs []error
+	for _, e := range s.entries {
+		if e.listener != nil {
+			errs = append(errs, e.listener.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// List gives the state of all ports, by name.
+func (s *Set) List() []State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]State, 0, len(s.entries))
+	for _, e := range s.entries {
+		out = append(out, e.state())
+	}
+	slices.SortFunc(out, func(a, b State) int {
+		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Number, b.Number), a.Addr.Compare(b.Addr))
+	})
+	return out
+}
+
+func (e *entry) state() State {
+	st := State{Port: e.port}
+	if e.listener != nil {
+		st.Bound = e.listener.Addr()
+	} else if e.err != nil {
+		st.Fault = e.err.Error()
+	}
+	return st
+}
+
+// bindEntry opens a port of the catalog and says so, or why not, if that is news.
+func (s *Set) bindEntry(ctx context.Context, e *entry) {
+	l, err := s.bind(e.port)
+	s.mu.Lock()
+	news := err != nil && (e.err == nil || e.err.Error() != err.Error())
+	e.listener, e.err = l, err
+	s.mu.Unlock()
+	switch {
+	case err == nil:
+		s.deps.Logger.InfoContext(ctx, "public port open", attrs(e)...)
+	case news:
+		s.deps.Logger.ErrorContext(ctx, "public port not open; it is tried again", append(attrs(e), slog.Any("err", err))...)
+	}
+}
+
+func attrs(e *entry) []any {
+	out := []any{slog.String("port", e.port.Name()), slog.String("tunnel_id", e.port.Tunnel.String())}
+	if e.listener != nil {
+		out = append(out, slog.String("addr", e.listener.Addr().String()))
+	}
+	return out
+}
+
+// bind opens a listener; errors say what an operator can do about them.
+func (s *Set) bind(p catalog.Port) (Listener, error) {
+	if !s.cfg.allows(p.Number) {
+		return nil, fmt.Errorf("route %s: %w: port %d is not among those that ports.allow lists", p.Name(), catalog.ErrInvalid, p.Number)
+	}
+	addr := p.Addr
+	if !addr.IsValid() {
+		addr = s.cfg.Address
+	}
+	where := fmt.Sprintf(":%d", p.Number)
+	if addr.IsValid() {
+		where = netip.AddrPortFrom(addr, p.Number).String()
+	}
+	var l Listener
+	var err error
+	switch {
+	case p.Network == route.TCP:
+		l, err = listenTCP(s.shared, where, p)
+	case s.deps.Packets == nil:
+		return nil, fmt.Errorf("route %s: %w: this edge serves no UDP ports", p.Name(), catalog.ErrInvalid)
+	default:
+		l, err = s.deps.Packets(where, p)
+	}
+	switch {
+	case err == nil:
+		return l, nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("route %s: the port is in use: %w", p.Name(), tunnel.ErrConflict)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("route %s: %w: the system does not let this edge open the port", p.Name(), catalog.ErrInvalid)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, fmt.Errorf("route %s: %w: this host has no such address", p.Name(), catalog.ErrInvalid)
+	}
+	return nil, fmt.Errorf("route %s: %w: %w", p.Name(), catalog.ErrInvalid, err)
+}
+
+// count sets the gauges.
+func (s *Set) count() {
+	open, failed := 0, 0
+	for _, e := range s.entries {
+		if e.listener != nil {
+			open++
+		} else {
+			failed++
+		}
+	}
+	s.metrics.open.Set(float64(open))
+	s.metrics.failed.Set(float64(failed))
+}
