@@ -131,7 +131,8 @@ func (v *visitor) request() (*wire.Request, string) {
 		header("Connection", "Upgrade"), header("Upgrade", "websocket"),
 		header("Sec-Websocket-Version", "13"), header("Sec-Websocket-Key", key),
 		header("X-Forwarded-For", client), header("X-Forwarded-Proto", string(route.TCP)), header("Cf-Connecting-Ip", client),
-		{Key: keyFlowID, Val: v.flow}, {Key: keyClient, Val: v.remote.String()},
+		{Key: keyFlowID, Val: v.flow},
+		{Key: keyClient, Val: v.remote.String()},
 	}}, key
 }
 

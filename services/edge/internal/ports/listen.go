@@ -54,9 +54,9 @@ type tcpPort struct {
 
 var _ Listener = (*tcpPort)(nil)
 
-func listenTCP(s *shared, where string, p catalog.Port) (Listener, error) {
+func listenTCP(ctx context.Context, s *shared, where string, p catalog.Port) (Listener, error) {
 	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: s.cfg.KeepAlive, Interval: probeEvery, Count: probes}}
-	l, err := lc.Listen(context.Background(), "tcp", where) // binding an address does not wait
+	l, err := lc.Listen(ctx, "tcp", where)
 	if err != nil {
 		return nil, err
 	}

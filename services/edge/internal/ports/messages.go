@@ -122,8 +122,9 @@ func (m *messages) control(ev websocket.Event) error {
 		switch code {
 		case websocket.CodeNormal, websocket.CodeGoingOff, websocket.CodeNone:
 			return io.EOF
+		default:
+			return fmt.Errorf("websocket closed with code %d: %q", code, reason)
 		}
-		return fmt.Errorf("websocket closed with code %d: %q", code, reason)
 	default:
 		return nil // an unasked pong
 	}

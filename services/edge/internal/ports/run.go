@@ -11,48 +11,54 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
 )
 
-// call is a change that the goroutine of Run makes.
-type call struct {
-	do   func(r *running)
-	done chan struct{}
-}
+// change is work for the goroutine of Run; ctx is that of Run, and start serves an entry.
+type change func(ctx context.Context, start func(*entry))
 
-// running is what serves while Run runs.
-type running struct {
-	accept, carry context.Context //nolint:containedctx // the two ends of every listener's life, which only Run's goroutine reads
-	serving       sync.WaitGroup
+// call is a change and its end.
+type call struct {
+	do   change
+	done chan struct{}
 }
 
 // Run serves until ctx ends, then lets visitors finish for a while.
 func (s *Set) Run(ctx context.Context) error {
 	carry, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
-	r := &running{accept: ctx, carry: carry}
+	var serving sync.WaitGroup
+	start := func(e *entry) {
+		if e.listener == nil {
+			return
+		}
+		accept, stop := context.WithCancel(ctx)
+		e.stop = stop
+		l := e.listener
+		serving.Go(func() { l.Serve(accept, carry) })
+	}
 	for _, e := range s.entries {
-		s.serve(r, e)
+		start(e)
 	}
 	retry := time.NewTicker(retryEvery)
 	defer retry.Stop()
 	for {
 		select {
 		case c := <-s.calls:
-			c.do(r)
+			c.do(ctx, start)
 			close(c.done)
 		case <-retry.C:
-			s.retry(r)
+			s.retry(ctx, start)
 		case <-ctx.Done():
 			close(s.draining)
-			s.drain(r, cut)
+			s.drain(&serving, cut)
 			return nil
 		}
 	}
 }
 
 // drain waits for the visitors, who take no new ones any more, and cuts them off in the end.
-func (s *Set) drain(r *running, cut context.CancelFunc) {
+func (s *Set) drain(serving *sync.WaitGroup, cut context.CancelFunc) {
 	ended := make(chan struct{})
 	go func() {
-		r.serving.Wait()
+		serving.Wait()
 		close(ended)
 	}()
 	limit := time.NewTimer(s.cfg.DrainTimeout)
@@ -65,30 +71,19 @@ func (s *Set) drain(r *running, cut context.CancelFunc) {
 	}
 }
 
-// serve starts the listener of an entry.
-func (s *Set) serve(r *running, e *entry) {
-	if e.listener == nil {
-		return
-	}
-	accept, stop := context.WithCancel(r.accept)
-	e.stop = stop
-	l, carry := e.listener, r.carry
-	r.serving.Go(func() { l.Serve(accept, carry) })
-}
-
 // retry opens what could not be opened.
-func (s *Set) retry(r *running) {
+func (s *Set) retry(ctx context.Context, start func(*entry)) {
 	for _, e := range s.entries {
 		if e.listener == nil {
-			s.bindEntry(r.accept, e)
-			s.serve(r, e)
+			s.bindEntry(ctx, e)
+			start(e)
 		}
 	}
 	s.count()
 }
 
 // do runs f in the goroutine of Run and waits for it.
-func (s *Set) do(ctx context.Context, f func(r *running)) error {
+func (s *Set) do(ctx context.Context, f change) error {
 	c := call{f, make(chan struct{})}
 	select {
 	case s.calls <- c:
@@ -105,26 +100,26 @@ func (s *Set) do(ctx context.Context, f func(r *running)) error {
 func (s *Set) Add(ctx context.Context, p route.Port, id tunnel.ID) (State, error) {
 	var out State
 	var err error
-	if derr := s.do(ctx, func(r *running) { out, err = s.add(r, p, id) }); derr != nil {
+	if derr := s.do(ctx, func(ctx context.Context, start func(*entry)) { out, err = s.add(ctx, start, p, id) }); derr != nil {
 		return out, derr
 	}
 	return out, err
 }
 
-func (s *Set) add(r *running, p route.Port, id tunnel.ID) (State, error) {
+func (s *Set) add(ctx context.Context, start func(*entry), p route.Port, id tunnel.ID) (State, error) {
 	known, err := s.deps.Store.CheckPort(p, id)
 	if err != nil {
 		return State{}, err
 	}
 	if e := s.entries[p.Name()]; known && e != nil {
 		if e.listener == nil {
-			s.bindEntry(r.accept, e)
-			s.serve(r, e)
+			s.bindEntry(ctx, e)
+			start(e)
 			s.count()
 		}
 		return e.state(), e.err
 	}
-	l, err := s.bind(catalog.Port{Port: p, Tunnel: id})
+	l, err := s.bind(ctx, catalog.Port{Port: p, Tunnel: id})
 	if err != nil {
 		return State{}, err
 	}
@@ -138,16 +133,16 @@ func (s *Set) add(r *running, p route.Port, id tunnel.ID) (State, error) {
 	s.mu.Lock()
 	s.entries[added.Name()] = e
 	s.mu.Unlock()
-	s.serve(r, e)
+	start(e)
 	s.count()
-	s.deps.Logger.InfoContext(r.accept, "public port open", attrs(e)...)
+	s.deps.Logger.InfoContext(ctx, "public port open", attrs(e)...)
 	return e.state(), nil
 }
 
 // Delete closes a port and forgets it. Its TCP visitors go on until they end.
 func (s *Set) Delete(ctx context.Context, p route.Port) error {
 	var err error
-	if derr := s.do(ctx, func(*running) {
+	if derr := s.do(ctx, func(context.Context, func(*entry)) {
 		if err = s.deps.Store.DeletePort(p); err == nil {
 			s.sync()
 		}
@@ -159,7 +154,7 @@ func (s *Set) Delete(ctx context.Context, p route.Port) error {
 
 // Sync closes the ports that the catalog holds no longer, which is what a tunnel's end leaves.
 func (s *Set) Sync(ctx context.Context) error {
-	return s.do(ctx, func(*running) { s.sync() })
+	return s.do(ctx, func(context.Context, func(*entry)) { s.sync() })
 }
 
 func (s *Set) sync() {

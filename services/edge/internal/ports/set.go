@@ -50,7 +50,7 @@ type Deps struct {
 	Store store
 	Conns picker
 	// Packets binds a UDP port; nil refuses them.
-	Packets    func(addr string, p catalog.Port) (Listener, error)
+	Packets    func(ctx context.Context, addr string, p catalog.Port) (Listener, error)
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -140,7 +140,7 @@ func (e *entry) state() State {
 
 // bindEntry opens a port of the catalog and says so, or why not, if that is news.
 func (s *Set) bindEntry(ctx context.Context, e *entry) {
-	l, err := s.bind(e.port)
+	l, err := s.bind(ctx, e.port)
 	s.mu.Lock()
 	news := err != nil && (e.err == nil || e.err.Error() != err.Error())
 	e.listener, e.err = l, err
@@ -162,7 +162,7 @@ func attrs(e *entry) []any {
 }
 
 // bind opens a listener; errors say what an operator can do about them.
-func (s *Set) bind(p catalog.Port) (Listener, error) {
+func (s *Set) bind(ctx context.Context, p catalog.Port) (Listener, error) {
 	if !s.cfg.allows(p.Number) {
 		return nil, fmt.Errorf("route %s: %w: port %d is not among those that ports.allow lists", p.Name(), catalog.ErrInvalid, p.Number)
 	}
@@ -178,11 +178,11 @@ func (s *Set) bind(p catalog.Port) (Listener, error) {
 	var err error
 	switch {
 	case p.Network == route.TCP:
-		l, err = listenTCP(s.shared, where, p)
+		l, err = listenTCP(ctx, s.shared, where, p)
 	case s.deps.Packets == nil:
 		return nil, fmt.Errorf("route %s: %w: this edge serves no UDP ports", p.Name(), catalog.ErrInvalid)
 	default:
-		l, err = s.deps.Packets(where, p)
+		l, err = s.deps.Packets(ctx, where, p)
 	}
 	switch {
 	case err == nil:
