@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,7 +23,9 @@ type Config struct {
 	Advertise string   `yaml:"advertise" usage:"endpoint that workers are told; empty is the first of listen"`
 	TLSDir    string   `yaml:"tls_dir" usage:"directory with ca.pem, link.pem and link-key.pem, for tcp endpoints"`
 
-	Tags         []string      `yaml:"tags" usage:"connector tags, NAME=VALUE, sent to origins as Cf-Warp-Tag-NAME"`
+	Tags           []string `yaml:"tags" usage:"connector tags, NAME=VALUE, sent to origins as Cf-Warp-Tag-NAME"`
+	MaxActiveFlows string   `yaml:"max_active_flows" usage:"limit of private-network flows that goes before the configured one; 0 = none, empty = as configured"`
+
 	SpoolLimit   int64         `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
 	DrainTimeout time.Duration `yaml:"drain_timeout" usage:"how long running requests may take to finish at stop"`
 }
@@ -65,6 +68,11 @@ func (c Config) Validate() error {
 	}
 	if _, err := c.tags(); err != nil {
 		errs = append(errs, err)
+	}
+	if c.MaxActiveFlows != "" {
+		if _, err := strconv.ParseUint(c.MaxActiveFlows, 10, 64); err != nil {
+			report("max_active_flows: %q is not a whole number", c.MaxActiveFlows)
+		}
 	}
 	if c.SpoolLimit < 0 {
 		report("spool_limit: %d is negative", c.SpoolLimit)

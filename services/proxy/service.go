@@ -17,7 +17,9 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -55,6 +57,7 @@ type Service struct {
 	log       *slog.Logger
 	table     *router.Table
 	flows     *flow.Handler
+	live      *live.State
 	listeners []net.Listener
 	register  *registration // nil when nobody is to be told
 	state     atomic.Int32
@@ -86,6 +89,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			return nil, err
 		}
 	}
+	if rules, err = live.Local(rules, cfg.MaxActiveFlows); err != nil {
+		return nil, err
+	}
 	warnUnchecked(rules, log)
 	table, err := router.New(rules, log)
 	if err != nil {
@@ -96,6 +102,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		log:   log,
 		table: table,
 		flows: flow.New(flow.Config{Tags: tags, SpoolLimit: cfg.SpoolLimit}, table, log, deps.Registerer),
+	}
+	if s.live, err = live.New(live.Config{Table: table, MaxActiveFlows: cfg.MaxActiveFlows, Logger: log, Registerer: deps.Registerer}); err != nil {
+		return nil, err
 	}
 	if err := s.listen(); err != nil {
 		return nil, err
@@ -149,7 +158,24 @@ func (s *Service) closeListeners() {
 }
 
 // Handler serves flows directly, for workers in the same process.
-func (s *Service) Handler() link.Handler { return s.flows }
+func (s *Service) Handler() link.Handler { return link.HandlerFunc(s.serveStream) }
+
+// serveStream hands a flow to what serves its kind.
+func (s *Service) serveStream(ctx context.Context, m link.Meta, st link.Stream) {
+	if m.Kind == link.KindConfig {
+		s.live.ServeStream(ctx, m, st)
+		return
+	}
+	s.flows.ServeStream(ctx, m, st)
+}
+
+// UpdateConfiguration applies what the edge pushes, for a worker in the same process.
+func (s *Service) UpdateConfiguration(ctx context.Context, id tunnel.ID, version int32, config []byte) (int32, error) {
+	return s.live.UpdateConfiguration(ctx, id, version, config)
+}
+
+// ConfigJSON is the configuration in force as the /config endpoint shows it.
+func (s *Service) ConfigJSON() ([]byte, error) { return s.live.ConfigJSON() }
 
 // Endpoints says where the link listeners are, with the ports that were given for port 0.
 func (s *Service) Endpoints() []link.Endpoint {
@@ -181,7 +207,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g, served := errgroup.WithContext(served)
 	for _, l := range s.listeners {
 		server := link.NewServer(link.ServerConfig{
-			Handler: s.flows, Logger: s.log, Instance: s.cfg.ID, DrainTimeout: s.cfg.DrainTimeout,
+			Handler: s.Handler(), Logger: s.log, Instance: s.cfg.ID, DrainTimeout: s.cfg.DrainTimeout,
 		})
 		g.Go(func() error { return server.Serve(served, l) })
 	}
@@ -210,6 +236,7 @@ func (s *Service) attend(ctx, served context.Context) {
 		s.register.keep(ctx, served)
 	}
 	s.state.Store(int32(stateDraining))
+	s.live.Close()
 	s.log.InfoContext(ctx, "proxy draining", slog.Int("flows", s.flows.InFlight()))
 	if s.register != nil {
 		s.register.announceDrain(ctx)

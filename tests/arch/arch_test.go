@@ -41,6 +41,7 @@ func pure() map[string][]string {
 		"pkg/protocol":        nil,
 		"pkg/fleet":           nil,
 		"pkg/credential":      nil,
+		"pkg/link/push":       nil,
 		"pkg/wire/stream":     nil,
 		"pkg/wire/websocket":  nil,
 		"pkg/wire/datagram":   nil,

@@ -57,6 +57,18 @@ type Table struct {
 	current atomic.Pointer[Snapshot]
 }
 
+// StartError says that the service of a rule cannot be served.
+type StartError struct {
+	Rule int
+	Err  error
+}
+
+// Error names the rule.
+func (e *StartError) Error() string { return fmt.Sprintf("ingress rule %d: %v", e.Rule, e.Err) }
+
+// Unwrap gives the cause.
+func (e *StartError) Unwrap() error { return e.Err }
+
 // New makes a table that serves set.
 func New(set *ingress.Set, log *slog.Logger) (*Table, error) {
 	t := &Table{log: log}
@@ -80,7 +92,7 @@ func (t *Table) Swap(set *ingress.Set) error {
 		o, err := next.origin(old, rule, t.log)
 		if err != nil {
 			next.closeExcept(old)
-			return fmt.Errorf("ingress rule %d: %w", i, err)
+			return &StartError{Rule: i, Err: err}
 		}
 		guarded := rule.Origin.Access.Required
 		next.routes[i].Index, next.routes[i].Rule = i, rule

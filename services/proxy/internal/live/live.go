@@ -1,0 +1,143 @@
+package live
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
+)
+
+// LocalVersion is the version of the local configuration; the first push is version 0 or more.
+const LocalVersion int32 = -1
+
+var (
+	errClosed = errors.New("cloudflared already shutdown") // the reference's text
+	// errOther says that the rules of this proxy belong to another tunnel: it has one table for all.
+	errOther = errors.New("this proxy follows the configuration of another tunnel")
+)
+
+// Config is what a State needs.
+type Config struct {
+	Table *router.Table
+	// MaxActiveFlows is the text of the local flag that beats the pushed limit; empty when it is not given.
+	MaxActiveFlows string
+	Logger         *slog.Logger
+	// Registerer may be nil.
+	Registerer prometheus.Registerer
+}
+
+// State is the configuration in force.
+type State struct {
+	cfg   Config
+	gauge prometheus.Gauge
+
+	// mu makes pushes come one after another, and guards what follows.
+	mu      sync.Mutex
+	version int32
+	owner   tunnel.ID // whose pushes count; zero before the first
+	closed  bool
+	last    string // the error of the last push that was rejected, until one is applied
+}
+
+// New makes a state with the local configuration, which table serves already.
+func New(cfg Config) (*State, error) {
+	s := &State{cfg: cfg, version: LocalVersion, gauge: prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "culvert_proxy_config_version", Help: "Version of the configuration in force; -1 is the local one.",
+	})}
+	s.gauge.Set(float64(LocalVersion))
+	if cfg.Registerer != nil {
+		if err := cfg.Registerer.Register(s.gauge); err != nil {
+			return nil, fmt.Errorf("metrics: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// UpdateConfiguration applies a pushed configuration and gives the version in force afterwards, also together with an
+// error. A version that is not newer changes nothing and is no error.
+func (s *State) UpdateConfiguration(ctx context.Context, id tunnel.ID, version int32, config []byte) (int32, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log := s.cfg.Logger.With(slog.String("tunnel_id", id.String()), slog.Int("version", int(version)))
+	switch {
+	case !s.owner.IsZero() && s.owner != id:
+		return s.version, errOther
+	case version <= s.version:
+		log.DebugContext(ctx, "configuration is not newer", slog.Int("applied", int(s.version)))
+		return s.version, nil
+	case s.closed:
+		return s.version, errClosed
+	}
+	set, err := s.apply(config)
+	if err != nil {
+		s.last = err.Error()
+		log.ErrorContext(ctx, "configuration rejected", slog.Int("applied", int(s.version)), slog.Any("err", err))
+		return s.version, err
+	}
+	s.version, s.owner, s.last = version, id, ""
+	s.gauge.Set(float64(version))
+	log.InfoContext(ctx, "configuration applied", slog.Int("rules", len(set.Rules)), slog.Int("bytes", len(config)))
+	for _, text := range set.Warnings() {
+		log.WarnContext(ctx, "ingress rules accepted with a warning", slog.String("warning", text))
+	}
+	return version, nil
+}
+
+// apply makes a document the live one, or changes nothing.
+func (s *State) apply(config []byte) (*ingress.Set, error) {
+	doc, err := ingress.ParseJSON(config)
+	if err != nil {
+		return nil, err
+	}
+	set, err := ingress.CompileRemote(doc)
+	if err != nil {
+		return nil, err
+	}
+	if set, err = Local(set, s.cfg.MaxActiveFlows); err != nil {
+		return nil, err
+	}
+	if err := s.cfg.Table.Swap(set); err != nil {
+		var start *router.StartError
+		if errors.As(err, &start) {
+			err = start.Err // the edge knows the rules by their services
+		}
+		return nil, fmt.Errorf("failed to start origin: %w", err)
+	}
+	return set, nil
+}
+
+// Local puts the local limit of flows in place of the one in set; an empty text leaves set as it is.
+func Local(set *ingress.Set, maxActiveFlows string) (*ingress.Set, error) {
+	if maxActiveFlows == "" {
+		return set, nil
+	}
+	return set.WithMaxActiveFlows(maxActiveFlows)
+}
+
+// Version is the version in force, and the error of the last push if that was rejected.
+func (s *State) Version() (version int32, rejected string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.version, s.last
+}
+
+// ConfigJSON is what the /config endpoint answers (spec/ingress.md 12.5).
+func (s *State) ConfigJSON() ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cfg.Table.Current().Set.ConfigJSON(s.version)
+}
+
+// Close refuses further pushes.
+func (s *State) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+}
