@@ -20,6 +20,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
@@ -138,7 +139,6 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	localIP, family := cfg.Edge.local()
 	s.family = family
-	s.dialer = dial.New(quic.ClientTLS(roots, cfg.PostQuantum), cfg.QUIC.settings(), localIP)
 	carrier := deps.Carrier
 	if carrier == nil {
 		if s.balancer, err = cfg.Link.balancer(s.log); err != nil {
@@ -150,6 +150,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if deps.Remote != nil {
 		handler = deps.Remote
 	}
+	s.dialer = dial.New(dial.Config{
+		QUICTLS: quic.ClientTLS(roots, cfg.PostQuantum), HTTP2TLS: h2.ClientTLS(roots, cfg.PostQuantum),
+		QUIC: cfg.QUIC.settings(), HTTP2: h2.ConnectorSettings(), LocalIP: localIP, Configure: handler.UpdateConfiguration,
+	})
 	s.relay = relay.New(relay.Config{
 		Carrier: carrier, Handler: handler, Observer: s.metrics, Logger: s.log, RPCTimeout: cfg.RPCTimeout,
 	})

@@ -27,7 +27,8 @@ type Config struct {
 
 // ConnectorsConfig is the side that connectors dial.
 type ConnectorsConfig struct {
-	Listen          []netip.AddrPort `yaml:"listen" usage:"UDP addresses for connectors; port 0 takes a free one"`
+	Listen          []netip.AddrPort `yaml:"listen" usage:"addresses for connectors, UDP for QUIC and TCP for HTTP/2; port 0 takes a free one"`
+	HTTP2           bool             `yaml:"http2" usage:"accept connectors over HTTP/2, too"`
 	RegisterTimeout time.Duration    `yaml:"register_timeout" usage:"how long a session may stay without a registration"`
 	ReplaceTimeout  time.Duration    `yaml:"replace_timeout" usage:"how long a replaced session may finish its requests"`
 	DrainTimeout    time.Duration    `yaml:"drain_timeout" usage:"how long an unregistered session may stay"`
@@ -92,6 +93,7 @@ func Default() Config {
 		Location: "local",
 		Connectors: ConnectorsConfig{
 			Listen:          []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:7844")},
+			HTTP2:           true,
 			RegisterTimeout: 15 * time.Second,
 			ReplaceTimeout:  30 * time.Second,
 			DrainTimeout:    200 * time.Second,

@@ -144,7 +144,7 @@ func (s *Service) openConnectors(d Deps) error {
 	}
 	c := s.cfg.Connectors
 	s.connectors, err = connector.New(connector.Config{
-		Listen: c.Listen, TLS: conf, Location: s.cfg.Location, RegisterTimeout: c.RegisterTimeout, ReplaceTimeout: c.ReplaceTimeout,
+		Listen: c.Listen, TLS: conf, HTTP2: c.HTTP2, Location: s.cfg.Location, RegisterTimeout: c.RegisterTimeout, ReplaceTimeout: c.ReplaceTimeout,
 		DrainTimeout: c.DrainTimeout, MaxSessions: c.MaxSessions, MaxPending: c.MaxPending,
 	}, connector.Deps{Tunnels: s.catalog, Table: s.table, Logger: d.Logger, Registerer: d.Registerer})
 	return err

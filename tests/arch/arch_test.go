@@ -43,6 +43,7 @@ func pure() map[string][]string {
 		"pkg/credential":      nil,
 		"pkg/link/push":       nil,
 		"pkg/wire/stream":     nil,
+		"pkg/wire/h2head":     nil,
 		"pkg/wire/websocket":  nil,
 		"pkg/wire/datagram":   nil,
 		"pkg/wire/icmp":       nil,

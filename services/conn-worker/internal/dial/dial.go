@@ -3,43 +3,55 @@ package dial
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"net/netip"
 	"sync"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-var errNoHTTP2 = errors.New("http2 is not supported yet")
+// Config is what all sessions of a worker share.
+type Config struct {
+	// QUICTLS and HTTP2TLS are the TLS configurations of the two protocols.
+	QUICTLS, HTTP2TLS *tls.Config
+	QUIC              quic.Settings
+	HTTP2             h2.Settings
+	// LocalIP is the address to dial from; the zero value lets the system choose.
+	LocalIP netip.Addr
+	// Configure applies configurations that an edge pushes over HTTP/2; over QUIC they are an RPC of the relay's.
+	Configure func(ctx context.Context, version int32, config []byte) (applied int32, err error)
+}
 
 // Dialer makes sessions with one set of settings.
 type Dialer struct {
-	tls      *tls.Config
-	settings quic.Settings
-	localIP  netip.Addr
+	cfg Config
 
 	mu    sync.Mutex
 	ports map[tunnel.Slot]uint16 // guarded by mu
 }
 
-// New makes a dialer. localIP is the address to dial from; the zero value lets the system choose.
-func New(conf *tls.Config, s quic.Settings, localIP netip.Addr) *Dialer {
-	return &Dialer{tls: conf, settings: s, localIP: localIP, ports: map[tunnel.Slot]uint16{}}
-}
+// New makes a dialer.
+func New(cfg Config) *Dialer { return &Dialer{cfg: cfg, ports: map[tunnel.Slot]uint16{}} }
 
 // Dial makes a session for a slot over p. Errors are *tunnel.ConnError.
 func (d *Dialer) Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort, p tunnel.Protocol) (transport.Session, error) {
 	if p == tunnel.HTTP2 {
-		return nil, &tunnel.ConnError{Reason: tunnel.ReasonDial, Err: errNoHTTP2}
+		session, err := h2.Dial(ctx, h2.DialConfig{
+			Edge: edge, LocalIP: d.cfg.LocalIP, TLS: d.cfg.HTTP2TLS, Settings: d.cfg.HTTP2, Configure: d.cfg.Configure,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return session, nil
 	}
 	d.mu.Lock()
 	port := d.ports[slot]
 	d.mu.Unlock()
 	session, err := quic.Dial(ctx, quic.DialConfig{
-		Edge: edge, LocalIP: d.localIP, LocalPort: port, TLS: d.tls, Settings: d.settings,
+		Edge: edge, LocalIP: d.cfg.LocalIP, LocalPort: port, TLS: d.cfg.QUICTLS, Settings: d.cfg.QUIC,
 	})
 	if err != nil {
 		return nil, err

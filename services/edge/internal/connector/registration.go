@@ -37,9 +37,10 @@ const (
 
 // registration is the edge's end of one session's control stream.
 type registration struct {
-	server *Server
-	sess   transport.Session
-	log    *slog.Logger
+	server   *Server
+	sess     transport.Session
+	protocol tunnel.Protocol
+	log      *slog.Logger
 	// done is closed when a registration was accepted.
 	done chan struct{}
 
@@ -167,7 +168,7 @@ func (r *registration) info(req rpc.RegisterRequest) registry.Info {
 	info := registry.Info{
 		Slot:     tunnel.Slot{Tunnel: req.TunnelID, Connector: o.ConnectorID, Index: req.Index},
 		Epoch:    epochOf(o.Features),
-		Protocol: tunnel.QUIC,
+		Protocol: r.protocol,
 		Version:  printable(o.Version),
 		Arch:     printable(o.Arch),
 		Local:    r.sess.LocalAddr(),

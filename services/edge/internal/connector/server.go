@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +16,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
-	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
@@ -23,8 +23,10 @@ import (
 
 // Config says where to listen and how long to wait.
 type Config struct {
-	Listen          []netip.AddrPort
-	TLS             *tls.Config
+	Listen []netip.AddrPort
+	TLS    *tls.Config
+	// HTTP2 says that connectors may come over HTTP/2, too.
+	HTTP2           bool
 	Location        string
 	RegisterTimeout time.Duration
 	ReplaceTimeout  time.Duration
@@ -46,7 +48,8 @@ type Server struct {
 	cfg       Config
 	deps      Deps
 	metrics   *metrics
-	listeners []*quic.Listener
+	listeners []listener
+	addrs     []netip.AddrPort
 
 	sessions atomic.Int64
 	pending  atomic.Int64
@@ -56,23 +59,18 @@ type Server struct {
 func New(cfg Config, deps Deps) (*Server, error) {
 	s := &Server{cfg: cfg, deps: deps, metrics: newMetrics(deps.Registerer)}
 	for _, addr := range cfg.Listen {
-		l, err := quic.Listen(quic.ListenConfig{Addr: addr, TLS: cfg.TLS, Settings: quic.EdgeSettings()})
+		ls, err := listen(addr, cfg)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("connector listener %s: %w", addr, err), s.Close())
 		}
-		s.listeners = append(s.listeners, l)
+		s.listeners = append(s.listeners, ls...)
+		s.addrs = append(s.addrs, netip.AddrPortFrom(addr.Addr(), ls[0].Addr().Port()))
 	}
 	return s, nil
 }
 
 // Addrs are the configured addresses with the ports that were bound, in the order of the configuration.
-func (s *Server) Addrs() []netip.AddrPort {
-	out := make([]netip.AddrPort, len(s.listeners))
-	for i, l := range s.listeners {
-		out[i] = netip.AddrPortFrom(s.cfg.Listen[i].Addr(), l.Addr().Port())
-	}
-	return out
-}
+func (s *Server) Addrs() []netip.AddrPort { return slices.Clone(s.addrs) }
 
 // Close frees the sockets of a server that never ran.
 func (s *Server) Close() error {
@@ -95,7 +93,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(err, s.Close())
 }
 
-func (s *Server) accept(ctx context.Context, l *quic.Listener, sessions *sync.WaitGroup) error {
+func (s *Server) accept(ctx context.Context, l listener, sessions *sync.WaitGroup) error {
 	for {
 		sess, err := l.Accept(ctx)
 		if ctx.Err() != nil {
@@ -107,12 +105,12 @@ func (s *Server) accept(ctx context.Context, l *quic.Listener, sessions *sync.Wa
 		if err != nil {
 			return fmt.Errorf("connector listener %s: %w", l.Addr(), err)
 		}
-		sessions.Go(func() { s.admit(ctx, sess) })
+		sessions.Go(func() { s.admit(ctx, sess, l.protocol) })
 	}
 }
 
 // admit bounds the number of sessions before anything is read from one.
-func (s *Server) admit(ctx context.Context, sess transport.Session) {
+func (s *Server) admit(ctx context.Context, sess transport.Session, p tunnel.Protocol) {
 	s.metrics.sessions.Inc()
 	defer s.metrics.sessions.Dec()
 	over := s.sessions.Add(1) > int64(s.cfg.MaxSessions)
@@ -123,19 +121,20 @@ func (s *Server) admit(ctx context.Context, sess transport.Session) {
 		_ = sess.CloseWithError(transport.NoError, "too many sessions") // the peer may be gone, which is what we want
 		return
 	}
-	s.serve(ctx, sess)
+	s.serve(ctx, sess, p)
 }
 
 // serve is one session's life. Every way out closes the session.
-func (s *Server) serve(ctx context.Context, sess transport.Session) {
+func (s *Server) serve(ctx context.Context, sess transport.Session, p tunnel.Protocol) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	//nolint:contextcheck // the session's own end is to end ctx
 	unlink := context.AfterFunc(sess.Context(), func() { cancel(context.Cause(sess.Context())) })
 	defer unlink()
 
-	log := s.deps.Logger.With(slog.String("edge_addr", sess.LocalAddr().String()), slog.String("remote_addr", sess.RemoteAddr().String()))
-	r := &registration{server: s, sess: sess, log: log, done: make(chan struct{})}
+	log := s.deps.Logger.With(slog.String("edge_addr", sess.LocalAddr().String()), slog.String("remote_addr", sess.RemoteAddr().String()),
+		slog.String("protocol", string(p)))
+	r := &registration{server: s, sess: sess, protocol: p, log: log, done: make(chan struct{})}
 	var own sync.WaitGroup
 	own.Go(func() { r.serveStreams(ctx, cancel) })
 

@@ -1,0 +1,65 @@
+package connector
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/netip"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
+	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// portTries bounds the search for a port that is free for UDP and for TCP.
+const portTries = 32
+
+// listener is a socket of either protocol.
+type listener struct {
+	socket
+	protocol tunnel.Protocol
+	accept   func(ctx context.Context) (transport.Session, error)
+}
+
+type socket interface {
+	Addr() netip.AddrPort
+	Close() error
+}
+
+// Accept waits for a session whose handshake is complete.
+func (l listener) Accept(ctx context.Context) (transport.Session, error) { return l.accept(ctx) }
+
+// listen binds one address for QUIC and, if it is to be, for HTTP/2 on the same port.
+func listen(addr netip.AddrPort, cfg Config) ([]listener, error) {
+	tries := 1
+	if addr.Port() == 0 && cfg.HTTP2 {
+		tries = portTries // the port that is free for UDP may be taken for TCP
+	}
+	var last error
+	for range tries {
+		q, err := quic.Listen(quic.ListenConfig{Addr: addr, TLS: cfg.TLS, Settings: quic.EdgeSettings()})
+		if err != nil {
+			return nil, err
+		}
+		ls := []listener{{q, tunnel.QUIC, func(ctx context.Context) (transport.Session, error) { return q.Accept(ctx) }}}
+		if !cfg.HTTP2 {
+			return ls, nil
+		}
+		h, err := h2.Listen(h2.ListenConfig{
+			Addr: netip.AddrPortFrom(addr.Addr(), q.Addr().Port()), TLS: overTCP(cfg.TLS), Settings: h2.EdgeSettings(),
+		})
+		if err == nil {
+			return append(ls, listener{h, tunnel.HTTP2, func(ctx context.Context) (transport.Session, error) { return h.Accept(ctx) }}), nil
+		}
+		last = errors.Join(err, q.Close())
+	}
+	return nil, last
+}
+
+// overTCP is the configuration for HTTP/2: connectors offer no protocol there, and TLS 1.2 beside 1.3 (spec/wire.md 3).
+func overTCP(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.NextProtos, c.MinVersion = nil, tls.VersionTLS12
+	return c
+}
