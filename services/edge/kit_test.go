@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
@@ -145,10 +147,13 @@ func (b *bench) connections(state string) int {
 // peer is a connector's session, registered or not.
 type peer struct {
 	t    *testing.T
-	sess *quic.Session
+	sess transport.Session
 	reg  *rpc.RegistrationClient
 	work sync.WaitGroup
 }
+
+// overHTTP2 says which protocol the peers of a test speak: those below TestOverHTTP2 speak HTTP/2.
+func (b *bench) overHTTP2() bool { return strings.HasPrefix(b.t.Name(), "TestOverHTTP2/") }
 
 // script answers one request stream; body is what follows the request's head.
 type script func(p *peer, req *stream.Request, body io.Reader, st transport.Stream)
@@ -157,12 +162,22 @@ func (b *bench) dial(listener int, localPort uint16) *peer {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
 	defer cancel()
-	sess, err := quic.Dial(ctx, quic.DialConfig{
-		Edge: b.ConnectorAddrs()[listener], LocalPort: localPort,
-		TLS: quic.ClientTLS(b.roots(), false), Settings: quic.ConnectorSettings(),
-	})
+	var (
+		sess transport.Session
+		err  error
+	)
+	if b.overHTTP2() {
+		sess, err = h2.Dial(ctx, h2.DialConfig{
+			Edge: b.ConnectorAddrs()[listener], TLS: h2.ClientTLS(b.roots(), false), Settings: h2.ConnectorSettings(),
+		})
+	} else {
+		sess, err = quic.Dial(ctx, quic.DialConfig{
+			Edge: b.ConnectorAddrs()[listener], LocalPort: localPort,
+			TLS: quic.ClientTLS(b.roots(), false), Settings: quic.ConnectorSettings(),
+		})
+	}
 	if err != nil {
-		b.t.Fatalf("quic dial: %v", err)
+		b.t.Fatalf("dial: %v", err)
 	}
 	p := &peer{t: b.t, sess: sess}
 	b.t.Cleanup(p.close)

@@ -37,7 +37,7 @@ func newAnswering(s *Session, st *mux.Stream) *answering {
 func (a *answering) build(p []byte) (n int, err error) {
 	sc := a.s.borrow()
 	defer a.s.giveBack(sc)
-	a.asked = a.s.names.toRequest(a.st.Head(), a.st.Ended(), &sc.req)
+	a.asked = a.s.names.toRequest(a.st.Head(), a.st.Bodiless(), &sc.req)
 	a.body = body{st: a.st, framed: a.asked.framed}
 	out, err := sc.req.Append(p[:0:len(p)])
 	if err != nil {

@@ -4,7 +4,6 @@ import "errors"
 
 var (
 	errControlRefused = errors.New("control stream refused by the connector")
-	errTooLong        = errors.New("body is longer than declared")
 	errTooShort       = errors.New("body is shorter than declared")
 	errNoRequest      = errors.New("stream ended before its request")
 	errNoAnswer       = errors.New("stream ended before its answer")

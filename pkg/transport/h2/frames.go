@@ -105,20 +105,22 @@ type sink struct {
 	frames stream.Deframer
 }
 
-// write sends p. The last byte of a body of known length carries the end with it.
+// write sends p. The last byte of a body of known length carries the end with it; what comes beyond is dropped.
 func (s *sink) write(p []byte) (int, error) {
 	switch {
 	case s.framed:
 		return s.deframe(p)
 	case s.left == unknown:
 		return s.st.Write(p, false)
-	case int64(len(p)) > s.left:
-		s.st.Reset(mux.Internal)
-		return 0, errTooLong
+	case s.left == 0:
+		return len(p), nil // more than declared, which nobody wants
 	}
-	n, err := s.st.Write(p, int64(len(p)) == s.left)
-	s.left -= int64(n)
-	return n, err
+	size := min(int64(len(p)), s.left)
+	n, err := s.st.Write(p[:size], size == s.left)
+	if s.left -= int64(n); err != nil {
+		return n, err
+	}
+	return len(p), nil
 }
 
 func (s *sink) deframe(p []byte) (n int, err error) {

@@ -29,7 +29,7 @@ func (n *names) fromResponse(a asked, sc *scratch) (answerHead, error) {
 	}
 	status, _ := stream.Lookup(resp.Metadata, stream.KeyStatus)
 	status = first(status, "200")
-	if len(status) != 3 || status[0] < '1' || status[0] > '9' || !isDigit(status[1]) || !isDigit(status[2]) {
+	if status == "101" && a.kind != h2head.WebSocket || len(status) != 3 || status[0] < '1' || status[0] > '9' || !isDigit(status[1]) || !isDigit(status[2]) {
 		return answerHead{}, errStatus
 	}
 	h := answerHead{length: unknown, interim: status[0] == '1' && status != "101"}

@@ -235,7 +235,8 @@ func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
 	c.foreign++
 	s = c.newStream(id)
 	s.foreign, s.head = true, f.Fields
-	s.fin = f.StreamEnded()
+	s.bodiless = f.StreamEnded()
+	s.fin = s.bodiless
 	c.mu.Unlock()
 	c.cfg.Incoming(s)
 	return nil

@@ -14,8 +14,9 @@ type Stream struct {
 	ctx  context.Context //nolint:containedctx // it is the stream's own life, handed out by Context
 	stop context.CancelCauseFunc
 	// foreign says that the peer opened the stream, with head.
-	foreign bool
-	head    []Field
+	foreign  bool
+	head     []Field
+	bodiless bool // nothing follows the head
 
 	// Conn.mu guards the sending side. id is 0 until the head of a stream of ours was sent; key is where the connection
 	// keeps the stream: the id, or a number beyond all ids.
@@ -61,6 +62,9 @@ func (c *Conn) newStream(id uint32) *Stream {
 
 // Head is the head of a stream that the peer opened.
 func (s *Stream) Head() []Field { return s.head }
+
+// Bodiless says that nothing follows the head of a stream that the peer opened.
+func (s *Stream) Bodiless() bool { return s.bodiless }
 
 // Ended says that the peer sends no more.
 func (s *Stream) Ended() bool {

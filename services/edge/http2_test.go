@@ -1,0 +1,33 @@
+package edge_test
+
+import "testing"
+
+// TestOverHTTP2 runs what does not depend on QUIC with connectors that speak HTTP/2.
+func TestOverHTTP2(t *testing.T) {
+	for name, test := range map[string]func(t *testing.T){
+		"RegistrationRefusals":         TestRegistrationRefusals,
+		"DuplicatesAndEpochs":          TestDuplicatesAndEpochs,
+		"UnregisterLetsRequestsFinish": TestUnregisterLetsRequestsFinish,
+		"LocalConfiguration":           TestLocalConfiguration,
+		"LostConnection":               TestLostConnectionIsRetriedElsewhere,
+		"PostIsNotRepeated":            TestPostIsNotRepeated,
+		"Drain":                        TestDrain,
+		"DeleteTunnel":                 TestDeleteTunnelWithConnections,
+		"BodiesOfAllSizes":             TestBodiesOfAllSizes,
+		"ManyAtOnce":                   TestManyAtOnce,
+		"Request":                      TestRequestThroughTheTunnel,
+		"BodyFraming":                  TestBodyFraming,
+		"Answers":                      TestAnswers,
+		"BrokenAnswers":                TestBrokenAnswersNeverLookWhole,
+		"ErrorPages":                   TestErrorPages,
+		"EarlyAnswer":                  TestEarlyAnswerDuringUpload,
+		"StreamingBothWays":            TestStreamingBothWays,
+		"ExpectContinue":               TestExpectContinue,
+		"VisitorHangsUp":               TestVisitorHangsUp,
+		"SlowReader":                   TestSlowReader,
+		"VisitorWhoNeverReads":         TestVisitorWhoNeverReads,
+		"VisitorWhoNeverSends":         TestVisitorWhoNeverSends,
+	} {
+		t.Run(name, test)
+	}
+}
