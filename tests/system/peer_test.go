@@ -78,8 +78,8 @@ func (e *testEdge) connections(t *testing.T) int {
 }
 
 // connectorCommand is one and the same command line for every connector.
-func (e *testEdge) connectorCommand(origin string) []string {
-	args := []string{"tunnel", "--no-autoupdate", "--protocol", "quic", "--cacert", filepath.Join(e.data, "ca.pem"), "--grace-period", "10s", "--url", origin}
+func (e *testEdge) connectorCommand(protocol, origin string) []string {
+	args := []string{"tunnel", "--no-autoupdate", "--protocol", protocol, "--cacert", filepath.Join(e.data, "ca.pem"), "--grace-period", "10s", "--url", origin}
 	for _, p := range e.ports {
 		args = append(args, "--edge", fmt.Sprintf("127.0.0.1:%d", p))
 	}
@@ -87,17 +87,19 @@ func (e *testEdge) connectorCommand(origin string) []string {
 }
 
 func TestConnectorsOnTheSameCommandLine(t *testing.T) {
-	t.Run("culvert", func(t *testing.T) { runConnector(t, binary(t, "culvert")) })
-	t.Run("cloudflared", func(t *testing.T) {
-		peer := os.Getenv(peerVariable)
-		if peer == "" {
-			t.Skipf("%s is not set to the path of a cloudflared binary", peerVariable)
-		}
-		runConnector(t, peer)
-	})
+	for _, protocol := range []string{"quic", "http2"} {
+		t.Run("culvert over "+protocol, func(t *testing.T) { runConnector(t, binary(t, "culvert"), protocol) })
+		t.Run("cloudflared over "+protocol, func(t *testing.T) {
+			peer := os.Getenv(peerVariable)
+			if peer == "" {
+				t.Skipf("%s is not set to the path of a cloudflared binary", peerVariable)
+			}
+			runConnector(t, peer, protocol)
+		})
+	}
 }
 
-func runConnector(t *testing.T, path string) {
+func runConnector(t *testing.T, path, protocol string) {
 	release := make(chan struct{})
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {
@@ -118,7 +120,7 @@ func runConnector(t *testing.T, path string) {
 	}))
 	defer origin.Close()
 	e := startEdge(t)
-	c := start(t, []string{"TUNNEL_TOKEN=" + e.token}, path, e.connectorCommand(origin.URL)...)
+	c := start(t, []string{"TUNNEL_TOKEN=" + e.token}, path, e.connectorCommand(protocol, origin.URL)...)
 	eventually(t, "4 connections", patience, func() error {
 		if n := e.connections(t); n != 4 {
 			return fmt.Errorf("%d connections", n)
