@@ -48,6 +48,11 @@ type PublicConfig struct {
 	IdleTimeout           time.Duration  `yaml:"idle_timeout" usage:"how long an idle visitor connection is kept"`
 	BodyIdleTimeout       time.Duration  `yaml:"body_idle_timeout" usage:"how long a body may make no progress towards or from a visitor; 0 = for ever"`
 	MaxHeaderBytes        int            `yaml:"max_header_bytes" usage:"limit of a request head"`
+	MaxConnections        int            `yaml:"max_connections" usage:"limit of visitors' connections; further ones are closed at once"`
+	MaxStreams            int            `yaml:"max_streams" usage:"limit of requests in flight on one HTTP/2 connection"`
+	MaxWebSockets         int            `yaml:"max_websockets" usage:"limit of WebSocket connections; further ones are answered 503"`
+	MinBodyRate           int            `yaml:"min_body_rate" usage:"bytes per second that a request body of known length must reach on average, once body_idle_timeout is used up; 0 = none"`
+	HalfCloseTimeout      time.Duration  `yaml:"half_close_timeout" usage:"how long one direction of a WebSocket may be silent once the other has ended; 0 = for ever"`
 	DrainTimeout          time.Duration  `yaml:"drain_timeout" usage:"how long running requests may finish at shutdown"`
 	ExposeErrors          bool           `yaml:"expose_errors" usage:"show connector error texts, which hold internal addresses, to visitors"`
 }
@@ -107,6 +112,11 @@ func Default() Config {
 			IdleTimeout:           2 * time.Minute,
 			BodyIdleTimeout:       5 * time.Minute,
 			MaxHeaderBytes:        1 << 20,
+			MaxConnections:        32768,
+			MaxStreams:            250,
+			MaxWebSockets:         16384,
+			MinBodyRate:           100,
+			HalfCloseTimeout:      5 * time.Minute,
 			DrainTimeout:          30 * time.Second,
 		},
 		DNS: DNSConfig{
@@ -136,6 +146,11 @@ func (c *Config) Validate() error {
 	p.when(c.Public.ReadHeaderTimeout <= 0, "public: read_header_timeout: not positive")
 	p.when(c.Public.ResponseHeaderTimeout < 0, "public: response_header_timeout: negative")
 	p.when(c.Public.BodyIdleTimeout < 0, "public: body_idle_timeout: negative")
+	p.when(c.Public.HalfCloseTimeout < 0, "public: half_close_timeout: negative")
+	p.when(c.Public.MaxConnections <= 0, "public: max_connections: not positive")
+	p.when(c.Public.MaxStreams <= 0, "public: max_streams: not positive")
+	p.when(c.Public.MaxWebSockets < 0, "public: max_websockets: negative")
+	p.when(c.Public.MinBodyRate < 0, "public: min_body_rate: negative")
 	p.when(c.Admin.Listen.IsValid() && c.Admin.TokenFile == "", "admin: token_file: empty, but listen is set")
 	p.when(c.Bootstrap.Tunnel == "" && (len(c.Bootstrap.Routes) > 0 || c.Bootstrap.TokenFile != ""), "bootstrap: tunnel: empty")
 	if _, err := c.Bootstrap.mode(); err != nil {

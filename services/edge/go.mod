@@ -3,8 +3,10 @@ module github.com/culvert-tunnel/culvert/services/edge
 go 1.26.0
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/culvert-tunnel/culvert/pkg v0.0.0
 	github.com/google/go-cmp v0.7.0
+	github.com/gorilla/websocket v1.5.3
 	github.com/labstack/echo/v4 v4.16.0
 	github.com/miekg/dns v1.1.73
 	github.com/prometheus/client_golang v1.25.0

@@ -440,7 +440,8 @@ func TestErrorPages(t *testing.T) {
 		{"up.test", "/status?code=101", "", 502, "connector_error"},
 		{"up.test", "/status?code=abc", "", 502, "connector_error"},
 		{"up.test", "/hang", "", 504, "origin_timeout"},
-		{"up.test", "/", "websocket", 501, "websocket_unsupported"},
+		{"up.test", "/error", "websocket", 502, "origin_unreachable"},
+		{"up.test", "/empty", "websocket", 502, "connector_error"},
 		{"a..b", "/", "", 400, "bad_host"},
 		{"up.test", "/lose", "", 502, "connector_lost"}, // last: it ends the session
 	} {

@@ -155,7 +155,10 @@ func (s *Service) openFront(d Deps) error {
 	conf := front.Config{
 		HTTP: p.HTTP, HTTPS: p.HTTPS, Location: s.cfg.Location, ResponseHeaderTimeout: p.ResponseHeaderTimeout,
 		ReadHeaderTimeout: p.ReadHeaderTimeout, IdleTimeout: p.IdleTimeout, BodyIdleTimeout: p.BodyIdleTimeout,
-		MaxHeaderBytes: p.MaxHeaderBytes, DrainTimeout: p.DrainTimeout, ExposeErrors: p.ExposeErrors,
+		HalfCloseTimeout: p.HalfCloseTimeout, DrainTimeout: p.DrainTimeout, ExposeErrors: p.ExposeErrors,
+		Limits: front.Limits{
+			Connections: p.MaxConnections, Streams: p.MaxStreams, WebSockets: p.MaxWebSockets, HeadBytes: p.MaxHeaderBytes, BodyRate: p.MinBodyRate,
+		},
 	}
 	var err error
 	switch {

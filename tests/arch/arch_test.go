@@ -50,6 +50,8 @@ func pure() map[string][]string {
 		"pkg/link/packet":     nil,
 		"pkg/wire/proxyproto": nil,
 		"pkg/ingress":         {"golang.org/x/net/idna"},
+
+		"services/edge/internal/h1guard": nil,
 	}
 }
 

@@ -31,6 +31,7 @@ func (x *exchange) respond(st transport.Stream, rest []byte, fin bool, up *uploa
 	case x.r.Method == http.MethodHead:
 		limit = 0
 	}
+	x.begun = true
 	x.w.WriteHeader(a.status)
 	res := x.copyBody(st, rest, fin, limit)
 	if res != resultServed {
@@ -52,7 +53,7 @@ func (x *exchange) copyBody(st transport.Stream, chunk []byte, fin bool, limit i
 			chunk = chunk[:limit-written]
 		}
 		if len(chunk) > 0 {
-			if _, err := x.w.Write(chunk); err != nil {
+			if _, err := x.write(chunk); err != nil {
 				return resultAborted
 			}
 			written += int64(len(chunk))
@@ -91,11 +92,4 @@ func (x *exchange) finish(st transport.Stream, fin, over bool) {
 		}
 	}
 	st.CancelRead(transport.NoError)
-}
-
-func (x *exchange) flush() error {
-	if f, ok := x.w.(interface{ FlushError() error }); ok {
-		return f.FlushError()
-	}
-	return nil
 }

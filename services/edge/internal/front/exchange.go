@@ -36,6 +36,9 @@ type exchange struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	visitor visitor
+	stall   *stall
+	// begun says that the visitor has got the beginning of an answer.
+	begun bool
 	*scratch
 }
 
@@ -51,6 +54,10 @@ func newScratch() any { return new(scratch) }
 
 func (x *exchange) free() {
 	s := x.scratch
+	if s == nil {
+		return
+	}
+	x.scratch = nil
 	clear(s.req.Metadata[:cap(s.req.Metadata)])
 	clear(s.resp.Metadata[:cap(s.resp.Metadata)])
 	s.req = stream.Request{Metadata: s.req.Metadata[:0]}
@@ -94,7 +101,11 @@ func (x *exchange) carry(id tunnel.ID) result {
 		if try > 0 {
 			x.front.metrics.retries.Inc()
 		}
-		last = x.try(conn)
+		if x.visitor.webSocket {
+			last = x.tryUpgrade(conn)
+		} else {
+			last = x.try(conn)
+		}
 		conn.Release()
 		if !last.again || x.r.Context().Err() != nil {
 			break
@@ -135,6 +146,9 @@ func (x *exchange) encode() bool {
 	}
 	x.req.Dest = x.visitor.scheme + "://" + x.r.Host + target
 	x.req.Type = stream.HTTP
+	if x.visitor.webSocket {
+		x.req.Type = stream.WebSocket
+	}
 	x.req.Metadata = x.front.keys.appendRequest(x.req.Metadata[:0], x.r, x.visitor, x.r.ContentLength)
 	var err error
 	x.head, err = x.req.Append(x.head[:0])
@@ -156,20 +170,31 @@ func (x *exchange) repeatable() bool {
 	}
 }
 
-// try sends the request on one connection and, if an answer comes, passes it on.
-func (x *exchange) try(conn *registry.Conn) outcome {
+// open opens a stream on a connection and sends the head of the request. The stream is cancelled when the visitor
+// leaves, until unwatch is called; st is nil if it failed.
+func (x *exchange) open(conn *registry.Conn) (st transport.Stream, unwatch func() bool, failed outcome) {
 	ctx := x.r.Context()
 	st, err := conn.Session.OpenStream(ctx)
 	if err != nil {
-		return outcome{again: true, page: connectorLost(), detail: err.Error()}
+		return nil, nil, outcome{again: true, page: connectorLost(), detail: err.Error()}
 	}
-	unwatch := context.AfterFunc(ctx, func() { cancelStream(st) }) // the visitor left
-	defer unwatch()
+	unwatch = context.AfterFunc(ctx, func() { cancelStream(st) })
 	if n, err := st.Write(x.head); err != nil {
+		unwatch()
 		cancelStream(st)
 		// A connector does not act on half a head.
-		return outcome{again: n < len(x.head), page: connectorLost(), detail: err.Error()}
+		return nil, nil, outcome{again: n < len(x.head), page: connectorLost(), detail: err.Error()}
 	}
+	return st, unwatch, outcome{}
+}
+
+// try sends the request on one connection and, if an answer comes, passes it on.
+func (x *exchange) try(conn *registry.Conn) outcome {
+	st, unwatch, failed := x.open(conn)
+	if st == nil {
+		return failed
+	}
+	defer unwatch()
 	started := time.Now()
 	var up *upload
 	if x.hasBody() {

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/xconnect"
 )
 
 // kind is what a visitor wants; each kind is carried in its own way.
@@ -25,8 +26,11 @@ const (
 func kindOf(r *http.Request) kind {
 	switch {
 	case r.Method == http.MethodConnect:
+		if p := r.Header[xconnect.Protocol]; len(p) == 1 && p[0] == "websocket" {
+			return kindWebSocket
+		}
 		return kindConnect
-	case len(r.Header["Upgrade"]) > 0 && httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket") &&
+	case len(r.Header["Upgrade"]) > 0 && r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoMinor > 0 && httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket") &&
 		httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade"):
 		return kindWebSocket
 	default: // an upgrade to anything else may be ignored, and is
@@ -45,8 +49,15 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m := h.front.metrics
 	m.inFlight.Inc()
 	defer m.inFlight.Dec()
+	guard := guardOf(r.Context())
+	if guard != nil && guard.upgrade.Load() {
+		w.Header().Set("Connection", "close") // nothing on this connection is guarded any more
+	}
 	x := exchange{front: h.front, w: w, r: r, visitor: visitor{ip: ipOf(r.RemoteAddr), scheme: h.scheme, ray: newRay(h.front.cfg.Location)}}
 	res := x.serve() //nolint:contextcheck // x holds r, whose context is the one to use
+	if res == resultAborted && !x.begun && guard != nil && guard.refusal.Load() != nil {
+		res = x.page(malformed(), "") //nolint:contextcheck // as above
+	}
 	m.results[res].Inc()
 	if res == resultAborted || res == resultBroken {
 		panic(http.ErrAbortHandler) // the only way to end an answer so that it does not look complete
@@ -56,10 +67,13 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // serve is the switch over the kinds of traffic.
 func (x *exchange) serve() result {
 	switch kindOf(x.r) {
-	case kindWebSocket:
-		return x.page(webSocketUnsupported(), "")
 	case kindConnect:
 		return x.page(methodUnsupported(), "")
+	case kindWebSocket:
+		x.visitor.webSocket = true
+		if x.r.ProtoMajor > 1 {
+			x.visitor.key = newKey()
+		}
 	case kindHTTP:
 	}
 	host, err := route.Canonical(x.r.Host)
@@ -81,6 +95,7 @@ func (x *exchange) page(p *problem, detail string) result {
 	if x.r.ProtoMajor == 1 && x.r.ContentLength != 0 {
 		x.w.Header().Set("Connection", "close") // nobody reads the rest of the body
 	}
+	x.begun = true
 	p.write(x.front.page, x.w, x.r, x.visitor.ray, detail)
 	x.front.deps.Logger.DebugContext(x.r.Context(), "request answered by the edge", slog.String("code", p.code),
 		slog.String("request_id", x.visitor.ray), slog.String("host", x.r.Host))

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/net/http/httpguts"
 
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/xconnect"
 )
 
 // Headers that the edge sets itself.
@@ -24,6 +25,9 @@ type visitor struct {
 	ip     string
 	scheme string
 	ray    string
+	// webSocket says that a WebSocket is asked for; key is ours, when the visitor's protocol has none.
+	webSocket bool
+	key       string
 }
 
 // headerKeys maps header names to metadata keys, so that the usual names cost no allocation.
@@ -34,7 +38,8 @@ func newHeaderKeys() headerKeys {
 	for _, n := range []string{
 		"Accept", "Accept-Encoding", "Accept-Language", "Authorization", "Cache-Control", "Cdn-Loop", "Content-Encoding",
 		"Content-Length", "Content-Type", "Cookie", "Dnt", "Forwarded", "From", "If-Match", "If-Modified-Since", "If-None-Match",
-		"If-Range", "Max-Forwards", "Origin", "Pragma", "Priority", "Range", "Referer", "Sec-Ch-Ua", "Sec-Ch-Ua-Mobile",
+		"If-Range", "Max-Forwards", "Origin", "Pragma", "Priority", "Range", "Referer",
+		headerKey, "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol", "Sec-Ch-Ua", "Sec-Ch-Ua-Mobile",
 		"Sec-Ch-Ua-Platform", "Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Sec-Gpc", "Te",
 		"Traceparent", "Tracestate", "Transfer-Encoding", "Upgrade-Insecure-Requests", "User-Agent", "Via", "X-Requested-With",
 		headerForwardedFor, headerForwardedHost, headerForwardedProto, headerConnectingIP, headerRay,
@@ -54,10 +59,14 @@ func (k headerKeys) key(name string) string {
 // appendRequest appends the metadata of a visitor's request: everything that goes end to end, then what the edge says
 // itself. bodyLength is -1 when it is not known.
 func (k headerKeys) appendRequest(md []stream.Pair, r *http.Request, v visitor, bodyLength int64) []stream.Pair {
-	md = append(md, stream.Pair{Key: stream.KeyMethod, Val: r.Method}, stream.Pair{Key: stream.KeyHost, Val: r.Host})
+	method := r.Method
+	if v.webSocket {
+		method = http.MethodGet // also of an extended CONNECT
+	}
+	md = append(md, stream.Pair{Key: stream.KeyMethod, Val: method}, stream.Pair{Key: stream.KeyHost, Val: r.Host})
 	named := r.Header["Connection"]
 	for name, values := range r.Header {
-		if dropRequestHeader(name) || (len(named) > 0 && namedIn(named, name)) {
+		if dropRequestHeader(name) || (len(named) > 0 && namedIn(named, name)) || (v.key != "" && name == headerKey) {
 			continue
 		}
 		key := k.key(name)
@@ -69,6 +78,10 @@ func (k headerKeys) appendRequest(md []stream.Pair, r *http.Request, v visitor, 
 		md = append(md, stream.Pair{Key: k.key("Te"), Val: "trailers"})
 	}
 	switch {
+	case v.webSocket:
+		if v.key != "" {
+			md = append(md, stream.Pair{Key: k.key(headerKey), Val: v.key})
+		}
 	case bodyLength < 0:
 		md = append(md, stream.Pair{Key: k.key("Transfer-Encoding"), Val: "chunked"})
 	case bodyLength > 0, r.Header["Content-Length"] != nil:
@@ -98,6 +111,8 @@ func dropRequestHeader(name string) bool {
 	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer",
 		"Transfer-Encoding", "Upgrade", "Http2-Settings":
 		return true
+	case xconnect.Protocol: // no header
+		return true
 	case "Expect": // the edge has answered it: it asks for the body itself
 		return true
 	case "Content-Length": // said anew from what was understood
@@ -123,8 +138,14 @@ type answer struct {
 	length int64
 }
 
-// parseAnswer copies a response's metadata into h and reports false when it is no valid answer.
+// parseAnswer is parseHead for the final answer to a request.
 func parseAnswer(h http.Header, md []stream.Pair) (answer, bool) {
+	a, ok := parseHead(h, md)
+	return a, ok && a.status >= http.StatusOK
+}
+
+// parseHead copies a response's metadata into h and reports false when it is no valid answer.
+func parseHead(h http.Header, md []stream.Pair) (answer, bool) {
 	a := answer{length: -1}
 	values := make([]string, 0, len(md))
 	for _, p := range md {
@@ -156,7 +177,7 @@ func parseAnswer(h http.Header, md []stream.Pair) (answer, bool) {
 		delete(h, "Content-Length")
 		a.length = -1
 	}
-	return a, a.status >= http.StatusOK && a.status <= 999
+	return a, a.status >= http.StatusContinue && a.status <= 999
 }
 
 // dropNamed removes the headers that Connection headers name.

@@ -71,8 +71,16 @@ func originTimeout() *problem {
 	return &problem{http.StatusGatewayTimeout, "origin_timeout", "No answer in time", "The site did not answer in time."}
 }
 
-func webSocketUnsupported() *problem {
-	return &problem{http.StatusNotImplemented, "websocket_unsupported", "WebSocket is not available", "This edge does not carry WebSocket connections yet."}
+func tooManyWebSockets() *problem {
+	return &problem{http.StatusServiceUnavailable, "websocket_limited", "Too many connections", "This edge has as many WebSocket connections as it accepts."}
+}
+
+func noWebSocket() *problem {
+	return &problem{http.StatusBadGateway, "websocket_refused", "No WebSocket here", "The site answered, but not with a WebSocket."}
+}
+
+func malformed() *problem {
+	return &problem{http.StatusBadRequest, "malformed_body", "Malformed request", "The body of this request is not well formed."}
 }
 
 func methodUnsupported() *problem {

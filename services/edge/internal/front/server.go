@@ -21,8 +21,12 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
 )
 
-// maxStreams is how many requests one visitor may have in flight on one HTTP/2 connection.
-const maxStreams = 250
+// A visitor over HTTP/2 of whom nothing is heard for pingAfter is asked, and is gone when pingTimeout passes without an
+// answer.
+const (
+	pingAfter   = 30 * time.Second
+	pingTimeout = 30 * time.Second
+)
 
 // Config says where to listen and how long to wait.
 type Config struct {
@@ -35,9 +39,22 @@ type Config struct {
 	ReadHeaderTimeout     time.Duration
 	IdleTimeout           time.Duration
 	BodyIdleTimeout       time.Duration
-	MaxHeaderBytes        int
 	DrainTimeout          time.Duration
 	ExposeErrors          bool
+	// HalfCloseTimeout bounds how long one direction of an upgraded stream may be silent once the other has ended.
+	HalfCloseTimeout time.Duration
+	Limits           Limits
+}
+
+// Limits bound what visitors can take up.
+type Limits struct {
+	Connections int
+	// Streams is how many requests one visitor may have in flight on one HTTP/2 connection.
+	Streams    int
+	WebSockets int
+	HeadBytes  int
+	// BodyRate is the number of bytes per second that a body of declared length must reach on average.
+	BodyRate int
 }
 
 // router finds the tunnel of a canonical host.
@@ -64,27 +81,33 @@ type Front struct {
 	deps    Deps
 	metrics *metrics
 	keys    headerKeys
-	plain   net.Listener
-	secure  net.Listener
+	plain   *listener
+	secure  *listener
+	// upgrades are the streams that were upgraded, which the servers know nothing of.
+	upgrades *upgrades
 	// failures bounds how often failed requests are logged.
 	failures  throttle
 	page      *template.Template
 	scratches sync.Pool
 	buffers   sync.Pool
+	// smallBuffers are for upgraded streams, which are idle most of the time.
+	smallBuffers sync.Pool
 }
 
 // New binds the listeners.
 func New(cfg Config, deps Deps) (*Front, error) {
 	f := &Front{cfg: cfg, deps: deps, metrics: newMetrics(deps.Registerer), keys: newHeaderKeys(), page: newPage()}
-	f.scratches.New, f.buffers.New = newScratch, newBuffer
+	f.upgrades = newUpgrades(cfg.Limits.WebSockets, f.metrics)
+	seats := &seats{max: int64(cfg.Limits.Connections), metrics: f.metrics}
+	f.scratches.New, f.buffers.New, f.smallBuffers.New = newScratch, newBuffer, newSmallBuffer
 	var err error
 	if cfg.HTTP.IsValid() {
-		if f.plain, err = listen(cfg.HTTP, cfg.BodyIdleTimeout); err != nil {
+		if f.plain, err = listen(cfg.HTTP, cfg.BodyIdleTimeout, seats); err != nil {
 			return nil, fmt.Errorf("public http listener: %w", err)
 		}
 	}
 	if cfg.HTTPS.IsValid() {
-		if f.secure, err = listen(cfg.HTTPS, cfg.BodyIdleTimeout); err != nil {
+		if f.secure, err = listen(cfg.HTTPS, cfg.BodyIdleTimeout, seats); err != nil {
 			return nil, errors.Join(fmt.Errorf("public https listener: %w", err), f.Close())
 		}
 	}
@@ -97,7 +120,7 @@ func (f *Front) Addr() netip.AddrPort { return addrOf(f.plain) }
 // TLSAddr is the bound address for HTTPS, or the zero value.
 func (f *Front) TLSAddr() netip.AddrPort { return addrOf(f.secure) }
 
-func addrOf(l net.Listener) netip.AddrPort {
+func addrOf(l *listener) netip.AddrPort {
 	if l == nil {
 		return netip.AddrPort{}
 	}
@@ -112,7 +135,7 @@ func addrOf(l net.Listener) netip.AddrPort {
 // Close frees the listeners of a front that never ran.
 func (f *Front) Close() error {
 	var errs []error
-	for _, l := range []net.Listener{f.plain, f.secure} {
+	for _, l := range []*listener{f.plain, f.secure} {
 		if l != nil {
 			errs = append(errs, l.Close())
 		}
@@ -126,14 +149,18 @@ func (f *Front) Run(ctx context.Context) error {
 	if f.plain != nil {
 		srv := f.server("http")
 		srv.Protocols.SetUnencryptedHTTP2(true)
-		g.Go(func() error { return f.serve(ctx, srv, func() error { return srv.Serve(f.plain) }) })
+		l := guardedListener{f.plain, f.metrics}
+		g.Go(func() error { return f.serve(ctx, srv, func() error { return srv.Serve(l) }) })
 	}
 	if f.secure != nil {
 		srv := f.server("https")
 		srv.Protocols.SetHTTP2(true)
-		srv.TLSConfig = f.cfg.TLS
-		g.Go(func() error { return f.serve(ctx, srv, func() error { return srv.ServeTLS(f.secure, "", "") }) })
+		srv.TLSConfig = f.cfg.TLS.Clone() // the server adds to it
+		l := newSecureListener(f.secure, f.cfg.TLS, f.cfg.ReadHeaderTimeout, f.metrics)
+		g.Go(func() error { return l.run(ctx) })
+		g.Go(func() error { return f.serve(ctx, srv, func() error { return srv.Serve(l) }) })
 	}
+	g.Go(func() error { return f.upgrades.drain(ctx, f.cfg.DrainTimeout) })
 	return g.Wait()
 }
 
@@ -143,10 +170,11 @@ func (f *Front) server(scheme string) *http.Server {
 	return &http.Server{
 		Handler:           handler{f, scheme},
 		Protocols:         &p,
-		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams, WriteByteTimeout: f.cfg.BodyIdleTimeout},
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: f.cfg.Limits.Streams, SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		ReadHeaderTimeout: f.cfg.ReadHeaderTimeout,
 		IdleTimeout:       f.cfg.IdleTimeout,
-		MaxHeaderBytes:    f.cfg.MaxHeaderBytes,
+		MaxHeaderBytes:    f.cfg.Limits.HeadBytes,
+		ConnContext:       withGuard,
 		ErrorLog:          slog.NewLogLogger(f.deps.Logger.Handler(), slog.LevelDebug),
 	}
 }

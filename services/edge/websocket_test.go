@@ -1,0 +1,496 @@
+package edge_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"crypto/tls"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	gorilla "github.com/gorilla/websocket"
+	"golang.org/x/net/http2"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/edge"
+)
+
+const streams1 = "culvert_streams_1"
+
+// wsServer is a WebSocket origin: it echoes, and closes with 4321 when told to.
+func wsServer(t *testing.T) string {
+	t.Helper()
+	up := gorilla.Upgrader{CheckOrigin: func(*http.Request) bool { return true }, Subprotocols: []string{"chat"}, EnableCompression: true}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c, err := up.Upgrade(w, r, http.Header{"X-Origin": {"1"}})
+		if err != nil {
+			return
+		}
+		defer func() { _ = c.Close() }()
+		for {
+			kind, b, err := c.ReadMessage()
+			if err != nil {
+				return
+			}
+			if string(b) == "close" {
+				_ = c.WriteMessage(gorilla.CloseMessage, gorilla.FormatCloseMessage(4321, "bye"))
+				return
+			}
+			if err := c.WriteMessage(kind, b); err != nil {
+				return
+			}
+		}
+	}))
+	t.Cleanup(srv.Close)
+	return srv.Listener.Addr().String()
+}
+
+// wsConnector carries WebSocket requests to an origin, as a connector does: it asks over HTTP/1.1 and copies bytes.
+func wsConnector(t *testing.T, addr string) script {
+	t.Helper()
+	return func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		if req.Type != stream.WebSocket {
+			origin(p, req, body, st)
+			return
+		}
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Errorf("dial the origin: %v", err)
+			return
+		}
+		defer func() { _ = c.Close() }()
+		u, _ := url.Parse(req.Dest)
+		var head bytes.Buffer
+		fmt.Fprintf(&head, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", u.RequestURI(), u.Host)
+		for _, m := range req.Metadata {
+			if name, ok := strings.CutPrefix(m.Key, stream.HeaderPrefix); ok {
+				fmt.Fprintf(&head, "%s: %s\r\n", name, m.Val)
+			}
+		}
+		head.WriteString("\r\n")
+		_, _ = c.Write(head.Bytes())
+		br := bufio.NewReader(c)
+		resp, err := http.ReadResponse(br, nil)
+		if err != nil {
+			t.Errorf("answer of the origin: %v", err)
+			return
+		}
+		var fields []string
+		for name, values := range resp.Header {
+			for _, v := range values {
+				fields = append(fields, name, v)
+			}
+		}
+		answer(st, fmt.Sprint(resp.StatusCode), fields...)
+		if resp.StatusCode != http.StatusSwitchingProtocols {
+			_, _ = io.Copy(struct{ io.Writer }{st}, resp.Body)
+			end(st)
+			return
+		}
+		var work sync.WaitGroup
+		work.Go(func() {
+			if _, err := io.Copy(c, body); err == nil {
+				_ = c.(*net.TCPConn).CloseWrite()
+			} else {
+				_ = c.Close()
+			}
+		})
+		if _, err := io.Copy(struct{ io.Writer }{st}, br); err == nil {
+			_ = st.CloseWrite()
+		} else {
+			st.CancelWrite(0)
+		}
+		work.Wait()
+		st.CancelRead(0)
+	}
+}
+
+// h2Conn makes an extended CONNECT look like a connection on which a handshake over HTTP/1.1 takes place, so that any
+// client can be used over it.
+type h2Conn struct {
+	net.Conn // addresses and deadlines: none is used
+	client   *http.Client
+	url      string
+	up       *io.PipeWriter
+	body     *io.PipeReader
+	in       io.Reader
+	resp     *http.Response
+	began    bool
+}
+
+func (c *h2Conn) Write(p []byte) (int, error) {
+	if c.began {
+		return c.up.Write(p)
+	}
+	c.began = true
+	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(p)))
+	if err != nil {
+		return 0, err
+	}
+	sum := sha1.Sum([]byte(req.Header.Get("Sec-Websocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	for _, name := range []string{"Connection", "Upgrade", "Sec-Websocket-Key"} {
+		req.Header.Del(name)
+	}
+	c.body, c.up = io.Pipe()
+	out, _ := http.NewRequest(http.MethodConnect, c.url+req.URL.RequestURI(), c.body)
+	out.Host, out.Header = req.Host, req.Header
+	out.Header[":protocol"] = []string{"websocket"}
+	if c.resp, err = c.client.Do(out); err != nil {
+		return 0, err
+	}
+	var head bytes.Buffer
+	if c.resp.StatusCode == http.StatusOK {
+		head.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Accept: " +
+			base64.StdEncoding.EncodeToString(sum[:]) + "\r\n")
+	} else {
+		fmt.Fprintf(&head, "HTTP/1.1 %s\r\n", c.resp.Status)
+	}
+	_ = c.resp.Header.Write(&head)
+	head.WriteString("\r\n")
+	c.in = io.MultiReader(&head, c.resp.Body)
+	return len(p), nil
+}
+
+func (c *h2Conn) Read(p []byte) (int, error) { return c.in.Read(p) }
+
+func (c *h2Conn) Close() error {
+	if c.up != nil {
+		_ = c.up.Close()
+	}
+	if c.resp != nil {
+		return c.resp.Body.Close()
+	}
+	return nil
+}
+
+func (*h2Conn) SetDeadline(time.Time) error      { return nil }
+func (*h2Conn) SetReadDeadline(time.Time) error  { return nil }
+func (*h2Conn) SetWriteDeadline(time.Time) error { return nil }
+func (*h2Conn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
+func (*h2Conn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
+
+// way is a client and where it goes.
+type way = struct {
+	client *http.Client
+	base   string
+}
+
+// extended are the clients that can do an extended CONNECT.
+func (b *bench) extended() map[string]way {
+	b.t.Helper()
+	//nolint:staticcheck // net/http's own client refuses the header :protocol
+	plain := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}
+	//nolint:staticcheck // as above
+	secure := &http2.Transport{TLSClientConfig: &tls.Config{RootCAs: b.roots(), ServerName: "localhost"}}
+	b.t.Cleanup(func() {
+		plain.CloseIdleConnections()  //nolint:staticcheck // as above
+		secure.CloseIdleConnections() //nolint:staticcheck // as above
+	})
+	return map[string]way{"h2c": {&http.Client{Transport: plain}, b.PublicURL()}, "h2": {&http.Client{Transport: secure}, b.PublicTLSURL()}}
+}
+
+// dialers are the ways in for a WebSocket.
+func (b *bench) dialers() map[string]func(t *testing.T, path string) (*gorilla.Conn, *http.Response, error) {
+	out := make(map[string]func(*testing.T, string) (*gorilla.Conn, *http.Response, error))
+	clients := b.extended()
+	clients["http1"] = b.clients()["http1"]
+	for name, c := range clients {
+		d := gorilla.Dialer{Subprotocols: []string{"chat"}, TLSClientConfig: &tls.Config{RootCAs: b.roots(), ServerName: "localhost"}}
+		base := "ws" + strings.TrimPrefix(c.base, "http")
+		if name != "http1" {
+			d.NetDial = func(string, string) (net.Conn, error) { return &h2Conn{client: c.client, url: c.base}, nil }
+			base = "ws://" + strings.TrimPrefix(strings.TrimPrefix(c.base, "https://"), "http://")
+		}
+		out[name] = func(_ *testing.T, path string) (*gorilla.Conn, *http.Response, error) { return d.Dial(base+path, nil) }
+	}
+	d := gorilla.Dialer{Subprotocols: []string{"chat"}, TLSClientConfig: &tls.Config{RootCAs: b.roots(), ServerName: "localhost", NextProtos: []string{"http/1.1"}}}
+	out["https1"] = func(_ *testing.T, path string) (*gorilla.Conn, *http.Response, error) {
+		return d.Dial("wss"+strings.TrimPrefix(b.PublicTLSURL(), "https")+path, nil)
+	}
+	return out
+}
+
+func TestWebSocket(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, wsConnector(t, wsServer(t)), streams1)
+	for name, dial := range b.dialers() {
+		t.Run(name, func(t *testing.T) {
+			c, resp, err := dial(t, "/ws?x=1")
+			if err != nil {
+				t.Fatalf("dial: %v %+v", err, resp)
+			}
+			defer func() { _ = c.Close() }()
+			if resp.Header.Get("X-Origin") != "1" || c.Subprotocol() != "chat" {
+				t.Errorf("head %v, subprotocol %q", resp.Header, c.Subprotocol())
+			}
+			for _, n := range []int{0, 1, 125, 126, 65535, 65536, 1 << 20, 16 << 20} {
+				want := pattern(n)
+				sent := make(chan error, 1)
+				go func() { sent <- c.WriteMessage(gorilla.BinaryMessage, want) }()
+				kind, got, err := c.ReadMessage()
+				if err != nil || kind != gorilla.BinaryMessage || !bytes.Equal(got, want) {
+					t.Fatalf("echo of %d bytes: kind %d, %d bytes, %v", n, kind, len(got), err)
+				}
+				if err := <-sent; err != nil {
+					t.Fatal(err)
+				}
+			}
+			pong := make(chan string, 1)
+			c.SetPongHandler(func(s string) error { pong <- s; return nil })
+			_ = c.WriteMessage(gorilla.PingMessage, []byte("are you there"))
+			_ = c.WriteMessage(gorilla.TextMessage, []byte("close"))
+			_, _, err = c.ReadMessage()
+			var closed *gorilla.CloseError
+			if !errors.As(err, &closed) || closed.Code != 4321 || closed.Text != "bye" {
+				t.Errorf("close: %v", err)
+			}
+			if got := <-pong; got != "are you there" {
+				t.Errorf("pong %q", got)
+			}
+		})
+	}
+	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+}
+
+func TestWebSocketByAnotherLibrary(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, wsConnector(t, wsServer(t)), streams1)
+	c, _, err := websocket.Dial(t.Context(), b.PublicURL()+"/ws", &websocket.DialOptions{CompressionMode: websocket.CompressionContextTakeover})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetReadLimit(64 << 20)
+	want := strings.Repeat("a compressible text ", 1<<18)
+	go func() { _ = c.Write(t.Context(), websocket.MessageText, []byte(want)) }()
+	if _, got, err := c.Read(t.Context()); err != nil || string(got) != want {
+		t.Errorf("echo: %d bytes, %v", len(got), err)
+	}
+	if err := c.Close(websocket.StatusGoingAway, "leaving"); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+}
+
+// handshake asks for a WebSocket on a connection of its own; extra follows at once.
+func (b *bench) handshake(path, extra string) (*net.TCPConn, *bufio.Reader, *http.Response) {
+	b.t.Helper()
+	c := b.tcp()
+	if _, err := io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"+extra); err != nil {
+		b.t.Fatal(err)
+	}
+	r := bufio.NewReader(c)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		b.t.Fatalf("answer: %v", err)
+	}
+	return c, r, resp
+}
+
+func accept101(st transport.Stream) {
+	answer(st, "101", "Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Accept", "x")
+}
+
+// What the visitor sends right behind its handshake, before anybody agreed, is not lost and looked at by nobody.
+func TestBytesBehindTheHandshake(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		if req.Type != stream.WebSocket || header(req, "Connection") != nil || header(req, "Upgrade") != nil ||
+			fmt.Sprint(header(req, "Sec-Websocket-Key")) != "[dGhlIHNhbXBsZSBub25jZQ==]" || header(req, "Content-Length") != nil ||
+			header(req, "Transfer-Encoding") != nil || req.Metadata[0].Val != "GET" {
+			t.Errorf("request %+v", req)
+		}
+		accept101(st)
+		_, _ = io.Copy(struct{ io.Writer }{st}, body)
+		end(st)
+	}, streams1)
+	for _, extra := range []string{"", "x", "GET / HTTP/1.1\n\x00 \r\n", strings.Repeat("\x00y\n", 5000)} {
+		c, r, resp := b.handshake("/", extra)
+		if resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "websocket" || resp.Header.Get("Connection") != "Upgrade" ||
+			resp.Header.Get("Sec-Websocket-Accept") != "x" {
+			t.Errorf("answer %d %v", resp.StatusCode, resp.Header)
+		}
+		_, _ = io.WriteString(c, "more")
+		_ = c.CloseWrite()
+		got, err := io.ReadAll(r)
+		if err != nil || string(got) != extra+"more" {
+			t.Errorf("%d bytes of %d, %v", len(got), len(extra)+4, err)
+		}
+		_ = c.Close()
+	}
+}
+
+func TestWebSocketHalfClose(t *testing.T) {
+	b := start(t, nil)
+	released := make(chan struct{})
+	lateAnswer := func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
+		accept101(st)
+		first := make([]byte, 5)
+		if _, err := io.ReadFull(body, first); err != nil {
+			t.Errorf("first bytes: %v", err)
+		}
+		<-released
+		_, _ = st.Write([]byte("late " + string(first)))
+		_ = st.CloseWrite()
+		n, err := body.Read(first)
+		if n != 0 || err != io.EOF {
+			t.Errorf("after the answer: %d, %v; want the end", n, err)
+		}
+		st.CancelRead(0)
+	}
+	for _, feature := range []string{streams1, "support_quic_eof"} {
+		p := b.connect(0, 0, lateAnswer, feature)
+		c, r, _ := b.handshake("/", "hello")
+		_ = c.CloseWrite()
+		released <- struct{}{} // the connector got the bytes: the end is on its way, if it is sent
+		if got, err := io.ReadAll(r); err != nil || string(got) != "late hello" {
+			t.Errorf("%s: %q, %v", feature, got, err)
+		}
+		_ = c.Close()
+		waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+		p.close()
+		waitFor(t, "the connector is gone", func() bool { return b.connections("active") == 0 })
+	}
+}
+
+// A connector that said all and still takes bytes gets them.
+func TestWebSocketHalfCloseOfTheConnector(t *testing.T) {
+	b := start(t, nil)
+	rest := make(chan string, 1)
+	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
+		accept101(st)
+		_, _ = st.Write([]byte("all"))
+		_ = st.CloseWrite()
+		got, err := io.ReadAll(body)
+		rest <- fmt.Sprint(string(got), err)
+	}, streams1)
+	c, r, _ := b.handshake("/", "")
+	if got, err := io.ReadAll(r); err != nil || string(got) != "all" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	_, _ = io.WriteString(c, "and more")
+	_ = c.Close()
+	if got := <-rest; got != "and more<nil>" {
+		t.Errorf("the connector got %q", got)
+	}
+}
+
+func TestWebSocketBreaks(t *testing.T) {
+	b := start(t, nil)
+	ended := make(chan error, 1)
+	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		accept101(st)
+		first := make([]byte, 1)
+		_, _ = io.ReadFull(body, first)
+		switch {
+		case strings.HasSuffix(req.Dest, "/reset"):
+			st.CancelWrite(0)
+			st.CancelRead(0)
+		case strings.HasSuffix(req.Dest, "/lose"):
+			p.work.Go(func() { _ = p.sess.CloseWithError(0, "") })
+		default:
+			_, err := io.Copy(io.Discard, body)
+			<-st.Context().Done()
+			ended <- err
+		}
+	}, streams1)
+	c, _, _ := b.handshake("/leave", "x")
+	_ = c.SetLinger(0)
+	_ = c.Close()
+	if err := <-ended; !errors.Is(err, transport.ErrReset) {
+		t.Errorf("the visitor's reset arrives as %v", err)
+	}
+	h2 := b.extended()["h2c"]
+	for _, path := range []string{"/reset", "/lose"} {
+		conn := &h2Conn{client: h2.client, url: h2.base}
+		_, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, r, _ := b.handshake(path, "")
+		_, _ = io.WriteString(conn, "x")
+		_, werr := io.WriteString(c, "x") // it may be told of the reset already, and then nobody else is
+		if got, err := io.ReadAll(r); err == nil && werr == nil {
+			t.Errorf("%s: a clean end after %q", path, got)
+		}
+		if got, err := io.ReadAll(conn.resp.Body); err == nil {
+			t.Errorf("%s over HTTP/2: a clean end after %q", path, got)
+		}
+		_ = conn.Close()
+		_ = c.Close()
+	}
+}
+
+func TestWebSocketRefused(t *testing.T) {
+	b := start(t, func(c *edge.Config) { c.Public.MaxWebSockets = 1 })
+	release := make(chan struct{})
+	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		if strings.HasSuffix(req.Dest, "/ws") {
+			accept101(st)
+			<-release
+			end(st)
+			return
+		}
+		origin(p, req, body, st)
+	}, streams1)
+	_, r, resp := b.handshake("/early", "")
+	if resp.StatusCode != 413 || !resp.Close {
+		t.Errorf("refused: %d, close %v", resp.StatusCode, resp.Close)
+	}
+	_, _ = io.Copy(io.Discard, r)
+	_, _, resp = b.handshake("/request", "")
+	if resp.StatusCode != 200 || !resp.Close {
+		t.Errorf("answered by 200: %d, close %v", resp.StatusCode, resp.Close)
+	}
+	c, _, resp := b.handshake("/ws", "")
+	if resp.StatusCode != 101 {
+		t.Fatalf("accepted: %d", resp.StatusCode)
+	}
+	h2 := b.extended()["h2c"]
+	for path, want := range map[string]string{"/early": "413 ", "/request": "502 websocket_refused", "/ws": "503 websocket_limited"} {
+		conn := &h2Conn{client: h2.client, url: h2.base}
+		if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(conn.resp.StatusCode, " ", conn.resp.Header.Get("Culvert-Error")); got != want {
+			t.Errorf("%s over HTTP/2: %s, want %s", path, got, want)
+		}
+		_ = conn.Close()
+	}
+	close(release)
+	_ = c.Close()
+	_, r, resp = b.handshake("/x", "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+	body, _ := io.ReadAll(resp.Body)
+	if more, err := io.ReadAll(r); err != nil || len(more) != 0 || resp.StatusCode != 404 {
+		t.Errorf("after a refused upgrade: %d %q, then %q, %v", resp.StatusCode, body, more, err)
+	}
+}
+
+func TestWebSocketsAtShutdown(t *testing.T) {
+	b := start(t, func(c *edge.Config) { c.Public.DrainTimeout = 200 * time.Millisecond })
+	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
+		accept101(st)
+		_, _ = io.Copy(io.Discard, body)
+	}, streams1)
+	c, r, _ := b.handshake("/", "")
+	b.stop()
+	if got, err := io.ReadAll(r); err == nil {
+		t.Errorf("a clean end after %q", got)
+	}
+	_ = c.Close()
+}
