@@ -27,16 +27,16 @@ type faultKind string
 
 // Every kind there is.
 const (
-	faultCancelled   faultKind = "cancelled"   // the edge no longer wants the answer
-	faultRequest     faultKind = "request"     // the request is malformed or not complete
-	faultUnsupported faultKind = "unsupported" // a kind of traffic that this release does not carry
-	faultDenied      faultKind = "denied"      // access control
-	faultTooLarge    faultKind = "too_large"   // a body beyond the spool limit
-	faultDial        faultKind = "dial"        // no connection to the origin
-	faultTLS         faultKind = "tls"         // no trust in the origin
-	faultTimeout     faultKind = "timeout"     // the origin is too slow
-	faultProtocol    faultKind = "protocol"    // the origin's answer is malformed or ended early
-	faultInternal    faultKind = "internal"    // a defect
+	faultCancelled faultKind = "cancelled"  // the edge no longer wants the answer
+	faultRequest   faultKind = "request"    // the request is malformed or not complete
+	faultDenied    faultKind = "denied"     // access control
+	faultTooLarge  faultKind = "too_large"  // a body beyond the spool limit
+	faultLimited   faultKind = "flow_limit" // too many private-network flows
+	faultDial      faultKind = "dial"       // no connection to the origin
+	faultTLS       faultKind = "tls"        // no trust in the origin
+	faultTimeout   faultKind = "timeout"    // the origin is too slow
+	faultProtocol  faultKind = "protocol"   // the origin's answer is malformed or ended early
+	faultInternal  faultKind = "internal"   // a defect
 )
 
 // requestError is a request that cannot be served as it is. Its text goes to the edge.
@@ -66,14 +66,13 @@ func (e *originError) Unwrap() error { return e.err }
 
 // Failures that need no data. Those with a status are answered with it.
 var (
-	errUnsupportedType = &requestError{faultUnsupported, http.StatusNotImplemented, "connection type not supported by this release"}
-	errHeadCut         = &requestError{faultRequest, http.StatusBadRequest, "connect request ended early"}
-	errNoRoute         = &requestError{faultInternal, http.StatusBadGateway, "no ingress rule serves the request"}
-	errPathDodge       = &requestError{faultDenied, http.StatusBadRequest, "path is ambiguous to access control"}
-	errDenied          = &requestError{faultDenied, http.StatusForbidden, "access token required"}
-	errSpoolLimit      = &requestError{faultTooLarge, http.StatusRequestEntityTooLarge, "request body too large for an origin without chunked encoding"}
-	errSpoolFull       = &requestError{faultTooLarge, http.StatusServiceUnavailable, "too many request bodies held at a time"}
-	errSwitched        = &originError{errors.New("unexpected status 101")}
+	errHeadCut    = &requestError{faultRequest, http.StatusBadRequest, "connect request ended early"}
+	errNoRoute    = &requestError{faultInternal, http.StatusBadGateway, "no ingress rule serves the request"}
+	errPathDodge  = &requestError{faultDenied, http.StatusBadRequest, "path is ambiguous to access control"}
+	errDenied     = &requestError{faultDenied, http.StatusForbidden, "access token required"}
+	errSpoolLimit = &requestError{faultTooLarge, http.StatusRequestEntityTooLarge, "request body too large for an origin without chunked encoding"}
+	errSpoolFull  = &requestError{faultTooLarge, http.StatusServiceUnavailable, "too many request bodies held at a time"}
+	errSwitched   = &originError{errors.New("unexpected status 101")}
 )
 
 // fault is a failure as the edge and the log are told.
@@ -88,6 +87,9 @@ func faultOf(ctx context.Context, err error) fault {
 	var re *requestError
 	var le *leftError
 	var oe *originError
+	var se *serviceError
+	var pe *privateError
+	var fe *limitedError
 	switch {
 	case ctx.Err() != nil:
 		return fault{kind: faultCancelled}
@@ -102,6 +104,12 @@ func faultOf(ctx context.Context, err error) fault {
 		f := originFault(oe.err)
 		f.text = unreachable + f.text
 		return f
+	case errors.As(err, &se):
+		return serviceFault(se.err)
+	case errors.As(err, &pe):
+		return privateFault(pe)
+	case errors.As(err, &fe):
+		return fault{faultLimited, http.StatusServiceUnavailable, fe.Error()}
 	case errors.Is(err, stream.ErrUnknownType):
 		return fault{faultRequest, http.StatusBadRequest, stream.ErrUnknownType.Error()}
 	case errors.Is(err, stream.ErrTooLarge):
@@ -181,14 +189,22 @@ func (x *exchange) fail(ctx context.Context, err error) {
 // refuse tells the edge that the request failed, and how. A refusal that is a proper answer (denied, too large) is sent as
 // one; the rest is the wire's error with the status that fits.
 func (x *exchange) refuse(f fault) error {
+	private := x.req.Type == stream.TCP // is told by words alone
 	switch f.kind {
 	case faultDenied, faultTooLarge:
-		return x.answer(f.status, nil, "")
+		if !private {
+			return x.answer(f.status, nil, "")
+		}
 	default:
 	}
 	x.h.metrics.answered(f.status)
-	x.resp.Error = f.text
-	x.resp.Metadata = append(x.resp.Metadata[:0], stream.Pair{Key: stream.KeyStatus, Val: strconv.Itoa(f.status)})
+	x.resp.Error, x.resp.Metadata = f.text, x.resp.Metadata[:0]
+	switch {
+	case f.kind == faultLimited:
+		x.resp.Metadata = append(x.resp.Metadata, stream.Pair{Key: stream.KeyFlowLimited, Val: "true"})
+	case !private:
+		x.resp.Metadata = append(x.resp.Metadata, stream.Pair{Key: stream.KeyStatus, Val: strconv.Itoa(f.status)})
+	}
 	if err := x.bufferHead(); err != nil {
 		return err
 	}
@@ -204,7 +220,7 @@ func (x *exchange) report(ctx context.Context, f fault, err error) {
 		level = slog.LevelDebug
 	case faultDial, faultTLS, faultTimeout, faultProtocol, faultInternal:
 		level = slog.LevelError
-	case faultRequest, faultUnsupported, faultDenied, faultTooLarge:
+	case faultRequest, faultDenied, faultTooLarge, faultLimited:
 	}
 	if !x.h.log.Enabled(ctx, level) {
 		return

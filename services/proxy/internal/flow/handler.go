@@ -15,6 +15,8 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
@@ -36,6 +38,10 @@ const (
 type Config struct {
 	Tags       []Tag
 	SpoolLimit int64
+	Streams    Streams
+	// Dialer opens private-network connections, and Flows counts them; nil makes ones of our own from the live rules.
+	Dialer dialer.Dialer
+	Flows  *limit.Flows
 }
 
 // Handler serves flows. It implements link.Handler.
@@ -46,6 +52,7 @@ type Handler struct {
 	metrics *metrics
 	spool   budget
 	faults  router.Gate // of flows without a route
+	streams byteStreams
 
 	connector atomic.Pointer[connectorTag]
 	exchanges sync.Pool // of *exchange
@@ -56,13 +63,22 @@ var _ link.Handler = (*Handler)(nil)
 
 // New makes a handler that asks table for each request.
 func New(cfg Config, table *router.Table, log *slog.Logger, reg prometheus.Registerer) *Handler {
-	return &Handler{
+	h := &Handler{
 		table:   table,
 		tags:    cfg.Tags,
 		log:     log,
 		metrics: newMetrics(reg),
 		spool:   budget{each: cfg.SpoolLimit, total: spoolFlows * cfg.SpoolLimit},
+		streams: byteStreams{set: cfg.Streams, dialer: cfg.Dialer, flows: cfg.Flows, metrics: newStreamMetrics(reg)},
 	}
+	h.streams.copier.HalfCloseIdle, h.streams.copier.Count = cfg.Streams.HalfCloseIdle, h.streams.metrics.count
+	if h.streams.dialer == nil {
+		h.streams.dialer = dialer.New(h.warp)
+	}
+	if h.streams.flows == nil {
+		h.streams.flows = limit.New(func() uint64 { return h.warp().MaxActiveFlows }, reg)
+	}
+	return h
 }
 
 // InFlight is the number of running flows.
@@ -146,11 +162,10 @@ func (x *exchange) serve(ctx context.Context) error {
 		return err
 	}
 	switch x.req.Type {
-	case stream.HTTP:
+	case stream.HTTP, stream.WebSocket:
 		return x.serveHTTP(ctx, rest)
-	case stream.WebSocket, stream.TCP:
-		// Websockets and byte streams branch off here.
-		return errUnsupportedType
+	case stream.TCP:
+		return x.serveTCP(ctx, rest)
 	default:
 		return stream.ErrUnknownType
 	}
@@ -199,6 +214,9 @@ func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
 		// Tokens cannot be checked yet. A rule that demands one is closed rather than open.
 		return errDenied
 	}
+	if x.req.Type == stream.WebSocket {
+		return x.serveWebSocket(ctx, &p, rest)
+	}
 	if p.length != 0 {
 		x.body = &body{s: x.s, first: rest, left: p.length}
 	}
@@ -214,7 +232,7 @@ func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
 	case origin.Handles:
 		return x.handle(ctx, &p, o)
 	case origin.Streams:
-		// A plain request on a service that is no HTTP (D12); websockets to it branch off in serve.
+		// A plain request on a service that is no HTTP (D12).
 		return x.answer(http.StatusUpgradeRequired, upgradeToWebSocket, "This service speaks websocket only.\n")
 	}
 	return errNoRoute

@@ -50,7 +50,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "culvert_proxy_request_errors_total", Help: "Flows that failed or were refused.",
 	}, []string{"reason"})
 	for _, k := range []faultKind{
-		faultCancelled, faultRequest, faultUnsupported, faultDenied, faultTooLarge,
+		faultCancelled, faultRequest, faultDenied, faultTooLarge, faultLimited,
 		faultDial, faultTLS, faultTimeout, faultProtocol, faultInternal,
 	} {
 		m.faults[k] = errs.WithLabelValues(string(k))

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"strings"
 
@@ -15,13 +16,12 @@ import (
 // Ability is what an origin can do with a request. Dispatch goes by it and not by the request (spec/ingress.md 6.3).
 type Ability uint8
 
-// The abilities of this release. Byte streams (tcp, ssh, bastion, socks-proxy and the like) are told apart from the rest,
-// so that whoever dispatches sees them; opening them belongs to a later release.
+// The abilities.
 const (
 	RoundTrips Ability = iota + 1 // an HTTP exchange over the network
 	Answers                       // a fixed status, no network
 	Handles                       // a handler in this process
-	Streams                       // a byte stream, not HTTP
+	Streams                       // a byte stream, not HTTP: tcp, ssh, bastion, socks-proxy and the like
 )
 
 // ErrHostName says that a request's host cannot serve as the name in a TLS handshake.
@@ -36,6 +36,8 @@ type Origin struct {
 	Status int
 	// Handler serves an origin that Handles.
 	Handler http.Handler
+	// Stream opens the connections of an origin that Streams.
+	Stream *Stream
 	// HostHeader replaces Host towards the origin when it is not empty.
 	HostHeader string
 	// NoChunked says that bodies of unknown length must not be sent chunked.
@@ -47,6 +49,8 @@ type Origin struct {
 	perHost   bool   // the TLS name is the outgoing Host, and so is the pool's key
 	transport *http.Transport
 	client    client
+	// upgrades runs requests that leave HTTP: the transport, or one without HTTP/2.
+	upgrades *http.Transport
 }
 
 // client runs exchanges over connections that it keeps.
@@ -74,8 +78,10 @@ func New(svc ingress.Service, set ingress.OriginRequest, log *slog.Logger) (*Ori
 		o.Ability, o.Status = Answers, svc.Status
 	case ingress.KindHelloWorld:
 		o.Ability, o.Handler = Handles, newHello()
-	case ingress.KindStream, ingress.KindBastion, ingress.KindSocks, ingress.KindManagement:
-		o.Ability = Streams
+	case ingress.KindStream, ingress.KindBastion, ingress.KindSocks:
+		o.Ability, o.Stream = Streams, newStream(svc, set)
+	case ingress.KindManagement:
+		fallthrough // belongs to no rule of a user
 	default:
 		return nil, fmt.Errorf("service %s: unknown kind %d", o.Text, svc.Kind)
 	}
@@ -103,10 +109,20 @@ func (o *Origin) RoundTrip(req *http.Request) (*http.Response, error) {
 	return o.client.RoundTrip(req)
 }
 
+// Upgrade runs a websocket handshake with an origin that RoundTrips, always over HTTP/1.1. The connection is given to
+// connected when there is one; the body of an answer 101 is its reading side.
+func (o *Origin) Upgrade(req *http.Request, connected func(net.Conn)) (*http.Response, error) {
+	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) { connected(info.Conn) },
+	})
+	return o.upgrades.RoundTrip(req.WithContext(ctx))
+}
+
 // Close ends idle connections; running exchanges finish.
 func (o *Origin) Close() {
 	if o.client != nil {
 		o.client.CloseIdleConnections()
+		o.upgrades.CloseIdleConnections()
 	}
 }
 

@@ -74,7 +74,11 @@ func (o *Origin) open(svc ingress.Service, set ingress.OriginRequest, log *slog.
 			o.transport.Proxy = http.ProxyFromEnvironment
 		}
 	}
-	o.client = o.transport
+	o.client, o.upgrades = o.transport, o.transport
+	if svc.Kind == ingress.KindH2C {
+		o.upgrades = o.transport.Clone() // HTTP/2 has no upgrade; most such servers speak HTTP/1.1 as well
+		o.upgrades.Protocols = protocols(ingress.KindHTTP, false)
+	}
 	if o.scheme == "http" && svc.Kind != ingress.KindH2C && !set.HTTP2Origin {
 		o.client = lean(o.transport)
 	}

@@ -151,7 +151,7 @@ type key struct {
 
 func keyOf(rule *ingress.Rule) key {
 	set := rule.Origin
-	set.IPRules, set.Access = nil, ingress.Access{} // not the origin's business
+	set.Access = ingress.Access{} // not the origin's business
 	k := key{service: rule.Service.Text(), settings: fmt.Sprintf("%+v", set)}
 	if set.CAPool != "" {
 		if pem, err := os.ReadFile(set.CAPool); err == nil { // origin.New reports the error

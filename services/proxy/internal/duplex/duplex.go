@@ -1,0 +1,287 @@
+package duplex
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// End is one end of a two-way byte stream. One goroutine reads while another writes.
+type End interface {
+	// Read gives io.EOF itself for an orderly end; anything else is a failure.
+	io.Reader
+	io.Writer
+	// CloseWrite passes an orderly end on.
+	CloseWrite() error
+	// Abort ends both directions as a failure, and makes pending calls fail. It may come at any time, more than once.
+	Abort()
+}
+
+// Side names an end.
+type Side uint8
+
+// The two ends.
+const (
+	Edge Side = iota
+	Origin
+)
+
+// String names the side in logs.
+func (s Side) String() string {
+	if s == Edge {
+		return "edge"
+	}
+	return "origin"
+}
+
+// Cause is why a stream is over.
+type Cause uint8
+
+// The causes.
+const (
+	// Ended: both directions came to their ends.
+	Ended Cause = iota
+	// Cancelled: the edge no longer wants the stream, or the worker is lost.
+	Cancelled
+	// EdgeFailed: the edge's bytes came to no orderly end, or are not what they should be.
+	EdgeFailed
+	// OriginFailed: the origin reset the connection.
+	OriginFailed
+	// Idle: one direction had ended, and the other was silent for too long.
+	Idle
+	// Causes is their number.
+	Causes
+)
+
+// String names the cause in logs and metrics.
+func (c Cause) String() string {
+	switch c {
+	case Ended:
+		return "ended"
+	case Cancelled:
+		return "cancelled"
+	case EdgeFailed:
+		return "edge_failed"
+	case OriginFailed:
+		return "origin_failed"
+	case Idle:
+		return "half_close_idle"
+	case Causes:
+	}
+	return "unknown"
+}
+
+// errIdle is the error of Idle.
+var errIdle = errors.New("silent for too long after one direction had ended")
+
+// Result tells how a stream went.
+type Result struct {
+	Cause Cause
+	// First is the side whose end or failure came first.
+	First Side
+	// Err is nil with Ended.
+	Err error
+	// ToOrigin and ToEdge count the bytes passed on.
+	ToOrigin, ToEdge int64
+}
+
+// Sizes of the copy buffers.
+const (
+	smallSize = 4 << 10
+	largeSize = 32 << 10
+)
+
+// Copier runs streams.
+type Copier struct {
+	// HalfCloseIdle bounds the silence of a direction after the other one has ended; 0 is no limit.
+	HalfCloseIdle time.Duration
+	// Count, when not nil, is told of bytes as they are passed on to a side.
+	Count func(to Side, n int)
+
+	small, large sync.Pool // of *[]byte
+}
+
+// Run copies until both directions have ended, or the stream has failed or ctx is over; then both ends have been aborted.
+func (c *Copier) Run(ctx context.Context, edge, origin End) Result {
+	r := &run{c: c, edge: edge, origin: origin}
+	r.late.Add(1)
+	stopWatch := context.AfterFunc(ctx, func() {
+		defer r.late.Done()
+		r.fail(Edge, Cancelled, context.Cause(ctx))
+	})
+	var other sync.WaitGroup
+	other.Go(func() { r.copy(Origin, origin, edge, &r.res.ToEdge) })
+	r.copy(Edge, edge, origin, &r.res.ToOrigin)
+	other.Wait()
+	if stopWatch() {
+		r.late.Done()
+	}
+	r.stopIdle()
+	r.late.Wait() // neither end is touched once Run has returned
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.res
+}
+
+// run is one stream.
+type run struct {
+	c            *Copier
+	edge, origin End
+	half         atomic.Bool    // one direction has ended, so idle runs
+	late         sync.WaitGroup // of functions that timers and contexts may have started
+
+	mu    sync.Mutex // guards the rest, without the counters of res, each of which belongs to one copy
+	begun bool       // First is known
+	over  bool       // the stream failed
+	idle  *time.Timer
+	res   Result
+}
+
+// copy runs one direction.
+func (r *run) copy(from Side, src, dst End, count *int64) {
+	to := Origin - from
+	buf := r.c.take(smallSize)
+	defer func() { r.c.give(buf) }()
+	for {
+		n, err := src.Read(*buf)
+		if n > 0 {
+			if werr := r.pass(to, dst, (*buf)[:n], count); werr != nil {
+				r.refused(to, werr)
+				return
+			}
+		}
+		switch {
+		case err == io.EOF: //nolint:errorlint // only the bare value is an orderly end
+			if err := dst.CloseWrite(); err != nil {
+				r.refused(to, err)
+				return
+			}
+			r.ended(from)
+			return
+		case err != nil:
+			r.fail(from, failureOf(from), err)
+			return
+		}
+		buf = r.c.resize(buf, n)
+	}
+}
+
+// pass writes a piece on.
+func (r *run) pass(to Side, dst End, p []byte, count *int64) error {
+	r.touch()
+	n, err := dst.Write(p)
+	*count += int64(n)
+	if r.c.Count != nil {
+		r.c.Count(to, n)
+	}
+	return err
+}
+
+func failureOf(s Side) Cause {
+	if s == Edge {
+		return EdgeFailed
+	}
+	return OriginFailed
+}
+
+// refused is the end of a direction because its reader is gone. An origin that takes no more may still answer, and its own
+// end tells how it means it; an edge that takes no more wants nothing.
+func (r *run) refused(by Side, err error) {
+	switch {
+	case by == Edge:
+		r.fail(Edge, Cancelled, err)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		r.fail(Origin, OriginFailed, err)
+	default:
+		r.ended(Origin)
+	}
+}
+
+// ended is the end of a direction in order.
+func (r *run) ended(by Side) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.begun {
+		return
+	}
+	r.begun, r.res.First = true, by
+	if r.c.HalfCloseIdle > 0 {
+		r.late.Add(1)
+		r.idle = time.AfterFunc(r.c.HalfCloseIdle, func() {
+			defer r.late.Done()
+			r.fail(by, Idle, errIdle)
+		})
+		r.half.Store(true)
+	}
+}
+
+// touch begins the idle time anew.
+func (r *run) touch() {
+	if !r.half.Load() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.idle.Stop() { // else it has fired
+		r.idle.Reset(r.c.HalfCloseIdle)
+	}
+}
+
+func (r *run) stopIdle() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.idle != nil && r.idle.Stop() {
+		r.late.Done()
+	}
+}
+
+// fail ends the stream. Only the first call counts.
+func (r *run) fail(by Side, cause Cause, err error) {
+	r.mu.Lock()
+	if r.over {
+		r.mu.Unlock()
+		return
+	}
+	r.over = true
+	if !r.begun {
+		r.begun, r.res.First = true, by
+	}
+	r.res.Cause, r.res.Err = cause, err
+	r.mu.Unlock()
+	r.origin.Abort()
+	r.edge.Abort()
+}
+
+// resize gives the buffer that suits the last read.
+func (c *Copier) resize(buf *[]byte, n int) *[]byte {
+	switch {
+	case len(*buf) == smallSize && n >= smallSize*3/4:
+		c.give(buf)
+		return c.take(largeSize)
+	case len(*buf) == largeSize && n < smallSize/2:
+		c.give(buf)
+		return c.take(smallSize)
+	}
+	return buf
+}
+
+func (c *Copier) take(size int) *[]byte {
+	if b, ok := c.pool(size).Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, size)
+	return &b
+}
+
+func (c *Copier) give(b *[]byte) { c.pool(len(*b)).Put(b) }
+
+func (c *Copier) pool(size int) *sync.Pool {
+	if size == smallSize {
+		return &c.small
+	}
+	return &c.large
+}

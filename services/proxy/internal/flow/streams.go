@@ -1,0 +1,111 @@
+package flow
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/duplex"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
+)
+
+// Streams are the limits of byte streams.
+type Streams struct {
+	// HalfCloseIdle bounds the silence of a stream after one of its directions has ended; 0 is no limit.
+	HalfCloseIdle time.Duration
+	// WriteTimeout bounds each write to an origin; 0 is no limit.
+	WriteTimeout time.Duration
+	// PingInterval is the time between pings on websockets that we serve ourselves; 0 sends none.
+	PingInterval time.Duration
+	// HandshakeTimeout bounds the SOCKS handshake; 0 is no limit.
+	HandshakeTimeout time.Duration
+}
+
+// byteStreams is what a Handler needs for streams.
+type byteStreams struct {
+	set     Streams
+	copier  duplex.Copier
+	dialer  dialer.Dialer
+	flows   *limit.Flows
+	metrics *streamMetrics
+}
+
+// warp gives the live settings of private networks.
+func (h *Handler) warp() ingress.WarpRouting { return h.table.Current().Set.WarpRouting }
+
+// edge is the edge's end of the stream, behind the head.
+func (x *exchange) edge(rest []byte) *duplex.Head { return &duplex.Head{End: x.s, First: rest} }
+
+// sendHead sends the ConnectResponse at once: what follows may take its time.
+func (x *exchange) sendHead() error {
+	if err := x.bufferHead(); err != nil {
+		return err
+	}
+	if _, err := x.s.Write(nil); err != nil {
+		return &leftError{err}
+	}
+	return nil
+}
+
+// originEnd is the origin's end of a stream.
+func (x *exchange) originEnd(c net.Conn) *duplex.Conn {
+	return &duplex.Conn{NetConn: c, WriteTimeout: x.h.streams.set.WriteTimeout}
+}
+
+// pump runs an accepted stream to its end, which is nobody's fault as far as the request goes: it is counted, and told at
+// debug level.
+func (x *exchange) pump(ctx context.Context, kind streamKind, edge duplex.End, conn *duplex.Conn) {
+	m := x.h.streams.metrics
+	m.begin(kind)
+	res := x.h.streams.copier.Run(ctx, edge, conn)
+	conn.Close()
+	m.end(kind, res.Cause)
+	if !x.h.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	attrs := append(x.attrs(),
+		slog.String("kind", kind.String()), slog.Any("dest", conn.NetConn.RemoteAddr()),
+		slog.String("reason", res.Cause.String()), slog.String("side", res.First.String()),
+		slog.Int64("bytes_to_origin", res.ToOrigin), slog.Int64("bytes_to_edge", res.ToEdge),
+		slog.Duration("took", time.Since(x.began)))
+	if id := x.metadata(keyFlowID); id != "" {
+		attrs = append(attrs, slog.String(telemetry.KeyFlowID, id))
+	}
+	if res.Err != nil {
+		attrs = append(attrs, slog.Any("err", res.Err))
+	}
+	x.h.log.LogAttrs(ctx, slog.LevelDebug, "stream ended", attrs...)
+}
+
+// keyFlowID is the metadata key of a flow's name in the edge's logs.
+const keyFlowID = "FlowID"
+
+// metadata gives the value of a key that is no header.
+func (x *exchange) metadata(key string) string {
+	for i := range x.req.Metadata {
+		if p := &x.req.Metadata[i]; p.Key == key {
+			return p.Val
+		}
+	}
+	return ""
+}
+
+// client is the visitor's address as the edge says it: with the port where it says so, else the address alone. It may be
+// unknown.
+func (x *exchange) client(p *parsed) netip.AddrPort {
+	if a, err := netip.ParseAddrPort(x.metadata(stream.KeyClient)); err == nil {
+		return a
+	}
+	if p != nil {
+		if a, err := netip.ParseAddr(p.header.Get("Cf-Connecting-Ip")); err == nil {
+			return netip.AddrPortFrom(a, 0)
+		}
+	}
+	return netip.AddrPort{}
+}

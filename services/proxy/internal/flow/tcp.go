@@ -1,0 +1,68 @@
+package flow
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
+)
+
+// limitedError is a private-network stream above the limit.
+type limitedError struct{ err error }
+
+func (e *limitedError) Error() string {
+	return "failed to start tcp flow due to rate limiting: " + e.err.Error()
+}
+func (e *limitedError) Unwrap() error { return e.err }
+
+// privateError is a destination of a private network that cannot be reached. The edge knows the address: it named it.
+type privateError struct {
+	dst netip.AddrPort
+	err error
+}
+
+func (e *privateError) Error() string {
+	return fmt.Sprintf("unable to dial tcp to origin %s: %v", e.dst, e.err)
+}
+func (e *privateError) Unwrap() error { return e.err }
+
+// serveTCP connects the stream to an address of a private network (spec/ingress.md 9.1).
+func (x *exchange) serveTCP(ctx context.Context, rest []byte) error {
+	slot, err := x.h.streams.flows.Acquire(limit.TCP)
+	if err != nil {
+		return &limitedError{err}
+	}
+	defer slot.Release()
+	dst, err := netip.ParseAddrPort(x.req.Dest)
+	if err != nil {
+		return badRequest(err.Error())
+	}
+	conn, err := x.dialPrivate(ctx, dst)
+	if err != nil {
+		return &privateError{dst, err}
+	}
+	end := x.originEnd(conn)
+	x.resp.Error, x.resp.Metadata = "", x.resp.Metadata[:0]
+	if err := x.sendHead(); err != nil {
+		end.Abort()
+		return err
+	}
+	x.pump(ctx, streamTCP, x.edge(rest), end)
+	return nil
+}
+
+func (x *exchange) dialPrivate(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
+	began := time.Now()
+	conn, err := x.h.streams.dialer.DialTCP(ctx, dst)
+	if err == nil {
+		if err = origin.Announce(conn, x.h.warp().ProxyProtocol, x.client(nil)); err != nil {
+			_ = conn.Close() // the error says enough
+		}
+	}
+	x.h.streams.metrics.connected(began, err)
+	return conn, err
+}

@@ -1,0 +1,144 @@
+package flow
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/pkg/wire/websocket"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/duplex"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/websock"
+)
+
+const (
+	keyHeader = "Sec-Websocket-Key"
+	keyUpgr   = stream.HeaderPrefix + "Upgrade"
+	keyConn   = stream.HeaderPrefix + "Connection"
+	keyAccept = stream.HeaderPrefix + "Sec-Websocket-Accept"
+)
+
+// serveWebSocket lets the route's origin answer a websocket request. Whatever the request says of a body, what follows
+// the head is the visitor's stream.
+func (x *exchange) serveWebSocket(ctx context.Context, p *parsed, rest []byte) error {
+	p.length = 0
+	o := x.route.Origin
+	switch o.Ability {
+	case origin.RoundTrips:
+		return x.upgrade(ctx, p, o, rest)
+	case origin.Answers:
+		if o.Status == http.StatusSwitchingProtocols {
+			return errSwitched
+		}
+		return x.answer(o.Status, nil, "")
+	case origin.Handles:
+		if p.path == origin.EchoPath {
+			return x.echo(ctx, p, rest)
+		}
+		return x.handle(ctx, p, o)
+	case origin.Streams:
+		return x.serveService(ctx, p, o, rest)
+	}
+	return errNoRoute
+}
+
+// upgrade passes the websocket handshake on to an HTTP origin, and then bytes both ways without a look at them
+// (spec/ingress.md 8.1). Any other answer than 101 goes back as it is.
+func (x *exchange) upgrade(ctx context.Context, p *parsed, o *origin.Origin, rest []byte) error {
+	req, err := x.outgoing(ctx, p, o)
+	if err != nil {
+		return err
+	}
+	req.Header["Connection"] = []string{"Upgrade"}
+	req.Header["Upgrade"] = []string{"websocket"}
+	req.Header["Sec-Websocket-Version"] = []string{"13"}
+	var conn net.Conn
+	res, err := o.Upgrade(req, func(c net.Conn) { conn = c })
+	if err != nil {
+		return &originError{err}
+	}
+	x.h.metrics.firstByte.Observe(time.Since(x.began).Seconds())
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		return x.decline(ctx, res)
+	}
+	if _, ok := res.Body.(io.Writer); !ok || conn == nil {
+		_ = res.Body.Close() // not a protocol switch after all
+		return errSwitched
+	}
+	end := x.originEnd(conn)
+	end.From = res.Body // some bytes may have come with the head
+	x.setHead(res.StatusCode, res.Header)
+	x.resp.Metadata = append(x.resp.Metadata,
+		stream.Pair{Key: keyConn, Val: "Upgrade"}, stream.Pair{Key: keyUpgr, Val: res.Header.Get("Upgrade")})
+	if err := x.sendHead(); err != nil {
+		end.Abort()
+		return err
+	}
+	x.pump(ctx, streamWebSocket, x.edge(rest), end)
+	return nil
+}
+
+// decline sends an answer that is no switch.
+func (x *exchange) decline(ctx context.Context, res *http.Response) error {
+	defer func() { _ = res.Body.Close() }() // ends an exchange that was not read to its end; nothing else can fail
+	x.setHead(res.StatusCode, res.Header)
+	if err := x.bufferHead(); err != nil {
+		return err
+	}
+	if res.Body == http.NoBody {
+		return x.closeAnswer(ctx)
+	}
+	return x.copyBody(ctx, res.Body)
+}
+
+// acceptWebSocket answers 101 in our own name; without a key there is nothing to prove (spec/ingress.md 8.3).
+func (x *exchange) acceptWebSocket(p *parsed) error {
+	x.startHead(http.StatusSwitchingProtocols)
+	if key := p.header.Get(keyHeader); key != "" {
+		x.resp.Metadata = append(x.resp.Metadata,
+			stream.Pair{Key: keyConn, Val: "Upgrade"},
+			stream.Pair{Key: keyUpgr, Val: "websocket"},
+			stream.Pair{Key: keyAccept, Val: websocket.AcceptKey(key)})
+	}
+	return x.sendHead()
+}
+
+// echo is the websocket of the demo origin.
+func (x *exchange) echo(ctx context.Context, p *parsed, rest []byte) error {
+	if p.header.Get(keyHeader) == "" {
+		return badRequest("websocket key missing")
+	}
+	if err := x.acceptWebSocket(p); err != nil {
+		return err
+	}
+	stop := abortWith(ctx, x.s)
+	defer stop()
+	m := x.h.streams.metrics
+	m.begin(streamWebSocket)
+	err := websock.Echo(x.s, x.edge(rest))
+	if err != nil {
+		m.end(streamWebSocket, duplex.EdgeFailed)
+		return &leftError{err}
+	}
+	m.end(streamWebSocket, duplex.Ended)
+	return nil
+}
+
+// abortWith aborts a stream when ctx ends. Call stop before the stream's flow is over; it says whether ctx had ended.
+func abortWith(ctx context.Context, s interface{ Abort() }) (stop func() (aborted bool)) {
+	done := make(chan struct{})
+	release := context.AfterFunc(ctx, func() {
+		defer close(done)
+		s.Abort()
+	})
+	return func() bool {
+		if release() {
+			return false
+		}
+		<-done
+		return true
+	}
+}
