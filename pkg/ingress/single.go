@@ -31,6 +31,9 @@ func SingleOrigin(flags SingleFlags) (*Set, error) {
 		return nil, err
 	}
 	origin := DefaultOriginRequest()
+	if err := checkProxyProtocol(flags.Origin.ProxyProtocol); err != nil {
+		return nil, err
+	}
 	flags.Origin.apply(&origin)
 	if isTrue(flags.Socks5) {
 		origin.ProxyType = proxyTypeSocks

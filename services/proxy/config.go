@@ -28,6 +28,16 @@ type Config struct {
 
 	SpoolLimit   int64         `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
 	DrainTimeout time.Duration `yaml:"drain_timeout" usage:"how long running requests may take to finish at stop"`
+
+	Streams StreamsConfig `yaml:"streams"`
+}
+
+// StreamsConfig bounds websockets, TCP and stream services (docs/origins.md).
+type StreamsConfig struct {
+	HalfCloseIdle time.Duration `yaml:"half_close_idle" usage:"how long a stream may be silent after one of its directions has ended; 0 is for ever"`
+	WriteTimeout  time.Duration `yaml:"write_timeout" usage:"limit of one write to an origin; 0 is none"`
+	PingInterval  time.Duration `yaml:"ping_interval" usage:"time between pings to websocket clients of tcp, ssh and other stream services; 0 sends none"`
+	SocksTimeout  time.Duration `yaml:"socks_timeout" usage:"limit of a SOCKS handshake; 0 is none"`
 }
 
 // OriginConfig names one origin for every request, for deployments without ingress rules (spec/ingress.md 5).
@@ -35,6 +45,9 @@ type OriginConfig struct {
 	URL              string `yaml:"url" usage:"origin for all requests, such as http://localhost:8080"`
 	UnixSocket       string `yaml:"unix_socket" usage:"path of a Unix socket that serves all requests"`
 	HelloWorld       bool   `yaml:"hello_world" usage:"answer all requests with the built-in demo page"`
+	Bastion          bool   `yaml:"bastion" usage:"jump host: the visitor's client names the destination"`
+	Socks5           bool   `yaml:"socks5" usage:"the visitor's client speaks SOCKS5 to a stream service"`
+	ProxyProtocol    string `yaml:"proxy_protocol" usage:"header with the visitor's address at the start of a stream: v1 or v2"`
 	HTTPHostHeader   string `yaml:"http_host_header" usage:"Host header towards the origin"`
 	OriginServerName string `yaml:"origin_server_name" usage:"name expected in the origin's certificate"`
 	CAPool           string `yaml:"ca_pool" usage:"PEM file with further roots for the origin's certificate"`
@@ -43,7 +56,14 @@ type OriginConfig struct {
 
 // Default holds all defaults.
 func Default() Config {
-	return Config{SpoolLimit: 10 << 20, DrainTimeout: 30 * time.Second}
+	return Config{
+		SpoolLimit: 10 << 20, DrainTimeout: 30 * time.Second,
+		Streams: StreamsConfig{
+			HalfCloseIdle: 5 * time.Minute,
+			PingInterval:  54 * time.Second, // as the reference; below the minute after which many middleboxes forget
+			SocksTimeout:  30 * time.Second,
+		},
+	}
 }
 
 // Validate reports every problem, each with its path.
@@ -80,7 +100,27 @@ func (c Config) Validate() error {
 	if c.DrainTimeout < 0 {
 		report("drain_timeout: %s is negative", c.DrainTimeout)
 	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"half_close_idle", c.Streams.HalfCloseIdle},
+		{"write_timeout", c.Streams.WriteTimeout},
+		{"ping_interval", c.Streams.PingInterval},
+		{"socks_timeout", c.Streams.SocksTimeout},
+	} {
+		if d.value < 0 {
+			report("streams: %s: %s is negative", d.key, d.value)
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// limits are the settings for the flows.
+func (s StreamsConfig) limits() flow.Streams {
+	return flow.Streams{
+		HalfCloseIdle: s.HalfCloseIdle, WriteTimeout: s.WriteTimeout, PingInterval: s.PingInterval, HandshakeTimeout: s.SocksTimeout,
+	}
 }
 
 func hasTCP(endpoints []string) bool {
@@ -113,7 +153,10 @@ func (o OriginConfig) singleFlags() ingress.SingleFlags {
 		URL:        given(o.URL),
 		UnixSocket: given(o.UnixSocket),
 		HelloWorld: given(o.HelloWorld),
+		Bastion:    given(o.Bastion),
+		Socks5:     given(o.Socks5),
 	}
+	f.Origin.ProxyProtocol = given(o.ProxyProtocol)
 	f.Origin.HTTPHostHeader = given(o.HTTPHostHeader)
 	f.Origin.OriginServerName = given(o.OriginServerName)
 	f.Origin.CAPool = given(o.CAPool)

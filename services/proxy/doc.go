@@ -7,5 +7,5 @@
 // needed for being found, never for a request.
 //
 // New opens listeners and reads files; Run owns all goroutines and waits for them. All methods are safe for concurrent
-// use. Traffic of this release is HTTP over the stream style; other connection types get a clear refusal.
+// use.
 package proxy

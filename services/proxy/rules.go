@@ -57,8 +57,10 @@ func addFileFlags(flags *ingress.SingleFlags, file map[string][]string) {
 	if flags.UnixSocket == nil {
 		flags.UnixSocket = first("unix-socket")
 	}
-	if v := first("hello-world"); v != nil && *v == "true" && flags.HelloWorld == nil {
-		flags.HelloWorld = given(true)
+	for name, flag := range map[string]**bool{"hello-world": &flags.HelloWorld, "bastion": &flags.Bastion, "socks5": &flags.Socks5} {
+		if v := first(name); v != nil && *v == "true" && *flag == nil {
+			*flag = given(true)
+		}
 	}
 }
 

@@ -101,7 +101,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		cfg:   cfg,
 		log:   log,
 		table: table,
-		flows: flow.New(flow.Config{Tags: tags, SpoolLimit: cfg.SpoolLimit}, table, log, deps.Registerer),
+		flows: flow.New(flow.Config{Tags: tags, SpoolLimit: cfg.SpoolLimit, Streams: cfg.Streams.limits()}, table, log, deps.Registerer),
 	}
 	if s.live, err = live.New(live.Config{Table: table, MaxActiveFlows: cfg.MaxActiveFlows, Logger: log, Registerer: deps.Registerer}); err != nil {
 		return nil, err

@@ -52,7 +52,7 @@ func TestReserved(t *testing.T) {
 }
 
 func TestNetworkAndRules(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // a listener of the test
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

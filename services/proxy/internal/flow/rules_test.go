@@ -57,8 +57,8 @@ ingress:
 		{"guarded", on("guarded.example.com", get("GET", "/")), "403", ""},
 		{"path that dodges the guard", on("guarded.example.com", get("GET", "/a/../b")), "403", ""},
 		{"plain request to ssh", on("ssh.example.com", get("GET", "/")), "426", ""},
-		{"websocket", typed(stream.WebSocket), "501", "connection type not supported"},
-		{"tcp", typed(stream.TCP), "501", "connection type not supported"},
+		{"websocket", typed(stream.WebSocket), "404", ""},
+		{"guarded websocket", on("guarded.example.com", typed(stream.WebSocket)), "403", ""},
 		{"header key with two colons", get("GET", "/", "X:Y: v"), "404", ""},
 		{"bad content-length", get("POST", "/", "Content-Length: 1x"), "400", `Error setting content-length: strconv.ParseInt: parsing "1x": invalid syntax`},
 		{"two content-lengths", get("POST", "/", "Content-Length: 1", "Content-Length: 2"), "400", "Error setting content-length"},
@@ -312,6 +312,7 @@ func TestHelloWorld(t *testing.T) {
 		t.Errorf("/sse: %q, %v", first, err)
 	}
 	c.cancel()
+	_ = c.recv.Close() // an event may be under way
 	c.wait()
 }
 

@@ -18,9 +18,13 @@ const (
 	addrName = 3
 	addrIPv6 = 4
 
-	// MaxGreeting and MaxRequest bound what a client sends.
-	MaxGreeting = 2 + 255
-	MaxRequest  = 4 + 1 + 255 + 2
+	maxText = 255 // of a name, and of the list of methods
+)
+
+// MaxGreeting and MaxRequest bound what a client sends.
+const (
+	MaxGreeting = 2 + maxText
+	MaxRequest  = 4 + 1 + maxText + 2
 )
 
 // Connect is the command that opens a connection.
@@ -113,7 +117,8 @@ func ParseRequest(b []byte) (r Request, n int, err error) {
 
 // parseAddress reads type, address and port.
 func parseAddress(b []byte) (a Address, n int, err error) {
-	at, size := 1, 0
+	var size int
+	at := 1
 	switch b[0] {
 	case addrIPv4:
 		size = 4
@@ -160,7 +165,7 @@ func AppendReply(dst []byte, r Reply, a Address) []byte {
 		dst = append(append(dst, addrIPv4), ip.Unmap().AsSlice()...)
 	case ip.Is6():
 		dst = append(append(dst, addrIPv6), ip.AsSlice()...)
-	case a.Name != "" && len(a.Name) <= 255:
+	case a.Name != "" && len(a.Name) <= maxText:
 		dst = append(append(dst, addrName, byte(len(a.Name))), a.Name...)
 	default:
 		dst = append(dst, addrIPv4, 0, 0, 0, 0)

@@ -27,9 +27,9 @@ func Echo(s Stream, from io.Reader) error {
 			}
 		}
 		switch {
-		case err == io.EOF && e.dec.InMessage(): //nolint:errorlint // only the bare value is FIN
+		case err == io.EOF && e.dec.InMessage():
 			return io.ErrUnexpectedEOF
-		case err == io.EOF: //nolint:errorlint // as above
+		case err == io.EOF:
 			return e.close(websocket.CodeNormal)
 		case err != nil:
 			return err
