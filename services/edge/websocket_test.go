@@ -30,8 +30,8 @@ import (
 
 const streams1 = "culvert_streams_1"
 
-// wsServer is a WebSocket origin: it echoes, and closes with 4321 when told to.
-func wsServer(t *testing.T) string {
+// socketOrigin is a WebSocket origin: it echoes, and closes with 4321 when told to.
+func socketOrigin(t *testing.T) string {
 	t.Helper()
 	up := gorilla.Upgrader{CheckOrigin: func(*http.Request) bool { return true }, Subprotocols: []string{"chat"}, EnableCompression: true}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -58,8 +58,8 @@ func wsServer(t *testing.T) string {
 	return srv.Listener.Addr().String()
 }
 
-// wsConnector carries WebSocket requests to an origin, as a connector does: it asks over HTTP/1.1 and copies bytes.
-func wsConnector(t *testing.T, addr string) script {
+// socketConnector carries WebSocket requests to an origin, as a connector does: it asks over HTTP/1.1 and copies bytes.
+func socketConnector(t *testing.T, addr string) script {
 	t.Helper()
 	return func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		if req.Type != stream.WebSocket {
@@ -227,7 +227,7 @@ func (b *bench) dialers() map[string]func(t *testing.T, path string) (*gorilla.C
 
 func TestWebSocket(t *testing.T) {
 	b := start(t, nil)
-	b.connect(0, 0, wsConnector(t, wsServer(t)), streams1)
+	b.connect(0, 0, socketConnector(t, socketOrigin(t)), streams1)
 	for name, dial := range b.dialers() {
 		t.Run(name, func(t *testing.T) {
 			c, resp, err := dial(t, "/ws?x=1")
@@ -269,7 +269,7 @@ func TestWebSocket(t *testing.T) {
 
 func TestWebSocketByAnotherLibrary(t *testing.T) {
 	b := start(t, nil)
-	b.connect(0, 0, wsConnector(t, wsServer(t)), streams1)
+	b.connect(0, 0, socketConnector(t, socketOrigin(t)), streams1)
 	c, _, err := websocket.Dial(t.Context(), b.PublicURL()+"/ws", &websocket.DialOptions{CompressionMode: websocket.CompressionContextTakeover})
 	if err != nil {
 		t.Fatal(err)
