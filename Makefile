@@ -49,9 +49,11 @@ images: build
 	@tests/deps.sh redis-server
 	deploy/compose/pack.sh
 
-# system runs the suites with real programs and containers: nginx, git, a browser, compose, failures.
+# system runs the suites with real programs and containers: nginx, git, a browser, compose, failures, and
+# servers and clients of ssh, SQL, DNS and more through public ports. The tests in network namespaces need root.
 system: build $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server
-	@tests/deps.sh redis-server nginx git chromium docker-compose dnsmasq dig python3-websockets
+	@tests/deps.sh redis-server nginx git chromium docker-compose dnsmasq dig python3-websockets sshd ssh scp postgres psql \
+	  redis-cli iperf3 nc curl ip ping tcpdump setpriv
 	go test -tags system -count=1 -timeout 40m -v ./tests/system/...
 
 # bench measures the connector; PEER=/path/to/connector runs another one interleaved. ARGS adds flags (see tests/bench).

@@ -30,6 +30,13 @@ func (d *deployment) operate(t *testing.T, args ...string) string {
 func (d *deployment) publish(t *testing.T, network string, more ...string) string {
 	t.Helper()
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	d.publishAt(t, network, addr, more...)
+	return addr
+}
+
+// publishAt opens a public port with a given address.
+func (d *deployment) publishAt(t *testing.T, network, addr string, more ...string) {
+	t.Helper()
 	d.operate(t, append(append([]string{"route", "add"}, more...), network+"://"+addr, "peer")...)
 	t.Cleanup(func() {
 		cmd := exec.Command(binary(t, "culvert"), "route", "delete", network+"://"+addr)
@@ -38,7 +45,6 @@ func (d *deployment) publish(t *testing.T, network string, more ...string) strin
 			t.Errorf("route delete: %v\n%s", err, out)
 		}
 	})
-	return addr
 }
 
 // testTCP checks both ways to a TCP service: the private network, and an ingress rule reached as WebSocket.

@@ -67,15 +67,23 @@ func TestMatrix(t *testing.T) {
 // deploy starts an edge and a connector and waits for its four connections.
 func deploy(t *testing.T, f form, protocol string, o *origins) *deployment {
 	t.Helper()
+	d := deployConfig(t, f, protocol, o.config(f))
+	d.origins = o
+	return d
+}
+
+// deployConfig is deploy with the connector's config.yml.
+func deployConfig(t *testing.T, f form, protocol, content string) *deployment {
+	t.Helper()
 	https := freePort(t)
 	d := &deployment{
-		name: string(f) + "/" + protocol, form: f, protocol: protocol, origins: o, procs: map[string][]*program{},
+		name: string(f) + "/" + protocol, form: f, protocol: protocol, procs: map[string][]*program{},
 		tlsURL: fmt.Sprintf("https://localhost:%d", https),
 	}
 	d.edge = startEdge(t, fmt.Sprintf("CULVERT_PUBLIC_HTTPS=127.0.0.1:%d", https), "CULVERT_PUBLIC_NAMES=localhost,grpcs.test")
 	d.caFile = filepath.Join(d.edge.data, "ca.pem")
 	config := filepath.Join(t.TempDir(), "config.yml")
-	if err := os.WriteFile(config, []byte(o.config(f)), 0o600); err != nil {
+	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	switch f {
