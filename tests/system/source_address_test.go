@@ -1,0 +1,340 @@
+//go:build system && linux
+
+package system_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
+	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
+)
+
+// A UDP server on a wildcard address of a host with several addresses must answer from the address that was asked
+// (spec/lifecycle.md 13). These tests ask for an address that the kernel would not choose.
+
+const sourcePort = 4433
+
+// wildcards are the ways to listen on every address, with what they serve.
+func wildcards() map[string][]string {
+	return map[string][]string{
+		"0.0.0.0": {serverSecond4},
+		"[::]":    {serverSecond4, serverSecond6},
+	}
+}
+
+func asked(ip string) netip.AddrPort {
+	return netip.AddrPortFrom(netip.MustParseAddr(ip), sourcePort)
+}
+
+func serverTLS(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"quic.cftunnel.com"}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{quic.ALPN}}
+}
+
+// connected makes a connected socket usable for a QUIC client. It hides what else the socket can do.
+type connected struct{ udp *net.UDPConn }
+
+func (c connected) ReadFrom(p []byte) (int, net.Addr, error) {
+	n, err := c.udp.Read(p)
+	return n, c.udp.RemoteAddr(), err
+}
+func (c connected) WriteTo(p []byte, _ net.Addr) (int, error) { return c.udp.Write(p) }
+func (c connected) Close() error                              { return c.udp.Close() }
+func (c connected) LocalAddr() net.Addr                       { return c.udp.LocalAddr() }
+func (c connected) SetDeadline(t time.Time) error             { return c.udp.SetDeadline(t) }
+func (c connected) SetReadDeadline(t time.Time) error         { return c.udp.SetReadDeadline(t) }
+func (c connected) SetWriteDeadline(t time.Time) error        { return c.udp.SetWriteDeadline(t) }
+
+// strictDial is a QUIC client that takes packets only from the address that it asked.
+func strictDial(t *testing.T, c *net.UDPConn, timeout time.Duration) (*quicgo.Conn, error) {
+	t.Helper()
+	return quicgo.Dial(t.Context(), connected{c}, c.RemoteAddr(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{quic.ALPN}}, //nolint:gosec // what is tested is not the certificate
+		&quicgo.Config{HandshakeIdleTimeout: timeout})
+}
+
+// echoBytes sends n bytes over a stream and reads them back.
+func echoBytes(conn *quicgo.Conn, n int) error {
+	st, err := conn.OpenStream()
+	if err != nil {
+		return err
+	}
+	want := bytes.Repeat([]byte("culvert "), n/8)
+	go func() {
+		_, _ = st.Write(want) // the reader sees what is missing
+		_ = st.Close()
+	}()
+	got, err := io.ReadAll(st)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%d bytes came back of %d", len(got), len(want))
+	}
+	return nil
+}
+
+// provoke sends a packet until an answer comes back over the same socket.
+func provoke(t *testing.T, c *net.UDPConn, packet []byte) []byte {
+	t.Helper()
+	return exchange(t, c, packet)
+}
+
+// TestQUICListenerAnswersFromTheAskedAddress checks the listener that the edge uses, packet by packet: handshake and
+// data, version negotiation, stateless reset.
+func TestQUICListenerAnswersFromTheAskedAddress(t *testing.T) {
+	h := newTwoHosts(t)
+	conf := serverTLS(t)
+	for listen, ips := range wildcards() {
+		t.Run(listen, func(t *testing.T) {
+			var l *quic.Listener
+			h.in(t, h.server, func() (err error) {
+				l, err = quic.Listen(quic.ListenConfig{
+					Addr: netip.MustParseAddrPort(fmt.Sprintf("%s:%d", listen, sourcePort)), TLS: conf, Settings: quic.EdgeSettings(),
+				})
+				return err
+			})
+			defer l.Close()
+			go echoSessions(t.Context(), l)
+			for _, ip := range ips {
+				c := h.capture(t)
+				conn, err := strictDial(t, h.dial(t, asked(ip)), patience)
+				if err != nil {
+					t.Fatalf("dial %s: %v", ip, err)
+				}
+				if err := echoBytes(conn, 1<<20); err != nil {
+					t.Errorf("echo through %s: %v", ip, err)
+				}
+				_ = conn.CloseWithError(0, "")
+				c.wantOnly(t, "handshake and data", asked(ip))
+
+				unknown := append([]byte{0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8}, bytes.Repeat([]byte{7}, 1250)...)
+				unknown[14] = 8 // the length of the second connection id
+				if got := provoke(t, h.dial(t, asked(ip)), unknown); len(got) < 5 || !bytes.Equal(got[1:5], make([]byte, 4)) {
+					t.Errorf("%s: the answer to an unknown version is no version negotiation: %x", ip, got)
+				}
+				c.wantOnly(t, "version negotiation", asked(ip))
+
+				forgotten := append([]byte{0x40}, bytes.Repeat([]byte{9}, 200)...)
+				if got := provoke(t, h.dial(t, asked(ip)), forgotten); got[0]&0x80 != 0 {
+					t.Errorf("%s: the answer to a forgotten connection is no stateless reset: %x", ip, got)
+				}
+				c.wantOnly(t, "stateless reset", asked(ip))
+			}
+		})
+	}
+}
+
+// echoSessions serves what strict clients ask for.
+func echoSessions(ctx context.Context, l *quic.Listener) {
+	for {
+		s, err := l.Accept(ctx)
+		if err != nil {
+			return
+		}
+		go func() {
+			st, err := s.AcceptStream(ctx)
+			if err != nil {
+				return
+			}
+			_, _ = io.Copy(struct{ io.Writer }{st}, st)
+			_ = st.CloseWrite()
+		}()
+	}
+}
+
+// wrapped hides from the library what the socket can do.
+type wrapped struct{ net.PacketConn }
+
+// TestWrongSourceAddressIsSeen are the negative controls: a plain echo server and a QUIC server whose socket is wrapped
+// answer from the wrong address, and a strict client does not get through.
+func TestWrongSourceAddressIsSeen(t *testing.T) {
+	h := newTwoHosts(t)
+	for _, ip := range []string{serverSecond4, serverSecond6} {
+		t.Run("plain echo "+ip, func(t *testing.T) {
+			udp := h.listenAll(t)
+			go func() {
+				buf := make([]byte, 2048)
+				for {
+					n, from, err := udp.ReadFrom(buf)
+					if err != nil {
+						return
+					}
+					_, _ = udp.WriteTo(buf[:n], from)
+				}
+			}()
+			c := h.capture(t)
+			client := h.dial(t, asked(ip))
+			if _, err := client.Write([]byte("hello")); err != nil {
+				t.Fatal(err)
+			}
+			if err := client.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := client.Read(make([]byte, 100)); err == nil {
+				t.Errorf("the strict client got %d bytes", n)
+			}
+			c.wantOther(t, "plain echo", asked(ip))
+		})
+		t.Run("wrapped socket "+ip, func(t *testing.T) {
+			udp := h.listenAll(t)
+			l, err := quicgo.Listen(wrapped{udp}, serverTLS(t), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			c := h.capture(t)
+			if _, err := strictDial(t, h.dial(t, asked(ip)), time.Second); err == nil {
+				t.Error("the strict client got through")
+			} else {
+				t.Logf("strict client: %v", err)
+			}
+			c.wantOther(t, "wrapped socket", asked(ip))
+		})
+	}
+}
+
+// listenAll is a socket of the server on every address.
+func (h *twoHosts) listenAll(t *testing.T) *net.UDPConn {
+	t.Helper()
+	var udp *net.UDPConn
+	h.in(t, h.server, func() (err error) {
+		udp, err = net.ListenUDP("udp", &net.UDPAddr{Port: sourcePort})
+		return err
+	})
+	t.Cleanup(func() { _ = udp.Close() })
+	return udp
+}
+
+// remoteEdge is an edge on the server; its connectors are on the client.
+type remoteEdge struct {
+	hosts       *twoHosts
+	data, token string
+	admin       *adminclient.Client
+}
+
+const remotePublic = 8080
+
+func (h *twoHosts) startEdge(t *testing.T, listen string) *remoteEdge {
+	t.Helper()
+	e := &remoteEdge{hosts: h, data: t.TempDir()}
+	path, args := h.command(t, h.server, binary(t, "edge"))
+	start(t, []string{
+		"CULVERT_DATA_DIR=" + e.data, fmt.Sprintf("CULVERT_CONNECTORS_LISTEN=%[1]s:%[2]d,%[1]s:%[3]d", listen, sourcePort, sourcePort+1),
+		fmt.Sprintf("CULVERT_PUBLIC_HTTP=%s:%d", listen, remotePublic), "CULVERT_OPS_LISTEN=127.0.0.1:0",
+		"CULVERT_BOOTSTRAP_TUNNEL=peer", "CULVERT_BOOTSTRAP_ROUTES=*", "CULVERT_BOOTSTRAP_TOKEN_FILE=" + filepath.Join(e.data, "token"),
+	}, path, args...)
+	eventually(t, "edge", patience, func() error {
+		b, err := os.ReadFile(filepath.Join(e.data, "token"))
+		if err != nil {
+			return err
+		}
+		e.token = strings.TrimSpace(string(b))
+		_, err = os.Stat(filepath.Join(e.data, "admin.sock"))
+		return err
+	})
+	var err error
+	if e.admin, err = adminclient.Dial("unix:"+filepath.Join(e.data, "admin.sock"), nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(e.admin.Close)
+	return e
+}
+
+// connect runs a connector that dials the server's second address.
+func (e *remoteEdge) connect(t *testing.T, connector, ip string) *program {
+	t.Helper()
+	path, args := e.hosts.command(t, e.hosts.client, connector, "tunnel", "--no-autoupdate", "--protocol", "quic", "--cacert", filepath.Join(e.data, "ca.pem"),
+		"--grace-period", "1s", "--ha-connections", "1", "--metrics", "127.0.0.1:0", "--hello-world",
+		"--edge", asked(ip).String(), "--edge", netip.AddrPortFrom(asked(ip).Addr(), sourcePort+1).String(), "run")
+	p := start(t, []string{"TUNNEL_TOKEN=" + e.token}, path, args...)
+	eventually(t, "a connection", patience, func() error {
+		list, err := e.admin.ListConnections(t.Context())
+		if err != nil {
+			return err
+		}
+		for _, c := range list {
+			if c.State == "active" {
+				return nil
+			}
+		}
+		return errors.New("none")
+	})
+	return p
+}
+
+// get asks the edge's public address from the client's host.
+func (e *remoteEdge) get(t *testing.T, ip string) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+		e.hosts.in(t, e.hosts.client, func() error {
+			c, err = net.Dial(network, addr)
+			return err
+		})
+		return c, err
+	}}}
+	resp, err := client.Get("http://" + netip.AddrPortFrom(netip.MustParseAddr(ip), remotePublic).String() + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if n, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("through the tunnel: %s, %d bytes, %v", resp.Status, n, err)
+	}
+}
+
+// TestEdgeAnswersConnectorsFromTheAskedAddress runs the edge and connectors of both makes as processes on two hosts.
+func TestEdgeAnswersConnectorsFromTheAskedAddress(t *testing.T) {
+	h := newTwoHosts(t)
+	for _, name := range []string{"culvert", "cloudflared"} {
+		for listen, ips := range wildcards() {
+			for _, ip := range ips {
+				t.Run(name+" to "+ip+" on "+listen, func(t *testing.T) {
+					connector := os.Getenv(peerVariable)
+					if name == "culvert" {
+						connector = binary(t, "culvert")
+					} else if connector == "" {
+						t.Skipf("%s is not set to the path of a cloudflared binary", peerVariable)
+					}
+					e := h.startEdge(t, listen)
+					c := h.capture(t)
+					e.connect(t, connector, ip)
+					e.get(t, ip)
+					sources := c.sources(t, sourcePort, sourcePort+1)
+					t.Logf("packets came from %v", sources)
+					if len(sources) != 1 || sources[netip.MustParseAddr(ip)] == 0 {
+						t.Errorf("packets came from %v, want from %s alone", sources, ip)
+					}
+				})
+			}
+		}
+	}
+}
