@@ -21,7 +21,7 @@ func TestOthersJoinOneProcess(t *testing.T) {
 	e := startEdge(t)
 	origin := echoOrigin(t)
 	env := []string{"TUNNEL_TOKEN=" + e.token, "CULVERT_REDIS_URL=" + url, "CULVERT_OPS_LISTEN=127.0.0.1:0"}
-	one := start(t, env, binary(t, "culvert"), e.connectorCommand(origin)...)
+	one := start(t, env, binary(t, "culvert"), e.connectorCommand("quic", origin)...)
 	byWorkers := func(want int) func() error {
 		return func() error {
 			list, err := e.admin.ListConnections(t.Context())
