@@ -41,5 +41,7 @@ type Proxy struct {
 	Version string         `json:"version"`
 	// Endpoint is where the proxy's link listener is: "unix:/path" or "tcp:host:port".
 	Endpoint string `json:"endpoint"`
+	// Instance tells this run of the proxy from the one before, which had what was pushed to it.
+	Instance string `json:"instance,omitempty"`
 	Draining bool   `json:"draining,omitempty"`
 }

@@ -55,6 +55,7 @@ func (s *Service) Run(ctx context.Context) error {
 	loops.Wait()
 	if s.balancer != nil {
 		_ = s.balancer.Close() // nothing is under way any more
+		_ = s.pusher.balancer.Close()
 	}
 	return nil
 }
@@ -108,7 +109,7 @@ func (s *Service) followProxies(ctx context.Context) {
 		proxies, err := s.store.Proxies(ctx)
 		s.heard(ctx, err)
 		if err == nil {
-			s.setProxies(ctx, s.usable(ctx, roster.Listed(time.Now(), proxies)))
+			s.setProxies(ctx, s.pusher.admit(ctx, s.usable(ctx, roster.Listed(time.Now(), proxies))))
 		} else {
 			roster.Missed()
 		}
@@ -135,8 +136,8 @@ func (s *Service) setProxies(ctx context.Context, proxies []link.Proxy) {
 }
 
 // usable leaves out what this worker cannot reach: the Unix sockets of other hosts.
-func (s *Service) usable(ctx context.Context, proxies []fleet.Proxy) []link.Proxy {
-	var out []link.Proxy
+func (s *Service) usable(ctx context.Context, proxies []fleet.Proxy) []target {
+	var out []target
 	for _, p := range proxies {
 		e, err := link.ParseEndpoint(p.Endpoint)
 		if err != nil {
@@ -146,7 +147,7 @@ func (s *Service) usable(ctx context.Context, proxies []fleet.Proxy) []link.Prox
 		if !e.IsHere() {
 			continue
 		}
-		out = append(out, link.Proxy{ID: p.ID, Endpoint: e})
+		out = append(out, target{link.Proxy{ID: p.ID, Endpoint: e}, p.Instance})
 	}
 	return out
 }

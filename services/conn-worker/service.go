@@ -23,7 +23,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/dial"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
@@ -64,7 +63,7 @@ type Store interface {
 // Remote takes configurations that the edge pushes.
 type Remote interface {
 	// UpdateConfiguration returns the version in force afterwards, also together with an error.
-	UpdateConfiguration(ctx context.Context, version int32, config []byte) (applied int32, err error)
+	UpdateConfiguration(ctx context.Context, id tunnel.ID, version int32, config []byte) (applied int32, err error)
 }
 
 // Deps are what a worker is given.
@@ -82,7 +81,8 @@ type Deps struct {
 	FromToken   bool
 	// LocalConfig gives the JSON that index 0 uploads (spec/wire.md 8.3); nil uploads nothing.
 	LocalConfig func() []byte
-	// Remote may be nil: then pushed configurations are answered with an error.
+	// Remote takes pushed configurations where Carrier is given; nil answers them with an error. Without a Carrier they go
+	// to the proxies that are registered in the store.
 	Remote Remote
 }
 
@@ -99,6 +99,7 @@ type Service struct {
 	dialer      *dial.Dialer
 	relay       *relay.Relay
 	balancer    *link.Balancer // nil when the carrier was given
+	pusher      *pusher        // likewise
 	localConfig func() []byte
 	keepers     []*keeper
 	choices     *choices
@@ -140,22 +141,28 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	localIP, family := cfg.Edge.local()
 	s.family = family
 	carrier := deps.Carrier
+	var remote relay.Configurator = relay.Unsupported{}
+	if deps.Remote != nil {
+		remote = deps.Remote
+	}
 	if carrier == nil {
 		if s.balancer, err = cfg.Link.balancer(s.log); err != nil {
 			return nil, fmt.Errorf("conn-worker: link: %w", err)
 		}
 		carrier = s.balancer
-	}
-	var handler rpc.ConfigurationHandler = relay.Unsupported{}
-	if deps.Remote != nil {
-		handler = deps.Remote
+		way, err := cfg.Link.balancer(s.log)
+		if err != nil {
+			return nil, fmt.Errorf("conn-worker: link: %w", err)
+		}
+		s.pusher = newPusher(way, s.log)
+		remote = s.pusher
 	}
 	s.dialer = dial.New(dial.Config{
 		QUICTLS: quic.ClientTLS(roots, cfg.PostQuantum), HTTP2TLS: h2.ClientTLS(roots, cfg.PostQuantum),
 		QUIC: cfg.QUIC.settings(), HTTP2: h2.ConnectorSettings(), LocalIP: localIP, Configure: handler.UpdateConfiguration,
 	})
 	s.relay = relay.New(relay.Config{
-		Carrier: carrier, Handler: handler, Observer: s.metrics, Logger: s.log, RPCTimeout: cfg.RPCTimeout,
+		Carrier: carrier, Remote: remote, Observer: s.metrics, Logger: s.log, RPCTimeout: cfg.RPCTimeout,
 	})
 	for _, c := range creds {
 		s.keepers = append(s.keepers, newKeeper(s, c))

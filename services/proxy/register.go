@@ -36,7 +36,7 @@ func newRegistration(store Store, cfg Config, host, version string, l net.Listen
 		endpoint = reachable(link.EndpointOf(l).String(), host)
 	}
 	return &registration{store: store, log: log, known: true, record: fleet.Proxy{
-		ID: tunnel.ProxyID(cfg.ID), Host: host, Version: version, Endpoint: endpoint,
+		ID: tunnel.ProxyID(cfg.ID), Host: host, Version: version, Endpoint: endpoint, Instance: suffix(),
 	}}
 }
 

@@ -15,9 +15,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 )
 
-// localConfigVersion is the version of a configuration that no edge pushed.
-const localConfigVersion = -1
-
 // metricsPorts are tried in order when no address is given; then any free port (spec/lifecycle.md 10.2).
 func metricsPorts() []int { return []int{20241, 20242, 20243, 20244, 20245, 0} }
 
@@ -65,7 +62,7 @@ type readyBody struct {
 }
 
 // mount adds the reference's paths.
-func (m *metricsListener) mount(st *stack.Stack, rules ruleSet) {
+func (m *metricsListener) mount(st *stack.Stack) {
 	m.ops.Handle("/ready", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		n, id := st.Connections()
 		body := readyBody{Status: http.StatusOK, ReadyConnections: n, ConnectorID: id.String()}
@@ -85,7 +82,7 @@ func (m *metricsListener) mount(st *stack.Stack, rules ruleSet) {
 		_, _ = fmt.Fprintln(w, "OK") // the asker may be gone
 	}))
 	m.ops.Handle("/config", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		b, err := rules.ConfigJSON(localConfigVersion)
+		b, err := st.ConfigJSON()
 		if err != nil {
 			http.Error(w, "ERR: "+err.Error(), http.StatusInternalServerError)
 			return

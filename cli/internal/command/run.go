@@ -16,7 +16,6 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
-	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -51,7 +50,7 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 	if err != nil {
 		return errors.Join(err, server.ops.Close())
 	}
-	server.mount(st, cfg.Rules)
+	server.mount(st)
 	pid := connector.ExpandHome(s.Text("pidfile"), c.home())
 	st.Add("announcement", announcement{stack: st, pidfile: pid, notify: c.env("NOTIFY_SOCKET"), logger: logger})
 	logger.InfoContext(ctx.Context, "connector started", slog.String(telemetry.KeyTunnelID, cfg.Credentials.TunnelID.String()),
@@ -182,10 +181,3 @@ func (c *commands) resolveName(ctx context.Context, name string) (tunnel.ID, err
 	t, err := api.GetTunnel(ctx, name)
 	return t.ID, err
 }
-
-// ruleSet is what /config shows.
-type ruleSet interface {
-	ConfigJSON(version int32) ([]byte, error)
-}
-
-var _ ruleSet = (*ingress.Set)(nil)

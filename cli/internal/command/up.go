@@ -73,7 +73,7 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	if err != nil {
 		return errors.Join(err, server.ops.Close())
 	}
-	server.mount(st, cfg.Rules)
+	server.mount(st)
 	st.Add("greeting", process.RunnerFunc(func(ctx context.Context) error { return c.greet(ctx, st, server.ops, logger) }))
 	if err := st.Run(ctx.Context); err != nil {
 		return err

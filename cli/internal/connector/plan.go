@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
@@ -87,6 +88,9 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.C
 	w.QUIC.StreamWindow = s.Uint("quic-stream-level-flow-control-limit")
 	w.QUIC.DisablePMTU = s.Bool("quic-disable-pmtu-discovery")
 	w.RPCTimeout, w.Features, w.PostQuantum = s.Duration("rpc-timeout"), s.List("features"), s.Bool("post-quantum")
+	if s.IsSet("max-active-flows") {
+		cfg.Proxy.MaxActiveFlows = strconv.FormatUint(s.Uint("max-active-flows"), 10)
+	}
 	cfg.Proxy.Tags, cfg.Proxy.Listen, cfg.Proxy.TLSDir = s.List("tag"), s.List("link-listen"), s.Text("link-certs")
 	return cfg
 }

@@ -7,3 +7,6 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 func (s *Stack) Connections() (int, tunnel.ConnectorID) {
 	return s.worker.Connected(s.cfg.Credentials.TunnelID)
 }
+
+// ConfigJSON is the configuration in force, as the /config endpoint shows it.
+func (s *Stack) ConfigJSON() ([]byte, error) { return s.proxy.ConfigJSON() }

@@ -137,7 +137,7 @@ func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 	logger := slog.New(slog.DiscardHandler)
 	h := New(tunnel.Slot{Tunnel: tunnel.ID{1}}, Config{
 		Host: l, RPCTimeout: 5 * time.Second, Logger: logger, LocalConfig: config,
-		Relay: relay.New(relay.Config{Carrier: link.NewDirect(nil), Handler: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second}),
+		Relay: relay.New(relay.Config{Carrier: link.NewDirect(nil), Remote: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second}),
 		Policy: lease.Policy{
 			Delay: func(int) time.Duration { return 0 }, SlowDelay: func(int) time.Duration { return time.Hour },
 			NewGrant: time.Hour, Handover: time.Hour, Grace: 5 * time.Second,

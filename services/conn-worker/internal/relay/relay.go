@@ -14,6 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
@@ -61,10 +62,27 @@ type Observer interface {
 	DatagramDropped()
 }
 
+// Configurator takes configurations that the edge pushes.
+type Configurator interface {
+	// UpdateConfiguration returns the version in force afterwards, also together with an error.
+	UpdateConfiguration(ctx context.Context, id tunnel.ID, version int32, config []byte) (applied int32, err error)
+}
+
+// configuration is a Configurator for the tunnel of one session.
+type configuration struct {
+	to Configurator
+	id tunnel.ID
+}
+
+// UpdateConfiguration adds the tunnel.
+func (c configuration) UpdateConfiguration(ctx context.Context, version int32, config []byte) (int32, error) {
+	return c.to.UpdateConfiguration(ctx, c.id, version, config)
+}
+
 // Config is what all sessions of a worker share.
 type Config struct {
 	Carrier  link.Carrier
-	Handler  rpc.ConfigurationHandler
+	Remote   Configurator
 	Observer Observer
 	Logger   *slog.Logger
 	// RPCTimeout bounds the time that an RPC stream is served.
@@ -256,7 +274,7 @@ func (s *Serving) rpc(ctx context.Context, st transport.Stream, rest []byte) {
 	ctx, cancel := context.WithTimeout(ctx, s.relay.cfg.RPCTimeout)
 	defer cancel()
 	rw := &prefixed{ReadWriteCloser: rpc.StreamConn(st), prefix: append([]byte(nil), rest...)}
-	if err := rpc.ServeConnector(ctx, rw, handler{s.relay.cfg.Handler, noSessions{}}); err != nil && ctx.Err() == nil {
+	if err := rpc.ServeConnector(ctx, rw, handler{configuration{s.relay.cfg.Remote, s.meta.Tunnel}, noSessions{}}); err != nil && ctx.Err() == nil {
 		s.relay.cfg.Logger.DebugContext(ctx, "rpc stream ended", slog.Any(telemetry.KeyErr, err))
 	}
 }
@@ -298,6 +316,6 @@ func (p *prefixed) Read(b []byte) (int, error) {
 type Unsupported struct{}
 
 // UpdateConfiguration keeps the version that every connector starts with (spec/wire.md 8.6).
-func (Unsupported) UpdateConfiguration(context.Context, int32, []byte) (int32, error) {
+func (Unsupported) UpdateConfiguration(context.Context, tunnel.ID, int32, []byte) (int32, error) {
 	return -1, fmt.Errorf("remote configuration is not supported yet: %w", errors.ErrUnsupported)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
@@ -60,7 +61,7 @@ func (c carrierFunc) Carry(ctx context.Context, f link.Flow) error { return c(ct
 
 type remote struct{}
 
-func (remote) UpdateConfiguration(_ context.Context, version int32, config []byte) (int32, error) {
+func (remote) UpdateConfiguration(_ context.Context, _ tunnel.ID, version int32, config []byte) (int32, error) {
 	if string(config) == "bad" {
 		return 3, errors.New("no such thing")
 	}
@@ -68,12 +69,12 @@ func (remote) UpdateConfiguration(_ context.Context, version int32, config []byt
 }
 
 // start serves a session and gives the edge's end.
-func start(t *testing.T, carrier carrierFunc, handler rpc.ConfigurationHandler) (transport.Session, *Serving, *observer) {
+func start(t *testing.T, carrier carrierFunc, handler Configurator) (transport.Session, *Serving, *observer) {
 	t.Helper()
 	o := &observer{outcomes: map[Outcome]int{}, changed: make(chan struct{}, 16)}
 	edge, connector := mem.Pair(t.Context())
 	r := New(Config{
-		Carrier: carrier, Handler: handler, Observer: o, Logger: slog.New(slog.DiscardHandler), RPCTimeout: 5 * time.Second,
+		Carrier: carrier, Remote: handler, Observer: o, Logger: slog.New(slog.DiscardHandler), RPCTimeout: 5 * time.Second,
 	})
 	s := r.Session(connector, link.Meta{Index: 3}, Options{})
 	done := make(chan error, 1)
@@ -244,7 +245,7 @@ func TestDatagramsAreCounted(t *testing.T) {
 func TestConfigurationPush(t *testing.T) {
 	tests := []struct {
 		name    string
-		handler rpc.ConfigurationHandler
+		handler Configurator
 		config  string
 		applied int32
 		text    string
@@ -282,7 +283,7 @@ func BenchmarkServe(b *testing.B) {
 	o := &observer{outcomes: map[Outcome]int{}, changed: make(chan struct{}, 16)}
 	edge, connector := mem.Pair(b.Context())
 	r := New(Config{
-		Carrier: carrierFunc(func(_ context.Context, f link.Flow) error { return f.Stream.CloseWrite() }), Handler: Unsupported{},
+		Carrier: carrierFunc(func(_ context.Context, f link.Flow) error { return f.Stream.CloseWrite() }), Remote: Unsupported{},
 		Observer: o, Logger: slog.New(slog.DiscardHandler), RPCTimeout: time.Second,
 	})
 	s := r.Session(connector, link.Meta{}, Options{})

@@ -216,7 +216,9 @@ func TestFlow(t *testing.T) {
 		s.ServeStream(context.Background(), link.Meta{Kind: link.KindConfig, Tunnel: tunnel.ID{1}}, st)
 		return st
 	}
-	request := func(v int32, config string) string { return string(push.Request{Version: v, Config: []byte(config)}.Append(nil)) }
+	request := func(v int32, config string) string {
+		return string(push.Request{Version: v, Config: []byte(config)}.Append(nil))
+	}
 	for _, c := range []struct {
 		request string
 		want    push.Answer

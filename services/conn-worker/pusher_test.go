@@ -1,0 +1,138 @@
+package connworker
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/link/push"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// farProxy is a proxy that takes configurations, or rejects those that say "bad".
+type farProxy struct {
+	target
+	stop func()
+
+	mu      sync.Mutex
+	version int32
+	pushes  int
+}
+
+func (p *farProxy) ServeStream(_ context.Context, m link.Meta, st link.Stream) {
+	b, err := io.ReadAll(st)
+	r, perr := push.ParseRequest(b)
+	if err != nil || perr != nil || m.Kind != link.KindConfig || m.Tunnel != (tunnel.ID{1}) {
+		st.Abort()
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pushes++
+	a := push.Answer{}
+	switch {
+	case strings.Contains(string(r.Config), "bad"):
+		a.Error = "rejected"
+	case r.Version > p.version:
+		p.version = r.Version
+	}
+	a.Applied = p.version
+	_, _ = st.Write(a.Append(nil))
+	_ = st.CloseWrite()
+}
+
+func (p *farProxy) has() int32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version
+}
+
+func newFarProxy(t *testing.T, id string) *farProxy {
+	t.Helper()
+	e, err := link.ParseEndpoint("unix:" + filepath.Join(t.TempDir(), id+".sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &farProxy{target: target{link.Proxy{ID: tunnel.ProxyID(id), Endpoint: e}, "first"}, version: localVersion}
+	l, err := e.Listen(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := link.NewServer(link.ServerConfig{Handler: p, Logger: slog.New(slog.DiscardHandler), Instance: id})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(ctx, l)
+	}()
+	p.stop = sync.OnceFunc(func() { cancel(); <-done })
+	t.Cleanup(p.stop)
+	return p
+}
+
+func TestPusher(t *testing.T) {
+	b := link.NewBalancer(link.BalancerConfig{})
+	t.Cleanup(func() { _ = b.Close() })
+	p := newPusher(b, slog.New(slog.DiscardHandler))
+	id := tunnel.ID{1}
+	update := func(version int32, config string, applied int32, text string) {
+		t.Helper()
+		v, err := p.UpdateConfiguration(t.Context(), id, version, []byte(config))
+		if v != applied || (err == nil) != (text == "") || err != nil && err.Error() != text {
+			t.Errorf("version %d: %d, %v, want %d, %q", version, v, err, applied, text)
+		}
+	}
+	admit := func(present []*farProxy, want ...string) {
+		t.Helper()
+		var targets []target
+		for _, f := range present {
+			targets = append(targets, f.target)
+		}
+		var got []string
+		for _, ready := range p.admit(t.Context(), targets) {
+			got = append(got, string(ready.ID))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("admitted %v, want %v", got, want)
+		}
+	}
+	update(1, "{}", -1, errNoProxy.Error())
+	one, two, three := newFarProxy(t, "one"), newFarProxy(t, "two"), newFarProxy(t, "three")
+	admit([]*farProxy{one, two}, "one", "two")
+	update(3, "{}", 3, "")
+	if one.has() != 3 || two.has() != 3 {
+		t.Errorf("versions %d and %d", one.has(), two.has())
+	}
+	pushes := one.pushes
+	update(3, "{}", 3, "")
+	update(2, "{}", 3, "")
+	update(4, "bad", 3, "rejected")
+	update(4, "bad", 3, "rejected")
+	if one.pushes != pushes+2 {
+		t.Errorf("%d pushes to the first proxy", one.pushes-pushes)
+	}
+	// A proxy that comes later is brought up to date before it gets flows.
+	admit([]*farProxy{one, two, three}, "one", "two", "three")
+	if three.has() != 3 {
+		t.Errorf("the late proxy has %d", three.has())
+	}
+	// One that was started anew, too.
+	two.mu.Lock()
+	two.version, two.instance = localVersion, "second"
+	two.mu.Unlock()
+	admit([]*farProxy{one, two, three}, "one", "two", "three")
+	if two.has() != 3 {
+		t.Errorf("the restarted proxy has %d", two.has())
+	}
+	// One that cannot be reached does not make a push fail, and gets no flows until it has it.
+	three.stop()
+	update(5, "{}", 5, "")
+	admit([]*farProxy{one, two, three}, "one", "two")
+	admit([]*farProxy{three}, "three")
+}
