@@ -159,7 +159,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.dialer = dial.New(dial.Config{
 		QUICTLS: quic.ClientTLS(roots, cfg.PostQuantum), HTTP2TLS: h2.ClientTLS(roots, cfg.PostQuantum),
-		QUIC: cfg.QUIC.settings(), HTTP2: h2.ConnectorSettings(), LocalIP: localIP, Configure: handler.UpdateConfiguration,
+		QUIC: cfg.QUIC.settings(), HTTP2: h2.ConnectorSettings(), LocalIP: localIP, Configure: remote.UpdateConfiguration,
 	})
 	s.relay = relay.New(relay.Config{
 		Carrier: carrier, Remote: remote, Observer: s.metrics, Logger: s.log, RPCTimeout: cfg.RPCTimeout,

@@ -22,7 +22,7 @@ type Config struct {
 	// LocalIP is the address to dial from; the zero value lets the system choose.
 	LocalIP netip.Addr
 	// Configure applies configurations that an edge pushes over HTTP/2; over QUIC they are an RPC of the relay's.
-	Configure func(ctx context.Context, version int32, config []byte) (applied int32, err error)
+	Configure func(ctx context.Context, id tunnel.ID, version int32, config []byte) (applied int32, err error)
 }
 
 // Dialer makes sessions with one set of settings.
@@ -40,7 +40,10 @@ func New(cfg Config) *Dialer { return &Dialer{cfg: cfg, ports: map[tunnel.Slot]u
 func (d *Dialer) Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort, p tunnel.Protocol) (transport.Session, error) {
 	if p == tunnel.HTTP2 {
 		session, err := h2.Dial(ctx, h2.DialConfig{
-			Edge: edge, LocalIP: d.cfg.LocalIP, TLS: d.cfg.HTTP2TLS, Settings: d.cfg.HTTP2, Configure: d.cfg.Configure,
+			Edge: edge, LocalIP: d.cfg.LocalIP, TLS: d.cfg.HTTP2TLS, Settings: d.cfg.HTTP2,
+			Configure: func(ctx context.Context, version int32, config []byte) (int32, error) {
+				return d.cfg.Configure(ctx, slot.Tunnel, version, config)
+			},
 		})
 		if err != nil {
 			return nil, err
