@@ -1,7 +1,6 @@
 package h2_test
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -162,4 +161,3 @@ func exchange(t testing.TB, connector, edge *h2.Session, req stream.Request, bod
 	return near, far, got, rest
 }
 
-func ended(ctx context.Context) bool { return ctx.Err() != nil }
