@@ -160,4 +160,3 @@ func exchange(t testing.TB, connector, edge *h2.Session, req stream.Request, bod
 	}
 	return near, far, got, rest
 }
-
