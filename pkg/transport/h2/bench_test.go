@@ -1,7 +1,9 @@
 package h2_test
 
 import (
+	"errors"
 	"io"
+	"sync"
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
@@ -11,27 +13,27 @@ import (
 
 // serveEcho answers every stream: a request's head by a small answer, then the bytes that a bulk request asks for.
 func serveEcho(b *testing.B, s *h2.Session, answer []byte, bulk int) {
+	buffers := sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 	for {
 		st, err := s.AcceptStream(b.Context())
 		if err != nil {
 			return
 		}
 		go func() {
-			buf := make([]byte, 32<<10)
+			buf, _ := buffers.Get().(*[]byte)
+			defer buffers.Put(buf)
 			for {
-				_, err := st.Read(buf)
-				if err == io.EOF {
+				if _, err := st.Read(*buf); errors.Is(err, io.EOF) {
 					break
-				}
-				if err != nil {
+				} else if err != nil {
 					return
 				}
 			}
 			if _, err := st.Write(answer); err != nil {
 				return
 			}
-			for left := bulk; left > 0; left -= len(buf) {
-				if _, err := st.Write(buf); err != nil {
+			for left := bulk; left > 0; left -= len(*buf) {
+				if _, err := st.Write(*buf); err != nil {
 					return
 				}
 			}
@@ -43,14 +45,20 @@ func serveEcho(b *testing.B, s *h2.Session, answer []byte, bulk int) {
 func benchHeads(b *testing.B, length string) (ask, answer []byte) {
 	b.Helper()
 	req := stream.Request{Dest: "http://app.example/path?query", Metadata: []stream.Pair{
-		{Key: "HttpMethod", Val: "GET"}, {Key: "HttpHost", Val: "app.example"},
-		{Key: "HttpHeader:Accept", Val: "*/*"}, {Key: "HttpHeader:User-Agent", Val: "benchmark"},
-		{Key: "HttpHeader:Accept-Encoding", Val: "gzip"}, {Key: "HttpHeader:X-Forwarded-For", Val: "192.0.2.1"},
-		{Key: "HttpHeader:X-Forwarded-Proto", Val: "http"}, {Key: "HttpHeader:Cf-Ray", Val: "0123456789abcdef-local"},
+		{Key: "HttpMethod", Val: "GET"},
+		{Key: "HttpHost", Val: "app.example"},
+		{Key: "HttpHeader:Accept", Val: "*/*"},
+		{Key: "HttpHeader:User-Agent", Val: "benchmark"},
+		{Key: "HttpHeader:Accept-Encoding", Val: "gzip"},
+		{Key: "HttpHeader:X-Forwarded-For", Val: "192.0.2.1"},
+		{Key: "HttpHeader:X-Forwarded-Proto", Val: "http"},
+		{Key: "HttpHeader:Cf-Ray", Val: "0123456789abcdef-local"},
 	}}
 	resp := stream.Response{Metadata: []stream.Pair{
-		{Key: "HttpStatus", Val: "200"}, {Key: "HttpHeader:Content-Type", Val: "text/plain"},
-		{Key: "HttpHeader:Date", Val: "Thu, 01 Jan 1970 00:00:00 GMT"}, {Key: "HttpHeader:Server", Val: "benchmark"},
+		{Key: "HttpStatus", Val: "200"},
+		{Key: "HttpHeader:Content-Type", Val: "text/plain"},
+		{Key: "HttpHeader:Date", Val: "Thu, 01 Jan 1970 00:00:00 GMT"},
+		{Key: "HttpHeader:Server", Val: "benchmark"},
 		{Key: "HttpHeader:Content-Length", Val: length},
 	}}
 	var err error
@@ -76,7 +84,7 @@ func ask(b *testing.B, edge transport.Session, head, buf []byte) int {
 	for {
 		n, err := st.Read(buf)
 		total += n
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return total
 		}
 		if err != nil {

@@ -16,7 +16,8 @@ func TestContract(t *testing.T) {
 	want := stream.Request{Dest: "192.0.2.1:22", Type: stream.TCP, Metadata: []stream.Pair{{Key: stream.KeyClient, Val: "198.51.100.7:1234"}}}
 	write := func(s transport.Stream, m interface {
 		Append(dst []byte) ([]byte, error)
-	}) error {
+	},
+	) error {
 		b, err := m.Append(nil)
 		if err == nil {
 			_, err = s.Write(b)

@@ -32,7 +32,7 @@ func controlBlock() []byte {
 }
 
 // foreignEdge is an edge with another HTTP/2 client: net/http's relative.
-func foreignEdge(t *testing.T) (*h2.Session, *http2.ClientConn) {
+func foreignEdge(t *testing.T) (*h2.Session, *http2.ClientConn) { //nolint:staticcheck // the very relative that stock edges are likely to use
 	t.Helper()
 	cert, pool := certificate(t, h2.ServerName)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -61,8 +61,8 @@ func foreignEdge(t *testing.T) (*h2.Session, *http2.ClientConn) {
 	if s == nil {
 		t.Fatal("dial failed")
 	}
-	tr := &http2.Transport{DisableCompression: true}
-	cc, err := tr.NewClientConn(conn)
+	tr := &http2.Transport{DisableCompression: true} //nolint:staticcheck // as above
+	cc, err := tr.NewClientConn(conn)                //nolint:staticcheck // as above
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,9 +170,12 @@ func TestTrailersAndInterim(t *testing.T) {
 	connector, edge := sessions(t, nil)
 	control(t, connector, edge)
 	req := stream.Request{Dest: "https://app.example/upload", Metadata: []stream.Pair{
-		{Key: stream.KeyMethod, Val: "PUT"}, {Key: stream.KeyHost, Val: "app.example"}, {Key: "HttpHeader:Trailer", Val: "X-Sum"},
+		{Key: stream.KeyMethod, Val: "PUT"},
+		{Key: stream.KeyHost, Val: "app.example"},
+		{Key: "HttpHeader:Trailer", Val: "X-Sum"},
 		{Key: "HttpHeader:Transfer-Encoding", Val: "chunked"},
-		{Key: stream.KeyBody, Val: stream.BodyFrames}, {Key: stream.KeyAccept, Val: "frames,interim"},
+		{Key: stream.KeyBody, Val: stream.BodyFrames},
+		{Key: stream.KeyAccept, Val: "frames,interim"},
 	}}
 	body, err := stream.AppendTrailers([]byte(string(stream.AppendDataHeader(nil, 4))+"data"), []stream.Pair{{Key: "X-Sum", Val: "42"}})
 	if err != nil {
@@ -227,7 +230,7 @@ func TestTrailersAndInterim(t *testing.T) {
 	if kind, _ := stream.Lookup(resp.Metadata, stream.KeyBody); err != nil || kind != stream.BodyNone {
 		t.Errorf("answer without a body %+v, %v", resp, err)
 	}
-	if n, err := far.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+	if n, err := far.Read(make([]byte, 1)); n != 0 || err != io.EOF { //nolint:errorlint // the bare value is the contract of io.Reader
 		t.Errorf("read = %d, %v", n, err)
 	}
 	_ = near.CloseWrite()

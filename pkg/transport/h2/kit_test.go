@@ -131,7 +131,8 @@ func readHead(r io.Reader, parse func(b []byte) (int, error)) (rest []byte, err 
 
 func send(t testing.TB, w io.Writer, m interface {
 	Append(dst []byte) ([]byte, error)
-}, body string) {
+}, body string,
+) {
 	t.Helper()
 	b, err := m.Append(nil)
 	if err != nil {

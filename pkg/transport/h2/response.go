@@ -27,19 +27,14 @@ func (n *names) fromResponse(a asked, sc *scratch) (answerHead, error) {
 		sc.fields = appendFailure(sc.fields[:0], a, resp)
 		return answerHead{empty: true}, nil
 	}
-	status, _ := stream.Lookup(resp.Metadata, stream.KeyStatus)
-	status = first(status, "200")
-	if status == "101" && a.kind != h2head.WebSocket || len(status) != 3 || status[0] < '1' || status[0] > '9' || !isDigit(status[1]) || !isDigit(status[2]) {
-		return answerHead{}, errStatus
+	status, err := answerStatus(resp, a.kind)
+	if err != nil {
+		return answerHead{}, err
 	}
-	h := answerHead{length: unknown, interim: status[0] == '1' && status != "101"}
-	switch bodyKind, _ := stream.Lookup(resp.Metadata, stream.KeyBody); bodyKind {
-	case stream.BodyFrames:
-		h.framed = true
-	case stream.BodyNone:
-		h.empty = true
-	}
-	if status == "101" {
+	h := answerHead{length: unknown, interim: status[0] == '1' && status != switching}
+	bodyKind, _ := stream.Lookup(resp.Metadata, stream.KeyBody)
+	h.framed, h.empty = bodyKind == stream.BodyFrames, bodyKind == stream.BodyNone
+	if status == switching {
 		status = "200"
 	} else if a.kind != h2head.TCP && !h.interim && (a.head || status == "204" || status == "304") {
 		h.empty = true
@@ -50,10 +45,22 @@ func (n *names) fromResponse(a asked, sc *scratch) (answerHead, error) {
 		appendUpgrade(sc, a.key)
 	}
 	sc.fields = append(sc.fields, mux.Field{Name: h2head.Block, Value: string(sc.block), Sensitive: true})
-	if h.length == 0 {
-		h.empty = true
-	}
+	h.empty = h.empty || h.length == 0
 	return h, nil
+}
+
+// switching is the status of a successful upgrade.
+const switching = "101"
+
+// answerStatus is an answer's status; only a websocket may be an upgrade.
+func answerStatus(resp *stream.Response, kind h2head.Kind) (string, error) {
+	status, _ := stream.Lookup(resp.Metadata, stream.KeyStatus)
+	status = first(status, "200")
+	valid := len(status) == 3 && status[0] >= '1' && status[0] <= '9' && isDigit(status[1]) && isDigit(status[2])
+	if !valid || status == switching && kind != h2head.WebSocket {
+		return "", errStatus
+	}
+	return status, nil
 }
 
 // appendHeaders fills the block and what stands beside it.
@@ -105,103 +112,3 @@ func appendUpgrade(sc *scratch, key string) {
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
-// unexplained is the error of a connector that does not say what it was.
-const unexplained = "the connector could not serve the request"
-
-// answerFields are the fields of an answer that mean something to the edge.
-type answerFields struct{ status, meta, block, length, tracing, errStatus, errText string }
-
-func readAnswer(head []mux.Field) answerFields {
-	var f answerFields
-	for i := range head {
-		into := (*string)(nil)
-		switch head[i].Name {
-		case ":status":
-			into = &f.status
-		case h2head.Meta:
-			into = &f.meta
-		case h2head.Block:
-			into = &f.block
-		case "content-length":
-			into = &f.length
-		case h2head.Tracing:
-			into = &f.tracing
-		case statusHeader:
-			into = &f.errStatus
-		case errorHeader:
-			into = &f.errText
-		}
-		if into != nil && *into == "" {
-			*into = head[i].Value
-		}
-	}
-	return f
-}
-
-// toResponse turns the head of an HTTP/2 answer into a ConnectResponse; framed says that the body is to be framed.
-func toResponse(head []mux.Field, w wanted, ended bool, resp *stream.Response) (framed bool, err error) {
-	f := readAnswer(head)
-	*resp = stream.Response{Metadata: resp.Metadata[:0]}
-	connector, limited := h2head.FromConnector(f.meta)
-	switch {
-	case connector:
-		resp.Error = first(f.errText, unexplained)
-		if limited {
-			resp.Metadata = append(resp.Metadata, stream.Pair{Key: stream.KeyFlowLimited, Val: "true"})
-		}
-		if f.errStatus != "" {
-			resp.Metadata = append(resp.Metadata, stream.Pair{Key: stream.KeyStatus, Val: f.errStatus})
-		}
-		return false, nil
-	case w.kind == h2head.TCP:
-		if f.status != "200" {
-			resp.Error = unexplained + ": status " + f.status
-		}
-		if f.tracing != "" {
-			resp.Metadata = append(resp.Metadata, stream.Pair{Key: "Cf-Int-Cloudflared-Tracing", Val: f.tracing})
-		}
-		return false, nil
-	}
-	resp.Metadata = append(resp.Metadata, stream.Pair{Key: stream.KeyStatus, Val: f.status})
-	if resp.Metadata, err = h2head.ParseBlock(resp.Metadata, f.block, stream.HeaderPrefix); err != nil {
-		return false, err
-	}
-	sized, upgraded := scan(resp.Metadata)
-	if w.kind == h2head.WebSocket && f.status == "200" && upgraded {
-		resp.Metadata[0].Val = "101"
-		return false, nil
-	}
-	interim := f.status[0] == '1'
-	if !sized && f.length != "" && !interim {
-		resp.Metadata = append(resp.Metadata, stream.Pair{Key: contentLengthKey, Val: f.length})
-		sized = true
-	}
-	if f.tracing != "" {
-		resp.Metadata = append(resp.Metadata, stream.Pair{Key: stream.HeaderPrefix + "Cf-Int-Cloudflared-Tracing", Val: f.tracing})
-	}
-	if !w.frames || interim || w.kind != h2head.HTTP {
-		return false, nil
-	}
-	switch {
-	case ended:
-		resp.Metadata = append(resp.Metadata, stream.Pair{Key: stream.KeyBody, Val: stream.BodyNone})
-	case !sized:
-		framed = true
-		resp.Metadata = append(resp.Metadata, stream.Pair{Key: stream.KeyBody, Val: stream.BodyFrames})
-	}
-	return framed, nil
-}
-
-// scan looks for a length and for an upgrade.
-func scan(pairs []stream.Pair) (sized, upgraded bool) {
-	for i := range pairs {
-		name, ok := strings.CutPrefix(pairs[i].Key, stream.HeaderPrefix)
-		if !ok {
-			continue
-		}
-		sized = sized || strings.EqualFold(name, "content-length")
-		upgraded = upgraded || strings.EqualFold(name, "upgrade")
-	}
-	return sized, upgraded
-}

@@ -49,6 +49,7 @@ func newConnector(ctx context.Context, conn *tls.Conn, c DialConfig) *Session {
 	s := newSession(conn, mux.Server)
 	s.configure = c.Configure
 	started := make(chan struct{})
+	//nolint:contextcheck // a configuration is applied for as long as its stream lives, not the dial
 	s.conn = mux.New(ctx, conn, c.Settings.config(mux.Server, func(st *mux.Stream) {
 		<-started // of s.conn
 		s.take(st)

@@ -18,8 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // scripted is a connection whose peer sends given bytes and takes everything.
 type scripted struct {
 	net.Conn
-	in     *bytes.Reader
-	closed chan struct{}
+	in *bytes.Reader
 }
 
 func (s *scripted) Read(p []byte) (int, error)         { return s.in.Read(p) }

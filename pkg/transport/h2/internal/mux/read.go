@@ -3,7 +3,6 @@ package mux
 import (
 	"errors"
 	"io"
-	"strings"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -13,11 +12,10 @@ import (
 
 // readLoop handles frames until the connection ends.
 func (c *Conn) readLoop() {
-	if err := c.readFrames(); err != nil {
-		c.lost(err)
-	}
+	c.lost(c.readFrames())
 }
 
+// readFrames never returns nil.
 func (c *Conn) readFrames() error {
 	if c.cfg.Role == Server {
 		if err := c.readPreface(); err != nil {
@@ -265,98 +263,6 @@ func (c *Conn) resetByPeer(id uint32, code http2.ErrCode) error {
 		s.resetByPeer(code)
 	}
 	return err
-}
-
-// settings applies what the peer says and acknowledges it.
-func (c *Conn) settings(f *http2.SettingsFrame) error {
-	if f.IsAck() {
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	err := f.ForeachSetting(func(s http2.Setting) error {
-		if err := s.Valid(); err != nil {
-			return err
-		}
-		switch s.ID { //nolint:exhaustive // what is not known is ignored (RFC 9113, 6.5.2)
-		case http2.SettingInitialWindowSize:
-			return c.windowChangedLocked(s.Val)
-		case http2.SettingMaxFrameSize:
-			c.peer.frame = s.Val
-		case http2.SettingMaxConcurrentStreams:
-			c.peer.streams = s.Val
-			c.opening.Broadcast()
-		case http2.SettingMaxHeaderListSize:
-			c.peer.headerList = s.Val
-		case http2.SettingHeaderTableSize:
-			c.enc.SetMaxDynamicTableSize(min(s.Val, maxTable))
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	c.appendSettingsAck()
-	return c.controlLocked()
-}
-
-// windowChangedLocked moves the windows of all streams by the difference.
-func (c *Conn) windowChangedLocked(window uint32) error {
-	delta := int64(window) - int64(c.peer.window)
-	c.peer.window = window
-	for _, s := range c.streams {
-		if s.sendWindow += delta; s.sendWindow > maxWindow {
-			return violation(http2.ErrCodeFlowControl, "window overflow")
-		}
-		s.wcond.Broadcast()
-	}
-	return nil
-}
-
-func (c *Conn) windowUpdate(id uint32, n int64) error {
-	if id != 0 {
-		s, err := c.lookup(id)
-		if s == nil {
-			return err
-		}
-		c.mu.Lock()
-		s.sendWindow += n
-		over := s.sendWindow > maxWindow
-		s.wcond.Broadcast()
-		c.mu.Unlock()
-		if over {
-			s.abort(http2.ErrCodeFlowControl)
-		}
-		return nil
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.sendWindow += n; c.sendWindow > maxWindow {
-		return violation(http2.ErrCodeFlowControl, "window overflow")
-	}
-	c.nextTurnLocked()
-	return nil
-}
-
-// goAway: the peer takes no new streams, and has not seen those above last.
-func (c *Conn) goAway(last uint32, code http2.ErrCode, text string) {
-	c.mu.Lock()
-	c.goneAway = true
-	c.goneText = strings.ToValidUTF8(text, "")
-	if code != http2.ErrCodeNo {
-		c.goneText = strings.TrimSpace(code.String() + " " + c.goneText)
-	}
-	var unseen []*Stream
-	for id, s := range c.streams {
-		if id%2 == c.nextOwn%2 && id > last {
-			unseen = append(unseen, s)
-		}
-	}
-	c.opening.Broadcast()
-	c.mu.Unlock()
-	for _, s := range unseen {
-		s.resetByPeer(http2.ErrCodeRefusedStream)
-	}
 }
 
 // over is the error of a connection that has ended.
