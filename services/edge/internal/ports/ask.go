@@ -23,7 +23,6 @@ import (
 
 const (
 	keyFlowID = "FlowID"
-	keyClient = "CulvertClient"
 	// maxAnswerHead bounds the head of a connector's answer.
 	maxAnswerHead = 1 << 20
 	firstRead     = 4 << 10
@@ -117,7 +116,7 @@ func (v *visitor) request() (*wire.Request, string) {
 	t := v.port.Target
 	if t.Host == "" {
 		return &wire.Request{Dest: t.To.String(), Type: wire.TCP, Metadata: []wire.Pair{
-			{Key: keyFlowID, Val: v.flow}, {Key: keyClient, Val: v.remote.String()},
+			{Key: keyFlowID, Val: v.flow}, {Key: wire.KeyClient, Val: v.remote.String()},
 		}}, ""
 	}
 	var raw [keySize]byte
@@ -132,7 +131,7 @@ func (v *visitor) request() (*wire.Request, string) {
 		header("Sec-Websocket-Version", "13"), header("Sec-Websocket-Key", key),
 		header("X-Forwarded-For", client), header("X-Forwarded-Proto", string(route.TCP)), header("Cf-Connecting-Ip", client),
 		{Key: keyFlowID, Val: v.flow},
-		{Key: keyClient, Val: v.remote.String()},
+		{Key: wire.KeyClient, Val: v.remote.String()},
 	}}, key
 }
 
