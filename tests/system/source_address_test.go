@@ -102,12 +102,6 @@ func echoBytes(conn *quicgo.Conn, n int) error {
 	return nil
 }
 
-// provoke sends a packet until an answer comes back over the same socket.
-func provoke(t *testing.T, c *net.UDPConn, packet []byte) []byte {
-	t.Helper()
-	return exchange(t, c, packet)
-}
-
 // TestQUICListenerAnswersFromTheAskedAddress checks the listener that the edge uses, packet by packet: handshake and
 // data, version negotiation, stateless reset.
 func TestQUICListenerAnswersFromTheAskedAddress(t *testing.T) {
@@ -138,13 +132,13 @@ func TestQUICListenerAnswersFromTheAskedAddress(t *testing.T) {
 
 				unknown := append([]byte{0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8}, bytes.Repeat([]byte{7}, 1250)...)
 				unknown[14] = 8 // the length of the second connection id
-				if got := provoke(t, h.dial(t, asked(ip)), unknown); len(got) < 5 || !bytes.Equal(got[1:5], make([]byte, 4)) {
+				if got := exchange(t, h.dial(t, asked(ip)), unknown); len(got) < 5 || !bytes.Equal(got[1:5], make([]byte, 4)) {
 					t.Errorf("%s: the answer to an unknown version is no version negotiation: %x", ip, got)
 				}
 				c.wantOnly(t, "version negotiation", asked(ip))
 
 				forgotten := append([]byte{0x40}, bytes.Repeat([]byte{9}, 200)...)
-				if got := provoke(t, h.dial(t, asked(ip)), forgotten); got[0]&0x80 != 0 {
+				if got := exchange(t, h.dial(t, asked(ip)), forgotten); got[0]&0x80 != 0 {
 					t.Errorf("%s: the answer to a forgotten connection is no stateless reset: %x", ip, got)
 				}
 				c.wantOnly(t, "stateless reset", asked(ip))
@@ -243,15 +237,15 @@ type remoteEdge struct {
 
 const remotePublic = 8080
 
-func (h *twoHosts) startEdge(t *testing.T, listen string) *remoteEdge {
+func (h *twoHosts) startEdge(t *testing.T, listen string, env ...string) *remoteEdge {
 	t.Helper()
 	e := &remoteEdge{hosts: h, data: t.TempDir()}
 	path, args := h.command(t, h.server, binary(t, "edge"))
-	start(t, []string{
+	start(t, append([]string{
 		"CULVERT_DATA_DIR=" + e.data, fmt.Sprintf("CULVERT_CONNECTORS_LISTEN=%[1]s:%[2]d,%[1]s:%[3]d", listen, sourcePort, sourcePort+1),
 		fmt.Sprintf("CULVERT_PUBLIC_HTTP=%s:%d", listen, remotePublic), "CULVERT_OPS_LISTEN=127.0.0.1:0",
 		"CULVERT_BOOTSTRAP_TUNNEL=peer", "CULVERT_BOOTSTRAP_ROUTES=*", "CULVERT_BOOTSTRAP_TOKEN_FILE=" + filepath.Join(e.data, "token"),
-	}, path, args...)
+	}, env...), path, args...)
 	eventually(t, "edge", patience, func() error {
 		b, err := os.ReadFile(filepath.Join(e.data, "token"))
 		if err != nil {
@@ -336,5 +330,24 @@ func TestEdgeAnswersConnectorsFromTheAskedAddress(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// TestNameServerAnswersFromTheAskedAddress asks the edge's own name server, which is plain UDP.
+func TestNameServerAnswersFromTheAskedAddress(t *testing.T) {
+	h := newTwoHosts(t)
+	for listen, ips := range wildcards() {
+		t.Run(listen, func(t *testing.T) {
+			h.startEdge(t, listen, fmt.Sprintf("CULVERT_DNS_LISTEN=%s:%d", listen, sourcePort+2))
+			for _, ip := range ips {
+				to := netip.AddrPortFrom(netip.MustParseAddr(ip), sourcePort+2)
+				c := h.capture(t)
+				question := "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x06tunnel\x08internal\x00\x00\x06\x00\x01" // SOA
+				if got := exchange(t, h.dial(t, to), []byte(question)); len(got) < 12 || string(got[:2]) != question[:2] {
+					t.Errorf("%s: answer %x", ip, got)
+				}
+				c.wantOnly(t, "name server", to)
+			}
+		})
 	}
 }
