@@ -5,5 +5,5 @@
 // counted, and runs each connector as a user would: by its command line. All variants run interleaved, round by round,
 // so that a busy machine hurts them alike; figures are medians over the rounds, ratios are medians of the rounds' ratios.
 //
-//	bench [-rounds 3] [-seconds 4] [-variants one,unix,tls,peer] [-peer PATH] [-json FILE] [-bin DIR]
+//	bench [-rounds 3] [-seconds 4] [-variants one,unix,tls,peer] [-protocol quic|http2] [-peer PATH] [-json FILE] [-bin DIR]
 package main

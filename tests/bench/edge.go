@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
@@ -32,7 +33,7 @@ const listeners = 6
 type edge struct {
 	caPath string
 	addrs  []netip.AddrPort
-	lns    []*quic.Listener
+	lns    []listener
 	wg     sync.WaitGroup
 	next   atomic.Uint64
 
@@ -41,23 +42,46 @@ type edge struct {
 	changed  chan struct{}
 }
 
-func startEdge(ctx context.Context, dir string) (*edge, error) {
+// listener accepts sessions of one protocol.
+type listener struct {
+	accept func(ctx context.Context) (transport.Session, error)
+	addr   netip.AddrPort
+	close  func() error
+}
+
+func listen(p tunnel.Protocol, conf *tls.Config) (listener, error) {
+	addr := netip.MustParseAddrPort("127.0.0.1:0")
+	if p == tunnel.HTTP2 {
+		l, err := h2.Listen(h2.ListenConfig{Addr: addr, TLS: conf, Settings: h2.EdgeSettings()})
+		if err != nil {
+			return listener{}, err
+		}
+		return listener{func(ctx context.Context) (transport.Session, error) { return l.Accept(ctx) }, l.Addr(), l.Close}, nil
+	}
+	conf = conf.Clone()
+	conf.MinVersion, conf.NextProtos = tls.VersionTLS13, []string{quic.ALPN}
+	l, err := quic.Listen(quic.ListenConfig{Addr: addr, TLS: conf, Settings: quic.EdgeSettings()})
+	if err != nil {
+		return listener{}, err
+	}
+	return listener{func(ctx context.Context) (transport.Session, error) { return l.Accept(ctx) }, l.Addr(), l.Close}, nil
+}
+
+func startEdge(ctx context.Context, dir string, p tunnel.Protocol) (*edge, error) {
 	cert, caPath, err := selfSigned(dir)
 	if err != nil {
 		return nil, err
 	}
 	e := &edge{caPath: caPath, changed: make(chan struct{})}
-	conf := &tls.Config{
-		Certificates: []tls.Certificate{cert}, NextProtos: []string{"argotunnel"}, MinVersion: tls.VersionTLS13,
-	}
+	conf := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	for range listeners {
-		ln, err := quic.Listen(quic.ListenConfig{Addr: netip.MustParseAddrPort("127.0.0.1:0"), TLS: conf, Settings: quic.EdgeSettings()})
+		ln, err := listen(p, conf)
 		if err != nil {
 			e.stop()
 			return nil, fmt.Errorf("edge listener: %w", err)
 		}
 		e.lns = append(e.lns, ln)
-		e.addrs = append(e.addrs, ln.Addr())
+		e.addrs = append(e.addrs, ln.addr)
 		e.wg.Go(func() { e.accept(ctx, ln) })
 	}
 	return e, nil
@@ -65,14 +89,14 @@ func startEdge(ctx context.Context, dir string) (*edge, error) {
 
 func (e *edge) stop() {
 	for _, ln := range e.lns {
-		_ = ln.Close() // sessions end with it
+		_ = ln.close() // sessions end with it
 	}
 	e.wg.Wait()
 }
 
-func (e *edge) accept(ctx context.Context, ln *quic.Listener) {
+func (e *edge) accept(ctx context.Context, ln listener) {
 	for {
-		s, err := ln.Accept(ctx)
+		s, err := ln.accept(ctx)
 		if err != nil {
 			return
 		}

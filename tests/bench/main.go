@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 // options is the command line.
@@ -23,6 +25,7 @@ type options struct {
 	bulkMiB  int
 	inFlight []int
 	verbose  bool
+	protocol tunnel.Protocol
 }
 
 func main() {
@@ -45,7 +48,8 @@ func main() {
 func parse(args []string) (options, error) {
 	o := options{inFlight: []int{1, 32, 256}}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	var variants string
+	var variants, protocol string
+	fs.StringVar(&protocol, "protocol", string(tunnel.QUIC), "transport towards the edge: quic or http2")
 	fs.IntVar(&o.rounds, "rounds", 3, "how often every variant is measured")
 	fs.DurationVar(&o.measure, "measure", 4*time.Second, "how long each small-request case runs")
 	fs.StringVar(&variants, "variants", "one,unix,tls,peer", "what to measure: one process, split over unix or tls links, peer")
@@ -56,6 +60,10 @@ func parse(args []string) (options, error) {
 	fs.BoolVar(&o.verbose, "v", false, "show what the connectors log")
 	if err := fs.Parse(args); err != nil {
 		return o, fmt.Errorf("command line: %w", err)
+	}
+	var err error
+	if o.protocol, err = tunnel.ParseProtocol(protocol); err != nil {
+		return o, err
 	}
 	for v := range strings.SplitSeq(variants, ",") {
 		switch v {

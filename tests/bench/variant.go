@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 const (
@@ -71,6 +72,8 @@ func (c *connector) resident() (int64, error) {
 type launcher struct {
 	ctx     context.Context //nolint:containedctx // it lives as long as one call of launch
 	verbose bool
+	// protocol is the transport towards the edge.
+	protocol tunnel.Protocol
 	*connector
 }
 
@@ -98,7 +101,7 @@ func launch(ctx context.Context, o options, variant string, e *edge, origin stri
 	if err != nil {
 		return nil, fmt.Errorf("directory: %w", err)
 	}
-	l := launcher{ctx: ctx, verbose: o.verbose, connector: &connector{dir: dir}}
+	l := launcher{ctx: ctx, verbose: o.verbose, protocol: o.protocol, connector: &connector{dir: dir}}
 	switch variant {
 	case "one":
 		err = l.whole(filepath.Join(o.binDir, "culvert"), e, origin)
@@ -123,7 +126,7 @@ func launch(ctx context.Context, o options, variant string, e *edge, origin stri
 
 // whole runs a connector that is one process, by the command line that every such connector takes.
 func (l launcher) whole(path string, e *edge, origin string) error {
-	args := []string{"tunnel", "--no-autoupdate", "--protocol", "quic", "--cacert", e.caPath, "--url", "http://" + origin, "--metrics", "127.0.0.1:0", "--loglevel", "warn"}
+	args := []string{"tunnel", "--no-autoupdate", "--protocol", string(l.protocol), "--cacert", e.caPath, "--url", "http://" + origin, "--metrics", "127.0.0.1:0", "--loglevel", "warn"}
 	for _, a := range e.addrs {
 		args = append(args, "--edge", a.String())
 	}
@@ -162,7 +165,7 @@ func (l launcher) split(bin string, e *edge, origin, endpoint string) error {
 		{"discovery", []string{"CULVERT_STATIC=" + strings.Join(static, ",")}},
 		{"supervisor", nil},
 		{"proxy", []string{"CULVERT_LISTEN=" + endpoint, "CULVERT_TLS_DIR=" + pki, "CULVERT_ORIGIN_URL=http://" + origin}},
-		{"conn-worker", []string{"TUNNEL_TOKEN=" + credential.Token(credentials()), "CULVERT_EDGE_CACERT=" + e.caPath, "CULVERT_LINK_TLS_DIR=" + pki}},
+		{"conn-worker", []string{"TUNNEL_TOKEN=" + credential.Token(credentials()), "CULVERT_EDGE_CACERT=" + e.caPath, "CULVERT_EDGE_PROTOCOL=" + string(l.protocol), "CULVERT_LINK_TLS_DIR=" + pki}},
 	} {
 		if err := l.start(true, append(p.env, common...), filepath.Join(bin, p.name)); err != nil {
 			return err
@@ -193,7 +196,7 @@ func measureVariant(ctx context.Context, o options, variant, origin string) ([]r
 	}
 	defer os.RemoveAll(dir)
 	edgeCtx, stopEdge := context.WithCancel(ctx)
-	e, err := startEdge(edgeCtx, dir)
+	e, err := startEdge(edgeCtx, dir, o.protocol)
 	if err != nil {
 		stopEdge()
 		return nil, err
