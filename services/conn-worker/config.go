@@ -19,6 +19,9 @@ import (
 // maxGracePeriod is the reference's bound (spec/lifecycle.md 1).
 const maxGracePeriod = 3 * time.Minute
 
+// minQueueBytes has room for a few datagrams of the largest size.
+const minQueueBytes = 64 << 10
+
 // Config is what an operator can set.
 type Config struct {
 	ID       string `yaml:"id" usage:"name of this worker (default: made from the host name)"`
@@ -29,6 +32,7 @@ type Config struct {
 	Edge        EdgeConfig        `yaml:"edge"`
 	QUIC        QUICConfig        `yaml:"quic"`
 	Link        LinkConfig        `yaml:"link"`
+	Datagrams   DatagramsConfig   `yaml:"datagrams"`
 
 	GracePeriod time.Duration `yaml:"grace_period" usage:"time for running requests to finish at the end, at most 3m"`
 	RPCTimeout  time.Duration `yaml:"rpc_timeout" usage:"bound of every call to and from the edge"`
@@ -59,12 +63,19 @@ type LinkConfig struct {
 	TLSDir string `yaml:"tls_dir" usage:"directory with ca.pem, link.pem and link-key.pem, for proxies reached over TCP"`
 }
 
+// DatagramsConfig bounds what UDP sessions may take (docs/limits.md).
+type DatagramsConfig struct {
+	MaxSessions int `yaml:"max_sessions" usage:"most UDP sessions per connection to the edge"`
+	QueueBytes  int `yaml:"queue_bytes" usage:"bytes of datagrams that may wait for one proxy, per connection; more are dropped"`
+}
+
 // Default is the configuration of a worker that nobody configured.
 func Default() Config {
 	return Config{
 		Capacity:    256,
 		Edge:        EdgeConfig{IPVersion: edgepool.Any.String(), Protocol: string(protocol.Auto), Retries: backoff.DefaultRetries},
 		QUIC:        QUICConfig{ConnectionWindow: quic.ConnectorSettings().ConnWindow, StreamWindow: quic.ConnectorSettings().StreamWindow},
+		Datagrams:   DatagramsConfig{MaxSessions: 8192, QueueBytes: 1 << 20},
 		GracePeriod: 30 * time.Second,
 		RPCTimeout:  5 * time.Second,
 	}
@@ -106,7 +117,17 @@ func (c Config) Validate() error {
 	if c.QUIC.ConnectionWindow == 0 || c.QUIC.StreamWindow == 0 {
 		bad("quic: connection_window and stream_window must not be 0")
 	}
+	c.Datagrams.validate(bad)
 	return errors.Join(errs...)
+}
+
+func (c DatagramsConfig) validate(bad func(format string, args ...any)) {
+	if c.MaxSessions < 1 {
+		bad("datagrams: max_sessions: %d is not positive", c.MaxSessions)
+	}
+	if c.QueueBytes < minQueueBytes {
+		bad("datagrams: queue_bytes: %d is less than %d", c.QueueBytes, minQueueBytes)
+	}
 }
 
 // roots are the certificates to trust; nil means the system's.

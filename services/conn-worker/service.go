@@ -25,6 +25,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/dial"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
 )
 
 // ErrKilled as the cause of the context of Run ends the worker as a crash would: no drain, nothing released.
@@ -162,12 +163,25 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		QUIC: cfg.QUIC.settings(), HTTP2: h2.ConnectorSettings(), LocalIP: localIP, Configure: remote.UpdateConfiguration,
 	})
 	s.relay = relay.New(relay.Config{
-		Carrier: carrier, Remote: remote, Observer: s.metrics, Logger: s.log, RPCTimeout: cfg.RPCTimeout,
+		Datagrams: s.datagrams(carrier),
+		Carrier:   carrier, Remote: remote, Observer: s.metrics, Logger: s.log, RPCTimeout: cfg.RPCTimeout,
 	})
 	for _, c := range creds {
 		s.keepers = append(s.keepers, newKeeper(s, c))
 	}
 	return s, nil
+}
+
+// datagrams makes the way of datagrams to the proxies.
+func (s *Service) datagrams(carrier link.Carrier) *udp.Relay {
+	c := udp.Config{
+		Carrier: carrier, Observer: s.metrics, Logger: s.log, RPCTimeout: s.cfg.RPCTimeout,
+		Limits: udp.Limits{Sessions: s.cfg.Datagrams.MaxSessions, QueueBytes: s.cfg.Datagrams.QueueBytes},
+	}
+	if s.balancer != nil {
+		c.Proxies = s.balancer.Proxies
+	}
+	return udp.New(c)
 }
 
 func (d Deps) served() []served {

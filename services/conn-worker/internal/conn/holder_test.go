@@ -22,6 +22,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -116,11 +117,18 @@ func (l *lab) UpdateLocalConfiguration(_ context.Context, json []byte) error {
 	return nil
 }
 
+// uncounted is nobody for datagrams.
+type uncounted struct{}
+
+func (uncounted) DatagramReceived()          {}
+func (uncounted) DatagramSent()              {}
+func (uncounted) DatagramDropped(udp.Reason) {}
+func (uncounted) SessionsChanged(int)        {}
+
 type nobody struct{}
 
 func (nobody) StreamOpened()             {}
 func (nobody) StreamEnded(relay.Outcome) {}
-func (nobody) DatagramDropped()          {}
 
 func at(n byte) tunnel.EdgeAddr {
 	return tunnel.EdgeAddr{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 7844)}
@@ -137,7 +145,10 @@ func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 	logger := slog.New(slog.DiscardHandler)
 	h := New(tunnel.Slot{Tunnel: tunnel.ID{1}}, Config{
 		Host: l, RPCTimeout: 5 * time.Second, Logger: logger, LocalConfig: config,
-		Relay: relay.New(relay.Config{Carrier: link.NewDirect(nil), Remote: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second}),
+		Relay: relay.New(relay.Config{
+			Datagrams: udp.New(udp.Config{Carrier: link.NewDirect(nil), Observer: uncounted{}, Logger: logger}),
+			Carrier:   link.NewDirect(nil), Remote: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second,
+		}),
 		Policy: lease.Policy{
 			Delay: func(int) time.Duration { return 0 }, SlowDelay: func(int) time.Duration { return time.Hour },
 			NewGrant: time.Hour, Handover: time.Hour, Grace: 5 * time.Second,

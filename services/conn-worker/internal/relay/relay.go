@@ -17,6 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
 )
 
 const (
@@ -59,7 +60,6 @@ func Outcomes() []Outcome {
 type Observer interface {
 	StreamOpened()
 	StreamEnded(o Outcome)
-	DatagramDropped()
 }
 
 // Configurator takes configurations that the edge pushes.
@@ -81,10 +81,12 @@ func (c configuration) UpdateConfiguration(ctx context.Context, version int32, c
 
 // Config is what all sessions of a worker share.
 type Config struct {
-	Carrier  link.Carrier
-	Remote   Configurator
-	Observer Observer
-	Logger   *slog.Logger
+	Carrier link.Carrier
+	// Datagrams passes the datagrams of sessions on.
+	Datagrams *udp.Relay
+	Remote    Configurator
+	Observer  Observer
+	Logger    *slog.Logger
 	// RPCTimeout bounds the time that an RPC stream is served.
 	RPCTimeout time.Duration
 }
@@ -108,11 +110,11 @@ type Options struct {
 
 // Serving is one session that is being served.
 type Serving struct {
-	relay    *Relay
-	session  transport.Session
-	meta     link.Meta
-	options  Options
-	inFlight atomic.Int64
+	relay     *Relay
+	session   transport.Session
+	meta      link.Meta
+	datagrams *udp.Serving
+	inFlight  atomic.Int64
 	// lastEnd is when the last flow ended, in nanoseconds of the wall clock; it is compared with itself only.
 	lastEnd atomic.Int64
 	flows   sync.WaitGroup
@@ -120,7 +122,11 @@ type Serving struct {
 
 // Session makes the serving of one session; nothing is accepted before Serve.
 func (r *Relay) Session(s transport.Session, meta link.Meta, o Options) *Serving {
-	return &Serving{relay: r, session: s, meta: meta, options: o}
+	version := udp.V2
+	if o.DatagramV3 {
+		version = udp.V3
+	}
+	return &Serving{relay: r, session: s, meta: meta, datagrams: r.cfg.Datagrams.Session(s, meta, version)}
 }
 
 // InFlight is the number of streams that are being served.
@@ -129,7 +135,7 @@ func (s *Serving) InFlight() int { return int(s.inFlight.Load()) }
 // Serve accepts streams until the session ends, waits for the flows, and says why the session ended.
 func (s *Serving) Serve() error {
 	ctx := s.session.Context()
-	s.flows.Go(func() { s.drop(ctx) })
+	s.flows.Go(s.datagrams.Serve)
 	defer s.flows.Wait()
 	for {
 		st, err := s.session.AcceptStream(ctx)
@@ -143,16 +149,6 @@ func (s *Serving) Serve() error {
 		s.inFlight.Add(1)
 		s.flows.Add(1)
 		go s.serve(ctx, st)
-	}
-}
-
-// drop takes datagrams off the session; sessions over UDP are not served yet.
-func (s *Serving) drop(ctx context.Context) {
-	for {
-		if _, err := s.session.ReceiveDatagram(ctx); err != nil {
-			return
-		}
-		s.relay.cfg.Observer.DatagramDropped()
 	}
 }
 
@@ -274,7 +270,7 @@ func (s *Serving) rpc(ctx context.Context, st transport.Stream, rest []byte) {
 	ctx, cancel := context.WithTimeout(ctx, s.relay.cfg.RPCTimeout)
 	defer cancel()
 	rw := &prefixed{ReadWriteCloser: rpc.StreamConn(st), prefix: append([]byte(nil), rest...)}
-	if err := rpc.ServeConnector(ctx, rw, handler{configuration{s.relay.cfg.Remote, s.meta.Tunnel}, noSessions{}}); err != nil && ctx.Err() == nil {
+	if err := rpc.ServeConnector(ctx, rw, handler{configuration{s.relay.cfg.Remote, s.meta.Tunnel}, s.datagrams}); err != nil && ctx.Err() == nil {
 		s.relay.cfg.Logger.DebugContext(ctx, "rpc stream ended", slog.Any(telemetry.KeyErr, err))
 	}
 }
@@ -283,17 +279,6 @@ func (s *Serving) rpc(ctx context.Context, st transport.Stream, rest []byte) {
 type handler struct {
 	rpc.ConfigurationHandler
 	rpc.SessionHandler
-}
-
-// noSessions refuses UDP sessions.
-type noSessions struct{}
-
-func (noSessions) RegisterUDPSession(context.Context, rpc.UDPSession) ([]byte, error) {
-	return nil, rpc.ErrRegisterV3
-}
-
-func (noSessions) UnregisterUDPSession(context.Context, [16]byte, string) error {
-	return rpc.ErrUnregisterV3
 }
 
 // prefixed gives back what was read too far.

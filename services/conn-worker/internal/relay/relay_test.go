@@ -17,6 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -42,7 +43,11 @@ func (o *observer) StreamEnded(out Outcome) {
 	o.changed <- struct{}{}
 }
 
-func (o *observer) DatagramDropped() {
+func (*observer) DatagramReceived()   {}
+func (*observer) DatagramSent()       {}
+func (*observer) SessionsChanged(int) {}
+
+func (o *observer) DatagramDropped(udp.Reason) {
 	o.mu.Lock()
 	o.datagrams++
 	o.mu.Unlock()
@@ -73,8 +78,10 @@ func start(t *testing.T, carrier carrierFunc, handler Configurator) (transport.S
 	t.Helper()
 	o := &observer{outcomes: map[Outcome]int{}, changed: make(chan struct{}, 16)}
 	edge, connector := mem.Pair(t.Context())
+	logger := slog.New(slog.DiscardHandler)
 	r := New(Config{
-		Carrier: carrier, Remote: handler, Observer: o, Logger: slog.New(slog.DiscardHandler), RPCTimeout: 5 * time.Second,
+		Carrier: carrier, Remote: handler, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second,
+		Datagrams: udp.New(udp.Config{Carrier: carrier, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second}),
 	})
 	s := r.Session(connector, link.Meta{Index: 3}, Options{})
 	done := make(chan error, 1)

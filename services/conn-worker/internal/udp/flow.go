@@ -1,0 +1,234 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
+)
+
+const (
+	// A proxy whose flow failed is left alone for a time that doubles.
+	troubleMin = 100 * time.Millisecond
+	troubleMax = 5 * time.Second
+	// A flow that lived so long, and on which the proxy spoke, was no failure.
+	soundLife = time.Second
+)
+
+var (
+	errNoProxy = errors.New("no proxy is available")
+	errBusy    = errors.New("proxy does not keep up")
+	errTooMany = errors.New("too many active flows")
+)
+
+// trouble is what is remembered of a proxy whose flows failed.
+type trouble struct {
+	until time.Time
+	wait  time.Duration
+}
+
+// flow is the way to one proxy.
+type flow struct {
+	proxy tunnel.ProxyID
+	pipe  *pipe
+	began time.Time
+	// out is the buffer of take, which one goroutine at a time calls.
+	out []byte
+
+	// The Serving's mu guards the rest.
+	sessions int
+	used     time.Time
+	spoke    bool
+}
+
+func contains(ids []tunnel.ProxyID, id tunnel.ProxyID) bool { return slices.Contains(ids, id) }
+
+// askLocked registers e at a proxy: at the one it has, or at the one that its id chooses.
+func (s *Serving) askLocked(e *session, payload []byte) error {
+	if e.flow == nil {
+		f, err := s.flowLocked(e.id[:])
+		if err != nil {
+			return err
+		}
+		e.flow = f
+		f.sessions++
+	}
+	e.flow.used = e.used
+	m := packet.Message{Type: packet.Register, ID: e.id, Dest: e.dest, Idle: e.idle, Answer: true, Data: payload}
+	if !e.flow.pipe.put(&m, true) {
+		e.flow.sessions--
+		e.flow = nil
+		return errBusy
+	}
+	return nil
+}
+
+// flowLocked gives the flow to the proxy that key chooses among those without trouble, and begins it if need be.
+func (s *Serving) flowLocked(key []byte) (*flow, error) {
+	if s.over {
+		return nil, errNotHere
+	}
+	now := time.Now()
+	ids := s.cfg.Proxies()
+	if len(s.trouble) > 0 {
+		ids = slices.DeleteFunc(slices.Clone(ids), func(id tunnel.ProxyID) bool { return now.Before(s.trouble[id].until) })
+	}
+	id, ok := choose(ids, key)
+	if !ok {
+		return nil, errNoProxy
+	}
+	f := s.flows[id]
+	if f == nil {
+		f = &flow{proxy: id, began: now}
+		f.pipe = newPipe(s.session.Context(), s.cfg.Limits.QueueBytes, func(m *packet.Message) { s.take(f, m) })
+		s.flows[id] = f
+		s.tasks.Go(func() { s.carry(f) })
+	}
+	f.used = now
+	return f, nil
+}
+
+// carry runs a flow to its end.
+func (s *Serving) carry(f *flow) {
+	ctx := s.session.Context()
+	err := s.cfg.Carrier.Carry(ctx, link.Flow{Meta: s.meta, Stream: f.pipe, Proxy: f.proxy})
+	f.pipe.fail(errOver)
+	if ctx.Err() == nil && err != nil {
+		s.cfg.Logger.DebugContext(ctx, "datagram flow ended", slog.String(telemetry.KeyProxyID, string(f.proxy)), slog.Any(telemetry.KeyErr, err))
+	}
+	s.lost(f)
+}
+
+// lost moves the sessions of a flow that ended. Those of a sound one go back to the same proxy first, where their sockets
+// are if only the link broke.
+func (s *Serving) lost(f *flow) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flows[f.proxy] == f {
+		delete(s.flows, f.proxy)
+	}
+	if s.over || s.session.Context().Err() != nil {
+		return
+	}
+	now := time.Now()
+	if f.spoke && now.Sub(f.began) >= soundLife {
+		delete(s.trouble, f.proxy)
+	} else {
+		t := s.trouble[f.proxy]
+		t.wait = min(max(2*t.wait, troubleMin), troubleMax)
+		t.until = now.Add(t.wait)
+		s.trouble[f.proxy] = t
+	}
+	for _, e := range s.sessions {
+		if e.flow == f {
+			e.flow = nil
+			_ = s.askLocked(e, nil) // without a proxy: tidy and the next payload try again
+		}
+	}
+}
+
+// take handles one message of a proxy.
+func (s *Serving) take(f *flow, m *packet.Message) {
+	switch m.Type {
+	case packet.Payload:
+		if s.heard(f, m.ID) {
+			s.sendPayload(f, m)
+		}
+	case packet.ICMP:
+		s.mark(f)
+		s.sendICMP(f, m.Data)
+	case packet.Registered:
+		s.registered(f, m)
+	case packet.Ended:
+		s.ended(f, m)
+	default: // of a later version
+	}
+}
+
+// heard notes life of a session; it reports false for one that is not at this flow any more.
+func (s *Serving) heard(f *flow, id datagram.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.spoke = true
+	e := s.sessions[id]
+	if e == nil || e.flow != f {
+		return false
+	}
+	e.used = time.Now()
+	f.used = e.used
+	return true
+}
+
+func (s *Serving) mark(f *flow) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.spoke = true
+	f.used = time.Now()
+}
+
+// registered passes the proxy's answer to whoever waits for it. A refusal ends the session.
+func (s *Serving) registered(f *flow, m *packet.Message) {
+	s.mu.Lock()
+	f.spoke = true
+	e := s.sessions[m.ID]
+	if e == nil || e.flow != f {
+		s.mu.Unlock()
+		return
+	}
+	asked, answer := e.asked, e.answer
+	e.asked, e.answer = false, nil
+	if m.Result != datagram.ResultOK {
+		s.forgetLocked(m.ID)
+	}
+	s.mu.Unlock()
+	switch {
+	case answer != nil:
+		answer <- packet.Message{Type: m.Type, Result: m.Result, Text: m.Text} // it has room
+	case asked && s.version == V3:
+		s.respond(m.ID, m.Result, m.Text)
+	case m.Result != datagram.ResultOK && s.version == V2:
+		s.tell(m.ID, refusal(m.Result, m.Text))
+	}
+}
+
+// ended forgets a session that the proxy closed. Version 2 has a word for it.
+func (s *Serving) ended(f *flow, m *packet.Message) {
+	s.mu.Lock()
+	f.spoke = true
+	e := s.sessions[m.ID]
+	here := e != nil && e.flow == f
+	if here {
+		s.forgetLocked(m.ID)
+	}
+	s.mu.Unlock()
+	if here && s.version == V2 {
+		s.tell(m.ID, m.Text)
+	}
+}
+
+// refusal is the text of a result in a call's answer.
+func refusal(r datagram.Result, text string) string {
+	switch {
+	case r == datagram.ResultTooManyFlows:
+		return limited
+	case text != "":
+		return text
+	default:
+		return r.String()
+	}
+}
+
+// limited is the reference's text for a flow limit (spec/wire.md 10).
+const limited = "failed to start udp session due to rate limiting: too many active flows"
+
+// withTimeout bounds one word to the edge.
+func (s *Serving) withTimeout() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.session.Context(), s.cfg.RPCTimeout)
+}

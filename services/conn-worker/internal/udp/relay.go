@@ -1,0 +1,111 @@
+package udp
+
+import (
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
+)
+
+// Reason says why a datagram was dropped.
+type Reason string
+
+// The reasons.
+const (
+	Malformed       Reason = "malformed"
+	Unexpected      Reason = "unexpected"        // of a type that an edge does not send
+	UnknownSession  Reason = "unknown_session"   // no such UDP session
+	TooManySessions Reason = "too_many_sessions" // the bound of sessions per connection
+	QueueFull       Reason = "queue_full"        // the proxy does not keep up
+	NoProxy         Reason = "no_proxy"
+	TooLarge        Reason = "too_large" // does not fit a packet towards the edge
+	NotSent         Reason = "not_sent"  // the connection to the edge is lost, or cannot carry datagrams
+)
+
+// Reasons lists all of them.
+func Reasons() []Reason {
+	return []Reason{Malformed, Unexpected, UnknownSession, TooManySessions, QueueFull, NoProxy, TooLarge, NotSent}
+}
+
+// Observer counts. Its methods are called for every datagram and must be cheap.
+type Observer interface {
+	DatagramReceived()
+	DatagramSent()
+	DatagramDropped(why Reason)
+	// SessionsChanged is told how many UDP sessions came or went.
+	SessionsChanged(by int)
+}
+
+// Limits bound what one connection to the edge can take. They are settings.
+type Limits struct {
+	// Sessions is the most UDP sessions per connection.
+	Sessions int
+	// QueueBytes is what may wait for one proxy. What registers and ends sessions may take as much again.
+	QueueBytes int
+}
+
+// Config is what all sessions of a worker share.
+type Config struct {
+	Carrier link.Carrier
+	// Proxies lists those that a flow may be pinned to; nil means that there is one, and no choice.
+	Proxies  func() []tunnel.ProxyID
+	Observer Observer
+	Limits   Limits
+	Logger   *slog.Logger
+	// RPCTimeout bounds each word to the edge about a session's end.
+	RPCTimeout time.Duration
+}
+
+// Relay serves sessions.
+type Relay struct {
+	cfg Config
+
+	// mu guards homes; it is taken last and never held during a call.
+	mu sync.Mutex
+	// homes tells which connection of this worker a UDP session is registered on: payload may come on any.
+	homes map[home]*Serving
+}
+
+// home names a UDP session among those of all connectors.
+type home struct {
+	tunnel    tunnel.ID
+	connector tunnel.ConnectorID
+	id        datagram.ID
+}
+
+// New makes a relay.
+func New(cfg Config) *Relay {
+	if cfg.Proxies == nil {
+		cfg.Proxies = func() []tunnel.ProxyID { return []tunnel.ProxyID{""} }
+	}
+	return &Relay{cfg: cfg, homes: make(map[home]*Serving)}
+}
+
+// settle makes s the home of a UDP session, and gives the former one.
+func (r *Relay) settle(h home, s *Serving) *Serving {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.homes[h]
+	r.homes[h] = s
+	if old == s {
+		return nil
+	}
+	return old
+}
+
+func (r *Relay) leave(h home, s *Serving) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.homes[h] == s {
+		delete(r.homes, h)
+	}
+}
+
+func (r *Relay) find(h home) *Serving {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.homes[h]
+}

@@ -1,0 +1,300 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+)
+
+// Version is the datagram version that a connection announced.
+type Version uint8
+
+// The versions.
+const (
+	V2 Version = 2
+	V3 Version = 3
+)
+
+const (
+	// tidyEvery is how often a session looks for UDP sessions without a flow, and for flows and sessions without use.
+	tidyEvery = 500 * time.Millisecond
+	// flowIdle is how long a flow without sessions is kept.
+	flowIdle = 10 * time.Second
+	// forgetFactor times the idle time after which a session is forgotten whose end the proxy did not tell.
+	forgetFactor = 2
+	// tellers bounds the words to the edge that are under way at once.
+	tellers = 16
+)
+
+var errNotHere = errors.New("connection to the edge is over")
+
+// session is what is remembered of a UDP session.
+type session struct {
+	id   datagram.ID
+	dest netip.AddrPort
+	idle time.Duration
+	used time.Time
+	// flow is nil while the session is at no proxy.
+	flow *flow
+	// asked says that the edge waits for an answer of v3; answer is where a call of v2 waits for its own.
+	asked  bool
+	answer chan packet.Message
+}
+
+// Serving passes the datagrams of one session to the edge on.
+type Serving struct {
+	relay   *Relay
+	cfg     *Config
+	session transport.Session
+	meta    link.Meta
+	version Version
+	// tasks are the goroutines of Serve.
+	tasks sync.WaitGroup
+	// telling has a place for each word to the edge under way.
+	telling chan struct{}
+
+	// mu guards the rest. Messages are queued under it, nothing is sent.
+	mu       sync.Mutex
+	over     bool
+	sessions map[datagram.ID]*session
+	flows    map[tunnel.ProxyID]*flow
+	trouble  map[tunnel.ProxyID]trouble
+}
+
+// Session makes the serving of one session; nothing happens before Serve.
+func (r *Relay) Session(s transport.Session, meta link.Meta, v Version) *Serving {
+	meta.Kind = link.KindDatagrams
+	return &Serving{
+		relay: r, cfg: &r.cfg, session: s, meta: meta, version: v, telling: make(chan struct{}, tellers),
+		sessions: make(map[datagram.ID]*session), flows: make(map[tunnel.ProxyID]*flow), trouble: make(map[tunnel.ProxyID]trouble),
+	}
+}
+
+// Serve receives datagrams until the session ends, and waits for the flows.
+func (s *Serving) Serve() {
+	ctx := s.session.Context()
+	s.tasks.Go(func() { s.tidyLoop(ctx) })
+	for {
+		b, err := s.session.ReceiveDatagram(ctx)
+		if err != nil {
+			break
+		}
+		s.cfg.Observer.DatagramReceived()
+		if s.version == V3 {
+			s.receiveV3(b)
+		} else {
+			s.receiveV2(b)
+		}
+	}
+	<-ctx.Done() // a session that cannot carry datagrams still has calls
+	s.end()
+	s.tasks.Wait()
+}
+
+// end forgets everything. The flows end with the session; what the proxies keep waits for another connection.
+func (s *Serving) end() {
+	s.mu.Lock()
+	s.over = true
+	n := len(s.sessions)
+	for id, e := range s.sessions {
+		s.relay.leave(s.home(id), s)
+		if e.answer != nil {
+			close(e.answer)
+		}
+	}
+	clear(s.sessions)
+	s.mu.Unlock()
+	s.cfg.Observer.SessionsChanged(-n)
+}
+
+func (s *Serving) home(id datagram.ID) home {
+	return home{tunnel: s.meta.Tunnel, connector: s.meta.Connector, id: id}
+}
+
+func (s *Serving) drop(why Reason) { s.cfg.Observer.DatagramDropped(why) }
+
+// register remembers a session, or renews what is known of it, and asks its proxy for it. answer may be nil.
+func (s *Serving) register(id datagram.ID, dest netip.AddrPort, idle time.Duration, payload []byte, answer chan packet.Message) error {
+	s.mu.Lock()
+	e, err := s.rememberLocked(id, dest, idle)
+	if err == nil {
+		if e.answer != nil {
+			close(e.answer) // a newer call for the same session
+		}
+		e.answer, e.asked = answer, answer == nil
+		err = s.askLocked(e, payload)
+	}
+	s.mu.Unlock()
+	if e == nil {
+		return err
+	}
+	if old := s.relay.settle(s.home(id), s); old != nil {
+		old.forget(id)
+	}
+	return err
+}
+
+func (s *Serving) rememberLocked(id datagram.ID, dest netip.AddrPort, idle time.Duration) (*session, error) {
+	if s.over {
+		return nil, errNotHere
+	}
+	e := s.sessions[id]
+	if e == nil {
+		if len(s.sessions) >= s.cfg.Limits.Sessions {
+			return nil, errTooMany
+		}
+		e = &session{id: id}
+		s.sessions[id] = e
+		s.cfg.Observer.SessionsChanged(1)
+	}
+	e.dest, e.idle, e.used = dest, idle, time.Now()
+	return e, nil
+}
+
+// forget drops a session without a word to anybody: it lives on elsewhere.
+func (s *Serving) forget(id datagram.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetLocked(id)
+}
+
+func (s *Serving) forgetLocked(id datagram.ID) *session {
+	e := s.sessions[id]
+	if e == nil {
+		return nil
+	}
+	delete(s.sessions, id)
+	s.cfg.Observer.SessionsChanged(-1)
+	s.relay.leave(s.home(id), s)
+	if e.flow != nil {
+		e.flow.sessions--
+	}
+	if e.answer != nil {
+		close(e.answer)
+		e.answer = nil
+	}
+	return e
+}
+
+// payload passes a payload of the edge on. It may belong to a session of another connection.
+func (s *Serving) payload(id datagram.ID, data []byte) {
+	if s.pass(id, data) {
+		return
+	}
+	if other := s.relay.find(s.home(id)); other != nil && other != s && other.pass(id, data) {
+		return
+	}
+	s.drop(UnknownSession)
+}
+
+// pass reports whether the session is here.
+func (s *Serving) pass(id datagram.ID, data []byte) bool {
+	s.mu.Lock()
+	e := s.sessions[id]
+	if e == nil {
+		s.mu.Unlock()
+		return false
+	}
+	e.used = time.Now()
+	if e.flow == nil && s.askLocked(e, nil) != nil {
+		s.mu.Unlock()
+		s.drop(NoProxy)
+		return true
+	}
+	f := e.flow
+	s.mu.Unlock()
+	if !f.pipe.put(&packet.Message{Type: packet.Payload, ID: id, Data: data}, false) {
+		s.drop(QueueFull)
+	}
+	return true
+}
+
+// icmp passes a packet of the edge to the proxy that has its ping.
+func (s *Serving) icmp(b []byte) {
+	key := echoKey(b)
+	if key == nil {
+		s.drop(Malformed)
+		return
+	}
+	s.mu.Lock()
+	f, err := s.flowLocked(key)
+	s.mu.Unlock()
+	if err != nil {
+		s.drop(NoProxy)
+		return
+	}
+	if !f.pipe.put(&packet.Message{Type: packet.ICMP, Data: b}, false) {
+		s.drop(QueueFull)
+	}
+}
+
+// send gives one datagram to the edge.
+func (s *Serving) send(b []byte) {
+	err := s.session.SendDatagram(b)
+	switch {
+	case err == nil:
+		s.cfg.Observer.DatagramSent()
+	case errors.Is(err, transport.ErrDatagramTooLarge):
+		s.drop(TooLarge)
+	default:
+		s.drop(NotSent)
+	}
+}
+
+func (s *Serving) tidyLoop(ctx context.Context) {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			s.tidy(now) //nolint:contextcheck // flows last as long as the session
+		}
+	}
+}
+
+// tidy finds a proxy for sessions that have none, forgets those whose end was not told, and ends flows without use.
+func (s *Serving) tidy(now time.Time) {
+	staying := s.cfg.Proxies()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return
+	}
+	for id, e := range s.sessions {
+		idle := e.idle
+		if idle <= 0 {
+			idle = datagram.DefaultIdle
+		}
+		switch {
+		case now.Sub(e.used) > forgetFactor*idle:
+			s.forgetLocked(id)
+		case e.flow == nil:
+			_ = s.askLocked(e, nil) // the next round or the next payload tries again
+		}
+	}
+	for id, f := range s.flows {
+		leaves := !contains(staying, id)
+		if f.sessions == 0 && (leaves || now.Sub(f.used) > flowIdle) {
+			delete(s.flows, id)
+			f.pipe.finish()
+		}
+	}
+	for id, t := range s.trouble {
+		if now.Sub(t.until) > troubleMax {
+			delete(s.trouble, id)
+		}
+	}
+}
+
+var _ rpc.SessionHandler = (*Serving)(nil)

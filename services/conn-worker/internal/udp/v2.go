@@ -1,0 +1,112 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+)
+
+// receiveV2 handles one datagram of version 2.
+func (s *Serving) receiveV2(b []byte) {
+	d, err := datagram.ParseV2(b)
+	if err != nil {
+		s.drop(Malformed)
+		return
+	}
+	switch d.Type {
+	case datagram.V2UDP:
+		s.payload(d.ID, d.Data)
+	case datagram.V2IP, datagram.V2TracedIP:
+		s.icmp(d.Data)
+	case datagram.V2Spans:
+		s.drop(Unexpected)
+	}
+}
+
+// RegisterUDPSession asks a proxy for a session of version 2 and waits for its answer.
+func (s *Serving) RegisterUDPSession(ctx context.Context, r rpc.UDPSession) ([]byte, error) {
+	if s.version == V3 {
+		return nil, rpc.ErrRegisterV3
+	}
+	answer := make(chan packet.Message, 1)
+	if err := s.register(r.ID, r.Dest, r.Idle, nil, answer); err != nil { //nolint:contextcheck // flows last as long as the session
+		if errors.Is(err, errTooMany) {
+			return nil, errors.New(limited)
+		}
+		s.forget(r.ID)
+		return nil, err
+	}
+	select {
+	case m, ok := <-answer:
+		switch {
+		case !ok:
+			return nil, errNotHere
+		case m.Result != datagram.ResultOK:
+			return nil, errors.New(refusal(m.Result, m.Text))
+		}
+		return nil, nil
+	case <-ctx.Done():
+		s.unregister(r.ID, "the edge gave up its registration")
+		return nil, context.Cause(ctx)
+	}
+}
+
+// UnregisterUDPSession ends a session of version 2 for the edge.
+func (s *Serving) UnregisterUDPSession(_ context.Context, id [datagram.IDSize]byte, message string) error {
+	if s.version == V3 {
+		return rpc.ErrUnregisterV3
+	}
+	s.unregister(id, message)
+	return nil
+}
+
+// unregister forgets a session and lets its proxy do so.
+func (s *Serving) unregister(id datagram.ID, message string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.forgetLocked(id); e != nil && e.flow != nil {
+		// Without room the proxy's own idle time ends it.
+		_ = e.flow.pipe.put(&packet.Message{Type: packet.Unregister, ID: id, Text: message}, true)
+	}
+}
+
+// tell opens a stream and says that a session ended. It does its best: an edge that hears nothing has its own idle time.
+func (s *Serving) tell(id datagram.ID, message string) {
+	select {
+	case s.telling <- struct{}{}:
+	default:
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		<-s.telling
+		return
+	}
+	s.tasks.Go(func() {
+		defer func() { <-s.telling }()
+		ctx, cancel := s.withTimeout()
+		defer cancel()
+		if err := s.tellNow(ctx, id, message); err != nil && ctx.Err() == nil {
+			s.cfg.Logger.DebugContext(ctx, "end of a udp session not told", slog.String(telemetry.KeyFlowID, id.String()), slog.Any(telemetry.KeyErr, err))
+		}
+	})
+}
+
+func (s *Serving) tellNow(ctx context.Context, id datagram.ID, message string) error {
+	st, err := s.session.OpenStream(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := st.Write([]byte(stream.RPCSignature)); err != nil {
+		return err
+	}
+	client := rpc.NewSessionClient(rpc.StreamConn(st))
+	return errors.Join(client.UnregisterUDPSession(ctx, id, message), client.Close())
+}
