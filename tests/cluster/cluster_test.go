@@ -16,6 +16,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
@@ -121,6 +122,9 @@ func (c *cluster) workerWith(p *part, id string, carrier link.Carrier) *part {
 	cfg := connworker.Default()
 	cfg.ID, cfg.Host, cfg.Edge.CACert = id, "host-"+id, c.net.caFile
 	cfg.GracePeriod = 10 * time.Second
+	if overHTTP2(c.t) {
+		cfg.Edge.Protocol = string(protocol.HTTP2)
+	}
 	s, err := connworker.New(cfg, connworker.Deps{
 		Store: p.cable, Carrier: carrier, Logger: c.logger(), Version: "test",
 		Credentials: []tunnel.Credentials{c.cred}, LocalConfig: func() []byte { return []byte(`{"ingress":[]}`) },

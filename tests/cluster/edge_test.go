@@ -21,6 +21,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
@@ -67,7 +68,7 @@ func newNetwork(t *testing.T, edges int) *network {
 		t.Fatal(err)
 	}
 	n.pool = edgepool.Pool{Source: edgepool.SourceStatic, Regions: []edgepool.RegionPool{{Name: "region1"}, {Name: "region2"}}}
-	var listeners []*quic.Listener
+	var listeners []io.Closer
 	for i := range edges {
 		l, err := quic.Listen(quic.ListenConfig{
 			Addr:     netip.MustParseAddrPort("127.0.0.1:0"),
@@ -79,7 +80,18 @@ func newNetwork(t *testing.T, edges int) *network {
 		}
 		listeners = append(listeners, l)
 		n.pool.Regions[i%2].V4 = append(n.pool.Regions[i%2].V4, l.Addr())
-		n.wg.Go(func() { n.accept(ctx, l) })
+		if overHTTP2(t) { // on the same port, and nothing over QUIC
+			h, err := h2.Listen(h2.ListenConfig{
+				Addr: l.Addr(), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Settings: h2.EdgeSettings(),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			listeners = append(listeners, h)
+			n.wg.Go(func() { accept(ctx, n, h.Addr(), h.Accept) })
+			continue
+		}
+		n.wg.Go(func() { accept(ctx, n, l.Addr(), l.Accept) })
 	}
 	t.Cleanup(func() {
 		cancel()
@@ -91,13 +103,13 @@ func newNetwork(t *testing.T, edges int) *network {
 	return n
 }
 
-func (n *network) accept(ctx context.Context, l *quic.Listener) {
+func accept[S transport.Session](ctx context.Context, n *network, edge netip.AddrPort, next func(context.Context) (S, error)) {
 	for {
-		s, err := l.Accept(ctx)
+		s, err := next(ctx)
 		if err != nil {
 			return
 		}
-		n.wg.Go(func() { n.serve(ctx, l.Addr(), s) })
+		n.wg.Go(func() { n.serve(ctx, edge, s) })
 	}
 }
 
@@ -231,7 +243,7 @@ func certificate(t *testing.T) (tls.Certificate, []byte) {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{quic.ServerName}, IsCA: true, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), DNSNames: []string{quic.ServerName, h2.ServerName}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
