@@ -127,6 +127,9 @@ func runConnector(t *testing.T, path, protocol string) {
 		}
 		return nil
 	})
+	if list, err := e.admin.ListConnections(t.Context()); err != nil || string(list[0].Protocol) != protocol {
+		t.Errorf("connections %+v, %v; want them over %s", list, err, protocol)
+	}
 	for _, size := range []int64{0, 1, 1000, 16 << 10, 1<<20 + 7, 64 << 20} {
 		resp, err := http.Post(e.url+"/echo", "application/octet-stream", pattern(size, 7))
 		if err != nil {
