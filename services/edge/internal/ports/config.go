@@ -14,6 +14,8 @@ type Config struct {
 	Address          netip.Addr    `yaml:"address" usage:"address of ports whose route names none; unset = every address of this host"`
 	Allow            []string      `yaml:"allow" usage:"ports that routes may open, as N or N-M; none = all"`
 	MaxConnections   int           `yaml:"max_connections" usage:"limit of TCP connections on one port; more are reset at once"`
+	MaxAssociations  int           `yaml:"max_associations" usage:"limit of sources of datagrams on one UDP port; a new one takes the place of the one heard of least recently"`
+	UDPIdleTimeout   time.Duration `yaml:"udp_idle_timeout" usage:"forget a source of datagrams that was silent for so long, unless its route says otherwise"`
 	ConnectTimeout   time.Duration `yaml:"connect_timeout" usage:"how long a connector may take to reach the origin"`
 	IdleTimeout      time.Duration `yaml:"idle_timeout" usage:"reset a TCP connection that carried nothing for so long, unless its route says otherwise; 0 = never"`
 	HalfCloseTimeout time.Duration `yaml:"half_close_timeout" usage:"the same once one direction has ended"`
@@ -26,7 +28,9 @@ type Config struct {
 func Default() Config {
 	return Config{
 		MaxConnections:   10000,
-		ConnectTimeout:   35 * time.Second, // a little more than the longest default of the ingress rules
+		MaxAssociations:  16384,
+		UDPIdleTimeout:   210 * time.Second, // that of connectors (spec/ingress.md 9.2)
+		ConnectTimeout:   35 * time.Second,  // a little more than the longest default of the ingress rules
 		HalfCloseTimeout: time.Hour,
 		FinHold:          10 * time.Second,
 		KeepAlive:        30 * time.Second,
@@ -44,6 +48,8 @@ func (c *Config) Validate() error {
 	}
 	when(c.Address.Zone() != "" || c.Address.IsMulticast(), "address: not an address of this host")
 	when(c.MaxConnections <= 0, "max_connections: not positive")
+	when(c.MaxAssociations <= 0, "max_associations: not positive")
+	when(c.UDPIdleTimeout <= 0, "udp_idle_timeout: not positive")
 	when(c.ConnectTimeout <= 0, "connect_timeout: not positive")
 	when(c.IdleTimeout < 0, "idle_timeout: negative")
 	when(c.HalfCloseTimeout <= 0, "half_close_timeout: not positive")

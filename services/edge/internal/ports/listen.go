@@ -103,7 +103,7 @@ func (t *tcpPort) Serve(accept, carry context.Context) {
 			return
 		}
 		if err != nil {
-			if !t.rest(accept, err, pause) {
+			if !t.rest(accept, t.port, err, pause) {
 				return
 			}
 			pause = min(2*pause, lastPause)
@@ -121,13 +121,13 @@ func (t *tcpPort) Serve(accept, carry context.Context) {
 	}
 }
 
-// rest waits after a failed accept; it reports false when the port was closed.
-func (t *tcpPort) rest(ctx context.Context, err error, pause time.Duration) bool {
+// rest waits after a failed accept or read; it reports false when the port was closed.
+func (s *shared) rest(ctx context.Context, p catalog.Port, err error, pause time.Duration) bool {
 	if errors.Is(err, net.ErrClosed) {
 		return false
 	}
-	if t.failures.allow(time.Now()) {
-		t.deps.Logger.WarnContext(ctx, "public port cannot accept", slog.String("port", t.port.Name()), slog.Any("err", err))
+	if s.failures.allow(time.Now()) {
+		s.deps.Logger.WarnContext(ctx, "public port cannot accept", slog.String("port", p.Name()), slog.Any("err", err))
 	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()

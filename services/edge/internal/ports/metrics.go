@@ -25,13 +25,31 @@ var resultNames = [...]string{
 	"ended", "visitor_gone", "origin_reset", "connector_lost", "idle", "stopped", "no_connector", "refused", "limited",
 }
 
+// drop says why a datagram of a visitor, or an answer, went no further.
+type drop int
+
+const (
+	dropLimit       drop = iota // a source had to give way to a newer one; counted once per source
+	dropQueue                   // too many waited for their association
+	dropNotOpen                 // the association could not be opened
+	dropTooLarge                // it does not fit the way to the connector
+	dropEnded                   // the association had ended
+	dropUnreachable             // the visitor cannot be reached
+)
+
+//nolint:gochecknoglobals // a table that nothing changes
+var dropNames = [...]string{"limit", "queue_full", "not_opened", "too_large", "ended", "unreachable"}
+
 type metrics struct {
-	results      [len(resultNames)]prometheus.Counter
-	connections  prometheus.Gauge
-	retries      prometheus.Counter
-	in, out      prometheus.Counter
-	open, failed prometheus.Gauge
-	wait         prometheus.Histogram
+	associations          prometheus.Gauge
+	packetsIn, packetsOut prometheus.Counter
+	drops                 [len(dropNames)]prometheus.Counter
+	results               [len(resultNames)]prometheus.Counter
+	connections           prometheus.Gauge
+	retries               prometheus.Counter
+	in, out               prometheus.Counter
+	open, failed          prometheus.Gauge
+	wait                  prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -64,6 +82,22 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		in: bytes.WithLabelValues("in"), out: bytes.WithLabelValues("out"),
 		open: state.WithLabelValues("open"), failed: state.WithLabelValues("failed"),
+	}
+	m.associations = f.NewGauge(prometheus.GaugeOpts{
+		Namespace: "culvert", Subsystem: "edge", Name: "port_associations",
+		Help: "Sources of datagrams that UDP ports know.",
+	})
+	packets := f.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "culvert", Subsystem: "edge", Name: "port_datagrams_total",
+		Help: "Datagrams of UDP ports, from visitors (in) and to them (out).",
+	}, []string{"direction"})
+	m.packetsIn, m.packetsOut = packets.WithLabelValues("in"), packets.WithLabelValues("out")
+	drops := f.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "culvert", Subsystem: "edge", Name: "port_datagrams_dropped_total",
+		Help: "Datagrams of UDP ports that went no further, by reason.",
+	}, []string{"reason"})
+	for i, name := range dropNames {
+		m.drops[i] = drops.WithLabelValues(name)
 	}
 	for i, name := range resultNames {
 		m.results[i] = results.WithLabelValues(name)

@@ -49,8 +49,9 @@ type Listener interface {
 type Deps struct {
 	Store store
 	Conns picker
-	// Packets binds a UDP port; nil refuses them.
-	Packets    func(ctx context.Context, addr string, p catalog.Port) (Listener, error)
+	// Associate opens a way for one visitor's datagrams to dst; deliver, which must not wait, gets the answers. After the
+	// idle time it may end by itself. Nil refuses UDP ports.
+	Associate  func(ctx context.Context, id tunnel.ID, dst netip.AddrPort, idle time.Duration, deliver func([]byte)) (Association, error)
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -179,10 +180,10 @@ func (s *Set) bind(ctx context.Context, p catalog.Port) (Listener, error) {
 	switch {
 	case p.Network == route.TCP:
 		l, err = listenTCP(ctx, s.shared, where, p)
-	case s.deps.Packets == nil:
+	case s.deps.Associate == nil:
 		return nil, fmt.Errorf("route %s: %w: this edge serves no UDP ports", p.Name(), catalog.ErrInvalid)
 	default:
-		l, err = s.deps.Packets(ctx, where, p)
+		l, err = listenUDP(ctx, s.shared, where, p)
 	}
 	switch {
 	case err == nil:

@@ -1,0 +1,291 @@
+package ports
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
+)
+
+const (
+	// maxPacket is room for every datagram; what the path does not carry is dropped further on.
+	maxPacket = 64 << 10
+	// waiting is how many datagrams of a visitor wait while its association opens.
+	waiting = 16
+)
+
+// Association carries the datagrams of one visitor to one destination. An error of Send that is not about the datagram
+// means that the association has ended.
+type Association interface {
+	Send(b []byte) error
+	Close()
+}
+
+// udpPort is one bound UDP port.
+type udpPort struct {
+	*shared
+	port  catalog.Port
+	udp   *net.UDPConn
+	asked bool // the socket is on every address, so that each packet tells which was asked
+
+	mu       sync.Mutex // guards the fields below
+	visitors map[visitorKey]*packetVisitor
+	order    list.List // of *packetVisitor, the one heard of last in front
+	closed   bool
+	work     sync.WaitGroup // of the visitors' goroutines
+}
+
+var _ Listener = (*udpPort)(nil)
+
+// visitorKey tells visitors apart: one that asks two addresses of ours wants two answers.
+type visitorKey struct {
+	from  netip.AddrPort
+	asked netip.Addr
+}
+
+func listenUDP(ctx context.Context, s *shared, where string, p catalog.Port) (Listener, error) {
+	var lc net.ListenConfig
+	c, err := lc.ListenPacket(ctx, "udp", where)
+	if err != nil {
+		return nil, err
+	}
+	udp, ok := c.(*net.UDPConn)
+	if !ok {
+		return nil, errors.Join(errors.ErrUnsupported, c.Close())
+	}
+	u := &udpPort{shared: s, port: p, udp: udp, visitors: make(map[visitorKey]*packetVisitor)}
+	if u.asked = u.Addr().Addr().IsUnspecified(); u.asked {
+		if err := askAddresses(udp); err != nil {
+			return nil, errors.Join(err, udp.Close())
+		}
+	}
+	return u, nil
+}
+
+// Addr is the bound address.
+func (u *udpPort) Addr() netip.AddrPort {
+	a, ok := u.udp.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := a.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+}
+
+// Close frees the port.
+func (u *udpPort) Close() error {
+	if err := u.udp.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// Serve takes datagrams until accept ends, which ends all associations: without the port nothing can be answered.
+func (u *udpPort) Serve(accept, _ context.Context) {
+	unhook := context.AfterFunc(accept, func() { _ = u.Close() }) // wakes the loop
+	defer unhook()
+	defer u.work.Wait()
+	defer u.closeAll()
+	buf, control := make([]byte, maxPacket), make([]byte, controlSize)
+	pause := firstPause
+	for {
+		n, cn, _, from, err := u.udp.ReadMsgUDPAddrPort(buf, control)
+		if accept.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			if !u.rest(accept, u.port, err, pause) {
+				return
+			}
+			pause = min(2*pause, lastPause)
+			continue
+		}
+		pause = firstPause
+		key, ifIndex := visitorKey{from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}, 0
+		if u.asked {
+			key.asked, ifIndex = askedAddress(control[:cn])
+		}
+		u.take(accept, key, ifIndex, buf[:n])
+	}
+}
+
+// take gives a datagram to its visitor's association, which it opens when there is none.
+func (u *udpPort) take(ctx context.Context, key visitorKey, ifIndex int, b []byte) {
+	u.metrics.packetsIn.Inc()
+	u.mu.Lock()
+	v := u.visitors[key]
+	if v == nil {
+		if len(u.visitors) >= u.cfg.MaxAssociations {
+			u.dropLocked(u.order.Back().Value.(*packetVisitor)) //nolint:forcetypeassert // the list holds nothing else
+			u.metrics.drops[dropLimit].Inc()
+		}
+		v = newPacketVisitor(u, key, ifIndex)
+		u.visitors[key] = v
+		v.place = u.order.PushFront(v)
+		u.metrics.associations.Inc()
+		u.work.Go(func() { v.open(ctx) })
+	} else {
+		u.order.MoveToFront(v.place)
+	}
+	u.mu.Unlock()
+	v.guard.touch()
+	v.send(b)
+}
+
+// dropLocked forgets a visitor; u.mu is held. Closing its association is left to a goroutine, since it may take a while.
+func (u *udpPort) dropLocked(v *packetVisitor) {
+	if u.visitors[v.key] != v {
+		return
+	}
+	delete(u.visitors, v.key)
+	u.order.Remove(v.place)
+	u.metrics.associations.Dec()
+	u.work.Go(v.close)
+}
+
+func (u *udpPort) drop(v *packetVisitor) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.closed {
+		u.dropLocked(v)
+	}
+}
+
+func (u *udpPort) closeAll() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, v := range u.visitors {
+		u.dropLocked(v)
+	}
+	u.closed = true
+}
+
+// packetVisitor is one source of datagrams.
+type packetVisitor struct {
+	*udpPort
+	key    visitorKey
+	source []byte // the control message of answers
+	place  *list.Element
+	guard  guard
+
+	mu     sync.Mutex // guards the fields below
+	queue  [][]byte   // what came while the association opens
+	to     Association
+	ended  bool
+	cancel context.CancelFunc
+}
+
+func newPacketVisitor(u *udpPort, key visitorKey, ifIndex int) *packetVisitor {
+	return &packetVisitor{udpPort: u, key: key, source: answerFrom(key.asked, ifIndex)}
+}
+
+// open makes the association and sends what has come for it.
+func (v *packetVisitor) open(ctx context.Context) {
+	idle := v.port.Target.Idle
+	if idle == 0 {
+		idle = v.cfg.UDPIdleTimeout
+	}
+	limited, cancel := context.WithTimeout(ctx, v.cfg.ConnectTimeout)
+	defer cancel()
+	v.mu.Lock()
+	v.cancel = cancel
+	ended := v.ended
+	v.mu.Unlock()
+	if ended {
+		return
+	}
+	to, err := v.deps.Associate(limited, v.port.Tunnel, v.port.Target.To, idle, v.answer)
+	if err != nil {
+		v.failed(ctx, err)
+		return
+	}
+	v.mu.Lock()
+	v.to = to
+	queue := v.queue
+	v.queue, ended = nil, v.ended
+	if !ended {
+		for _, b := range queue { // in order: what comes now waits for the lock
+			v.sendLocked(b)
+		}
+	}
+	v.mu.Unlock()
+	if ended {
+		to.Close()
+		return
+	}
+	v.guard.set(idle, func() { v.drop(v) })
+}
+
+func (v *packetVisitor) failed(ctx context.Context, err error) {
+	v.drop(v)
+	v.mu.Lock()
+	lost := len(v.queue)
+	v.queue = nil
+	v.mu.Unlock()
+	v.metrics.drops[dropNotOpen].Add(float64(lost))
+	level := slog.LevelDebug
+	if ctx.Err() == nil && v.failures.allow(time.Now()) {
+		level = slog.LevelWarn
+	}
+	v.deps.Logger.LogAttrs(ctx, level, "port association not opened", slog.String("port", v.port.Name()), slog.Any("err", err))
+}
+
+// send passes a datagram on, or keeps it until the association is open.
+func (v *packetVisitor) send(b []byte) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case v.ended:
+	case v.to != nil:
+		v.sendLocked(b)
+	case len(v.queue) < waiting:
+		v.queue = append(v.queue, append([]byte(nil), b...))
+	default:
+		v.metrics.drops[dropQueue].Inc()
+	}
+}
+
+// sendLocked needs v.mu. An association that has ended is forgotten: the next datagram opens another.
+func (v *packetVisitor) sendLocked(b []byte) {
+	err := v.to.Send(b)
+	switch {
+	case err == nil:
+	case errors.Is(err, transport.ErrDatagramTooLarge):
+		v.metrics.drops[dropTooLarge].Inc()
+	default:
+		v.metrics.drops[dropEnded].Inc()
+		v.udpPort.work.Go(func() { v.drop(v) })
+	}
+}
+
+// answer sends a datagram to the visitor, from the address that it asked.
+func (v *packetVisitor) answer(b []byte) {
+	v.guard.touch()
+	if _, _, err := v.udp.WriteMsgUDPAddrPort(b, v.source, v.key.from); err != nil {
+		v.metrics.drops[dropUnreachable].Inc()
+		return
+	}
+	v.metrics.packetsOut.Inc()
+}
+
+// close ends the association.
+func (v *packetVisitor) close() {
+	v.guard.stop()
+	v.mu.Lock()
+	v.ended, v.queue = true, nil
+	to, cancel := v.to, v.cancel
+	v.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	if to != nil {
+		to.Close()
+	}
+}
