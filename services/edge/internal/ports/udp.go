@@ -261,7 +261,7 @@ func (v *packetVisitor) sendLocked(b []byte) {
 		v.metrics.drops[dropTooLarge].Inc()
 	default:
 		v.metrics.drops[dropEnded].Inc()
-		v.udpPort.work.Go(func() { v.drop(v) })
+		v.work.Go(func() { v.drop(v) })
 	}
 }
 

@@ -101,7 +101,7 @@ func listen(t *testing.T, name string, f *far, change func(*ports.Config)) netip
 	}
 	s := ports.New(cfg, ports.Deps{
 		Store: one{catalog.Port{Port: p, Tunnel: tunnel.ID{7}}}, Associate: f.associate,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), Registerer: prometheus.NewRegistry(),
+		Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
