@@ -30,7 +30,7 @@ func (x *exchange) roundTrip(ctx context.Context, p *parsed, o *origin.Origin) e
 			return err
 		}
 		defer spooled.release()
-		req.Body, req.ContentLength = spooled.body(), spooled.size()
+		req.Body, req.ContentLength, req.Trailer = spooled.body(), spooled.size(), nil
 	}
 	res, err := o.RoundTrip(req)
 	if err != nil {
@@ -46,12 +46,23 @@ func (x *exchange) roundTrip(ctx context.Context, p *parsed, o *origin.Origin) e
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return errSwitched // nobody asked for it
 	}
+	if p.takesFrames {
+		if err := settleBody(p.method, res); err != nil {
+			return err
+		}
+	}
 	x.setHead(res.StatusCode, res.Header)
+	if p.takesFrames {
+		x.announceBody(res)
+	}
 	if err := x.bufferHead(); err != nil {
 		return err
 	}
-	if res.Body == http.NoBody {
+	switch {
+	case res.Body == http.NoBody:
 		return x.closeAnswer(ctx)
+	case p.takesFrames && framesAnswer(res):
+		return x.copyFramed(ctx, res)
 	}
 	return x.copyBody(ctx, res.Body)
 }
@@ -101,8 +112,9 @@ func dropPairsNamed(md []stream.Pair, connection string) []stream.Pair {
 	return kept
 }
 
-// bufferHead encodes the ConnectResponse and lets it travel with what comes next.
+// bufferHead encodes the ConnectResponse of the final answer and lets it travel with what comes next.
 func (x *exchange) bufferHead() error {
+	x.early.end()
 	out, err := x.resp.Append(x.out[:0])
 	if err != nil {
 		return &originError{err}

@@ -3,10 +3,12 @@ package flow
 import (
 	"errors"
 	"io"
+	"net/http"
 	"sync"
 	"sync/atomic"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
 // errBodyClosed is what a read gets after the flow or the origin's client has ended the body.
@@ -24,6 +26,17 @@ type body struct {
 	left  int64 // unknownLength until FIN
 	err   error // sticky
 	read  int64 // bytes given out
+	// wanted, when not nil, is called before the first read.
+	wanted func()
+	// frames, when not nil, takes the frames off.
+	frames *frames
+}
+
+// frames is the layout of a framed body.
+type frames struct {
+	stream.Deframer
+	// trailer gets the trailers before the body's reader sees io.EOF; it holds the announced names until then.
+	trailer http.Header
 }
 
 // Read gives the next bytes. A stream that ends before the declared length is io.ErrUnexpectedEOF.
@@ -39,10 +52,20 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.left == 0 {
 		return 0, io.EOF
 	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if b.wanted != nil {
+		b.wanted()
+		b.wanted = nil
+	}
 	if b.left > 0 && int64(len(p)) > b.left {
 		p = p[:b.left]
 	}
 	n, err := b.readSome(p)
+	if b.frames != nil {
+		n, err = b.strip(p, n, err)
+	}
 	if b.left > 0 {
 		b.left -= int64(n)
 	}
@@ -64,6 +87,28 @@ func (b *body) readSome(p []byte) (int, error) {
 		return n, nil
 	}
 	return b.s.Read(p)
+}
+
+// strip takes the frames off what was read, and reads on until there is data or the end.
+func (b *body) strip(p []byte, n int, err error) (int, error) {
+	for {
+		data, ferr := b.frames.Strip(p[:n])
+		if err == io.EOF && ferr == nil {
+			ferr = b.frames.End()
+		}
+		switch {
+		case ferr != nil:
+			return data, badRequest(ferr.Error())
+		case err == io.EOF:
+			if terr := fillTrailer(b.frames.trailer, b.frames.Trailers()); terr != nil {
+				return data, terr
+			}
+			return data, err
+		case data > 0 || err != nil:
+			return data, err
+		}
+		n, err = b.readSome(p)
+	}
 }
 
 // Close lets later reads fail. It does not wait for a running one.

@@ -4,6 +4,6 @@
 // A Handler owns no goroutine: a flow runs on its caller's. It ends each flow in one of three ways: the whole answer and
 // FIN; an error answer before any head; or an abort. A short answer is never ended by FIN.
 //
-// Trailers are left out in both directions, since a QUIC stream of the wire has no place for them. A Handler is safe for
-// concurrent use; all other types belong to one flow.
+// The wire's own form has no place for trailers and interim answers, so they are left out, unless the edge says that it
+// takes them (docs/extensions.md). A Handler is safe for concurrent use; all other types belong to one flow.
 package flow

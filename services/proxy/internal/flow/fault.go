@@ -72,6 +72,8 @@ var (
 	errDenied     = &requestError{faultDenied, http.StatusForbidden, "access token required"}
 	errSpoolLimit = &requestError{faultTooLarge, http.StatusRequestEntityTooLarge, "request body too large for an origin without chunked encoding"}
 	errSpoolFull  = &requestError{faultTooLarge, http.StatusServiceUnavailable, "too many request bodies held at a time"}
+	errNoBody     = errors.New("body where there is none")
+	errTrailer    = errors.New("malformed trailer")
 	errSwitched   = &originError{errors.New("unexpected status 101")}
 )
 

@@ -95,6 +95,7 @@ type exchange struct {
 	out   []byte
 	body  *body // nil when the request has none
 	route *router.Route
+	early *interim // nil when interim answers are not wanted
 	began time.Time
 	// answered says that a head has been handed to the stream.
 	answered bool
@@ -217,9 +218,7 @@ func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
 	if x.req.Type == stream.WebSocket {
 		return x.serveWebSocket(ctx, &p, rest)
 	}
-	if p.length != 0 {
-		x.body = &body{s: x.s, first: rest, left: p.length}
-	}
+	x.open(&p, rest)
 	o := x.route.Origin
 	switch o.Ability {
 	case origin.RoundTrips:
@@ -236,6 +235,23 @@ func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
 		return x.answer(http.StatusUpgradeRequired, upgradeToWebSocket, "This service speaks websocket only.\n")
 	}
 	return errNoRoute
+}
+
+// open makes the request's body, and what leads its reader's wishes back to the edge.
+func (x *exchange) open(p *parsed, rest []byte) {
+	if p.takesInterim {
+		x.early = newInterim(x.s, x.h.metrics)
+	}
+	if p.length == 0 {
+		return
+	}
+	x.body = &body{s: x.s, first: rest, left: p.length}
+	if p.framed {
+		x.body.frames = &frames{trailer: announced(p.trailers)}
+	}
+	if p.expects && x.early != nil {
+		x.body.wanted = x.early.proceed
+	}
 }
 
 // attrs are the attributes of every line about this flow.

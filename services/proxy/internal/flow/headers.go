@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
 // headerRule says what becomes of a request header.
@@ -16,6 +18,7 @@ const (
 	connectionHeader            // names others to drop
 	teHeader                    // only "trailers" goes on
 	agentHeader                 // its absence must be kept, too
+	trailerHeader               // announces trailers
 )
 
 // requestRule is the table of request headers by canonical name (spec/ingress.md 7.1, D18, D19).
@@ -29,10 +32,12 @@ func requestRule(name string) headerRule {
 		return teHeader
 	case "User-Agent":
 		return agentHeader
-	case "Host", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Trailer", "Upgrade", "Cf-Trace-Id":
+	case "Trailer":
+		return trailerHeader
+	case "Host", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Upgrade", "Cf-Trace-Id":
 		return dropHeader
 	}
-	if hasFoldedPrefix(name, "Cf-Warp-Tag-") || hasFoldedPrefix(name, "Cf-Cloudflared-") {
+	if hasFoldedPrefix(name, "Cf-Warp-Tag-") || hasFoldedPrefix(name, "Cf-Cloudflared-") || isOurs(name) {
 		return dropHeader
 	}
 	return passHeader
@@ -44,7 +49,15 @@ func keepsInAnswer(name string) bool {
 	case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade":
 		return false
 	}
-	return !hasFoldedPrefix(name, "Cf-Int-") && !hasFoldedPrefix(name, "Cf-Cloudflared-") && !hasFoldedPrefix(name, "Cf-Proxy-")
+	return !hasFoldedPrefix(name, "Cf-Int-") && !hasFoldedPrefix(name, "Cf-Cloudflared-") && !hasFoldedPrefix(name, "Cf-Proxy-") &&
+		!isOurs(name)
+}
+
+// isOurs reports whether a name could be taken for one of the extension's own (docs/extensions.md), which are metadata and
+// never headers.
+func isOurs(name string) bool {
+	return hasFoldedPrefix(name, "Culvert-") || strings.EqualFold(name, stream.KeyAccept) ||
+		strings.EqualFold(name, stream.KeyBody) || strings.EqualFold(name, stream.KeyClient)
 }
 
 // hasFoldedPrefix is a prefix test in any letter case that takes "_" for "-": servers that turn headers into environment

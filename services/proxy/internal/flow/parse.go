@@ -25,8 +25,13 @@ type parsed struct {
 	// length of the body: 0 without one, unknownLength when it ends by FIN.
 	length int64
 
+	// What the edge can take in the answer, and how it lays out the body (docs/extensions.md).
+	takesFrames, takesInterim, framed bool
+
 	lengthSet, chunked, hasAgent bool
 	connection                   []string // values of Connection
+	trailers                     []string // values of Trailer
+	expects                      bool     // Expect: 100-continue
 }
 
 // parse fills p from a request of type HTTP. A header the origin must not see is not in p.header.
@@ -41,6 +46,13 @@ func (p *parsed) parse(r *stream.Request) error {
 			p.method = pair.Val
 		case stream.KeyHost:
 			p.host = pair.Val
+		case stream.KeyAccept:
+			p.takesFrames = stream.Accepts(pair.Val, stream.AcceptFrames)
+			p.takesInterim = stream.Accepts(pair.Val, stream.AcceptInterim)
+		case stream.KeyBody:
+			if p.framed = pair.Val == stream.BodyFrames; !p.framed {
+				return badRequest("body layout is unknown")
+			}
 		default:
 			name, ok, err := headerName(pair.Key)
 			if err != nil {
@@ -107,7 +119,13 @@ func (p *parsed) addHeader(name, value string, values []string) ([]string, error
 		value = "trailers"
 	case agentHeader:
 		p.hasAgent = true
+	case trailerHeader:
+		p.trailers = append(p.trailers, value)
+		return values, nil
 	case passHeader:
+		if name == "Expect" {
+			p.expects = hasToken(value, "100-continue")
+		}
 	}
 	if have, ok := p.header[name]; ok {
 		p.header[name] = append(have, value)
@@ -138,7 +156,7 @@ func (p *parsed) setFraming(name, value string) error {
 
 // settleLength applies the length rules of spec/wire.md 5.3.
 func (p *parsed) settleLength() {
-	if p.length < 0 || p.length == 0 && p.chunked {
+	if p.framed || p.length < 0 || p.length == 0 && p.chunked {
 		p.length = unknownLength
 	}
 }

@@ -18,6 +18,8 @@ type seen struct {
 	Headers [][2]string // in wire order
 	Framing string
 	Body    string
+	// Trailers are those that came behind a chunked body.
+	Trailers http.Header
 }
 
 // rawOrigin serves connections with a function, one goroutine each, and waits for them in the end.
@@ -104,6 +106,7 @@ func readRequest(br *bufio.Reader) (seen, error) {
 			strings.NewReader("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"), br)))
 		if err == nil {
 			body, err = io.ReadAll(r.Body)
+			s.Trailers = r.Trailer
 		}
 	}
 	s.Body = string(body)

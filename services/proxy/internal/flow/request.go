@@ -65,8 +65,14 @@ func (x *exchange) outgoing(ctx context.Context, p *parsed, o *origin.Origin) (*
 	}
 	if x.body != nil {
 		r.Body = x.body
+		if x.body.frames != nil {
+			r.Trailer = x.body.frames.trailer
+		}
 	} else {
 		r.Body = http.NoBody
+	}
+	if x.early != nil {
+		ctx = x.early.watch(ctx)
 	}
 	return r.WithContext(ctx), nil
 }

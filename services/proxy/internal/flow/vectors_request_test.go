@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -17,19 +18,44 @@ type requestCase struct {
 	Service       string        `json:"service"`
 	OriginRequest []string      `json:"originRequest"`
 	Request       vectorRequest `json:"request"`
-	Stream        struct {
-		Saw []struct {
-			Line    string      `json:"request_line"`
-			Headers [][2]string `json:"headers"`
-			Framing string      `json:"framing"`
-			Body    string      `json:"body"`
-		} `json:"origin_saw"`
+	HTTP2         struct {
+		Saw []vectorSeen `json:"origin_saw"`
+	} `json:"http2"`
+	Stream struct {
+		Saw  []vectorSeen `json:"origin_saw"`
 		Back struct {
 			Body     string      `json:"body"`
 			Metadata [][2]string `json:"metadata"`
 			Status   string      `json:"status"`
 		} `json:"went_back"`
 	} `json:"stream"`
+}
+
+// vectorSeen is a request as the recorded origin saw it.
+type vectorSeen struct {
+	Line     string      `json:"request_line"`
+	Headers  [][2]string `json:"headers"`
+	Framing  string      `json:"framing"`
+	Body     string      `json:"body"`
+	Trailers [][2]string `json:"trailers"`
+}
+
+// want is what we compare with.
+func (v vectorSeen) want(r vectorRequest) seen {
+	s := seen{Line: expand(v.Line), Framing: v.Framing, Body: expand(v.Body)}
+	for _, h := range v.Headers {
+		s.Headers = append(s.Headers, [2]string{h[0], expand(h[1])})
+	}
+	for _, h := range v.Trailers {
+		if s.Trailers == nil {
+			s.Trailers = http.Header{}
+		}
+		s.Trailers.Add(h[0], h[1])
+	}
+	if !r.has("Accept-Encoding") { // D13
+		s.drop("Accept-Encoding", "gzip")
+	}
+	return s
 }
 
 // requestDifferences lists the cases where we differ on purpose, with the row of spec/ingress.md 14, and changes what was
@@ -89,14 +115,7 @@ func TestRequestVectors(t *testing.T) {
 			if a.end != nil || a.err != "" || a.status != c.Stream.Back.Status || a.body != c.Stream.Back.Body {
 				t.Errorf("answer %+v, want status %s, body %q", a, c.Stream.Back.Status, c.Stream.Back.Body)
 			}
-			rs := c.Stream.Saw[0]
-			want := seen{Line: expand(rs.Line), Framing: rs.Framing, Body: expand(rs.Body)}
-			for _, h := range rs.Headers {
-				want.Headers = append(want.Headers, [2]string{h[0], expand(h[1])})
-			}
-			if !c.Request.has("Accept-Encoding") { // D13
-				want.drop("Accept-Encoding", "gzip")
-			}
+			want := c.Stream.Saw[0].want(c.Request)
 			if d, ok := requestDifferences[c.Name]; ok {
 				d.apply(&want)
 				t.Logf("differs on purpose: %s", d.row)

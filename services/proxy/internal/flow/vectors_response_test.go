@@ -24,7 +24,10 @@ type responseCase struct {
 	Response      string        `json:"origin_response"`
 	After         string        `json:"origin_after_response"`
 	Request       vectorRequest `json:"request"`
-	Stream        struct {
+	HTTP2         struct {
+		Trailers [][2]string `json:"trailers"`
+	} `json:"http2"`
+	Stream struct {
 		Status   string      `json:"status"`
 		Body     string      `json:"body"`
 		BodyEnd  string      `json:"body_end"`

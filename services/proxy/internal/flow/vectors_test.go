@@ -21,6 +21,7 @@ type vectorRequest struct {
 	Body      string      `json:"body"`
 	Framing   string      `json:"body_framing"`
 	WebSocket bool        `json:"websocket"`
+	Trailers  [][2]string `json:"trailers"`
 }
 
 var repeat = regexp.MustCompile(`\{\{(.)\*(\d+)\}\}`)

@@ -8,8 +8,8 @@
 // The package does what net/http does in the common case and hands the rest to a fallback, which is net/http: TLS,
 // upgrades, Expect, CONNECT, proxies, requests that close their connection, requests that cannot be written safely, and
 // bodies of unknown length on methods that usually have none. Response heads are accepted as net/http accepts them, with a
-// few refusals more (see head.go); it adds no header to a request and never decodes a body. Hooks of net/http/httptrace are
-// not called.
+// few refusals more (see head.go); it adds no header to a request and never decodes a body. Of the hooks of net/http/httptrace
+// only Got1xxResponse is called, on the caller's goroutine.
 //
 // Goroutines: a body's copier ends when its exchange does; nobody waits for a Read of the request's body which does not
 // return although the body was closed, as that is for the body's owner to break. A timer looks after idle connections while

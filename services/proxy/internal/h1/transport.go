@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"os"
 	"sync"
@@ -204,6 +206,9 @@ func (x *exchange) readHead() (h head, err error) {
 		if h.code >= 200 || h.code == http.StatusSwitchingProtocols {
 			break
 		}
+		if err := x.interim(h); err != nil {
+			return head{}, err
+		}
 	}
 	if x.up != nil {
 		x.up.headCame()
@@ -212,6 +217,15 @@ func (x *exchange) readHead() (h head, err error) {
 		err = x.c.nc.SetReadDeadline(time.Time{})
 	}
 	return h, err
+}
+
+// interim tells whoever wants to know of an interim answer. The context is searched only when there is one.
+func (x *exchange) interim(h head) error {
+	trace := httptrace.ContextClientTrace(x.req.Context())
+	if trace == nil || trace.Got1xxResponse == nil {
+		return nil
+	}
+	return trace.Got1xxResponse(h.code, textproto.MIMEHeader(h.header))
 }
 
 // failure is why there is no head.

@@ -20,6 +20,8 @@ const (
 	continueWait = time.Second
 	// maxHeadBytes bounds a response head, interim answers included.
 	maxHeadBytes = 10 << 20
+	// streamWindow is how much of an answer an HTTP/2 origin may send ahead of its reader.
+	streamWindow = 1 << 20
 	// unixHost stands in the URL of requests over a Unix socket when nothing better is known.
 	unixHost = "localhost"
 )
@@ -58,6 +60,7 @@ func (o *Origin) open(svc ingress.Service, set ingress.OriginRequest, log *slog.
 		ExpectContinueTimeout:  continueWait,
 		MaxResponseHeaderBytes: maxHeadBytes,
 		Protocols:              protocols(svc.Kind, set.HTTP2Origin),
+		HTTP2:                  &http.HTTP2Config{MaxReceiveBufferPerStream: streamWindow},
 	}
 	switch svc.Kind {
 	case ingress.KindUnix, ingress.KindUnixTLS:
@@ -74,7 +77,7 @@ func (o *Origin) open(svc ingress.Service, set ingress.OriginRequest, log *slog.
 			o.transport.Proxy = http.ProxyFromEnvironment
 		}
 	}
-	o.client, o.upgrades = o.transport, o.transport
+	o.client, o.upgrades = interruptible{o.transport}, o.transport
 	if svc.Kind == ingress.KindH2C {
 		o.upgrades = o.transport.Clone() // HTTP/2 has no upgrade; most such servers speak HTTP/1.1 as well
 		o.upgrades.Protocols = protocols(ingress.KindHTTP, false)
@@ -95,7 +98,7 @@ func lean(t *http.Transport) *h1.Transport {
 		IdleTimeout:            t.IdleConnTimeout,
 		ResponseHeaderTimeout:  t.ResponseHeaderTimeout,
 		MaxResponseHeaderBytes: maxHeadBytes,
-		Fallback:               t,
+		Fallback:               interruptible{t},
 	})
 }
 
