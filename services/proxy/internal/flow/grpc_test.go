@@ -357,6 +357,10 @@ func TestOriginGivesUpOnASilentVisitor(t *testing.T) {
 			w.WriteHeader(http.StatusOK)
 			_ = http.NewResponseController(w).Flush()
 		}
+		if c, _, err := http.NewResponseController(w).Hijack(); err == nil { // an HTTP/1.1 server would read the body first
+			_ = c.Close()
+			return
+		}
 		panic(http.ErrAbortHandler)
 	})
 	for _, o := range httpOrigins(t, breaks) {
@@ -369,8 +373,8 @@ func TestOriginGivesUpOnASilentVisitor(t *testing.T) {
 				}
 			}
 			c := start(t, h, rpcRequest("/after"))
-			if a := c.finish(); a.status != "200" || a.end == nil {
-				t.Errorf("answer %+v, want a reset after the head", a)
+			if a := c.finish(); a.end == nil {
+				t.Errorf("answer %+v, want a reset", a) // the head may be lost with it
 			}
 			c.wait()
 		})

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 )
 
 // pieceSize is how much of a request's body is read at a time.
@@ -14,10 +17,10 @@ const pieceSize = 32 << 10
 // errBodyClosed is what a read gets after the body was closed.
 var errBodyClosed = errors.New("request body closed")
 
-// interruptible lets net/http close a request's body while it reads from it. A read of a flow's body waits for the edge
-// whatever happens, and net/http waits for that read when an exchange fails, and looks at the end of the
-// context of an HTTP/2 exchange only between reads; so an origin that is lost, or an answer that nobody wants, would go
-// unnoticed until the visitor sends more.
+// interruptible lets the read of a request's body end when nobody needs it any more: the body is closed, the connection is,
+// or the context ends. A read of a flow's body waits for the edge whatever happens, and net/http waits for that read
+// when an exchange fails, and looks at the end of the context of an HTTP/2 exchange only between reads; so an origin that
+// is lost, or an answer that nobody wants, would go unnoticed until the visitor sends more.
 type interruptible struct{ *http.Transport }
 
 // RoundTrip runs an exchange with a body whose Close breaks its Read.
@@ -28,7 +31,7 @@ func (t interruptible) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx := req.Context()
 	p := &pump{from: req.Body, pieces: make(chan piece), taken: make(chan struct{}), stop: make(chan struct{})}
 	p.unwatch = context.AfterFunc(ctx, p.interrupt)
-	req = req.WithContext(ctx) // a copy
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: p.gotConn})) // a copy
 	req.Body = p
 	return t.Transport.RoundTrip(req)
 }
@@ -51,6 +54,7 @@ type pump struct {
 	taken   chan struct{}
 	stop    chan struct{}
 	unwatch func() bool
+	gone    atomic.Pointer[watchedConn] // the exchange's connection
 
 	begin, end sync.Once
 
@@ -86,9 +90,17 @@ func (p *pump) Read(b []byte) (int, error) {
 		return 0, p.err
 	}
 	p.begin.Do(func() { go p.run() }) // its end: see pump
+	var gone <-chan struct{}
+	if c := p.gone.Load(); c != nil {
+		gone = c.gone
+	}
 	for len(p.rest.b) == 0 {
 		select {
 		case p.rest = <-p.pieces:
+		case <-gone:
+			p.interrupt()
+			p.err = errBodyClosed
+			return 0, p.err
 		case <-p.stop:
 			p.err = errBodyClosed
 			return 0, p.err
@@ -123,6 +135,49 @@ func (p *pump) Close() error {
 	p.unwatch()
 	p.interrupt()
 	return p.from.Close()
+}
+
+// gotConn learns which connection the exchange has.
+func (p *pump) gotConn(info httptrace.GotConnInfo) {
+	c := info.Conn
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = t.NetConn()
+	}
+	if w, ok := c.(*watchedConn); ok {
+		p.gone.Store(w)
+	}
+}
+
+// watchedConn tells when it is closed.
+type watchedConn struct {
+	net.Conn
+	gone chan struct{}
+	end  sync.Once
+}
+
+// watched lets a dial function give watched connections.
+func watched(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &watchedConn{Conn: c, gone: make(chan struct{})}, nil
+	}
+}
+
+// unwatched is the connection below, which can do more.
+func unwatched(c net.Conn) net.Conn {
+	if w, ok := c.(*watchedConn); ok {
+		return w.Conn
+	}
+	return c
+}
+
+// Close closes the connection.
+func (c *watchedConn) Close() error {
+	c.end.Do(func() { close(c.gone) })
+	return c.Conn.Close()
 }
 
 func (p *pump) interrupt() { p.end.Do(func() { close(p.stop) }) }

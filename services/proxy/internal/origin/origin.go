@@ -113,7 +113,7 @@ func (o *Origin) RoundTrip(req *http.Request) (*http.Response, error) {
 // connected when there is one; the body of an answer 101 is its reading side.
 func (o *Origin) Upgrade(req *http.Request, connected func(net.Conn)) (*http.Response, error) {
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		GotConn: func(info httptrace.GotConnInfo) { connected(info.Conn) },
+		GotConn: func(info httptrace.GotConnInfo) { connected(unwatched(info.Conn)) },
 	})
 	return o.upgrades.RoundTrip(req.WithContext(ctx))
 }

@@ -77,21 +77,23 @@ func (o *Origin) open(svc ingress.Service, set ingress.OriginRequest, log *slog.
 			o.transport.Proxy = http.ProxyFromEnvironment
 		}
 	}
+	dial := o.transport.DialContext
+	o.transport.DialContext = watched(dial)
 	o.client, o.upgrades = interruptible{o.transport}, o.transport
 	if svc.Kind == ingress.KindH2C {
 		o.upgrades = o.transport.Clone() // HTTP/2 has no upgrade; most such servers speak HTTP/1.1 as well
 		o.upgrades.Protocols = protocols(ingress.KindHTTP, false)
 	}
 	if o.scheme == "http" && svc.Kind != ingress.KindH2C && !set.HTTP2Origin {
-		o.client = lean(o.transport)
+		o.client = lean(o.transport, dial)
 	}
 	return nil
 }
 
-// lean is a client for plain HTTP/1.1 with the settings of t, which does the rest.
-func lean(t *http.Transport) *h1.Transport {
+// lean is a client for plain HTTP/1.1 with the settings of t, which does the rest. It dials itself.
+func lean(t *http.Transport, dial func(context.Context, string, string) (net.Conn, error)) *h1.Transport {
 	return h1.New(h1.Config{
-		DialContext:            t.DialContext,
+		DialContext:            dial,
 		Proxy:                  t.Proxy,
 		MaxIdle:                t.MaxIdleConns,
 		MaxIdlePerHost:         t.MaxIdleConnsPerHost,
