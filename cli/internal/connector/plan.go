@@ -43,6 +43,9 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (stack.Config, error) 
 	if n := s.Int("ha-connections"); n < 1 || n > maxConnections {
 		bad("--ha-connections %d is not between 1 and %d", n, maxConnections)
 	}
+	if d := s.Duration("write-stream-timeout"); d < 0 {
+		bad("--write-stream-timeout %v is negative", d)
+	}
 	if d := s.Duration("rpc-timeout"); d <= 0 {
 		bad("--rpc-timeout %v is not positive", d)
 	}
@@ -91,6 +94,7 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.C
 	if s.IsSet("max-active-flows") {
 		cfg.Proxy.MaxActiveFlows = strconv.FormatUint(s.Uint("max-active-flows"), 10)
 	}
+	cfg.Proxy.Streams.WriteTimeout = s.Duration("write-stream-timeout")
 	cfg.Proxy.Tags, cfg.Proxy.Listen, cfg.Proxy.TLSDir = s.List("tag"), s.List("link-listen"), s.Text("link-certs")
 	return cfg
 }
