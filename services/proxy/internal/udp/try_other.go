@@ -1,0 +1,8 @@
+//go:build !unix
+
+package udp
+
+import "syscall"
+
+// trier has no way to write without waiting here: every write has a deadline.
+func trier(syscall.RawConn) func(p []byte) error { return nil }
