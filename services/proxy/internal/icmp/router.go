@@ -1,0 +1,195 @@
+package icmp
+
+import (
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	codec "github.com/culvert-tunnel/culvert/pkg/wire/icmp"
+)
+
+// Router sends pings and brings their answers back.
+type Router struct {
+	cfg     Config
+	log     *slog.Logger
+	metrics *metrics
+	v4, v6  netip.Addr
+	began   time.Time
+	wg      sync.WaitGroup
+
+	// mu guards the rest.
+	mu     sync.Mutex
+	flows  map[key]*flow
+	closed bool
+}
+
+// key names a flow.
+type key struct {
+	src, dst netip.Addr
+	id       uint16
+}
+
+// New makes a router, and says once if the system forbids what it needs.
+func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) *Router {
+	r := &Router{cfg: cfg, log: log, metrics: newMetrics(reg), began: time.Now(), flows: make(map[key]*flow)}
+	r.v4, r.v6 = sources(cfg)
+	r.check()
+	return r
+}
+
+// Sources are the addresses that answer for this host.
+func (r *Router) Sources() (v4, v6 netip.Addr) { return r.v4, r.v6 }
+
+// check tries a socket of each family. Nobody who did not ask for ping is warned.
+func (r *Router) check() {
+	err4, err6 := try(false), try(true)
+	if err4 == nil && err6 == nil {
+		return
+	}
+	args := []any{"ipv4", err4 == nil, "ipv6", err6 == nil}
+	if err4 == nil {
+		err4 = err6
+	}
+	args = append(args, "err", err4)
+	if fix := remedy(err4); fix != "" {
+		args = append(args, "remedy", fix)
+	}
+	const message = "ping through the tunnel is not available"
+	if r.cfg.SourceV4 != "" || r.cfg.SourceV6 != "" {
+		r.log.Warn(message, args...)
+	} else {
+		r.log.Info(message, args...)
+	}
+}
+
+func try(is6 bool) error {
+	s, err := open(is6)
+	if err != nil {
+		return err
+	}
+	s.close()
+	return nil
+}
+
+func (r *Router) now() time.Duration { return time.Since(r.began) }
+
+// Ping sends a packet of an edge on. back takes what answers it, as whole packets, and reports false when nobody wants
+// them any more; the last back of a flow counts.
+func (r *Router) Ping(packet []byte, back func(packet []byte) bool) {
+	r.metrics.requests.Inc()
+	p, err := codec.Parse(packet)
+	if err != nil {
+		r.metrics.drop(writeFailed)
+		r.log.Debug("icmp packet dropped", "err", err)
+		return
+	}
+	if p.TTL <= 1 && !p.IsError() {
+		r.exceeded(&p, back)
+		return
+	}
+	echo, err := p.Echo()
+	if err != nil || !p.IsEchoRequest() {
+		r.metrics.drop(writeFailed)
+		return
+	}
+	f := r.flow(key{src: p.Src, dst: p.Dst, id: echo.ID}, back)
+	if f == nil {
+		return
+	}
+	if err := f.send(&p); err != nil {
+		r.metrics.drop(writeFailed)
+		r.log.Debug("ping not sent", "dest", p.Dst, "err", err)
+	}
+}
+
+// exceeded answers a packet that may travel no further.
+func (r *Router) exceeded(p *codec.Packet, back func([]byte) bool) {
+	router := r.v4
+	if p.Is6() {
+		router = r.v6
+	}
+	out, err := codec.AppendError(nil, router, p.Src, codec.TimeExceeded(p.Is6()), p.Raw)
+	if err != nil {
+		r.metrics.drop(writeFailed)
+		return
+	}
+	r.giveBack(out, back, r.metrics.errors)
+}
+
+// giveBack sends a packet towards the edge.
+func (r *Router) giveBack(packet []byte, back func([]byte) bool, count prometheus.Counter) {
+	switch {
+	case len(packet) > maxPacket:
+		r.metrics.drop(readTooLarge)
+	case !back(packet):
+		r.metrics.drop(writeFlowUnknown)
+	default:
+		count.Inc()
+	}
+}
+
+// flow finds or makes a flow; nil means that the packet is dropped, and counted.
+func (r *Router) flow(k key, back func([]byte) bool) *flow {
+	r.mu.Lock()
+	f, n := r.flows[k], len(r.flows)
+	if f != nil {
+		f.setBack(back)
+	}
+	r.mu.Unlock()
+	if f != nil {
+		return f
+	}
+	if n >= r.cfg.MaxFlows {
+		r.metrics.drop(writeFull)
+		return nil
+	}
+	s, err := open(k.src.Is6())
+	if err != nil {
+		r.metrics.drop(writeFailed)
+		r.log.Debug("no ping socket", "err", err)
+		return nil
+	}
+	return r.insert(newFlow(r, k, s, back))
+}
+
+// insert puts a new flow in its place, unless another goroutine was quicker or the router is closed.
+func (r *Router) insert(f *flow) *flow {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if old := r.flows[f.key]; old != nil || r.closed {
+		f.discard()
+		return old
+	}
+	r.flows[f.key] = f
+	r.metrics.flows.Add(1)
+	r.wg.Add(1)
+	go f.receive()
+	return f
+}
+
+// remove ends a flow.
+func (r *Router) remove(f *flow) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.flows[f.key] == f {
+		delete(r.flows, f.key)
+		r.metrics.flows.Add(-1)
+		f.discard()
+	}
+}
+
+// Close ends all flows and waits for them.
+func (r *Router) Close() {
+	r.mu.Lock()
+	r.closed = true
+	for k, f := range r.flows {
+		delete(r.flows, k)
+		r.metrics.flows.Add(-1)
+		f.discard()
+	}
+	r.mu.Unlock()
+	r.wg.Wait()
+}
