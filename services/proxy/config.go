@@ -10,6 +10,9 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/icmp"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/resolver"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
 )
 
 // Config is the configuration of one proxy.
@@ -29,7 +32,10 @@ type Config struct {
 	SpoolLimit   int64         `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
 	DrainTimeout time.Duration `yaml:"drain_timeout" usage:"how long running requests may take to finish at stop"`
 
-	Streams StreamsConfig `yaml:"streams"`
+	Streams StreamsConfig   `yaml:"streams"`
+	UDP     udp.Config      `yaml:"udp"`
+	ICMP    icmp.Config     `yaml:"icmp"`
+	DNS     resolver.Config `yaml:"dns"`
 }
 
 // StreamsConfig bounds websockets, TCP and stream services (docs/origins.md).
@@ -63,6 +69,7 @@ func Default() Config {
 			PingInterval:  54 * time.Second, // as the reference; below the minute after which many middleboxes forget
 			SocksTimeout:  30 * time.Second,
 		},
+		UDP: udp.Default(), ICMP: icmp.Default(),
 	}
 }
 
@@ -112,6 +119,23 @@ func (c Config) Validate() error {
 		if d.value < 0 {
 			report("streams: %s: %s is negative", d.key, d.value)
 		}
+	}
+	errs = append(errs, within("udp", c.UDP.Validate()), within("icmp", c.ICMP.Validate()), within("dns", c.DNS.Validate()))
+	return errors.Join(errs...)
+}
+
+// within puts the name of a section before each of its problems.
+func within(section string, err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", section, err)
+		}
+		return err
+	}
+	var errs []error
+	for _, e := range joined.Unwrap() {
+		errs = append(errs, fmt.Errorf("%s: %w", section, e))
 	}
 	return errors.Join(errs...)
 }

@@ -57,6 +57,7 @@ type Service struct {
 	log       *slog.Logger
 	table     *router.Table
 	flows     *flow.Handler
+	private   *private
 	live      *live.State
 	listeners []net.Listener
 	register  *registration // nil when nobody is to be told
@@ -97,12 +98,13 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{
-		cfg:   cfg,
-		log:   log,
-		table: table,
-		flows: flow.New(flow.Config{Tags: tags, SpoolLimit: cfg.SpoolLimit, Streams: cfg.Streams.limits()}, table, log, deps.Registerer),
+	s := &Service{cfg: cfg, log: log, table: table}
+	if s.private, err = newPrivate(cfg, table, log, deps.Registerer); err != nil {
+		return nil, err
 	}
+	s.flows = flow.New(flow.Config{
+		Tags: tags, SpoolLimit: cfg.SpoolLimit, Streams: cfg.Streams.limits(), Dialer: s.private.dialer, Flows: s.private.limit,
+	}, table, log, deps.Registerer)
 	if s.live, err = live.New(live.Config{Table: table, MaxActiveFlows: cfg.MaxActiveFlows, Logger: log, Registerer: deps.Registerer}); err != nil {
 		return nil, err
 	}
@@ -162,11 +164,14 @@ func (s *Service) Handler() link.Handler { return link.HandlerFunc(s.serveStream
 
 // serveStream hands a flow to what serves its kind.
 func (s *Service) serveStream(ctx context.Context, m link.Meta, st link.Stream) {
-	if m.Kind == link.KindConfig {
+	switch m.Kind {
+	case link.KindConfig:
 		s.live.ServeStream(ctx, m, st)
-		return
+	case link.KindDatagrams:
+		s.private.udp.ServeStream(ctx, m, st)
+	default:
+		s.flows.ServeStream(ctx, m, st)
 	}
-	s.flows.ServeStream(ctx, m, st)
 }
 
 // UpdateConfiguration applies what the edge pushes, for a worker in the same process.
@@ -202,6 +207,7 @@ func (s *Service) Ready() error {
 // timeout; gone from the store; idle origin connections closed.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.table.Close()
+	defer s.private.close()
 	served, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	g, served := errgroup.WithContext(served)
@@ -211,6 +217,7 @@ func (s *Service) Run(ctx context.Context) error {
 		})
 		g.Go(func() error { return server.Serve(served, l) })
 	}
+	g.Go(func() error { return s.private.dns.Run(served) })
 	s.state.Store(int32(stateServing))
 	s.log.InfoContext(ctx, "proxy serving", slog.Int("rules", len(s.table.Current().Routes())), slog.Any("endpoints", s.Endpoints()))
 	g.Go(func() error {
@@ -237,8 +244,9 @@ func (s *Service) attend(ctx, served context.Context) {
 	}
 	s.state.Store(int32(stateDraining))
 	s.live.Close()
-	s.log.InfoContext(ctx, "proxy draining", slog.Int("flows", s.flows.InFlight()))
+	s.log.InfoContext(ctx, "proxy draining", slog.Int("flows", s.flows.InFlight()), slog.Int("udp_sessions", s.private.udp.Sessions()))
 	if s.register != nil {
 		s.register.announceDrain(ctx)
 	}
+	s.private.udp.Drain() // sessions have no end of their own to wait for
 }

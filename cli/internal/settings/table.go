@@ -47,9 +47,9 @@ func edgeFlags() []Flag {
 		{Name: "quic-stream-level-flow-control-limit", Env: []string{"TUNNEL_QUIC_STREAM_LEVEL_FLOW_CONTROL_LIMIT"}, Kind: Uint, Default: "6291456", Usage: "QUIC stream window in bytes"},
 		{Name: "write-stream-timeout", Env: []string{"TUNNEL_STREAM_WRITE_TIMEOUT"}, Kind: Duration, Default: "0s", Usage: "limit of one write of a stream to an origin; 0 is none"},
 		{Name: "max-active-flows", Env: []string{"TUNNEL_MAX_ACTIVE_FLOWS"}, Kind: Uint, NoFile: true, Usage: "limit of private network flows"},
-		{Name: "dns-resolver-addrs", Env: []string{"TUNNEL_DNS_RESOLVER_ADDRS"}, Kind: List, NoFile: true, Effect: Later, Usage: "resolvers of the virtual DNS service"},
-		{Name: "icmpv4-src", Env: []string{"TUNNEL_ICMPV4_SRC"}, NoFile: true, Effect: Later, Usage: "source of ICMPv4 packets"},
-		{Name: "icmpv6-src", Env: []string{"TUNNEL_ICMPV6_SRC"}, NoFile: true, Effect: Later, Usage: "source of ICMPv6 packets"},
+		{Name: "dns-resolver-addrs", Env: []string{"TUNNEL_DNS_RESOLVER_ADDRS"}, Kind: List, NoFile: true, Usage: "resolver `IP:PORT` for the DNS service of private networks, repeatable, at most 10 (default: the host's own)"},
+		{Name: "icmpv4-src", Env: []string{"TUNNEL_ICMPV4_SRC"}, NoFile: true, Usage: "IPv4 `ADDRESS` of this host in answers to traceroute (default: the one of the default route)"},
+		{Name: "icmpv6-src", Env: []string{"TUNNEL_ICMPV6_SRC"}, NoFile: true, Usage: "IPv6 `ADDRESS` of this host in answers to traceroute (default: one of the same interface)"},
 	}
 }
 

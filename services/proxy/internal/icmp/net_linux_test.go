@@ -168,8 +168,10 @@ func tun(t *testing.T) *os.File {
 	t.Cleanup(func() { f.Close() })
 	for _, args := range [][]string{
 		{"link", "set", "culvert0", "up"},
-		{"addr", "add", "192.0.2.200/32", "dev", "culvert0"}, {"route", "add", "198.51.100.0/24", "dev", "culvert0"},
-		{"addr", "add", "2001:db8::200/128", "dev", "culvert0", "nodad"}, {"route", "add", "2001:db8:1::/48", "dev", "culvert0"},
+		{"addr", "add", "192.0.2.200/32", "dev", "culvert0"},
+		{"route", "add", "198.51.100.0/24", "dev", "culvert0"},
+		{"addr", "add", "2001:db8::200/128", "dev", "culvert0", "nodad"},
+		{"route", "add", "2001:db8:1::/48", "dev", "culvert0"},
 	} {
 		run(t, "ip", args...)
 	}

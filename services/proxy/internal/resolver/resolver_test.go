@@ -114,7 +114,7 @@ func TestHostsResolverIsFollowed(t *testing.T) {
 		if got := dialled(t, s); got != "127.0.0.1:53" {
 			t.Errorf("before the file is there: %s", got)
 		}
-		go s.Run(t.Context()) //nolint:errcheck // it has no error
+		go s.Run(t.Context())
 		for i, c := range []struct{ text, want string }{
 			{"nameserver 127.0.0.7\nnameserver 127.0.0.8\n", "127.0.0.7:53"},
 			{"search nothing\n", "127.0.0.7:53"},
