@@ -74,6 +74,9 @@ func (x *exchange) pump(ctx context.Context, kind streamKind, edge duplex.End, c
 		slog.String("reason", res.Cause.String()), slog.String("side", res.First.String()),
 		slog.Int64("bytes_to_origin", res.ToOrigin), slog.Int64("bytes_to_edge", res.ToEdge),
 		slog.Duration("took", time.Since(x.began)))
+	if c := x.metadata(stream.KeyClient); c != "" {
+		attrs = append(attrs, slog.String("client", c))
+	}
 	if id := x.metadata(keyFlowID); id != "" {
 		attrs = append(attrs, slog.String(telemetry.KeyFlowID, id))
 	}
