@@ -351,3 +351,45 @@ func TestNameServerAnswersFromTheAskedAddress(t *testing.T) {
 		})
 	}
 }
+
+// TestUDPPortAnswersFromTheAskedAddress sends datagrams through public ports to an origin on the connector's host.
+func TestUDPPortAnswersFromTheAskedAddress(t *testing.T) {
+	h := newTwoHosts(t)
+	var origin *net.UDPConn
+	h.in(t, h.client, func() (err error) {
+		origin, err = net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		return err
+	})
+	defer origin.Close()
+	go func() {
+		buf := make([]byte, 2048)
+		for {
+			n, from, err := origin.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = origin.WriteTo(buf[:n], from)
+		}
+	}()
+	e := h.startEdge(t, "[::]")
+	e.connect(t, binary(t, "culvert"), serverSecond4)
+	for name, ips := range map[string][]string{
+		"udp://:4440": {serverFirst4, serverSecond4, serverFirst6, serverSecond6}, "udp://0.0.0.0:4441": {serverSecond4}, "udp://[::]:4442": {serverSecond4, serverSecond6},
+		"udp://" + serverSecond4 + ":4443": {serverSecond4}, "udp://[" + serverSecond6 + "]:4444": {serverSecond6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := e.admin.AddPort(t.Context(), name, "peer", adminclient.PortTarget{To: origin.LocalAddr().String()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ip := range ips {
+				to := netip.AddrPortFrom(netip.MustParseAddr(ip), netip.MustParseAddrPort(r.Bound).Port())
+				c := h.capture(t)
+				if got := exchange(t, h.dial(t, to), []byte("hello")); string(got) != "hello" {
+					t.Errorf("%s: %q", to, got)
+				}
+				c.wantOnly(t, name, to)
+			}
+		})
+	}
+}
