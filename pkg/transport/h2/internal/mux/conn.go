@@ -164,35 +164,35 @@ func (c *Conn) lost(err error) {
 	c.fail(loss)
 }
 
-// keepAlive asks a silent peer whether it lives.
+// keepAlive asks a silent peer whether it lives. Whatever comes after the question is an answer.
 func (c *Conn) keepAlive() {
 	if c.cfg.PingAfter <= 0 {
 		return
 	}
 	timer := time.NewTimer(c.cfg.PingAfter)
 	defer timer.Stop()
-	asked := false
+	asked := time.Duration(-1) // when the question was asked that has no answer yet, or negative
 	for {
 		select {
 		case <-c.ctx.Done():
 			return
 		case <-timer.C:
 		}
-		silent := time.Since(c.began) - time.Duration(c.lastRead.Load())
-		switch {
+		now, heard := time.Since(c.began), time.Duration(c.lastRead.Load())
+		switch silent := now - heard; {
+		case asked >= 0 && heard < asked:
+			c.fail(&tunnel.ConnError{Reason: tunnel.ReasonIdle, Err: errIdle})
+			return
 		case silent < c.cfg.PingAfter:
-			asked = false
+			asked = -1
 			timer.Reset(c.cfg.PingAfter - silent)
-		case !asked:
-			asked = true
+		default:
+			asked = now
 			c.mu.Lock()
 			c.appendPing(false, [8]byte{'c', 'u', 'l', 'v', 'e', 'r', 't'})
 			c.toWrite.Signal()
 			c.mu.Unlock()
 			timer.Reset(c.cfg.PingTimeout)
-		default:
-			c.fail(&tunnel.ConnError{Reason: tunnel.ReasonIdle, Err: errIdle})
-			return
 		}
 	}
 }
