@@ -14,6 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
 // maxGracePeriod is the reference's bound (spec/lifecycle.md 1).
@@ -33,6 +34,7 @@ type Config struct {
 	QUIC        QUICConfig        `yaml:"quic"`
 	Link        LinkConfig        `yaml:"link"`
 	Datagrams   DatagramsConfig   `yaml:"datagrams"`
+	Streams     StreamsConfig     `yaml:"streams"`
 
 	GracePeriod time.Duration `yaml:"grace_period" usage:"time for running requests to finish at the end, at most 3m"`
 	RPCTimeout  time.Duration `yaml:"rpc_timeout" usage:"bound of every call to and from the edge"`
@@ -63,6 +65,14 @@ type LinkConfig struct {
 	TLSDir string `yaml:"tls_dir" usage:"directory with ca.pem, link.pem and link-key.pem, for proxies reached over TCP"`
 }
 
+// StreamsConfig bounds what streams of the edge may take (docs/limits.md).
+type StreamsConfig struct {
+	Max          int           `yaml:"max" usage:"most streams at a time; further ones are refused; 0 is no limit"`
+	MaxSession   int           `yaml:"max_session" usage:"most streams at a time of one connection to the edge; 0 is no limit"`
+	HeadTimeout  time.Duration `yaml:"head_timeout" usage:"time within which a stream must say what it is; 0 is no limit"`
+	WriteTimeout time.Duration `yaml:"write_timeout" usage:"time within which the edge must take each write of an answer; 0 is no limit"`
+}
+
 // DatagramsConfig bounds what UDP sessions may take (docs/limits.md).
 type DatagramsConfig struct {
 	MaxSessions int `yaml:"max_sessions" usage:"most UDP sessions per connection to the edge"`
@@ -76,6 +86,7 @@ func Default() Config {
 		Edge:        EdgeConfig{IPVersion: edgepool.Any.String(), Protocol: string(protocol.Auto), Retries: backoff.DefaultRetries},
 		QUIC:        QUICConfig{ConnectionWindow: quic.ConnectorSettings().ConnWindow, StreamWindow: quic.ConnectorSettings().StreamWindow},
 		Datagrams:   DatagramsConfig{MaxSessions: 8192, QueueBytes: 1 << 20},
+		Streams:     StreamsConfig{Max: 50_000, MaxSession: 20_000, HeadTimeout: 10 * time.Second},
 		GracePeriod: 30 * time.Second,
 		RPCTimeout:  5 * time.Second,
 	}
@@ -118,6 +129,7 @@ func (c Config) Validate() error {
 		bad("quic: connection_window and stream_window must not be 0")
 	}
 	c.Datagrams.validate(bad)
+	c.Streams.validate(bad)
 	return errors.Join(errs...)
 }
 
@@ -128,6 +140,19 @@ func (c DatagramsConfig) validate(bad func(format string, args ...any)) {
 	if c.QueueBytes < minQueueBytes {
 		bad("datagrams: queue_bytes: %d is less than %d", c.QueueBytes, minQueueBytes)
 	}
+}
+
+func (c StreamsConfig) validate(bad func(format string, args ...any)) {
+	if c.Max < 0 || c.MaxSession < 0 {
+		bad("streams: max and max_session must not be negative")
+	}
+	if c.HeadTimeout < 0 || c.WriteTimeout < 0 {
+		bad("streams: head_timeout and write_timeout must not be negative")
+	}
+}
+
+func (c StreamsConfig) limits() relay.Limits {
+	return relay.Limits{HeadTimeout: c.HeadTimeout, Streams: c.Max, PerSession: c.MaxSession, WriteTimeout: c.WriteTimeout}
 }
 
 // roots are the certificates to trust; nil means the system's.

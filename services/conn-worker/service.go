@@ -165,6 +165,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.relay = relay.New(relay.Config{
 		Datagrams: s.datagrams(carrier),
 		Carrier:   carrier, Remote: remote, Observer: s.metrics, Logger: s.log, RPCTimeout: cfg.RPCTimeout,
+		Limits: cfg.Streams.limits(),
 	})
 	for _, c := range creds {
 		s.keepers = append(s.keepers, newKeeper(s, c))

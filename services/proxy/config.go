@@ -9,11 +9,15 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/icmp"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/resolver"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
 )
+
+// minHeadBytes has room for an ordinary request.
+const minHeadBytes = 8 << 10
 
 // Config is the configuration of one proxy.
 type Config struct {
@@ -33,9 +37,17 @@ type Config struct {
 	DrainTimeout time.Duration `yaml:"drain_timeout" usage:"how long running requests may take to finish at stop"`
 
 	Streams StreamsConfig   `yaml:"streams"`
+	Limits  LimitsConfig    `yaml:"limits"`
 	UDP     udp.Config      `yaml:"udp"`
 	ICMP    icmp.Config     `yaml:"icmp"`
 	DNS     resolver.Config `yaml:"dns"`
+}
+
+// LimitsConfig bounds what edges and visitors can make a proxy hold (docs/limits.md).
+type LimitsConfig struct {
+	Flows       int           `yaml:"flows" usage:"most requests and streams at a time; further ones are refused; 0 is no limit"`
+	HeadTimeout time.Duration `yaml:"head_timeout" usage:"time within which the head of a request must be there; 0 is no limit"`
+	HeadBytes   int           `yaml:"head_bytes" usage:"largest head of a request, with all its headers, in bytes"`
 }
 
 // StreamsConfig bounds websockets, TCP and stream services (docs/origins.md).
@@ -69,7 +81,8 @@ func Default() Config {
 			PingInterval:  54 * time.Second, // as the reference; below the minute after which many middleboxes forget
 			SocksTimeout:  30 * time.Second,
 		},
-		UDP: udp.Default(), ICMP: icmp.Default(),
+		Limits: LimitsConfig{Flows: 50_000, HeadTimeout: 10 * time.Second, HeadBytes: 1 << 20},
+		UDP:    udp.Default(), ICMP: icmp.Default(),
 	}
 }
 
@@ -120,6 +133,7 @@ func (c Config) Validate() error {
 			report("streams: %s: %s is negative", d.key, d.value)
 		}
 	}
+	c.Limits.validate(report)
 	errs = append(errs, within("udp", c.UDP.Validate()), within("icmp", c.ICMP.Validate()), within("dns", c.DNS.Validate()))
 	return errors.Join(errs...)
 }
@@ -138,6 +152,23 @@ func within(section string, err error) error {
 		errs = append(errs, fmt.Errorf("%s: %w", section, e))
 	}
 	return errors.Join(errs...)
+}
+
+func (l LimitsConfig) validate(report func(format string, args ...any)) {
+	if l.Flows < 0 {
+		report("limits: flows: %d is negative", l.Flows)
+	}
+	if l.HeadTimeout < 0 {
+		report("limits: head_timeout: %s is negative", l.HeadTimeout)
+	}
+	if l.HeadBytes < minHeadBytes || l.HeadBytes > stream.MaxReferenceMessage {
+		report("limits: head_bytes: %d is not between %d and %d", l.HeadBytes, minHeadBytes, stream.MaxReferenceMessage)
+	}
+}
+
+// limits are the settings for all flows.
+func (l LimitsConfig) limits() flow.Limits {
+	return flow.Limits{Flows: l.Flows, HeadTimeout: l.HeadTimeout, HeadBytes: l.HeadBytes}
 }
 
 // limits are the settings for the flows.

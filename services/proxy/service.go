@@ -103,7 +103,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s.flows = flow.New(flow.Config{
-		Tags: tags, SpoolLimit: cfg.SpoolLimit, Streams: cfg.Streams.limits(), Dialer: s.private.dialer, Flows: s.private.limit,
+		Tags: tags, SpoolLimit: cfg.SpoolLimit, Streams: cfg.Streams.limits(), Limits: cfg.Limits.limits(),
+		Dialer: s.private.dialer, Flows: s.private.limit,
 	}, table, log, deps.Registerer)
 	if s.live, err = live.New(live.Config{Table: table, MaxActiveFlows: cfg.MaxActiveFlows, Logger: log, Registerer: deps.Registerer}); err != nil {
 		return nil, err

@@ -23,8 +23,6 @@ import (
 const (
 	// firstSize is the buffer for a stream's first bytes: a request's message, and often its body, fit.
 	firstSize = 16 << 10
-	// signatureTime bounds the wait for the rest of a signature whose first bytes have come.
-	signatureTime = 10 * time.Second
 	// pollTime is how often a draining session looks whether it is idle.
 	pollTime = 10 * time.Millisecond
 	// quietTime must pass without a flow after the registration was taken back: requests may have been on their way.
@@ -34,8 +32,11 @@ const (
 	settleTime = 300 * time.Millisecond
 )
 
-// noProxy answers a request that no proxy took.
-const noProxy = "no proxy is available"
+// The answers to requests that nobody has taken.
+const (
+	noProxy = "no proxy is available"
+	tooMany = "too many requests at a time"
+)
 
 // Outcome says how a stream ended.
 type Outcome string
@@ -48,12 +49,13 @@ const (
 	NotAccepted Outcome = "not_accepted" // no proxy took it
 	Unknown     Outcome = "unknown"      // not a kind of stream that we know
 	RPC         Outcome = "rpc"
+	Refused     Outcome = "refused" // beyond a limit
 	Panicked    Outcome = "panicked"
 )
 
 // Outcomes lists all of them.
 func Outcomes() []Outcome {
-	return []Outcome{Done, Aborted, ProxyLost, NotAccepted, Unknown, RPC, Panicked}
+	return []Outcome{Done, Aborted, ProxyLost, NotAccepted, Unknown, RPC, Refused, Panicked}
 }
 
 // Observer counts. Its methods are called for every stream and must be cheap.
@@ -89,17 +91,23 @@ type Config struct {
 	Logger    *slog.Logger
 	// RPCTimeout bounds the time that an RPC stream is served.
 	RPCTimeout time.Duration
+	Limits     Limits
 }
 
 // Relay serves sessions.
 type Relay struct {
-	cfg     Config
-	buffers sync.Pool
+	cfg      Config
+	buffers  sync.Pool
+	inFlight count         // of all sessions
+	refusing chan struct{} // a token for each stream that is being refused
 }
 
 // New makes a relay.
 func New(cfg Config) *Relay {
-	return &Relay{cfg: cfg, buffers: sync.Pool{New: func() any { return new([firstSize]byte) }}}
+	return &Relay{
+		cfg: cfg, buffers: sync.Pool{New: func() any { return new([firstSize]byte) }},
+		refusing: make(chan struct{}, refusals),
+	}
 }
 
 // Options are what was agreed with the edge for one session.
@@ -114,7 +122,7 @@ type Serving struct {
 	session   transport.Session
 	meta      link.Meta
 	datagrams *udp.Serving
-	inFlight  atomic.Int64
+	inFlight  count
 	// lastEnd is when the last flow ended, in nanoseconds of the wall clock; it is compared with itself only.
 	lastEnd atomic.Int64
 	flows   sync.WaitGroup
@@ -130,7 +138,7 @@ func (r *Relay) Session(s transport.Session, meta link.Meta, o Options) *Serving
 }
 
 // InFlight is the number of streams that are being served.
-func (s *Serving) InFlight() int { return int(s.inFlight.Load()) }
+func (s *Serving) InFlight() int { return int(s.inFlight.n.Load()) }
 
 // Serve accepts streams until the session ends, waits for the flows, and says why the session ended.
 func (s *Serving) Serve() error {
@@ -146,7 +154,10 @@ func (s *Serving) Serve() error {
 			}
 			return context.Cause(ctx)
 		}
-		s.inFlight.Add(1)
+		if !s.admit() {
+			s.turnAway(st)
+			continue
+		}
 		s.flows.Add(1)
 		go s.serve(ctx, st)
 	}
@@ -164,7 +175,7 @@ func (s *Serving) Drained(ctx context.Context) {
 		case <-s.session.Context().Done():
 			return
 		case now := <-ticker.C:
-			if s.inFlight.Load() > 0 {
+			if s.InFlight() > 0 {
 				idleSince = now
 				continue
 			}
@@ -188,12 +199,12 @@ func (s *Serving) serve(ctx context.Context, st transport.Stream) {
 		}
 		o.StreamEnded(outcome)
 		s.lastEnd.Store(time.Now().UnixNano())
-		s.inFlight.Add(-1)
+		s.leave()
 		s.flows.Done()
 	}()
 	buf, _ := s.relay.buffers.Get().(*[firstSize]byte)
 	defer s.relay.buffers.Put(buf)
-	n, eof, kind, err := first(st, buf[:])
+	n, eof, kind, err := s.first(st, buf[:])
 	switch {
 	case err != nil:
 		abort(st)
@@ -206,8 +217,13 @@ func (s *Serving) serve(ctx context.Context, st transport.Stream) {
 	}
 }
 
-// first reads until the kind of the stream is known.
-func first(st transport.Stream, buf []byte) (n int, eof bool, kind stream.Kind, err error) {
+// first reads until the kind of the stream is known, which must not take long: an edge that opens a stream has something to
+// say.
+func (s *Serving) first(st transport.Stream, buf []byte) (n int, eof bool, kind stream.Kind, err error) {
+	if limit := s.relay.cfg.Limits.HeadTimeout; limit > 0 {
+		timer := time.AfterFunc(limit, func() { st.CancelRead(transport.NoError) })
+		defer timer.Stop()
+	}
 	for {
 		m, readErr := st.Read(buf[n:])
 		n += m
@@ -219,22 +235,19 @@ func first(st transport.Stream, buf []byte) (n int, eof bool, kind stream.Kind, 
 		if readErr != nil {
 			return n, eof, 0, readErr
 		}
-		if m > 0 { // a signature in pieces: do not wait for ever for the rest
-			if err := st.SetReadDeadline(time.Now().Add(signatureTime)); err != nil {
-				return n, eof, 0, err
-			}
-			defer func() { _ = st.SetReadDeadline(time.Time{}) }() // fails only when the stream is gone
-		}
 	}
 }
 
 func (s *Serving) carry(ctx context.Context, st transport.Stream, b []byte, eof bool) Outcome {
+	if limit := s.relay.cfg.Limits.WriteTimeout; limit > 0 {
+		st = &hurried{st, limit}
+	}
 	err := s.relay.cfg.Carrier.Carry(ctx, link.Flow{Meta: s.meta, Stream: st, First: b, EOF: eof})
 	switch {
 	case err == nil:
 		return Done
 	case errors.Is(err, link.ErrNotAccepted):
-		refuse(st)
+		refuse(st, noProxy)
 		s.relay.cfg.Logger.DebugContext(ctx, "no proxy accepted a flow", slog.Any(telemetry.KeyErr, err))
 		return NotAccepted
 	case errors.Is(err, link.ErrLost):
@@ -245,9 +258,9 @@ func (s *Serving) carry(ctx context.Context, st transport.Stream, b []byte, eof 
 }
 
 // refuse answers in the connector's own words; a failure means that the edge is gone, and nobody reads it.
-func refuse(st transport.Stream) {
+func refuse(st transport.Stream, text string) {
 	// The status is beyond the wire's own error: our edge reads from it that nobody has seen the request.
-	resp := stream.Response{Error: noProxy, Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: "503"}}}
+	resp := stream.Response{Error: text, Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: "503"}}}
 	b, err := resp.Append(nil)
 	if err == nil {
 		_, err = st.Write(b)

@@ -32,6 +32,7 @@ const (
 	faultDenied    faultKind = "denied"     // access control
 	faultTooLarge  faultKind = "too_large"  // a body beyond the spool limit
 	faultLimited   faultKind = "flow_limit" // too many private-network flows
+	faultFull      faultKind = "full"       // too many flows of all kinds
 	faultDial      faultKind = "dial"       // no connection to the origin
 	faultTLS       faultKind = "tls"        // no trust in the origin
 	faultTimeout   faultKind = "timeout"    // the origin is too slow
@@ -66,15 +67,17 @@ func (e *originError) Unwrap() error { return e.err }
 
 // Failures that need no data. Those with a status are answered with it.
 var (
-	errHeadCut    = &requestError{faultRequest, http.StatusBadRequest, "connect request ended early"}
-	errNoRoute    = &requestError{faultInternal, http.StatusBadGateway, "no ingress rule serves the request"}
-	errPathDodge  = &requestError{faultDenied, http.StatusBadRequest, "path is ambiguous to access control"}
-	errDenied     = &requestError{faultDenied, http.StatusForbidden, "access token required"}
-	errSpoolLimit = &requestError{faultTooLarge, http.StatusRequestEntityTooLarge, "request body too large for an origin without chunked encoding"}
-	errSpoolFull  = &requestError{faultTooLarge, http.StatusServiceUnavailable, "too many request bodies held at a time"}
-	errNoBody     = errors.New("body where there is none")
-	errTrailer    = errors.New("malformed trailer")
-	errSwitched   = &originError{errors.New("unexpected status 101")}
+	errHeadSlow     = &requestError{faultRequest, 0, "connect request did not come in time"}
+	errTooManyFlows = &requestError{faultFull, http.StatusServiceUnavailable, "too many requests at a time"}
+	errHeadCut      = &requestError{faultRequest, http.StatusBadRequest, "connect request ended early"}
+	errNoRoute      = &requestError{faultInternal, http.StatusBadGateway, "no ingress rule serves the request"}
+	errPathDodge    = &requestError{faultDenied, http.StatusBadRequest, "path is ambiguous to access control"}
+	errDenied       = &requestError{faultDenied, http.StatusForbidden, "access token required"}
+	errSpoolLimit   = &requestError{faultTooLarge, http.StatusRequestEntityTooLarge, "request body too large for an origin without chunked encoding"}
+	errSpoolFull    = &requestError{faultTooLarge, http.StatusServiceUnavailable, "too many request bodies held at a time"}
+	errNoBody       = errors.New("body where there is none")
+	errTrailer      = errors.New("malformed trailer")
+	errSwitched     = &originError{errors.New("unexpected status 101")}
 )
 
 // fault is a failure as the edge and the log are told.
@@ -222,7 +225,7 @@ func (x *exchange) report(ctx context.Context, f fault, err error) {
 		level = slog.LevelDebug
 	case faultDial, faultTLS, faultTimeout, faultProtocol, faultInternal:
 		level = slog.LevelError
-	case faultRequest, faultDenied, faultTooLarge, faultLimited:
+	case faultRequest, faultDenied, faultTooLarge, faultLimited, faultFull:
 	}
 	if !x.h.log.Enabled(ctx, level) {
 		return

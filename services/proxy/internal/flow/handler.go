@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -22,7 +23,7 @@ import (
 )
 
 const (
-	// maxHead bounds a ConnectRequest, which holds all request headers.
+	// maxHead is the limit of a ConnectRequest, which holds all request headers, unless another one is set.
 	maxHead = 1 << 20
 	// firstRead is the size of the buffer that the head is read into; larger heads grow it, and keepRead is the largest
 	// one that waits in a pool.
@@ -39,13 +40,25 @@ type Config struct {
 	Tags       []Tag
 	SpoolLimit int64
 	Streams    Streams
+	Limits     Limits
 	// Dialer opens private-network connections, and Flows counts them; nil makes ones of our own from the live rules.
 	Dialer dialer.Dialer
 	Flows  *limit.Flows
 }
 
+// Limits bound what edges and visitors can make a proxy hold (docs/limits.md). A zero is no limit, or for the size of a head
+// the default.
+type Limits struct {
+	// Flows is how many flows run at a time.
+	Flows int
+	// HeadTimeout bounds the time until the ConnectRequest is there, HeadBytes its size.
+	HeadTimeout time.Duration
+	HeadBytes   int
+}
+
 // Handler serves flows. It implements link.Handler.
 type Handler struct {
+	limits  Limits
 	table   *router.Table
 	tags    []Tag
 	log     *slog.Logger
@@ -64,6 +77,7 @@ var _ link.Handler = (*Handler)(nil)
 // New makes a handler that asks table for each request.
 func New(cfg Config, table *router.Table, log *slog.Logger, reg prometheus.Registerer) *Handler {
 	h := &Handler{
+		limits:  cfg.Limits,
 		table:   table,
 		tags:    cfg.Tags,
 		log:     log,
@@ -71,6 +85,7 @@ func New(cfg Config, table *router.Table, log *slog.Logger, reg prometheus.Regis
 		spool:   budget{each: cfg.SpoolLimit, total: spoolFlows * cfg.SpoolLimit},
 		streams: byteStreams{set: cfg.Streams, dialer: cfg.Dialer, flows: cfg.Flows, metrics: newStreamMetrics(reg)},
 	}
+	h.limits.HeadBytes = cmp.Or(h.limits.HeadBytes, maxHead)
 	h.streams.copier.HalfCloseIdle, h.streams.copier.Count = cfg.Streams.HalfCloseIdle, h.streams.metrics.count
 	if h.streams.dialer == nil {
 		h.streams.dialer = dialer.New(h.warp)
@@ -103,13 +118,17 @@ type exchange struct {
 
 // ServeStream serves one flow to its end.
 func (h *Handler) ServeStream(ctx context.Context, m link.Meta, s link.Stream) {
-	h.metrics.begin()
+	running := h.metrics.begin()
 	defer h.metrics.end()
 	x := h.take()
 	x.meta, x.s = m, s
 	defer h.put(x)
 	defer x.contain(ctx)
-	if err := x.serve(ctx); err != nil {
+	err := error(errTooManyFlows)
+	if h.limits.Flows == 0 || running <= int64(h.limits.Flows) {
+		err = x.serve(ctx)
+	}
+	if err != nil {
 		x.fail(ctx, err)
 	}
 }
@@ -174,10 +193,14 @@ func (x *exchange) serve(ctx context.Context) error {
 
 // readHead reads until the ConnectRequest is whole and gives the bytes that follow it.
 func (x *exchange) readHead() (rest []byte, err error) {
+	var slow *time.Timer // runs when the head does not come in one piece
 	for {
 		n, rerr := x.s.Read(x.buf[len(x.buf):cap(x.buf)])
 		x.buf = x.buf[:len(x.buf)+n]
-		used, perr := stream.ParseRequestLimit(x.buf, &x.req, maxHead)
+		used, perr := stream.ParseRequestLimit(x.buf, &x.req, x.h.limits.HeadBytes)
+		if slow != nil && (rerr != nil || perr == nil) && !slow.Stop() {
+			return nil, errHeadSlow // the stream has been aborted
+		}
 		switch {
 		case perr == nil:
 			return x.buf[used:], nil
@@ -188,13 +211,26 @@ func (x *exchange) readHead() (rest []byte, err error) {
 		case rerr != nil:
 			return nil, &leftError{rerr}
 		}
-		if len(x.buf) == cap(x.buf) {
-			if cap(x.buf) > 2*maxHead {
-				return nil, stream.ErrTooLarge
-			}
-			x.buf = append(make([]byte, 0, 2*cap(x.buf)), x.buf...)
+		if err := x.growHead(); err != nil {
+			return nil, err
+		}
+		if slow == nil && x.h.limits.HeadTimeout > 0 {
+			slow = time.AfterFunc(x.h.limits.HeadTimeout, x.s.Abort)
+			defer slow.Stop()
 		}
 	}
+}
+
+// growHead makes room for more of the head.
+func (x *exchange) growHead() error {
+	if len(x.buf) < cap(x.buf) {
+		return nil
+	}
+	if cap(x.buf) > 2*x.h.limits.HeadBytes {
+		return stream.ErrTooLarge
+	}
+	x.buf = append(make([]byte, 0, 2*cap(x.buf)), x.buf...)
+	return nil
 }
 
 // serveHTTP chooses the route and lets its origin answer.

@@ -50,7 +50,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "culvert_proxy_request_errors_total", Help: "Flows that failed or were refused.",
 	}, []string{"reason"})
 	for _, k := range []faultKind{
-		faultCancelled, faultRequest, faultDenied, faultTooLarge, faultLimited,
+		faultCancelled, faultRequest, faultDenied, faultTooLarge, faultLimited, faultFull,
 		faultDial, faultTLS, faultTimeout, faultProtocol, faultInternal,
 	} {
 		m.faults[k] = errs.WithLabelValues(string(k))
@@ -58,9 +58,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) begin() {
-	m.running.Add(1)
+// begin gives the number of flows that run, with this one.
+func (m *metrics) begin() int64 {
 	m.total.Inc()
+	return m.running.Add(1)
 }
 
 func (m *metrics) end() { m.running.Add(-1) }
