@@ -25,6 +25,8 @@ type flow struct {
 	t *Table
 	m link.Meta
 	s link.Stream
+	// cancel ends the flow in disorder.
+	cancel context.CancelFunc
 	// pong is the way back of ICMP packets: a method value, made once.
 	pong func(packet []byte) bool
 	// wake has room for one token, which says that there is something in out, or that closing is set.
@@ -39,8 +41,8 @@ type flow struct {
 	closing bool   // nothing is added to out any more
 }
 
-func newFlow(t *Table, m link.Meta, s link.Stream) *flow {
-	f := &flow{t: t, m: m, s: s, wake: make(chan struct{}, 1), sessions: make(map[*session]struct{})}
+func newFlow(t *Table, m link.Meta, s link.Stream, cancel context.CancelFunc) *flow {
+	f := &flow{t: t, m: m, s: s, cancel: cancel, wake: make(chan struct{}, 1), sessions: make(map[*session]struct{})}
 	f.pong = func(p []byte) bool { return f.push(&packet.Message{Type: packet.ICMP, Data: p}, 0) == pushed }
 	return f
 }
@@ -179,12 +181,15 @@ func (f *flow) handle(ctx context.Context, m *packet.Message) {
 
 // ServeStream serves one datagram flow to its end, and leaves its sessions to the next one.
 func (t *Table) ServeStream(ctx context.Context, m link.Meta, s link.Stream) {
-	f := newFlow(t, m, s)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f := newFlow(t, m, s, cancel)
 	if !t.add(f) {
 		s.Abort()
 		return
 	}
 	defer t.wg.Done()
+	defer abortWith(ctx, s)()
 	var writer sync.WaitGroup
 	writer.Go(func() { f.write(ctx) })
 	err := f.read(ctx)
@@ -192,11 +197,26 @@ func (t *Table) ServeStream(ctx context.Context, m link.Meta, s link.Stream) {
 		s.Abort() // ahead of the writer's FIN, which says that all is well
 		t.log.DebugContext(ctx, "datagram flow ended", "tunnel_id", m.Tunnel, "conn_index", int(m.Index), "err", err)
 	} else {
-		defer time.AfterFunc(endTime, s.Abort).Stop() // a writer that waits for ever gives up
+		defer time.AfterFunc(endTime, cancel).Stop() // a writer that waits for ever gives up
 	}
 	f.finish()
 	t.orphan(ctx, f)
 	writer.Wait()
+}
+
+// abortWith aborts s when ctx ends, which by itself ends no read and no write. The function that it gives ends that, and
+// waits for an abort that has begun.
+func abortWith(ctx context.Context, s link.Stream) (release func()) {
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		s.Abort()
+	})
+	return func() {
+		if !stop() {
+			<-done
+		}
+	}
 }
 
 // key names a session among those of all tunnels.

@@ -120,7 +120,7 @@ func (t *Table) Close() {
 		t.end(s, "proxy stopped", false)
 	}
 	for f := range flows {
-		f.s.Abort()
+		f.cancel()
 	}
 	t.wg.Wait()
 }
