@@ -44,7 +44,7 @@ func (c *commands) admin() []*urfave.Command {
 		cmd("delete", "delete a tunnel and its routes", "NAME|ID", 1, c.deleteTunnel,
 			&urfave.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also when it has connections, which are closed"}),
 		cmd("token", "print the run token of a tunnel", "NAME|ID", 1, c.tunnelToken),
-		c.route(),
+		c.route(), c.configuration(),
 	}
 }
 

@@ -129,7 +129,7 @@ func exchangePush(st *mux.Stream, body []byte) (pushAnswer, error) {
 		return pushAnswer{}, err
 	}
 	if statusOf(head) != "200" {
-		return pushAnswer{}, fmt.Errorf("%w: status %s", errPushRefused, statusOf(head))
+		return pushAnswer{}, fmt.Errorf("%w: status %s", ErrPushRefused, statusOf(head))
 	}
 	out, err := io.ReadAll(io.LimitReader(st, maxPushAnswer))
 	if err != nil {
@@ -148,5 +148,5 @@ func pushError(raw json.RawMessage) error {
 	if json.Unmarshal(raw, &text) != nil {
 		text = string(raw)
 	}
-	return fmt.Errorf("%w: %s", errPushRefused, text)
+	return fmt.Errorf("%w: %s", ErrPushRefused, text)
 }

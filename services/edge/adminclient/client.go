@@ -101,6 +101,26 @@ func (c *Client) RotateSecret(ctx context.Context, ref string) (TunnelCredential
 	return out, err
 }
 
+// SetConfiguration gives a tunnel a configuration, a JSON document, which is pushed to all its connections. One that our own
+// connector would refuse is an error unless unchecked is true.
+func (c *Client) SetConfiguration(ctx context.Context, ref string, doc json.RawMessage, unchecked bool) (Configuration, error) {
+	var out Configuration
+	path := "/v1/tunnels/" + url.PathEscape(ref) + "/configuration"
+	if unchecked {
+		path += "?unchecked=true"
+	}
+	err := c.call(ctx, http.MethodPut, path, doc, &out)
+	return out, err
+}
+
+// Configuration is a tunnel's configuration, and which connection has applied which version; tunnel.ErrNotFound says that
+// the tunnel manages itself.
+func (c *Client) Configuration(ctx context.Context, ref string) (Configuration, error) {
+	var out Configuration
+	err := c.call(ctx, http.MethodGet, "/v1/tunnels/"+url.PathEscape(ref)+"/configuration", nil, &out)
+	return out, err
+}
+
 // AddRoute sends host (exact, "*.domain" or "*") to a tunnel given by name or id. The same route again is fine; a
 // host that belongs to another tunnel is tunnel.ErrConflict.
 func (c *Client) AddRoute(ctx context.Context, host, tunnelRef string) (Route, error) {

@@ -83,6 +83,28 @@ type Connection struct {
 	LocalConfig json.RawMessage `json:"local_config,omitempty"`
 }
 
+// Configuration is what the connectors of a tunnel are told to serve.
+type Configuration struct {
+	Version   int32           `json:"version"`
+	UpdatedAt time.Time       `json:"updated_at"`
+	Config    json.RawMessage `json:"config"`
+	// Connections are those that take requests.
+	Connections []ConfigurationState `json:"connections"`
+}
+
+// ConfigurationState is what one connection has made of a configuration.
+type ConfigurationState struct {
+	ID          string             `json:"id"`
+	ConnectorID tunnel.ConnectorID `json:"connector_id"`
+	ConnIndex   tunnel.ConnIndex   `json:"conn_index"`
+	Protocol    tunnel.Protocol    `json:"protocol"`
+	// Pushed is the version that was pushed last, Applied the one that the connector has in force; -1 is none.
+	Pushed  int32 `json:"pushed_version"`
+	Applied int32 `json:"applied_version"`
+	// Error is why the push was not applied.
+	Error string `json:"error,omitempty"`
+}
+
 // Problem is an error answer (RFC 9457).
 type Problem struct { //nolint:errname // RFC 9457 and the API document call it a problem
 	Type   string `json:"type"`

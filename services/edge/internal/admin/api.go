@@ -37,6 +37,7 @@ func NewAPI(deps Deps) *API { return &API{deps} }
 func (a *API) Read(g *echo.Group) {
 	g.GET("/tunnels", a.listTunnels)
 	g.GET("/tunnels/:ref", a.getTunnel)
+	g.GET("/tunnels/:ref/configuration", a.getConfiguration)
 	g.GET("/routes", a.listRoutes)
 	g.GET("/connections", a.listConnections)
 }
@@ -47,6 +48,7 @@ func (a *API) Write(g *echo.Group) {
 	g.DELETE("/tunnels/:ref", a.deleteTunnel)
 	g.GET("/tunnels/:ref/credentials", a.credentials)
 	g.POST("/tunnels/:ref/rotate", a.rotate)
+	g.PUT("/tunnels/:ref/configuration", a.putConfiguration)
 	g.POST("/routes", a.addRoute)
 	g.DELETE("/routes/:host", a.deleteRoute)
 }

@@ -24,7 +24,7 @@ import (
 const (
 	socketMode        = 0o600
 	readHeaderTimeout = 5 * time.Second
-	bodyLimit         = 64 << 10
+	bodyLimit         = 1 << 20 // a configuration with thousands of rules fits
 	shutdownTimeout   = 3 * time.Second
 	// minToken is the shortest bearer token that is accepted.
 	minToken = 16

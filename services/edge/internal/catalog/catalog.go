@@ -34,6 +34,8 @@ type Tunnel struct {
 	AccountTag string
 	Secret     tunnel.Secret
 	CreatedAt  time.Time
+	// Configuration is nil when the tunnel manages itself.
+	Configuration *Configuration
 }
 
 // Credentials are what a connector needs to register.
@@ -63,6 +65,8 @@ type Catalog struct {
 
 // view is what readers share; it is never changed.
 type view struct {
+	// changed is closed when another view has taken this one's place.
+	changed chan struct{}
 	tunnels map[tunnel.ID]Tunnel
 	names   map[string]tunnel.ID
 	routes  *route.Table
@@ -284,7 +288,7 @@ func (c *Catalog) change(f func(*document) error) error {
 		return err
 	}
 	c.doc = next
-	c.view.Store(v)
+	close(c.view.Swap(v).changed)
 	return nil
 }
 
@@ -293,7 +297,7 @@ func index(d document) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{tunnels: make(map[tunnel.ID]Tunnel), names: make(map[string]tunnel.ID), ports: ports}
+	v := &view{tunnels: make(map[tunnel.ID]Tunnel), names: make(map[string]tunnel.ID), changed: make(chan struct{}), ports: ports}
 	for _, e := range d.Tunnels {
 		if e.DeletedAt == nil {
 			v.tunnels[e.ID], v.names[e.Name] = e.public(), e.ID
@@ -308,7 +312,7 @@ func index(d document) (*view, error) {
 }
 
 func (e tunnelEntry) public() Tunnel {
-	return Tunnel{ID: e.ID, Name: e.Name, AccountTag: e.AccountTag, Secret: tunnel.Secret(e.Secret), CreatedAt: e.CreatedAt}
+	return Tunnel{ID: e.ID, Name: e.Name, AccountTag: e.AccountTag, Secret: tunnel.Secret(e.Secret), CreatedAt: e.CreatedAt, Configuration: e.Configuration}
 }
 
 func findTunnel(d *document, match func(tunnelEntry) bool) int {

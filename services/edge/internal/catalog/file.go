@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -14,8 +15,8 @@ import (
 
 const (
 	fileName = "tunnels.json"
-	// fileVersion is what a file without ports has, so that an older edge still reads it; one with ports has the other
-	// version, so that an older edge does not lose them.
+	// fileVersion is what a file without ports and configurations has, so that an older edge still reads it; one with any
+	// has the other version, so that an older edge does not lose them.
 	fileVersion  = 1
 	portsVersion = 2
 	fileMode     = 0o600
@@ -39,6 +40,8 @@ type tunnelEntry struct {
 	Secret     []byte     `json:"secret,omitempty"`
 	CreatedAt  time.Time  `json:"created_at"`
 	DeletedAt  *time.Time `json:"deleted_at,omitempty"`
+	// Configuration is missing when the tunnel manages itself.
+	Configuration *Configuration `json:"configuration,omitempty"`
 }
 
 type routeEntry struct {
@@ -67,7 +70,8 @@ func readFile(path string) (document, error) {
 }
 
 func writeFile(path string, d document) error {
-	if d.Version = fileVersion; len(d.Ports) > 0 {
+	managed := func(e tunnelEntry) bool { return e.Configuration != nil }
+	if d.Version = fileVersion; len(d.Ports) > 0 || slices.ContainsFunc(d.Tunnels, managed) {
 		d.Version = portsVersion
 	}
 	b, err := json.MarshalIndent(d, "", "  ")

@@ -25,6 +25,8 @@ type metrics struct {
 	// refusedStreams counts streams of connectors that are of no use to us.
 	refusedStreams prometheus.Counter
 	sessions       prometheus.Gauge
+	// pushes counts configurations that were pushed, by result.
+	pushes *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -42,6 +44,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Namespace: "culvert", Subsystem: "edge", Name: "connector_streams_refused_total",
 			Help: "Streams opened by connectors that the edge has no use for.",
 		}),
+		pushes: f.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "configuration_pushes_total",
+			Help: "Configurations that were pushed to connectors, by result.",
+		}, []string{"result"}),
 		sessions: f.NewGauge(prometheus.GaugeOpts{
 			Namespace: "culvert", Subsystem: "edge", Name: "sessions",
 			Help: "Sessions of connectors, registered or not.",

@@ -134,7 +134,8 @@ func (r *registration) Register(ctx context.Context, req rpc.RegisterRequest) (r
 	close(r.done)
 	log.InfoContext(ctx, "connection registered", slog.String("connection_id", hex.EncodeToString(conn.ID[:])),
 		slog.Uint64("epoch", uint64(conn.Epoch)), slog.String("version", conn.Version), slog.String("arch", conn.Arch))
-	return rpc.ConnectionDetails{UUID: conn.ID, Location: r.server.cfg.Location}, nil
+	config, _ := r.server.deps.Tunnels.Configuration(req.TunnelID)
+	return rpc.ConnectionDetails{UUID: conn.ID, Location: r.server.cfg.Location, RemotelyManaged: config != nil}, nil
 }
 
 func (r *registration) decide(req rpc.RegisterRequest) (*registry.Conn, string, error) {

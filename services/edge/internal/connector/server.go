@@ -141,6 +141,7 @@ func (s *Server) serve(ctx context.Context, sess transport.Session, p tunnel.Pro
 	conn := s.awaitRegistration(ctx, r)
 	s.pending.Add(-1)
 	if conn != nil {
+		own.Go(func() { s.configure(ctx, conn, log) })
 		s.hold(ctx, conn, log)
 		s.deps.Table.Remove(conn)
 	}

@@ -45,6 +45,7 @@ type Conn struct {
 	can      ability
 	inFlight atomic.Int64
 	config   atomic.Pointer[json.RawMessage]
+	pushed   atomic.Pointer[Push]
 	// retired is closed when the connection leaves the state Active.
 	retired     chan struct{}
 	retiredOnce sync.Once
@@ -94,6 +95,26 @@ func (c *Conn) LocalConfig() json.RawMessage {
 		return *doc
 	}
 	return nil
+}
+
+// Push is what came of the last configuration that was pushed over a connection.
+type Push struct {
+	// Version was pushed, Applied is what the connector has in force; -1 is none.
+	Version, Applied int32
+	// Error is empty after a success.
+	Error string
+	At    time.Time
+}
+
+// SetPushed keeps what came of a push.
+func (c *Conn) SetPushed(p Push) { c.pushed.Store(&p) }
+
+// Pushed is the last push.
+func (c *Conn) Pushed() Push {
+	if p := c.pushed.Load(); p != nil {
+		return *p
+	}
+	return Push{Version: -1, Applied: -1}
 }
 
 func (c *Conn) alive() bool { return c.Session.Context().Err() == nil }

@@ -1,0 +1,135 @@
+package command
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
+)
+
+// settleEvery is how often a set configuration is looked at until all connections have answered.
+const settleEvery = 100 * time.Millisecond
+
+// configuration is the tree of culvert tunnel config.
+func (c *commands) configuration() *urfave.Command {
+	return &urfave.Command{
+		Name: "config", Usage: "manage the configuration that the edge pushes to a tunnel's connectors", Action: c.fallback, OnUsageError: usageError,
+		Subcommands: []*urfave.Command{
+			c.adminCommand("set", "push a configuration file (YAML as for tunnel run, or the pushed JSON) to all connectors of a tunnel", "TUNNEL FILE", 2,
+				c.setConfiguration, outputFlag(), &urfave.BoolFlag{Name: "unchecked", Usage: "also what this version's connector would refuse"}),
+			c.adminCommand("get", "show the pushed configuration, and which connection has applied which version", "TUNNEL", 1,
+				c.getConfiguration, outputFlag()),
+		},
+	}
+}
+
+// readConfiguration gives the JSON form of a file.
+func readConfiguration(path string) (json.RawMessage, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if text := bytes.TrimSpace(b); len(text) > 0 && text[0] == '{' {
+		if !json.Valid(text) {
+			return nil, fmt.Errorf("%s: not valid JSON", path)
+		}
+		return text, nil
+	}
+	file, err := cfdfile.Parse(path, b)
+	if err != nil {
+		return nil, err
+	}
+	if len(file.UnusedKeys) > 0 {
+		return nil, fmt.Errorf("%s: unknown keys: %v", path, file.UnusedKeys)
+	}
+	if len(file.Document.Ingress) == 0 {
+		return nil, fmt.Errorf("%s: no ingress rules", path)
+	}
+	doc, err := file.Document.JSON()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return doc, nil
+}
+
+var errNotApplied = errors.New("not every connection has applied the configuration")
+
+// setConfiguration waits until every connection has answered.
+func (c *commands) setConfiguration(ctx *urfave.Context, api *adminclient.Client) error {
+	ref, path := ctx.Args().Get(0), ctx.Args().Get(1)
+	doc, err := readConfiguration(path)
+	if err != nil {
+		return err
+	}
+	set, err := api.SetConfiguration(ctx.Context, ref, doc, ctx.Bool("unchecked"))
+	if err != nil {
+		return fmt.Errorf("set configuration of tunnel %q: %w", ref, err)
+	}
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	now := set
+	for !settled(now, set.Version) {
+		select {
+		case <-ctx.Context.Done():
+			return errors.Join(c.showConfiguration(ctx, now), errNotApplied)
+		case <-tick.C:
+		}
+		if now, err = api.Configuration(ctx.Context, ref); err != nil {
+			return fmt.Errorf("configuration of tunnel %q: %w", ref, err)
+		}
+	}
+	if err := c.showConfiguration(ctx, now); err != nil {
+		return err
+	}
+	for _, conn := range now.Connections {
+		if conn.Applied < set.Version {
+			return errNotApplied
+		}
+	}
+	return nil
+}
+
+// settled reports whether all connections have answered a push of the version.
+func settled(now adminclient.Configuration, version int32) bool {
+	for _, conn := range now.Connections {
+		if conn.Pushed < version {
+			return false
+		}
+	}
+	return true
+}
+
+func (c *commands) getConfiguration(ctx *urfave.Context, api *adminclient.Client) error {
+	ref := ctx.Args().First()
+	config, err := api.Configuration(ctx.Context, ref)
+	if err != nil {
+		return fmt.Errorf("configuration of tunnel %q: %w", ref, err)
+	}
+	if ctx.String("output") == "text" {
+		var doc bytes.Buffer
+		if err := json.Indent(&doc, config.Config, "", "  "); err != nil {
+			return err
+		}
+		c.println(doc.String())
+	}
+	return c.showConfiguration(ctx, config)
+}
+
+func (c *commands) showConfiguration(ctx *urfave.Context, config adminclient.Configuration) error {
+	if ctx.String("output") == "text" {
+		c.println(fmt.Sprintf("Version %d of %s", config.Version, config.UpdatedAt.UTC().Format(time.RFC3339)))
+	}
+	return c.table(ctx, config, "CONNECTOR\tINDEX\tPROTOCOL\tAPPLIED\tERROR", func(w *tabwriter.Writer) {
+		for _, conn := range config.Connections {
+			_, _ = fmt.Fprintf(w, "%s\t%d\t%s\t%d\t%s\n", conn.ConnectorID, conn.ConnIndex, conn.Protocol, conn.Applied, conn.Error)
+		}
+	})
+}

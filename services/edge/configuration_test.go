@@ -1,0 +1,178 @@
+package edge_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
+	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/edge"
+	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
+)
+
+// managed is a connector that keeps what is pushed to it.
+type managed struct {
+	rpc.SessionHandler // nobody calls it
+
+	mu      sync.Mutex
+	version int32
+	config  string
+	pushes  int
+	reject  string
+}
+
+func (m *managed) UpdateConfiguration(_ context.Context, version int32, config []byte) (int32, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pushes++
+	if m.reject != "" {
+		return m.version, errors.New(m.reject)
+	}
+	if version > m.version {
+		m.version, m.config = version, string(config)
+	}
+	return m.version, nil
+}
+
+func (m *managed) set(version int32, reject string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.version, m.reject = version, reject
+}
+
+// manage registers a connector over p that takes pushes.
+func (b *bench) manage(p tunnel.Protocol, index tunnel.ConnIndex, m *managed, features ...string) (*peer, rpc.ConnectionDetails) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	var sess transport.Session
+	var err error
+	if p == tunnel.HTTP2 {
+		sess, err = h2.Dial(ctx, h2.DialConfig{
+			Edge: b.ConnectorAddrs()[0], TLS: h2.ClientTLS(b.roots(), false), Settings: h2.ConnectorSettings(), Configure: m.UpdateConfiguration,
+		})
+	} else {
+		sess, err = quic.Dial(ctx, quic.DialConfig{
+			Edge: b.ConnectorAddrs()[0], TLS: quic.ClientTLS(b.roots(), false), Settings: quic.ConnectorSettings(),
+		})
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	peer := &peer{t: b.t, sess: sess}
+	b.t.Cleanup(peer.close)
+	details, err := peer.register(b.request(index, features...))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	peer.work.Go(func() {
+		for {
+			st, err := sess.AcceptStream(context.Background())
+			if err != nil {
+				return
+			}
+			peer.work.Go(func() {
+				signature := make([]byte, stream.SignatureSize)
+				if _, err := io.ReadFull(st, signature); err != nil || string(signature) != stream.RPCSignature {
+					st.CancelWrite(0)
+					return
+				}
+				_ = rpc.ServeConnector(sess.Context(), rpc.StreamConn(st), m)
+			})
+		}
+	})
+	return peer, details
+}
+
+func (b *bench) configuration() adminclient.Configuration {
+	b.t.Helper()
+	c, err := b.admin.Configuration(b.t.Context(), "demo")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+func TestConfigurationPush(t *testing.T) {
+	for _, p := range []tunnel.Protocol{tunnel.QUIC, tunnel.HTTP2} {
+		t.Run(string(p), func(t *testing.T) {
+			b := start(t, nil)
+			set := func(doc string, version int32) {
+				t.Helper()
+				got, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(doc), false)
+				if err != nil || got.Version != version {
+					t.Fatalf("set: version %d, %v, want %d", got.Version, err, version)
+				}
+			}
+			if _, err := b.admin.Configuration(t.Context(), "demo"); !errors.Is(err, tunnel.ErrNotFound) {
+				t.Errorf("before the first one: %v", err)
+			}
+			one, two, deaf := &managed{version: -1}, &managed{version: -1}, &managed{version: -1}
+			if _, details := b.manage(p, 0, one, protocol.FeatureRemoteConfig); details.RemotelyManaged {
+				t.Error("managed without a configuration")
+			}
+			b.manage(p, 2, deaf)
+			const first = `{"ingress":[{"service":"http_status:404"}]}`
+			set(first, 0)
+			waitFor(t, "the connection has it", func() bool { c := b.configuration(); return len(c.Connections) == 2 && c.Connections[0].Applied == 0 })
+			if one.config != first {
+				t.Errorf("pushed %s", one.config)
+			}
+			set(" "+first, 0) // the same
+			// A connection that comes later is told at once, and that it is managed.
+			if _, details := b.manage(p, 1, two, protocol.FeatureRemoteConfig); !details.RemotelyManaged {
+				t.Error("not managed")
+			}
+			waitFor(t, "the later connection has it", func() bool { return b.configuration().Connections[1].Applied == 0 })
+			// One that rejects it says why; the others go on.
+			two.set(0, "no such origin")
+			set(`{"ingress":[{"service":"http_status:405"}]}`, 1)
+			waitFor(t, "both have answered", func() bool {
+				c := b.configuration().Connections
+				return c[0].Applied == 1 && c[1].Pushed == 1 && c[1].Applied == 0 && strings.Contains(c[1].Error, "no such origin")
+			})
+			// A connector that is ahead decides the next version.
+			one.set(7, "")
+			two.set(0, "")
+			set(`{"ingress":[{"service":"http_status:406"}]}`, 2)
+			waitFor(t, "the edge sees who is ahead", func() bool { c := b.configuration().Connections; return c[0].Applied == 7 && c[1].Applied == 2 })
+			set(`{"ingress":[{"service":"http_status:406"}]}`, 8)
+			waitFor(t, "both follow", func() bool { c := b.configuration().Connections; return c[0].Applied == 8 && c[1].Applied == 8 })
+			if deaf.pushes != 0 {
+				t.Error("pushed to a connector that does not take it")
+			}
+		})
+	}
+}
+
+func TestConfigurationIsChecked(t *testing.T) {
+	b := start(t, nil)
+	for _, doc := range []string{`[]`, `{"ingress":[{"service":"localhost:1"}]}`} {
+		if _, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(doc), false); err == nil || !strings.Contains(err.Error(), "configuration: invalid") {
+			t.Errorf("%s: %v", doc, err)
+		}
+	}
+	if c, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(`{"ingress":[{"service":"gopher://x"}]}`), true); err != nil || c.Version != 0 {
+		t.Errorf("unchecked: %+v, %v", c, err)
+	}
+	if _, err := b.admin.SetConfiguration(t.Context(), "nobody", json.RawMessage(`{}`), false); !errors.Is(err, tunnel.ErrNotFound) {
+		t.Errorf("unknown tunnel: %v", err)
+	}
+	// It outlives the edge.
+	b.stop()
+	again := start(t, func(c *edge.Config) { c.DataDir = filepath.Dir(b.AdminSocket()) })
+	if c := again.configuration(); c.Version != 0 || string(c.Config) != `{"ingress":[{"service":"gopher://x"}]}` {
+		t.Errorf("after a restart: %+v", c)
+	}
+}

@@ -1,0 +1,120 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+)
+
+// pushTimeout bounds one push; connectors serve an RPC for 5 s.
+const pushTimeout = 10 * time.Second
+
+// The results of a push.
+const (
+	pushApplied  = "applied"
+	pushRejected = "rejected" // the connector does not take the document
+	pushFailed   = "failed"   // there was no answer; it is tried again
+)
+
+// pusher is a session that carries pushes in a way of its own (spec/wire.md 9.5).
+type pusher interface {
+	UpdateConfiguration(ctx context.Context, version int32, config []byte) (applied int32, err error)
+}
+
+// configure keeps the connector of a connection at the tunnel's configuration, until ctx ends or the connection retires:
+// the present one at once, and each new one (spec/wire.md 8.6). A push without an answer is tried again after a while, one
+// that was rejected is not.
+func (s *Server) configure(ctx context.Context, conn *registry.Conn, log *slog.Logger) {
+	if !slices.Contains(conn.Features, protocol.FeatureRemoteConfig) {
+		return
+	}
+	policy := backoff.Policy{Base: time.Second, Retries: backoff.DefaultRetries}
+	retry := time.NewTimer(time.Hour)
+	defer retry.Stop()
+	for failures, done := 0, int32(-1); ; {
+		config, changed := s.deps.Tunnels.Configuration(conn.Slot.Tunnel)
+		retry.Stop()
+		if config != nil && config.Version > done {
+			if s.push(ctx, conn, config, log) == pushFailed {
+				failures++
+				retry.Reset(policy.Wait(failures, mathrand.Int64N))
+			} else {
+				failures, done = 0, config.Version
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-conn.Retired():
+			return
+		case <-changed:
+		case <-retry.C:
+		}
+	}
+}
+
+// push hands one configuration over and notes what came of it.
+func (s *Server) push(ctx context.Context, conn *registry.Conn, config *catalog.Configuration, log *slog.Logger) string {
+	bounded, cancel := context.WithTimeout(ctx, pushTimeout)
+	defer cancel()
+	applied, err := pushTo(bounded, conn.Session, config)
+	if ctx.Err() != nil {
+		return pushFailed // the session is over
+	}
+	result := pushApplied
+	state := registry.Push{Version: config.Version, Applied: applied, At: time.Now()}
+	var rejected *rpc.RejectedError
+	switch {
+	case errors.As(err, &rejected):
+		result, state.Applied, state.Error = pushRejected, rejected.Applied, rejected.Detail
+	case errors.Is(err, h2.ErrPushRefused):
+		result, state.Error = pushRejected, err.Error()
+	case err != nil:
+		result, state.Error = pushFailed, err.Error()
+		state.Applied = conn.Pushed().Applied
+	}
+	conn.SetPushed(state)
+	s.metrics.pushes.WithLabelValues(result).Inc()
+	attrs := []any{
+		slog.String("tunnel_id", conn.Slot.Tunnel.String()), slog.String("connector_id", conn.Slot.Connector.String()),
+		slog.Int("conn_index", int(conn.Slot.Index)), slog.Int("version", int(config.Version)), slog.Int("applied", int(state.Applied)),
+	}
+	switch result {
+	case pushApplied:
+		log.InfoContext(ctx, "configuration pushed", attrs...)
+	default:
+		log.WarnContext(ctx, "configuration not applied", append(attrs, slog.String("result", result), slog.Any("err", err))...)
+	}
+	return result
+}
+
+// pushTo makes one push in the way of the session's transport.
+func pushTo(ctx context.Context, sess transport.Session, config *catalog.Configuration) (int32, error) {
+	if p, ok := sess.(pusher); ok {
+		return p.UpdateConfiguration(ctx, config.Version, config.Document)
+	}
+	st, err := sess.OpenStream(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := st.Write([]byte(stream.RPCSignature)); err != nil {
+		st.CancelRead(transport.NoError)
+		st.CancelWrite(transport.NoError)
+		return 0, err
+	}
+	client := rpc.NewConnectorClient(rpc.StreamConn(st))
+	defer func() { _ = client.Close() }() // the answer is there, or never comes
+	return client.UpdateConfiguration(ctx, config.Version, config.Document)
+}
