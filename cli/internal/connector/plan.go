@@ -43,9 +43,6 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (stack.Config, error) 
 	if n := s.Int("ha-connections"); n < 1 || n > maxConnections {
 		bad("--ha-connections %d is not between 1 and %d", n, maxConnections)
 	}
-	if d := s.Duration("write-stream-timeout"); d < 0 {
-		bad("--write-stream-timeout %v is negative", d)
-	}
 	if d := s.Duration("rpc-timeout"); d <= 0 {
 		bad("--rpc-timeout %v is not positive", d)
 	}
@@ -55,7 +52,7 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (stack.Config, error) 
 	if n := s.Int("retries"); n < 0 {
 		bad("--retries %d is negative", n)
 	}
-	problems = append(problems, checkProtocol(s.Text("protocol")), checkBind(s.Text("edge-bind-address")))
+	problems = append(problems, checkProtocol(s.Text("protocol")), checkBind(s.Text("edge-bind-address")), checkWriteTimeout(s.Duration("write-stream-timeout")))
 	if ca := s.Text("cacert"); ca != "" {
 		if _, err := os.Stat(ca); err != nil {
 			bad("--cacert: %w", err)
@@ -113,6 +110,13 @@ func defaults(grace time.Duration) stack.Config {
 func checkProtocol(p string) error {
 	if _, err := protocol.ParseChoice(p); err != nil {
 		return fmt.Errorf("--protocol %q is none of auto, quic, http2", p)
+	}
+	return nil
+}
+
+func checkWriteTimeout(d time.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("--write-stream-timeout %v is negative", d)
 	}
 	return nil
 }

@@ -46,6 +46,11 @@ func (x *exchange) roundTrip(ctx context.Context, p *parsed, o *origin.Origin) e
 	if res.StatusCode == http.StatusSwitchingProtocols {
 		return errSwitched // nobody asked for it
 	}
+	return x.forward(ctx, p, res)
+}
+
+// forward sends an origin's answer. The caller closes its body.
+func (x *exchange) forward(ctx context.Context, p *parsed, res *http.Response) error {
 	if p.takesFrames {
 		if err := settleBody(p.method, res); err != nil {
 			return err

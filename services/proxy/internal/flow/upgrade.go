@@ -62,7 +62,8 @@ func (x *exchange) upgrade(ctx context.Context, p *parsed, o *origin.Origin, res
 	}
 	x.h.metrics.firstByte.Observe(time.Since(x.began).Seconds())
 	if res.StatusCode != http.StatusSwitchingProtocols {
-		return x.decline(ctx, res)
+		defer func() { _ = res.Body.Close() }() // ends an exchange that was not read to its end; nothing else can fail
+		return x.forward(ctx, p, res)
 	}
 	if _, ok := res.Body.(io.Writer); !ok || conn == nil {
 		_ = res.Body.Close() // not a protocol switch after all
@@ -79,19 +80,6 @@ func (x *exchange) upgrade(ctx context.Context, p *parsed, o *origin.Origin, res
 	}
 	x.pump(ctx, streamWebSocket, x.edge(rest), end)
 	return nil
-}
-
-// decline sends an answer that is no switch.
-func (x *exchange) decline(ctx context.Context, res *http.Response) error {
-	defer func() { _ = res.Body.Close() }() // ends an exchange that was not read to its end; nothing else can fail
-	x.setHead(res.StatusCode, res.Header)
-	if err := x.bufferHead(); err != nil {
-		return err
-	}
-	if res.Body == http.NoBody {
-		return x.closeAnswer(ctx)
-	}
-	return x.copyBody(ctx, res.Body)
 }
 
 // acceptWebSocket answers 101 in our own name; without a key there is nothing to prove (spec/ingress.md 8.3).
