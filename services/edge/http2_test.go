@@ -27,6 +27,18 @@ func TestOverHTTP2(t *testing.T) {
 		"SlowReader":                   TestSlowReader,
 		"VisitorWhoNeverReads":         TestVisitorWhoNeverReads,
 		"VisitorWhoNeverSends":         TestVisitorWhoNeverSends,
+		"WebSocket":                    TestWebSocket,
+		"WebSocketRefused":             TestWebSocketRefused,
+		"WebSocketHalfClose":           TestWebSocketHalfClose,
+		"WebSocketHalfCloseOfOther":    TestWebSocketHalfCloseOfTheConnector,
+		"WebSocketBreaks":              TestWebSocketBreaks,
+		"AnswerTrailers":               TestAnswerTrailers,
+		"RequestTrailers":              TestRequestTrailers,
+		"TrailersOnly":                 TestTrailersOnly,
+		"Interim":                      TestInterimAnswers,
+		"Expect":                       TestExpectContinueIsPassedOn,
+		"MessagesBothWays":             TestMessagesBothWays,
+		"EventsWithoutDelay":           TestEventsWithoutDelay,
 	} {
 		t.Run(name, test)
 	}

@@ -6,13 +6,18 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
 // respond passes the answer on: the head from x.resp, the body that came with it, then the rest of the stream.
 func (x *exchange) respond(st transport.Stream, rest []byte, fin bool, up *upload) outcome {
 	h := x.w.Header()
 	a, ok := parseAnswer(h, x.resp.Metadata)
-	if !ok {
+	how, fits := layoutOf(x.resp.Metadata, x.accept != "")
+	if how == layoutNone && a.length > 0 && mayHaveBody(x.r.Method, a.status) {
+		fits = false // it says that there is a body, and that there is none
+	}
+	if !ok || !fits {
 		clear(h)
 		cancelStream(st)
 		return outcome{page: connectorError(), detail: errAnswer.Error()}
@@ -20,20 +25,13 @@ func (x *exchange) respond(st transport.Stream, rest []byte, fin bool, up *uploa
 	if _, typed := h["Content-Type"]; !typed {
 		h["Content-Type"] = nil // the server must not guess
 	}
-	if up != nil && x.r.ProtoMajor == 1 && !up.consumed() {
+	if x.r.ProtoMajor == 1 && x.hasBody() && !up.consumed() {
 		h.Set("Connection", "close") // an early answer: what is left of the body must not become the next request
 	}
-	limit := a.length
-	switch {
-	case a.status == http.StatusNoContent, a.status == http.StatusNotModified:
-		delete(h, "Content-Length") // forbidden with the one, and what the server does over HTTP/1.1 with the other
-		limit = 0
-	case x.r.Method == http.MethodHead:
-		limit = 0
-	}
+	c := x.newCopy(st, h, a, how)
 	x.begun = true
 	x.w.WriteHeader(a.status)
-	res := x.copyBody(st, rest, fin, limit)
+	res := c.run(rest, fin)
 	if res != resultServed {
 		cancelStream(st)
 		if x.r.Context().Err() != nil || up.visitorLeft() {
@@ -43,53 +41,88 @@ func (x *exchange) respond(st transport.Stream, rest []byte, fin bool, up *uploa
 	return outcome{result: res}
 }
 
-// copyBody copies the stream to the visitor until limit bytes (or until FIN, when limit is negative), flushing what it
-// has whenever it has to wait for more.
-func (x *exchange) copyBody(st transport.Stream, chunk []byte, fin bool, limit int64) result {
-	var written int64
+// newCopy decides what of the stream is the body, and corrects the header accordingly.
+func (x *exchange) newCopy(st transport.Stream, h http.Header, a answer, how layout) *answerCopy {
+	c := &answerCopy{x: x, body: answerBody{st: st, buf: x.buf[:]}, limit: a.length, mute: how == layoutNone}
+	switch {
+	case a.status == http.StatusNoContent, a.status == http.StatusNotModified:
+		delete(h, "Content-Length") // forbidden with the one, and what the server does over HTTP/1.1 with the other
+		c.limit = 0
+	case x.r.Method == http.MethodHead, how == layoutNone:
+		c.limit = 0
+	case how == layoutFrames:
+		c.body.frames = new(stream.Deframer)
+		if c.names = announceTrailers(h, x.resp.Metadata); len(c.names) > 0 && x.r.ProtoMajor == 1 {
+			delete(h, "Content-Length") // over HTTP/1.1 only chunks have trailers
+		}
+	}
+	return c
+}
+
+// answerCopy copies the body of an answer to the visitor.
+type answerCopy struct {
+	x    *exchange
+	body answerBody
+	// limit is the declared length, or negative.
+	limit int64
+	// names are the announced trailers.
+	names []string
+	// mute says that there is no body, so that the end may travel with the head.
+	mute    bool
+	written int64
+}
+
+// run copies until the declared length is reached, or else until FIN, and sends what it has whenever it has to wait for
+// more.
+func (c *answerCopy) run(raw []byte, fin bool) result {
+	chunk, err := c.body.take(raw, fin)
 	for {
-		over := limit >= 0 && written+int64(len(chunk)) > limit
+		over := c.limit >= 0 && c.written+int64(len(chunk)) > c.limit
 		if over {
-			chunk = chunk[:limit-written]
+			chunk = chunk[:c.limit-c.written]
 		}
 		if len(chunk) > 0 {
-			if _, err := x.write(chunk); err != nil {
+			if _, werr := c.x.write(chunk); werr != nil {
 				return resultAborted
 			}
-			written += int64(len(chunk))
+			c.written += int64(len(chunk))
 		}
-		switch {
-		case written == limit:
-			x.finish(st, fin, over)
+		switch whole := c.written == c.limit; {
+		case err != nil, over && c.body.frames != nil:
+			return resultBroken
+		case whole && c.body.frames == nil:
+			c.finish(fin, over)
 			return resultServed
-		case fin && limit < 0:
+		case fin && (whole || c.limit < 0):
+			setTrailers(c.x.w.Header(), c.names, c.body.trailers())
 			return resultServed
 		case fin: // shorter than declared
 			return resultBroken
 		}
-		if x.flush() != nil {
+		if c.x.flush() != nil {
 			return resultAborted
 		}
-		n, err := st.Read(x.buf[:])
-		chunk, fin = x.buf[:n], err == io.EOF //nolint:errorlint // the bare value is the contract of io.Reader
-		if err != nil && !fin {
-			return resultBroken
-		}
+		chunk, fin, err = c.body.next()
 	}
 }
 
 // finish ends the reading side of a complete answer: the visitor gets it at once, and the connector a moment to say its
 // end. What comes beyond the declared length is not wanted.
-func (x *exchange) finish(st transport.Stream, fin, over bool) {
+func (c *answerCopy) finish(fin, over bool) {
 	if fin {
 		return
 	}
-	if !over && x.flush() == nil {
+	st := c.body.st
+	if !over && (c.mute || c.x.flush() == nil) {
 		_ = st.SetReadDeadline(time.Now().Add(finTimeout)) // fails only on a dead stream, which the read tells
-		n, err := st.Read(x.buf[:])
+		n, err := st.Read(c.body.buf)
 		if n == 0 && err == io.EOF { //nolint:errorlint // the bare value is the contract of io.Reader
 			return
 		}
 	}
 	st.CancelRead(transport.NoError)
+}
+
+func mayHaveBody(method string, status int) bool {
+	return method != http.MethodHead && status != http.StatusNoContent && status != http.StatusNotModified
 }

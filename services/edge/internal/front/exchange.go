@@ -37,6 +37,9 @@ type exchange struct {
 	r       *http.Request
 	visitor visitor
 	stall   *stall
+	// accept is what the connector was told that its answer may have, and framed says that the request's body is framed.
+	accept string
+	framed bool
 	// begun says that the visitor has got the beginning of an answer.
 	begun bool
 	*scratch
@@ -81,12 +84,6 @@ type outcome struct {
 func (x *exchange) carry(id tunnel.ID) result {
 	x.scratch = x.front.scratches.Get().(*scratch) //nolint:forcetypeassert // the pool holds nothing else
 	defer x.free()
-	if !x.encode() {
-		return x.page(&problem{
-			http.StatusRequestHeaderFieldsTooLarge, "head_too_large", "Request head too large",
-			"The head of this request is larger than a connector takes.",
-		}, "")
-	}
 	last := outcome{page: noConnector()}
 	var not *registry.Conn
 	for try := range maxTries {
@@ -97,6 +94,10 @@ func (x *exchange) carry(id tunnel.ID) result {
 		if conn.InFlight() > maxInFlight {
 			conn.Release()
 			return x.page(flowLimited(), "")
+		}
+		if !x.encode(conn) {
+			conn.Release()
+			return x.page(headTooLarge(), "")
 		}
 		if try > 0 {
 			x.front.metrics.retries.Inc()
@@ -135,8 +136,14 @@ func (x *exchange) report(o outcome, conn *registry.Conn) {
 	x.front.deps.Logger.LogAttrs(x.r.Context(), level, "request failed", attrs...)
 }
 
-// encode builds the request's head in x.head.
-func (x *exchange) encode() bool {
+// Values of the metadata that says what an answer may have.
+const (
+	acceptFrames  = stream.AcceptFrames
+	acceptInterim = stream.AcceptFrames + "," + stream.AcceptInterim
+)
+
+// encode builds the request's head for a connection in x.head.
+func (x *exchange) encode(conn *registry.Conn) bool {
 	target := x.r.RequestURI
 	if !strings.HasPrefix(target, "/") {
 		target = x.r.URL.RequestURI()
@@ -145,11 +152,29 @@ func (x *exchange) encode() bool {
 		}
 	}
 	x.req.Dest = x.visitor.scheme + "://" + x.r.Host + target
-	x.req.Type = stream.HTTP
-	if x.visitor.webSocket {
+	x.req.Type, x.accept, x.framed, x.visitor.expects, x.visitor.trailers = stream.HTTP, "", false, false, ""
+	length := x.r.ContentLength
+	switch {
+	case x.visitor.webSocket:
 		x.req.Type = stream.WebSocket
+	case conn.Interim() && x.r.ProtoAtLeast(1, 1):
+		x.accept, x.visitor.expects = acceptInterim, x.hasBody() && expectsContinue(x.r)
+	case conn.Frames():
+		x.accept = acceptFrames
 	}
-	x.req.Metadata = x.front.keys.appendRequest(x.req.Metadata[:0], x.r, x.visitor, x.r.ContentLength)
+	if x.accept != "" && len(x.r.Trailer) > 0 && x.hasBody() {
+		x.visitor.trailers = announced(x.r.Trailer)
+		if x.framed = x.visitor.trailers != ""; x.framed {
+			length = -1
+		}
+	}
+	x.req.Metadata = x.front.keys.appendRequest(x.req.Metadata[:0], x.r, x.visitor, length)
+	if x.accept != "" {
+		x.req.Metadata = append(x.req.Metadata, stream.Pair{Key: stream.KeyAccept, Val: x.accept})
+	}
+	if x.framed {
+		x.req.Metadata = append(x.req.Metadata, stream.Pair{Key: stream.KeyBody, Val: stream.BodyFrames})
+	}
 	var err error
 	x.head, err = x.req.Append(x.head[:0])
 	return err == nil
@@ -197,17 +222,27 @@ func (x *exchange) try(conn *registry.Conn) outcome {
 	defer unwatch()
 	started := time.Now()
 	var up *upload
-	if x.hasBody() {
+	defer func() { up.stop() }()
+	switch {
+	case x.visitor.expects: // the body comes when it is asked for
+		x.front.limitWait(st)
+	case x.hasBody():
 		up = x.startUpload(st)
-		defer up.stop()
-	} else {
+	default:
 		if err := st.CloseWrite(); err != nil {
 			cancelStream(st)
 			return outcome{again: x.repeatable(), page: connectorLost(), detail: err.Error()}
 		}
 		x.front.limitWait(st)
 	}
-	rest, fin, err := x.readHead(st)
+	rest, fin, err := x.readHead(st, nil, false)
+	for n := 0; err == nil && x.interim(n); n++ {
+		if x.visitor.expects && up == nil && x.statusIs("100") {
+			_ = st.SetReadDeadline(time.Time{}) // fails only on a dead stream, which the next read tells
+			up = x.startUpload(st)
+		}
+		rest, fin, err = x.readHead(st, rest, fin)
+	}
 	up.answered(st, x.front.cfg.ResponseHeaderTimeout > 0)
 	x.front.metrics.wait.Observe(time.Since(started).Seconds())
 	if err != nil {
@@ -217,6 +252,9 @@ func (x *exchange) try(conn *registry.Conn) outcome {
 	if x.resp.Error != "" {
 		cancelStream(st)
 		return x.refused()
+	}
+	if x.visitor.expects && up == nil {
+		st.CancelWrite(transport.NoError) // the body is not wanted
 	}
 	return x.respond(st, rest, fin, up)
 }
@@ -231,12 +269,28 @@ func (f *Front) limitWait(st transport.Stream) {
 // errAnswer says that the connector's answer is not one.
 var errAnswer = errors.New("malformed answer")
 
-// readHead reads until the head of the answer is complete; rest is what came of the body, fin whether that is all.
-func (x *exchange) readHead(st transport.Stream) (rest []byte, fin bool, err error) {
-	buf, have := x.buf[:], 0
-	for {
-		n, rerr := st.Read(buf[have:])
-		have += n
+// readHead reads until the head of an answer is complete; rest is what came behind it, fin whether that is all. It goes
+// on from what came behind the head before.
+func (x *exchange) readHead(st transport.Stream, got []byte, done bool) (rest []byte, fin bool, err error) {
+	buf := x.buf[:]
+	if len(got) > len(buf) {
+		buf = make([]byte, len(got))
+	}
+	have := copy(buf, got)
+	x.resp.Error, x.resp.Metadata = "", x.resp.Metadata[:0]
+	var rerr error
+	for first := true; ; first = false {
+		switch {
+		case done:
+			rerr = io.EOF
+		case !first || have == 0:
+			if have == len(buf) {
+				buf = append(buf, make([]byte, len(buf))...)
+			}
+			var n int
+			n, rerr = st.Read(buf[have:])
+			have += n
+		}
 		used, perr := stream.ParseResponseLimit(buf[:have], &x.resp, maxAnswerHead)
 		switch {
 		case perr == nil:
@@ -250,8 +304,6 @@ func (x *exchange) readHead(st transport.Stream) (rest []byte, fin bool, err err
 			return nil, false, errors.Join(errAnswer, io.ErrUnexpectedEOF)
 		case rerr != nil:
 			return nil, false, rerr
-		case have == len(buf):
-			buf = append(buf, make([]byte, len(buf))...)
 		}
 	}
 }

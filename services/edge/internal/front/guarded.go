@@ -17,15 +17,22 @@ const (
 	// neither a request nor a header, and it completes no other line to something good. So the server itself answers
 	// 400, after the answers to the requests before.
 	poison = "!\r\n!\r\n\r\n"
-	// farewell is how long a refused connection stays, so that the visitor gets the answer: closing with bytes unread
-	// destroys what is on its way.
+	// farewell is how long a connection stays whose visitor is refused, or still sends a body that nobody wants, so that
+	// the visitor gets the answer: closing with bytes unread destroys what is on its way.
 	farewell = 500 * time.Millisecond
 )
 
 // guardedListener puts a guard before every HTTP/1 connection of a cleartext listener.
 type guardedListener struct {
 	*listener
+	guards *guards
+}
+
+// guards is what the guarded connections of all listeners share.
+type guards struct {
 	metrics *metrics
+	// hurry ends farewells: the servers are being closed.
+	hurry atomic.Bool
 }
 
 func (l guardedListener) Accept() (net.Conn, error) {
@@ -33,16 +40,17 @@ func (l guardedListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newGuardedConn(c, true, l.metrics), nil
+	return newGuardedConn(c, true, l.guards), nil
 }
 
 // guardedConn shows the server only what the guard lets through.
 type guardedConn struct {
 	net.Conn
-	metrics *metrics
+	*guards
 	// upgrade says that a WebSocket was asked for, so that nothing after it is looked at any more.
 	upgrade atomic.Bool
 	refusal atomic.Pointer[h1guard.RefusedError]
+	inBody  atomic.Bool
 
 	// The fields below belong to the reader; the server has one at a time.
 	guard *h1guard.Guard
@@ -50,8 +58,8 @@ type guardedConn struct {
 	poison string
 }
 
-func newGuardedConn(c net.Conn, priorKnowledge bool, m *metrics) *guardedConn {
-	return &guardedConn{Conn: c, guard: h1guard.New(priorKnowledge), metrics: m}
+func newGuardedConn(c net.Conn, priorKnowledge bool, g *guards) *guardedConn {
+	return &guardedConn{Conn: c, guard: h1guard.New(priorKnowledge), guards: g}
 }
 
 func (c *guardedConn) Read(p []byte) (int, error) {
@@ -63,9 +71,7 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 		return n, err
 	}
 	fine, gerr := c.guard.Feed(p[:n])
-	if c.guard.Upgraded() {
-		c.upgrade.Store(true)
-	}
+	c.note()
 	var r *h1guard.RefusedError
 	if !errors.As(gerr, &r) {
 		return n, err
@@ -81,6 +87,16 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 	return c.refuse(p, r)
 }
 
+// note keeps what others than the reader want to know.
+func (c *guardedConn) note() {
+	if c.guard.Upgraded() {
+		c.upgrade.Store(true)
+	}
+	if in := c.guard.Phase() == h1guard.Body; in != c.inBody.Load() {
+		c.inBody.Store(in)
+	}
+}
+
 // refuse ends a head with poison, and a body with an error.
 func (c *guardedConn) refuse(p []byte, r *h1guard.RefusedError) (int, error) {
 	if r.Phase == h1guard.Body {
@@ -94,9 +110,9 @@ func (c *guardedConn) refuse(p []byte, r *h1guard.RefusedError) (int, error) {
 	return n, nil
 }
 
-// Close gives the visitor the time to read why it was refused.
+// Close gives the visitor the time to read the last answer.
 func (c *guardedConn) Close() error {
-	if c.refusal.Load() != nil && c.CloseWrite() == nil {
+	if (c.refusal.Load() != nil || c.inBody.Load()) && !c.hurry.Load() && c.CloseWrite() == nil {
 		_ = c.SetReadDeadline(time.Now().Add(farewell)) // it is closed anyway
 		_, _ = io.Copy(io.Discard, c.Conn)              // until the visitor closes or the time is up
 	}

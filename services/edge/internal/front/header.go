@@ -28,6 +28,9 @@ type visitor struct {
 	// webSocket says that a WebSocket is asked for; key is ours, when the visitor's protocol has none.
 	webSocket bool
 	key       string
+	// expects says that the connector is asked whether the body is wanted, and trailers names those behind the body.
+	expects  bool
+	trailers string
 }
 
 // headerKeys maps header names to metadata keys, so that the usual names cost no allocation.
@@ -41,7 +44,7 @@ func newHeaderKeys() headerKeys {
 		"If-Range", "Max-Forwards", "Origin", "Pragma", "Priority", "Range", "Referer",
 		headerKey, "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol", "Sec-Ch-Ua", "Sec-Ch-Ua-Mobile",
 		"Sec-Ch-Ua-Platform", "Sec-Fetch-Dest", "Sec-Fetch-Mode", "Sec-Fetch-Site", "Sec-Fetch-User", "Sec-Gpc", "Te",
-		"Traceparent", "Tracestate", "Transfer-Encoding", "Upgrade-Insecure-Requests", "User-Agent", "Via", "X-Requested-With",
+		"Expect", headerTrailer, "Traceparent", "Tracestate", "Transfer-Encoding", "Upgrade-Insecure-Requests", "User-Agent", "Via", "X-Requested-With",
 		headerForwardedFor, headerForwardedHost, headerForwardedProto, headerConnectingIP, headerRay,
 	} {
 		k[n] = stream.HeaderPrefix + n
@@ -74,6 +77,28 @@ func (k headerKeys) appendRequest(md []stream.Pair, r *http.Request, v visitor, 
 			md = append(md, stream.Pair{Key: key, Val: val})
 		}
 	}
+	md = k.appendBody(md, r, v, bodyLength)
+	forwarded := v.ip
+	if prior := r.Header[headerForwardedFor]; len(prior) > 0 {
+		forwarded = strings.Join(prior, ", ") + ", " + v.ip
+	}
+	return append(md,
+		stream.Pair{Key: k.key(headerForwardedFor), Val: forwarded},
+		stream.Pair{Key: k.key(headerForwardedProto), Val: v.scheme},
+		stream.Pair{Key: k.key(headerForwardedHost), Val: r.Host},
+		stream.Pair{Key: k.key(headerConnectingIP), Val: v.ip},
+		stream.Pair{Key: k.key(headerRay), Val: v.ray},
+	)
+}
+
+// appendBody appends what is said of the body, and of what may come behind it.
+func (k headerKeys) appendBody(md []stream.Pair, r *http.Request, v visitor, bodyLength int64) []stream.Pair {
+	if v.expects {
+		md = append(md, stream.Pair{Key: k.key("Expect"), Val: "100-continue"})
+	}
+	if v.trailers != "" {
+		md = append(md, stream.Pair{Key: k.key(headerTrailer), Val: v.trailers})
+	}
 	if httpguts.HeaderValuesContainsToken(r.Header["Te"], "trailers") {
 		md = append(md, stream.Pair{Key: k.key("Te"), Val: "trailers"})
 	}
@@ -87,17 +112,7 @@ func (k headerKeys) appendRequest(md []stream.Pair, r *http.Request, v visitor, 
 	case bodyLength > 0, r.Header["Content-Length"] != nil:
 		md = append(md, stream.Pair{Key: k.key("Content-Length"), Val: strconv.FormatInt(bodyLength, 10)})
 	}
-	forwarded := v.ip
-	if prior := r.Header[headerForwardedFor]; len(prior) > 0 {
-		forwarded = strings.Join(prior, ", ") + ", " + v.ip
-	}
-	return append(md,
-		stream.Pair{Key: k.key(headerForwardedFor), Val: forwarded},
-		stream.Pair{Key: k.key(headerForwardedProto), Val: v.scheme},
-		stream.Pair{Key: k.key(headerForwardedHost), Val: r.Host},
-		stream.Pair{Key: k.key(headerConnectingIP), Val: v.ip},
-		stream.Pair{Key: k.key(headerRay), Val: v.ray},
-	)
+	return md
 }
 
 // dropRequestHeader decides by a canonical name what a visitor may not send: headers for one hop, headers that a
@@ -113,7 +128,7 @@ func dropRequestHeader(name string) bool {
 		return true
 	case xconnect.Protocol: // no header
 		return true
-	case "Expect": // the edge has answered it: it asks for the body itself
+	case "Expect": // said anew when the connector answers it; else the edge does, when it asks for the body
 		return true
 	case "Content-Length": // said anew from what was understood
 		return true
@@ -121,9 +136,9 @@ func dropRequestHeader(name string) bool {
 		"Cf-Connecting-Ipv6", "Cf-Visitor", "Cf-Trace-Id":
 		return true
 	}
-	return strings.HasPrefix(name, "Cf-") &&
-		(strings.HasPrefix(name, "Cf-Cloudflared-") || strings.HasPrefix(name, "Cf-Int-") ||
-			strings.HasPrefix(name, "Cf-Warp-Tag-") || strings.HasPrefix(name, "Cf-Proxy-"))
+	return strings.HasPrefix(name, "C") && (strings.HasPrefix(name, "Culvert-") ||
+		strings.HasPrefix(name, "Cf-Cloudflared-") || strings.HasPrefix(name, "Cf-Int-") ||
+		strings.HasPrefix(name, "Cf-Warp-Tag-") || strings.HasPrefix(name, "Cf-Proxy-"))
 }
 
 // namedIn reports whether a Connection header names the header.
@@ -215,7 +230,7 @@ func (a *answer) setLength(val string) bool {
 func connectionOf(md []stream.Pair) []string {
 	var out []string
 	for _, p := range md {
-		if len(p.Key) == len(stream.HeaderPrefix)+len("Connection") && strings.EqualFold(p.Key[len(stream.HeaderPrefix):], "Connection") {
+		if isHeader(p.Key, "Connection") {
 			out = append(out, p.Val)
 		}
 	}
@@ -224,8 +239,7 @@ func connectionOf(md []stream.Pair) []string {
 
 func chunked(md []stream.Pair) bool {
 	for _, p := range md {
-		if len(p.Key) == len(stream.HeaderPrefix)+len("Transfer-Encoding") &&
-			strings.EqualFold(p.Key[len(stream.HeaderPrefix):], "Transfer-Encoding") {
+		if isHeader(p.Key, "Transfer-Encoding") {
 			return true
 		}
 	}
@@ -240,6 +254,6 @@ func dropResponseHeader(name string) bool {
 		"Transfer-Encoding", "Upgrade":
 		return true
 	}
-	return strings.HasPrefix(name, "Cf-") &&
-		(strings.HasPrefix(name, "Cf-Cloudflared-") || strings.HasPrefix(name, "Cf-Int-") || strings.HasPrefix(name, "Cf-Proxy-"))
+	return strings.HasPrefix(name, "C") && (strings.HasPrefix(name, "Culvert-") ||
+		strings.HasPrefix(name, "Cf-Cloudflared-") || strings.HasPrefix(name, "Cf-Int-") || strings.HasPrefix(name, "Cf-Proxy-"))
 }

@@ -79,6 +79,13 @@ func noWebSocket() *problem {
 	return &problem{http.StatusBadGateway, "websocket_refused", "No WebSocket here", "The site answered, but not with a WebSocket."}
 }
 
+func headTooLarge() *problem {
+	return &problem{
+		http.StatusRequestHeaderFieldsTooLarge, "head_too_large", "Request head too large",
+		"The head of this request is larger than a connector takes.",
+	}
+}
+
 func malformed() *problem {
 	return &problem{http.StatusBadRequest, "malformed_body", "Malformed request", "The body of this request is not well formed."}
 }

@@ -16,7 +16,7 @@ type secureListener struct {
 	*listener
 	tls     *tls.Config
 	timeout time.Duration
-	metrics *metrics
+	guards  *guards
 	ready   chan net.Conn
 	failed  chan error
 	// closed ends the loop and what waits for the server.
@@ -24,9 +24,9 @@ type secureListener struct {
 	closeOnce sync.Once
 }
 
-func newSecureListener(l *listener, conf *tls.Config, timeout time.Duration, m *metrics) *secureListener {
+func newSecureListener(l *listener, conf *tls.Config, timeout time.Duration, g *guards) *secureListener {
 	return &secureListener{
-		listener: l, tls: conf, timeout: timeout, metrics: m,
+		listener: l, tls: conf, timeout: timeout, guards: g,
 		ready: make(chan net.Conn), failed: make(chan error), closed: make(chan struct{}),
 	}
 }
@@ -56,7 +56,7 @@ func (l *secureListener) handshake(ctx context.Context, c *visitorConn) {
 	defer cancel()
 	t := tls.Server(c, l.tls)
 	if err := t.HandshakeContext(ctx); err != nil {
-		l.metrics.handshakes.Inc()
+		l.guards.metrics.handshakes.Inc()
 		var header tls.RecordHeaderError
 		if errors.As(err, &header) && header.Conn != nil && looksLikeHTTP(header.RecordHeader) {
 			_, _ = io.WriteString(c, "HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nThis port speaks HTTPS.\n")
@@ -66,7 +66,7 @@ func (l *secureListener) handshake(ctx context.Context, c *visitorConn) {
 	}
 	var out net.Conn = t
 	if t.ConnectionState().NegotiatedProtocol != "h2" {
-		out = guardedTLS{newGuardedConn(t, false, l.metrics), t}
+		out = guardedTLS{newGuardedConn(t, false, l.guards), t}
 	}
 	select {
 	case l.ready <- out:

@@ -85,6 +85,7 @@ type Front struct {
 	secure  *listener
 	// upgrades are the streams that were upgraded, which the servers know nothing of.
 	upgrades *upgrades
+	guards   guards
 	// failures bounds how often failed requests are logged.
 	failures  throttle
 	page      *template.Template
@@ -97,6 +98,7 @@ type Front struct {
 // New binds the listeners.
 func New(cfg Config, deps Deps) (*Front, error) {
 	f := &Front{cfg: cfg, deps: deps, metrics: newMetrics(deps.Registerer), keys: newHeaderKeys(), page: newPage()}
+	f.guards.metrics = f.metrics
 	f.upgrades = newUpgrades(cfg.Limits.WebSockets, f.metrics)
 	seats := &seats{max: int64(cfg.Limits.Connections), metrics: f.metrics}
 	f.scratches.New, f.buffers.New, f.smallBuffers.New = newScratch, newBuffer, newSmallBuffer
@@ -149,14 +151,14 @@ func (f *Front) Run(ctx context.Context) error {
 	if f.plain != nil {
 		srv := f.server("http")
 		srv.Protocols.SetUnencryptedHTTP2(true)
-		l := guardedListener{f.plain, f.metrics}
+		l := guardedListener{f.plain, &f.guards}
 		g.Go(func() error { return f.serve(ctx, srv, func() error { return srv.Serve(l) }) })
 	}
 	if f.secure != nil {
 		srv := f.server("https")
 		srv.Protocols.SetHTTP2(true)
 		srv.TLSConfig = f.cfg.TLS.Clone() // the server adds to it
-		l := newSecureListener(f.secure, f.cfg.TLS, f.cfg.ReadHeaderTimeout, f.metrics)
+		l := newSecureListener(f.secure, f.cfg.TLS, f.cfg.ReadHeaderTimeout, &f.guards)
 		g.Go(func() error { return l.run(ctx) })
 		g.Go(func() error { return f.serve(ctx, srv, func() error { return srv.Serve(l) }) })
 	}
@@ -191,6 +193,7 @@ func (f *Front) serve(ctx context.Context, srv *http.Server, run func() error) e
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.cfg.DrainTimeout)
 	defer cancel()
 	if err := srv.Shutdown(drain); err != nil {
+		f.guards.hurry.Store(true)
 		_ = srv.Close() // the slow requests were given their time
 	}
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {

@@ -38,7 +38,7 @@ func (x *exchange) tryUpgrade(conn *registry.Conn) outcome {
 	defer unwatch()
 	started := time.Now()
 	x.front.limitWait(st)
-	rest, fin, err := x.readHead(st)
+	rest, fin, err := x.readHead(st, nil, false)
 	_ = st.SetReadDeadline(time.Time{}) // fails only on a dead stream, which the next read tells
 	x.front.metrics.wait.Observe(time.Since(started).Seconds())
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
 // lingerTimeout is how long a visitor whose body was not wanted may take to notice; the server reads on for so long,
@@ -22,6 +23,8 @@ type upload struct {
 	st    transport.Stream
 	rc    *http.ResponseController
 	done  chan struct{}
+	// framed says that the body goes in frames.
+	framed bool
 
 	// mu protects the fields below.
 	mu       sync.Mutex
@@ -35,7 +38,7 @@ type upload struct {
 func newBuffer() any { return new([bufferSize]byte) }
 
 func (x *exchange) startUpload(st transport.Stream) *upload {
-	u := &upload{front: x.front, r: x.r, st: st, rc: http.NewResponseController(x.w), done: make(chan struct{})}
+	u := &upload{front: x.front, r: x.r, st: st, framed: x.framed, rc: http.NewResponseController(x.w), done: make(chan struct{})}
 	if x.r.ProtoMajor == 1 {
 		_ = u.rc.EnableFullDuplex() // the server's own writers support it
 	}
@@ -47,25 +50,37 @@ func (u *upload) run() {
 	defer close(u.done)
 	buf := u.front.buffers.Get().(*[bufferSize]byte) //nolint:forcetypeassert // the pool holds nothing else
 	defer u.front.buffers.Put(buf)
-	var armed time.Time
+	var readArmed, writeArmed time.Time
 	left := u.r.ContentLength
+	lead := 0 // room for what goes before the data
+	if u.framed {
+		lead = stream.FrameHeaderSize
+	}
+	pace := u.pace()
 	for {
-		armed = u.arm(armed)
-		n, err := u.r.Body.Read(buf[:])
+		readArmed = u.armRead(readArmed)
+		pace.begin()
+		n, err := u.r.Body.Read(buf[lead:])
+		if pace.tooSlow(n) && err == nil {
+			u.readFailed()
+			return
+		}
 		if left -= int64(n); left == 0 || err == io.EOF {
 			u.set(&u.all)
 		}
 		if n > 0 {
-			if _, werr := u.st.Write(buf[:n]); werr != nil {
+			writeArmed = u.armWrite(writeArmed)
+			if u.framed {
+				_ = stream.AppendDataHeader(buf[:0], n) // in its place before the data
+			}
+			if _, werr := u.st.Write(buf[:lead+n]); werr != nil {
 				u.writeFailed(werr)
 				return
 			}
 		}
 		switch {
 		case err == io.EOF:
-			_ = u.rc.SetReadDeadline(time.Time{}) // supported by the server's own writers
-			_ = u.st.CloseWrite()                 // fails only on a dead stream, which the reader of the answer sees
-			u.limitWait()
+			u.end()
 			return
 		case err != nil:
 			u.readFailed()
@@ -74,24 +89,57 @@ func (u *upload) run() {
 	}
 }
 
-// arm moves the deadlines of both ends, if enough time has passed since the last time.
-func (u *upload) arm(last time.Time) time.Time {
-	idle := u.front.cfg.BodyIdleTimeout
-	if idle <= 0 {
-		return last
+// end says that the body is complete, with its trailers if there are any.
+func (u *upload) end() {
+	_ = u.rc.SetReadDeadline(time.Time{}) // supported by the server's own writers
+	if u.framed {
+		frame, err := appendTrailers(nil, u.r.Trailer)
+		if err != nil { // more than can be carried: the request is not what the visitor sent
+			cancelStream(u.st)
+			return
+		}
+		if _, err := u.st.Write(frame); err != nil {
+			u.writeFailed(err)
+			return
+		}
 	}
+	_ = u.st.CloseWrite() // fails only on a dead stream, which the reader of the answer sees
+	u.limitWait()
+}
+
+// due reports whether a deadline that was set at last should be moved.
+func (u *upload) due(last, now time.Time) bool {
+	idle := u.front.cfg.BodyIdleTimeout
+	return idle > 0 && now.Sub(last) >= idle/rearmPart
+}
+
+// armRead bounds how long the visitor may be silent.
+func (u *upload) armRead(last time.Time) time.Time {
 	now := time.Now()
-	if now.Sub(last) < idle/rearmPart {
+	if !u.due(last, now) {
 		return last
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.stopping {
-		_ = u.rc.SetReadDeadline(now.Add(idle))  // supported by the server's own writers
-		_ = u.st.SetWriteDeadline(now.Add(idle)) // fails only on a dead stream, which the next write tells
+	if !u.stopping && (!u.hasHead || !u.duplex()) {
+		_ = u.rc.SetReadDeadline(now.Add(u.front.cfg.BodyIdleTimeout)) // supported by the server's own writers
 	}
 	return now
 }
+
+// armWrite bounds how long the connector may take nothing.
+func (u *upload) armWrite(last time.Time) time.Time {
+	now := time.Now()
+	if !u.due(last, now) {
+		return last
+	}
+	_ = u.st.SetWriteDeadline(now.Add(u.front.cfg.BodyIdleTimeout)) // fails only on a dead stream, which the next write tells
+	return now
+}
+
+// duplex reports whether the body may pause for as long as it likes while the answer comes: a stream of messages both
+// ways. The connection's pings notice a visitor who is gone.
+func (u *upload) duplex() bool { return u.r.ProtoMajor > 1 && u.r.ContentLength < 0 }
 
 // writeFailed: the connector wants no more, which is fine when it has answered; or it is lost or stuck.
 func (u *upload) writeFailed(err error) {
@@ -129,8 +177,11 @@ func (u *upload) limitWait() {
 func (u *upload) answered(st transport.Stream, bounded bool) {
 	if u != nil {
 		u.mu.Lock()
-		u.hasHead = true
 		defer u.mu.Unlock()
+		u.hasHead = true
+		if u.duplex() && !u.stopping {
+			_ = u.rc.SetReadDeadline(time.Time{}) // supported by the server's own writers
+		}
 	}
 	if bounded {
 		_ = st.SetReadDeadline(time.Time{}) // fails only on a dead stream, which the next read tells
@@ -139,6 +190,9 @@ func (u *upload) answered(st transport.Stream, bounded bool) {
 
 // stop ends the upload and waits for it. An unfinished one is broken off on both sides.
 func (u *upload) stop() {
+	if u == nil {
+		return
+	}
 	select {
 	case <-u.done:
 	default:

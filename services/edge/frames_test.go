@@ -1,0 +1,472 @@
+package edge_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/edge"
+)
+
+// body says how the body behind a head is laid out.
+func answerLaidOut(st transport.Stream, layout, status string, fields ...string) {
+	resp := stream.Response{Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: status}, {Key: stream.KeyBody, Val: layout}}}
+	for i := 0; i < len(fields); i += 2 {
+		resp.Metadata = append(resp.Metadata, stream.Pair{Key: stream.HeaderPrefix + fields[i], Val: fields[i+1]})
+	}
+	send(st, &resp)
+}
+
+func frame(data string) []byte { return append(stream.AppendDataHeader(nil, len(data)), data...) }
+
+func trailers(kv ...string) []byte {
+	var pairs []stream.Pair
+	for i := 0; i < len(kv); i += 2 {
+		pairs = append(pairs, stream.Pair{Key: kv[i], Val: kv[i+1]})
+	}
+	b, err := stream.AppendTrailers(nil, pairs)
+	if err != nil {
+		panic(err) // a test's own trailers
+	}
+	return b
+}
+
+func accepts(req *stream.Request) string {
+	val, _ := stream.Lookup(req.Metadata, stream.KeyAccept)
+	return val
+}
+
+func TestAnswerTrailers(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, func(_ *peer, req *stream.Request, _ io.Reader, st transport.Stream) {
+		if !stream.Accepts(accepts(req), stream.AcceptFrames) {
+			t.Errorf("accept %q", accepts(req))
+		}
+		answerLaidOut(st, stream.BodyFrames, "200", "Trailer", "X-Announced, Content-Length", "X-Announced", "head")
+		_, _ = st.Write(frame("hello "))
+		_, _ = st.Write(frame(""))
+		_, _ = st.Write(frame("world"))
+		_, _ = st.Write(trailers("X-Announced", "1", "x-other", "2", "X-Other", "3", "Content-Length", "7", "Cf-Int-X", "x", "Bad Name", "x", "X-Bad", "a\nb"))
+		end(st)
+	}, streams1)
+	for name, c := range b.clients() {
+		resp, err := c.client.Get(c.base + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := resp.Trailer["X-Announced"]; !ok || len(resp.Trailer) != 1 {
+			t.Errorf("%s: announced trailers %v", name, resp.Trailer)
+		}
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || string(body) != "hello world" || resp.Header.Get("X-Announced") != "head" {
+			t.Errorf("%s: %q, %v, %v", name, body, err, resp.Header)
+		}
+		if got := fmt.Sprint(resp.Trailer); got != "map[X-Announced:[1] X-Other:[2 3]]" {
+			t.Errorf("%s: trailers %s", name, got)
+		}
+	}
+}
+
+func TestBadFramesNeverLookWhole(t *testing.T) {
+	b := start(t, nil)
+	for name, bad := range map[string][]byte{
+		"type":           {7, 0, 0, 0},
+		"cut":            frame("hello")[:6],
+		"after trailers": append(trailers("A", "b"), frame("x")...),
+	} {
+		p := b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
+			answerLaidOut(st, stream.BodyFrames, "200")
+			_, _ = st.Write(frame("hello"))
+			_, _ = st.Write(bad)
+			end(st)
+		}, streams1)
+		for way, c := range b.clients() {
+			resp, err := c.client.Get(c.base + "/")
+			if err != nil {
+				continue // it broke off before the head was out
+			}
+			if body, err := io.ReadAll(resp.Body); err == nil {
+				t.Errorf("%s, %s: %q and a clean end", name, way, body)
+			}
+			_ = resp.Body.Close()
+		}
+		p.close()
+		waitFor(t, "the connector is gone", func() bool { return b.connections("active") == 0 })
+	}
+	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
+		answerLaidOut(st, "sparkles", "200")
+		end(st)
+	}, streams1)
+	if resp, _ := b.get("/"); resp.Header.Get("Culvert-Error") != "connector_error" {
+		t.Errorf("an unknown layout: %d %v", resp.StatusCode, resp.Header)
+	}
+}
+
+// A stock connector knows nothing of frames, and is asked for nothing.
+func TestNoExtensionForOthers(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		for _, p := range req.Metadata {
+			if strings.HasPrefix(p.Key, "Culvert") || strings.HasSuffix(p.Key, ":Expect") || strings.HasSuffix(p.Key, ":Trailer") {
+				t.Errorf("metadata %+v", p)
+			}
+		}
+		got, err := io.ReadAll(body)
+		if string(got) != "abc" || err != nil {
+			t.Errorf("body %q, %v", got, err)
+		}
+		answerLaidOut(st, stream.BodyFrames, "200")
+		end(st)
+	})
+	if resp, _ := b.raw("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"); resp.Header.Get("Culvert-Error") != "connector_error" {
+		t.Errorf("an answer with frames that nobody asked for: %d %v", resp.StatusCode, resp.Header)
+	}
+}
+
+func TestRequestTrailers(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		layout, _ := stream.Lookup(req.Metadata, stream.KeyBody)
+		raw, err := io.ReadAll(body)
+		var d stream.Deframer
+		n, derr := d.Strip(raw)
+		answer(st, "200")
+		_, _ = fmt.Fprintf(struct{ io.Writer }{st}, "%s %v %v %v %q %v %v %v", layout, header(req, "Transfer-Encoding"), header(req, "Content-Length"),
+			header(req, "Trailer"), raw[:n], errors.Join(err, derr, d.End()), d.Trailers(), d.Ended())
+		end(st)
+	}, streams1)
+	for name, c := range b.clients() {
+		for _, length := range []int64{-1, 11} {
+			req, _ := http.NewRequest(http.MethodPost, c.base+"/", io.NopCloser(strings.NewReader("hello world")))
+			req.ContentLength = length
+			req.Trailer = http.Header{"X-Sum": nil, "Cf-Ray": nil}
+			if length > 0 && name == "http1" {
+				continue // has no trailers
+			}
+			req.Body = &atEnd{Reader: strings.NewReader("hello world"), do: func() {
+				req.Trailer.Set("X-Sum", "42")
+				req.Trailer.Set("Cf-Ray", "fake")
+			}}
+			resp, err := c.client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _ := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if want := `frames [chunked] [] [X-Sum] "hello world" <nil> [{X-Sum 42}] true`; string(got) != want {
+				t.Errorf("%s, length %d: %s\nwant %s", name, length, got, want)
+			}
+		}
+	}
+}
+
+// atEnd does something right before its end.
+type atEnd struct {
+	io.Reader
+	do func()
+}
+
+func (r *atEnd) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	if err == io.EOF {
+		r.do()
+	}
+	return n, err
+}
+
+func (*atEnd) Close() error { return nil }
+
+// An answer without a body ends with its head over HTTP/2: what gRPC calls trailers only.
+func TestTrailersOnly(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
+		answerLaidOut(st, stream.BodyNone, "200", "Content-Type", "application/grpc", "Grpc-Status", "5")
+		end(st)
+	}, streams1)
+	resp, body := b.get("/")
+	if resp.StatusCode != 200 || len(body) != 0 || resp.Header.Get("Grpc-Status") != "5" {
+		t.Errorf("over HTTP/1.1: %d %q %v", resp.StatusCode, body, resp.Header)
+	}
+	f := b.framer()
+	f.request(1, http2.HeadersFrameParam{EndStream: true}, ":method", "POST", ":path", "/", ":scheme", "http", ":authority", "a")
+	for {
+		fr, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h, ok := fr.(*http2.HeadersFrame); ok {
+			if !h.StreamEnded() {
+				t.Error("the head does not end the stream")
+			}
+			return
+		}
+	}
+}
+
+// framer is one HTTP/2 connection of a visitor, by hand.
+type framer struct {
+	*http2.Framer
+	t    *testing.T
+	conn io.Closer
+	buf  bytes.Buffer
+	enc  *hpack.Encoder
+}
+
+func (b *bench) framer() *framer {
+	b.t.Helper()
+	c := b.tcp()
+	b.t.Cleanup(func() { _ = c.Close() })
+	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
+		b.t.Fatal(err)
+	}
+	f := &framer{Framer: http2.NewFramer(c, c), t: b.t, conn: c}
+	f.enc = hpack.NewEncoder(&f.buf)
+	if err := f.WriteSettings(); err != nil {
+		b.t.Fatal(err)
+	}
+	return f
+}
+
+func (f *framer) block(kv ...string) []byte {
+	f.buf.Reset()
+	for i := 0; i < len(kv); i += 2 {
+		_ = f.enc.WriteField(hpack.HeaderField{Name: kv[i], Value: kv[i+1]})
+	}
+	return bytes.Clone(f.buf.Bytes())
+}
+
+func (f *framer) request(id uint32, p http2.HeadersFrameParam, kv ...string) {
+	f.t.Helper()
+	p.StreamID, p.BlockFragment, p.EndHeaders = id, f.block(kv...), true
+	if err := f.WriteHeaders(p); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestInterimAnswers(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, func(_ *peer, req *stream.Request, _ io.Reader, st transport.Stream) {
+		if !stream.Accepts(accepts(req), stream.AcceptInterim) {
+			answer(st, "200", "X-Interim", "none")
+			end(st)
+			return
+		}
+		var all []byte
+		for _, status := range []string{"103", "100", "199"} {
+			resp := stream.Response{Metadata: []stream.Pair{
+				{Key: stream.KeyStatus, Val: status}, {Key: stream.HeaderPrefix + "Link", Val: "</" + status + ">"}, {Key: stream.HeaderPrefix + "Connection", Val: "x"},
+			}}
+			all, _ = resp.Append(all)
+		}
+		if strings.HasSuffix(req.Dest, "/slow") { // in many pieces
+			for i := range all {
+				_, _ = st.Write(all[i : i+1])
+			}
+		} else {
+			_, _ = st.Write(all)
+		}
+		answer(st, "200", "X-Final", "1")
+		_, _ = st.Write([]byte("body"))
+		end(st)
+	}, streams1)
+	for name, c := range b.clients() {
+		for _, path := range []string{"/", "/slow"} {
+			var got []string
+			ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+				got = append(got, fmt.Sprint(code, h))
+				return nil
+			}})
+			req, _ := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
+			resp, err := c.client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if fmt.Sprint(got) != "[103 map[Link:[</103>]] 199 map[Link:[</199>]]]" || string(body) != "body" || resp.Header.Get("Link") != "" || resp.Header.Get("X-Final") != "1" {
+				t.Errorf("%s %s: interim %v, then %d %q %v", name, path, got, resp.StatusCode, body, resp.Header)
+			}
+		}
+	}
+	if resp, _ := b.raw("GET / HTTP/1.0\r\nHost: a\r\n\r\n"); resp.Header.Get("X-Interim") != "none" {
+		t.Errorf("HTTP/1.0: %v", resp.Header)
+	}
+}
+
+func TestTooManyInterimAnswers(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
+		for range 1000 {
+			answer(st, "103")
+		}
+		end(st)
+	}, streams1)
+	if resp, _ := b.get("/"); resp.Header.Get("Culvert-Error") != "connector_error" {
+		t.Errorf("%d %v", resp.StatusCode, resp.Header)
+	}
+}
+
+// A connector that knows interim answers decides whether the body of a request is wanted.
+func TestExpectContinueIsPassedOn(t *testing.T) {
+	b := start(t, nil)
+	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		if fmt.Sprint(header(req, "Expect")) != "[100-continue]" {
+			t.Errorf("Expect: %v", header(req, "Expect"))
+		}
+		if strings.HasSuffix(req.Dest, "/no") {
+			answer(st, "417", "Content-Length", "2")
+			_, _ = st.Write([]byte("no"))
+			if _, err := body.Read(make([]byte, 1)); !errors.Is(err, transport.ErrReset) {
+				t.Errorf("body that was not wanted: %v", err)
+			}
+			end(st)
+			return
+		}
+		answer(st, "100")
+		got, err := io.ReadAll(body)
+		answer(st, "200", "Content-Length", "5")
+		_, _ = st.Write(got)
+		if err != nil {
+			t.Errorf("body: %v", err)
+		}
+		end(st)
+	}, streams1)
+	for _, path := range []string{"/yes", "/no"} {
+		c := b.tcp()
+		_, _ = io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+		r := bufio.NewReader(c)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if path == "/yes" {
+			if resp.StatusCode != 100 {
+				t.Errorf("first answer %d", resp.StatusCode)
+			}
+			_, _ = io.WriteString(c, "hello")
+			if resp, err = http.ReadResponse(r, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		body, _ := io.ReadAll(resp.Body)
+		if got := fmt.Sprint(resp.StatusCode, string(body), resp.Close); got != map[string]string{"/yes": "200hellofalse", "/no": "417notrue"}[path] {
+			t.Errorf("%s: %s", path, got)
+		}
+		_ = c.Close()
+	}
+	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+}
+
+// Messages go both ways as they come, the answer begins first, and the visitor's cancel reaches the connector.
+func TestMessagesBothWays(t *testing.T) {
+	b := start(t, func(c *edge.Config) { c.Public.BodyIdleTimeout = 400 * time.Millisecond })
+	cancelled := make(chan error, 1)
+	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		if fmt.Sprint(header(req, "Te")) != "[trailers]" {
+			t.Errorf("Te: %v", header(req, "Te"))
+		}
+		answerLaidOut(st, stream.BodyFrames, "200", "Content-Type", "application/grpc")
+		buf := make([]byte, 100)
+		for {
+			n, err := body.Read(buf)
+			if n > 0 {
+				_, _ = st.Write(frame(string(buf[:n])))
+			}
+			switch {
+			case err == io.EOF:
+				_, _ = st.Write(trailers("Grpc-Status", "0"))
+				end(st)
+				return
+			case err != nil:
+				<-st.Context().Done()
+				cancelled <- err
+				return
+			}
+		}
+	}, streams1)
+	for _, name := range []string{"h2c", "h2"} {
+		c := b.clients()[name]
+		for _, leave := range []bool{false, true} {
+			ctx, cancel := context.WithCancel(t.Context())
+			pr, pw := io.Pipe()
+			req, _ := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/x.Y/Z", pr)
+			req.Header.Set("Te", "trailers")
+			resp, err := c.client.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pause := time.NewTimer(900 * time.Millisecond) // longer than a body may be silent that is only sent
+			<-pause.C
+			for _, word := range []string{"one", "two"} {
+				_, _ = io.WriteString(pw, word)
+				got := make([]byte, 3)
+				if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != word {
+					t.Fatalf("%s: %q, %v", name, got, err)
+				}
+			}
+			if leave {
+				cancel()
+				_ = pw.CloseWithError(context.Canceled) // the client waits for its own body
+				if err := <-cancelled; !errors.Is(err, transport.ErrReset) {
+					t.Errorf("%s: the cancel arrives as %v", name, err)
+				}
+			} else {
+				_ = pw.Close()
+				rest, err := io.ReadAll(resp.Body)
+				if err != nil || len(rest) != 0 || resp.Trailer.Get("Grpc-Status") != "0" {
+					t.Errorf("%s: end %q, %v, %v", name, rest, err, resp.Trailer)
+				}
+			}
+			_ = resp.Body.Close()
+			_ = pw.Close()
+			cancel()
+		}
+	}
+	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+}
+
+// Events arrive as they are sent, whatever their type is called.
+func TestEventsWithoutDelay(t *testing.T) {
+	b := start(t, nil)
+	next := make(chan string)
+	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
+		answer(st, "200", "Content-Type", "application/x-whatever")
+		for word := range next {
+			if word == "" {
+				break
+			}
+			_, _ = st.Write([]byte(word))
+		}
+		end(st)
+	})
+	for name, c := range b.clients() {
+		resp, err := c.client.Get(c.base + "/") // the head comes before the first event
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{"data: 1\n\n", "x"} {
+			next <- word
+			got := make([]byte, len(word))
+			if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != word {
+				t.Errorf("%s: %q, %v", name, got, err)
+			}
+		}
+		next <- ""
+		_ = resp.Body.Close()
+	}
+}
