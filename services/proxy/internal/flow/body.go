@@ -92,14 +92,15 @@ func (b *body) readSome(p []byte) (int, error) {
 // strip takes the frames off what was read, and reads on until there is data or the end.
 func (b *body) strip(p []byte, n int, err error) (int, error) {
 	for {
+		fin := err == io.EOF //nolint:errorlint // only the bare value is FIN; an error that wraps it is an abort
 		data, ferr := b.frames.Strip(p[:n])
-		if err == io.EOF && ferr == nil {
+		if fin && ferr == nil {
 			ferr = b.frames.End()
 		}
 		switch {
 		case ferr != nil:
 			return data, badRequest(ferr.Error())
-		case err == io.EOF:
+		case fin:
 			if terr := fillTrailer(b.frames.trailer, b.frames.Trailers()); terr != nil {
 				return data, terr
 			}

@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -176,7 +177,7 @@ func TestGRPCBidi(t *testing.T) {
 				}
 			}
 			_ = c.send.Close()
-			if _, err := readMessage(in); err != io.EOF {
+			if _, err := readMessage(in); !errors.Is(err, io.EOF) {
 				t.Errorf("after the last message: %v", err)
 			}
 			if diff := cmp.Diff([]string{"Grpc-Status: 0"}, in.trailers()); diff != "" {

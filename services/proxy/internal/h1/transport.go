@@ -157,7 +157,7 @@ func (t *Transport) exchange(req *http.Request, c *conn, out *outgoing) (res *ht
 		return nil, again, err
 	}
 	x.send(out.body)
-	h, err := x.readHead()
+	h, err := x.readHead(ctx)
 	if err != nil {
 		again := c.reused && out.body == bodyNone && !x.heard && x.in.buffered() == 0 && isReplayable(req) &&
 			!errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() == nil
@@ -191,7 +191,7 @@ func (x *exchange) send(kind bodyKind) {
 }
 
 // readHead reads the final head, past interim ones.
-func (x *exchange) readHead() (h head, err error) {
+func (x *exchange) readHead(ctx context.Context) (h head, err error) {
 	limit := x.t.cfg.MaxResponseHeaderBytes
 	for {
 		text, lines, err := x.in.readHead(limit)
@@ -206,7 +206,7 @@ func (x *exchange) readHead() (h head, err error) {
 		if h.code >= 200 || h.code == http.StatusSwitchingProtocols {
 			break
 		}
-		if err := x.interim(h); err != nil {
+		if err := interim(ctx, h); err != nil {
 			return head{}, err
 		}
 	}
@@ -220,8 +220,8 @@ func (x *exchange) readHead() (h head, err error) {
 }
 
 // interim tells whoever wants to know of an interim answer. The context is searched only when there is one.
-func (x *exchange) interim(h head) error {
-	trace := httptrace.ContextClientTrace(x.req.Context())
+func interim(ctx context.Context, h head) error {
+	trace := httptrace.ContextClientTrace(ctx)
 	if trace == nil || trace.Got1xxResponse == nil {
 		return nil
 	}

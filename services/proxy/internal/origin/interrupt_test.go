@@ -36,7 +36,7 @@ func TestPumpGivesTheBodyAsItIs(t *testing.T) {
 			if got, err := io.ReadAll(iotest.OneByteReader(p)); string(got) != want || err != nil {
 				t.Errorf("read %d bytes, %v, want %d", len(got), err, len(want))
 			}
-			if n, err := p.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			if n, err := p.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
 				t.Errorf("read after the end = %d, %v", n, err)
 			}
 		})
