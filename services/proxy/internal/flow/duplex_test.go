@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -315,6 +316,35 @@ func TestFailuresArePassedOn(t *testing.T) {
 				t.Errorf("Carry: %v", err)
 			}
 		})
+	})
+}
+
+func TestVisitorLeavesAnOriginThatDoesNotAnswer(t *testing.T) {
+	asked, ended := make(chan struct{}, 2), make(chan struct{}, 2)
+	addr := rawOrigin(t, "tcp", func(c net.Conn) {
+		if _, err := readRequest(bufio.NewReader(c)); err != nil {
+			t.Error(err)
+		}
+		asked <- struct{}{}
+		_, _ = io.Copy(io.Discard, c)
+		ended <- struct{}{}
+	})
+	eachCarrier(t, func(t *testing.T, carry func(link.Handler) link.Carrier) {
+		req := websocketRequest("/")
+		head, err := req.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, e := linktest.NewVisitor()
+		c := carry(streamHandler(t, rules(t, "http://"+addr), streamLimits(), nil))
+		done := make(chan error, 1)
+		go func() { done <- c.Carry(t.Context(), link.Flow{Stream: e, First: head}) }()
+		receive(t, "handshake at the origin", asked)
+		v.Leave()
+		receive(t, "end at the origin", ended)
+		if err := receive(t, "end of the flow", done); !errors.Is(err, link.ErrEdge) {
+			t.Errorf("Carry: %v", err)
+		}
 	})
 }
 

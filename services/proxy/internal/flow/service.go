@@ -65,7 +65,6 @@ func (x *exchange) runService(ctx context.Context, p *parsed, st *origin.Stream,
 		if conn, edge.First, err = x.socks(ctx, st, ws, conn); err != nil {
 			discard(conn)
 			if errors.Is(err, errSocksRefused) {
-				x.h.metrics.count(faultDial)
 				return orLeft(ws.CloseWrite())
 			}
 			return err
@@ -115,6 +114,7 @@ func (x *exchange) socks(ctx context.Context, st *origin.Stream, ws *websock.Ser
 	}
 	switch {
 	case errors.Is(err, socks.ErrVersion), errors.Is(err, socks.ErrMethod), errors.Is(err, socks.ErrCommand), errors.Is(err, socks.ErrAddress):
+		x.h.metrics.count(faultRequest)
 		return fixed, nil, errSocksRefused
 	case err != nil:
 		return fixed, nil, &leftError{err}
@@ -122,7 +122,9 @@ func (x *exchange) socks(ctx context.Context, st *origin.Stream, ws *websock.Ser
 	conn := fixed
 	if conn == nil {
 		if conn, err = x.dialService(ctx, st, req.To.String()); err != nil {
-			x.report(ctx, faultOf(ctx, &serviceError{err}), err)
+			f := faultOf(ctx, &serviceError{err})
+			x.h.metrics.count(f.kind)
+			x.report(ctx, f, err)
 			if err := socks.Answer(ws, socksReply(err), req.To); err != nil {
 				return nil, nil, &leftError{err}
 			}
