@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/udp"
 )
 
 // Config holds everything that an edge can be told.
@@ -22,6 +23,7 @@ type Config struct {
 	DNS        DNSConfig        `yaml:"dns"`
 	Admin      AdminConfig      `yaml:"admin"`
 	Ports      ports.Config     `yaml:"ports"`
+	UDP        udp.Config       `yaml:"udp"`
 	Bootstrap  BootstrapConfig  `yaml:"bootstrap"`
 }
 
@@ -126,6 +128,7 @@ func Default() Config {
 			FeatureTXT:  `{}`,
 		},
 		Ports:     ports.Default(),
+		UDP:       udp.Default(),
 		Bootstrap: BootstrapConfig{TokenFileMode: "0600"},
 	}
 }
@@ -158,6 +161,9 @@ func (c *Config) Validate() error {
 	}
 	c.DNS.validate(&p)
 	if err := c.Ports.Validate(); err != nil {
+		p = append(p, err)
+	}
+	if err := c.UDP.Validate(); err != nil {
 		p = append(p, err)
 	}
 	return errors.Join(p...)

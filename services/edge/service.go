@@ -25,6 +25,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/udp"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/zone"
 )
 
@@ -41,6 +42,7 @@ type Service struct {
 	catalog   *catalog.Catalog
 	authority *certs.Authority
 	table     *registry.Table
+	udp       *udp.Manager
 	api       *admin.API
 
 	connectors *connector.Server
@@ -62,7 +64,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, log: deps.Logger, table: registry.NewTable()}
-	for _, open := range []func(Deps) error{s.openFiles, s.runBootstrap, s.openConnectors, s.openFront, s.openPorts, s.openZone, s.openAdmin} {
+	for _, open := range []func(Deps) error{s.openFiles, s.runBootstrap, s.openDatagrams, s.openConnectors, s.openFront, s.openPorts, s.openZone, s.openAdmin} {
 		if err := open(deps); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -137,6 +139,20 @@ func (s *Service) bootstrapRoute(text string, id tunnel.ID) error {
 	return err
 }
 
+func (s *Service) openDatagrams(d Deps) error {
+	s.udp = udp.New(s.cfg.UDP, udp.Deps{Logger: d.Logger, Registerer: d.Registerer})
+	return nil
+}
+
+// associate opens a UDP flow for a visitor of a public port.
+func (s *Service) associate(ctx context.Context, id tunnel.ID, dst netip.AddrPort, idle time.Duration, deliver func([]byte)) (ports.Association, error) {
+	f, err := s.udp.Open(ctx, id, dst, idle, deliver)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
 func (s *Service) openConnectors(d Deps) error {
 	conf, err := s.authority.ConnectorTLS()
 	if err != nil {
@@ -146,7 +162,7 @@ func (s *Service) openConnectors(d Deps) error {
 	s.connectors, err = connector.New(connector.Config{
 		Listen: c.Listen, TLS: conf, HTTP2: c.HTTP2, Location: s.cfg.Location, RegisterTimeout: c.RegisterTimeout, ReplaceTimeout: c.ReplaceTimeout,
 		DrainTimeout: c.DrainTimeout, MaxSessions: c.MaxSessions, MaxPending: c.MaxPending,
-	}, connector.Deps{Tunnels: s.catalog, Table: s.table, Logger: d.Logger, Registerer: d.Registerer})
+	}, connector.Deps{Tunnels: s.catalog, Table: s.table, Datagrams: s.udp, Logger: d.Logger, Registerer: d.Registerer})
 	return err
 }
 
@@ -186,7 +202,7 @@ func (s *Service) patternOf(name string) (string, bool) {
 
 // openPorts binds the public ports of the catalog. One that is not free is an error line, and is tried again.
 func (s *Service) openPorts(d Deps) error {
-	s.ports = ports.New(s.cfg.Ports, ports.Deps{Store: s.catalog, Conns: s.table, Logger: d.Logger, Registerer: d.Registerer})
+	s.ports = ports.New(s.cfg.Ports, ports.Deps{Store: s.catalog, Conns: s.table, Associate: s.associate, Logger: d.Logger, Registerer: d.Registerer})
 	return nil
 }
 
@@ -203,7 +219,7 @@ func (s *Service) openZone(d Deps) error {
 }
 
 func (s *Service) openAdmin(d Deps) error {
-	s.api = admin.NewAPI(admin.Deps{Catalog: s.catalog, Ports: s.ports, Table: s.table, Logger: d.Logger})
+	s.api = admin.NewAPI(admin.Deps{Catalog: s.catalog, Ports: s.ports, Table: s.table, Pings: s.udp, Logger: d.Logger})
 	a := s.cfg.Admin
 	var err error
 	s.admin, err = admin.New(admin.Config{Socket: s.cfg.socket(), Listen: a.Listen, TokenFile: a.TokenFile}, s.api)
@@ -241,8 +257,8 @@ func (s *Service) Run(ctx context.Context) error {
 		slog.String("ca_cert", s.CACertPath()), slog.Time("ca_not_after", s.authority.NotAfter()))
 	s.serving.Store(true)
 	// Each stage is stopped only when the ones before it have ended: visitors first, so that their requests can still
-	// be carried; then connectors; the name server and the admin API last, since they show what goes on.
-	stages := []func(context.Context) error{s.runPublic, s.connectors.Run, s.runSupport}
+	// be carried; then UDP flows and connectors; the name server and the admin API last, since they show what goes on.
+	stages := []func(context.Context) error{s.runPublic, s.udp.Run, s.connectors.Run, s.runSupport}
 	err := runStages(ctx, stages, func() { s.serving.Store(false) })
 	return errors.Join(err, s.catalog.Close())
 }

@@ -43,6 +43,7 @@ func (c *commands) admin() []*urfave.Command {
 		cmd("list", "list tunnels", "", 0, c.listTunnels, outputFlag()),
 		cmd("delete", "delete a tunnel and its routes", "NAME|ID", 1, c.deleteTunnel,
 			&urfave.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also when it has connections, which are closed"}),
+		c.ping(),
 		cmd("token", "print the run token of a tunnel", "NAME|ID", 1, c.tunnelToken),
 		c.route(), c.configuration(),
 	}
@@ -125,7 +126,15 @@ func joinAliases(set *flag.FlagSet, flags []urfave.Flag) error {
 	return errors.Join(errs...)
 }
 
+// withAdmin bounds a command of one or two calls.
 func (c *commands) withAdmin(ctx *urfave.Context, run func(ctx *urfave.Context, api *adminclient.Client) error) error {
+	bounded, cancel := context.WithTimeout(ctx.Context, adminTimeout)
+	defer cancel()
+	ctx.Context = bounded
+	return c.withAdminFor(ctx, run)
+}
+
+func (c *commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Context, api *adminclient.Client) error) error {
 	var token tunnel.Secret
 	if path := c.option(ctx, "edge-admin-token-file", "CULVERT_EDGE_ADMIN_TOKEN_FILE"); path != "" {
 		b, err := os.ReadFile(path)
@@ -143,9 +152,6 @@ func (c *commands) withAdmin(ctx *urfave.Context, run func(ctx *urfave.Context, 
 		return err
 	}
 	defer api.Close()
-	bounded, cancel := context.WithTimeout(ctx.Context, adminTimeout)
-	defer cancel()
-	ctx.Context = bounded
 	if err := run(ctx, api); err != nil {
 		return fmt.Errorf("%w (edge at %s)", err, address)
 	}

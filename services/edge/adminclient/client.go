@@ -121,6 +121,13 @@ func (c *Client) Configuration(ctx context.Context, ref string) (Configuration, 
 	return out, err
 }
 
+// Ping sends one echo request through a tunnel and waits for what comes back.
+func (c *Client) Ping(ctx context.Context, ref string, r PingRequest) (PingReply, error) {
+	var out PingReply
+	err := c.call(ctx, http.MethodPost, "/v1/tunnels/"+url.PathEscape(ref)+"/ping", r, &out)
+	return out, err
+}
+
 // AddRoute sends host (exact, "*.domain" or "*") to a tunnel given by name or id. The same route again is fine; a
 // host that belongs to another tunnel is tunnel.ErrConflict.
 func (c *Client) AddRoute(ctx context.Context, host, tunnelRef string) (Route, error) {

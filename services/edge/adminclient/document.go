@@ -2,6 +2,7 @@ package adminclient
 
 import (
 	"encoding/json"
+	"net/netip"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -61,6 +62,26 @@ type AddRouteRequest struct {
 	// Tunnel is a name or an id.
 	Tunnel string `json:"tunnel"`
 	PortTarget
+}
+
+// PingRequest is the body of POST /v1/tunnels/REF/ping.
+type PingRequest struct {
+	Destination string `json:"destination"`
+	// TTL 0 is 64, TimeoutMillis 0 is 5000.
+	TTL           uint8 `json:"ttl,omitempty"`
+	Size          int   `json:"size,omitempty"`
+	TimeoutMillis int   `json:"timeout_ms,omitempty"`
+}
+
+// PingReply is what came back: the echo, or what a router or the host said.
+type PingReply struct {
+	From netip.Addr `json:"from"`
+	// Kind is echo_reply, time_exceeded, unreachable or other.
+	Kind      string `json:"kind"`
+	Type      uint8  `json:"type"`
+	Code      uint8  `json:"code"`
+	Size      int    `json:"size"`
+	RTTMicros int64  `json:"rtt_us"`
 }
 
 // Connection is one registered connection of a connector.

@@ -17,6 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/udp"
 )
 
 // Deps are what the API shows and changes.
@@ -24,6 +25,7 @@ type Deps struct {
 	Catalog *catalog.Catalog
 	Ports   *ports.Set
 	Table   *registry.Table
+	Pings   Pinger
 	Logger  *slog.Logger
 }
 
@@ -49,6 +51,7 @@ func (a *API) Write(g *echo.Group) {
 	g.GET("/tunnels/:ref/credentials", a.credentials)
 	g.POST("/tunnels/:ref/rotate", a.rotate)
 	g.PUT("/tunnels/:ref/configuration", a.putConfiguration)
+	g.POST("/tunnels/:ref/ping", a.ping)
 	g.POST("/routes", a.addRoute)
 	g.DELETE("/routes/:host", a.deleteRoute)
 }
@@ -181,7 +184,7 @@ func statusOf(err error) int {
 	switch {
 	case errors.As(err, &he):
 		return he.Code
-	case errors.Is(err, catalog.ErrInvalid):
+	case errors.Is(err, catalog.ErrInvalid), errors.Is(err, udp.ErrPing):
 		return http.StatusUnprocessableEntity
 	case errors.Is(err, tunnel.ErrNotFound):
 		return http.StatusNotFound
@@ -189,6 +192,10 @@ func statusOf(err error) int {
 		return http.StatusServiceUnavailable
 	case errors.Is(err, tunnel.ErrConflict):
 		return http.StatusConflict
+	case errors.Is(err, udp.ErrNoConnection):
+		return http.StatusServiceUnavailable
+	case errors.Is(err, udp.ErrSilent):
+		return http.StatusGatewayTimeout
 	default:
 		return http.StatusInternalServerError
 	}

@@ -52,7 +52,7 @@ type registration struct {
 
 var _ rpc.RegistrationHandler = (*registration)(nil)
 
-// serveStreams takes the control stream, serves it, and refuses every other stream of the connector.
+// serveStreams takes the control stream, serves it, and the few others that a connector may open.
 func (r *registration) serveStreams(ctx context.Context, cancel context.CancelCauseFunc) {
 	control, err := r.sess.AcceptStream(ctx)
 	if err != nil {
@@ -72,22 +72,8 @@ func (r *registration) serveStreams(ctx context.Context, cancel context.CancelCa
 		}
 		r.log.DebugContext(ctx, "control stream ended", slog.Any("err", err))
 	})
-	r.refuseStreams(ctx)
+	r.moreStreams(ctx)
 	wg.Wait()
-}
-
-// refuseStreams is the place where streams of the connector that are not the control stream arrive: today only those
-// that close a UDP session (spec/wire.md 5.1), which this edge does not open.
-func (r *registration) refuseStreams(ctx context.Context) {
-	for {
-		st, err := r.sess.AcceptStream(ctx)
-		if err != nil {
-			return
-		}
-		r.server.metrics.refusedStreams.Inc()
-		st.CancelRead(transport.NoError)
-		st.CancelWrite(transport.NoError)
-	}
 }
 
 func (r *registration) registered() *registry.Conn {

@@ -39,6 +39,7 @@ type Config struct {
 type Deps struct {
 	Tunnels    *catalog.Catalog
 	Table      *registry.Table
+	Datagrams  Datagrams
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
@@ -142,6 +143,7 @@ func (s *Server) serve(ctx context.Context, sess transport.Session, p tunnel.Pro
 	s.pending.Add(-1)
 	if conn != nil {
 		own.Go(func() { s.configure(ctx, conn, log) })
+		own.Go(func() { s.deps.Datagrams.Serve(ctx, conn) })
 		s.hold(ctx, conn, log)
 		s.deps.Table.Remove(conn)
 	}

@@ -1,0 +1,208 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+)
+
+func TestV3Bundles(t *testing.T) {
+	l := newLab(t, Default())
+	f := l.connect(registry.NewTable(), 0, 1, ours)
+	flow := l.start(30 * time.Second)
+	send(t, flow, "first")
+	// The search may have been faster than the payload; then it follows.
+	r := f.accept()
+	if r.Dest != resolver || r.Idle != 30*time.Second {
+		t.Errorf("registration = %+v", r)
+	}
+	if string(r.Payload) != "first" {
+		if got := f.payload(); got != "first" {
+			t.Errorf("payload = %q", got)
+		}
+	}
+	receive(t, flow.settled, "not settled")
+	send(t, flow, "second")
+	if got := f.payload(); got != "second" {
+		t.Errorf("payload = %q, want the second: a bundled one is not sent twice", got)
+	}
+	f.reply(r.ID, "answer")
+	l.wantAnswer("answer")
+}
+
+// TestStockIsNotBundled: a stock connector loses what is bundled, so the payload is held until the answer.
+func TestStockIsNotBundled(t *testing.T) {
+	l := newLab(t, Default())
+	f := l.connect(registry.NewTable(), 0, 1, stockV3)
+	flow := l.start(0)
+	send(t, flow, "first")
+	r := f.registration()
+	if r.Payload != nil || r.Idle != datagram.DefaultIdle {
+		t.Errorf("registration = %+v", r)
+	}
+	again := f.registration() // the answer is late: asked again, and nothing else was sent
+	if again.ID != r.ID || again.Payload != nil {
+		t.Errorf("second registration = %+v", again)
+	}
+	f.answer(r.ID, datagram.ResultOK)
+	if got := f.payload(); got != "first" {
+		t.Errorf("payload = %q", got)
+	}
+}
+
+func TestV2(t *testing.T) {
+	l := newLab(t, Default())
+	f := l.connect(registry.NewTable(), 0, 1, stockV2)
+	c := f.serveCalls()
+	flow := l.start(40 * time.Second)
+	send(t, flow, "first")
+	s := receive(t, c.sessions, "no session")
+	if s.Dest != resolver || s.Idle != 40*time.Second || s.ID[6]>>4 != 4 {
+		t.Errorf("session = %+v", s)
+	}
+	d, err := datagram.ParseV2(f.next())
+	if err != nil || d.ID != s.ID || string(d.Data) != "first" {
+		t.Errorf("payload = %+v, %v", d, err)
+	}
+	f.send(datagram.AppendV2UDP(nil, s.ID, []byte("answer")), nil)
+	l.wantAnswer("answer")
+	flow.Close()
+	if got := receive(t, c.ended, "no word about the end"); got != "closed by the edge" {
+		t.Errorf("told %q", got)
+	}
+	if err := flow.Send(nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("Send after Close = %v", err)
+	}
+
+	flow = l.start(0)
+	s = receive(t, c.sessions, "no session")
+	receive(t, flow.settled, "not settled")
+	l.m.Ended(f.conn, s.ID, "session idle for 3m30s")
+	l.wantEnd(flow, ErrClosed)
+
+	c.mu.Lock()
+	c.err = errors.New("no socket")
+	c.mu.Unlock()
+	l.wantEnd(l.start(0), ErrRefused)
+}
+
+func TestResults(t *testing.T) {
+	l := newLab(t, Default())
+	f := l.connect(registry.NewTable(), 0, 1, ours)
+	for result, want := range map[datagram.Result]error{
+		datagram.ResultUnreachable: ErrRefused, datagram.ResultNoSocket: ErrRefused, datagram.ResultError: ErrRefused,
+		datagram.ResultTooManyFlows: ErrTooManyFlows,
+	} {
+		opened := make(chan error, 1)
+		go func() {
+			_, err := l.m.Open(t.Context(), app, resolver, 0, l.deliver)
+			opened <- err
+		}()
+		f.answer(f.registration().ID, result)
+		if err := receive(t, opened, "no result"); !errors.Is(err, want) {
+			t.Errorf("%s: Open = %v, want %v", result, err, want)
+		}
+	}
+	if n := len(l.m.flows); n != 0 {
+		t.Errorf("%d flows are left", n)
+	}
+}
+
+func TestNowhere(t *testing.T) {
+	cfg := Default()
+	cfg.MaxFlows = 1
+	l := newLab(t, cfg)
+	table := registry.NewTable()
+	l.connectAs(table, registry.Info{Slot: tunnel.Slot{Tunnel: app}, Protocol: tunnel.HTTP2})
+	l.connectAs(table, registry.Info{Slot: tunnel.Slot{Tunnel: tunnel.ID{2}}, Protocol: tunnel.QUIC, Features: ours})
+	if _, err := l.m.Open(t.Context(), app, resolver, 0, l.deliver); !errors.Is(err, ErrNoConnection) {
+		t.Errorf("Open = %v, want ErrNoConnection", err)
+	}
+	for _, dst := range []string{"10.0.0.1:0", "[::]:0"} {
+		if _, err := l.m.Start(app, netip.MustParseAddrPort(dst), 0, l.deliver); !errors.Is(err, datagram.ErrAddress) {
+			t.Errorf("Start to %s = %v", dst, err)
+		}
+	}
+	if _, err := l.m.Start(tunnel.ID{2}, resolver, 0, l.deliver); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.m.Start(tunnel.ID{2}, resolver, 0, l.deliver); !errors.Is(err, ErrTooManyFlows) {
+		t.Errorf("one flow too many = %v", err)
+	}
+}
+
+func TestBounds(t *testing.T) {
+	l := newLab(t, Default())
+	f := l.connect(registry.NewTable(), 0, 1, stockV3)
+	flow := l.start(0)
+	r := f.registration()
+	for i := range maxKept + 5 {
+		send(t, flow, fmt.Sprint(i))
+	}
+	if n := l.dropped(dropNoRoom); n != 5 {
+		t.Errorf("%d dropped of what waits, want 5", n)
+	}
+	if err := flow.Send(make([]byte, datagram.MaxPayload+1)); !errors.Is(err, ErrTooLarge) || l.dropped(dropTooLarge) != 1 {
+		t.Errorf("Send of too much = %v", err)
+	}
+	f.answer(r.ID, datagram.ResultOK)
+	for i := range 4 { // the network in memory holds no more at once
+		if got := f.payload(); got != fmt.Sprint(i) {
+			t.Fatalf("payload %d = %q", i, got)
+		}
+	}
+}
+
+func TestIdle(t *testing.T) {
+	l := newLab(t, Default())
+	f := l.connect(registry.NewTable(), 0, 1, ours)
+	flow := l.start(time.Second)
+	f.accept()
+	l.wantEnd(flow, ErrClosed)
+}
+
+func TestAnswersOfStrangers(t *testing.T) {
+	l := newLab(t, Default())
+	table := registry.NewTable()
+	mine := l.connect(table, 0, 1, ours)
+	other := l.connect(table, 1, 1, ours)
+	stranger := l.connectAs(table, registry.Info{Slot: tunnel.Slot{Tunnel: tunnel.ID{2}}, Protocol: tunnel.QUIC, Features: ours})
+	flow := l.start(0)
+	// Either connection may have been chosen; answers come on both.
+	id := flow.id
+	accepted := make(chan struct{}, 2)
+	for _, f := range []*far{mine, other} {
+		go func() {
+			ctx := f.sess.Context()
+			for {
+				b, err := f.sess.ReceiveDatagram(ctx)
+				if err != nil {
+					return
+				}
+				if r, err := datagram.ParseRegistration(b); err == nil {
+					out, _ := (&datagram.Response{ID: r.ID}).Append(nil)
+					_ = f.sess.SendDatagram(out)
+					accepted <- struct{}{}
+				}
+			}
+		}()
+	}
+	receive(t, accepted, "no registration")
+	stranger.reply(id, "of a stranger")
+	l.eventually("dropped", func() bool { return l.dropped(dropUnknownFlow) == 1 })
+	mine.reply(id, "one")
+	l.wantAnswer("one")
+	other.reply(id, "two")
+	l.wantAnswer("two")
+	for _, b := range [][]byte{{}, {7}, {1, 2}, {3, 0}, {2}, {2, 0x45, 1}} {
+		before := l.dropped(dropMalformed)
+		stranger.send(b, nil)
+		l.eventually(fmt.Sprintf("%x dropped", b), func() bool { return l.dropped(dropMalformed) == before+1 })
+	}
+}

@@ -1,0 +1,281 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds what must happen some time; no test passes because of it.
+const patience = 20 * time.Second
+
+// lab is a manager with connectors that the test plays.
+type lab struct {
+	t *testing.T
+	m *Manager
+	// answers are what came for the flows that the lab opened.
+	answers chan string
+}
+
+func newLab(t *testing.T, cfg Config) *lab {
+	l := &lab{t: t, answers: make(chan string, 1024), m: New(cfg, Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.m.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := receive(t, done, "Run does not end"); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+var (
+	app     = tunnel.ID{1}
+	ours    = []string{protocol.FeatureDatagramV2, protocol.FeatureDatagramV3, protocol.FeatureDatagrams}
+	stockV3 = []string{protocol.FeatureDatagramV2, protocol.FeatureDatagramV3}
+	stockV2 = []string{protocol.FeatureDatagramV2}
+)
+
+// far is a connector's end of one connection.
+type far struct {
+	t    *testing.T
+	sess transport.Session
+	conn *registry.Conn
+	gone chan struct{}
+}
+
+// connect registers a connection of the slot's index.
+func (l *lab) connect(table *registry.Table, index tunnel.ConnIndex, epoch tunnel.Epoch, features []string) *far {
+	l.t.Helper()
+	return l.connectAs(table, registry.Info{
+		Slot: tunnel.Slot{Tunnel: app, Connector: tunnel.ConnectorID{9}, Index: index}, Epoch: epoch, Protocol: tunnel.QUIC, Features: features,
+		Local: netip.AddrPortFrom(netip.IPv4Unspecified(), uint16(epoch)),
+	})
+}
+
+func (l *lab) connectAs(table *registry.Table, info registry.Info) *far {
+	l.t.Helper()
+	near, sess := mem.Pair(context.Background())
+	f := &far{t: l.t, sess: sess, conn: registry.NewConn(info, near), gone: make(chan struct{})}
+	if err := table.Register(f.conn); err != nil {
+		l.t.Fatal(err)
+	}
+	go func() {
+		defer close(f.gone)
+		l.m.Serve(near.Context(), f.conn)
+		table.Remove(f.conn)
+	}()
+	l.t.Cleanup(f.die)
+	l.eventually("connection is known", func() bool {
+		l.m.mu.Lock()
+		defer l.m.mu.Unlock()
+		return l.m.peers[f.conn] != nil || info.Protocol != tunnel.QUIC
+	})
+	return f
+}
+
+// die ends the connection as a crash would.
+func (f *far) die() {
+	_ = f.sess.CloseWithError(0, "died")
+	receive(f.t, f.gone, "Serve does not end")
+}
+
+// next gives the next datagram of the edge.
+func (f *far) next() []byte {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	defer cancel()
+	b, err := f.sess.ReceiveDatagram(ctx)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return b
+}
+
+func (f *far) send(b []byte, err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := f.sess.SendDatagram(b); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// registration gives the next registration of version 3; probes and payloads before it are passed over.
+func (f *far) registration() datagram.Registration {
+	f.t.Helper()
+	for {
+		b := f.next()
+		if t, _ := datagram.TypeV3(b); t != datagram.V3Registration {
+			continue
+		}
+		r, err := datagram.ParseRegistration(b)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		return r
+	}
+}
+
+func (f *far) answer(id datagram.ID, result datagram.Result) {
+	f.t.Helper()
+	f.send((&datagram.Response{ID: id, Result: result, Text: "text"}).Append(nil))
+}
+
+// accept answers the next registration with OK.
+func (f *far) accept() datagram.Registration {
+	f.t.Helper()
+	r := f.registration()
+	f.answer(r.ID, datagram.ResultOK)
+	return r
+}
+
+// payload gives the next payload of version 3. Registrations before it are answered.
+func (f *far) payload() string {
+	f.t.Helper()
+	for {
+		b := f.next()
+		if t, _ := datagram.TypeV3(b); t == datagram.V3Registration {
+			r, _ := datagram.ParseRegistration(b)
+			f.answer(r.ID, datagram.ResultOK)
+			continue
+		}
+		_, data, err := datagram.ParsePayload(b)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		return string(data)
+	}
+}
+
+func (f *far) reply(id datagram.ID, text string) {
+	f.t.Helper()
+	f.send(datagram.AppendPayload(nil, id, []byte(text)))
+}
+
+// calls serves the RPC streams of the edge, in version 2.
+type calls struct {
+	rpc.ConfigurationHandler
+	mu       sync.Mutex
+	sessions chan rpc.UDPSession
+	ended    chan string
+	err      error
+}
+
+func (c *calls) RegisterUDPSession(_ context.Context, s rpc.UDPSession) ([]byte, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sessions <- s
+	return nil, c.err
+}
+
+func (c *calls) UnregisterUDPSession(_ context.Context, _ [16]byte, message string) error {
+	c.ended <- message
+	return nil
+}
+
+func (f *far) serveCalls() *calls {
+	c := &calls{sessions: make(chan rpc.UDPSession, 64), ended: make(chan string, 64)}
+	go func() {
+		for {
+			st, err := f.sess.AcceptStream(f.sess.Context())
+			if err != nil {
+				return
+			}
+			go func() {
+				head := make([]byte, stream.SignatureSize)
+				if _, err := io.ReadFull(st, head); err == nil && string(head) == stream.RPCSignature {
+					_ = rpc.ServeConnector(f.sess.Context(), rpc.StreamConn(st), c)
+				}
+			}()
+		}
+	}()
+	return c
+}
+
+func (l *lab) deliver(b []byte) { l.answers <- string(b) }
+
+var resolver = netip.MustParseAddrPort("10.0.0.53:53")
+
+func (l *lab) start(idle time.Duration) *Flow {
+	l.t.Helper()
+	f, err := l.m.Start(app, resolver, idle, l.deliver)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return f
+}
+
+func (l *lab) wantAnswer(want string) {
+	l.t.Helper()
+	if got := receive(l.t, l.answers, "no answer "+want); got != want {
+		l.t.Fatalf("answer = %q, want %q", got, want)
+	}
+}
+
+func (l *lab) wantEnd(f *Flow, want error) {
+	l.t.Helper()
+	receive(l.t, f.Done(), "the flow does not end")
+	if !errors.Is(f.Err(), want) {
+		l.t.Errorf("flow ended with %v, want %v", f.Err(), want)
+	}
+}
+
+func (l *lab) dropped(r reason) int { return int(testutil.ToFloat64(l.m.metrics.dropped[r])) }
+
+func receive[T any](t *testing.T, ch <-chan T, complaint string) T {
+	t.Helper()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case v := <-ch:
+		return v
+	case <-timer.C:
+		t.Fatal(complaint)
+		panic("not reached")
+	}
+}
+
+func (l *lab) eventually(what string, cond func() bool) {
+	l.t.Helper()
+	timeout, tick := time.NewTimer(patience), time.NewTicker(time.Millisecond)
+	defer timeout.Stop()
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-timeout.C:
+			l.t.Fatal("not in time: " + what)
+		case <-tick.C:
+		}
+	}
+}
+
+func send(t *testing.T, f *Flow, text string) {
+	t.Helper()
+	if err := f.Send([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+}

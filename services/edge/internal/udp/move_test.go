@@ -1,0 +1,167 @@
+package udp
+
+import (
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+)
+
+// TestMoveAfterLoss: the flow keeps its id, nothing that comes in between is lost, and the same connector is preferred.
+func TestMoveAfterLoss(t *testing.T) {
+	l := newLab(t, Default())
+	table := registry.NewTable()
+	one := l.connect(table, 0, 1, ours)
+	flow := l.start(0)
+	id := one.accept().ID
+	send(t, flow, "on one")
+	if got := one.payload(); got != "on one" {
+		t.Fatalf("payload = %q", got)
+	}
+	two := l.connect(table, 1, 1, stockV3)
+	foreign := l.connectAs(table, registry.Info{Slot: tunnel.Slot{Tunnel: app, Connector: tunnel.ConnectorID{7}}, Protocol: tunnel.QUIC, Features: ours})
+	one.die()
+	send(t, flow, "meanwhile")
+	if r := two.accept(); r.ID != id || r.Dest != resolver {
+		t.Errorf("registration = %+v", r)
+	}
+	if got := two.payload(); got != "meanwhile" {
+		t.Errorf("payload = %q", got)
+	}
+	two.reply(id, "answer")
+	l.wantAnswer("answer")
+	two.die()
+	if r := foreign.accept(); r.ID != id {
+		t.Errorf("registration = %+v", r)
+	}
+}
+
+func TestWaitsForAConnection(t *testing.T) {
+	l := newLab(t, Default())
+	table := registry.NewTable()
+	one := l.connect(table, 0, 1, ours)
+	flow := l.start(0)
+	id := one.accept().ID
+	receive(t, flow.settled, "not settled")
+	one.die()
+	send(t, flow, "early")
+	next := l.connect(table, 0, 2, stockV3)
+	if r := next.accept(); r.ID != id {
+		t.Errorf("registration = %+v", r)
+	}
+	if got := next.payload(); got != "early" {
+		t.Errorf("payload = %q", got)
+	}
+}
+
+func TestWaitIsBounded(t *testing.T) {
+	cfg := Default()
+	cfg.MoveTimeout = 10 * time.Millisecond
+	l := newLab(t, cfg)
+	one := l.connect(registry.NewTable(), 0, 1, ours)
+	flow := l.start(0)
+	one.accept()
+	receive(t, flow.settled, "not settled")
+	one.die()
+	l.wantEnd(flow, ErrNoConnection)
+}
+
+// TestPlannedMove: while a retired connection lives, payloads go on there until another one has taken the flow.
+func TestPlannedMove(t *testing.T) {
+	l := newLab(t, Default())
+	table := registry.NewTable()
+	one := l.connect(table, 0, 1, ours)
+	flow := l.start(0)
+	id := one.accept().ID
+	receive(t, flow.settled, "not settled")
+	table.Retire(one.conn, registry.Unregistered)
+	send(t, flow, "nowhere else to go")
+	if got := one.payload(); got != "nowhere else to go" {
+		t.Errorf("payload = %q", got)
+	}
+	two := l.connect(table, 1, 1, ours)
+	r := two.registration()
+	send(t, flow, "not yet")
+	if got := one.payload(); got != "not yet" {
+		t.Errorf("payload = %q", got)
+	}
+	two.answer(r.ID, 0)
+	if r.ID != id {
+		t.Errorf("registration = %+v", r)
+	}
+	l.eventually("moved", func() bool { flow.mu.Lock(); defer flow.mu.Unlock(); return flow.peer.conn == two.conn })
+	send(t, flow, "there")
+	if got := two.payload(); got != "there" {
+		t.Errorf("payload = %q", got)
+	}
+	one.reply(id, "late on the old one")
+	l.wantAnswer("late on the old one")
+}
+
+// TestNewerEpoch: a slot that moved takes its flows along, though the old session has not said goodbye.
+func TestNewerEpoch(t *testing.T) {
+	l := newLab(t, Default())
+	table := registry.NewTable()
+	old := l.connect(table, 0, 1, ours)
+	flow := l.start(0)
+	id := old.accept().ID
+	receive(t, flow.settled, "not settled")
+	moved := l.connect(table, 0, 2, ours)
+	if r := moved.accept(); r.ID != id {
+		t.Errorf("registration = %+v", r)
+	}
+}
+
+// TestSilence: a connection that takes datagrams and says nothing, not even when it is asked, loses its flows; what was
+// sent into the silence is sent again.
+func TestSilence(t *testing.T) {
+	l := newLab(t, Default())
+	table := registry.NewTable()
+	one := l.connect(table, 0, 1, ours)
+	flow := l.start(0)
+	id := one.accept().ID
+	receive(t, flow.settled, "not settled")
+	two := l.connect(table, 1, 1, stockV3)
+	began := time.Now()
+	l.eventually("silence", func() bool { return time.Since(began) > silence+10*time.Millisecond })
+	send(t, flow, "into the silence")
+	if r := two.accept(); r.ID != id {
+		t.Errorf("registration = %+v", r)
+	}
+	if got := two.payload(); got != "into the silence" {
+		t.Errorf("payload = %q", got)
+	}
+	if one.sess.Context().Err() != nil {
+		t.Error("the silent session was closed")
+	}
+	probes := 0
+	for probes == 0 {
+		if b := one.next(); b[0] == 0 {
+			probes++
+		}
+	}
+}
+
+// TestProbesAreAnswered: one-way traffic over a connection that lives stays where it is.
+func TestProbesAreAnswered(t *testing.T) {
+	l := newLab(t, Default())
+	table := registry.NewTable()
+	one := l.connect(table, 0, 1, ours)
+	flow := l.start(0)
+	one.accept()
+	receive(t, flow.settled, "not settled")
+	l.connect(table, 1, 1, ours)
+	began := time.Now()
+	for time.Since(began) < 2*suspectAfter {
+		send(t, flow, "x")
+		if got := one.payload(); got != "x" { // it answers probes
+			t.Fatalf("payload = %q", got)
+		}
+	}
+	flow.mu.Lock()
+	defer flow.mu.Unlock()
+	if flow.peer.conn != one.conn {
+		t.Error("the flow moved away from a connection that answers")
+	}
+}
