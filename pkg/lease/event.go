@@ -63,6 +63,9 @@ type Event struct {
 	Location string
 	// Newer is the record with the newer epoch, with EventNewer.
 	Newer Record
+	// Soon says that the next attempt is made in another way, with EventDialFailed: it is not held back by the failures of
+	// the old one.
+	Soon bool
 	// Alone says that the store is away, so that no new grant can come; with every failure and loss.
 	Alone bool
 }

@@ -165,7 +165,11 @@ func shut(*Machine, time.Time, Event) []Action { return []Action{Close{Reason: t
 func (m *Machine) fail(now time.Time, e Event, delay func(retries int) time.Duration) tunnel.Reason {
 	m.retries++
 	m.failure, m.failedHere = e, true
-	m.notBefore = now.Add(max(delay(m.retries), e.RetryAfter))
+	retries := m.retries
+	if e.Soon {
+		retries = 1
+	}
+	m.notBefore = now.Add(max(delay(retries), e.RetryAfter))
 	return tunnel.ReasonOf(e.Err)
 }
 

@@ -57,26 +57,29 @@ type Change struct {
 
 // Choices holds where the slots of one host stand between their protocols. Each slot decides for itself, by its own
 // failures, except for three things that are the same for a whole host: a slot that is new here begins where the slot
-// stands that registered last, one probe at a time is made for all, and what it finds counts for all.
+// stands that registered last, one probe at a time is made for all, and what it finds counts for all. Probes are made
+// beside connections, so that an attempt that somebody waits for goes over what worked last.
 //
 // It is not safe for concurrent use.
 type Choices struct {
 	random Random
-	slots  map[tunnel.Slot]Machine
+	// first is the time from a fall to the first probe; it doubles from there, to ProbeMax.
+	first time.Duration
+	slots map[tunnel.Slot]Machine
 	// stand is the machine of the slot that registered last.
 	stand map[Selection]Machine
 	// probing says that a probe beside a connection is under way.
 	probing bool
 }
 
-// NewChoices makes the choices of a host that knows nothing yet.
-func NewChoices(random Random) *Choices {
-	return &Choices{random: random, slots: map[tunnel.Slot]Machine{}, stand: map[Selection]Machine{}}
+// NewChoices makes the choices of a host that knows nothing yet. probeFirst is the time from a fall to the first probe.
+func NewChoices(random Random, probeFirst time.Duration) *Choices {
+	return &Choices{random: random, first: probeFirst, slots: map[tunnel.Slot]Machine{}, stand: map[Selection]Machine{}}
 }
 
 // Next is the protocol of a slot's next attempt, which begins at now.
 func (c *Choices) Next(now time.Time, slot tunnel.Slot, s Selection) tunnel.Protocol {
-	m := c.machine(now, slot, s).Due(now)
+	m := c.machine(now, slot, s)
 	c.slots[slot] = m
 	return m.Current()
 }
@@ -155,7 +158,10 @@ func (c *Choices) Probed(now time.Time, slot tunnel.Slot, e Event) (Change, erro
 func (c *Choices) step(m Machine, now time.Time, e Event, addr netip.AddrPort) (Machine, error) {
 	next, err := m.Step(now, e, addr)
 	if err == nil && next.State == Fallen && m.State != Fallen {
-		next.ProbeAt = next.ProbeAt.Add(time.Duration(c.random(int64(next.ProbeAfter / probeJitter))))
+		if m.State == Preferring {
+			next.ProbeAfter, next.ProbeAt = c.first, now.Add(c.first)
+		}
+		next.ProbeAt = next.ProbeAt.Add(time.Duration(c.random(max(int64(next.ProbeAfter/probeJitter), 1))))
 	}
 	return next, err
 }

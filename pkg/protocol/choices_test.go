@@ -20,7 +20,7 @@ type host struct {
 func newHost(t *testing.T) *host {
 	t.Helper()
 	half := func(n int64) int64 { return n / 2 }
-	return &host{t: t, c: protocol.NewChoices(half), now: start, sel: both}
+	return &host{t: t, c: protocol.NewChoices(half, protocol.ProbeFirst), now: start, sel: both}
 }
 
 func slot(i int) tunnel.Slot { return tunnel.Slot{Index: tunnel.ConnIndex(i)} }
@@ -114,10 +114,15 @@ func TestChoicesProbeFails(t *testing.T) {
 	h.next(5, tunnel.HTTP2)
 }
 
-// A slot that lost its connection when a probe is due tries the preferred protocol itself.
+// A slot that lost its connection when a probe is due comes up over what worked last. When that does not work any more
+// it tries the preferred protocol itself.
 func TestChoicesAttemptIsTheProbe(t *testing.T) {
 	h := fallen(t)
 	h.now = h.now.Add(7 * time.Minute)
+	for range protocol.FallbackFailures {
+		h.next(0, tunnel.HTTP2)
+		h.report(0, tunnel.HTTP2, protocol.DialFailed, a1)
+	}
 	h.next(0, tunnel.QUIC)
 	if c := h.report(0, tunnel.QUIC, protocol.Connected, a1); c.Turn != protocol.Returned {
 		t.Errorf("connected: %+v", c)

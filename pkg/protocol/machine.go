@@ -142,12 +142,13 @@ type Machine struct {
 	State     State
 	// Since is when the state began.
 	Since time.Time
-	// ProbeAt is when the preferred protocol is to be tried again, in state Fallen.
+	// ProbeAt is when the preferred protocol is to be tried again beside the connection, in state Fallen. Jitter, so that
+	// not all probe at once, is the caller's: it may add to it.
 	ProbeAt time.Time
 	// ProbeAfter is the time from the last fall to ProbeAt.
 	ProbeAfter time.Duration
-	// Proven says that the fallback has worked since the fall. Until it has, the network may be to blame, and not the
-	// preferred protocol.
+	// Proven says that the fallback works. While it does not, the network may be to blame, and not the preferred protocol:
+	// then a failed probe is no reason to wait longer for the next one.
 	Proven bool
 	// Failures counts dial failures of the protocol in use in a row, Tried the addresses they were on.
 	Failures int
@@ -163,16 +164,6 @@ func (m Machine) Current() tunnel.Protocol {
 		return m.Selection.Fallback
 	}
 	return m.Selection.Preferred
-}
-
-// Due is the machine at now before the next attempt: in state Fallen, when its time has come, it probes. Jitter in
-// ProbeAt, so that not all slots probe at once, is the caller's: it may add to ProbeAt.
-func (m Machine) Due(now time.Time) Machine {
-	if m.State != Fallen || now.Before(m.ProbeAt) {
-		return m
-	}
-	m.State, m.Since = Probing, now
-	return m
 }
 
 // Step is the machine after the event at now; addr is the address that a failed dial was for. A pair of state and event
@@ -207,8 +198,8 @@ func (m Machine) Step(now time.Time, e Event, addr netip.AddrPort) (Machine, err
 		m.Failures, m.Proven = 0, true
 	case doubt:
 		m.Failures++
-		if !m.Proven && m.Failures >= FallbackFailures {
-			m.State, m.Since, m.Failures = Probing, now, 0
+		if m.Failures >= FallbackFailures {
+			m.State, m.Since, m.Failures, m.Proven = Probing, now, 0, false
 		}
 	case probe:
 		m.State, m.Since = Probing, now

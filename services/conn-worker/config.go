@@ -44,13 +44,14 @@ type Config struct {
 
 // EdgeConfig says where and how to reach the edge.
 type EdgeConfig struct {
-	CACert      string `yaml:"cacert" usage:"PEM file with the only roots to trust (default: the system's)"`
-	BindAddress string `yaml:"bind_address" usage:"local IP address of connections to the edge"`
-	IPVersion   string `yaml:"ip_version" usage:"auto, 4 or 6"`
-	Protocol    string `yaml:"protocol" usage:"auto, quic or http2; auto falls back from quic to http2 where UDP is blocked"`
-	Retries     int    `yaml:"retries" usage:"doublings after which the longest wait between two attempts stays as it is"`
-	Connections int    `yaml:"connections" usage:"connections per tunnel; 0 leaves the number to the supervisor"`
-	Pool        string `yaml:"pool" usage:"name of the edge pool (default: the default pool)"`
+	CACert      string        `yaml:"cacert" usage:"PEM file with the only roots to trust (default: the system's)"`
+	BindAddress string        `yaml:"bind_address" usage:"local IP address of connections to the edge"`
+	IPVersion   string        `yaml:"ip_version" usage:"auto, 4 or 6"`
+	Protocol    string        `yaml:"protocol" usage:"auto, quic or http2; auto falls back from quic to http2 where UDP is blocked"`
+	ReturnAfter time.Duration `yaml:"return_after" usage:"time after a fallback until quic is tried again; it doubles with each failed try, to 1h"`
+	Retries     int           `yaml:"retries" usage:"doublings after which the longest wait between two attempts stays as it is"`
+	Connections int           `yaml:"connections" usage:"connections per tunnel; 0 leaves the number to the supervisor"`
+	Pool        string        `yaml:"pool" usage:"name of the edge pool (default: the default pool)"`
 }
 
 // QUICConfig are the limits of QUIC sessions (spec/wire.md 4).
@@ -83,7 +84,7 @@ type DatagramsConfig struct {
 func Default() Config {
 	return Config{
 		Capacity:    256,
-		Edge:        EdgeConfig{IPVersion: edgepool.Any.String(), Protocol: string(protocol.Auto), Retries: backoff.DefaultRetries},
+		Edge:        EdgeConfig{IPVersion: edgepool.Any.String(), Protocol: string(protocol.Auto), Retries: backoff.DefaultRetries, ReturnAfter: protocol.ProbeFirst},
 		QUIC:        QUICConfig{ConnectionWindow: quic.ConnectorSettings().ConnWindow, StreamWindow: quic.ConnectorSettings().StreamWindow},
 		Datagrams:   DatagramsConfig{MaxSessions: 8192, QueueBytes: 1 << 20},
 		Streams:     StreamsConfig{Max: 50_000, MaxSession: 20_000, HeadTimeout: 10 * time.Second},
@@ -118,6 +119,9 @@ func (c Config) Validate() error {
 	}
 	if _, err := protocol.ParseChoice(c.Edge.Protocol); err != nil {
 		bad("edge: protocol: %q is none of auto, quic, http2", c.Edge.Protocol)
+	}
+	if c.Edge.ReturnAfter <= 0 || c.Edge.ReturnAfter > protocol.ProbeMax {
+		bad("edge: return_after: %v is not between 0 and %v", c.Edge.ReturnAfter, protocol.ProbeMax)
 	}
 	if c.Edge.Retries < 0 {
 		bad("edge: retries: %d is negative", c.Edge.Retries)

@@ -27,12 +27,12 @@ type choices struct {
 }
 
 // newChoices takes the setting, which Validate has accepted.
-func newChoices(setting string) *choices {
-	choice, err := protocol.ParseChoice(setting)
+func newChoices(c EdgeConfig) *choices {
+	choice, err := protocol.ParseChoice(c.Protocol)
 	if err != nil {
 		choice = protocol.Auto
 	}
-	return &choices{choice: choice, known: protocol.NewChoices(mathrand.Int64N)}
+	return &choices{choice: choice, known: protocol.NewChoices(mathrand.Int64N, c.ReturnAfter)}
 }
 
 // demanded is the transport that the operator insists on, or empty.
@@ -89,12 +89,13 @@ func (k *keeper) slot(index tunnel.ConnIndex) tunnel.Slot {
 }
 
 // Observe feeds the choice of transports.
-func (k *keeper) Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) {
+func (k *keeper) Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) (fell bool) {
 	c := k.s.choices
 	c.mu.Lock()
 	change, err := c.known.Report(time.Now(), slot, p, e, edge.Addr)
 	c.mu.Unlock()
 	k.turned(slot, change, err)
+	return change.Turn == protocol.FellBack
 }
 
 // turned tells the operator, and follows.

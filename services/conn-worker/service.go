@@ -127,7 +127,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("conn-worker: edge: %w", err)
 	}
 	s := &Service{
-		cfg: cfg, choices: newChoices(cfg.Edge.Protocol), version: deps.Version, store: deps.Store, localConfig: deps.LocalConfig,
+		cfg: cfg, choices: newChoices(cfg.Edge), version: deps.Version, store: deps.Store, localConfig: deps.LocalConfig,
 		settle: make(chan struct{}, 1), announce: make(chan chan error),
 	}
 	if s.metrics, err = newMetrics(deps.Registerer, s.connected); err != nil {

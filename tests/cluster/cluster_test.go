@@ -38,12 +38,15 @@ type cluster struct {
 	log   *journal
 
 	hold chan struct{} // requests to /hold wait for it
+	// protocol is the workers' setting where edges speak both.
+	protocol protocol.Choice
+	patience time.Duration
 }
 
 func newCluster(t *testing.T, edges int) *cluster {
 	t.Helper()
 	c := &cluster{
-		t: t, net: newNetwork(t, edges), log: &journal{}, hold: make(chan struct{}),
+		t: t, net: newNetwork(t, edges), log: &journal{}, hold: make(chan struct{}), protocol: protocol.Auto, patience: patience,
 		cred: tunnel.Credentials{AccountTag: "account", Secret: tunnel.Secret("0123456789abcdef0123456789abcdef"), TunnelID: tunnel.ID{7}},
 	}
 	store, err := redisstore.OpenEmbedded(t.Context(), c.logger())
@@ -125,6 +128,9 @@ func (c *cluster) workerWith(p *part, id string, carrier link.Carrier) *part {
 	if overHTTP2(c.t) {
 		cfg.Edge.Protocol = string(protocol.HTTP2)
 	}
+	if dual(c.t) {
+		cfg.Edge.Protocol, cfg.Edge.ReturnAfter = string(c.protocol), time.Second
+	}
 	s, err := connworker.New(cfg, connworker.Deps{
 		Store: p.cable, Carrier: carrier, Logger: c.logger(), Version: "test",
 		Credentials: []tunnel.Credentials{c.cred}, LocalConfig: func() []byte { return []byte(`{"ingress":[]}`) },
@@ -199,7 +205,7 @@ func (c *cluster) holders() map[tunnel.WorkerID]int {
 // eventually polls until ok, and fails the test with what is missing.
 func (c *cluster) eventually(what string, ok func() bool) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), c.patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

@@ -41,6 +41,10 @@ type network struct {
 	admit    func(edge netip.AddrPort, req rpc.RegisterRequest) error
 	conns    []*edgeConn
 	attempts int
+
+	// cert and doors belong to the test alone.
+	cert  tls.Certificate
+	doors []*door
 }
 
 // edgeConn is one registered connection as an edge sees it.
@@ -70,6 +74,10 @@ func newNetwork(t *testing.T, edges int) *network {
 	n.pool = edgepool.Pool{Source: edgepool.SourceStatic, Regions: []edgepool.RegionPool{{Name: "region1"}, {Name: "region2"}}}
 	var listeners []io.Closer
 	for i := range edges {
+		if dual(t) {
+			n.pool.Regions[i%2].V4 = append(n.pool.Regions[i%2].V4, n.addDoor(ctx, cert))
+			continue
+		}
 		l, err := quic.Listen(quic.ListenConfig{
 			Addr:     netip.MustParseAddrPort("127.0.0.1:0"),
 			TLS:      &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{quic.ALPN}},
@@ -95,6 +103,7 @@ func newNetwork(t *testing.T, edges int) *network {
 	}
 	t.Cleanup(func() {
 		cancel()
+		n.closeDoors()
 		for _, l := range listeners {
 			_ = l.Close()
 		}

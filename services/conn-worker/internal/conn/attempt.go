@@ -113,10 +113,11 @@ func (h *Holder) dial(ctx context.Context, d lease.Dial) {
 	h.tasks.Go(func() {
 		session, err := h.cfg.Host.Dial(ctx, h.slot, a.edge, a.protocol)
 		if err != nil {
+			failure := lease.DialFailure(err, h.cfg.Host.Alone())
 			if ctx.Err() == nil { // a dial that was given up proves nothing
-				h.observe(a, protocol.EventOf(tunnel.ReasonOf(err)))
+				failure.Soon = h.observe(a, protocol.EventOf(tunnel.ReasonOf(err)))
 			}
-			h.post(message{event: lease.DialFailure(err, h.cfg.Host.Alone()), attempt: a})
+			h.post(message{event: failure, attempt: a})
 			return
 		}
 		a.keep(session)
@@ -124,8 +125,8 @@ func (h *Holder) dial(ctx context.Context, d lease.Dial) {
 	})
 }
 
-func (h *Holder) observe(a *attempt, e protocol.Event) {
-	h.cfg.Host.Observe(h.slot, a.protocol, a.edge, e)
+func (h *Holder) observe(a *attempt, e protocol.Event) (fell bool) {
+	return h.cfg.Host.Observe(h.slot, a.protocol, a.edge, e)
 }
 
 // register opens the control stream, which must be the session's first, and registers on it.

@@ -21,8 +21,9 @@ type Host interface {
 	Protocol(slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol
 	// Dial makes a session for the slot; errors are *tunnel.ConnError.
 	Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) (transport.Session, error)
-	// Observe is told what came of an attempt over p, and of the connection that it led to.
-	Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event)
+	// Observe is told what came of an attempt over p, and of the connection that it led to. It reports whether the slot
+	// falls back to another transport.
+	Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) (fell bool)
 	// Request is the registration to make on a session.
 	Request(ctx context.Context, s transport.Session, slot tunnel.Slot, r lease.Register) rpc.RegisterRequest
 	// Rotate chooses another address without the store; the zero address when there is none.

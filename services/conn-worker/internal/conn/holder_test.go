@@ -50,10 +50,11 @@ func (l *lab) Protocol(_ tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol 
 	return cmp.Or(demanded, tunnel.HTTP2)
 }
 
-func (l *lab) Observe(_ tunnel.Slot, p tunnel.Protocol, _ tunnel.EdgeAddr, e protocol.Event) {
+func (l *lab) Observe(_ tunnel.Slot, p tunnel.Protocol, _ tunnel.EdgeAddr, e protocol.Event) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.observed = append(l.observed, fmt.Sprint(p, " ", e))
+	return false
 }
 
 func (l *lab) Dial(ctx context.Context, _ tunnel.Slot, edge tunnel.EdgeAddr, _ tunnel.Protocol) (transport.Session, error) {

@@ -1,0 +1,37 @@
+package lease
+
+import (
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// A dial over another protocol is not held back by the failures of the old one; they are counted all the same.
+func TestSoon(t *testing.T) {
+	m := NewMachine(testPolicy())
+	now := time.Unix(1e9, 0)
+	step := func(e Event) {
+		t.Helper()
+		if _, err := m.Step(now, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step(Event{Kind: EventGranted, Grant: grant(5, 1, 0)})
+	for i := 1; i <= 3; i++ {
+		e := DialFailure(conn(tunnel.ReasonDial), true)
+		e.Soon = i == 3
+		step(e)
+		want := time.Second << i
+		if e.Soon {
+			want = 2 * time.Second
+		}
+		if got := m.notBefore.Sub(now); got != want || m.retries != i {
+			t.Errorf("failure %d: waits %v after %d retries, want %v", i, got, m.retries, want)
+		}
+		step(Event{Kind: EventTimer})
+		step(Event{Kind: EventRotated, Edge: addr(i)})
+		now = now.Add(time.Minute)
+		step(Event{Kind: EventTimer})
+	}
+}
