@@ -8,7 +8,7 @@ GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 SERVICES := discovery supervisor conn-worker proxy edge
 MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
 
-.PHONY: run test check lint tidy build images bench system fuzz clean toolchain
+.PHONY: run test check lint tidy build images bench system h2spec fuzz clean toolchain
 
 # run starts the whole system in one process, with a demo page behind it, and prints its public URL. ARGS adds flags.
 # In a terminal it becomes the foreground job, so that Ctrl-C is for it alone: make would end with the signal instead of
@@ -39,6 +39,13 @@ $(BIN)/golangci-lint: tools/go.mod
 $(BIN)/grpc-interop-%: tools/go.mod
 	GOWORK=off go -C tools build -o ../$@ google.golang.org/grpc/interop/$*
 
+$(BIN)/h2spec: tools/go.mod
+	GOWORK=off go -C tools build -o ../$@ github.com/summerwind/h2spec/cmd/h2spec
+
+# h2spec runs the conformance suite of HTTP/2 against the edge and against bare net/http; `make system` does, too.
+h2spec: build $(BIN)/h2spec
+	go test -tags system -count=1 -timeout 20m -v -run TestH2Spec ./tests/system/
+
 # build makes the static binaries: culvert, and one per service.
 build: toolchain
 	$(GOBUILD) -o $(BIN)/culvert ./cli/cmd/culvert
@@ -51,7 +58,7 @@ images: build
 
 # system runs the suites with real programs and containers: nginx, git, a browser, compose, failures, and
 # servers and clients of ssh, SQL, DNS and more through public ports. The tests in network namespaces need root.
-system: build $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server
+system: build $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server $(BIN)/h2spec
 	@tests/deps.sh redis-server nginx git chromium docker-compose dnsmasq dig python3-websockets sshd ssh scp postgres psql \
 	  redis-cli iperf3 nc curl ip ping tcpdump setpriv
 	go test -tags system -count=1 -timeout 40m -v ./tests/system/...
