@@ -58,7 +58,6 @@ func TestMatrix(t *testing.T) {
 				t.Run("websocket", d.testWebSocket)
 				t.Run("tcp", d.testTCP)
 				t.Run("udp", d.testUDP)
-				t.Run("icmp", d.testICMP)
 			})
 		}
 	}

@@ -92,18 +92,55 @@ func exchange(t *testing.T, c net.Conn, packet []byte) []byte {
 	return nil
 }
 
-// testICMP pings the loopback address through the tunnel.
-func (d *deployment) testICMP(t *testing.T) {
-	if !d.datagrams() {
-		t.Skip("HTTP/2 has no datagrams (spec of the wire)")
+// insideVariable marks a test that runs in a network namespace of its own.
+const insideVariable = "CULVERT_TEST_INSIDE"
+
+// TestPing pings through the tunnel. Ping sockets are forbidden to most groups of most systems, and the setting is one
+// of the network namespace: the test makes a namespace of its own, allows them there, and runs inside it.
+func TestPing(t *testing.T) {
+	if os.Getenv(insideVariable) == "" {
+		runInside(t, "TestPing")
+		return
 	}
-	if b, err := os.ReadFile("/proc/sys/net/ipv4/ping_group_range"); err != nil || strings.HasPrefix(string(b), "1\t0") {
-		t.Skipf("this system forbids ping sockets: ping_group_range %q, %v", b, err)
+	o := startOrigins(t)
+	for _, f := range []form{oneProcess, split, stock} {
+		t.Run(string(f), func(t *testing.T) {
+			if f == stock && os.Getenv(peerVariable) == "" {
+				t.Skipf("%s is not set to the path of a cloudflared binary", peerVariable)
+			}
+			deploy(t, f, "quic", o).testPing(t)
+		})
 	}
+}
+
+// runInside runs a test of this program again, in a network namespace with nothing but a loopback interface.
+func runInside(t *testing.T, name string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("network namespaces need root")
+	}
+	installed(t, "ip")
+	script := `ip link set lo up && echo "0 2147483647" > /proc/sys/net/ipv4/ping_group_range && exec "$@"`
+	cmd := exec.Command(installed(t, "unshare"), "--net", "sh", "-c", script, "sh", os.Args[0], "-test.run=^"+name+"$", "-test.v")
+	cmd.Env = append(os.Environ(), insideVariable+"=1")
+	out, err := cmd.CombinedOutput()
+	t.Logf("inside the namespace:\n%s", tail(string(out), 8000))
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+	}
+}
+
+// testPing gets echoes, and learns of a hop where the time to live ends.
+func (d *deployment) testPing(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "::1"} {
 		out := d.operate(t, "tunnel", "ping", "--count", "3", "peer", ip)
-		if strings.Count(out, "echo_reply") < 3 && strings.Count(out, "bytes from") < 3 {
-			t.Errorf("ping %s:\n%s", ip, out)
+		if n := strings.Count(out, "time="); n < 3 {
+			t.Errorf("ping %s: %d answers\n%s", ip, n, out)
 		}
+	}
+	cmd := exec.CommandContext(t.Context(), binary(t, "culvert"), "tunnel", "ping", "--count", "1", "--ttl", "1", "peer", "127.0.0.1")
+	cmd.Env = append(cmd.Environ(), "CULVERT_DATA_DIR="+d.edge.data)
+	if out, _ := cmd.CombinedOutput(); !strings.Contains(strings.ReplaceAll(strings.ToLower(string(out)), "_", " "), "time exceeded") && !strings.Contains(strings.ToLower(string(out)), "time to live exceeded") {
+		t.Errorf("ping with a time to live of 1:\n%s", out)
 	}
 }

@@ -1,0 +1,146 @@
+//go:build system
+
+package system_test
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"time"
+)
+
+// udpFlow is a visitor of a public UDP port that sends numbered packets and counts which ones come back.
+type udpFlow struct {
+	conn net.Conn
+
+	mu       sync.Mutex // guards the fields below
+	sent     int
+	answered map[string]time.Time
+	sentAt   map[string]time.Time
+}
+
+// receive notes every echo until the socket is closed.
+func (f *udpFlow) receive() {
+	buf := make([]byte, 2048)
+	for {
+		n, err := f.conn.Read(buf)
+		if err != nil {
+			return
+		}
+		f.mu.Lock()
+		f.answered[string(buf[:n])] = time.Now()
+		f.mu.Unlock()
+	}
+}
+
+func (f *udpFlow) send(t *testing.T) {
+	t.Helper()
+	f.mu.Lock()
+	f.sent++
+	name := fmt.Sprintf("packet %d", f.sent)
+	f.sentAt[name] = time.Now()
+	f.mu.Unlock()
+	if _, err := f.conn.Write([]byte(name)); err != nil {
+		t.Error(err)
+	}
+}
+
+// lost counts the packets without an answer that were sent before the time, and those sent from it on.
+func (f *udpFlow) lost(at time.Time) (before, after int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, sent := range f.sentAt {
+		if _, ok := f.answered[name]; ok {
+			continue
+		}
+		if sent.Before(at) {
+			before++
+		} else {
+			after++
+		}
+	}
+	return before, after
+}
+
+// answeredSince reports whether a packet that was sent after the time came back.
+func (f *udpFlow) answeredSince(at time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name, sent := range f.sentAt {
+		if _, ok := f.answered[name]; ok && sent.After(at) {
+			return true
+		}
+	}
+	return false
+}
+
+// TestUDPSessionOutlivesItsWorker kills a worker while packets flow: every session goes on from the same source port at
+// the origin, and what was answered before and after is not touched.
+func TestUDPSessionOutlivesItsWorker(t *testing.T) {
+	d := deploy(t, split, "quic", startOrigins(t))
+	addr := d.publish(t, "udp", "--to", d.origins.echo)
+	var flows []*udpFlow
+	ports := map[*udpFlow]string{}
+	for range 8 {
+		c, err := net.Dial("udp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := &udpFlow{conn: c, answered: map[string]time.Time{}, sentAt: map[string]time.Time{}}
+		ports[f] = string(exchange(t, c, []byte("who")))
+		flows = append(flows, f)
+	}
+	var readers sync.WaitGroup
+	for _, f := range flows {
+		if err := f.conn.SetReadDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		readers.Go(f.receive)
+	}
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	pace := func(n int) {
+		for range n {
+			<-tick.C
+			for _, f := range flows {
+				f.send(t)
+			}
+		}
+	}
+	pace(50)
+	killed := time.Now()
+	if err := d.procs["conn-worker"][0].cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	<-d.procs["conn-worker"][0].exited
+	// A dead peer says nothing: the edge needs its idle timeout to notice.
+	for waited := time.Now(); time.Since(waited) < 12*time.Second; {
+		pace(1)
+	}
+	resumed := time.Now()
+	eventually(t, "all flows answered again", patience, func() error {
+		pace(1)
+		for i, f := range flows {
+			if !f.answeredSince(resumed) {
+				return fmt.Errorf("flow %d has no answer", i)
+			}
+		}
+		return nil
+	})
+	for i, f := range flows {
+		before, after := f.lost(killed)
+		t.Logf("flow %d: %d packets, lost %d from before the kill, %d from after it", i, f.sent, before, after)
+		if before > 3 {
+			t.Errorf("flow %d lost %d packets from before the kill", i, before)
+		}
+		_ = f.conn.SetReadDeadline(time.Now()) // ends the reader
+	}
+	readers.Wait()
+	for i, f := range flows {
+		if got := string(exchange(t, f.conn, []byte("who"))); got != ports[f] {
+			t.Errorf("flow %d: the origin sees %s, before the kill %s", i, got, ports[f])
+		}
+		_ = f.conn.Close()
+	}
+}
