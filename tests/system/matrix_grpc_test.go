@@ -3,17 +3,22 @@
 package system_test
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -30,9 +35,15 @@ func grpcCases() []string {
 	}
 }
 
-// testGRPC runs the interop suite through the edge: in cleartext to a cleartext origin, and over TLS to a TLS origin.
+// withMessages are the cases whose answers have messages, and so their status in trailers. What has its status in the
+// head passes without a place for trailers.
+func withMessages() []string {
+	return []string{"empty_unary", "large_unary", "client_streaming", "server_streaming", "ping_pong", "custom_metadata"}
+}
+
+// testGRPC runs the interop suite through the edge: in cleartext to a cleartext origin, and over TLS to a TLS origin. A
+// case that does not pass without a tunnel either says nothing about the tunnel, and is named.
 func (d *deployment) testGRPC(t *testing.T) {
-	client := binary(t, "grpc-interop-client")
 	plain, err := url.Parse(d.edge.url)
 	if err != nil {
 		t.Fatal(err)
@@ -48,18 +59,46 @@ func (d *deployment) testGRPC(t *testing.T) {
 	for way, args := range ways {
 		for _, name := range grpcCases() {
 			t.Run(way+"/"+name, func(t *testing.T) {
-				cmd := exec.CommandContext(t.Context(), client, append(args, "--test_case", name)...)
-				cmd.Env = append(os.Environ(), "GRPC_GO_LOG_SEVERITY_LEVEL=error")
-				out, err := cmd.CombinedOutput()
-				switch failed := err != nil; {
-				case d.trailers() && failed:
-					t.Errorf("%v\n%s", err, tail(string(out), 2000))
-				case !d.trailers() && !failed && name != "cancel_after_begin" && name != "timeout_on_sleeping_server":
+				if text, broken := d.origins.grpcBroken[name]; broken {
+					t.Skipf("the case fails without a tunnel as well: %s", text)
+				}
+				out, err := grpcCase(t.Context(), t, name, args...)
+				switch {
+				case d.trailers() && err != nil:
+					t.Errorf("%v\n%s", err, out)
+				case !d.trailers() && err == nil && slices.Contains(withMessages(), name):
 					t.Errorf("%s passes through the stock connector on QUIC: the table of differences is out of date", name)
 				}
 			})
 		}
 	}
+}
+
+// grpcCase runs one case of the interop client and gives the end of its output.
+func grpcCase(ctx context.Context, t *testing.T, name string, args ...string) (string, error) {
+	t.Helper()
+	cmd := exec.CommandContext(ctx, binary(t, "grpc-interop-client"), append(args, "--test_case", name)...)
+	cmd.Env = append(os.Environ(), "GRPC_GO_LOG_SEVERITY_LEVEL=error")
+	out, err := cmd.CombinedOutput()
+	return tail(string(out), 2000), err
+}
+
+// brokenCases runs every case against the origin itself and gives the output of those that fail.
+func brokenCases(t *testing.T, port int) map[string]string {
+	t.Helper()
+	broken := map[string]string{}
+	for _, name := range grpcCases() {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // one of them waits longer for what does not come
+		out, err := grpcCase(ctx, t, name, "--server_host", "localhost", "--server_port", strconv.Itoa(port))
+		cancel()
+		if err != nil {
+			broken[name] = fmt.Sprintf("%v %s", err, strings.TrimSpace(out))
+		}
+	}
+	if len(broken) > 3 {
+		t.Fatalf("the interop suite does not work here, without any tunnel: %v", broken)
+	}
+	return broken
 }
 
 // serverCertificate writes a certificate of the loopback address, signed by itself.

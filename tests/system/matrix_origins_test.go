@@ -29,6 +29,8 @@ type origins struct {
 	http      *httptest.Server
 	grpcPlain int // ports of the gRPC interop server, cleartext and TLS
 	grpcTLS   int
+	// grpcBroken are the interop cases that fail on the origin itself, with what they say.
+	grpcBroken map[string]string
 	// ws maps a host name to the address of a WebSocket origin.
 	ws   map[string]string
 	tcp  string // answers after it has read everything: the answer is the checksum
@@ -48,6 +50,7 @@ func startOrigins(t *testing.T) *origins {
 	o.http.Start()
 	t.Cleanup(o.http.Close)
 	o.grpcPlain, o.grpcTLS = grpcServer(t, false), grpcServer(t, true)
+	o.grpcBroken = brokenCases(t, o.grpcPlain)
 	o.ws["coder.test"] = strings.TrimPrefix(o.http.URL, "http://") + "/coder"
 	o.ws["gorilla.test"] = strings.TrimPrefix(o.http.URL, "http://") + "/gorilla"
 	o.ws["python.test"] = pythonWebSocket(t) + "/"

@@ -44,6 +44,7 @@ func (x *exchange) respond(st transport.Stream, rest []byte, fin bool, up *uploa
 // newCopy decides what of the stream is the body, and corrects the header accordingly.
 func (x *exchange) newCopy(st transport.Stream, h http.Header, a answer, how layout) *answerCopy {
 	c := &answerCopy{x: x, body: answerBody{st: st, buf: x.buf[:]}, limit: a.length, mute: how == layoutNone}
+	_, c.held = h["Grpc-Status"]
 	switch {
 	case a.status == http.StatusNoContent, a.status == http.StatusNotModified:
 		delete(h, "Content-Length") // forbidden with the one, and what the server does over HTTP/1.1 with the other
@@ -68,7 +69,11 @@ type answerCopy struct {
 	// names are the announced trailers.
 	names []string
 	// mute says that there is no body, so that the end may travel with the head.
-	mute    bool
+	mute bool
+	// held says that the head waits for the first byte of a body that hardly comes: a gRPC answer with its status in the
+	// head has no message, and its caller takes a head that goes alone for the begin of one. A connector that does not
+	// say BodyNone sends its end later than the head.
+	held    bool
 	written int64
 }
 
@@ -86,6 +91,7 @@ func (c *answerCopy) run(raw []byte, fin bool) result {
 				return resultAborted
 			}
 			c.written += int64(len(chunk))
+			c.held = false
 		}
 		switch whole := c.written == c.limit; {
 		case err != nil, over && c.body.frames != nil:
@@ -99,7 +105,7 @@ func (c *answerCopy) run(raw []byte, fin bool) result {
 		case fin: // shorter than declared
 			return resultBroken
 		}
-		if c.x.flush() != nil {
+		if !c.held && c.x.flush() != nil {
 			return resultAborted
 		}
 		chunk, fin, err = c.body.next()
