@@ -36,6 +36,8 @@ type cluster struct {
 	store *redisstore.Store
 	cred  tunnel.Credentials
 	log   *journal
+	// features are announced by workers besides their own.
+	features []string
 
 	hold chan struct{} // requests to /hold wait for it
 	// protocol is the workers' setting where edges speak both.
@@ -55,7 +57,9 @@ func newCluster(t *testing.T, edges int) *cluster {
 	}
 	c.store = store
 	t.Cleanup(func() { _ = store.Close() })
-	c.publish()
+	if edges > 0 { // else the test has edges of its own
+		c.publish()
+	}
 	return c
 }
 
@@ -124,7 +128,7 @@ func (c *cluster) workerWith(p *part, id string, carrier link.Carrier) *part {
 	c.t.Helper()
 	cfg := connworker.Default()
 	cfg.ID, cfg.Host, cfg.Edge.CACert = id, "host-"+id, c.net.caFile
-	cfg.GracePeriod = 10 * time.Second
+	cfg.GracePeriod, cfg.Features = 10*time.Second, c.features
 	if overHTTP2(c.t) {
 		cfg.Edge.Protocol = string(protocol.HTTP2)
 	}

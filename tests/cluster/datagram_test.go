@@ -1,0 +1,365 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge"
+	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
+	"github.com/culvert-tunnel/culvert/services/proxy"
+)
+
+// system is a cluster whose edge and proxies are the real ones.
+type system struct {
+	*cluster
+	edge  *edge.Service
+	admin *adminclient.Client
+}
+
+func newSystem(t *testing.T, datagrams string) *system {
+	t.Helper()
+	c := newCluster(t, 0)
+	c.features = []string{datagrams}
+	cfg := edge.Default()
+	cfg.DataDir = filepath.Join(t.TempDir(), "edge")
+	cfg.Connectors.Listen = nil
+	for range 6 {
+		cfg.Connectors.Listen = append(cfg.Connectors.Listen, netip.MustParseAddrPort("127.0.0.1:0"))
+	}
+	cfg.Public.HTTP = netip.MustParseAddrPort("127.0.0.1:0")
+	cfg.Bootstrap.Tunnel = "demo"
+	svc, err := edge.New(cfg, edge.Deps{Logger: c.logger(), Registerer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &system{cluster: c, edge: svc}
+	c.run(&part{}, svc.Run)
+	c.eventually("the edge is ready", func() bool { return svc.Ready() == nil })
+	if s.admin, err = adminclient.Dial("unix:"+svc.AdminSocket(), nil); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.admin.Close)
+	c.cred, _ = svc.BootstrapCredentials()
+	c.net.caFile = svc.CACertPath()
+	c.net.pool.Regions = []edgepool.RegionPool{{Name: "region1"}, {Name: "region2"}}
+	for i, a := range svc.ConnectorAddrs() {
+		c.net.pool.Regions[i%2].V4 = append(c.net.pool.Regions[i%2].V4, a)
+	}
+	c.publish()
+	return s
+}
+
+// proxy runs a proxy that workers find in the store.
+func (s *system) proxy(id string) *part {
+	s.t.Helper()
+	dir, err := os.MkdirTemp("", "link") // the path of a socket is short
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	cfg := proxy.Default()
+	cfg.ID, cfg.Listen = id, []string{"unix:" + filepath.Join(dir, "s")}
+	p := &part{cable: &cable{Store: s.store}}
+	svc, err := proxy.New(cfg, proxy.Deps{Store: p.cable, Logger: s.logger(), Version: "test"})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return s.run(p, svc.Run)
+}
+
+// workerOf runs a worker that finds its proxies in the store.
+func (s *system) workerOf(id string) *part {
+	return s.workerWith(&part{cable: &cable{Store: s.store}}, id, nil)
+}
+
+// connected waits until every slot has one active connection at the edge.
+func (s *system) connected(slots int) {
+	s.t.Helper()
+	s.eventually("all slots are connected", func() bool {
+		held := 0
+		for _, n := range s.holders() {
+			held += n
+		}
+		list, err := s.admin.ListConnections(s.t.Context())
+		active := map[tunnel.ConnIndex]bool{}
+		for _, c := range list {
+			if c.State == "active" {
+				active[c.ConnIndex] = true
+			}
+		}
+		return err == nil && held == slots && len(active) == slots
+	})
+}
+
+// udpOrigin echoes, and remembers who spoke.
+type udpOrigin struct {
+	conn net.PacketConn
+
+	mu    sync.Mutex
+	ports map[string]int
+}
+
+func newUDPOrigin(t *testing.T) *udpOrigin {
+	t.Helper()
+	var lc net.ListenConfig
+	conn, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &udpOrigin{conn: conn, ports: map[string]int{}}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b := make([]byte, 2048)
+		for {
+			n, from, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			o.mu.Lock()
+			o.ports[from.String()]++
+			o.mu.Unlock()
+			_, _ = conn.WriteTo(b[:n], from) // a lost answer shows at the visitor
+		}
+	}()
+	t.Cleanup(func() {
+		_ = conn.Close()
+		<-done
+	})
+	return o
+}
+
+// speakers are the addresses that spoke to the origin.
+func (o *udpOrigin) speakers() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var out []string
+	for p := range o.ports {
+		out = append(out, p)
+	}
+	return out
+}
+
+// visitor sends numbered datagrams to a public port, each when the answer to the last one came or did not come in time.
+type visitor struct {
+	t    *testing.T
+	conn net.Conn
+
+	mu       sync.Mutex
+	sent     uint32
+	answered map[uint32]bool
+}
+
+// visit opens a public port to the origin and a visitor of it.
+func (s *system) visit(o *udpOrigin) *visitor {
+	s.t.Helper()
+	r, err := s.admin.AddPort(s.t.Context(), "udp://127.0.0.1:0", "demo", adminclient.PortTarget{To: o.conn.LocalAddr().String()})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(s.t.Context(), "udp", strings.TrimPrefix(r.Host, "udp://"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close() })
+	return &visitor{t: s.t, conn: conn, answered: map[uint32]bool{}}
+}
+
+// answerTime is how long the visitor waits before it sends the next datagram; a late answer counts all the same.
+const answerTime = 250 * time.Millisecond
+
+// talk runs until ctx ends.
+func (v *visitor) talk(ctx context.Context) {
+	b := make([]byte, 64)
+	for ctx.Err() == nil {
+		v.mu.Lock()
+		n := v.sent
+		v.sent++
+		v.mu.Unlock()
+		if _, err := v.conn.Write(binary.BigEndian.AppendUint32(nil, n)); err != nil {
+			v.t.Errorf("visitor: %v", err)
+			return
+		}
+		if err := v.conn.SetReadDeadline(time.Now().Add(answerTime)); err != nil {
+			v.t.Error(err)
+			return
+		}
+		for {
+			m, err := v.conn.Read(b)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil || m != 4 {
+				v.t.Errorf("visitor: %d bytes, %v", m, err)
+				return
+			}
+			got := binary.BigEndian.Uint32(b)
+			v.mu.Lock()
+			v.answered[got] = true
+			v.mu.Unlock()
+			if got == n {
+				break
+			}
+		}
+	}
+}
+
+func (v *visitor) counts() (sent, answered int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return int(v.sent), len(v.answered)
+}
+
+// goesOn waits until more datagrams were answered.
+func (s *system) goesOn(v *visitor, more int) {
+	s.t.Helper()
+	_, before := v.counts()
+	s.eventually("the visitor gets answers", func() bool { _, n := v.counts(); return n >= before+more })
+}
+
+func (s *system) start(v *visitor) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		v.talk(ctx)
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})
+	s.t.Cleanup(stop)
+	return stop
+}
+
+// TestUDPSessionSurvivesItsWorker: workers die one after the other, slots move, and the origin sees one source port all
+// the time. What is lost is at most the one datagram that was under way.
+func TestUDPSessionSurvivesItsWorker(t *testing.T) {
+	for _, datagrams := range []string{protocol.FeatureDatagramV2, protocol.FeatureDatagramV3} {
+		t.Run(datagrams, func(t *testing.T) {
+			s := newSystem(t, datagrams)
+			s.supervisor()
+			s.proxy("p1")
+			s.proxy("p2")
+			workers := []*part{s.workerOf("w1"), s.workerOf("w2")}
+			s.connected(4)
+			o := newUDPOrigin(t)
+			v := s.visit(o)
+			stop := s.start(v)
+			s.goesOn(v, 50)
+			for i := range 2 {
+				workers[i].kill()
+				s.goesOn(v, 50)
+				if i == 0 {
+					workers = append(workers, s.workerOf("w3"))
+					s.connected(4)
+					s.goesOn(v, 50)
+				}
+			}
+			s.connected(4)
+			s.goesOn(v, 50)
+			stop()
+			sent, answered := v.counts()
+			t.Logf("%d sent, %d answered", sent, answered)
+			if lost := sent - answered; lost > 1+2 { // the last one may have been given up, and one per kill was under way
+				t.Errorf("%d datagrams lost", lost)
+			}
+			if ports := o.speakers(); len(ports) != 1 {
+				t.Errorf("the origin was spoken to from %v", ports)
+			}
+		})
+	}
+}
+
+// TestUDPSessionMovesInOrder: a worker that leaves in order loses nothing.
+func TestUDPSessionMovesInOrder(t *testing.T) {
+	for _, datagrams := range []string{protocol.FeatureDatagramV2, protocol.FeatureDatagramV3} {
+		t.Run(datagrams, func(t *testing.T) {
+			s := newSystem(t, datagrams)
+			s.supervisor()
+			s.proxy("p1")
+			first := s.workerOf("w1")
+			s.connected(4)
+			o := newUDPOrigin(t)
+			v := s.visit(o)
+			stop := s.start(v)
+			s.goesOn(v, 50)
+			s.workerOf("w2")
+			s.eventually("the slots are spread", func() bool { return s.holders()["w2"] == 2 })
+			first.stop()
+			s.connected(4)
+			s.goesOn(v, 50)
+			stop()
+			sent, answered := v.counts()
+			t.Logf("%d sent, %d answered", sent, answered)
+			if lost := sent - answered; lost > 1 {
+				t.Errorf("%d datagrams lost", lost)
+			}
+			if ports := o.speakers(); len(ports) != 1 {
+				t.Errorf("the origin was spoken to from %v", ports)
+			}
+		})
+	}
+}
+
+// TestUDPSessionOutlivesItsProxy: the worker registers the session elsewhere, with another source port, and the edge
+// goes on with the same flow.
+func TestUDPSessionOutlivesItsProxy(t *testing.T) {
+	s := newSystem(t, protocol.FeatureDatagramV3)
+	s.supervisor()
+	proxies := []*part{s.proxy("p1")}
+	s.workerOf("w1")
+	s.connected(4)
+	o := newUDPOrigin(t)
+	v := s.visit(o)
+	stop := s.start(v)
+	s.goesOn(v, 20)
+	proxies = append(proxies, s.proxy("p2"))
+	s.eventually("the worker knows both", func() bool {
+		ps, err := s.store.Proxies(t.Context())
+		return err == nil && len(ps) == 2
+	})
+	proxies[0].stop()
+	s.goesOn(v, 20)
+	stop()
+	if ports := o.speakers(); len(ports) != 2 {
+		t.Errorf("the origin was spoken to from %v, want two ports", ports)
+	}
+}
+
+// TestUDPInOneProcess: worker and proxy in one process, without a link.
+func TestUDPInOneProcess(t *testing.T) {
+	s := newSystem(t, protocol.FeatureDatagramV3)
+	s.supervisor()
+	svc, err := proxy.New(proxy.Default(), proxy.Deps{Logger: s.logger(), Version: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run(&part{}, svc.Run)
+	s.workerWith(&part{cable: &cable{Store: s.store}}, "w1", link.NewDirect(svc.Handler()))
+	s.connected(4)
+	o := newUDPOrigin(t)
+	v := s.visit(o)
+	stop := s.start(v)
+	s.goesOn(v, 50)
+	stop()
+	if ports := o.speakers(); len(ports) != 1 {
+		t.Errorf("the origin was spoken to from %v", ports)
+	}
+}
