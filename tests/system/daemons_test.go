@@ -86,7 +86,7 @@ func postgresProgram(t *testing.T, name string) string {
 func startPostgres(t *testing.T) string {
 	t.Helper()
 	initdb, postgres := postgresProgram(t, "initdb"), postgresProgram(t, "postgres")
-	dir, err := os.MkdirTemp("", "culvert-postgres-") // not t.TempDir, which other users cannot enter
+	dir, err := os.MkdirTemp("", "culvert-postgres-") //nolint:usetesting // other users cannot enter t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
