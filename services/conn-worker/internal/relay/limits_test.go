@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -109,19 +110,23 @@ func answerOf(t *testing.T, st transport.Stream) stream.Response {
 
 func TestStreamsAreBounded(t *testing.T) {
 	hold := make(chan struct{})
+	release := sync.OnceFunc(func() { close(hold) })
 	serve, o := limited(t, Limits{Streams: 3, PerSession: 2}, func(_ context.Context, f link.Flow) error {
 		<-hold
 		return f.Stream.CloseWrite()
 	})
 	edgeA, a := serve()
 	edgeB, b := serve()
+	t.Cleanup(release) // before the sessions' own, which wait for their streams
 	for range 2 {
 		open(t, edgeA, request(t))
 	}
 	eventually(t, "two streams run", func() bool { return a.InFlight() == 2 })
 	refused := func(edge transport.Session) {
 		t.Helper()
-		r := answerOf(t, open(t, edge, request(t)))
+		st := open(t, edge)
+		_, _ = st.Write([]byte(request(t))) // fails when the answer is quicker
+		r := answerOf(t, st)
 		if status, _ := stream.Lookup(r.Metadata, stream.KeyStatus); r.Error != tooMany || status != "503" {
 			t.Errorf("answer %+v, want a refusal with 503", r)
 		}
@@ -131,7 +136,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	eventually(t, "three streams run", func() bool { return b.InFlight() == 1 })
 	refused(edgeB) // by the limit of all
 	eventually(t, "refusals are counted", func() bool { return o.of[Refused].Load() == 2 })
-	close(hold)
+	release()
 	eventually(t, "all ended", func() bool { return a.InFlight()+b.InFlight() == 0 })
 	if _, err := io.ReadAll(open(t, edgeA, request(t))); err != nil {
 		t.Errorf("a stream after the others ended: %v", err)
