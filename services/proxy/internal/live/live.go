@@ -43,7 +43,9 @@ type State struct {
 	version int32
 	owner   tunnel.ID // whose pushes count; zero before the first
 	closed  bool
-	last    string // the error of the last push that was rejected, until one is applied
+	// last is the error of the last push that was rejected, until one is applied, and tried its version.
+	last  string
+	tried int32
 }
 
 // New makes a state with the local configuration, which table serves already.
@@ -77,8 +79,12 @@ func (s *State) UpdateConfiguration(ctx context.Context, id tunnel.ID, version i
 	}
 	set, err := s.apply(config)
 	if err != nil {
-		s.last = err.Error()
-		log.ErrorContext(ctx, "configuration rejected", slog.Int("applied", int(s.version)), slog.Any("err", err))
+		tell := log.DebugContext // each connection pushes: once is enough
+		if s.last != err.Error() || s.tried != version {
+			tell = log.ErrorContext
+		}
+		s.last, s.tried = err.Error(), version
+		tell(ctx, "configuration rejected", slog.Int("applied", int(s.version)), slog.Any("err", err))
 		return s.version, err
 	}
 	s.version, s.owner, s.last = version, id, ""
