@@ -124,23 +124,34 @@ func (s *Serving) drop(why Reason) { s.cfg.Observer.DatagramDropped(why) }
 
 // register remembers a session, or renews what is known of it, and asks its proxy for it. answer may be nil.
 func (s *Serving) register(id datagram.ID, dest netip.AddrPort, idle time.Duration, payload []byte, answer chan packet.Message) error {
-	s.mu.Lock()
-	e, err := s.rememberLocked(id, dest, idle)
-	if err == nil {
-		if e.answer != nil {
-			close(e.answer) // a newer call for the same session
-		}
-		e.answer, e.asked = answer, answer == nil
-		err = s.askLocked(e, payload)
-	}
-	s.mu.Unlock()
-	if e == nil {
+	if err := s.remember(id, dest, idle, answer); err != nil {
 		return err
 	}
+	// Before the proxy is asked: with its answer the edge may send payload on any connection.
 	if old := s.relay.settle(s.home(id), s); old != nil {
 		old.forget(id)
 	}
-	return err
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.sessions[id]
+	if e == nil {
+		return errNotHere // the connection ended, or the session moved on
+	}
+	return s.askLocked(e, payload)
+}
+
+func (s *Serving) remember(id datagram.ID, dest netip.AddrPort, idle time.Duration, answer chan packet.Message) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.rememberLocked(id, dest, idle)
+	if err != nil {
+		return err
+	}
+	if e.answer != nil {
+		close(e.answer) // a newer call for the same session
+	}
+	e.answer, e.asked = answer, answer == nil
+	return nil
 }
 
 func (s *Serving) rememberLocked(id datagram.ID, dest netip.AddrPort, idle time.Duration) (*session, error) {
