@@ -178,22 +178,11 @@ func (m Machine) Step(now time.Time, e Event, addr netip.AddrPort) (Machine, err
 	case forget:
 		m.Failures, m.Tried, m.ProbeAfter = 0, nil, 0
 	case count:
-		m.Failures++
-		if addr.IsValid() && !slices.Contains(m.Tried, addr) && len(m.Tried) < FallbackAddrs {
-			m.Tried = append(slices.Clone(m.Tried), addr)
-		}
-		if m.Failures >= FallbackAlways || m.Failures >= FallbackFailures && len(m.Tried) >= FallbackAddrs {
-			m = m.fallen(now, ProbeFirst)
-		}
+		m = m.counted(now, addr)
 	case fall:
 		m = m.fallen(now, ProbeFirst)
 	case again:
-		after, proven := m.ProbeAfter, m.Proven
-		if proven {
-			after *= 2
-		}
-		m = m.fallen(now, min(after, ProbeMax))
-		m.Proven = proven
+		m = m.fallenAgain(now)
 	case prove:
 		m.Failures, m.Proven = 0, true
 	case doubt:
@@ -207,6 +196,29 @@ func (m Machine) Step(now time.Time, e Event, addr netip.AddrPort) (Machine, err
 		m = NewMachine(m.Selection, now)
 	}
 	return m, nil
+}
+
+// counted has one failure more, and is on the fallback after enough of them.
+func (m Machine) counted(now time.Time, addr netip.AddrPort) Machine {
+	m.Failures++
+	if addr.IsValid() && !slices.Contains(m.Tried, addr) && len(m.Tried) < FallbackAddrs {
+		m.Tried = append(slices.Clone(m.Tried), addr)
+	}
+	if m.Failures >= FallbackAlways || m.Failures >= FallbackFailures && len(m.Tried) >= FallbackAddrs {
+		return m.fallen(now, ProbeFirst)
+	}
+	return m
+}
+
+// fallenAgain is on the fallback after a probe that failed.
+func (m Machine) fallenAgain(now time.Time) Machine {
+	after, proven := m.ProbeAfter, m.Proven
+	if proven {
+		after *= 2
+	}
+	m = m.fallen(now, min(after, ProbeMax))
+	m.Proven = proven
+	return m
 }
 
 // fallen goes to the fallback; without one the preferred protocol goes on.

@@ -106,35 +106,39 @@ func (c Config) Validate() error {
 	if c.RPCTimeout <= 0 {
 		bad("rpc_timeout: %v is not positive", c.RPCTimeout)
 	}
-	if c.Edge.BindAddress != "" {
-		if _, err := netip.ParseAddr(c.Edge.BindAddress); err != nil {
-			bad("edge: bind_address: %q is not an IP address", c.Edge.BindAddress)
-		}
-	}
-	if _, err := edgepool.ParseFamily(c.Edge.IPVersion); err != nil {
-		bad("edge: ip_version: %w", err)
-	}
 	if err := (protocol.Wish{Given: c.Features}).Validate(); err != nil {
 		errs = append(errs, err)
-	}
-	if _, err := protocol.ParseChoice(c.Edge.Protocol); err != nil {
-		bad("edge: protocol: %q is none of auto, quic, http2", c.Edge.Protocol)
-	}
-	if c.Edge.ReturnAfter <= 0 || c.Edge.ReturnAfter > protocol.ProbeMax {
-		bad("edge: return_after: %v is not between 0 and %v", c.Edge.ReturnAfter, protocol.ProbeMax)
-	}
-	if c.Edge.Retries < 0 {
-		bad("edge: retries: %d is negative", c.Edge.Retries)
-	}
-	if c.Edge.Connections < 0 || c.Edge.Connections > 255 {
-		bad("edge: connections: %d is not between 0 and 255", c.Edge.Connections)
 	}
 	if c.QUIC.ConnectionWindow == 0 || c.QUIC.StreamWindow == 0 {
 		bad("quic: connection_window and stream_window must not be 0")
 	}
+	c.Edge.validate(bad)
 	c.Datagrams.validate(bad)
 	c.Streams.validate(bad)
 	return errors.Join(errs...)
+}
+
+func (c EdgeConfig) validate(bad func(format string, args ...any)) {
+	if c.BindAddress != "" {
+		if _, err := netip.ParseAddr(c.BindAddress); err != nil {
+			bad("edge: bind_address: %q is not an IP address", c.BindAddress)
+		}
+	}
+	if _, err := edgepool.ParseFamily(c.IPVersion); err != nil {
+		bad("edge: ip_version: %w", err)
+	}
+	if _, err := protocol.ParseChoice(c.Protocol); err != nil {
+		bad("edge: protocol: %q is none of auto, quic, http2", c.Protocol)
+	}
+	if c.ReturnAfter <= 0 || c.ReturnAfter > protocol.ProbeMax {
+		bad("edge: return_after: %v is not between 0 and %v", c.ReturnAfter, protocol.ProbeMax)
+	}
+	if c.Retries < 0 {
+		bad("edge: retries: %d is negative", c.Retries)
+	}
+	if c.Connections < 0 || c.Connections > 255 {
+		bad("edge: connections: %d is not between 0 and 255", c.Connections)
+	}
 }
 
 func (c DatagramsConfig) validate(bad func(format string, args ...any)) {

@@ -110,7 +110,7 @@ func TestConfigurationPush(t *testing.T) {
 			b := start(t, nil)
 			set := func(doc string, version int32) {
 				t.Helper()
-				got, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(doc), false)
+				got, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(doc))
 				if err != nil || got.Version != version {
 					t.Fatalf("set: version %d, %v, want %d", got.Version, err, version)
 				}
@@ -158,15 +158,15 @@ func TestConfigurationPush(t *testing.T) {
 
 func TestConfigurationIsChecked(t *testing.T) {
 	b := start(t, nil)
-	for _, doc := range []string{`[]`, `{"ingress":[{"service":"localhost:1"}]}`} {
-		if _, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(doc), false); err == nil || !strings.Contains(err.Error(), "configuration: invalid") {
+	for _, doc := range []string{`[]`, `"x"`, `null`} {
+		if _, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(doc)); err == nil || !strings.Contains(err.Error(), "configuration: invalid") {
 			t.Errorf("%s: %v", doc, err)
 		}
 	}
-	if c, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(`{"ingress":[{"service":"gopher://x"}]}`), true); err != nil || c.Version != 0 {
-		t.Errorf("unchecked: %+v, %v", c, err)
+	if c, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(`{"ingress":[{"service":"gopher://x"}]}`)); err != nil || c.Version != 0 {
+		t.Errorf("set: %+v, %v", c, err)
 	}
-	if _, err := b.admin.SetConfiguration(t.Context(), "nobody", json.RawMessage(`{}`), false); !errors.Is(err, tunnel.ErrNotFound) {
+	if _, err := b.admin.SetConfiguration(t.Context(), "nobody", json.RawMessage(`{}`)); !errors.Is(err, tunnel.ErrNotFound) {
 		t.Errorf("unknown tunnel: %v", err)
 	}
 	// It outlives the edge.

@@ -12,6 +12,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
@@ -31,33 +32,43 @@ func (c *commands) configuration() *urfave.Command {
 	}
 }
 
-// readConfiguration gives the JSON form of a file.
-func readConfiguration(path string) (json.RawMessage, error) {
+// readConfiguration gives the JSON form of a file, and its fault if our own connector would refuse it.
+func readConfiguration(path string) (doc json.RawMessage, fault, err error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if text := bytes.TrimSpace(b); len(text) > 0 && text[0] == '{' {
 		if !json.Valid(text) {
-			return nil, fmt.Errorf("%s: not valid JSON", path)
+			return nil, nil, fmt.Errorf("%s: not valid JSON", path)
 		}
-		return text, nil
+		doc = text
+	} else if doc, err = jsonOf(path, b); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
+	d, err := ingress.ParseJSON(doc)
+	if err == nil {
+		_, err = ingress.CompileRemote(d)
+	}
+	if err != nil {
+		fault = fmt.Errorf("%s: %w", path, err)
+	}
+	return doc, fault, nil
+}
+
+// jsonOf translates a YAML file.
+func jsonOf(path string, b []byte) (json.RawMessage, error) {
 	file, err := cfdfile.Parse(path, b)
 	if err != nil {
 		return nil, err
 	}
 	if len(file.UnusedKeys) > 0 {
-		return nil, fmt.Errorf("%s: unknown keys: %v", path, file.UnusedKeys)
+		return nil, fmt.Errorf("unknown keys: %v", file.UnusedKeys)
 	}
 	if len(file.Document.Ingress) == 0 {
-		return nil, fmt.Errorf("%s: no ingress rules", path)
+		return nil, ingress.ErrNoIngress
 	}
-	doc, err := file.Document.JSON()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return doc, nil
+	return file.Document.JSON()
 }
 
 var errNotApplied = errors.New("not every connection has applied the configuration")
@@ -65,11 +76,14 @@ var errNotApplied = errors.New("not every connection has applied the configurati
 // setConfiguration waits until every connection has answered.
 func (c *commands) setConfiguration(ctx *urfave.Context, api *adminclient.Client) error {
 	ref, path := ctx.Args().Get(0), ctx.Args().Get(1)
-	doc, err := readConfiguration(path)
+	doc, fault, err := readConfiguration(path)
 	if err != nil {
 		return err
 	}
-	set, err := api.SetConfiguration(ctx.Context, ref, doc, ctx.Bool("unchecked"))
+	if fault != nil && !ctx.Bool("unchecked") {
+		return fault
+	}
+	set, err := api.SetConfiguration(ctx.Context, ref, doc)
 	if err != nil {
 		return fmt.Errorf("set configuration of tunnel %q: %w", ref, err)
 	}
@@ -78,7 +92,7 @@ func (c *commands) setConfiguration(ctx *urfave.Context, api *adminclient.Client
 	now := set
 	for !settled(now, set.Version) {
 		select {
-		case <-ctx.Context.Done():
+		case <-ctx.Done():
 			return errors.Join(c.showConfiguration(ctx, now), errNotApplied)
 		case <-tick.C:
 		}

@@ -5,9 +5,10 @@ import (
 	"errors"
 )
 
+const versionSize = 4
+
+// What a reader takes at most.
 const (
-	versionSize = 4
-	// MaxRequest and MaxAnswer bound what a reader takes.
 	MaxRequest = 16 << 20
 	MaxAnswer  = 64 << 10
 )

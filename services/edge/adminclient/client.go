@@ -101,15 +101,11 @@ func (c *Client) RotateSecret(ctx context.Context, ref string) (TunnelCredential
 	return out, err
 }
 
-// SetConfiguration gives a tunnel a configuration, a JSON document, which is pushed to all its connections. One that our own
-// connector would refuse is an error unless unchecked is true.
-func (c *Client) SetConfiguration(ctx context.Context, ref string, doc json.RawMessage, unchecked bool) (Configuration, error) {
+// SetConfiguration gives a tunnel a configuration, a JSON object, which is pushed to all its connections. The edge does not
+// judge what is in it: the connectors answer that.
+func (c *Client) SetConfiguration(ctx context.Context, ref string, doc json.RawMessage) (Configuration, error) {
 	var out Configuration
-	path := "/v1/tunnels/" + url.PathEscape(ref) + "/configuration"
-	if unchecked {
-		path += "?unchecked=true"
-	}
-	err := c.call(ctx, http.MethodPut, path, doc, &out)
+	err := c.call(ctx, http.MethodPut, "/v1/tunnels/"+url.PathEscape(ref)+"/configuration", doc, &out)
 	return out, err
 }
 

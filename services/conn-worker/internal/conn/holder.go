@@ -15,8 +15,8 @@ import (
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
-// Host is what a holder needs of the worker around it.
-type Host interface {
+// Transports chooses the transport of each attempt, and makes sessions.
+type Transports interface {
 	// Protocol is the transport for the next attempt; demanded is the grant's, empty when it demands none.
 	Protocol(slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol
 	// Dial makes a session for the slot; errors are *tunnel.ConnError.
@@ -24,6 +24,11 @@ type Host interface {
 	// Observe is told what came of an attempt over p, and of the connection that it led to. It reports whether the slot
 	// falls back to another transport.
 	Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) (fell bool)
+}
+
+// Host is what a holder needs of the worker around it.
+type Host interface {
+	Transports
 	// Request is the registration to make on a session.
 	Request(ctx context.Context, s transport.Session, slot tunnel.Slot, r lease.Register) rpc.RegisterRequest
 	// Rotate chooses another address without the store; the zero address when there is none.

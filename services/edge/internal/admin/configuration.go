@@ -32,7 +32,7 @@ func (a *API) putConfiguration(c echo.Context) error {
 			above = max(above, k.Pushed().Applied) // a connector that another edge was ahead with
 		}
 	}
-	config, err := a.deps.Catalog.SetConfiguration(t.ID, doc, above, c.QueryParam("unchecked") == "true", time.Now())
+	config, err := a.deps.Catalog.SetConfiguration(t.ID, doc, above, time.Now())
 	if err != nil {
 		return err
 	}
