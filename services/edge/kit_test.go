@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -241,6 +242,7 @@ func (p *peer) handle(st transport.Stream, s script) {
 	var req stream.Request
 	buf := make([]byte, 0, 64<<10)
 	for {
+		buf = slices.Grow(buf, 1)
 		n, err := st.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		used, perr := stream.ParseRequest(buf, &req)

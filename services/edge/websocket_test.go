@@ -337,7 +337,7 @@ func TestBytesBehindTheHandshake(t *testing.T) {
 
 func TestWebSocketHalfClose(t *testing.T) {
 	b := start(t, nil)
-	released := make(chan struct{})
+	released, done := make(chan struct{}), make(chan struct{})
 	lateAnswer := func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
 		accept101(st)
 		first := make([]byte, 5)
@@ -352,6 +352,7 @@ func TestWebSocketHalfClose(t *testing.T) {
 			t.Errorf("after the answer: %d, %v; want the end", n, err)
 		}
 		st.CancelRead(0)
+		done <- struct{}{}
 	}
 	for _, feature := range []string{streams1, "support_quic_eof"} {
 		p := b.connect(0, 0, lateAnswer, feature)
@@ -362,6 +363,7 @@ func TestWebSocketHalfClose(t *testing.T) {
 			t.Errorf("%s: %q, %v", feature, got, err)
 		}
 		_ = c.Close()
+		<-done
 		waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 		p.close()
 		waitFor(t, "the connector is gone", func() bool { return b.connections("active") == 0 })

@@ -21,6 +21,7 @@ const (
 	kindHTTP kind = iota
 	kindWebSocket
 	kindConnect
+	kindMalformed
 )
 
 func kindOf(r *http.Request) kind {
@@ -30,6 +31,8 @@ func kindOf(r *http.Request) kind {
 			return kindWebSocket
 		}
 		return kindConnect
+	case r.ProtoMajor > 1 && len(r.Header[xconnect.Protocol]) > 0: // only a CONNECT has one (RFC 8441, 4)
+		return kindMalformed
 	case len(r.Header["Upgrade"]) > 0 && r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoMinor > 0 && httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket") &&
 		httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade"):
 		return kindWebSocket
@@ -69,6 +72,8 @@ func (x *exchange) serve() result {
 	switch kindOf(x.r) {
 	case kindConnect:
 		return x.page(methodUnsupported(), "")
+	case kindMalformed:
+		return x.page(malformed(), "")
 	case kindWebSocket:
 		x.visitor.webSocket = true
 		if x.r.ProtoMajor > 1 {

@@ -87,7 +87,7 @@ func headTooLarge() *problem {
 }
 
 func malformed() *problem {
-	return &problem{http.StatusBadRequest, "malformed_body", "Malformed request", "The body of this request is not well formed."}
+	return &problem{http.StatusBadRequest, "malformed", "Malformed request", "This request is not well formed."}
 }
 
 func methodUnsupported() *problem {
