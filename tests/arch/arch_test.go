@@ -267,9 +267,6 @@ func TestPartsDoNotKnowWhatIsNotTheirs(t *testing.T) {
 	for _, p := range list(t) {
 		for _, imp := range p.Imports {
 			rel, _ := ours(imp)
-			if p.rel() == "services/edge/internal/catalog" && rel == "pkg/ingress" {
-				continue // it asks whether a configuration that it keeps for a connector is one; it follows none
-			}
 			if why, bad := never[service(p.rel())][rel]; bad {
 				t.Errorf("%s imports %s: %s", p.rel(), rel, why)
 			}
