@@ -236,12 +236,15 @@ func (d *duplex) down() {
 	buf := buffer{shared: d.shared}
 	defer buf.free()
 	chunk, ended := d.st.first, d.st.ended
-	for {
+	for most := 0; ; {
 		if len(chunk) > 0 {
 			if err := d.codec.receive(chunk, d.deliver); err != nil {
 				d.downEnd(err)
 				return
 			}
+		}
+		if most > 0 {
+			buf.took(len(chunk), most) // only now: it may give the memory of the chunk back
 		}
 		if ended {
 			d.downEnd(d.codec.ended())
@@ -255,7 +258,7 @@ func (d *duplex) down() {
 			return
 		}
 		d.guard.touch()
-		buf.took(n, len(b))
+		most = len(b)
 	}
 }
 
