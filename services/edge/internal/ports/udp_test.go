@@ -28,6 +28,8 @@ const patience = 20 * time.Second
 type far struct {
 	opened chan *association
 	gate   chan error // when not nil, each opening waits for a word
+	// entered, when not nil, tells of each opening before its word.
+	entered chan struct{}
 }
 
 type association struct {
@@ -60,6 +62,9 @@ func (a *association) fail(err error) {
 func (a *association) Close() { close(a.closed) }
 
 func (f *far) associate(ctx context.Context, id tunnel.ID, dst netip.AddrPort, idle time.Duration, deliver func([]byte)) (ports.Association, error) {
+	if f.entered != nil {
+		f.entered <- struct{}{}
+	}
 	if f.gate != nil {
 		select {
 		case err := <-f.gate:
@@ -179,19 +184,36 @@ func TestDatagramsOfVisitors(t *testing.T) {
 }
 
 func TestDatagramsWaitForTheirAssociation(t *testing.T) {
-	f := &far{opened: make(chan *association, 10), gate: make(chan error)}
+	f := &far{opened: make(chan *association, 10), gate: make(chan error), entered: make(chan struct{}, 10)}
 	addr := listen(t, "udp://127.0.0.1:0", f, nil)
 	c := dial(t, addr)
 	say(t, c, "lost")
+	<-f.entered
 	f.gate <- errors.New("no connector")
-	for i := range 5 {
-		say(t, c, fmt.Sprint(i))
+	again := time.NewTicker(5 * time.Millisecond)
+	defer again.Stop()
+	for opening := false; !opening; { // until the failed one is forgotten, datagrams go down with it
+		select {
+		case <-f.entered:
+			opening = true
+		case <-again.C:
+			say(t, c, "0")
+		}
+	}
+	for i := range 4 {
+		say(t, c, fmt.Sprint(i+1))
 	}
 	f.gate <- nil
 	a := <-f.opened
+	first := <-a.got
 	for i := range 5 {
-		if got := <-a.got; got != fmt.Sprint(i) {
-			t.Fatalf("datagram %d: %q", i, got)
+		if first != fmt.Sprint(i) {
+			t.Fatalf("datagram %d: %q", i, first)
+		}
+		if i == 4 {
+			break
+		}
+		for first = <-a.got; first == "0"; first = <-a.got { // repeated above
 		}
 	}
 	a.fail(transport.ErrDatagramTooLarge) // is about the datagram alone
@@ -208,7 +230,14 @@ func TestDatagramsWaitForTheirAssociation(t *testing.T) {
 	a.fail(errors.New("ended"))
 	say(t, c, "lost, too")
 	<-a.closed
-	say(t, c, "again")
+	for opening := false; !opening; {
+		select {
+		case <-f.entered:
+			opening = true
+		case <-again.C:
+			say(t, c, "again")
+		}
+	}
 	f.gate <- nil
 	if got := <-(<-f.opened).got; got != "again" {
 		t.Errorf("the new association got %q", got)
