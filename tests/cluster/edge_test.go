@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"net/netip"
@@ -16,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,6 +47,38 @@ type network struct {
 	// cert and doors belong to the test alone.
 	cert  tls.Certificate
 	doors []*door
+}
+
+// listenTries bounds how often a port is looked for that is free over UDP and over TCP.
+const listenTries = 50
+
+// listenBoth opens an edge address over QUIC and, if asked for, over HTTP/2 on the same port; then nothing is to accept
+// from the first.
+func listenBoth(t *testing.T, cert tls.Certificate, http2 bool) (*quic.Listener, *h2.Listener) {
+	t.Helper()
+	for try := 0; ; try++ {
+		l, err := quic.Listen(quic.ListenConfig{
+			Addr:     netip.MustParseAddrPort("127.0.0.1:0"),
+			TLS:      &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{quic.ALPN}},
+			Settings: quic.EdgeSettings(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !http2 {
+			return l, nil
+		}
+		h, err := h2.Listen(h2.ListenConfig{
+			Addr: l.Addr(), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Settings: h2.EdgeSettings(),
+		})
+		if err == nil {
+			return l, h
+		}
+		_ = l.Close()
+		if !errors.Is(err, syscall.EADDRINUSE) || try == listenTries {
+			t.Fatal(err)
+		}
+	}
 }
 
 // edgeConn is one registered connection as an edge sees it.
@@ -78,23 +112,10 @@ func newNetwork(t *testing.T, edges int) *network {
 			n.pool.Regions[i%2].V4 = append(n.pool.Regions[i%2].V4, n.addDoor(ctx, cert))
 			continue
 		}
-		l, err := quic.Listen(quic.ListenConfig{
-			Addr:     netip.MustParseAddrPort("127.0.0.1:0"),
-			TLS:      &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{quic.ALPN}},
-			Settings: quic.EdgeSettings(),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		l, h := listenBoth(t, cert, overHTTP2(t))
 		listeners = append(listeners, l)
 		n.pool.Regions[i%2].V4 = append(n.pool.Regions[i%2].V4, l.Addr())
-		if overHTTP2(t) { // on the same port, and nothing over QUIC
-			h, err := h2.Listen(h2.ListenConfig{
-				Addr: l.Addr(), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Settings: h2.EdgeSettings(),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
+		if h != nil {
 			listeners = append(listeners, h)
 			n.wg.Go(func() { accept(ctx, n, h.Addr(), h.Accept) })
 			continue

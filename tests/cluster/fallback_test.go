@@ -34,12 +34,8 @@ type door struct {
 // addDoor opens an edge over TCP only.
 func (n *network) addDoor(ctx context.Context, cert tls.Certificate) netip.AddrPort {
 	n.t.Helper()
-	h, err := h2.Listen(h2.ListenConfig{
-		Addr: netip.MustParseAddrPort("127.0.0.1:0"), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Settings: h2.EdgeSettings(),
-	})
-	if err != nil {
-		n.t.Fatal(err)
-	}
+	l, h := listenBoth(n.t, cert, true)
+	_ = l.Close() // its port is swallowed until openUDP
 	d := &door{addr: h.Addr(), tcp: h}
 	n.cert = cert
 	n.doors = append(n.doors, d)
