@@ -51,6 +51,12 @@ func (m *managed) set(version int32, reject string) {
 	m.version, m.reject = version, reject
 }
 
+func (m *managed) state() (config string, pushes int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.config, m.pushes
+}
+
 // manage registers a connector over p that takes pushes.
 func (b *bench) manage(p tunnel.Protocol, index tunnel.ConnIndex, m *managed, features ...string) (*peer, rpc.ConnectionDetails) {
 	b.t.Helper()
@@ -126,8 +132,8 @@ func TestConfigurationPush(t *testing.T) {
 			const first = `{"ingress":[{"service":"http_status:404"}]}`
 			set(first, 0)
 			waitFor(t, "the connection has it", func() bool { c := b.configuration(); return len(c.Connections) == 2 && c.Connections[0].Applied == 0 })
-			if one.config != first {
-				t.Errorf("pushed %s", one.config)
+			if got, _ := one.state(); got != first {
+				t.Errorf("pushed %s", got)
 			}
 			set(" "+first, 0) // the same
 			// A connection that comes later is told at once, and that it is managed.
@@ -149,7 +155,7 @@ func TestConfigurationPush(t *testing.T) {
 			waitFor(t, "the edge sees who is ahead", func() bool { c := b.configuration().Connections; return c[0].Applied == 7 && c[1].Applied == 2 })
 			set(`{"ingress":[{"service":"http_status:406"}]}`, 8)
 			waitFor(t, "both follow", func() bool { c := b.configuration().Connections; return c[0].Applied == 8 && c[1].Applied == 8 })
-			if deaf.pushes != 0 {
+			if _, pushes := deaf.state(); pushes != 0 {
 				t.Error("pushed to a connector that does not take it")
 			}
 		})

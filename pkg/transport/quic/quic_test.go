@@ -193,9 +193,9 @@ func TestDialReasons(t *testing.T) {
 		cfg  quic.DialConfig
 		want tunnel.Reason
 	}{
-		{"unknown authority", t.Context(), quic.DialConfig{Edge: l.Addr(), TLS: quic.ClientTLS(foreign, false), Settings: quick}, tunnel.ReasonTLS},
-		{"wrong name", t.Context(), quic.DialConfig{Edge: wrong.Addr(), TLS: quic.ClientTLS(wrongPool, false), Settings: quick}, tunnel.ReasonTLS},
-		{"no common protocol", t.Context(), quic.DialConfig{Edge: l.Addr(), TLS: withALPN(pool, "other"), Settings: quick}, tunnel.ReasonTLS},
+		{"unknown authority", t.Context(), quic.DialConfig{Edge: l.Addr(), TLS: quic.ClientTLS(foreign, false), Settings: quic.ConnectorSettings()}, tunnel.ReasonTLS},
+		{"wrong name", t.Context(), quic.DialConfig{Edge: wrong.Addr(), TLS: quic.ClientTLS(wrongPool, false), Settings: quic.ConnectorSettings()}, tunnel.ReasonTLS},
+		{"no common protocol", t.Context(), quic.DialConfig{Edge: l.Addr(), TLS: withALPN(pool, "other"), Settings: quic.ConnectorSettings()}, tunnel.ReasonTLS},
 		{"nobody answers", t.Context(), quic.DialConfig{Edge: silent.LocalAddr().(*net.UDPAddr).AddrPort(), TLS: quic.ClientTLS(pool, true), Settings: quick}, tunnel.ReasonDial},
 		{"cancelled", cancelled, quic.DialConfig{Edge: l.Addr(), TLS: quic.ClientTLS(pool, false), Settings: quick}, tunnel.ReasonDial},
 		{"foreign local address", t.Context(), quic.DialConfig{Edge: l.Addr(), LocalIP: netip.MustParseAddr("192.0.2.1"), TLS: quic.ClientTLS(pool, false), Settings: quick}, tunnel.ReasonDial},

@@ -141,10 +141,12 @@ func (f *Flow) end(err error, text string) {
 		f.over = true
 		p := f.peer
 		f.peer, f.waiting, f.recent = nil, nil, nil
-		f.settleLocked()
 		f.mu.Unlock()
 		f.m.remove(f, p)
 		f.cancel(err)
+		f.mu.Lock()
+		f.settleLocked() // last: who waits for it asks Err
+		f.mu.Unlock()
 		if p != nil && text != "" && !p.v3 {
 			f.m.task(func(ctx context.Context) { p.unregister(ctx, f.id, text) })
 		}
