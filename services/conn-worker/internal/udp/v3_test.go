@@ -127,12 +127,17 @@ func TestHostileV3(t *testing.T) {
 		}
 	}
 	// A flood of payloads for nobody and of registrations leaves what the bounds allow.
-	for i := range 3000 {
-		_ = edge.SendDatagram(append([]byte{1, byte(i), byte(i >> 8)}, make([]byte, 20)...)) // a network may lose it
-		b, _ := (&datagram.Registration{ID: datagram.ID{byte(i), byte(i >> 8), 1}, Dest: dest("192.0.2.1:1")}).Append(nil)
-		_ = edge.SendDatagram(b)
-	}
-	l.eventually("flood arrived", func() bool { return l.dropped(TooManySessions) > 0 && l.dropped(UnknownSession) > 0 })
+	sent := 0
+	l.eventually("flood arrived", func() bool {
+		for range 100 {
+			id := datagram.ID{byte(sent), byte(sent >> 8), byte(sent >> 16), 1}
+			sent++
+			_ = edge.SendDatagram(append([]byte{1, byte(sent), byte(sent >> 8)}, make([]byte, 20)...)) // a network may lose it
+			b, _ := (&datagram.Registration{ID: id, Dest: dest("192.0.2.1:1")}).Append(nil)
+			_ = edge.SendDatagram(b)
+		}
+		return l.dropped(TooManySessions) > 0 && l.dropped(UnknownSession) > 0
+	})
 	if n := l.live(); n > roomy.Sessions {
 		t.Errorf("%d sessions, want at most %d", n, roomy.Sessions)
 	}
