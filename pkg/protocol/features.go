@@ -21,6 +21,8 @@ const (
 	// FeatureStreams and FeatureDatagrams are extensions of our own; every other edge ignores them (docs/extensions.md).
 	FeatureStreams   = "culvert_streams_1"
 	FeatureDatagrams = "culvert_datagrams_1"
+	// FeatureEpoch begins the feature that tells the epoch of the slot's lease (spec/lifecycle.md 14.3).
+	FeatureEpoch = "culvert_epoch="
 
 	retiredDatagramV3  = "support_datagram_v3"
 	retiredDatagramV31 = "support_datagram_v3_1"

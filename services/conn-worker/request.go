@@ -9,10 +9,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// featureEpoch carries the epoch of the slot's lease to an edge that understands it; others ignore what they do not
-// know (spec/lifecycle.md 14.3).
-const featureEpoch = "culvert_epoch="
-
 // features lists what to announce for one registration, by the records as they are known now.
 func (k *keeper) features(epoch tunnel.Epoch) []string {
 	k.mu.Lock()
@@ -24,7 +20,7 @@ func (k *keeper) features(epoch tunnel.Epoch) []string {
 	}
 	return protocol.Wish{
 		Given: k.s.cfg.Features, PostQuantum: k.s.cfg.PostQuantum, Record: record,
-		Own:         append(protocol.Extensions(), fmt.Sprintf("%s%d", featureEpoch, epoch)),
+		Own:         append(protocol.Extensions(), fmt.Sprintf("%s%d", protocol.FeatureEpoch, epoch)),
 		AccountHash: credential.AccountHash(k.cred.AccountTag),
 	}.Offer().Features
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
@@ -20,9 +21,6 @@ import (
 )
 
 const (
-	// epochFeature is the feature string by which a connector of ours tells the epoch of its lease. It is optional:
-	// other edges ignore it, and other connectors do not send it (spec/lifecycle.md 14.3).
-	epochFeature = "culvert_epoch="
 	// causeUnauthorized is the text of a refusal; stock connectors look for its first word (spec/wire.md 8.2).
 	causeUnauthorized = "Unauthorized: Invalid tunnel secret or unknown tunnel"
 	// fencedRetry is how long a connector with an old epoch is told to wait; a newer one that died is gone by then.
@@ -204,7 +202,7 @@ func refuse(cause string) error {
 // epochOf reads the epoch feature; without one, or with one that is no number, the epoch is 0.
 func epochOf(features []string) tunnel.Epoch {
 	for _, f := range features {
-		if text, ok := strings.CutPrefix(f, epochFeature); ok {
+		if text, ok := strings.CutPrefix(f, protocol.FeatureEpoch); ok {
 			if n, err := strconv.ParseUint(text, 10, 64); err == nil {
 				return tunnel.Epoch(n)
 			}

@@ -7,24 +7,18 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// The features by which a connector of ours says that it knows the extensions of the wire (docs/extensions.md).
-const (
-	featureStreams   = "culvert_streams_1"
-	featureDatagrams = "culvert_datagrams_1"
-)
-
 // ability is what a connector can take, worked out once from its registration.
 type ability struct {
 	frames, interim, halfClose, bundles, datagramV3 bool
 }
 
 func abilityOf(info *Info) ability {
-	streams := slices.Contains(info.Features, featureStreams)
+	streams := slices.Contains(info.Features, protocol.FeatureStreams)
 	return ability{
 		frames:     streams || info.Protocol == tunnel.HTTP2, // over HTTP/2 the adapter makes the frames of the peer's trailers
 		interim:    streams,
 		halfClose:  streams,
-		bundles:    slices.Contains(info.Features, featureDatagrams),
+		bundles:    slices.Contains(info.Features, protocol.FeatureDatagrams),
 		datagramV3: slices.Contains(info.Features, protocol.FeatureDatagramV3),
 	}
 }
