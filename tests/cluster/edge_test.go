@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -213,6 +214,33 @@ func (n *network) live() []*edgeConn {
 	var out []*edgeConn
 	for _, c := range n.conns {
 		if c.live() && c.session.Context().Err() == nil {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// all lists every connection that was ever admitted, in order.
+func (n *network) all() []*edgeConn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.conns)
+}
+
+// tried counts the registrations that connectors asked for.
+func (n *network) tried() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.attempts
+}
+
+// unrelieved lists the connections that were unregistered before another one served their index.
+func (n *network) unrelieved() []*edgeConn {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var out []*edgeConn
+	for _, c := range n.conns {
+		if c.unregistered && !c.relieved {
 			out = append(out, c)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
@@ -123,10 +122,7 @@ func TestFallbackAndReturn(t *testing.T) {
 	if n := c.log.count("falling back to another protocol"); n != 1 {
 		t.Errorf("the fall was told %d times", n)
 	}
-	c.net.mu.Lock()
-	before := slices.Clone(c.net.conns)
-	c.net.mu.Unlock()
-	for _, conn := range before {
+	for _, conn := range c.net.all() {
 		if _, ok := conn.session.(*h2.Session); !ok {
 			t.Errorf("index %d came over %T", conn.index, conn.session)
 		}
@@ -137,12 +133,8 @@ func TestFallbackAndReturn(t *testing.T) {
 	if n := c.log.count("returning to the preferred protocol"); n != 1 {
 		t.Errorf("the return was told %d times", n)
 	}
-	c.net.mu.Lock()
-	defer c.net.mu.Unlock()
-	for _, conn := range c.net.conns {
-		if conn.unregistered && !conn.relieved {
-			t.Errorf("index %d epoch %d left before another was there", conn.index, conn.epoch)
-		}
+	for _, conn := range c.net.unrelieved() {
+		t.Errorf("index %d epoch %d left before another was there", conn.index, conn.epoch)
 	}
 }
 
@@ -157,9 +149,7 @@ func TestFallbackWithoutStore(t *testing.T) {
 	s.cable.cut.Store(true)
 	w.cable.cut.Store(true)
 	c.eventually("both say so", func() bool { return c.log.count("control plane is away") == 2 })
-	c.net.mu.Lock()
-	attempts := c.net.attempts
-	c.net.mu.Unlock()
+	attempts := c.net.tried()
 	c.net.blockUDP()
 	c.eventually("the edges have lost all sessions", func() bool {
 		for _, conn := range c.net.live() {
@@ -172,9 +162,7 @@ func TestFallbackWithoutStore(t *testing.T) {
 	c.patience *= 2 // the sessions go silent, then at least three dials of each run into their time limit
 	c.eventually("all indices over http2", func() bool { return c.net.indices() == 4 })
 	c.requests()
-	c.net.mu.Lock()
-	defer c.net.mu.Unlock()
-	if n := c.net.attempts - attempts; n > 8 {
+	if n := c.net.tried() - attempts; n > 8 {
 		t.Errorf("%d registrations for four slots", n)
 	}
 }

@@ -25,7 +25,7 @@ func TestOneWorker(t *testing.T) {
 	if err := w.worker.Ready(); err != nil {
 		t.Errorf("ready: %v", err)
 	}
-	first := c.net.conns[0]
+	first := c.net.all()[0]
 	if first.index != 0 {
 		t.Errorf("index %d registered first", first.index)
 	}
@@ -49,11 +49,13 @@ func TestOneWorker(t *testing.T) {
 	if left := len(c.net.live()); left != 0 {
 		t.Errorf("%d connections after the stop", left)
 	}
+	c.net.mu.Lock()
 	for _, conn := range c.net.conns {
 		if !conn.unregistered {
 			t.Errorf("index %d was not unregistered", conn.index)
 		}
 	}
+	c.net.mu.Unlock()
 	if workers, err := c.store.Workers(t.Context()); err != nil || len(workers) != 0 {
 		t.Errorf("workers after the stop: %v, %v", workers, err)
 	}
@@ -150,13 +152,9 @@ func TestDrainMakesBeforeItBreaks(t *testing.T) {
 	if n := c.net.indices(); n != 4 {
 		t.Errorf("%d indices right after the stop", n)
 	}
-	c.net.mu.Lock()
-	for _, conn := range c.net.conns {
-		if conn.unregistered && !conn.relieved {
-			t.Errorf("index %d epoch %d left before another was there", conn.index, conn.epoch)
-		}
+	for _, conn := range c.net.unrelieved() {
+		t.Errorf("index %d epoch %d left before another was there", conn.index, conn.epoch)
 	}
-	c.net.mu.Unlock()
 	c.steady(4)
 }
 
@@ -209,14 +207,15 @@ func TestWrongSecret(t *testing.T) {
 	if err := w.worker.Ready(); err == nil || !strings.Contains(err.Error(), "Invalid tunnel secret") {
 		t.Errorf("ready: %v", err)
 	}
+	c.eventually("the log says so", func() bool { return c.log.count("edge refuses the credentials") > 0 })
 	if n := c.log.count("edge refuses the credentials"); n != 1 {
 		t.Errorf("told %d times", n)
 	}
 	if strings.Contains(c.log.String(), "0123456789abcdef") {
 		t.Error("the secret is in the log")
 	}
-	if c.net.attempts != 1 {
-		t.Errorf("%d attempts", c.net.attempts)
+	if n := c.net.tried(); n != 1 {
+		t.Errorf("%d attempts", n)
 	}
 }
 
