@@ -199,7 +199,8 @@ func TestFloodLeavesNothingBehind(t *testing.T) {
 		}
 		peak = max(peak, runtime.NumGoroutine())
 	}
-	if limit := goroutines + 50 + refusals + 8; peak > limit {
+	// A goroutine gives its place back a moment before it has ended, so that there may be twice as many refusals.
+	if limit := goroutines + 50 + 2*refusals; peak > limit {
 		t.Errorf("%d goroutines, want at most %d", peak, limit)
 	}
 	_ = edge.CloseWithError(0, "over")

@@ -126,6 +126,7 @@ type Serving struct {
 	// lastEnd is when the last flow ended, in nanoseconds of the wall clock; it is compared with itself only.
 	lastEnd atomic.Int64
 	flows   sync.WaitGroup
+	runners runners
 }
 
 // Session makes the serving of one session; nothing is accepted before Serve.
@@ -145,6 +146,7 @@ func (s *Serving) Serve() error {
 	ctx := s.session.Context()
 	s.flows.Go(s.datagrams.Serve)
 	defer s.flows.Wait()
+	defer s.runners.close()
 	for {
 		st, err := s.session.AcceptStream(ctx)
 		if err != nil {
@@ -158,8 +160,7 @@ func (s *Serving) Serve() error {
 			s.turnAway(st)
 			continue
 		}
-		s.flows.Add(1)
-		go s.serve(ctx, st)
+		s.start(ctx, st)
 	}
 }
 
@@ -188,7 +189,7 @@ func (s *Serving) Drained(ctx context.Context) {
 }
 
 // serve runs one stream.
-func (s *Serving) serve(ctx context.Context, st transport.Stream) {
+func (s *Serving) serve(ctx context.Context, r *runner, st transport.Stream) {
 	o := s.relay.cfg.Observer
 	outcome := Panicked
 	o.StreamOpened()
@@ -199,12 +200,10 @@ func (s *Serving) serve(ctx context.Context, st transport.Stream) {
 		}
 		o.StreamEnded(outcome)
 		s.lastEnd.Store(time.Now().UnixNano())
-		s.leave()
-		s.flows.Done()
 	}()
 	buf, _ := s.relay.buffers.Get().(*[firstSize]byte)
 	defer s.relay.buffers.Put(buf)
-	n, eof, kind, err := s.first(st, buf[:])
+	n, eof, kind, err := s.first(&r.guard, st, buf[:])
 	switch {
 	case err != nil:
 		abort(st)
@@ -219,10 +218,10 @@ func (s *Serving) serve(ctx context.Context, st transport.Stream) {
 
 // first reads until the kind of the stream is known, which must not take long: an edge that opens a stream has something to
 // say.
-func (s *Serving) first(st transport.Stream, buf []byte) (n int, eof bool, kind stream.Kind, err error) {
+func (s *Serving) first(g *guard, st transport.Stream, buf []byte) (n int, eof bool, kind stream.Kind, err error) {
 	if limit := s.relay.cfg.Limits.HeadTimeout; limit > 0 {
-		timer := time.AfterFunc(limit, func() { st.CancelRead(transport.NoError) })
-		defer timer.Stop()
+		g.begin(st, limit)
+		defer g.end()
 	}
 	for {
 		m, readErr := st.Read(buf[n:])
