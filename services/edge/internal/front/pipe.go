@@ -14,11 +14,6 @@ import (
 // headBuffer collects a head that is written at once.
 type headBuffer = bytes.Buffer
 
-// smallBufferSize is what a direction holds while little is said.
-const smallBufferSize = 4 << 10
-
-func newSmallBuffer() any { return new([smallBufferSize]byte) }
-
 // visitorEnd is the visitor's end of an upgraded stream. Its writes are bounded in time.
 type visitorEnd interface {
 	io.ReadWriter
@@ -74,13 +69,15 @@ var errVisitorGone = errors.New("visitor gone")
 
 // down carries what the connector sends, until it ends its side.
 func (p *pipe) down() error {
-	b := flexBuffer{front: p.front}
-	defer b.free()
+	buf := p.front.pipes.Buffer()
+	defer buf.Free()
 	var armed time.Time
 	for {
-		n, err := p.st.Read(b.next())
+		b := buf.Next()
+		n, err := p.st.Read(b)
+		buf.Took(n)
 		if n > 0 {
-			if _, werr := p.visitor.Write(b.take(n)); werr != nil {
+			if _, werr := p.visitor.Write(b[:n]); werr != nil {
 				return errors.Join(errVisitorGone, werr)
 			}
 		}
@@ -97,14 +94,16 @@ func (p *pipe) down() error {
 // up carries what the visitor sends, until it ends its side.
 func (p *pipe) up() {
 	defer close(p.upDone)
-	b := flexBuffer{front: p.front}
-	defer b.free()
+	buf := p.front.pipes.Buffer()
+	defer buf.Free()
 	var armed, writeArmed time.Time
 	for {
-		n, err := p.visitor.Read(b.next())
+		b := buf.Next()
+		n, err := p.visitor.Read(b)
+		buf.Took(n)
 		if n > 0 {
 			writeArmed = p.armWrite(writeArmed)
-			if _, werr := p.st.Write(b.take(n)); werr != nil {
+			if _, werr := p.st.Write(b[:n]); werr != nil {
 				p.refused(werr)
 				return
 			}
@@ -196,49 +195,4 @@ func (p *pipe) finish() {
 		p.st.CancelWrite(transport.NoError)
 	}
 	p.visitor.close()
-}
-
-// flexBuffer is small as long as little is read at once.
-type flexBuffer struct {
-	front *Front
-	small *[smallBufferSize]byte
-	large *[bufferSize]byte
-	full  bool
-}
-
-// next is where to read to. A read that filled the small buffer lets the next one use a large buffer, and one that
-// would have fitted the small one gives it back.
-func (b *flexBuffer) next() []byte {
-	switch {
-	case b.full && b.large == nil:
-		b.large = b.front.buffers.Get().(*[bufferSize]byte) //nolint:forcetypeassert // the pool holds nothing else
-	case !b.full && b.large != nil:
-		b.front.buffers.Put(b.large)
-		b.large = nil
-	}
-	if b.large != nil {
-		return b.large[:]
-	}
-	if b.small == nil {
-		b.small = b.front.smallBuffers.Get().(*[smallBufferSize]byte) //nolint:forcetypeassert // the pool holds nothing else
-	}
-	return b.small[:]
-}
-
-// take is the n bytes that were read to next.
-func (b *flexBuffer) take(n int) []byte {
-	b.full = n >= smallBufferSize
-	if b.large != nil {
-		return b.large[:n]
-	}
-	return b.small[:n]
-}
-
-func (b *flexBuffer) free() {
-	if b.large != nil {
-		b.front.buffers.Put(b.large)
-	}
-	if b.small != nil {
-		b.front.smallBuffers.Put(b.small)
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/culvert-tunnel/culvert/pkg/flexbuf"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
@@ -91,8 +92,8 @@ type Front struct {
 	page      *template.Template
 	scratches sync.Pool
 	buffers   sync.Pool
-	// smallBuffers are for upgraded streams, which are idle most of the time.
-	smallBuffers sync.Pool
+	// pipes is for upgraded streams, which are idle most of the time.
+	pipes flexbuf.Pool
 }
 
 // New binds the listeners.
@@ -101,7 +102,7 @@ func New(cfg Config, deps Deps) (*Front, error) {
 	f.guards.metrics = f.metrics
 	f.upgrades = newUpgrades(cfg.Limits.WebSockets, f.metrics)
 	seats := &seats{max: int64(cfg.Limits.Connections), metrics: f.metrics}
-	f.scratches.New, f.buffers.New, f.smallBuffers.New = newScratch, newBuffer, newSmallBuffer
+	f.scratches.New, f.buffers.New = newScratch, newBuffer
 	var err error
 	if cfg.HTTP.IsValid() {
 		if f.plain, err = listen(cfg.HTTP, cfg.BodyIdleTimeout, seats); err != nil {

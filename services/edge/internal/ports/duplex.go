@@ -115,8 +115,8 @@ func (d *duplex) rearm() {
 
 // up carries the visitor's bytes to the connector.
 func (d *duplex) up() {
-	buf := buffer{shared: d.shared}
-	defer buf.free()
+	buf := d.buffers.Buffer()
+	defer buf.Free()
 	if len(d.st.preface) > 0 {
 		front, _ := d.codec.room()
 		if err := d.codec.send(append(make([]byte, front), d.st.preface...)); err != nil {
@@ -125,10 +125,10 @@ func (d *duplex) up() {
 		}
 	}
 	for {
-		b := buf.next()
+		b := buf.Next()
 		front, most := d.codec.room()
-		part := b[front:min(len(b), front+most)]
-		n, err := d.tcp.Read(part)
+		n, err := d.tcp.Read(b[front:min(len(b), front+most)])
+		buf.Took(n)
 		if n > 0 {
 			d.in += int64(n)
 			d.metrics.in.Add(float64(n))
@@ -138,7 +138,6 @@ func (d *duplex) up() {
 				return
 			}
 			d.guard.touch()
-			buf.took(n, len(part))
 		}
 		switch {
 		case err == io.EOF: //nolint:errorlint // the bare value is the contract of io.Reader
@@ -203,9 +202,10 @@ func (d *duplex) answered() bool {
 
 // discard reads what the visitor still sends, so that the answer can reach it, until it ends or the lingering is over.
 func (d *duplex) discard() {
-	var waste [idleSize]byte
+	buf := d.buffers.Buffer()
+	defer buf.Free()
 	for {
-		switch _, err := d.tcp.Read(waste[:]); {
+		switch _, err := d.tcp.Read(buf.Next()); {
 		case err == io.EOF: //nolint:errorlint // the bare value is the contract of io.Reader
 			d.mu.Lock()
 			d.upEnded = true
@@ -233,32 +233,29 @@ type visitorError struct{ error }
 
 // down carries the connector's bytes to the visitor.
 func (d *duplex) down() {
-	buf := buffer{shared: d.shared}
-	defer buf.free()
+	buf := d.buffers.Buffer()
+	defer buf.Free()
 	chunk, ended := d.st.first, d.st.ended
-	for most := 0; ; {
+	for {
 		if len(chunk) > 0 {
 			if err := d.codec.receive(chunk, d.deliver); err != nil {
 				d.downEnd(err)
 				return
 			}
 		}
-		if most > 0 {
-			buf.took(len(chunk), most) // only now: it may give the memory of the chunk back
-		}
 		if ended {
 			d.downEnd(d.codec.ended())
 			return
 		}
-		b := buf.next()
+		b := buf.Next()
 		n, err := d.st.Read(b)
+		buf.Took(n)
 		chunk, ended = b[:n], err == io.EOF //nolint:errorlint // the bare value is the contract of io.Reader
 		if err != nil && !ended {
 			d.streamFailed(err)
 			return
 		}
 		d.guard.touch()
-		most = len(b)
 	}
 }
 

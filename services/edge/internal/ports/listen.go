@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/flexbuf"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
 )
 
@@ -20,6 +21,8 @@ const (
 	// probes is how many unanswered keep-alives end a connection, each a probeEvery after the other.
 	probes     = 6
 	probeEvery = 10 * time.Second
+	// bulk is the buffer of one direction of a connection while much comes.
+	bulk = 64 << 10
 )
 
 // shared is what all TCP ports have in common.
@@ -27,13 +30,13 @@ type shared struct {
 	cfg     Config
 	deps    Deps
 	metrics *metrics
-	buffers sync.Pool // of *[bulk]byte
+	buffers flexbuf.Pool
 	// failures bounds how often failed connections are logged.
 	failures throttle
 }
 
 func newShared(cfg Config, deps Deps, m *metrics) *shared {
-	return &shared{cfg: cfg, deps: deps, metrics: m, buffers: sync.Pool{New: func() any { return new([bulk]byte) }}}
+	return &shared{cfg: cfg, deps: deps, metrics: m, buffers: flexbuf.Pool{Large: bulk}}
 }
 
 // throttle lets one event per second through.

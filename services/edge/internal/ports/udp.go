@@ -224,11 +224,11 @@ func (v *packetVisitor) open(ctx context.Context) {
 }
 
 func (v *packetVisitor) failed(ctx context.Context, err error) {
-	v.drop(v)
 	v.mu.Lock()
 	lost := len(v.queue)
-	v.queue = nil
+	v.ended, v.queue = true, nil
 	v.mu.Unlock()
+	v.drop(v)
 	v.metrics.drops[dropNotOpen].Add(float64(lost))
 	level := slog.LevelDebug
 	if ctx.Err() == nil && v.failures.allow(time.Now()) {
@@ -242,7 +242,8 @@ func (v *packetVisitor) send(b []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {
-	case v.ended:
+	case v.ended: // and the map does not know it yet
+		v.metrics.drops[dropEnded].Inc()
 	case v.to != nil:
 		v.sendLocked(b)
 	case len(v.queue) < waiting:
@@ -279,9 +280,11 @@ func (v *packetVisitor) answer(b []byte) {
 func (v *packetVisitor) close() {
 	v.guard.stop()
 	v.mu.Lock()
+	lost := len(v.queue)
 	v.ended, v.queue = true, nil
 	to, cancel := v.to, v.cancel
 	v.mu.Unlock()
+	v.metrics.drops[dropNotOpen].Add(float64(lost))
 	if cancel != nil {
 		cancel()
 	}

@@ -91,7 +91,7 @@ func (l *lab) connectAs(table *registry.Table, info registry.Info) *far {
 	l.eventually("connection is known", func() bool {
 		l.m.mu.Lock()
 		defer l.m.mu.Unlock()
-		return l.m.peers[f.conn] != nil || info.Protocol != tunnel.QUIC
+		return l.m.peers[f.conn.Slot.Tunnel][f.conn] != nil || info.Protocol != tunnel.QUIC
 	})
 	return f
 }

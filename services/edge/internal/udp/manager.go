@@ -87,7 +87,7 @@ type Manager struct {
 	stopped bool
 	ctx     context.Context //nolint:containedctx // the life of tasks, from Run
 	stop    context.CancelCauseFunc
-	peers   map[*registry.Conn]*peer
+	peers   map[tunnel.ID]map[*registry.Conn]*peer
 	flows   map[datagram.ID]*Flow
 	pings   map[pingKey]*ping
 	// changed is closed and replaced when a connection comes.
@@ -99,7 +99,7 @@ func New(cfg Config, deps Deps) *Manager {
 	ctx, stop := context.WithCancelCause(context.Background()) // flows may begin before Run; it ends them
 	return &Manager{
 		cfg: cfg, log: deps.Logger, metrics: newMetrics(deps.Registerer), ctx: ctx, stop: stop,
-		peers: make(map[*registry.Conn]*peer), flows: make(map[datagram.ID]*Flow), pings: make(map[pingKey]*ping),
+		peers: make(map[tunnel.ID]map[*registry.Conn]*peer), flows: make(map[datagram.ID]*Flow), pings: make(map[pingKey]*ping),
 		changed: make(chan struct{}),
 	}
 }

@@ -10,19 +10,15 @@ type reason string
 
 const (
 	dropMalformed   reason = "malformed"
-	dropUnexpected  reason = "unexpected"     // of a type that a connector does not send
-	dropUnknownFlow reason = "unknown_flow"   // an answer to a flow that is over, or of another tunnel
-	dropTooLarge    reason = "too_large"      // more than the wire or the path carries
-	dropNoRoom      reason = "no_room"        // too many wait for a connection
-	dropTooMany     reason = "too_many_flows" // a visitor beyond the bounds
-	dropNotSent     reason = "not_sent"       // the connection went away
-	dropNotAnswered reason = "not_delivered"  // the visitor's socket refused it
+	dropUnexpected  reason = "unexpected"   // of a type that a connector does not send
+	dropUnknownFlow reason = "unknown_flow" // an answer to a flow that is over, or of another tunnel
+	dropTooLarge    reason = "too_large"    // more than the wire or the path carries
+	dropNoRoom      reason = "no_room"      // too many wait for a connection
+	dropNotSent     reason = "not_sent"     // the connection went away
 )
 
 func reasons() []reason {
-	return []reason{
-		dropMalformed, dropUnexpected, dropUnknownFlow, dropTooLarge, dropNoRoom, dropNotSent,
-	}
+	return []reason{dropMalformed, dropUnexpected, dropUnknownFlow, dropTooLarge, dropNoRoom, dropNotSent}
 }
 
 type metrics struct {

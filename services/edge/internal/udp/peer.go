@@ -255,7 +255,7 @@ func (m *Manager) Serve(ctx context.Context, conn *registry.Conn) {
 func (m *Manager) Ended(conn *registry.Conn, id datagram.ID, text string) {
 	m.mu.Lock()
 	f, here := m.flows[id], false
-	if p := m.peers[conn]; f != nil && p != nil {
+	if p := m.peers[conn.Slot.Tunnel][conn]; f != nil && p != nil {
 		_, here = p.flows[f]
 	}
 	m.mu.Unlock()

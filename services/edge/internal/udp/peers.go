@@ -25,13 +25,18 @@ func (m *Manager) attach(conn *registry.Conn) *peer {
 	}
 	p.heard.Store(time.Now().UnixNano())
 	m.mu.Lock()
-	m.peers[conn] = p
+	of := m.peers[conn.Slot.Tunnel]
+	if of == nil {
+		of = make(map[*registry.Conn]*peer)
+		m.peers[conn.Slot.Tunnel] = of
+	}
+	of[conn] = p
 	close(m.changed)
 	m.changed = make(chan struct{})
 	var stale []*peer
-	for _, o := range m.peers {
+	for _, o := range of {
 		older := o != p && o.conn.Slot == conn.Slot && o.conn.Epoch < conn.Epoch
-		if o != p && o.conn.Slot.Tunnel == conn.Slot.Tunnel && (older || o.isRetired() || o.suspect.Load()) {
+		if o != p && (older || o.isRetired() || o.suspect.Load()) {
 			stale = append(stale, o)
 		}
 	}
@@ -45,7 +50,10 @@ func (m *Manager) attach(conn *registry.Conn) *peer {
 // detach forgets a connection that ended.
 func (m *Manager) detach(p *peer) {
 	m.mu.Lock()
-	delete(m.peers, p.conn)
+	of := m.peers[p.conn.Slot.Tunnel]
+	if delete(of, p.conn); len(of) == 0 {
+		delete(m.peers, p.conn.Slot.Tunnel)
+	}
 	m.mu.Unlock()
 	m.vacate(p, "lost")
 }
@@ -69,7 +77,7 @@ func (m *Manager) vacate(p *peer, cause string) {
 func (m *Manager) bind(f *Flow, p *peer) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.peers[p.conn] != p || m.flows[f.id] != f {
+	if m.peers[p.conn.Slot.Tunnel][p.conn] != p || m.flows[f.id] != f {
 		return false
 	}
 	f.mu.Lock()
@@ -106,8 +114,8 @@ func (m *Manager) choose(id tunnel.ID, home tunnel.ConnectorID, not map[*peer]bo
 	defer m.mu.Unlock()
 	var best *peer
 	var bestRank rank
-	for _, p := range m.peers {
-		if p.conn.Slot.Tunnel != id || not[p] || p.isOver() {
+	for _, p := range m.peers[id] {
+		if not[p] || p.isOver() {
 			continue
 		}
 		r := rank{
@@ -142,7 +150,7 @@ func (r rank) before(o rank) bool {
 
 // outdatedLocked reports whether the slot of p has a newer connection.
 func (m *Manager) outdatedLocked(p *peer) bool {
-	for _, o := range m.peers {
+	for _, o := range m.peers[p.conn.Slot.Tunnel] {
 		if o.conn.Slot == p.conn.Slot && o.conn.Epoch > p.conn.Epoch {
 			return true
 		}
@@ -156,25 +164,35 @@ func (m *Manager) outdatedLocked(p *peer) bool {
 func (m *Manager) watch(now time.Time) {
 	var dead []*peer
 	m.mu.Lock()
-	for _, p := range m.peers {
-		spoken := p.spoken.Load()
-		if spoken == 0 || !p.v3 || p.suspect.Load() {
-			continue
-		}
-		quiet := time.Duration(now.UnixNano() - spoken)
-		switch {
-		case quiet > suspectAfter:
-			p.suspect.Store(true)
-			dead = append(dead, p)
-		case quiet > probeAfter && now.UnixNano()-p.probed.Load() > int64(probeAfter):
-			p.probed.Store(now.UnixNano())
-			p.probeLocked()
+	for _, of := range m.peers {
+		for _, p := range of {
+			if p.watchLocked(now) {
+				dead = append(dead, p)
+			}
 		}
 	}
 	m.mu.Unlock()
 	for _, p := range dead {
 		m.vacate(p, "silent")
 	}
+}
+
+// watchLocked is watch for one connection; it reports whether it was given up.
+func (p *peer) watchLocked(now time.Time) bool {
+	spoken := p.spoken.Load()
+	if spoken == 0 || !p.v3 || p.suspect.Load() {
+		return false
+	}
+	quiet := time.Duration(now.UnixNano() - spoken)
+	if quiet > suspectAfter {
+		p.suspect.Store(true)
+		return true
+	}
+	if quiet > probeAfter && now.UnixNano()-p.probed.Load() > int64(probeAfter) {
+		p.probed.Store(now.UnixNano())
+		p.probeLocked()
+	}
+	return false
 }
 
 // probeLocked asks for any one of the connection's flows again.

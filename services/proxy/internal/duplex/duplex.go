@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/flexbuf"
 )
 
 // End is one end of a two-way byte stream. One goroutine reads while another writes.
@@ -89,12 +91,6 @@ type Result struct {
 	ToOrigin, ToEdge int64
 }
 
-// Sizes of the copy buffers.
-const (
-	smallSize = 4 << 10
-	largeSize = 32 << 10
-)
-
 // Copier runs streams.
 type Copier struct {
 	// HalfCloseIdle bounds the silence of a direction after the other one has ended; 0 is no limit.
@@ -102,7 +98,7 @@ type Copier struct {
 	// Count, when not nil, is told of bytes as they are passed on to a side.
 	Count func(to Side, n int)
 
-	small, large sync.Pool // of *[]byte
+	buffers flexbuf.Pool
 }
 
 // Run copies until both directions have ended, or the stream has failed or ctx is over; then both ends have been aborted.
@@ -144,12 +140,14 @@ type run struct {
 // copy runs one direction.
 func (r *run) copy(from Side, src, dst End, count *int64) {
 	to := Origin - from
-	buf := r.c.take(smallSize)
-	defer func() { r.c.give(buf) }()
+	buf := r.c.buffers.Buffer()
+	defer buf.Free()
 	for {
-		n, err := src.Read(*buf)
+		b := buf.Next()
+		n, err := src.Read(b)
+		buf.Took(n)
 		if n > 0 {
-			if werr := r.pass(to, dst, (*buf)[:n], count); werr != nil {
+			if werr := r.pass(to, dst, b[:n], count); werr != nil {
 				r.refused(to, werr)
 				return
 			}
@@ -166,7 +164,6 @@ func (r *run) copy(from Side, src, dst End, count *int64) {
 			r.fail(from, failureOf(from), err)
 			return
 		}
-		buf = r.c.resize(buf, n)
 	}
 }
 
@@ -254,34 +251,4 @@ func (r *run) fail(by Side, cause Cause, err error) {
 	r.mu.Unlock()
 	r.origin.Abort()
 	r.edge.Abort()
-}
-
-// resize gives the buffer that suits the last read.
-func (c *Copier) resize(buf *[]byte, n int) *[]byte {
-	switch {
-	case len(*buf) == smallSize && n >= smallSize*3/4:
-		c.give(buf)
-		return c.take(largeSize)
-	case len(*buf) == largeSize && n < smallSize/2:
-		c.give(buf)
-		return c.take(smallSize)
-	}
-	return buf
-}
-
-func (c *Copier) take(size int) *[]byte {
-	if b, ok := c.pool(size).Get().(*[]byte); ok {
-		return b
-	}
-	b := make([]byte, size)
-	return &b
-}
-
-func (c *Copier) give(b *[]byte) { c.pool(len(*b)).Put(b) }
-
-func (c *Copier) pool(size int) *sync.Pool {
-	if size == smallSize {
-		return &c.small
-	}
-	return &c.large
 }
