@@ -46,6 +46,10 @@ const (
 	maxTable = 64 << 10
 	// maxControl bounds the answers, in bytes, to a peer that asks and does not read.
 	maxControl = 64 << 10
+	// maxResets is how many resets wait for the network beyond those of streams that the peer may have at a time.
+	maxResets = 4096
+	// maxSettings is how many settings one frame may hold.
+	maxSettings = 64
 	// maxHeads bounds the interim heads that wait for a reader.
 	maxHeads = 8
 	// readBuffer is small, since what is larger goes straight to its place.

@@ -48,7 +48,10 @@ type Conn struct {
 	goneText     string
 
 	out, spare []byte
-	control    int
+	// control is how much of out answers questions and mistakes of the peer.
+	control int
+	// resets is how many streams of the peer it resets.
+	resets     uint32
 	toWrite    sync.Cond
 	sendWindow int64
 	// turn holds the streams that wait for the window or the buffer of the connection, opening those that wait for the

@@ -11,15 +11,19 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
 		return nil
 	}
+	if f.NumSettings() > maxSettings {
+		return violation(http2.ErrCodeEnhanceYourCalm, "too many settings")
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	window := c.peer.window
 	err := f.ForeachSetting(func(s http2.Setting) error {
 		if err := s.Valid(); err != nil {
 			return err
 		}
 		switch s.ID { //nolint:exhaustive // what is not known is ignored (RFC 9113, 6.5.2)
 		case http2.SettingInitialWindowSize:
-			return c.windowChangedLocked(s.Val)
+			window = s.Val
 		case http2.SettingMaxFrameSize:
 			c.peer.frame = s.Val
 		case http2.SettingMaxConcurrentStreams:
@@ -35,13 +39,19 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 	if err != nil {
 		return err
 	}
+	if err := c.windowChangedLocked(window); err != nil {
+		return err
+	}
 	c.appendSettingsAck()
-	return c.controlLocked()
+	return c.answeredLocked()
 }
 
 // windowChangedLocked moves the windows of all streams by the difference.
 func (c *Conn) windowChangedLocked(window uint32) error {
 	delta := int64(window) - int64(c.peer.window)
+	if delta == 0 {
+		return nil
+	}
 	c.peer.window = window
 	for _, s := range c.streams {
 		if s.sendWindow += delta; s.sendWindow > maxWindow {

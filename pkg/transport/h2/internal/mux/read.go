@@ -41,7 +41,9 @@ func (c *Conn) readFrames() error {
 		var se http2.StreamError
 		switch {
 		case errors.As(err, &se):
-			c.refuse(fh, se.StreamID, se.Code)
+			if err := c.refuse(fh, se.StreamID, se.Code); err != nil {
+				return err
+			}
 			continue
 		case err != nil:
 			return err
@@ -83,7 +85,7 @@ func (c *Conn) handle(f http2.Frame) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.appendPing(true, f.Data)
-		return c.controlLocked()
+		return c.answeredLocked()
 	case *http2.GoAwayFrame:
 		c.goAway(f.LastStreamID, f.ErrCode, string(f.DebugData()[:min(len(f.DebugData()), maxDebug)]))
 		return nil
@@ -94,12 +96,17 @@ func (c *Conn) handle(f http2.Frame) error {
 	}
 }
 
-// controlLocked wakes the writer for an answer that the peer has asked for, and gives up a peer that only asks.
+// answeredLocked wakes the writer for an answer that the peer has asked for, and gives up a peer that only asks.
+func (c *Conn) answeredLocked() error {
+	c.toWrite.Signal()
+	return c.controlLocked()
+}
+
+// controlLocked gives up a peer that asks, or makes mistakes, and does not read the answers.
 func (c *Conn) controlLocked() error {
 	if c.control > maxControl {
 		return violation(http2.ErrCodeEnhanceYourCalm, "too many questions")
 	}
-	c.toWrite.Signal()
 	return nil
 }
 
@@ -107,6 +114,9 @@ func (c *Conn) controlLocked() error {
 func (c *Conn) lookup(id uint32) (*Stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.controlLocked(); err != nil {
+		return nil, err
+	}
 	if s := c.streams[id]; s != nil {
 		return s, nil
 	}
@@ -193,6 +203,10 @@ func (c *Conn) paddedData(f *http2.DataFrame) error {
 func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
 	id := f.StreamID
 	c.mu.Lock()
+	if err := c.controlLocked(); err != nil {
+		c.mu.Unlock()
+		return err
+	}
 	s := c.streams[id]
 	foreign := id%2 != c.nextOwn%2
 	if s != nil || !foreign || id <= c.lastPeer {
@@ -220,15 +234,19 @@ func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
 		c.mu.Unlock()
 		return c.err
 	}
+	if c.resets > c.cfg.MaxStreams+maxResets { // more than it had before it ceased to take what we say, and a burst
+		c.mu.Unlock()
+		return violation(http2.ErrCodeEnhanceYourCalm, "too many streams that were reset")
+	}
 	if c.cfg.Incoming == nil || c.foreign >= c.cfg.MaxStreams {
-		c.appendReset(id, http2.ErrCodeRefusedStream)
+		c.appendRefusal(id, http2.ErrCodeRefusedStream)
 		defer c.mu.Unlock()
-		return c.controlLocked()
+		return c.answeredLocked()
 	}
 	if f.Truncated {
-		c.appendReset(id, http2.ErrCodeEnhanceYourCalm)
+		c.appendRefusal(id, http2.ErrCodeEnhanceYourCalm)
 		defer c.mu.Unlock()
-		return c.controlLocked()
+		return c.answeredLocked()
 	}
 	c.foreign++
 	s = c.newStream(id)
@@ -241,20 +259,22 @@ func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
 }
 
 // refuse resets a stream whose frame was malformed.
-func (c *Conn) refuse(fh http2.FrameHeader, id uint32, code http2.ErrCode) {
+func (c *Conn) refuse(fh http2.FrameHeader, id uint32, code http2.ErrCode) error {
 	c.mu.Lock()
 	s := c.streams[id]
+	var err error
 	if s == nil {
 		if fh.Type == http2.FrameHeaders && id%2 != c.nextOwn%2 && id > c.lastPeer {
 			c.lastPeer = id
 		}
-		c.appendReset(id, code)
-		c.toWrite.Signal()
+		c.appendRefusal(id, code)
+		err = c.answeredLocked()
 	}
 	c.mu.Unlock()
 	if s != nil {
 		s.abort(code)
 	}
+	return err
 }
 
 func (c *Conn) resetByPeer(id uint32, code http2.ErrCode) error {

@@ -28,15 +28,14 @@ func (s *Stream) admit(size int) bool {
 	return wanted && !over && !late && !early
 }
 
-// padding grants anew what was no data.
+// padding counts what was no data as read.
 func (s *Stream) padding(n int) {
-	if n == 0 {
-		return
-	}
 	s.rmu.Lock()
-	s.recvWindow += n
+	grant := s.consumedLocked(n)
 	s.rmu.Unlock()
-	s.c.grantStream(s.id, n)
+	if grant > 0 {
+		s.c.grantStream(s.id, grant)
+	}
 }
 
 // dropped accounts for data that was thrown away.

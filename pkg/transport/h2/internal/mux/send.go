@@ -163,9 +163,13 @@ func (s *Stream) waitLocked() error {
 	if s.writeBy.expired {
 		return os.ErrDeadlineExceeded
 	}
-	if s.sendWindow > 0 && !s.queued {
+	switch {
+	case s.queued:
+	case s.sendWindow > 0:
 		s.queued = true
 		s.c.turn = append(s.c.turn, s)
+	default:
+		s.c.nextTurnLocked() // if it was our turn, our own window has shrunk meanwhile
 	}
 	waiting := s.queued
 	s.wcond.Wait()

@@ -142,7 +142,11 @@ func (s *Stream) reset(code http2.ErrCode, err error) {
 	c := s.c
 	c.mu.Lock()
 	if s.id != 0 && c.streams[s.key] == s { // the peer knows of it
-		c.appendReset(s.id, code)
+		if isTheirs(err) {
+			c.appendRefusal(s.id, code)
+		} else {
+			c.appendReset(s.id, code)
+		}
 		c.toWrite.Signal()
 	}
 	if s.sendErr == nil {

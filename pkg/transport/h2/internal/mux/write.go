@@ -39,7 +39,7 @@ func (c *Conn) writeOut() error {
 	c.mu.Lock()
 	buf := c.out
 	c.out, c.spare = c.spare[:0], nil
-	c.control = 0
+	c.control, c.resets = 0, 0
 	c.nextTurnLocked()
 	c.mu.Unlock()
 	_, err := c.nc.Write(buf)
@@ -119,6 +119,14 @@ func (c *Conn) appendWindow(id uint32, n int) {
 func (c *Conn) appendReset(id uint32, code http2.ErrCode) {
 	c.appendFrame(http2.FrameRSTStream, 0, id, 4)
 	c.out = binary.BigEndian.AppendUint32(c.out, uint32(code))
+	if id%2 != c.nextOwn%2 {
+		c.resets++
+	}
+}
+
+// appendRefusal is appendReset for a mistake of the peer.
+func (c *Conn) appendRefusal(id uint32, code http2.ErrCode) {
+	c.appendReset(id, code)
 	c.control += frameHeader + 4
 }
 

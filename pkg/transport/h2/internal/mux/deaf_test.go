@@ -1,0 +1,144 @@
+package mux
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+)
+
+// deaf is a peer that sends the same bytes again and again, and takes none.
+type deaf struct {
+	net.Conn
+	start *bytes.Reader
+	again func() []byte // nil is the end
+	left  []byte
+	once  sync.Once
+	over  chan struct{}
+}
+
+func newDeaf(start []byte, again func() []byte) *deaf {
+	return &deaf{start: bytes.NewReader(start), again: again, over: make(chan struct{})}
+}
+
+func (d *deaf) Read(p []byte) (int, error) {
+	if d.start.Len() > 0 {
+		return d.start.Read(p)
+	}
+	if len(d.left) == 0 {
+		if d.left = d.again(); d.left == nil {
+			<-d.over
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, d.left)
+	d.left = d.left[n:]
+	return n, nil
+}
+
+func (d *deaf) Write([]byte) (int, error) {
+	<-d.over
+	return 0, net.ErrClosed
+}
+
+func (d *deaf) SetWriteDeadline(t time.Time) error {
+	d.once.Do(func() { close(d.over) })
+	return nil
+}
+func (d *deaf) Close() error { return d.SetWriteDeadline(time.Time{}) }
+
+// TestDeafPeer: whatever a peer makes us answer, the answers that it does not take stay bounded.
+func TestDeafPeer(t *testing.T) {
+	get := encoded(":method", "POST", ":scheme", "http", ":authority", "a", ":path", "/")
+	head := func(id uint32, end bool) []byte {
+		return frames(func(fr *http2.Framer) {
+			_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: get, EndHeaders: true, EndStream: end})
+		})
+	}
+	frame := func(kind http2.FrameType, flags http2.Flags, id uint32, payload ...byte) []byte {
+		return frames(func(fr *http2.Framer) { _ = fr.WriteRawFrame(kind, flags, id, payload) })
+	}
+	window := frames(func(fr *http2.Framer) {
+		_ = fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 7})
+	})
+	next := uint32(1)
+	for name, c := range map[string]struct {
+		first []byte
+		again func() []byte
+		// stays says that nothing needs an answer.
+		stays bool
+	}{
+		"questions":    {again: func() []byte { return frame(http2.FramePing, 0, 0, make([]byte, 8)...) }},
+		"settings":     {again: func() []byte { return window }},
+		"padding":      {first: head(1, false), again: func() []byte { return frame(http2.FrameData, http2.FlagDataPadded, 1, 1, 0) }, stays: true},
+		"no increment": {first: head(1, true), again: func() []byte { return frame(http2.FrameWindowUpdate, 0, 1, 0, 0, 0, 0) }},
+		"data after the end": {again: func() []byte {
+			next += 2
+			return append(head(next, true), frame(http2.FrameData, 0, next, 'x')...)
+		}},
+		"headless": {again: func() []byte {
+			next += 2
+			return frames(func(fr *http2.Framer) {
+				_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: next, BlockFragment: encoded("A", "upper case"), EndHeaders: true})
+			})
+		}},
+		"window overflow": {again: func() []byte {
+			next += 2
+			return append(head(next, false), frame(http2.FrameWindowUpdate, 0, next, 0x7f, 0xff, 0xff, 0xff)...)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const rounds = 200_000
+			n := 0
+			done := make(chan struct{})
+			peer := newDeaf(append(append([]byte(http2.ClientPreface), window...), c.first...), func() []byte {
+				if n++; n > rounds {
+					if n == rounds+1 {
+						close(done)
+					}
+					return nil
+				}
+				return c.again()
+			})
+			conn := New(t.Context(), peer, testConfig(Server, func(s *Stream) {
+				if !c.stays {
+					s.CancelWrite(http2.ErrCodeCancel)
+				}
+			}))
+			defer conn.Close(http2.ErrCodeNo, "")
+			select {
+			case <-done:
+			case <-conn.Context().Done():
+				if c.stays {
+					t.Errorf("ended: %v", context.Cause(conn.Context()))
+				}
+			}
+			conn.mu.Lock()
+			defer conn.mu.Unlock()
+			if kept := cap(conn.out); kept > 4*maxControl {
+				t.Errorf("%d bytes of answers are kept after %d rounds", kept, n)
+			}
+		})
+	}
+}
+
+func TestTooManySettings(t *testing.T) {
+	list := make([]http2.Setting, maxSettings+1)
+	for i := range list {
+		list[i] = http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(i)}
+	}
+	for n, fine := range map[int]bool{maxSettings: true, maxSettings + 1: false} {
+		script := append([]byte(http2.ClientPreface), frames(func(fr *http2.Framer) { _ = fr.WriteSettings(list[:n]...) })...)
+		conn := New(t.Context(), &scripted{in: bytes.NewReader(script)}, testConfig(Server, nil))
+		<-conn.Context().Done()
+		if ended := bytes.Contains([]byte(context.Cause(conn.Context()).Error()), []byte("too many settings")); ended == fine {
+			t.Errorf("%d settings: %v", n, context.Cause(conn.Context()))
+		}
+		conn.Close(http2.ErrCodeNo, "")
+	}
+}
