@@ -15,9 +15,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
+	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/admin"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/atomicfile"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/certs"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/connector"
@@ -43,6 +46,7 @@ type Service struct {
 	authority *certs.Authority
 	table     *registry.Table
 	udp       *udp.Manager
+	backlog   *backlog.Watch
 	api       *admin.API
 
 	connectors *connector.Server
@@ -166,7 +170,18 @@ func (s *Service) openConnectors(d Deps) error {
 	return err
 }
 
+// windowsOf is the flow control of connections, as the transports set it.
+func windowsOf(p tunnel.Protocol) backlog.Window {
+	if p == tunnel.HTTP2 {
+		w := h2.EdgeSettings()
+		return backlog.Window{Conn: int64(w.ConnWindow), First: int64(w.StreamWindow), Most: int64(w.MaxStreamWindow)}
+	}
+	w := quic.EdgeSettings()
+	return backlog.Window{Conn: int64(w.ConnWindow), First: int64(w.FirstStreamWindow), Most: int64(w.StreamWindow)}
+}
+
 func (s *Service) openFront(d Deps) error {
+	s.backlog = backlog.New(windowsOf, d.Registerer)
 	p := s.cfg.Public
 	conf := front.Config{
 		HTTP: p.HTTP, HTTPS: p.HTTPS, Location: s.cfg.Location, ResponseHeaderTimeout: p.ResponseHeaderTimeout,
@@ -186,7 +201,7 @@ func (s *Service) openFront(d Deps) error {
 	default:
 		conf.TLS = s.authority.PublicTLS(p.Names, s.patternOf)
 	}
-	s.front, err = front.New(conf, front.Deps{Routes: s.catalog, Conns: s.table, Logger: d.Logger, Registerer: d.Registerer})
+	s.front, err = front.New(conf, front.Deps{Routes: s.catalog, Conns: s.table, Backlog: s.backlog, Logger: d.Logger, Registerer: d.Registerer})
 	return err
 }
 
@@ -202,7 +217,7 @@ func (s *Service) patternOf(name string) (string, bool) {
 
 // openPorts binds the public ports of the catalog. One that is not free is an error line, and is tried again.
 func (s *Service) openPorts(d Deps) error {
-	s.ports = ports.New(s.cfg.Ports, ports.Deps{Store: s.catalog, Conns: s.table, Associate: s.associate, Logger: d.Logger, Registerer: d.Registerer})
+	s.ports = ports.New(s.cfg.Ports, ports.Deps{Store: s.catalog, Conns: s.table, Backlog: s.backlog, Associate: s.associate, Logger: d.Logger, Registerer: d.Registerer})
 	return nil
 }
 
@@ -265,7 +280,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 // runPublic serves visitors: hosts and ports.
 func (s *Service) runPublic(ctx context.Context) error {
-	return runAll(ctx, []func(context.Context) error{s.front.Run, s.ports.Run})
+	return runAll(ctx, []func(context.Context) error{s.front.Run, s.ports.Run, s.backlog.Run})
 }
 
 func (s *Service) runSupport(ctx context.Context) error {

@@ -33,8 +33,9 @@ type requestReader struct {
 	asked
 	req    *stream.Request
 	accept string
-	sized  bool // there is a length
-	cookie int  // where the cookies are in req.Metadata, 0 without any
+	sized  bool     // there is a length
+	cookie int      // where the first cookie is in req.Metadata, 0 without any
+	more   []string // the cookies after it
 }
 
 // toRequest turns the head of an HTTP/2 request into a ConnectRequest. ended says that no body follows.
@@ -46,6 +47,9 @@ func (n *names) toRequest(head []mux.Field, ended bool, req *stream.Request) ask
 		if !r.place(head[i].Name, head[i].Value) {
 			r.header(head[i].Name, head[i].Value)
 		}
+	}
+	if len(r.more) > 0 {
+		req.Metadata[r.cookie].Val += "; " + strings.Join(r.more, "; ")
 	}
 	r.authority = first(r.authority, r.host)
 	r.head = r.method == "HEAD"
@@ -102,7 +106,7 @@ func (r *requestReader) header(name, val string) {
 		return
 	case "cookie": // HTTP/2 may split it
 		if r.cookie > 0 {
-			r.req.Metadata[r.cookie].Val += "; " + val
+			r.more = append(r.more, val)
 			return
 		}
 		r.cookie = len(r.req.Metadata)

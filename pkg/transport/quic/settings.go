@@ -24,8 +24,10 @@ type Settings struct {
 	KeepAlive time.Duration
 	// HandshakeTimeout is the longest silence during the handshake.
 	HandshakeTimeout time.Duration
-	// ConnWindow and StreamWindow are the largest receive windows, in bytes.
-	ConnWindow, StreamWindow uint64
+	// ConnWindow and StreamWindow are the largest receive windows, in bytes; FirstConnWindow and FirstStreamWindow are
+	// those at the begin, which grow for readers that keep up.
+	ConnWindow, StreamWindow           uint64
+	FirstConnWindow, FirstStreamWindow uint64
 	// MaxStreams is how many streams of each kind the peer may have open.
 	MaxStreams int64
 	// DisablePMTU switches path MTU discovery off.
@@ -35,25 +37,31 @@ type Settings struct {
 // ConnectorSettings are the values of the dialling end (spec/wire.md 4).
 func ConnectorSettings() Settings {
 	return Settings{
-		IdleTimeout:      5 * time.Second,
-		KeepAlive:        time.Second,
-		HandshakeTimeout: 5 * time.Second,
-		ConnWindow:       30 << 20,
-		StreamWindow:     6 << 20,
-		MaxStreams:       maxStreams,
+		IdleTimeout:       5 * time.Second,
+		KeepAlive:         time.Second,
+		HandshakeTimeout:  5 * time.Second,
+		ConnWindow:        30 << 20,
+		StreamWindow:      6 << 20,
+		FirstConnWindow:   initialConnWindow,
+		FirstStreamWindow: initialStreamWindow,
+		MaxStreams:        maxStreams,
 	}
 }
 
 // EdgeSettings are the values of the listening end: the idle timeout is longer than a connector's, so that the
-// connector's own value decides, and the peer opens few streams (control, and one per closing session).
+// connector's own value decides, and the peer opens few streams (control, and one per closing session). The connection's
+// window is all there at once: it does not grow while slow visitors hold what they have of it, and would be full with two
+// of them.
 func EdgeSettings() Settings {
 	return Settings{
-		IdleTimeout:      15 * time.Second,
-		KeepAlive:        2 * time.Second,
-		HandshakeTimeout: 5 * time.Second,
-		ConnWindow:       30 << 20,
-		StreamWindow:     6 << 20,
-		MaxStreams:       1024,
+		IdleTimeout:       15 * time.Second,
+		KeepAlive:         2 * time.Second,
+		HandshakeTimeout:  5 * time.Second,
+		ConnWindow:        64 << 20,
+		StreamWindow:      6 << 20,
+		FirstConnWindow:   64 << 20,
+		FirstStreamWindow: 256 << 10,
+		MaxStreams:        1024,
 	}
 }
 
@@ -64,9 +72,9 @@ func (s Settings) config(peer netip.Addr) *quicgo.Config {
 		HandshakeIdleTimeout:           s.HandshakeTimeout,
 		MaxIdleTimeout:                 s.IdleTimeout,
 		KeepAlivePeriod:                s.KeepAlive,
-		InitialStreamReceiveWindow:     min(initialStreamWindow, s.StreamWindow),
+		InitialStreamReceiveWindow:     min(s.FirstStreamWindow, s.StreamWindow),
 		MaxStreamReceiveWindow:         s.StreamWindow,
-		InitialConnectionReceiveWindow: min(initialConnWindow, s.ConnWindow),
+		InitialConnectionReceiveWindow: min(s.FirstConnWindow, s.ConnWindow),
 		MaxConnectionReceiveWindow:     s.ConnWindow,
 		MaxIncomingStreams:             s.MaxStreams,
 		MaxIncomingUniStreams:          s.MaxStreams,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
 )
 
 // respond passes the answer on: the head from x.resp, the body that came with it, then the rest of the stream.
@@ -75,13 +76,20 @@ type answerCopy struct {
 	// say BodyNone sends its end later than the head.
 	held    bool
 	written int64
+	// backlog knows the answer while more of it may wait for the visitor.
+	backlog *backlog.Answer
 }
 
 // run copies until the declared length is reached, or else until FIN, and sends what it has whenever it has to wait for
 // more.
 func (c *answerCopy) run(raw []byte, fin bool) result {
 	chunk, err := c.body.take(raw, fin)
+	defer func() { c.backlog.End() }()
 	for {
+		if !fin && c.backlog == nil && (c.limit < 0 || c.written+int64(len(chunk)) < c.limit) {
+			c.backlog = c.x.front.deps.Backlog.Begin(c.x.conn, c.x.cutter())
+		}
+		c.backlog.Waits()
 		over := c.limit >= 0 && c.written+int64(len(chunk)) > c.limit
 		if over {
 			chunk = chunk[:c.limit-c.written]
@@ -108,6 +116,7 @@ func (c *answerCopy) run(raw []byte, fin bool) result {
 		if !c.held && c.x.flush() != nil {
 			return resultAborted
 		}
+		c.backlog.Took(len(chunk))
 		chunk, fin, err = c.body.next()
 	}
 }

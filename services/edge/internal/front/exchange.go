@@ -36,7 +36,9 @@ type exchange struct {
 	w       http.ResponseWriter
 	r       *http.Request
 	visitor visitor
-	stall   *stall
+	// conn is the connection that the request was sent on last.
+	conn  *registry.Conn
+	stall *stall
 	// accept is what the connector was told that its answer may have, and framed says that the request's body is framed.
 	accept string
 	framed bool
@@ -102,6 +104,7 @@ func (x *exchange) carry(id tunnel.ID) result {
 		if try > 0 {
 			x.front.metrics.retries.Inc()
 		}
+		x.conn = conn
 		if x.visitor.webSocket {
 			last = x.tryUpgrade(conn)
 		} else {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
 // headBuffer collects a head that is written at once.
@@ -19,6 +20,8 @@ type visitorEnd interface {
 	io.ReadWriter
 	// endWrite ends the direction to the visitor alone, if that can be done.
 	endWrite() bool
+	// cut ends a write that the visitor does not take.
+	cut()
 	// limitRead bounds how long reads may wait.
 	limitRead(t time.Time)
 	closer
@@ -33,6 +36,7 @@ type closer interface {
 // pipe carries the bytes of an upgraded stream: one goroutine per direction, the caller's and one more.
 type pipe struct {
 	front     *Front
+	conn      *registry.Conn
 	visitor   visitorEnd
 	st        transport.Stream
 	halfClose bool // the connector takes an end of the visitor's side alone
@@ -71,15 +75,19 @@ var errVisitorGone = errors.New("visitor gone")
 func (p *pipe) down() error {
 	buf := p.front.pipes.Buffer()
 	defer buf.Free()
+	waiting := p.front.deps.Backlog.Begin(p.conn, p.visitor.cut)
+	defer waiting.End()
 	var armed time.Time
 	for {
 		b := buf.Next()
 		n, err := p.st.Read(b)
 		buf.Took(n)
 		if n > 0 {
+			waiting.Waits()
 			if _, werr := p.visitor.Write(b[:n]); werr != nil {
 				return errors.Join(errVisitorGone, werr)
 			}
+			waiting.Took(n)
 		}
 		switch {
 		case err == io.EOF: //nolint:errorlint // the bare value is the contract of io.Reader

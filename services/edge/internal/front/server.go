@@ -18,6 +18,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/flexbuf"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
 )
@@ -70,8 +71,10 @@ type picker interface {
 
 // Deps are what the front works with.
 type Deps struct {
-	Routes     router
-	Conns      picker
+	Routes router
+	Conns  picker
+	// Backlog may cut answers that nobody reads; nil lets them be.
+	Backlog    *backlog.Watch
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }

@@ -6,10 +6,12 @@ import (
 	"time"
 )
 
-// stall notices a visitor over HTTP/2 who takes nothing of one stream while its connection is alive. A deadline of the
-// server would not do: it resets a stream also while nothing is written.
+// stall ends a write that the visitor does not take: over HTTP/2 after a while, since nothing else notices a stream that
+// stands still while its connection is alive, and whenever somebody asks for it. A deadline of the server would not do: it
+// resets a stream also while nothing is written.
 type stall struct {
-	rc    *http.ResponseController
+	rc *http.ResponseController
+	// idle is 0 where the connection itself bounds writes.
 	idle  time.Duration
 	timer *time.Timer
 
@@ -22,21 +24,26 @@ func (s *stall) begin() {
 	s.mu.Lock()
 	s.writing = true
 	s.mu.Unlock()
-	if s.timer == nil {
-		s.timer = time.AfterFunc(s.idle, s.cut)
+	switch {
+	case s.idle <= 0:
 		return
+	case s.timer == nil:
+		s.timer = time.AfterFunc(s.idle, s.cut)
+	default:
+		s.timer.Reset(s.idle)
 	}
-	s.timer.Reset(s.idle)
 }
 
 func (s *stall) end() {
-	s.timer.Stop()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
 	s.mu.Lock()
 	s.writing = false
 	s.mu.Unlock()
 }
 
-// cut resets the visitor's stream, which ends the write.
+// cut ends the write that is under way, if there is one, and with it the visitor's stream or connection.
 func (s *stall) cut() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,13 +74,20 @@ func (x *exchange) flush() error {
 	return f.FlushError()
 }
 
-// stalls is nil where the connection itself bounds writes.
+// stalls is nil where the connection itself bounds writes and nobody else cuts them.
 func (x *exchange) stalls() *stall {
-	if x.r.ProtoMajor < 2 || x.front.cfg.BodyIdleTimeout <= 0 {
-		return nil
-	}
-	if x.stall == nil {
+	if x.stall == nil && x.r.ProtoMajor > 1 && x.front.cfg.BodyIdleTimeout > 0 {
 		x.stall = &stall{rc: http.NewResponseController(x.w), idle: x.front.cfg.BodyIdleTimeout}
 	}
 	return x.stall
+}
+
+// cutter gives what cuts the write that is under way. It is called before the writes that may be cut.
+func (x *exchange) cutter() func() {
+	s := x.stalls()
+	if s == nil {
+		s = &stall{rc: http.NewResponseController(x.w)}
+		x.stall = s
+	}
+	return s.cut
 }

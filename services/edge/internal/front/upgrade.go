@@ -75,7 +75,7 @@ func switched(status int, h http.Header, md []stream.Pair, p tunnel.Protocol) bo
 
 // switchProtocols tells the visitor that its handshake was accepted and carries what follows.
 func (x *exchange) switchProtocols(st transport.Stream, h http.Header, rest []byte, fin, halfClose bool) outcome {
-	p := &pipe{front: x.front, st: st, halfClose: halfClose, upDone: make(chan struct{})}
+	p := &pipe{front: x.front, conn: x.conn, st: st, halfClose: halfClose, upDone: make(chan struct{})}
 	if !x.front.upgrades.add(p) {
 		cancelStream(st)
 		return outcome{page: tooManyWebSockets()}
@@ -164,6 +164,7 @@ func (e *connEnd) endWrite() bool {
 
 func (e *connEnd) limitRead(t time.Time) { _ = e.SetReadDeadline(t) } // fails only on a dead connection
 func (e *connEnd) abort()                { reset(e.Conn) }
+func (e *connEnd) cut()                  { reset(e.Conn) }
 func (e *connEnd) close()                { _ = e.Close() } // all was said
 
 // streamEnd is a visitor's stream of an HTTP/2 connection.
@@ -182,5 +183,6 @@ func (e *streamEnd) endWrite() bool { return false }
 func (e *streamEnd) limitRead(t time.Time) {
 	_ = http.NewResponseController(e.x.w).SetReadDeadline(t) // supported by the server's own writers
 }
+func (e *streamEnd) cut()   { e.x.cutter()() }
 func (e *streamEnd) abort() { e.limitRead(time.Unix(1, 0)) } // the handler resets the stream
 func (e *streamEnd) close() { e.limitRead(time.Unix(1, 0)) }

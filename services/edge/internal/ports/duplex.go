@@ -10,6 +10,8 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
 // lingerTimeout is how long a visitor whose bytes nobody wants any more may take to notice: closing at once could destroy
@@ -20,9 +22,11 @@ const lingerTimeout = 2 * time.Second
 type duplex struct {
 	*visitor
 	st        *leg
+	conn      *registry.Conn
 	halfClose bool // the connector may be told the end of the visitor's bytes while its answer is wanted
 	codec     codec
 	guard     guard
+	backlog   *backlog.Answer
 	in, out   int64
 
 	mu     sync.Mutex // guards the fields below
@@ -46,11 +50,11 @@ type codec interface {
 	ended() error
 }
 
-func newDuplex(v *visitor, st *leg, halfClose bool) *duplex {
-	d := &duplex{visitor: v, st: st, halfClose: halfClose, result: resultEnded}
+func newDuplex(v *visitor, st *leg, conn *registry.Conn) *duplex {
+	d := &duplex{visitor: v, st: st, conn: conn, halfClose: conn.HalfClose(), result: resultEnded}
 	d.codec = plain{st}
 	if st.websocket {
-		d.codec = newMessages(st, halfClose)
+		d.codec = newMessages(st, d.halfClose)
 	}
 	return d
 }
@@ -97,6 +101,9 @@ func (d *duplex) abort(r result, cause error) {
 
 // errSilent is the cause of an end by a limit of silence.
 var errSilent = errors.New("nothing was carried for too long")
+
+// errGreedy is the cause of an end for the sake of others.
+var errGreedy = errors.New("the visitor takes nothing while others wait")
 
 // rearm sets the limit of silence that fits the state.
 func (d *duplex) rearm() {
@@ -235,6 +242,8 @@ type visitorError struct{ error }
 func (d *duplex) down() {
 	buf := d.buffers.Buffer()
 	defer buf.Free()
+	d.backlog = d.deps.Backlog.Begin(d.conn, func() { d.abort(resultVisitorGone, errGreedy) })
+	defer d.backlog.End()
 	chunk, ended := d.st.first, d.st.ended
 	for {
 		if len(chunk) > 0 {
@@ -261,7 +270,9 @@ func (d *duplex) down() {
 
 // deliver writes to the visitor.
 func (d *duplex) deliver(b []byte) error {
+	d.backlog.Waits()
 	n, err := d.tcp.Write(b)
+	d.backlog.Took(n)
 	d.out += int64(n)
 	d.metrics.out.Add(float64(n))
 	d.guard.touch()

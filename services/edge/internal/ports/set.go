@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
@@ -49,6 +50,8 @@ type Listener interface {
 type Deps struct {
 	Store store
 	Conns picker
+	// Backlog may cut connections whose visitors read nothing; nil lets them be.
+	Backlog *backlog.Watch
 	// Associate opens a way for one visitor's datagrams to dst; deliver, which must not wait, gets the answers. After the
 	// idle time it may end by itself. Nil refuses UDP ports.
 	Associate  func(ctx context.Context, id tunnel.ID, dst netip.AddrPort, idle time.Duration, deliver func([]byte)) (Association, error)

@@ -49,7 +49,7 @@ func (v *visitor) serve(ctx context.Context) {
 	}
 	defer conn.Release()
 	v.metrics.wait.Observe(time.Since(began).Seconds())
-	d := newDuplex(v, up, conn.HalfClose())
+	d := newDuplex(v, up, conn)
 	res, err := d.run(ctx)
 	v.metrics.results[res].Inc()
 	if v.deps.Logger.Enabled(ctx, slog.LevelDebug) {
