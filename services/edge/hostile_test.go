@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -439,6 +441,58 @@ func TestStalledStream(t *testing.T) {
 			t.Errorf("%s: %d bytes before the reset", method, got)
 		}
 		waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+	}
+}
+
+// Many visitors who read nothing fill what a connection may have under way. Some of them are cut, and their answers do not
+// look whole; everybody else is served.
+func TestStalledVisitorsGiveWay(t *testing.T) {
+	b := start(t, nil)
+	const size, visitors, streams = 8 << 20, 2, 200 // each stream holds a visitor's window and one of a connector
+	large := pattern(size)
+	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		if !strings.HasSuffix(req.Dest, "/large") {
+			origin(p, req, body, st)
+			return
+		}
+		answer(st, "200", "Content-Length", strconv.Itoa(size))
+		_, _ = st.Write(large)
+	}, streams1)
+	var cut, whole atomic.Int64
+	var reading sync.WaitGroup
+	defer reading.Wait()
+	for range visitors {
+		f := b.framer()
+		defer f.conn.Close()
+		for i := range streams {
+			f.request(uint32(2*i+1), http2.HeadersFrameParam{EndStream: true}, ":method", "GET", ":path", "/large", ":scheme", "http", ":authority", "a")
+		}
+		reading.Go(func() {
+			for {
+				fr, err := f.ReadFrame()
+				if err != nil {
+					return
+				}
+				switch fr := fr.(type) {
+				case *http2.DataFrame: // and no window is given
+					if fr.StreamEnded() {
+						whole.Add(1)
+					}
+				case *http2.RSTStreamFrame:
+					cut.Add(1)
+				}
+			}
+		})
+	}
+	waitFor(t, "some are cut", func() bool { return cut.Load() > 0 })
+	if resp, got := b.get("/bytes?n=2"); resp.StatusCode != http.StatusOK || len(got) != 2 {
+		t.Errorf("an honest visitor got %s, %d bytes", resp.Status, len(got))
+	}
+	if n := cut.Load(); n == visitors*streams {
+		t.Errorf("all %d are cut", n)
+	}
+	if n := whole.Load(); n > 0 {
+		t.Errorf("%d answers look whole", n)
 	}
 }
 

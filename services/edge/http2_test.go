@@ -26,6 +26,7 @@ func TestOverHTTP2(t *testing.T) {
 		"VisitorHangsUp":               TestVisitorHangsUp,
 		"SlowReader":                   TestSlowReader,
 		"VisitorWhoNeverReads":         TestVisitorWhoNeverReads,
+		"StalledVisitors":              TestStalledVisitorsGiveWay,
 		"VisitorWhoNeverSends":         TestVisitorWhoNeverSends,
 		"WebSocket":                    TestWebSocket,
 		"WebSocketRefused":             TestWebSocketRefused,

@@ -3,7 +3,6 @@
 package system_test
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net/http"
 	"os"
@@ -169,11 +168,4 @@ func h2c() *http.Client {
 	p := new(http.Protocols)
 	p.SetUnencryptedHTTP2(true)
 	return &http.Client{Transport: &http.Transport{Protocols: p}}
-}
-
-// h2 is a client that speaks HTTP/2 over TLS and takes any certificate: what is tested is not the certificate.
-func h2() *http.Client {
-	p := new(http.Protocols)
-	p.SetHTTP2(true)
-	return &http.Client{Transport: &http.Transport{Protocols: p, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // see above
 }

@@ -86,20 +86,12 @@ func (c *answerCopy) run(raw []byte, fin bool) result {
 	chunk, err := c.body.take(raw, fin)
 	defer func() { c.backlog.End() }()
 	for {
-		if !fin && c.backlog == nil && (c.limit < 0 || c.written+int64(len(chunk)) < c.limit) {
-			c.backlog = c.x.front.deps.Backlog.Begin(c.x.conn, c.x.cutter())
-		}
-		c.backlog.Waits()
 		over := c.limit >= 0 && c.written+int64(len(chunk)) > c.limit
 		if over {
 			chunk = chunk[:c.limit-c.written]
 		}
-		if len(chunk) > 0 {
-			if _, werr := c.x.write(chunk); werr != nil {
-				return resultAborted
-			}
-			c.written += int64(len(chunk))
-			c.held = false
+		if c.pass(chunk, fin) != nil {
+			return resultAborted
 		}
 		switch whole := c.written == c.limit; {
 		case err != nil, over && c.body.frames != nil:
@@ -119,6 +111,23 @@ func (c *answerCopy) run(raw []byte, fin bool) result {
 		c.backlog.Took(len(chunk))
 		chunk, fin, err = c.body.next()
 	}
+}
+
+// pass writes a chunk to the visitor; while more is to come the backlog knows that it may have to wait.
+func (c *answerCopy) pass(chunk []byte, fin bool) error {
+	if !fin && c.backlog == nil && (c.limit < 0 || c.written+int64(len(chunk)) < c.limit) {
+		c.backlog = c.x.front.deps.Backlog.Begin(c.x.conn, c.x.cutter())
+	}
+	c.backlog.Waits()
+	if len(chunk) == 0 {
+		return nil
+	}
+	if _, err := c.x.write(chunk); err != nil {
+		return err
+	}
+	c.written += int64(len(chunk))
+	c.held = false
+	return nil
 }
 
 // finish ends the reading side of a complete answer: the visitor gets it at once, and the connector a moment to say its
