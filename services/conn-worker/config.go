@@ -194,6 +194,7 @@ func (c EdgeConfig) local() (netip.Addr, edgepool.Family) {
 func (c QUICConfig) settings() quic.Settings {
 	s := quic.ConnectorSettings()
 	s.ConnWindow, s.StreamWindow, s.DisablePMTU = c.ConnectionWindow, c.StreamWindow, c.DisablePMTU
+	s.FirstConnWindow = c.ConnectionWindow
 	return s
 }
 

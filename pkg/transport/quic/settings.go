@@ -10,7 +10,6 @@ import (
 // The wire's numbers (spec/wire.md 4).
 const (
 	initialStreamWindow = 512 << 10
-	initialConnWindow   = 768 << 10
 	maxStreams          = 1 << 60
 	packetSizeIPv4      = 1232 // 1280, the smallest MTU of a tunnel in between, less 20 + 8 and room to spare
 	packetSizeIPv6      = 1252
@@ -34,7 +33,8 @@ type Settings struct {
 	DisablePMTU bool
 }
 
-// ConnectorSettings are the values of the dialling end (spec/wire.md 4).
+// ConnectorSettings are the values of the dialling end (spec/wire.md 4), but for the connection's window, which is all there
+// at once: it does not grow while readers stand still, and would be full with two of them (docs/adr/0015).
 func ConnectorSettings() Settings {
 	return Settings{
 		IdleTimeout:       5 * time.Second,
@@ -42,16 +42,14 @@ func ConnectorSettings() Settings {
 		HandshakeTimeout:  5 * time.Second,
 		ConnWindow:        30 << 20,
 		StreamWindow:      6 << 20,
-		FirstConnWindow:   initialConnWindow,
+		FirstConnWindow:   30 << 20,
 		FirstStreamWindow: initialStreamWindow,
 		MaxStreams:        maxStreams,
 	}
 }
 
 // EdgeSettings are the values of the listening end: the idle timeout is longer than a connector's, so that the
-// connector's own value decides, and the peer opens few streams (control, and one per closing session). The connection's
-// window is all there at once: it does not grow while slow visitors hold what they have of it, and would be full with two
-// of them.
+// connector's own value decides, and the peer opens few streams (control, and one per closing session).
 func EdgeSettings() Settings {
 	return Settings{
 		IdleTimeout:       15 * time.Second,

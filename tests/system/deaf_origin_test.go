@@ -1,0 +1,67 @@
+//go:build system
+
+package system_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestDeafOrigin: uploads to an origin that takes nothing fill the flow control that all requests of a connection share.
+// Others must be served nevertheless.
+func TestDeafOrigin(t *testing.T) {
+	for _, protocol := range []string{"quic", "http2"} {
+		t.Run(protocol, func(t *testing.T) {
+			const uploads, size = 60, 8 << 20
+			ctx, cancel := context.WithCancel(t.Context())
+			var reached sync.WaitGroup
+			reached.Add(uploads)
+			origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/deaf" {
+					reached.Done()
+					<-ctx.Done()
+					return
+				}
+				_, _ = io.Copy(w, pattern(1000, 1)) // a visitor who left
+			}))
+			t.Cleanup(origin.Close)
+			e := startEdge(t)
+			start(t, []string{"TUNNEL_TOKEN=" + e.token}, binary(t, "culvert"), e.connectorCommand(protocol, origin.URL)...)
+			eventually(t, "4 connections", patience, func() error {
+				if n := e.connections(t); n != 4 {
+					return fmt.Errorf("%d connections", n)
+				}
+				return nil
+			})
+			var uploading sync.WaitGroup
+			for range uploads {
+				uploading.Go(func() {
+					req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url+"/deaf", pattern(size, 1))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					req.ContentLength = size
+					if resp, err := http.DefaultClient.Do(req); err == nil { // it fails at the end of the test
+						_ = resp.Body.Close()
+					}
+				})
+			}
+			defer uploading.Wait()
+			defer cancel()
+			reached.Wait()
+			limit := time.Now().Add(3 * time.Second)
+			for n := 0; time.Now().Before(limit); n++ { // the uploads fill what they can meanwhile
+				if err := honestGet(ctx, e.url+"/"); err != nil {
+					t.Fatalf("request %d while uploads stand still: %v", n, err)
+				}
+			}
+		})
+	}
+}
