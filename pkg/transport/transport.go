@@ -55,6 +55,13 @@ type Session interface {
 	Addresses
 }
 
+// Pulse is what a session can do besides whose transport answers every packet by itself, as QUIC does.
+type Pulse interface {
+	// Received is the number of packets that have come so far. If something was sent and it does not grow, the peer is
+	// dead or cannot be reached.
+	Received() uint64
+}
+
 // Streams opens and accepts streams.
 type Streams interface {
 	// OpenStream opens a stream at once or waits for the peer's limit. The peer sees it with its first bytes.

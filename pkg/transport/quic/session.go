@@ -12,7 +12,10 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 )
 
-var _ transport.Session = (*Session)(nil)
+var (
+	_ transport.Session = (*Session)(nil)
+	_ transport.Pulse   = (*Session)(nil)
+)
 
 // Session is one QUIC connection, dialled or accepted.
 type Session struct {
@@ -88,6 +91,9 @@ func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	b, err := s.conn.ReceiveDatagram(ctx)
 	return b, streamError(err)
 }
+
+// Received is the number of packets of the peer.
+func (s *Session) Received() uint64 { return s.conn.ConnectionStats().PacketsReceived }
 
 // LocalAddr is the socket's address. Its port is what a later dial of the same connection index asks for.
 func (s *Session) LocalAddr() netip.AddrPort { return addrPort(s.conn.LocalAddr()) }

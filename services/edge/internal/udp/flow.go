@@ -16,7 +16,7 @@ const (
 	// maxKept is how many payloads wait for a connection, and how many sent into a silence are remembered.
 	maxKept = 64
 	// silence is how long a connection may say nothing before payloads for it are remembered.
-	silence = 100 * time.Millisecond
+	silence = 50 * time.Millisecond
 	// retryEvery is how often connections that did not answer are asked again by a flow that has none.
 	retryEvery = 2 * time.Second
 )

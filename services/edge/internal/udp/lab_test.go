@@ -35,6 +35,8 @@ type lab struct {
 	m *Manager
 	// answers are what came for the flows that the lab opened.
 	answers chan string
+	// wrap, when not nil, changes the edge's end of connections.
+	wrap func(transport.Session) transport.Session
 }
 
 func newLab(t *testing.T, cfg Config) *lab {
@@ -78,7 +80,11 @@ func (l *lab) connect(table *registry.Table, index tunnel.ConnIndex, epoch tunne
 func (l *lab) connectAs(table *registry.Table, info registry.Info) *far {
 	l.t.Helper()
 	near, sess := mem.Pair(context.Background())
-	f := &far{t: l.t, sess: sess, conn: registry.NewConn(info, near), gone: make(chan struct{})}
+	var ours transport.Session = near
+	if l.wrap != nil {
+		ours = l.wrap(near)
+	}
+	f := &far{t: l.t, sess: sess, conn: registry.NewConn(info, ours), gone: make(chan struct{})}
 	if err := table.Register(f.conn); err != nil {
 		l.t.Fatal(err)
 	}

@@ -1,10 +1,14 @@
 package udp
 
 import (
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
+	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
@@ -140,6 +144,64 @@ func TestSilence(t *testing.T) {
 		if b := one.next(); b[0] == 0 {
 			probes++
 		}
+	}
+}
+
+// beating is a session that tells how many packets have come.
+type beating struct {
+	transport.Session
+	n atomic.Uint64
+}
+
+func (b *beating) Received() uint64 { return b.n.Load() }
+
+// TestPulse: also with version 2, which has no question, silence shows where the transport answers by itself; a connection
+// whose transport answers keeps its flows although nothing comes back.
+func TestPulse(t *testing.T) {
+	l := newLab(t, Default())
+	table := registry.NewTable()
+	var hearts []*beating
+	l.wrap = func(s transport.Session) transport.Session {
+		h := &beating{Session: s}
+		hearts = append(hearts, h)
+		return h
+	}
+	one := l.connect(table, 0, 1, stockV2)
+	one.serveCalls()
+	flow, err := l.m.Open(t.Context(), app, resolver, 0, l.deliver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := l.connect(table, 1, 1, stockV2)
+	began := time.Now()
+	l.eventually("time passes", func() bool {
+		hearts[0].n.Add(1)
+		send(t, flow, "x")
+		return time.Since(began) > 2*suspectAfter
+	})
+	flow.mu.Lock()
+	stayed := flow.peer.conn == one.conn
+	flow.mu.Unlock()
+	if !stayed {
+		t.Fatal("the flow left a connection that lives")
+	}
+	calls := two.serveCalls()
+	var moved rpc.UDPSession
+	l.eventually("the flow moves", func() bool {
+		send(t, flow, "into the silence")
+		select {
+		case moved = <-calls.sessions:
+			return true
+		default:
+			return false
+		}
+	})
+	if moved.ID != flow.id {
+		t.Errorf("registered %v, want %v", moved.ID, flow.id)
+	}
+	d, err := datagram.ParseV2(two.next())
+	if got := string(d.Data); err != nil || got != "into the silence" && got != "x" { // what was not acknowledged comes again
+		t.Errorf("payload = %q, %v", got, err)
 	}
 }
 

@@ -29,7 +29,13 @@ type peer struct {
 	m    *Manager
 	conn *registry.Conn
 	v3   bool
-	// heard is when the last datagram came, spoken when one was sent first after that (0: none was), in nanoseconds.
+	// pulse is nil where the transport does not tell that the peer lives; received is what it said last, and beat when
+	// that changed, guarded by the manager's mu.
+	pulse    transport.Pulse
+	received uint64
+	beat     time.Time
+	// heard is when the peer gave a sign of life, spoken when a datagram was sent first after that (0: none was), in
+	// nanoseconds.
 	heard, spoken atomic.Int64
 	probed        atomic.Int64
 	suspect       atomic.Bool
@@ -41,6 +47,13 @@ type peer struct {
 	// mu guards answers: where registrations of version 3 wait.
 	mu      sync.Mutex
 	answers map[datagram.ID]chan datagram.Response
+}
+
+// lives notes a sign of life.
+func (p *peer) lives(now time.Time) {
+	p.heard.Store(now.UnixNano())
+	p.spoken.Store(0)
+	p.suspect.Store(false)
 }
 
 func (p *peer) isOver() bool { return p.conn.Session.Context().Err() != nil }
@@ -238,9 +251,7 @@ func (m *Manager) Serve(ctx context.Context, conn *registry.Conn) {
 		if err != nil {
 			break
 		}
-		p.heard.Store(time.Now().UnixNano())
-		p.spoken.Store(0)
-		p.suspect.Store(false)
+		p.lives(time.Now())
 		m.metrics.received.Inc()
 		if p.v3 {
 			m.receiveV3(p, b)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
@@ -14,7 +15,10 @@ const (
 	// probeAfter is how long a connection that was spoken to may say nothing before it is asked for a sign of life, and
 	// how often it is asked; suspectAfter is when its flows go elsewhere.
 	probeAfter   = 250 * time.Millisecond
-	suspectAfter = 1500 * time.Millisecond
+	suspectAfter = time.Second
+	// quietAfter is a little more than the time after which connectors ping a connection that has nothing to say
+	// (spec/wire.md 4).
+	quietAfter = 1100 * time.Millisecond
 )
 
 // attach adds a connection. Flows of connections that it replaces come over.
@@ -23,7 +27,9 @@ func (m *Manager) attach(conn *registry.Conn) *peer {
 		m: m, conn: conn, v3: conn.DatagramV3(), queue: make(chan []byte, queueSize),
 		flows: make(map[*Flow]struct{}), answers: make(map[datagram.ID]chan datagram.Response),
 	}
-	p.heard.Store(time.Now().UnixNano())
+	p.pulse, _ = conn.Session.(transport.Pulse)
+	p.beat = time.Now()
+	p.heard.Store(p.beat.UnixNano())
 	m.mu.Lock()
 	of := m.peers[conn.Slot.Tunnel]
 	if of == nil {
@@ -119,7 +125,7 @@ func (m *Manager) choose(id tunnel.ID, home tunnel.ConnectorID, not map[*peer]bo
 			continue
 		}
 		r := rank{
-			retired: p.isRetired() || p.suspect.Load(), foreign: !home.IsZero() && p.conn.Slot.Connector != home,
+			retired: p.isRetired() || p.suspect.Load() || p.isQuietLocked(), foreign: !home.IsZero() && p.conn.Slot.Connector != home,
 			outdated: m.outdatedLocked(p), flows: len(p.flows),
 		}
 		if best == nil || r.before(bestRank) {
@@ -158,9 +164,9 @@ func (m *Manager) outdatedLocked(p *peer) bool {
 	return false
 }
 
-// watch asks connections that are silent although they were spoken to for a sign of life, and gives up those that give
-// none. Their sessions may live on; a sign of life clears them of the suspicion. The sign is the answer to a registration
-// of version 3, which changes nothing.
+// watch gives up connections that are silent although they were spoken to. Their sessions may live on; a sign of life clears
+// them of the suspicion. Every packet is one where the transport tells of it; besides, a connection with version 3 is asked for
+// one: the answer to a registration, which changes nothing.
 func (m *Manager) watch(now time.Time) {
 	var dead []*peer
 	m.mu.Lock()
@@ -177,10 +183,20 @@ func (m *Manager) watch(now time.Time) {
 	}
 }
 
+// isQuietLocked reports whether a connection misses its keep-alive. It is no reason to leave it, but one to prefer another.
+func (p *peer) isQuietLocked() bool { return p.pulse != nil && time.Since(p.beat) > quietAfter }
+
 // watchLocked is watch for one connection; it reports whether it was given up.
 func (p *peer) watchLocked(now time.Time) bool {
+	if p.pulse != nil {
+		if n := p.pulse.Received(); n != p.received {
+			p.received, p.beat = n, now
+			p.lives(now)
+			return false
+		}
+	}
 	spoken := p.spoken.Load()
-	if spoken == 0 || !p.v3 || p.suspect.Load() {
+	if spoken == 0 || p.pulse == nil && !p.v3 || p.suspect.Load() {
 		return false
 	}
 	quiet := time.Duration(now.UnixNano() - spoken)
@@ -188,7 +204,7 @@ func (p *peer) watchLocked(now time.Time) bool {
 		p.suspect.Store(true)
 		return true
 	}
-	if quiet > probeAfter && now.UnixNano()-p.probed.Load() > int64(probeAfter) {
+	if p.v3 && quiet > probeAfter && now.UnixNano()-p.probed.Load() > int64(probeAfter) {
 		p.probed.Store(now.UnixNano())
 		p.probeLocked()
 	}

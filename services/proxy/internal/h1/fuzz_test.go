@@ -22,16 +22,32 @@ import (
 type fakeConn struct {
 	answer string
 	piece  int // 0: all at once
+	// patience is how many bytes of a body the answer waits for.
+	patience int64
 
-	mu  sync.Mutex // guards the rest
-	out bytes.Buffer
+	mu     sync.Mutex // guards the rest
+	heard  sync.Cond
+	out    bytes.Buffer
+	closed bool
 }
 
-func (c *fakeConn) dial(context.Context, string, string) (net.Conn, error) { return c, nil }
+func (c *fakeConn) dial(context.Context, string, string) (net.Conn, error) {
+	c.heard.L = &c.mu
+	return c, nil
+}
+
+// mayAnswer says that the whole request has come, or that no more will.
+func (c *fakeConn) mayAnswer() bool {
+	_, body, ok := bytes.Cut(c.out.Bytes(), []byte("\r\n\r\n"))
+	return c.patience == 0 || c.closed || ok && int64(len(body)) >= c.patience
+}
 
 func (c *fakeConn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for !c.mayAnswer() {
+		c.heard.Wait()
+	}
 	if c.answer == "" {
 		return 0, io.EOF
 	}
@@ -46,6 +62,7 @@ func (c *fakeConn) Read(p []byte) (int, error) {
 func (c *fakeConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.heard.Broadcast()
 	return c.out.Write(p)
 }
 
@@ -55,7 +72,14 @@ func (c *fakeConn) written() string {
 	return c.out.String()
 }
 
-func (c *fakeConn) Close() error                     { return nil }
+func (c *fakeConn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	c.heard.Broadcast()
+	return nil
+}
+
 func (c *fakeConn) LocalAddr() net.Addr              { return nil }
 func (c *fakeConn) RemoteAddr() net.Addr             { return nil }
 func (c *fakeConn) SetDeadline(time.Time) error      { return nil }
