@@ -70,6 +70,35 @@ func newTwoHosts(t *testing.T) *twoHosts {
 	return h
 }
 
+// Addresses that are on no cable: the service's on the server's loopback, the client's own on its loopback.
+const (
+	serviceFar4 = "10.99.0.1"
+	serviceFar6 = "fd99::1"
+	clientFar4  = "10.88.0.2"
+	clientFar6  = "fd88::2"
+)
+
+// asymmetric adds a second cable and routes: what the client sends to the service takes the first cable, and the server's
+// route back to the client is the second one.
+func (h *twoHosts) asymmetric(t *testing.T) {
+	t.Helper()
+	ip := installed(t, "ip")
+	for _, command := range []string{
+		"link add second netns " + h.server + " type veth peer name second netns " + h.client,
+		"-n " + h.server + " link set second up", "-n " + h.client + " link set second up",
+		"-n " + h.server + " addr add 10.78.0.1/24 dev second", "-n " + h.client + " addr add 10.78.0.2/24 dev second",
+		"-n " + h.server + " addr add fd78::1/64 dev second nodad", "-n " + h.client + " addr add fd78::2/64 dev second nodad",
+		"-n " + h.server + " addr add " + serviceFar4 + "/32 dev lo", "-n " + h.server + " addr add " + serviceFar6 + "/128 dev lo",
+		"-n " + h.client + " addr add " + clientFar4 + "/32 dev lo", "-n " + h.client + " addr add " + clientFar6 + "/128 dev lo",
+		"-n " + h.client + " route add " + serviceFar4 + " via " + serverFirst4, "-n " + h.client + " route add " + serviceFar6 + " via " + serverFirst6,
+		"-n " + h.server + " route add " + clientFar4 + " via 10.78.0.2", "-n " + h.server + " route add " + clientFar6 + " via fd78::2",
+	} {
+		if out, err := exec.Command(ip, strings.Fields(command)...).CombinedOutput(); err != nil { //nolint:gosec // the words are ours
+			t.Fatalf("ip %s: %v: %s", command, err, out)
+		}
+	}
+}
+
 // in runs f on a thread in a namespace; sockets that it opens stay there.
 func (h *twoHosts) in(t *testing.T, ns string, f func() error) {
 	t.Helper()
@@ -102,9 +131,15 @@ func (h *twoHosts) command(t *testing.T, ns, path string, args ...string) (strin
 // dial gives a connected UDP socket of the client: the kernel drops what does not come from the address that was asked.
 func (h *twoHosts) dial(t *testing.T, to netip.AddrPort) *net.UDPConn {
 	t.Helper()
+	return h.dialFrom(t, nil, to)
+}
+
+// dialFrom is dial from one of the client's addresses.
+func (h *twoHosts) dialFrom(t *testing.T, from *net.UDPAddr, to netip.AddrPort) *net.UDPConn {
+	t.Helper()
 	var c *net.UDPConn
 	h.in(t, h.client, func() (err error) {
-		c, err = net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+		c, err = net.DialUDP("udp", from, net.UDPAddrFromAddrPort(to))
 		return err
 	})
 	t.Cleanup(func() { _ = c.Close() })

@@ -147,6 +147,40 @@ func TestQUICListenerAnswersFromTheAskedAddress(t *testing.T) {
 	}
 }
 
+// TestSourceAddressOnAsymmetricRoutes: packets come in by one cable, and the route back is another one.
+func TestSourceAddressOnAsymmetricRoutes(t *testing.T) {
+	h := newTwoHosts(t)
+	h.asymmetric(t)
+	conf := serverTLS(t)
+	far := map[string][2]string{"v4": {clientFar4, serviceFar4}, "v6": {clientFar6, serviceFar6}}
+	for listen, families := range map[string][]string{"0.0.0.0": {"v4"}, "[::]": {"v4", "v6"}} {
+		t.Run(listen, func(t *testing.T) {
+			var l *quic.Listener
+			h.in(t, h.server, func() (err error) {
+				l, err = quic.Listen(quic.ListenConfig{
+					Addr: netip.MustParseAddrPort(fmt.Sprintf("%s:%d", listen, sourcePort)), TLS: conf, Settings: quic.EdgeSettings(),
+				})
+				return err
+			})
+			defer l.Close()
+			go echoSessions(t.Context(), l)
+			for _, family := range families {
+				from, to := net.ParseIP(far[family][0]), asked(far[family][1])
+				c := h.capture(t)
+				conn, err := strictDial(t, h.dialFrom(t, &net.UDPAddr{IP: from}, to), patience)
+				if err != nil {
+					t.Fatalf("dial %s from %s: %v", to, from, err)
+				}
+				if err := echoBytes(conn, 1<<20); err != nil {
+					t.Errorf("echo through %s: %v", to, err)
+				}
+				_ = conn.CloseWithError(0, "")
+				c.wantOnly(t, "handshake and data", to)
+			}
+		})
+	}
+}
+
 // echoSessions serves what strict clients ask for.
 func echoSessions(ctx context.Context, l *quic.Listener) {
 	for {
