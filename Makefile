@@ -69,10 +69,11 @@ bench: build
 	go build -o $(BIN)/bench ./tests/bench
 	$(BIN)/bench -bin $(BIN) $(if $(PEER),-peer $(PEER)) -json $(BIN)/bench.json $(ARGS)
 
-# fuzz runs every fuzz target for FUZZTIME.
+# fuzz runs every fuzz target for FUZZTIME, FUZZJOBS of them side by side.
 FUZZTIME ?= 20s
+FUZZJOBS ?= 1
 fuzz: toolchain
-	@tests/fuzz.sh $(FUZZTIME)
+	@tests/fuzz.sh $(FUZZTIME) $(FUZZJOBS)
 
 clean:
 	rm -rf $(BIN)
