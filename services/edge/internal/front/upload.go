@@ -154,14 +154,14 @@ func (u *upload) writeFailed(err error) {
 
 // readFailed: the visitor broke off, or the exchange is over and wants no more. A broken body never ends with FIN.
 func (u *upload) readFailed() {
-	u.st.CancelWrite(transport.NoError)
 	u.mu.Lock()
 	stopping := u.stopping
 	u.left = !stopping
 	u.mu.Unlock()
 	if !stopping {
-		u.st.CancelRead(transport.NoError)
+		u.st.CancelRead(transport.NoError) // first: an answer to what was broken off is none
 	}
+	u.st.CancelWrite(transport.NoError)
 }
 
 // limitWait starts to bound the wait for the answer's head, now that the request is sent.
