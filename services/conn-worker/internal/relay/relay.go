@@ -145,6 +145,7 @@ func (s *Serving) InFlight() int { return int(s.inFlight.n.Load()) }
 func (s *Serving) Serve() error {
 	ctx := s.session.Context()
 	s.flows.Go(s.datagrams.Serve)
+	s.flows.Go(func() { s.runners.trimLoop(ctx) })
 	defer s.flows.Wait()
 	defer s.runners.close()
 	for {

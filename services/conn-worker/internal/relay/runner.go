@@ -2,14 +2,19 @@ package relay
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 )
 
-// idleRunners is how many goroutines of a session wait for streams.
-const idleRunners = 64
+const (
+	// idleRunners is how many goroutines of a session wait for streams.
+	idleRunners = 64
+	// trimEvery is how often those end that were not needed since the last time.
+	trimEvery = 5 * time.Second
+)
 
 // runners are the goroutines of one session that serve its streams. They stay for the next stream: a fresh goroutine has
 // to grow its stack by several copies on its way into an origin's client, which is up to a tenth of the time that a small
@@ -17,6 +22,7 @@ const idleRunners = 64
 type runners struct {
 	mu     sync.Mutex
 	idle   []*runner // the last one has the warmest stack and is taken first
+	spare  int       // the least number of idle ones since the last trim
 	closed bool
 }
 
@@ -37,6 +43,7 @@ func (rs *runners) take() *runner {
 	r := rs.idle[last]
 	rs.idle[last] = nil
 	rs.idle = rs.idle[:last]
+	rs.spare = min(rs.spare, last)
 	return r
 }
 
@@ -51,6 +58,31 @@ func (rs *runners) park(r *runner) bool {
 	return true
 }
 
+// trim ends those that were idle all the time since the last trim: the ones that have waited longest.
+func (rs *runners) trim() {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for _, r := range rs.idle[:rs.spare] {
+		close(r.next)
+	}
+	rs.idle = slices.Delete(rs.idle, 0, rs.spare)
+	rs.spare = len(rs.idle)
+}
+
+// trimLoop trims until ctx ends.
+func (rs *runners) trimLoop(ctx context.Context) {
+	tick := time.NewTicker(trimEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			rs.trim()
+		}
+	}
+}
+
 // close ends those that are idle, and the others after their stream. No stream may come afterwards.
 func (rs *runners) close() {
 	rs.mu.Lock()
@@ -59,7 +91,7 @@ func (rs *runners) close() {
 	for _, r := range rs.idle {
 		close(r.next)
 	}
-	rs.idle = nil
+	rs.idle, rs.spare = nil, 0
 }
 
 // start serves st on an idle runner or on a new one.

@@ -47,6 +47,22 @@ func TestRunnersStay(t *testing.T) {
 	close(gate)
 	eventually(t, "all have ended", func() bool { return o.of[Done].Load() == 20+many })
 	eventually(t, "no more than the limit stay", func() bool { return s.InFlight() == 0 && s.waiting() == idleRunners })
+	s.runners.trim() // they were needed a moment ago
+	if n := s.waiting(); n != idleRunners {
+		t.Errorf("%d runners are left that were needed", n)
+	}
+	if _, err := io.ReadAll(open(t, edge, request(t))); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all wait again", func() bool { return s.waiting() == idleRunners })
+	s.runners.trim()
+	if n := s.waiting(); n != 1 {
+		t.Errorf("%d runners are left, want the one that was needed", n)
+	}
+	s.runners.trim()
+	if n := s.waiting(); n != 0 {
+		t.Errorf("%d runners are left that were not needed", n)
+	}
 }
 
 // readStopped notes that its reads were ended.
