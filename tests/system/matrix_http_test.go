@@ -127,6 +127,8 @@ func (d *deployment) testTrailers(t *testing.T) {
 					t.Errorf("%s: trailer %s arrives through the stock connector on QUIC: the table of differences is out of date", name, k)
 				}
 			case k == "X-Request-Trailer" && d.form == stock: // its HTTP/2 form may carry them; not promised
+			case d.form == stock && client == http.DefaultClient && resp.ContentLength >= 0 && got == "":
+				// Its HTTP library gave a short answer a length, and with one HTTP/1.1 has no trailers.
 			case got != v:
 				t.Errorf("%s: trailer %s = %q, want %q", name, k, got, v)
 			}
