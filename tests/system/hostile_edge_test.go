@@ -37,7 +37,6 @@ import (
 type falseEdge struct {
 	addr   netip.AddrPort
 	caFile string
-	stop   context.CancelFunc
 	wg     sync.WaitGroup
 
 	mu       sync.Mutex // guards sessions
@@ -70,13 +69,13 @@ func startFalseEdge(t *testing.T, protocol string) *falseEdge {
 	t.Helper()
 	cert, caFile := selfSigned(t, "edge.pem")
 	ctx, stop := context.WithCancel(context.Background())
-	e := &falseEdge{caFile: caFile, stop: stop}
-	any := netip.MustParseAddrPort("127.0.0.1:0")
+	e := &falseEdge{caFile: caFile}
+	local := netip.MustParseAddrPort("127.0.0.1:0")
 	var accept func(ctx context.Context) (transport.Session, error)
 	var closeListener func() error
 	if protocol == "quic" {
 		l, err := quic.Listen(quic.ListenConfig{
-			Addr: any, Settings: quic.EdgeSettings(),
+			Addr: local, Settings: quic.EdgeSettings(),
 			TLS: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{quic.ALPN}},
 		})
 		if err != nil {
@@ -85,7 +84,7 @@ func startFalseEdge(t *testing.T, protocol string) *falseEdge {
 		e.addr, closeListener = l.Addr(), l.Close
 		accept = func(ctx context.Context) (transport.Session, error) { return l.Accept(ctx) }
 	} else {
-		l, err := h2transport.Listen(h2transport.ListenConfig{Addr: any, Settings: h2transport.EdgeSettings(), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
+		l, err := h2transport.Listen(h2transport.ListenConfig{Addr: local, Settings: h2transport.EdgeSettings(), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
 		if err != nil {
 			t.Fatal(err)
 		}

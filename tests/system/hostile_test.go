@@ -31,10 +31,10 @@ type watched struct {
 	program *program
 	metrics string
 
-	before, after   figures
-	mu              sync.Mutex // guards peak
-	peak            figures
-	counts, counts2 map[string]float64
+	before, after             figures
+	mu                        sync.Mutex // guards peak
+	peak                      figures
+	countsBefore, countsAfter map[string]float64
 }
 
 // counters are the metrics that tell of what was refused, dropped or failed.
@@ -58,7 +58,7 @@ func besiege(t *testing.T, attacks map[string]attack, honest func(ctx context.Co
 	t.Helper()
 	for _, w := range all {
 		w.before = measure(t, w.program.cmd.Process.Pid, w.metrics)
-		w.counts = counters(t, w.metrics)
+		w.countsBefore = counters(t, w.metrics)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), siege)
 	defer cancel()
@@ -135,7 +135,7 @@ func (w *watched) settle(t *testing.T) {
 		}
 		return nil
 	})
-	w.counts2 = counters(t, w.metrics)
+	w.countsAfter = counters(t, w.metrics)
 }
 
 func (w *watched) report(t *testing.T) {
@@ -152,8 +152,8 @@ func (w *watched) report(t *testing.T) {
 		t.Errorf("%s: resident memory went from %d to %d MiB", w.name, w.before.residentMiB, w.peak.residentMiB)
 	}
 	t.Logf("%s before: %v; at most: %v; after: %v", w.name, w.before, w.peak, w.after)
-	for _, name := range slices.Sorted(maps.Keys(w.counts2)) {
-		if d := w.counts2[name] - w.counts[name]; d > 0 {
+	for _, name := range slices.Sorted(maps.Keys(w.countsAfter)) {
+		if d := w.countsAfter[name] - w.countsBefore[name]; d > 0 {
 			t.Logf("%s %-90s +%.0f", w.name, name, d)
 		}
 	}
