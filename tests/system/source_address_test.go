@@ -5,15 +5,10 @@ package system_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/netip"
@@ -48,16 +43,22 @@ func asked(ip string) netip.AddrPort {
 
 func serverTLS(t *testing.T) *tls.Config {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"quic.cftunnel.com"}}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: []string{quic.ALPN}}
+	cert, _ := selfSigned(t, "server.pem")
+	return &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{quic.ALPN}}
+}
+
+// listenQUIC runs the listener that the edge uses in the server's namespace; it gives back what it gets.
+func (h *twoHosts) listenQUIC(t *testing.T, listen string, conf *tls.Config) {
+	t.Helper()
+	var l *quic.Listener
+	h.in(t, h.server, func() (err error) {
+		l, err = quic.Listen(quic.ListenConfig{
+			Addr: netip.MustParseAddrPort(fmt.Sprintf("%s:%d", listen, sourcePort)), TLS: conf, Settings: quic.EdgeSettings(),
+		})
+		return err
+	})
+	t.Cleanup(func() { _ = l.Close() })
+	go echoSessions(t.Context(), l)
 }
 
 // connected makes a connected socket usable for a QUIC client. It hides what else the socket can do.
@@ -109,15 +110,7 @@ func TestQUICListenerAnswersFromTheAskedAddress(t *testing.T) {
 	conf := serverTLS(t)
 	for listen, ips := range wildcards() {
 		t.Run(listen, func(t *testing.T) {
-			var l *quic.Listener
-			h.in(t, h.server, func() (err error) {
-				l, err = quic.Listen(quic.ListenConfig{
-					Addr: netip.MustParseAddrPort(fmt.Sprintf("%s:%d", listen, sourcePort)), TLS: conf, Settings: quic.EdgeSettings(),
-				})
-				return err
-			})
-			defer l.Close()
-			go echoSessions(t.Context(), l)
+			h.listenQUIC(t, listen, conf)
 			for _, ip := range ips {
 				c := h.capture(t)
 				conn, err := strictDial(t, h.dial(t, asked(ip)), patience)
@@ -155,15 +148,7 @@ func TestSourceAddressOnAsymmetricRoutes(t *testing.T) {
 	far := map[string][2]string{"v4": {clientFar4, serviceFar4}, "v6": {clientFar6, serviceFar6}}
 	for listen, families := range map[string][]string{"0.0.0.0": {"v4"}, "[::]": {"v4", "v6"}} {
 		t.Run(listen, func(t *testing.T) {
-			var l *quic.Listener
-			h.in(t, h.server, func() (err error) {
-				l, err = quic.Listen(quic.ListenConfig{
-					Addr: netip.MustParseAddrPort(fmt.Sprintf("%s:%d", listen, sourcePort)), TLS: conf, Settings: quic.EdgeSettings(),
-				})
-				return err
-			})
-			defer l.Close()
-			go echoSessions(t.Context(), l)
+			h.listenQUIC(t, listen, conf)
 			for _, family := range families {
 				from, to := net.ParseIP(far[family][0]), asked(far[family][1])
 				c := h.capture(t)

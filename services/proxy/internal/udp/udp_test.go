@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
@@ -71,119 +70,6 @@ func TestIPv6AndMappedDestinations(t *testing.T) {
 		if n, _, err := c.o.ReadFrom(buf); err != nil || string(buf[:n]) != "hello" {
 			t.Errorf("%s: %q, %v", c.dest, buf[:n], err)
 		}
-	}
-}
-
-func TestMigrationKeepsTheSocket(t *testing.T) {
-	for name, end := range map[string]func(*worker){"left": (*worker).leave, "crashed": (*worker).crash, "stays": func(*worker) {}} {
-		t.Run(name, func(t *testing.T) {
-			k, o := newKit(t), newOrigin(t)
-			first := k.connect(t)
-			first.send(register(1, o.addr, "one"))
-			first.registered(1)
-			addr := port(first, 1, "one")
-			end(first)
-			second := k.connect(t)
-			second.send(register(1, o.addr, "two"))
-			second.registered(1)
-			if got := port(second, 1, "two"); got != addr {
-				t.Errorf("source is %s, was %s", got, addr)
-			}
-			if n := k.figure(t, "sessions_migrated_total", ""); n != 1 {
-				t.Errorf("%d migrated, want 1", n)
-			}
-			if n := k.figure(t, "sessions_orphaned", ""); n != 0 {
-				t.Errorf("%d orphans, want none", n)
-			}
-		})
-	}
-}
-
-func TestOtherTunnelsSessionsAreOutOfReach(t *testing.T) {
-	k, o := newKit(t), newOrigin(t)
-	mine := k.connect(t)
-	mine.send(register(1, o.addr, "one"))
-	mine.registered(1)
-	addr := port(mine, 1, "one")
-	other := k.connectAs(t, link.Meta{Tunnel: [16]byte{9}, Connector: [16]byte{2}})
-	other.send(payload(1, "stolen"), packet.Message{Type: packet.Unregister, ID: datagram.ID{1}}, register(1, o.addr, "own"))
-	other.registered(1)
-	if got := port(other, 1, "own"); got == addr {
-		t.Errorf("two tunnels share the source %s", got)
-	}
-	if n := k.dropped(t, "write_flow_unknown"); n != 1 {
-		t.Errorf("%d dropped, want 1", n)
-	}
-	mine.send(payload(1, "two"))
-	if got := port(mine, 1, "two"); got != addr {
-		t.Errorf("source is %s, was %s", got, addr)
-	}
-}
-
-func TestAnswersWaitForTheNextFlow(t *testing.T) {
-	k, o := newKit(t), listenUDP(t, "127.0.0.1:0")
-	first := k.connect(t)
-	first.send(register(1, o.addr, "hello"))
-	first.registered(1)
-	_, from, err := o.ReadFrom(make([]byte, 10))
-	if err != nil {
-		t.Fatal(err)
-	}
-	first.crash()
-	if n := k.figure(t, "sessions_orphaned", ""); n != 1 {
-		t.Fatalf("%d orphans, want 1", n)
-	}
-	for i := range 70 {
-		if _, err := fmt.Fprint(writerTo{o, from}, i); err != nil {
-			t.Fatal(err)
-		}
-	}
-	waitFor(t, "the last ones to be dropped", func() bool { return k.dropped(t, "write_full") == 6 })
-	second := k.connect(t)
-	second.send(register(1, o.addr, ""))
-	second.registered(1)
-	for i := range 64 {
-		second.expect(packet.Payload, datagram.ID{1}, fmt.Sprint(i))
-	}
-}
-
-type writerTo struct {
-	net.PacketConn
-	to net.Addr
-}
-
-func (w writerTo) Write(p []byte) (int, error) { return w.WriteTo(p, w.to) }
-
-func TestPayloadOfAnotherFlowAdoptsAnOrphan(t *testing.T) {
-	k, o := newKit(t), newOrigin(t)
-	first, second := k.connect(t), k.connect(t)
-	first.send(register(1, o.addr, "one"))
-	first.registered(1)
-	addr := port(first, 1, "one")
-	second.send(payload(1, "two")) // lookup is by id alone, the way back stays
-	if got := port(first, 1, "two"); got != addr {
-		t.Errorf("source is %s, was %s", got, addr)
-	}
-	first.crash()
-	second.send(payload(1, "three"))
-	if got := port(second, 1, "three"); got != addr {
-		t.Errorf("source is %s, was %s", got, addr)
-	}
-}
-
-func TestAnotherDestinationReplacesTheSession(t *testing.T) {
-	k, one, two := newKit(t), newOrigin(t), newOrigin(t)
-	w := k.connect(t)
-	w.send(register(1, one.addr, "one"))
-	w.registered(1)
-	addr := port(w, 1, "one")
-	w.send(register(1, two.addr, "two"))
-	w.registered(1)
-	if got := port(w, 1, "two"); got == addr {
-		t.Errorf("source is still %s", got)
-	}
-	if n := k.Sessions(); n != 1 {
-		t.Errorf("%d sessions, want 1", n)
 	}
 }
 
