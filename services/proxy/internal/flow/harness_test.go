@@ -27,7 +27,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience bounds waits for what must happen; no test passes because of it.
 const patience = 20 * time.Second
 
-var errAborted = errors.New("answer aborted")
+var (
+	errAborted = errors.New("answer aborted")
+	errStuck   = errors.New("neither end of the flow moved for too long")
+)
 
 // memStream is a link.Stream between two pipes: writes wait for the reader, as under full back-pressure.
 type memStream struct {
@@ -127,7 +130,15 @@ func startRaw(t *testing.T, h link.Handler) *call {
 		_ = inR.Close()
 		cancel()
 	}()
+	// A test that writes where the proxy no longer reads, or reads where it no longer writes, fails instead of hanging.
+	stuck := time.AfterFunc(3*patience, func() {
+		_ = outR.CloseWithError(errStuck)
+		_ = inW.CloseWithError(errStuck)
+		_ = inR.CloseWithError(errStuck)
+		_ = outW.CloseWithError(errStuck)
+	})
 	t.Cleanup(func() {
+		stuck.Stop()
 		_ = outR.Close()
 		_ = inW.CloseWithError(errAborted)
 		cancel()
