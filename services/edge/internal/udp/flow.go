@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/netip"
@@ -13,10 +14,12 @@ import (
 )
 
 const (
-	// maxKept is how many payloads wait for a connection, and how many sent into a silence are remembered.
-	maxKept = 64
-	// silence is how long a connection may say nothing before payloads for it are remembered.
-	silence = 50 * time.Millisecond
+	// maxKept is how many payloads of a flow wait for a connection, and how many that were sent are remembered.
+	maxKept = 256
+	// inFlight is how long before a sign of life of the peer a payload must have been sent to be taken for delivered.
+	inFlight = 50 * time.Millisecond
+	// hedgeAfter is how long a connection may take to answer before another one is asked besides.
+	hedgeAfter = 250 * time.Millisecond
 	// retryEvery is how often connections that did not answer are asked again by a flow that has none.
 	retryEvery = 2 * time.Second
 )
@@ -47,16 +50,16 @@ type Flow struct {
 	peer *peer
 	home tunnel.ConnectorID
 	// waiting holds payloads for which there is no connection yet, in order.
-	waiting [][]byte
-	// recent holds payloads that were sent to peer since it spoke last, at the time since.
-	recent [][]byte
-	since  int64
+	waiting keeping
+	// recent holds payloads that were sent to peer and may not have arrived: if it turns out to be dead, they are sent
+	// again elsewhere.
+	recent keeping
 }
 
 func newFlow(m *Manager, id tunnel.ID, dst netip.AddrPort, idle time.Duration, deliver func([]byte)) *Flow {
 	f := &Flow{
 		m: m, id: newID(), tunnel: id, dst: dst, idle: idle, deliver: deliver, seeking: true,
-		settled: make(chan struct{}),
+		settled: make(chan struct{}), waiting: keeping{of: &m.kept}, recent: keeping{of: &m.kept},
 	}
 	f.ctx, f.cancel = context.WithCancelCause(m.ctx)
 	f.touch()
@@ -82,7 +85,8 @@ func (f *Flow) Send(b []byte) error {
 		f.m.metrics.drop(dropTooLarge)
 		return ErrTooLarge
 	}
-	f.touch()
+	now := time.Now().UnixNano()
+	f.used.Store(now)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.over {
@@ -90,45 +94,45 @@ func (f *Flow) Send(b []byte) error {
 	}
 	p := f.peer
 	if p == nil || p.isOver() {
-		if len(f.waiting) >= maxKept {
+		if !f.waiting.add(bytes.Clone(b), now, maxKept) {
 			f.m.metrics.drop(dropNoRoom)
-			return nil
 		}
-		f.waiting = append(f.waiting, append([]byte(nil), b...))
 		return nil
 	}
-	f.rememberLocked(p, b)
-	f.sendLocked(p, b)
+	out, payload, err := p.encode(f.id, b)
+	if err != nil {
+		f.m.metrics.drop(dropTooLarge)
+		return nil
+	}
+	f.recent.dropBefore(p.lastHeard(now) - int64(inFlight))
+	f.rememberLocked(payload, now)
+	p.send(out)
 	return nil
 }
 
-// rememberLocked keeps what is sent to a connection that has been silent for a while: if it turns out to be dead, the
-// payload is sent again elsewhere.
-func (f *Flow) rememberLocked(p *peer, b []byte) {
-	heard := p.heard.Load()
-	if heard != f.since {
-		f.recent, f.since = nil, heard
+// rememberLocked keeps what is sent to the flow's connection. Beyond the bound of a flow the oldest is forgotten, beyond
+// that of all flows what is new.
+func (f *Flow) rememberLocked(payload []byte, now int64) {
+	if len(f.recent.queue) >= maxKept {
+		f.recent.drop(1)
 	}
-	if time.Now().UnixNano()-heard < int64(silence) {
-		return
-	}
-	if len(f.recent) >= maxKept {
-		f.recent = append(f.recent[:0], f.recent[1:]...)
-	}
-	f.recent = append(f.recent, append([]byte(nil), b...))
+	f.recent.add(payload, now, maxKept)
 }
 
-func (f *Flow) sendLocked(p *peer, b []byte) {
-	if !p.v3 {
-		p.send(datagram.AppendV2UDP(nil, f.id, b))
-		return
+// resendLocked sends what waits to the flow's new connection.
+func (f *Flow) resendLocked() {
+	now := time.Now().UnixNano()
+	f.recent.clear()
+	for _, k := range f.waiting.queue {
+		out, payload, err := f.peer.encode(f.id, k.b)
+		if err != nil {
+			f.m.metrics.drop(dropTooLarge)
+			continue
+		}
+		f.peer.resend(out)
+		f.rememberLocked(payload, now)
 	}
-	out, err := datagram.AppendPayload(nil, f.id, b)
-	if err != nil {
-		f.m.metrics.drop(dropTooLarge)
-		return
-	}
-	p.send(out)
+	f.waiting.clear()
 }
 
 // Close ends the flow. Idempotent.
@@ -140,7 +144,9 @@ func (f *Flow) end(err error, text string) {
 		f.mu.Lock()
 		f.over = true
 		p := f.peer
-		f.peer, f.waiting, f.recent = nil, nil, nil
+		f.peer = nil
+		f.waiting.clear()
+		f.recent.clear()
 		f.mu.Unlock()
 		f.m.remove(f, p)
 		f.cancel(err)
@@ -173,42 +179,88 @@ func (m *Manager) remove(f *Flow, p *peer) {
 	}
 }
 
-// seek finds a connection that takes the flow. It looks for one no longer than wait, then the flow is over.
+// attempt is what came of asking a connection for a flow.
+type attempt struct {
+	p *peer
+	// bundled says that the first payload that waits arrived with the registration.
+	bundled bool
+	err     error
+}
+
+// seek finds a connection that takes the flow. It looks for one no longer than wait, then the flow is over. A connection
+// that does not answer soon does not hold up the search: the next one is asked as well, and the first answer decides.
 func (f *Flow) seek(wait time.Duration) {
-	deadline, retry := time.NewTimer(max(wait, time.Nanosecond)), time.NewTicker(retryEvery)
+	deadline, retry, hedge := time.NewTimer(max(wait, time.Nanosecond)), time.NewTicker(retryEvery), time.NewTimer(0)
 	defer deadline.Stop()
 	defer retry.Stop()
-	tried := map[*peer]bool{}
+	defer hedge.Stop()
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, cancel := context.WithCancel(f.ctx)
+	defer cancel()
+	answers := make(chan attempt)
+	tried, asked := map[*peer]bool{}, 0
 	last := ErrNoConnection
-	for f.ctx.Err() == nil {
+	for {
 		p, changed := f.m.seekFor(f, tried)
-		if p != nil {
-			tried[p] = true
-			err := p.register(f.ctx, f)
-			switch {
-			case err == nil && f.m.bind(f, p):
-				return
-			case err == nil && f.ctx.Err() != nil:
-				f.m.task(func(ctx context.Context) { p.unregister(ctx, f.id, "closed by the edge") })
-			case errors.Is(err, ErrRefused), errors.Is(err, ErrTooManyFlows):
-				f.end(err, "")
-			case err != nil:
-				last = err
-			}
-			continue
-		}
-		if wait <= 0 {
+		if p == nil && asked == 0 && wait <= 0 {
 			f.end(last, "")
 			return
 		}
-		select {
-		case <-changed:
-		case <-retry.C: // those that did not answer may do so now
-		case <-deadline.C:
-			f.end(last, "")
-		case <-f.ctx.Done():
+		ask := hedge.C
+		if p == nil {
+			ask = nil
 		}
-		clear(tried)
+		select {
+		case <-ask:
+			tried[p] = true
+			asked++
+			asking.Go(func() {
+				a := attempt{p: p}
+				a.bundled, a.err = p.register(ctx, f)
+				select {
+				case answers <- a:
+				case <-ctx.Done():
+				}
+			})
+			hedge.Reset(hedgeAfter)
+		case a := <-answers:
+			asked--
+			if f.decides(a) {
+				return
+			}
+			if a.err != nil {
+				last = a.err
+			}
+			hedge.Reset(0)
+		case <-changed: // what came is not in tried
+		case <-retry.C: // those that did not answer may do so now
+			if wait > 0 && asked == 0 {
+				clear(tried)
+			}
+		case <-deadline.C:
+			if wait > 0 {
+				f.end(last, "")
+			}
+		case <-f.ctx.Done():
+			return
+		}
+	}
+}
+
+// decides reports whether the search is over with the answer a.
+func (f *Flow) decides(a attempt) bool {
+	switch {
+	case a.err == nil && f.m.bind(f, a.p, a.bundled):
+		return true
+	case a.err == nil && f.ctx.Err() != nil:
+		f.m.task(func(ctx context.Context) { a.p.unregister(ctx, f.id, "closed by the edge") })
+		return true
+	case errors.Is(a.err, ErrRefused), errors.Is(a.err, ErrTooManyFlows):
+		f.end(a.err, "")
+		return true
+	default:
+		return false
 	}
 }
 
@@ -216,26 +268,17 @@ func (f *Flow) seek(wait time.Duration) {
 func (f *Flow) first() []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.peer != nil || len(f.waiting) == 0 {
+	if f.peer != nil || len(f.waiting.queue) == 0 {
 		return nil
 	}
 	limit := datagram.V3MaxBundled4
 	if f.dst.Addr().Is6() {
 		limit = datagram.V3MaxBundled6
 	}
-	if len(f.waiting[0]) > limit {
-		return nil
+	if b := f.waiting.queue[0].b; len(b) <= limit {
+		return b
 	}
-	return f.waiting[0]
-}
-
-// sentFirst takes the payload off that the connector has got with the registration.
-func (f *Flow) sentFirst() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.waiting) > 0 {
-		f.waiting = f.waiting[1:]
-	}
+	return nil
 }
 
 // leave is called when the connection p cannot be relied on: lost says that nothing reaches it any more. The flow looks
@@ -248,11 +291,8 @@ func (f *Flow) leave(p *peer, lost bool) {
 	}
 	if lost {
 		f.peer = nil
-		if f.since == p.heard.Load() {
-			f.waiting = append(f.recent, f.waiting...)
-			f.waiting = f.waiting[max(0, len(f.waiting)-maxKept):]
-		}
-		f.recent = nil
+		f.recent.dropBefore(p.lastHeard(time.Now().UnixNano()) - int64(inFlight))
+		f.waiting.takeFrom(&f.recent, maxKept)
 	}
 	busy := f.seeking
 	f.seeking = true
@@ -267,7 +307,12 @@ func (f *Flow) move(from *peer) {
 	if !f.needs() {
 		// The old one still works. Without another one the flow stays there; the next one that comes moves it.
 		p, _ := f.m.seekFor(f, map[*peer]bool{from: true})
-		if p != nil && p.register(f.ctx, f) == nil && f.m.bind(f, p) || !f.stops() {
+		if p != nil {
+			if bundled, err := p.register(f.ctx, f); err == nil && f.m.bind(f, p, bundled) {
+				return
+			}
+		}
+		if !f.stops() {
 			return
 		}
 	}

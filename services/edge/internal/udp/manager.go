@@ -24,11 +24,15 @@ type Config struct {
 	MaxFlows    int           `yaml:"max_flows" usage:"limit of UDP flows through tunnels"`
 	MoveTimeout time.Duration `yaml:"move_timeout" usage:"how long a UDP flow whose connection is gone waits for another one"`
 	RPCTimeout  time.Duration `yaml:"rpc_timeout" usage:"bound of each call about a UDP flow to a connector with datagram v2"`
+	KeptBytes   int           `yaml:"kept_bytes" usage:"limit of the payloads that all UDP flows keep until they have certainly been sent"`
+	QueueBytes  int           `yaml:"queue_bytes" usage:"limit of the datagrams that wait for one connection"`
 }
 
 // Default holds all default values.
 func Default() Config {
-	return Config{MaxFlows: 16384, MoveTimeout: time.Minute, RPCTimeout: 5 * time.Second}
+	return Config{
+		MaxFlows: 16384, MoveTimeout: time.Minute, RPCTimeout: 5 * time.Second, KeptBytes: 64 << 20, QueueBytes: 1 << 20,
+	}
 }
 
 // Validate reports every problem, each with its path.
@@ -42,6 +46,8 @@ func (c *Config) Validate() error {
 	when(c.MaxFlows <= 0, "max_flows: not positive")
 	when(c.MoveTimeout <= 0, "move_timeout: not positive")
 	when(c.RPCTimeout <= 0, "rpc_timeout: not positive")
+	when(c.KeptBytes < 0, "kept_bytes: negative")
+	when(c.QueueBytes < datagram.V2MaxDatagram, fmt.Sprintf("queue_bytes: less than %d, one datagram", datagram.V2MaxDatagram))
 	return errors.Join(faults...)
 }
 
@@ -81,6 +87,8 @@ type Manager struct {
 	metrics *metrics
 	// tasks are the goroutines of flows, which Run waits for.
 	tasks sync.WaitGroup
+	// kept bounds what the flows keep.
+	kept budget
 
 	// mu guards the rest. A flow's mu may be taken under it, never the other way round.
 	mu      sync.Mutex
@@ -99,7 +107,7 @@ func New(cfg Config, deps Deps) *Manager {
 	ctx, stop := context.WithCancelCause(context.Background()) // flows may begin before Run; it ends them
 	return &Manager{
 		cfg: cfg, log: deps.Logger, metrics: newMetrics(deps.Registerer), ctx: ctx, stop: stop,
-		peers: make(map[tunnel.ID]map[*registry.Conn]*peer), flows: make(map[datagram.ID]*Flow), pings: make(map[pingKey]*ping),
+		kept: budget{limit: int64(cfg.KeptBytes)}, peers: make(map[tunnel.ID]map[*registry.Conn]*peer), flows: make(map[datagram.ID]*Flow), pings: make(map[pingKey]*ping),
 		changed: make(chan struct{}),
 	}
 }

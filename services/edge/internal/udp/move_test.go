@@ -1,10 +1,12 @@
 package udp
 
 import (
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
@@ -30,8 +32,7 @@ func TestMoveAfterLoss(t *testing.T) {
 	if r := two.accept(); r.ID != id || r.Dest != resolver {
 		t.Errorf("registration = %+v", r)
 	}
-	if got := two.payload(); got != "meanwhile" {
-		t.Errorf("payload = %q", got)
+	for two.payload() != "meanwhile" { // what was sent just before the loss comes again
 	}
 	two.reply(id, "answer")
 	l.wantAnswer("answer")
@@ -118,23 +119,28 @@ func TestNewerEpoch(t *testing.T) {
 }
 
 // TestSilence: a connection that takes datagrams and says nothing, not even when it is asked, loses its flows; what was
-// sent into the silence is sent again.
+// sent since it spoke last is sent again, even if that is more than may wait for a connection otherwise.
 func TestSilence(t *testing.T) {
-	l := newLab(t, Default())
+	cfg := Default()
+	cfg.QueueBytes = datagram.V2MaxDatagram
+	l := newLab(t, cfg)
 	table := registry.NewTable()
 	one := l.connect(table, 0, 1, ours)
 	flow := l.start(0)
 	id := one.accept().ID
 	receive(t, flow.settled, "not settled")
 	two := l.connect(table, 1, 1, stockV3)
-	began := time.Now()
-	l.eventually("silence", func() bool { return time.Since(began) > silence+10*time.Millisecond })
-	send(t, flow, "into the silence")
+	const n = 30 // the network in memory holds no more at once
+	for i := range n {
+		send(t, flow, fmt.Sprintf("%100d", i))
+	}
 	if r := two.accept(); r.ID != id {
 		t.Errorf("registration = %+v", r)
 	}
-	if got := two.payload(); got != "into the silence" {
-		t.Errorf("payload = %q", got)
+	for i := range n {
+		if got := two.payload(); got != fmt.Sprintf("%100d", i) {
+			t.Fatalf("payload %d = %q", i, got)
+		}
 	}
 	if one.sess.Context().Err() != nil {
 		t.Error("the silent session was closed")
@@ -144,6 +150,77 @@ func TestSilence(t *testing.T) {
 		if b := one.next(); b[0] == 0 {
 			probes++
 		}
+	}
+}
+
+// TestDeadConnectionsDoNotHoldUpAMove: the one that does not answer is not waited for; the next is asked meanwhile, and
+// nothing of what was sent is lost.
+func TestDeadConnectionsDoNotHoldUpAMove(t *testing.T) {
+	for _, features := range [][]string{ours, stockV2} {
+		l := newLab(t, Default())
+		table := registry.NewTable()
+		silent := l.connect(table, 0, 1, features) // never answers, and does not end
+		flow := l.start(0)
+		send(t, flow, "first")
+		if features[len(features)-1] == protocol.FeatureDatagrams {
+			silent.registration()
+		}
+		answering := l.connect(table, 1, 1, ours)
+		if r := answering.accept(); r.ID != flow.id {
+			t.Errorf("registration = %+v", r)
+		} else if string(r.Payload) != "first" {
+			t.Errorf("bundled %q", r.Payload)
+		}
+		send(t, flow, "second")
+		if got := answering.payload(); got != "second" {
+			t.Errorf("payload = %q", got)
+		}
+	}
+}
+
+// TestListeners: a flow that only listens leaves a connection that has gone silent, too.
+func TestListeners(t *testing.T) {
+	l := newLab(t, Default())
+	table := registry.NewTable()
+	l.wrap = func(s transport.Session) transport.Session { return &beating{Session: s} }
+	one := l.connect(table, 0, 1, ours)
+	flow := l.start(0)
+	id := one.accept().ID
+	receive(t, flow.settled, "not settled")
+	two := l.connect(table, 1, 1, ours)
+	if r := two.accept(); r.ID != id {
+		t.Errorf("registration = %+v", r)
+	}
+}
+
+// TestKeptBytes: what all flows keep is bounded, and what leaves gives its room back.
+func TestKeptBytes(t *testing.T) {
+	cfg := Default()
+	cfg.KeptBytes = 10
+	l := newLab(t, cfg)
+	f := l.connect(registry.NewTable(), 0, 1, stockV3)
+	one, two := l.start(0), l.start(0)
+	send(t, one, "12345678")
+	send(t, two, "901") // no room
+	send(t, two, "90")
+	if n := l.dropped(dropNoRoom); n != 1 {
+		t.Errorf("%d dropped, want 1", n)
+	}
+	got := map[string]bool{}
+	for len(got) < 2 {
+		got[f.payload()] = true
+	}
+	if !got["12345678"] || !got["90"] {
+		t.Errorf("payloads %v", got)
+	}
+	send(t, one, "sent though it cannot be remembered")
+	if got := f.payload(); got != "sent though it cannot be remembered" {
+		t.Errorf("payload = %q", got)
+	}
+	one.Close()
+	two.Close()
+	if n := l.m.kept.used.Load(); n != 0 {
+		t.Errorf("%d bytes kept by nobody", n)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +21,6 @@ const (
 	// tries is how often a registration of version 3 is sent; the wait for its answer doubles from firstWait.
 	tries     = 3
 	firstWait = 500 * time.Millisecond
-	// queueSize is how many datagrams may wait for the transport of one connection: it blocks while its peer is silent.
-	queueSize = 256
 )
 
 // peer is a connection as flows see it.
@@ -29,17 +28,15 @@ type peer struct {
 	m    *Manager
 	conn *registry.Conn
 	v3   bool
-	// pulse is nil where the transport does not tell that the peer lives; received is what it said last, and beat when
-	// that changed, guarded by the manager's mu.
+	// pulse is nil where the transport does not tell that the peer lives; received is what it said last.
 	pulse    transport.Pulse
-	received uint64
-	beat     time.Time
+	received atomic.Uint64
 	// heard is when the peer gave a sign of life, spoken when a datagram was sent first after that (0: none was), in
 	// nanoseconds.
 	heard, spoken atomic.Int64
 	probed        atomic.Int64
 	suspect       atomic.Bool
-	queue         chan []byte
+	out           *outbox
 
 	// flows is guarded by the manager's mu.
 	flows map[*Flow]struct{}
@@ -50,10 +47,21 @@ type peer struct {
 }
 
 // lives notes a sign of life.
-func (p *peer) lives(now time.Time) {
-	p.heard.Store(now.UnixNano())
+func (p *peer) lives(now int64) {
+	p.heard.Store(now)
 	p.spoken.Store(0)
 	p.suspect.Store(false)
+}
+
+// lastHeard is when the peer gave its last sign of life. It asks the transport for one.
+func (p *peer) lastHeard(now int64) int64 {
+	if p.pulse != nil {
+		if n := p.pulse.Received(); p.received.Swap(n) != n {
+			p.lives(now)
+			return now
+		}
+	}
+	return p.heard.Load()
 }
 
 func (p *peer) isOver() bool { return p.conn.Session.Context().Err() != nil }
@@ -67,25 +75,47 @@ func (p *peer) isRetired() bool {
 	}
 }
 
+// encode makes the datagram for one payload. payload is the copy of b in it, which nobody changes any more.
+func (p *peer) encode(id datagram.ID, b []byte) (out, payload []byte, err error) {
+	if !p.v3 {
+		out = datagram.AppendV2UDP(nil, id, b)
+		return out, out[:len(b)], nil
+	}
+	if out, err = datagram.AppendPayload(nil, id, b); err != nil {
+		return nil, nil, err
+	}
+	return out, out[len(out)-len(b):], nil
+}
+
 // send queues one datagram for the connector, which keeps b.
 func (p *peer) send(b []byte) {
-	select {
-	case p.queue <- b:
+	if p.out.put(b, p.m.cfg.QueueBytes) {
 		p.spoken.CompareAndSwap(0, time.Now().UnixNano())
-	default:
+	} else {
 		p.m.metrics.drop(dropNoRoom)
 	}
 }
 
+// resend is send for what a flow kept: a bound on that holds already.
+func (p *peer) resend(b []byte) {
+	p.out.put(b, math.MaxInt)
+	p.spoken.CompareAndSwap(0, time.Now().UnixNano())
+}
+
 // sendLoop sends what is queued until ctx or the session ends.
 func (p *peer) sendLoop(ctx context.Context) {
+	var batch [][]byte
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.conn.Session.Context().Done():
 			return
-		case b := <-p.queue:
+		case <-p.out.wake:
+		}
+		batch = p.out.take(batch)
+		for i, b := range batch {
+			batch[i] = nil
 			err := p.conn.Session.SendDatagram(b)
 			switch {
 			case err == nil:
@@ -99,21 +129,21 @@ func (p *peer) sendLoop(ctx context.Context) {
 	}
 }
 
-// register asks the connector for the flow, in the connection's version.
-func (p *peer) register(ctx context.Context, f *Flow) error {
+// register asks the connector for the flow, in the connection's version. bundled says that the first payload that waits went
+// with it.
+func (p *peer) register(ctx context.Context, f *Flow) (bundled bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	//nolint:contextcheck // the session's end is to end ctx
 	unlink := context.AfterFunc(p.conn.Session.Context(), func() { cancel(context.Cause(p.conn.Session.Context())) })
 	defer unlink()
-	var err error
 	if p.v3 {
-		err = p.registerV3(ctx, f)
+		bundled, err = p.registerV3(ctx, f)
 	} else {
 		err = p.registerV2(ctx, f)
 	}
 	p.m.metrics.registrations.WithLabelValues(resultOf(err)).Inc()
-	return err
+	return bundled, err
 }
 
 func resultOf(err error) string {
@@ -132,7 +162,7 @@ func resultOf(err error) string {
 }
 
 // registerV3 sends the registration until it is answered.
-func (p *peer) registerV3(ctx context.Context, f *Flow) error {
+func (p *peer) registerV3(ctx context.Context, f *Flow) (bundled bool, err error) {
 	answer := make(chan datagram.Response, 1)
 	p.mu.Lock()
 	p.answers[f.id] = answer
@@ -150,7 +180,7 @@ func (p *peer) registerV3(ctx context.Context, f *Flow) error {
 	}
 	b, err := r.Append(nil)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrRefused, err)
+		return false, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -159,19 +189,14 @@ func (p *peer) registerV3(ctx context.Context, f *Flow) error {
 		timer.Reset(firstWait << try)
 		select {
 		case a := <-answer:
-			if err := errorOf(a.Result, a.Text); err != nil {
-				return err
-			}
-			if len(r.Payload) > 0 {
-				f.sentFirst()
-			}
-			return nil
+			err := errorOf(a.Result, a.Text)
+			return err == nil && len(r.Payload) > 0, err
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return false, context.Cause(ctx)
 		case <-timer.C:
 		}
 	}
-	return ErrSilent
+	return false, ErrSilent
 }
 
 // errorOf turns a result into an error.
@@ -251,7 +276,7 @@ func (m *Manager) Serve(ctx context.Context, conn *registry.Conn) {
 		if err != nil {
 			break
 		}
-		p.lives(time.Now())
+		p.lives(time.Now().UnixNano())
 		m.metrics.received.Inc()
 		if p.v3 {
 			m.receiveV3(p, b)

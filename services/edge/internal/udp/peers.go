@@ -24,12 +24,11 @@ const (
 // attach adds a connection. Flows of connections that it replaces come over.
 func (m *Manager) attach(conn *registry.Conn) *peer {
 	p := &peer{
-		m: m, conn: conn, v3: conn.DatagramV3(), queue: make(chan []byte, queueSize),
+		m: m, conn: conn, v3: conn.DatagramV3(), out: newOutbox(),
 		flows: make(map[*Flow]struct{}), answers: make(map[datagram.ID]chan datagram.Response),
 	}
 	p.pulse, _ = conn.Session.(transport.Pulse)
-	p.beat = time.Now()
-	p.heard.Store(p.beat.UnixNano())
+	p.heard.Store(time.Now().UnixNano())
 	m.mu.Lock()
 	of := m.peers[conn.Slot.Tunnel]
 	if of == nil {
@@ -79,8 +78,9 @@ func (m *Manager) vacate(p *peer, cause string) {
 	}
 }
 
-// bind makes p the connection of f and sends what waited; it reports false when either is over.
-func (m *Manager) bind(f *Flow, p *peer) bool {
+// bind makes p the connection of f and sends what waited, but for the first if that was bundled; it reports false when either
+// is over.
+func (m *Manager) bind(f *Flow, p *peer, bundled bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.peers[p.conn.Slot.Tunnel][p.conn] != p || m.flows[f.id] != f {
@@ -96,10 +96,10 @@ func (m *Manager) bind(f *Flow, p *peer) bool {
 	}
 	p.flows[f] = struct{}{}
 	f.peer, f.home, f.seeking = p, p.conn.Slot.Connector, false
-	for _, b := range f.waiting {
-		f.sendLocked(p, b)
+	if bundled && len(f.waiting.queue) > 0 {
+		f.waiting.drop(1)
 	}
-	f.waiting, f.recent, f.since = nil, nil, 0
+	f.resendLocked()
 	f.settleLocked()
 	return true
 }
@@ -125,7 +125,7 @@ func (m *Manager) choose(id tunnel.ID, home tunnel.ConnectorID, not map[*peer]bo
 			continue
 		}
 		r := rank{
-			retired: p.isRetired() || p.suspect.Load() || p.isQuietLocked(), foreign: !home.IsZero() && p.conn.Slot.Connector != home,
+			retired: p.isRetired() || p.suspect.Load() || p.isQuiet(), foreign: !home.IsZero() && p.conn.Slot.Connector != home,
 			outdated: m.outdatedLocked(p), flows: len(p.flows),
 		}
 		if best == nil || r.before(bestRank) {
@@ -172,7 +172,7 @@ func (m *Manager) watch(now time.Time) {
 	m.mu.Lock()
 	for _, of := range m.peers {
 		for _, p := range of {
-			if p.watchLocked(now) {
+			if p.watchLocked(now.UnixNano()) {
 				dead = append(dead, p)
 			}
 		}
@@ -183,36 +183,42 @@ func (m *Manager) watch(now time.Time) {
 	}
 }
 
-// isQuietLocked reports whether a connection misses its keep-alive. It is no reason to leave it, but one to prefer another.
-func (p *peer) isQuietLocked() bool { return p.pulse != nil && time.Since(p.beat) > quietAfter }
+// isQuiet reports whether a connection misses its keep-alive. It is no reason to leave it, but one to prefer another, and to
+// ask it.
+func (p *peer) isQuiet() bool {
+	return p.pulse != nil && time.Duration(time.Now().UnixNano()-p.heard.Load()) > quietAfter
+}
 
 // watchLocked is watch for one connection; it reports whether it was given up.
-func (p *peer) watchLocked(now time.Time) bool {
-	if p.pulse != nil {
-		if n := p.pulse.Received(); n != p.received {
-			p.received, p.beat = n, now
-			p.lives(now)
-			return false
-		}
-	}
-	spoken := p.spoken.Load()
-	if spoken == 0 || p.pulse == nil && !p.v3 || p.suspect.Load() {
+func (p *peer) watchLocked(now int64) bool {
+	p.lastHeard(now)
+	if p.pulse == nil && !p.v3 || p.suspect.Load() {
 		return false
 	}
-	quiet := time.Duration(now.UnixNano() - spoken)
+	spoken := p.spoken.Load()
+	if spoken == 0 {
+		if p.v3 && p.isQuiet() {
+			p.probeLocked(now) // its flows only listen, and it would go unnoticed that there is nobody to listen to
+		}
+		return false
+	}
+	quiet := time.Duration(now - spoken)
 	if quiet > suspectAfter {
 		p.suspect.Store(true)
 		return true
 	}
-	if p.v3 && quiet > probeAfter && now.UnixNano()-p.probed.Load() > int64(probeAfter) {
-		p.probed.Store(now.UnixNano())
-		p.probeLocked()
+	if p.v3 && quiet > probeAfter {
+		p.probeLocked(now)
 	}
 	return false
 }
 
-// probeLocked asks for any one of the connection's flows again.
-func (p *peer) probeLocked() {
+// probeLocked asks for any one of the connection's flows again, but not too often.
+func (p *peer) probeLocked(now int64) {
+	if now-p.probed.Load() <= int64(probeAfter) {
+		return
+	}
+	p.probed.Store(now)
 	for f := range p.flows {
 		b, err := (&datagram.Registration{ID: f.id, Dest: f.dst, Idle: f.idle}).Append(nil)
 		if err == nil {

@@ -10,7 +10,7 @@
 //	           known id, same destination       answered again; the flow it came on is the new way back
 //	           known id, other destination      the old session is replaced
 //	PAYLOAD    of any flow                      to the socket; an orphan takes the flow as its way back
-//	flow ends                                   its sessions are orphans: up to 64 answers each wait for the next flow
+//	flow ends                                   its sessions are orphans: up to 256 answers each wait for the next flow
 //
 // Nothing waits for a slow reader: what a flow's queue or a socket does not take is dropped, and counted by reason. A
 // registration that fails is answered by REGISTERED, or by ENDED when no answer was wanted.

@@ -24,6 +24,9 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
 )
 
+// patience bounds waits for what must happen; no test passes because of it.
+const patience = 20 * time.Second
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // kit is a table with its surroundings.
@@ -87,13 +90,14 @@ func (k *kit) dropped(t testing.TB, reason string) int {
 // waitFor waits for a condition.
 func waitFor(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
+	timeout, tick := time.NewTimer(patience), time.NewTicker(time.Millisecond)
+	defer timeout.Stop()
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-tick.C:
-		case <-t.Context().Done():
-			t.Fatalf("waiting for %s: %v", what, t.Context().Err())
+		case <-timeout.C:
+			t.Fatalf("not in time: %s", what)
 		}
 	}
 }

@@ -1,13 +1,16 @@
 package udp_test
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
 )
 
 func TestMigrationKeepsTheSocket(t *testing.T) {
@@ -57,38 +60,38 @@ func TestOtherTunnelsSessionsAreOutOfReach(t *testing.T) {
 }
 
 func TestAnswersWaitForTheNextFlow(t *testing.T) {
-	k, o := newKit(t), listenUDP(t, "127.0.0.1:0")
-	first := k.connect(t)
-	first.send(register(1, o.addr, "hello"))
-	first.registered(1)
-	_, from, err := o.ReadFrom(make([]byte, 10))
-	if err != nil {
-		t.Fatal(err)
-	}
-	first.crash()
-	if n := k.figure(t, "sessions_orphaned", ""); n != 1 {
-		t.Fatalf("%d orphans, want 1", n)
-	}
-	for i := range 70 {
-		if _, err := fmt.Fprint(writerTo{o, from}, i); err != nil {
-			t.Fatal(err)
-		}
-	}
-	waitFor(t, "the last ones to be dropped", func() bool { return k.dropped(t, "write_full") == 6 })
-	second := k.connect(t)
-	second.send(register(1, o.addr, ""))
-	second.registered(1)
-	for i := range 64 {
-		second.expect(packet.Payload, datagram.ID{1}, fmt.Sprint(i))
+	for name, c := range map[string]struct {
+		kept   int
+		limits option
+	}{
+		"bound of a session":   {256, func(c *udp.Config, _ *udp.Deps) { c.QueueBytes = packet.MaxSize }}, // which is less
+		"bound of all of them": {20, func(c *udp.Config, _ *udp.Deps) { c.KeptBytes = 10 + 10*2 + 1 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			socket := newMemSocket() // a real one would lose some
+			k := newKit(t, c.limits, with(dialFunc(func(context.Context, netip.AddrPort) (net.Conn, error) { return socket, nil })))
+			for round := range 2 { // what was delivered gave its room back
+				first := k.connect(t)
+				first.send(register(1, dest, ""))
+				first.registered(1)
+				first.crash()
+				if n := k.figure(t, "sessions_orphaned", ""); n != 1 {
+					t.Fatalf("%d orphans, want 1", n)
+				}
+				for i := range c.kept + 6 {
+					socket.in <- fmt.Append(nil, i)
+				}
+				waitFor(t, "the last ones to be dropped", func() bool { return k.dropped(t, "write_full") == 6*(round+1) })
+				second := k.connect(t)
+				second.send(register(1, dest, ""))
+				second.registered(1)
+				for i := range c.kept {
+					second.expect(packet.Payload, datagram.ID{1}, fmt.Sprint(i))
+				}
+			}
+		})
 	}
 }
-
-type writerTo struct {
-	net.PacketConn
-	to net.Addr
-}
-
-func (w writerTo) Write(p []byte) (int, error) { return w.WriteTo(p, w.to) }
 
 func TestPayloadOfAnotherFlowAdoptsAnOrphan(t *testing.T) {
 	k, o := newKit(t), newOrigin(t)

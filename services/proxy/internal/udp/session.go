@@ -127,11 +127,31 @@ func (s *session) deliver(p []byte) {
 		case gone: // it is about to make an orphan of this session
 		}
 	}
-	if len(s.kept) >= keptAnswers {
+	if !s.keep(p) {
 		s.t.metrics.drop(writeFull)
-		return
+	}
+}
+
+// keep holds an answer until there is a flow, unless too many wait.
+func (s *session) keep(p []byte) bool {
+	if len(s.kept) >= keptAnswers {
+		return false
+	}
+	n := int64(len(p))
+	if s.t.kept.Add(n) > int64(s.t.cfg.KeptBytes) {
+		s.t.kept.Add(-n)
+		return false
 	}
 	s.kept = append(s.kept, bytes.Clone(p))
+	return true
+}
+
+// forgetKept gives the room of what waited for a flow back.
+func (s *session) forgetKept() {
+	for _, p := range s.kept {
+		s.t.kept.Add(-int64(len(p)))
+	}
+	s.kept = nil
 }
 
 // bindLocked makes f the way back. first is sent ahead of all answers, if it is not nil. Table.mu is held.
@@ -151,13 +171,13 @@ func (s *session) bindLocked(f *flow, first *packet.Message) {
 	}
 	for _, p := range s.kept {
 		m := packet.Message{Type: packet.Payload, ID: s.key.id, Data: p}
-		if f.push(&m, 0) == pushed {
+		if f.push(&m, s.t.cfg.KeptBytes) == pushed { // it was bounded when it was kept
 			s.t.metrics.toEdge.Inc()
 		} else {
 			s.t.metrics.drop(writeFull)
 		}
 	}
-	s.kept = nil
+	s.forgetKept()
 }
 
 // leaveLocked makes an orphan of the session. Table.mu is held.
@@ -177,7 +197,7 @@ func (s *session) leaveLocked(timeout time.Duration) {
 func (s *session) close() {
 	s.mu.Lock()
 	s.closed = true
-	s.kept = nil
+	s.forgetKept()
 	s.timer.Stop()
 	if s.alone != nil {
 		s.alone.Stop()

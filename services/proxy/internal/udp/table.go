@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,6 +50,8 @@ type Table struct {
 	began   time.Time
 	faults  router.Gate
 	wg      sync.WaitGroup
+	// kept is the size of the answers that wait in sessions without a flow.
+	kept atomic.Int64
 
 	// mu guards the rest, and which flow a session has.
 	mu       sync.RWMutex
