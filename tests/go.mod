@@ -10,12 +10,15 @@ require (
 	github.com/culvert-tunnel/culvert/services/supervisor v0.0.0
 	github.com/gorilla/websocket v1.5.3
 	github.com/quic-go/quic-go v0.65.0
-	go.uber.org/goleak v1.3.0
 	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0
 )
 
-require github.com/miekg/dns v1.1.73 // indirect
+require (
+	github.com/google/go-cmp v0.7.0 // indirect
+	github.com/miekg/dns v1.1.73 // indirect
+	go.uber.org/goleak v1.3.0 // indirect
+)
 
 require (
 	capnproto.org/go/capnp/v3 v3.1.0-alpha.1 // indirect

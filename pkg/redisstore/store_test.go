@@ -12,14 +12,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/storetest"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { storetest.VerifyMain(m) }
 
 func closing(t *testing.T, s *redisstore.Store, err error) *redisstore.Store {
 	t.Helper()

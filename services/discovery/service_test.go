@@ -15,17 +15,17 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore/storetest"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/discovery"
 	"github.com/culvert-tunnel/culvert/services/discovery/internal/dnstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { storetest.VerifyMain(m) }
 
 var zone = []string{
 	"_v2-origintunneld._tcp.edge.test. 60 IN SRV 1 1 7844 region1.v2.edge.test.",

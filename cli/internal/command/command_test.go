@@ -10,13 +10,12 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/culvert-tunnel/culvert/cli/internal/command"
 	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { storetest.VerifyMain(m) }
 
 // run executes a command line in this process, with an empty home directory.
 func run(t *testing.T, env []string, args ...string) (code int, stdout, stderr string) {

@@ -198,7 +198,9 @@ func (u *upload) stop() {
 	default:
 		u.mu.Lock()
 		u.stopping = true
-		_ = u.rc.SetReadDeadline(time.Unix(1, 0)) // wakes the reader; supported by the server's own writers
+		if !u.all { // else nobody reads but the server, and the connection is to serve the next request
+			_ = u.rc.SetReadDeadline(time.Unix(1, 0)) // wakes the reader; supported by the server's own writers
+		}
 		u.mu.Unlock()
 		u.awaitEnd()
 	}
