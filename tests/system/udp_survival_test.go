@@ -5,6 +5,7 @@ package system_test
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -47,20 +48,22 @@ func (f *udpFlow) send(t *testing.T) {
 	}
 }
 
-// lost counts the packets without an answer that were sent before the time, and those sent from it on.
-func (f *udpFlow) lost(at time.Time) (before, after int) {
+// lost counts the packets without an answer that were sent before the time at, and gives how long after it the others up to
+// the time end were sent.
+func (f *udpFlow) lost(at, end time.Time) (before int, after []time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for name, sent := range f.sentAt {
-		if _, ok := f.answered[name]; ok {
+		if _, ok := f.answered[name]; ok || sent.After(end) {
 			continue
 		}
 		if sent.Before(at) {
 			before++
 		} else {
-			after++
+			after = append(after, sent.Sub(at).Round(time.Millisecond))
 		}
 	}
+	slices.Sort(after)
 	return before, after
 }
 
@@ -129,11 +132,24 @@ func TestUDPSessionOutlivesItsWorker(t *testing.T) {
 		}
 		return nil
 	})
+	last := time.Now()
+	eventually(t, "the last answers", patience, func() error {
+		pace(1)
+		for i, f := range flows {
+			if !f.answeredSince(last) {
+				return fmt.Errorf("flow %d has no answer", i)
+			}
+		}
+		return nil
+	})
 	for i, f := range flows {
-		before, after := f.lost(killed)
-		t.Logf("flow %d: %d packets, lost %d from before the kill, %d from after it", i, f.sent, before, after)
+		before, after := f.lost(killed, last)
+		t.Logf("flow %d: %d packets, lost %d from before the kill, %d from after it: %v", i, f.sent, before, len(after), after)
 		if before > 3 {
 			t.Errorf("flow %d lost %d packets from before the kill", i, before)
+		}
+		if len(after) > 25 { // the silence of more than a second takes twice as many with it if nothing is sent again
+			t.Errorf("flow %d lost %d packets from after the kill", i, len(after))
 		}
 		_ = f.conn.SetReadDeadline(time.Now()) // ends the reader
 	}

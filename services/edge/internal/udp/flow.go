@@ -123,16 +123,18 @@ func (f *Flow) rememberLocked(payload []byte, now int64) {
 func (f *Flow) resendLocked() {
 	now := time.Now().UnixNano()
 	f.recent.clear()
+	var again [][]byte
 	for _, k := range f.waiting.queue {
 		out, payload, err := f.peer.encode(f.id, k.b)
 		if err != nil {
 			f.m.metrics.drop(dropTooLarge)
 			continue
 		}
-		f.peer.resend(out)
+		again = append(again, out)
 		f.rememberLocked(payload, now)
 	}
 	f.waiting.clear()
+	f.peer.sendAgain(again)
 }
 
 // Close ends the flow. Idempotent.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,14 +95,19 @@ func (p *peer) send(b []byte) {
 	}
 }
 
-// resend is send for what a flow kept: a bound on that holds already.
-func (p *peer) resend(b []byte) {
-	p.out.put(b, math.MaxInt)
-	p.spoken.CompareAndSwap(0, time.Now().UnixNano())
+// sendAgain is send for what a flow kept.
+func (p *peer) sendAgain(bs [][]byte) {
+	if len(bs) > 0 {
+		p.out.putAgain(bs)
+		p.spoken.CompareAndSwap(0, time.Now().UnixNano())
+	}
 }
 
 // sendLoop sends what is queued until ctx or the session ends.
 func (p *peer) sendLoop(ctx context.Context) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	pausing := true
 	var batch [][]byte
 	for {
 		select {
@@ -112,19 +116,32 @@ func (p *peer) sendLoop(ctx context.Context) {
 		case <-p.conn.Session.Context().Done():
 			return
 		case <-p.out.wake:
+		case <-pause.C:
+			pausing = false
+		}
+		if !pausing {
+			if again := p.out.takeAgain(); len(again) > 0 {
+				p.sendNow(again)
+				pausing = true
+				pause.Reset(resendPause)
+			}
 		}
 		batch = p.out.take(batch)
-		for i, b := range batch {
-			batch[i] = nil
-			err := p.conn.Session.SendDatagram(b)
-			switch {
-			case err == nil:
-				p.m.metrics.sent.Inc()
-			case errors.Is(err, transport.ErrDatagramTooLarge):
-				p.m.metrics.drop(dropTooLarge)
-			default:
-				p.m.metrics.drop(dropNotSent)
-			}
+		p.sendNow(batch)
+	}
+}
+
+func (p *peer) sendNow(batch [][]byte) {
+	for i, b := range batch {
+		batch[i] = nil
+		err := p.conn.Session.SendDatagram(b)
+		switch {
+		case err == nil:
+			p.m.metrics.sent.Inc()
+		case errors.Is(err, transport.ErrDatagramTooLarge):
+			p.m.metrics.drop(dropTooLarge)
+		default:
+			p.m.metrics.drop(dropNotSent)
 		}
 	}
 }
