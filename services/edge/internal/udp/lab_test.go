@@ -31,7 +31,7 @@ const patience = 20 * time.Second
 
 // lab is a manager with connectors that the test plays.
 type lab struct {
-	t *testing.T
+	t testing.TB
 	m *Manager
 	// answers are what came for the flows that the lab opened.
 	answers chan string
@@ -39,7 +39,7 @@ type lab struct {
 	wrap func(transport.Session) transport.Session
 }
 
-func newLab(t *testing.T, cfg Config) *lab {
+func newLab(t testing.TB, cfg Config) *lab {
 	l := &lab{t: t, answers: make(chan string, 1024), m: New(cfg, Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -62,7 +62,7 @@ var (
 
 // far is a connector's end of one connection.
 type far struct {
-	t    *testing.T
+	t    testing.TB
 	sess transport.Session
 	conn *registry.Conn
 	gone chan struct{}
@@ -252,7 +252,7 @@ func (l *lab) wantEnd(f *Flow, want error) {
 
 func (l *lab) dropped(r reason) int { return int(testutil.ToFloat64(l.m.metrics.dropped[r])) }
 
-func receive[T any](t *testing.T, ch <-chan T, complaint string) T {
+func receive[T any](t testing.TB, ch <-chan T, complaint string) T {
 	t.Helper()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -279,7 +279,7 @@ func (l *lab) eventually(what string, cond func() bool) {
 	}
 }
 
-func send(t *testing.T, f *Flow, text string) {
+func send(t testing.TB, f *Flow, text string) {
 	t.Helper()
 	if err := f.Send([]byte(text)); err != nil {
 		t.Fatal(err)

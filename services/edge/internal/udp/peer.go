@@ -20,6 +20,8 @@ const (
 	// tries is how often a registration of version 3 is sent; the wait for its answer doubles from firstWait.
 	tries     = 3
 	firstWait = 500 * time.Millisecond
+	// headRoom is what a datagram adds to a payload in either version, or a little more.
+	headRoom = 24
 )
 
 // peer is a connection as flows see it.
@@ -76,11 +78,12 @@ func (p *peer) isRetired() bool {
 
 // encode makes the datagram for one payload. payload is the copy of b in it, which nobody changes any more.
 func (p *peer) encode(id datagram.ID, b []byte) (out, payload []byte, err error) {
+	out = make([]byte, 0, len(b)+headRoom)
 	if !p.v3 {
-		out = datagram.AppendV2UDP(nil, id, b)
+		out = datagram.AppendV2UDP(out, id, b)
 		return out, out[:len(b)], nil
 	}
-	if out, err = datagram.AppendPayload(nil, id, b); err != nil {
+	if out, err = datagram.AppendPayload(out, id, b); err != nil {
 		return nil, nil, err
 	}
 	return out, out[len(out)-len(b):], nil
