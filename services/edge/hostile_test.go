@@ -231,6 +231,7 @@ func TestMalformedOverHTTP2(t *testing.T) {
 		"length too long":   {"content-length", "7"},
 		"length too short":  {"content-length", "1"},
 		"bad length":        {"content-length", "+3"},
+		"two lengths":       {"content-length", "3", "content-length", "3"},
 		"protocol of get":   {":protocol", "websocket"},
 	} {
 		f := b.framer()
@@ -254,8 +255,15 @@ func TestMalformedOverHTTP2(t *testing.T) {
 			t.Errorf("%s: answered %s", name, got)
 		}
 	}
+	for length, want := range map[string]string{"0": "200", "3": "400"} { // and no body
+		f := b.framer()
+		f.request(1, http2.HeadersFrameParam{EndStream: true}, append(append([]string{}, base...), "content-length", length)...)
+		if got := f.outcome(1); got != want {
+			t.Errorf("length %s without a body: %s, want %s", length, got, want)
+		}
+	}
 	f := b.framer()
-	f.request(1, http2.HeadersFrameParam{}, base...)
+	f.request(1, http2.HeadersFrameParam{}, append(append([]string{}, base...), "content-length", "3")...)
 	_ = f.WriteData(1, true, []byte("abc"))
 	if got := f.outcome(1); got != "200" {
 		t.Errorf("the good request: %s", got)

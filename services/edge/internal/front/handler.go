@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
@@ -31,6 +32,8 @@ func kindOf(r *http.Request) kind {
 			return kindWebSocket
 		}
 		return kindConnect
+	case r.ProtoMajor > 1 && !knowsLength(r):
+		return kindMalformed
 	case r.ProtoMajor > 1 && len(r.Header[xconnect.Protocol]) > 0: // only a CONNECT has one (RFC 8441, 4)
 		return kindMalformed
 	case len(r.Header["Upgrade"]) > 0 && r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoMinor > 0 && httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket") &&
@@ -39,6 +42,17 @@ func kindOf(r *http.Request) kind {
 	default: // an upgrade to anything else may be ignored, and is
 		return kindHTTP
 	}
+}
+
+// knowsLength reports whether the length that a request announces, if it does, is that of its body (RFC 9113, 8.1.1). The library
+// takes a length that it cannot read for none, and does not compare with a body that is not there.
+func knowsLength(r *http.Request) bool {
+	said := r.Header["Content-Length"]
+	if len(said) == 0 {
+		return true
+	}
+	n, err := strconv.ParseUint(said[0], 10, 63)
+	return err == nil && len(said) == 1 && int64(n) == r.ContentLength
 }
 
 // handler serves the requests of one listener.
