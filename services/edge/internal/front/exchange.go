@@ -89,6 +89,9 @@ func (x *exchange) carry(id tunnel.ID) result {
 	last := outcome{page: noConnector()}
 	var not *registry.Conn
 	for try := range maxTries {
+		if x.r.Context().Err() != nil { // reset before its turn came: the connector need not hear of it
+			return resultAborted
+		}
 		conn, ok := x.front.deps.Conns.Pick(id, not)
 		if !ok {
 			break
