@@ -189,65 +189,96 @@ type attempt struct {
 	err     error
 }
 
+// search is what seek knows.
+type search struct {
+	f *Flow
+	// ctx ends with the search, and ends what still asks then.
+	ctx     context.Context //nolint:containedctx // the life of the search
+	asking  sync.WaitGroup
+	answers chan attempt
+	// tried are those that were asked, asked is how many of them have not answered.
+	tried map[*peer]bool
+	asked int
+	// last is why the last one that answered did not take the flow.
+	last error
+	// hedge fires when one more may be asked.
+	hedge *time.Timer
+}
+
 // seek finds a connection that takes the flow. It looks for one no longer than wait, then the flow is over. A connection
 // that does not answer soon does not hold up the search: the next one is asked as well, and the first answer decides.
 func (f *Flow) seek(wait time.Duration) {
-	deadline, retry, hedge := time.NewTimer(max(wait, time.Nanosecond)), time.NewTicker(retryEvery), time.NewTimer(0)
+	deadline, retry := time.NewTimer(max(wait, time.Nanosecond)), time.NewTicker(retryEvery)
 	defer deadline.Stop()
 	defer retry.Stop()
-	defer hedge.Stop()
-	var asking sync.WaitGroup
-	defer asking.Wait()
+	s := search{f: f, answers: make(chan attempt), tried: make(map[*peer]bool), last: ErrNoConnection, hedge: time.NewTimer(0)}
+	defer s.hedge.Stop()
+	defer s.asking.Wait()
 	ctx, cancel := context.WithCancel(f.ctx)
 	defer cancel()
-	answers := make(chan attempt)
-	tried, asked := map[*peer]bool{}, 0
-	last := ErrNoConnection
+	s.ctx = ctx
 	for {
-		p, changed := f.m.seekFor(f, tried)
-		if p == nil && asked == 0 && wait <= 0 {
-			f.end(last, "")
+		p, changed := f.m.seekFor(f, s.tried)
+		if p == nil && s.asked == 0 && wait <= 0 {
+			f.end(s.last, "")
 			return
 		}
-		ask := hedge.C
+		turn := s.hedge.C
 		if p == nil {
-			ask = nil
+			turn = nil // it stays due until there is somebody to ask
 		}
 		select {
-		case <-ask:
-			tried[p] = true
-			asked++
-			asking.Go(func() {
-				a := attempt{p: p}
-				a.bundled, a.err = p.register(ctx, f)
-				select {
-				case answers <- a:
-				case <-ctx.Done():
-				}
-			})
-			hedge.Reset(hedgeAfter)
-		case a := <-answers:
-			asked--
-			if f.decides(a) {
+		case <-turn:
+			s.ask(p)
+		case a := <-s.answers:
+			if s.ends(a) {
 				return
 			}
-			if a.err != nil {
-				last = a.err
-			}
-			hedge.Reset(0)
 		case <-changed: // what came is not in tried
 		case <-retry.C: // those that did not answer may do so now
-			if wait > 0 && asked == 0 {
-				clear(tried)
-			}
+			s.again()
 		case <-deadline.C:
 			if wait > 0 {
-				f.end(last, "")
+				f.end(s.last, "")
 			}
 		case <-f.ctx.Done():
 			return
 		}
 	}
+}
+
+func (s *search) ask(p *peer) {
+	s.tried[p] = true
+	s.asked++
+	s.asking.Go(func() {
+		a := attempt{p: p}
+		a.bundled, a.err = p.register(s.ctx, s.f)
+		select {
+		case s.answers <- a:
+		case <-s.ctx.Done():
+		}
+	})
+	s.hedge.Reset(hedgeAfter)
+}
+
+// again lets all be asked once more, when nobody has anything to answer any more.
+func (s *search) again() {
+	if s.asked == 0 {
+		clear(s.tried)
+	}
+}
+
+// ends reports whether the search is over with an answer.
+func (s *search) ends(a attempt) bool {
+	s.asked--
+	if s.f.decides(a) {
+		return true
+	}
+	if a.err != nil {
+		s.last = a.err
+	}
+	s.hedge.Reset(0)
+	return false
 }
 
 // decides reports whether the search is over with the answer a.
