@@ -367,6 +367,11 @@ func TestExpectContinueIsPassedOn(t *testing.T) {
 		if got := fmt.Sprint(resp.StatusCode, string(body), resp.Close); got != map[string]string{"/yes": "200hellofalse", "/no": "417notrue"}[path] {
 			t.Errorf("%s: %s", path, got)
 		}
+		if path == "/no" { // the visitor neither sends its body nor hangs up
+			if _, err := r.ReadByte(); err != io.EOF {
+				t.Errorf("after the answer: %v, want the end", err)
+			}
+		}
 		_ = c.Close()
 	}
 	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })

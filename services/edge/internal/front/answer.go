@@ -138,7 +138,10 @@ func (c *answerCopy) finish(fin, over bool) {
 	}
 	st := c.body.st
 	if !over && (c.mute || c.x.flush() == nil) {
-		c.backlog.Took(0)                                  // who waits now is not the visitor
+		c.backlog.Took(0) // who waits now is not the visitor
+		if c.x.unwanted {
+			st.CancelWrite(transport.NoError) // the connector may wait for a body with its end
+		}
 		_ = st.SetReadDeadline(time.Now().Add(finTimeout)) // fails only on a dead stream, which the read tells
 		n, err := st.Read(c.body.buf)
 		if n == 0 && err == io.EOF { //nolint:errorlint // the bare value is the contract of io.Reader

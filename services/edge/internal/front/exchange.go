@@ -44,6 +44,8 @@ type exchange struct {
 	framed bool
 	// begun says that the visitor has got the beginning of an answer.
 	begun bool
+	// uploading says that the body was read, at least in part; unwanted that the connector answered without asking for it.
+	uploading, unwanted bool
 	*scratch
 }
 
@@ -260,7 +262,9 @@ func (x *exchange) try(conn *registry.Conn) outcome {
 		return x.refused()
 	}
 	if x.visitor.expects && up == nil {
-		st.CancelWrite(transport.NoError) // the body is not wanted
+		// The body is not wanted. That is said when the answer is there: over HTTP/2 a reset ends both directions.
+		x.unwanted = true
+		defer st.CancelWrite(transport.NoError)
 	}
 	return x.respond(st, rest, fin, up)
 }

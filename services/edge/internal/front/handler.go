@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/net/http/httpguts"
 
@@ -74,6 +75,9 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	res := x.serve() //nolint:contextcheck // x holds r, whose context is the one to use
 	if res == resultAborted && !x.begun && guard != nil && guard.refusal.Load() != nil {
 		res = x.page(malformed(), "") //nolint:contextcheck // as above
+	}
+	if r.ProtoMajor == 1 && x.hasBody() && !x.uploading {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTimeout)) // supported by the server's own writers
 	}
 	m.results[res].Inc()
 	if res == resultAborted || res == resultBroken {

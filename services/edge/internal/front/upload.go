@@ -38,6 +38,7 @@ type upload struct {
 func newBuffer() any { return new([bufferSize]byte) }
 
 func (x *exchange) startUpload(st transport.Stream) *upload {
+	x.uploading = true
 	u := &upload{front: x.front, r: x.r, st: st, framed: x.framed, rc: http.NewResponseController(x.w), done: make(chan struct{})}
 	if x.r.ProtoMajor == 1 {
 		_ = u.rc.EnableFullDuplex() // the server's own writers support it
