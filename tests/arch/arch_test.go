@@ -52,6 +52,7 @@ func pure() map[string][]string {
 		"pkg/ingress":         {"golang.org/x/net/idna"},
 
 		"services/edge/internal/h1guard": nil,
+		"services/edge/internal/share":   nil,
 	}
 }
 
