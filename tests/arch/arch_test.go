@@ -275,6 +275,25 @@ func TestPartsDoNotKnowWhatIsNotTheirs(t *testing.T) {
 	}
 }
 
+// testSupport reports whether a package exists for tests: the kit, the contracts that implementations share, and the
+// suites in tests.
+func testSupport(rel string) bool {
+	return rel == "pkg/testkit" || strings.HasSuffix(rel, "test") || strings.HasPrefix(rel, "tests/")
+}
+
+func TestProductionCodeDoesNotImportTestCode(t *testing.T) {
+	for _, p := range list(t) {
+		if testSupport(p.rel()) {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if rel, mine := ours(imp); mine && testSupport(rel) || imp == "testing" {
+				t.Errorf("%s imports %s: only tests may", p.rel(), imp)
+			}
+		}
+	}
+}
+
 func TestFilesStayReadable(t *testing.T) {
 	for _, p := range list(t) {
 		for _, f := range p.GoFiles {
