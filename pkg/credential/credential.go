@@ -89,7 +89,7 @@ func File(c tunnel.Credentials) []byte {
 }
 
 // AccountHash places an account on the scale 0 to 99 of percentage rollouts: the 32-bit FNV-1a hash of its tag modulo
-// 100 (spec/wire.md 12 and 14).
+// 100 (docs/spec/wire.md 12 and 14).
 func AccountHash(tag string) uint8 {
 	const scale = 100
 	h := fnv.New32a()

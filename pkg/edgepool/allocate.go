@@ -31,7 +31,7 @@ type Request struct {
 	Avoid tunnel.EdgeAddr
 }
 
-// Allocate chooses the address for a slot. No address that another slot uses is ever chosen (design.md, invariant I2).
+// Allocate chooses the address for a slot. No address that another slot uses is ever chosen (docs/design.md, invariant I2).
 //
 // In this order: a well address before a held-down one; the region that the connector uses least, then the one with more
 // addresses free; the region's preferred family; any of the rest by chance. Of held-down addresses the one whose hold
@@ -39,7 +39,7 @@ type Request struct {
 // its backoff, than not served. tunnel.ErrNoAddress means that every address of the family is used by another slot, or
 // that there is none.
 //
-// Unlike the reference (spec/lifecycle.md 6.4) the choice depends on nothing but the arguments, and regions are balanced
+// Unlike the reference (docs/spec/lifecycle.md 6.4) the choice depends on nothing but the arguments, and regions are balanced
 // by what the connector uses, not by what is left of them, so regions of unequal size are still used equally.
 func Allocate(now time.Time, t Table, r Request, random Random) (tunnel.EdgeAddr, error) {
 	free := t.free(r.Index)

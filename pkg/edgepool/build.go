@@ -33,7 +33,7 @@ func NewRegion(name tunnel.Region, addrs []netip.AddrPort) RegionPool {
 	return r
 }
 
-// Static makes the regions of a list that an operator gave: addresses alternate between two regions (spec/lifecycle.md
+// Static makes the regions of a list that an operator gave: addresses alternate between two regions (docs/spec/lifecycle.md
 // 6.2). Repetitions are dropped first, so that they do not shift the rest.
 func Static(addrs []netip.AddrPort) []RegionPool {
 	var halves [2][]netip.AddrPort

@@ -83,7 +83,7 @@ func (p Pool) candidates(f Family) []candidate {
 }
 
 // Cap is how many connections to make of the requested number. One address stays free when there are two or more, since
-// without a spare no slot could ever move to another address (spec/lifecycle.md 2.1). Spare is false when there is none.
+// without a spare no slot could ever move to another address (docs/spec/lifecycle.md 2.1). Spare is false when there is none.
 func Cap(requested, available int) (connections int, spare bool) {
 	most := available
 	if available >= 2 {

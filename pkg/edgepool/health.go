@@ -14,7 +14,7 @@ const (
 	HoldMax  = 10 * time.Minute
 )
 
-// Verdict is what the end of an attempt says about its address (spec/lifecycle.md 4.3).
+// Verdict is what the end of an attempt says about its address (docs/spec/lifecycle.md 4.3).
 type Verdict struct {
 	// Move says that the slot takes another address.
 	Move bool

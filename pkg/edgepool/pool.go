@@ -10,7 +10,7 @@ import (
 // Source says where a pool came from.
 type Source string
 
-// The sources of a pool (spec/lifecycle.md 6, D of discovery).
+// The sources of a pool (docs/spec/lifecycle.md 6, D of discovery).
 const (
 	SourceSRV    Source = "srv"
 	SourceDoT    Source = "dot"
@@ -25,7 +25,7 @@ type Pool struct {
 	// FetchedAt is for people; no decision compares it.
 	FetchedAt time.Time    `json:"fetched_at"`
 	Regions   []RegionPool `json:"regions"`
-	// ProtocolTXT and FeatureTXT are the published TXT records, verbatim; empty when unknown (spec/wire.md 2.4).
+	// ProtocolTXT and FeatureTXT are the published TXT records, verbatim; empty when unknown (docs/spec/wire.md 2.4).
 	ProtocolTXT string `json:"protocol_txt,omitempty"`
 	FeatureTXT  string `json:"feature_txt,omitempty"`
 }

@@ -20,7 +20,7 @@ type Worker struct {
 // TunnelRef is what others may know of a tunnel that a worker can serve: never its secret.
 type TunnelRef struct {
 	ID tunnel.ID `json:"tunnel_id"`
-	// AccountHash is FNV-1a 32 of the account tag modulo 100 (spec/wire.md 2.4), for percentage decisions.
+	// AccountHash is FNV-1a 32 of the account tag modulo 100 (docs/spec/wire.md 2.4), for percentage decisions.
 	AccountHash uint8 `json:"account_hash"`
 	// Pool names the edge pool to use; empty is the default pool.
 	Pool string `json:"pool,omitempty"`

@@ -10,7 +10,7 @@ import (
 const statusNoRules = 503
 
 // Compile validates a document and gives its rules. The first fault ends it: rule by rule, and in each the service, the
-// access settings, the host name, the path (spec/ingress.md 3). A document without rules is ErrNoIngress; a fault of a rule
+// access settings, the host name, the path (docs/spec/ingress.md 3). A document without rules is ErrNoIngress; a fault of a rule
 // is a *Fault.
 func Compile(doc Document) (*Set, error) {
 	if len(doc.Ingress) == 0 {
@@ -33,7 +33,7 @@ func Compile(doc Document) (*Set, error) {
 }
 
 // CompileRemote is Compile for a document that replaces the running one: an empty list is valid and answers every request
-// 503 (spec/ingress.md 12.2).
+// 503 (docs/spec/ingress.md 12.2).
 func CompileRemote(doc Document) (*Set, error) {
 	if len(doc.Ingress) > 0 {
 		return Compile(doc)

@@ -1,7 +1,7 @@
 // Package ingress decides which origin service a request goes to.
 //
 // It turns a decoded configuration (a Document: the ingress list, the originRequest defaults, the warp-routing object) into
-// an immutable Set of compiled rules, or into the error text an operator knows from the reference (spec/ingress.md 2 to 5);
+// an immutable Set of compiled rules, or into the error text an operator knows from the reference (docs/spec/ingress.md 2 to 5);
 // it matches host and path against the rules (4), evaluates ipRules (10), and prints the canonical JSON forms (2.7, 12.5).
 // Every setting of a compiled rule is resolved: built-in default, then top level, then the rule, the last one present wins.
 //

@@ -3,7 +3,7 @@ package ingress
 import "time"
 
 // Document is a decoded configuration before validation. A nil pointer means that the key was absent: an explicit false, 0
-// or "" overrides a default, an absent key does not (spec/ingress.md 2.4).
+// or "" overrides a default, an absent key does not (docs/spec/ingress.md 2.4).
 type Document struct {
 	Ingress       []RuleSpec
 	OriginRequest OriginSpec

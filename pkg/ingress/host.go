@@ -12,7 +12,7 @@ import (
 const maxIDNHost = 1024
 
 // cutPort removes the port of a host as received. A host that does not split in host and port stays as it is, so that a
-// bare "[::1]" keeps its brackets (spec/ingress.md 4.1).
+// bare "[::1]" keeps its brackets (docs/spec/ingress.md 4.1).
 func cutPort(host string) string {
 	if h, ok := splitHostPort(host); ok {
 		return h

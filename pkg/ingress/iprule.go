@@ -14,7 +14,7 @@ const (
 	mappedBits = 96 // the bits before the IPv4 address in an IPv4-mapped one
 )
 
-// IPRule allows or denies destinations (spec/ingress.md 10). The zero value is what a malformed entry becomes on a service
+// IPRule allows or denies destinations (docs/spec/ingress.md 10). The zero value is what a malformed entry becomes on a service
 // that uses no rules: it contains no address.
 type IPRule struct {
 	Prefix netip.Prefix // masked; never IPv4-mapped

@@ -41,7 +41,7 @@ func canonicalPattern(hostname string) (name string, wildcard bool) {
 }
 
 // Match finds the rule for a request: host as received (a port is cut off), path percent-decoded and without query. The
-// index counts user rules from 0; internal rules have -1, -2 and so on (spec/ingress.md 4). The first rule of the list that
+// index counts user rules from 0; internal rules have -1, -2 and so on (docs/spec/ingress.md 4). The first rule of the list that
 // fits wins. Hosts are compared without regard to case, one trailing dot and the two spellings of an international name.
 func (s *Set) Match(host, path string) (*Rule, int) {
 	name, absolute := canonicalHost(cutPort(host))

@@ -24,7 +24,7 @@ func TestMatchingVectors(t *testing.T) {
 		}
 	}](t, "matching")
 
-	// D1: lower case, one trailing dot, punycode both ways, second form of wildcards. Case, host -> rule.
+	// docs/spec/ingress.md D1: lower case, one trailing dot, punycode both ways, second form of wildcards. Case, host -> rule.
 	differs := map[string]map[string]int{
 		"basic": {"TUNNEL-A.example.com": 0, "Tunnel-A.Example.Com:8443": 0, "tunnel-a.example.com.:80": 0},
 		"wildcards": {

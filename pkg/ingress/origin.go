@@ -6,7 +6,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/proxyproto"
 )
 
-// The built-in defaults of originRequest and warp-routing (spec/ingress.md 2.4, 2.5).
+// The built-in defaults of originRequest and warp-routing (docs/spec/ingress.md 2.4, 2.5).
 const (
 	DefaultConnectTimeout       = 30 * time.Second
 	DefaultTLSTimeout           = 10 * time.Second

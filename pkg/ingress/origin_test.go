@@ -35,7 +35,7 @@ type originCase struct {
 }
 
 func TestOriginRequestVectors(t *testing.T) {
-	// D3: the top-level access protects the rules without their own; the reference shows it and ignores it.
+	// docs/spec/ingress.md D3: the top-level access protects the rules without their own; the reference shows it and ignores it.
 	protected := map[string][]int{
 		"every key at top level":                    {0, 1},
 		"access override replaces the whole object": {2},
@@ -130,7 +130,7 @@ func checkJSONError(t *testing.T, err error, want string) {
 	}
 }
 
-func TestEndpointShowsIPRulesAndHidesPasswords(t *testing.T) { // D27
+func TestEndpointShowsIPRulesAndHidesPasswords(t *testing.T) { // docs/spec/ingress.md D27
 	set, err := fromYAML(`
 ingress:
 - service: http://user:secret@localhost:1
@@ -187,7 +187,7 @@ func TestProxyTypeOtherThanSocksIsNone(t *testing.T) {
 	}
 }
 
-func TestTopLevelProtectionIsInherited(t *testing.T) { // D3
+func TestTopLevelProtectionIsInherited(t *testing.T) { // docs/spec/ingress.md D3
 	set, err := fromYAML(`
 originRequest:
   access: {required: true, teamName: t, audTag: [a]}
@@ -224,7 +224,7 @@ ingress:
 	}
 }
 
-func TestWarnings(t *testing.T) { // D1, D28
+func TestWarnings(t *testing.T) { // docs/spec/ingress.md D1, D28
 	set, err := fromYAML(`
 ingress:
 - {hostname: a.example.com, service: hello_world}

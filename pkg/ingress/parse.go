@@ -20,7 +20,7 @@ const (
 	minStatus, maxStatus = 100, 999
 )
 
-// parseService tries the forms in the order of spec/ingress.md 6.1. bastionMode is the effective setting; it takes the
+// parseService tries the forms in the order of docs/spec/ingress.md 6.1. bastionMode is the effective setting; it takes the
 // place of a URL only.
 func parseService(text string, bastionMode, anyScheme bool) (Service, error) {
 	switch {

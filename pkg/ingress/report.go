@@ -10,7 +10,7 @@ type jsonReport struct {
 }
 
 // ReportJSON is the rule set as it is reported to the edge at registration: the top-level settings folded into each rule, and
-// only what differs from the built-in defaults (spec/ingress.md 2.7). flags are the flags that were set; only the ones that
+// only what differs from the built-in defaults (docs/spec/ingress.md 2.7). flags are the flags that were set; only the ones that
 // the report has a place for are taken.
 func (s *Set) ReportJSON(flags map[string]string) ([]byte, error) {
 	report := jsonReport{Ingress: make([]jsonRule, len(s.Rules)), WarpRouting: reportWarp(s.WarpRouting)}
@@ -156,7 +156,7 @@ type (
 	}
 )
 
-// ConfigJSON is the answer of the /config endpoint: every effective value, passwords left out (spec/ingress.md 12.5).
+// ConfigJSON is the answer of the /config endpoint: every effective value, passwords left out (docs/spec/ingress.md 12.5).
 func (s *Set) ConfigJSON(version int32) ([]byte, error) {
 	top := s.OriginRequest
 	state := jsonState{Version: version, Config: jsonRules{

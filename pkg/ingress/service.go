@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// Kind says what sort of origin a service is; dispatch goes by it and not by the request (spec/ingress.md 6.3).
+// Kind says what sort of origin a service is; dispatch goes by it and not by the request (docs/spec/ingress.md 6.3).
 type Kind int
 
 // Every kind there is.
@@ -57,7 +57,7 @@ type Service struct {
 	Status int
 }
 
-// Text is the canonical form of the service (spec/ingress.md 6.1). It may hold a password; logs show String.
+// Text is the canonical form of the service (docs/spec/ingress.md 6.1). It may hold a password; logs show String.
 func (s Service) Text() string {
 	switch s.Kind {
 	case KindUnix:

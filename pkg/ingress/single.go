@@ -10,7 +10,7 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// SingleFlags holds the single-origin flags that were given; nil means not given (spec/ingress.md 5).
+// SingleFlags holds the single-origin flags that were given; nil means not given (docs/spec/ingress.md 5).
 type SingleFlags struct {
 	HelloWorld *bool
 	Bastion    *bool

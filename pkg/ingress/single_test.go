@@ -19,7 +19,7 @@ type singleCase struct {
 }
 
 func TestSingleOriginVectors(t *testing.T) {
-	// D29: a flag with the value false counts as not given.
+	// docs/spec/ingress.md D29: a flag with the value false counts as not given.
 	notGiven := map[string]bool{"--hello-world=false": true, "--bastion=false": true}
 	for _, c := range load[struct{ Cases []singleCase }](t, "single_origin_flags").Cases {
 		name := strings.Join(c.Args, " ")

@@ -119,7 +119,7 @@ func checkState(t *testing.T, set *ingress.Set, version int32, flags map[string]
 	same(t, "report", report(t, set, flags), want.Reported)
 }
 
-// realDefaults rewrites the recorded zero values of the default rule to the real defaults (D27).
+// realDefaults rewrites the recorded zero values of the default rule to the real defaults (docs/spec/ingress.md D27).
 func realDefaults(t *testing.T, s state) {
 	t.Helper()
 	if at(s.Reported, "ingress", 0, "service") != "http_status:503" {

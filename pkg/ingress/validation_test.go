@@ -29,12 +29,12 @@ type validationCase struct {
 }
 
 func TestValidationVectors(t *testing.T) {
-	// D16: schemes that the reference silently turns into TCP are refused.
+	// docs/spec/ingress.md D16: schemes that the reference silently turns into TCP are refused.
 	refused := map[string]string{
 		"service unknown scheme becomes tcp stream without default port": `foo://127.0.0.1 has the unknown scheme "foo"`,
 		"service udp scheme becomes a tcp stream":                        `udp://127.0.0.1:53 has the unknown scheme "udp"`,
 	}
-	// D1: a wildcard has a second form, too.
+	// docs/spec/ingress.md D1: a wildcard has a second form, too.
 	secondForms := map[string]string{"unicode wildcard hostname gets no punycode twin": "*.xn--bcher-kva.example"}
 
 	for _, c := range load[struct{ Cases []validationCase }](t, "config_validation").Cases {

@@ -14,7 +14,7 @@ import (
 )
 
 // Each vector file is what the reference does. Where ours differs on purpose, the tables in these tests name the case and
-// the difference of spec/ingress.md 14.
+// the difference of docs/spec/ingress.md 14.
 
 // load reads a vector file; unknown fields are of no interest here.
 func load[T any](t *testing.T, name string) T {
@@ -80,7 +80,7 @@ func at(v any, path ...any) any {
 	return v
 }
 
-// blankIPRules empties the entries of ipRules, which the reference's /config cannot show and ours does (D27).
+// blankIPRules empties the entries of ipRules, which the reference's /config cannot show and ours does (docs/spec/ingress.md D27).
 func blankIPRules(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

@@ -6,7 +6,7 @@ import (
 )
 
 // findWarnings lists rules that can never be chosen, and says which rules a top-level protection covers, since the
-// reference ignores it (spec/ingress.md 14 D1, D3, D28).
+// reference ignores it (docs/spec/ingress.md D1, D3, D28).
 func findWarnings(rules []Rule, doc *Document) []string {
 	var warnings []string
 	seen := make(map[[2]string]int, len(rules)) // canonical host and path -> first rule

@@ -50,7 +50,7 @@ func (k EventKind) String() string {
 type Event struct {
 	Kind EventKind
 	// Grant belongs to EventGranted, and so does Retries: the failures in a row that former holders of the slot had, so
-	// that a new one does not start its backoff from zero (spec/lifecycle.md 14.4).
+	// that a new one does not start its backoff from zero (docs/spec/lifecycle.md 14.4).
 	Grant   Grant
 	Retries int
 	// Err is the cause of a failure or a loss.

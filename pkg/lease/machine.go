@@ -47,7 +47,7 @@ const brokenBeforeRotate = 3
 
 // Policy holds the times that a Machine decides with. All fields are needed.
 type Policy struct {
-	// Delay is the wait after that many failures in a row, 1 for the first: full jitter (spec/lifecycle.md 3.4).
+	// Delay is the wait after that many failures in a row, 1 for the first: full jitter (docs/spec/lifecycle.md 3.4).
 	Delay func(retries int) time.Duration
 	// SlowDelay is the same after the edge refused for good.
 	SlowDelay func(retries int) time.Duration

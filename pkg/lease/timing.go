@@ -2,7 +2,7 @@ package lease
 
 import "time"
 
-// The lease protocol's times (spec/lifecycle.md 14.3). All processes of a deployment must agree on them.
+// The lease protocol's times (docs/spec/lifecycle.md 14.3). All processes of a deployment must agree on them.
 const (
 	// LeaseTTL is how long a lease outlives its last renewal. It exceeds the 5 s after which a frozen worker's QUIC
 	// session is gone at the edge, so a new holder starts after the old session ended.

@@ -14,7 +14,7 @@ type Kind uint8
 
 // The kinds of flows. Values travel in the OPEN frame and never change.
 const (
-	// KindStream is a data stream of the edge: prologue and ConnectRequest first (spec/wire.md 5.2, 5.3).
+	// KindStream is a data stream of the edge: prologue and ConnectRequest first (docs/spec/wire.md 5.2, 5.3).
 	KindStream Kind = 0
 	// KindDatagrams is a long-lived flow between one session of a worker and one proxy, which carries messages both ways
 	// (package packet).

@@ -14,7 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Bounds of what a proxy still reads of a request that its handler has done with (spec/datapath.md 3).
+// Bounds of what a proxy still reads of a request that its handler has done with (docs/spec/datapath.md 3).
 const (
 	drainQuiet = 50 * time.Millisecond // then STOP
 	drainTime  = time.Second           // then close

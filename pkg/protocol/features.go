@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// Feature names as they are sent at registration (spec/wire.md 12).
+// Feature names as they are sent at registration (docs/spec/wire.md 12).
 const (
 	FeatureRemoteConfig      = "allow_remote_config"
 	FeatureSerializedHeaders = "serialized_headers"
@@ -21,14 +21,14 @@ const (
 	// FeatureStreams and FeatureDatagrams are extensions of our own; every other edge ignores them (docs/extensions.md).
 	FeatureStreams   = "culvert_streams_1"
 	FeatureDatagrams = "culvert_datagrams_1"
-	// FeatureEpoch begins the feature that tells the epoch of the slot's lease (spec/lifecycle.md 14.3).
+	// FeatureEpoch begins the feature that tells the epoch of the slot's lease (docs/spec/lifecycle.md 14.3).
 	FeatureEpoch = "culvert_epoch="
 
 	retiredDatagramV3  = "support_datagram_v3"
 	retiredDatagramV31 = "support_datagram_v3_1"
 )
 
-// FeatureRecord is the feature record (spec/wire.md 2.4). The zero value is what counts while it is not known.
+// FeatureRecord is the feature record (docs/spec/wire.md 2.4). The zero value is what counts while it is not known.
 type FeatureRecord struct {
 	// DatagramV3 is the percentage of accounts that use datagram v3.
 	DatagramV3 uint32 `json:"dv3_2"`
@@ -82,7 +82,7 @@ func (w Wish) Validate() error {
 }
 
 // Offer makes the list. For datagrams a given v3 counts before a given v2, and both before the record
-// (spec/lifecycle.md 7); v2 is offered in any case.
+// (docs/spec/lifecycle.md 7); v2 is offered in any case.
 func (w Wish) Offer() Offer {
 	features := []string{
 		FeatureRemoteConfig, FeatureSerializedHeaders, FeatureDatagramV2, FeatureQUICEOF, FeatureManagementLogs,

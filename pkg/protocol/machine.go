@@ -9,7 +9,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Bounds of the fallback (spec/lifecycle.md 4.5, its D line; the reference needs nine failures of one slot, never falls
+// Bounds of the fallback (docs/spec/lifecycle.md 4.5, its D line; the reference needs nine failures of one slot, never falls
 // back once any slot was connected, and never returns if the fallback fails too).
 const (
 	// FallbackFailures dial failures on FallbackAddrs different addresses end the preferred protocol's turn.

@@ -39,7 +39,7 @@ type Share struct {
 	Percentage int32  `json:"percentage"`
 }
 
-// Shares is the protocol record (spec/wire.md 2.4). Nil means that it is not known.
+// Shares is the protocol record (docs/spec/wire.md 2.4). Nil means that it is not known.
 type Shares []Share
 
 // ParseShares reads the text of the protocol record. An empty text, which is what a pool carries when the record could
@@ -75,7 +75,7 @@ type Question struct {
 	Token bool
 	// Shares is the protocol record; nil when it is not known.
 	Shares Shares
-	// AccountHash is the account's number 0..99 (spec/wire.md 2.4).
+	// AccountHash is the account's number 0..99 (docs/spec/wire.md 2.4).
 	AccountHash uint8
 }
 
@@ -85,7 +85,7 @@ type Selection struct {
 	Fallback  tunnel.Protocol
 }
 
-// Select answers the question (spec/lifecycle.md 5; spec/wire.md 14).
+// Select answers the question (docs/spec/lifecycle.md 5; docs/spec/wire.md 14).
 //
 // One difference to the reference, on purpose: when the record is not known the answer is QUIC with HTTP/2 to fall back
 // to, as it is with a token. The reference takes its zero value, HTTP/2 without fallback, for an hour. Which protocol a

@@ -21,7 +21,7 @@ const (
 )
 
 // OpenEmbedded starts a store inside the process, for one machine where nothing is installed. It is reached through
-// pipes in memory, so nobody outside the process can, and nothing of it survives the process (spec/datapath.md 5).
+// pipes in memory, so nobody outside the process can, and nothing of it survives the process (docs/spec/datapath.md 5).
 func OpenEmbedded(ctx context.Context, logger *slog.Logger) (*Store, error) {
 	server := miniredis.NewMiniRedis()
 	opts := &redis.Options{

@@ -81,7 +81,7 @@ func decodeSlot(now int64, values map[string]string) (lease.Record, error) {
 			return r, fmt.Errorf("status: %w", err)
 		}
 	}
-	// Retries outlive a grant, so that a new holder does not start from zero (spec/lifecycle.md 14.4).
+	// Retries outlive a grant, so that a new holder does not start from zero (docs/spec/lifecycle.md 14.4).
 	if r.Status.State != lease.StateConnected {
 		r.Status.Retries = max(r.Status.Retries, retries)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// maxBucketWait is the longest that the registration bucket may hold a slot back (spec/lifecycle.md 14.4).
+// maxBucketWait is the longest that the registration bucket may hold a slot back (docs/spec/lifecycle.md 14.4).
 const maxBucketWait = 30 * time.Second
 
 // Slots reads every slot of a connector that was ever granted, by index.

@@ -74,7 +74,7 @@ func (s *Store) Ping(ctx context.Context) error {
 }
 
 // EnsureConnector returns the connector id of a tunnel: the stored one, or candidate if there was none. Of several
-// candidates at the same time one wins and all callers get it (spec/lifecycle.md 14.2).
+// candidates at the same time one wins and all callers get it (docs/spec/lifecycle.md 14.2).
 func (s *Store) EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error) {
 	const op = "ensure connector"
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Code is the application error code of a reset or a close (spec/wire.md 4: the reference always sends 0). It is an
+// Code is the application error code of a reset or a close (docs/spec/wire.md 4: the reference always sends 0). It is an
 // alias, so that a stream also satisfies interfaces that consumers declare without importing this package.
 type Code = uint64
 

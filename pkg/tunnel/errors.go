@@ -17,7 +17,7 @@ var (
 )
 
 // Reason says why a connection attempt or a connection ended. Policy uses the reason, never an error's text
-// (spec/lifecycle.md 4.2).
+// (docs/spec/lifecycle.md 4.2).
 type Reason string
 
 // Every reason there is.
@@ -40,7 +40,7 @@ const (
 // ConnError is the typed error of everything that dials, registers or keeps a connection.
 type ConnError struct {
 	Reason Reason
-	// Retryable and RetryAfter are meaningful with ReasonRefused (spec/wire.md 8.2).
+	// Retryable and RetryAfter are meaningful with ReasonRefused (docs/spec/wire.md 8.2).
 	Retryable  bool
 	RetryAfter time.Duration
 	// Code is the application close code with ReasonPeerClosed.

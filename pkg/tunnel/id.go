@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// uuidSize is the size of every identity on the wire, in bytes (spec/wire.md 8.1).
+// uuidSize is the size of every identity on the wire, in bytes (docs/spec/wire.md 8.1).
 const uuidSize = 16
 
 // ID names a tunnel: the durable thing that an operator creates. It is a UUID.
 type ID [uuidSize]byte
 
 // ConnectorID names one running installation of a connector: one shared value for all workers of a deployment
-// (spec/lifecycle.md 14.2). It is a UUID.
+// (docs/spec/lifecycle.md 14.2). It is a UUID.
 type ConnectorID [uuidSize]byte
 
 // ParseID reads a UUID in text form, with or without dashes, in either letter case.

@@ -20,7 +20,7 @@ func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) } /
 // MarshalText never shows the secret; packages that must write one (credential) convert to []byte on purpose.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// Credentials let a connector register for one tunnel (spec/wire.md 13).
+// Credentials let a connector register for one tunnel (docs/spec/wire.md 13).
 type Credentials struct {
 	AccountTag string
 	Secret     Secret

@@ -5,11 +5,11 @@ import (
 	"net/netip"
 )
 
-// ConnIndex is the slot number 0..N-1 of a connector's connections. One byte, as on the wire (spec/wire.md 8.1).
+// ConnIndex is the slot number 0..N-1 of a connector's connections. One byte, as on the wire (docs/spec/wire.md 8.1).
 type ConnIndex uint8
 
 // Epoch is the fencing token of a slot: it grows with every grant, and everybody refuses an older one
-// (spec/lifecycle.md 14.3). Zero means "never granted".
+// (docs/spec/lifecycle.md 14.3). Zero means "never granted".
 type Epoch uint64
 
 // Region names a failure domain of edge addresses.
@@ -46,7 +46,7 @@ func (s Slot) String() string { return fmt.Sprintf("%s/%s/%d", s.Tunnel, s.Conne
 // Protocol is the transport kind of a connection.
 type Protocol string
 
-// The transports that the wire knows (spec/wire.md 1).
+// The transports that the wire knows (docs/spec/wire.md 1).
 const (
 	QUIC  Protocol = "quic"
 	HTTP2 Protocol = "http2"

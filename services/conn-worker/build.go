@@ -10,7 +10,7 @@ import (
 )
 
 // Build makes the worker of a process of its own. Where the configuration names no credentials, the variables that the
-// reference reads do (spec/wire.md 13).
+// reference reads do (docs/spec/wire.md 13).
 func Build(_ context.Context, env process.Env, store *redisstore.Store, cfg Config) (process.Runner, error) {
 	c := &cfg.Credentials
 	if len(c.Token) == 0 && c.TokenFile == "" && c.File == "" && len(c.Files) == 0 {

@@ -17,7 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
-// maxGracePeriod is the reference's bound (spec/lifecycle.md 1).
+// maxGracePeriod is the reference's bound (docs/spec/lifecycle.md 1).
 const maxGracePeriod = 3 * time.Minute
 
 // minQueueBytes has room for a few datagrams of the largest size.
@@ -54,7 +54,7 @@ type EdgeConfig struct {
 	Pool        string        `yaml:"pool" usage:"name of the edge pool (default: the default pool)"`
 }
 
-// QUICConfig are the limits of QUIC sessions (spec/wire.md 4).
+// QUICConfig are the limits of QUIC sessions (docs/spec/wire.md 4).
 type QUICConfig struct {
 	ConnectionWindow uint64 `yaml:"connection_window" usage:"connection-level flow control limit in bytes"`
 	StreamWindow     uint64 `yaml:"stream_window" usage:"stream-level flow control limit in bytes"`
@@ -179,7 +179,7 @@ func (c EdgeConfig) roots() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// local is the address to dial from, and the family that it leaves: that of the address wins (spec/lifecycle.md 6.3).
+// local is the address to dial from, and the family that it leaves: that of the address wins (docs/spec/lifecycle.md 6.3).
 func (c EdgeConfig) local() (netip.Addr, edgepool.Family) {
 	if ip, err := netip.ParseAddr(c.BindAddress); err == nil {
 		return ip, edgepool.FamilyOf(ip)

@@ -25,7 +25,7 @@ type CredentialsConfig struct {
 // served are the credentials of one tunnel.
 type served struct {
 	tunnel.Credentials
-	// token says that they came as a run token, which matters for the choice of the protocol (spec/wire.md 14).
+	// token says that they came as a run token, which matters for the choice of the protocol (docs/spec/wire.md 14).
 	token bool
 }
 

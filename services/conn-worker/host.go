@@ -64,7 +64,7 @@ func (k *keeper) Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAdd
 	return session, err
 }
 
-// Request is the registration of a slot (spec/wire.md 8.1), with the real local address.
+// Request is the registration of a slot (docs/spec/wire.md 8.1), with the real local address.
 func (k *keeper) Request(ctx context.Context, session transport.Session, slot tunnel.Slot, r lease.Register) rpc.RegisterRequest {
 	return rpc.RegisterRequest{
 		Auth: k.cred, TunnelID: slot.Tunnel, Index: slot.Index,

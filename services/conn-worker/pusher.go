@@ -17,7 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
-// localVersion is the version that every connector starts with (spec/wire.md 8.6).
+// localVersion is the version that every connector starts with (docs/spec/wire.md 8.6).
 const localVersion int32 = -1
 
 // target is one run of one proxy: a proxy that was started anew has forgotten what it was pushed.

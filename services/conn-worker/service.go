@@ -80,7 +80,7 @@ type Deps struct {
 	// Credentials are served in addition to those of the configuration. FromToken says that they came as run tokens.
 	Credentials []tunnel.Credentials
 	FromToken   bool
-	// LocalConfig gives the JSON that index 0 uploads (spec/wire.md 8.3); nil uploads nothing.
+	// LocalConfig gives the JSON that index 0 uploads (docs/spec/wire.md 8.3); nil uploads nothing.
 	LocalConfig func() []byte
 	// Remote takes pushed configurations where Carrier is given; nil answers them with an error. Without a Carrier they go
 	// to the proxies that are registered in the store.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The defaults: the names and servers that the reference has built in (spec/wire.md 2).
+// The defaults: the names and servers that the reference has built in (docs/spec/wire.md 2).
 const (
 	defaultDomain  = "argotunnel.com"
 	defaultService = "v2-origintunneld"

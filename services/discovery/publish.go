@@ -158,7 +158,7 @@ func checkFeatures(text string) error {
 	return err
 }
 
-// record is the full name of the SRV record (spec/wire.md 2.1).
+// record is the full name of the SRV record (docs/spec/wire.md 2.1).
 func (c SRV) record() string {
 	service := c.Service
 	if c.Region != "" {

@@ -39,7 +39,7 @@ func zoneContent(c DNSConfig, listeners []netip.AddrPort, local func() ([]net.Ad
 }
 
 // deriveRegions deals the listeners to two regions in turn. With one listener its addresses are dealt, and a single
-// address is in both: connectors need two regions to start (spec/wire.md 2.1).
+// address is in both: connectors need two regions to start (docs/spec/wire.md 2.1).
 func deriveRegions(listeners []netip.AddrPort, hosts []netip.Addr) []zone.Region {
 	var parts [2][]netip.AddrPort
 	var all []netip.AddrPort

@@ -58,7 +58,7 @@ type StreamsConfig struct {
 	SocksTimeout  time.Duration `yaml:"socks_timeout" usage:"limit of a SOCKS handshake; 0 is none"`
 }
 
-// OriginConfig names one origin for every request, for deployments without ingress rules (spec/ingress.md 5).
+// OriginConfig names one origin for every request, for deployments without ingress rules (docs/spec/ingress.md 5).
 type OriginConfig struct {
 	URL              string `yaml:"url" usage:"origin for all requests, such as http://localhost:8080"`
 	UnixSocket       string `yaml:"unix_socket" usage:"path of a Unix socket that serves all requests"`

@@ -18,9 +18,9 @@ import (
 type board struct {
 	store       Store
 	connections int
-	// connectors keeps the connector ids: a store that lost them gets the same ones back (spec/lifecycle.md 14.2).
+	// connectors keeps the connector ids: a store that lost them gets the same ones back (docs/spec/lifecycle.md 14.2).
 	connectors map[tunnel.ID]tunnel.ConnectorID
-	// pools keeps the last good snapshot of each pool (spec/lifecycle.md 14.4).
+	// pools keeps the last good snapshot of each pool (docs/spec/lifecycle.md 14.4).
 	pools     map[string]edgepool.Pool
 	shortages map[tunnel.ID]reconcile.Shortage
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// maxConnections bounds the connections of one connector: the index is one byte on the wire (spec/wire.md 8.1).
+// maxConnections bounds the connections of one connector: the index is one byte on the wire (docs/spec/wire.md 8.1).
 const maxConnections = 255
 
 // Config is what an operator can set.

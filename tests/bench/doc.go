@@ -1,7 +1,7 @@
 // Command bench measures what a connector costs: requests and megabytes per CPU-second of all its processes together,
 // latency, resident memory, and the time from start to the first connection.
 //
-// It plays the edge (QUIC, the wire of spec/wire.md) and the origin itself, in processes of their own whose cost is not
+// It plays the edge (QUIC, the wire of docs/spec/wire.md) and the origin itself, in processes of their own whose cost is not
 // counted, and runs each connector as a user would: by its command line. All variants run interleaved, round by round,
 // so that a busy machine hurts them alike; figures are medians over the rounds, ratios are medians of the rounds' ratios.
 //

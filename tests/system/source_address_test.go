@@ -25,7 +25,7 @@ import (
 )
 
 // A UDP server on a wildcard address of a host with several addresses must answer from the address that was asked
-// (spec/lifecycle.md 13). These tests ask for an address that the kernel would not choose.
+// (docs/spec/lifecycle.md 13). These tests ask for an address that the kernel would not choose.
 
 const sourcePort = 4433
 

@@ -17,7 +17,7 @@ const (
 )
 
 // announcement tells the host when the first connection is registered: the pid file, and the service manager
-// (spec/lifecycle.md 10.4).
+// (docs/spec/lifecycle.md 10.4).
 type announcement struct {
 	stack   *stack.Stack
 	pidfile string

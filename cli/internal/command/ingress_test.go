@@ -46,7 +46,7 @@ func TestIngressCommands(t *testing.T) {
 				args = append(args, place(a))
 			}
 			want := tc.Stdout
-			if strings.Contains(tc.Args[len(tc.Args)-1], "A.EXAMPLE.com") { // hosts are compared without regard to case (D1)
+			if strings.Contains(tc.Args[len(tc.Args)-1], "A.EXAMPLE.com") { // hosts are compared without regard to case (docs/spec/ingress.md D1)
 				want = "Using rules from CONFIG\nMatched rule #0\n\thostname: a.example.com\n\tpath: ^/api\n\tservice: http://localhost:1\n"
 			}
 			code, stdout, stderr := run(t, nil, args...)

@@ -15,7 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 )
 
-// metricsPorts are tried in order when no address is given; then any free port (spec/lifecycle.md 10.2).
+// metricsPorts are tried in order when no address is given; then any free port (docs/spec/lifecycle.md 10.2).
 func metricsPorts() []int { return []int{20241, 20242, 20243, 20244, 20245, 0} }
 
 // metricsListener is the private listener of the drop-in: the reference's paths beside our own.

@@ -35,7 +35,7 @@ var (
 )
 
 // Credentials finds the tunnel and its secret: a token wins over everything; then come the contents, the file, and
-// the usual directories (spec/lifecycle.md 11.3, spec/wire.md 13).
+// the usual directories (docs/spec/lifecycle.md 11.3, docs/spec/wire.md 13).
 func (s *Source) Credentials(ctx context.Context) (tunnel.Credentials, error) {
 	if len(s.Args) > 1 {
 		return tunnel.Credentials{}, errOneTunnel

@@ -17,7 +17,7 @@ var ErrNoFile = errors.New("no configuration file found")
 // StateDir is where this program keeps credentials and the data of its own edge, below the home directory.
 const StateDir = ".culvert"
 
-// searchDirs are the directories that configuration and credentials are looked for in, in order (spec/lifecycle.md 11.2).
+// searchDirs are the directories that configuration and credentials are looked for in, in order (docs/spec/lifecycle.md 11.2).
 func searchDirs(home string) []string {
 	var dirs []string
 	if home != "" {

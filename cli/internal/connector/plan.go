@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	// maxGrace is the reference's bound (spec/lifecycle.md 1).
+	// maxGrace is the reference's bound (docs/spec/lifecycle.md 1).
 	maxGrace = 3 * time.Minute
 	// proxyDrain bounds what the proxy may still do once the worker has drained: nothing of the worker's is left then.
 	proxyDrain = 2 * time.Second

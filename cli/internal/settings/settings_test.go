@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 )
 
-// referenceFlags are the names of spec/lifecycle.md 11.1 and spec/ingress.md 5.
+// referenceFlags are the names of docs/spec/lifecycle.md 11.1 and docs/spec/ingress.md 5.
 const referenceFlags = `config ha-connections retries max-edge-addr-retries protocol p post-quantum pq features F edge region
 edge-ip-version edge-bind-address cacert grace-period rpc-timeout write-stream-timeout quic-disable-pmtu-discovery
 quic-connection-level-flow-control-limit quic-stream-level-flow-control-limit max-active-flows dns-resolver-addrs icmpv4-src

@@ -1,4 +1,4 @@
-// Package frame is the codec of the link between worker and proxy (spec/datapath.md 3): pure functions over bytes,
+// Package frame is the codec of the link between worker and proxy (docs/spec/datapath.md 3): pure functions over bytes,
 // no I/O, no clock.
 //
 // Both ends send HELLO first, the proxy without waiting. Then the worker sends, per flow, OPEN and DATA frames, the

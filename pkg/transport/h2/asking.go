@@ -30,7 +30,7 @@ type asking struct {
 func newAsking(s *Session, st *mux.Stream) *asking { return &asking{raw: raw{st: st}, s: s} }
 
 // Write takes prologue and ConnectRequest, then the body. A request that says nothing of a body has none: what is written
-// of one is dropped, as a connector would (spec/wire.md 5.3).
+// of one is dropped, as a connector would (docs/spec/wire.md 5.3).
 func (a *asking) Write(p []byte) (int, error) {
 	if a.headDone {
 		return a.writeBody(p)

@@ -22,7 +22,7 @@ type DialConfig struct {
 	// TLS is usually ClientTLS.
 	TLS      *tls.Config
 	Settings Settings
-	// Configure applies a configuration that the edge pushes (spec/wire.md 9.5) and says which version counts now. Nil
+	// Configure applies a configuration that the edge pushes (docs/spec/wire.md 9.5) and says which version counts now. Nil
 	// refuses all. Its context ends with the session.
 	Configure func(ctx context.Context, version int32, config []byte) (applied int32, err error)
 }

@@ -1,4 +1,4 @@
-// Package h2 carries edge sessions over HTTP/2 (spec/wire.md 3 and 9). The connector dials and is the HTTP/2 server, the
+// Package h2 carries edge sessions over HTTP/2 (docs/spec/wire.md 3 and 9). The connector dials and is the HTTP/2 server, the
 // edge accepts and is the client; no ALPN is needed. What is above sees the streams of package transport, byte for byte
 // as QUIC carries them: prologue, ConnectRequest and body one way, prologue, ConnectResponse and body the other. The
 // package turns these into HTTP/2 heads, DATA and trailers and back, so that nobody else knows the transport.

@@ -9,7 +9,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 )
 
-// TestClientHello looks at what an edge sees of a connector first, in both modes (spec/wire.md 3): no ALPN at all.
+// TestClientHello looks at what an edge sees of a connector first, in both modes (docs/spec/wire.md 3): no ALPN at all.
 func TestClientHello(t *testing.T) {
 	for name, c := range map[string]struct {
 		strict   bool

@@ -21,7 +21,7 @@ const (
 	maxPushes = 4
 )
 
-// pushRequest is a configuration on the wire (spec/wire.md 9.5).
+// pushRequest is a configuration on the wire (docs/spec/wire.md 9.5).
 type pushRequest struct {
 	Version int32           `json:"version"`
 	Config  json.RawMessage `json:"config"`

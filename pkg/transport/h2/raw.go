@@ -28,7 +28,7 @@ func (r *raw) SetWriteDeadline(t time.Time) error {
 
 var _ transport.Stream = (*controlStream)(nil)
 
-// controlStream is the control stream of either end: RPC bytes and nothing else (spec/wire.md 9.3).
+// controlStream is the control stream of either end: RPC bytes and nothing else (docs/spec/wire.md 9.3).
 type controlStream struct {
 	raw
 	role mux.Role

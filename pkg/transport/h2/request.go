@@ -9,7 +9,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// localURL is the host of a request without one (spec/wire.md 9.4).
+// localURL is the host of a request without one (docs/spec/wire.md 9.4).
 const localURL = "localhost:8080"
 
 // asked is what the connector keeps of a request for its answer.

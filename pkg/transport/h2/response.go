@@ -86,7 +86,7 @@ func (n *names) appendHeaders(a asked, sc *scratch, h *answerHead) {
 	}
 }
 
-// appendFailure is the connector's own error (spec/wire.md 9.4), and for edges of ours what it is.
+// appendFailure is the connector's own error (docs/spec/wire.md 9.4), and for edges of ours what it is.
 func appendFailure(fields []mux.Field, a asked, resp *stream.Response) []mux.Field {
 	meta := h2head.MetaConnector
 	if v, _ := stream.Lookup(resp.Metadata, stream.KeyFlowLimited); v == "true" {

@@ -17,7 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// TestSettingsOnTheWire: what an edge sees first (spec/wire.md 3 and 9.1).
+// TestSettingsOnTheWire: what an edge sees first (docs/spec/wire.md 3 and 9.1).
 func TestSettingsOnTheWire(t *testing.T) {
 	cert, pool := certificate(t, h2.ServerName)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -268,7 +268,7 @@ func TestStalledPeer(t *testing.T) {
 	}
 }
 
-// TestConfiguration: pushes and what comes of them (spec/wire.md 9.5).
+// TestConfiguration: pushes and what comes of them (docs/spec/wire.md 9.5).
 func TestConfiguration(t *testing.T) {
 	type push struct {
 		version int32

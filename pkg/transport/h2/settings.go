@@ -6,7 +6,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2/internal/mux"
 )
 
-// The numbers of a connector's SETTINGS (spec/wire.md 9.1).
+// The numbers of a connector's SETTINGS (docs/spec/wire.md 9.1).
 const (
 	wireFrame      = 1 << 20
 	wireHeaderList = 1048896
@@ -36,7 +36,7 @@ type Settings struct {
 	MaxHandshakes int
 }
 
-// ConnectorSettings are the values of the dialling end (spec/wire.md 3 and 9.1).
+// ConnectorSettings are the values of the dialling end (docs/spec/wire.md 3 and 9.1).
 func ConnectorSettings() Settings {
 	return Settings{
 		DialTimeout:      15 * time.Second,

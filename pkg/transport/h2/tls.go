@@ -5,10 +5,10 @@ import (
 	"crypto/x509"
 )
 
-// ServerName is the name that a connector asks for and verifies (spec/wire.md 3).
+// ServerName is the name that a connector asks for and verifies (docs/spec/wire.md 3).
 const ServerName = "h2.cftunnel.com"
 
-// ClientTLS is the connector's TLS configuration (spec/wire.md 3): no ALPN. Nil roots mean the system's. strictPQ refuses
+// ClientTLS is the connector's TLS configuration (docs/spec/wire.md 3): no ALPN. Nil roots mean the system's. strictPQ refuses
 // key exchanges that a quantum computer could break.
 func ClientTLS(roots *x509.CertPool, strictPQ bool) *tls.Config {
 	c := &tls.Config{

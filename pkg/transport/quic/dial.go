@@ -21,7 +21,7 @@ type DialConfig struct {
 	// LocalIP binds the socket to one address; the zero value binds the wildcard.
 	LocalIP netip.Addr
 	// LocalPort is the port that the former session of the same connection index had, 0 for any. When it is taken,
-	// another one is used: Session.LocalAddr tells which, for the next time (spec/wire.md 4).
+	// another one is used: Session.LocalAddr tells which, for the next time (docs/spec/wire.md 4).
 	LocalPort uint16
 	// TLS is usually ClientTLS.
 	TLS      *tls.Config

@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 )
 
-// TestClientHello looks at what an edge sees of a connector first (spec/wire.md 3).
+// TestClientHello looks at what an edge sees of a connector first (docs/spec/wire.md 3).
 func TestClientHello(t *testing.T) {
 	for name, c := range map[string]struct {
 		strict bool

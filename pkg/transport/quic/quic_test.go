@@ -139,7 +139,7 @@ func TestRememberedPort(t *testing.T) {
 	}
 }
 
-// TestFirstPacket: size, version and connection ids of what an edge sees first (spec/wire.md 4).
+// TestFirstPacket: size, version and connection ids of what an edge sees first (docs/spec/wire.md 4).
 func TestFirstPacket(t *testing.T) {
 	for addr, size := range map[string]int{"127.0.0.1:0": 1232, "[::1]:0": 1252} {
 		c, err := net.ListenPacket("udp", addr)

@@ -7,7 +7,7 @@ import (
 	quicgo "github.com/quic-go/quic-go"
 )
 
-// The wire's numbers (spec/wire.md 4).
+// The wire's numbers (docs/spec/wire.md 4).
 const (
 	initialStreamWindow = 512 << 10
 	maxStreams          = 1 << 60
@@ -33,7 +33,7 @@ type Settings struct {
 	DisablePMTU bool
 }
 
-// ConnectorSettings are the values of the dialling end (spec/wire.md 4), but for the connection's window, which is all there
+// ConnectorSettings are the values of the dialling end (docs/spec/wire.md 4), but for the connection's window, which is all there
 // at once: it does not grow while readers stand still, and would be full with two of them (docs/adr/0015).
 func ConnectorSettings() Settings {
 	return Settings{

@@ -1,5 +1,5 @@
 // Package datagram is the codec of the datagrams between edge and connector, in both versions, and of the tracing
-// identity that some of them carry (spec/wire.md 5.7, 10, 11).
+// identity that some of them carry (docs/spec/wire.md 5.7, 10, 11).
 //
 // Version 2 puts what it says of a payload behind it; the type is the last byte:
 //

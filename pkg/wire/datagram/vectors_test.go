@@ -194,8 +194,8 @@ func (v v3Value) payload(t testing.TB) []byte {
 
 // ourV3 lists the vectors where ours differs on purpose.
 var ourV3 = map[string]string{
-	"payload_1281_rejected": "our encoder does not write what every decoder rejects (wire.md 11, limits)",
-	"in_resp_len_4_text_6":  "the stated length of the text is honoured (wire.md 11)",
+	"payload_1281_rejected": "our encoder does not write what every decoder rejects (docs/spec/wire.md 11, limits)",
+	"in_resp_len_4_text_6":  "the stated length of the text is honoured (docs/spec/wire.md 11)",
 }
 
 func TestV3Vectors(t *testing.T) {

@@ -44,7 +44,7 @@ func appendBase64(dst []byte, s string) []byte {
 
 // ParseBlock appends the headers of a block to pairs, each key with prefix before it.
 func ParseBlock(pairs []stream.Pair, block, prefix string) ([]stream.Pair, error) {
-	if strings.ContainsAny(block, "\r\n") { // the decoder would skip them (spec/wire.md 16, quirk 15)
+	if strings.ContainsAny(block, "\r\n") { // the decoder would skip them (docs/spec/wire.md 16, quirk 15)
 		return pairs, fmt.Errorf("%w: line break", ErrBlock)
 	}
 	for len(block) > 0 {

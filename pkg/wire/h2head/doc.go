@@ -1,4 +1,4 @@
-// Package h2head is what the heads of HTTP/2 requests and answers between connector and edge mean (spec/wire.md 9).
+// Package h2head is what the heads of HTTP/2 requests and answers between connector and edge mean (docs/spec/wire.md 9).
 //
 // Every request comes from the edge. Its kind is told by two headers:
 //

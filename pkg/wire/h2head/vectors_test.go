@@ -50,7 +50,7 @@ func TestRequestKinds(t *testing.T) {
 }
 
 func TestBlockVectors(t *testing.T) {
-	// rejected are vectors that we refuse though the reference takes them: quirk 15 of spec/wire.md, which leaves it free.
+	// rejected are vectors that we refuse though the reference takes them: quirk 15 of docs/spec/wire.md, which leaves it free.
 	rejected := map[string]string{"in_newline_inside": "quirk 15"}
 	type header struct {
 		Name  string `json:"name"`

@@ -1,5 +1,5 @@
 // Package icmp is the codec of the IP packets that carry ping through a tunnel: IPv4 and IPv6 with an ICMP message
-// (spec/wire.md 10, spec/ingress.md 9.4). It works on bytes alone.
+// (docs/spec/wire.md 10, docs/spec/ingress.md 9.4). It works on bytes alone.
 //
 // An edge sends whole packets with an echo request. The connector answers with whole packets: the echo reply, or the
 // error that a router on the way would send. Parse reads a packet and Append functions write one, checksums included.

@@ -17,7 +17,7 @@ type Stream interface {
 const noError = 0
 
 // StreamConn turns a stream with two directions into the byte stream that clients and servers take: Close stops
-// reading with code 0 and ends the writing side with FIN (spec/wire.md 7.2). A write that is stuck because the peer
+// reading with code 0 and ends the writing side with FIN (docs/spec/wire.md 7.2). A write that is stuck because the peer
 // does not read is ended by a reset instead, so that Close always gets through.
 func StreamConn(s Stream) io.ReadWriteCloser { return &streamConn{stream: s} }
 

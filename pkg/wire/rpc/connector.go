@@ -22,13 +22,13 @@ type ConnectorHandler interface {
 // ConfigurationHandler is the connector's side of configuration updates.
 type ConfigurationHandler interface {
 	// UpdateConfiguration applies a configuration (JSON) and returns the version that is in force afterwards, also
-	// together with an error, whose text the edge sees (spec/wire.md 8.6).
+	// together with an error, whose text the edge sees (docs/spec/wire.md 8.6).
 	UpdateConfiguration(ctx context.Context, version int32, config []byte) (applied int32, err error)
 }
 
 // ServeConnector serves one edge-opened RPC stream, after its signature, until the peer ends it (nil) or ctx does (its
 // cause), closes rw and waits for the handler's methods. Any other error says how the stream broke or what the peer
-// did wrong. The caller bounds the time (spec/wire.md 5.6).
+// did wrong. The caller bounds the time (docs/spec/wire.md 5.6).
 func ServeConnector(ctx context.Context, rw io.ReadWriteCloser, h ConnectorHandler) error {
 	s := &connectorServer{handler: h}
 	return serve(ctx, rw, capnp.Client(schema.CloudflaredServer_ServerToClient(s)), &s.calls)

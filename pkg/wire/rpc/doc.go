@@ -1,4 +1,4 @@
-// Package rpc speaks the Cap'n Proto RPC of the control stream and of RPC streams (spec/wire.md 7 and 8): registration
+// Package rpc speaks the Cap'n Proto RPC of the control stream and of RPC streams (docs/spec/wire.md 7 and 8): registration
 // by the connector, configuration updates and UDP sessions of datagram v2 (10) by the edge, whose ends the connector tells.
 //
 // It reads and writes a byte stream that the caller has opened; a stream signature, where there is one, was already

@@ -20,7 +20,7 @@ var (
 )
 
 // guard decides which messages of the peer reach the library. The library implements far more than the subset that
-// both ends of this protocol speak (spec/wire.md 7.1), and parts of that surplus can be made to panic or to hold
+// both ends of this protocol speak (docs/spec/wire.md 7.1), and parts of that surplus can be made to panic or to hold
 // memory by a peer that means to. So the subset is enforced: a bootstrap object without promises, called by its import
 // or by the answer to a bootstrap, with plain data as parameters.
 type guard struct {

@@ -12,7 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/schema"
 )
 
-// Options describe the connector that registers (spec/wire.md 8.1).
+// Options describe the connector that registers (docs/spec/wire.md 8.1).
 type Options struct {
 	ConnectorID tunnel.ConnectorID
 	Features    []string

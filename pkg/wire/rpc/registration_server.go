@@ -36,7 +36,7 @@ func ServeRegistration(ctx context.Context, rw io.ReadWriteCloser, h Registratio
 }
 
 // registrationServer adapts a handler to the generated interface. Two rules hold for every method: results are
-// allocated on every successful path, as a return without them crashes the reference (spec/wire.md 7.1), and Go is
+// allocated on every successful path, as a return without them crashes the reference (docs/spec/wire.md 7.1), and Go is
 // called before anything that may block, so that other calls proceed.
 type registrationServer struct {
 	handler RegistrationHandler

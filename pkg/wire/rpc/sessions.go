@@ -14,7 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/schema"
 )
 
-// What a connector answers to session calls on a connection with datagram v3 (spec/wire.md 11).
+// What a connector answers to session calls on a connection with datagram v3 (docs/spec/wire.md 11).
 var (
 	ErrRegisterV3   = errors.New("datagram v3 does not support RegisterUdpSession RPC")
 	ErrUnregisterV3 = errors.New("datagram v3 does not support UnregisterUdpSession RPC")
@@ -22,7 +22,7 @@ var (
 
 const sessionIDSize = 16
 
-// UDPSession is one registerUdpSession call of datagram v2 (spec/wire.md 10).
+// UDPSession is one registerUdpSession call of datagram v2 (docs/spec/wire.md 10).
 type UDPSession struct {
 	ID   [sessionIDSize]byte
 	Dest netip.AddrPort

@@ -1,4 +1,4 @@
-// Package schema holds the Cap'n Proto schema of the connector <-> edge protocol (edge.capnp, spec/wire.md 6) and the
+// Package schema holds the Cap'n Proto schema of the connector <-> edge protocol (edge.capnp, docs/spec/wire.md 6) and the
 // Go code generated from it. Only package rpc and tests use it: package stream has its own codec.
 //
 // The generator is capnpc-go of the library's own version, which must be on PATH together with the capnp compiler. The

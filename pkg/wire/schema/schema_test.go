@@ -45,7 +45,7 @@ func message(t testing.TB, text string) *capnp.Message {
 	return msg
 }
 
-// TestIDs pins the numbers that are part of the protocol or reserved by it (spec/wire.md 6.1).
+// TestIDs pins the numbers that are part of the protocol or reserved by it (docs/spec/wire.md 6.1).
 func TestIDs(t *testing.T) {
 	for name, id := range map[string][2]uint64{
 		"ConnectRequest":              {schema.ConnectRequest_TypeID, 0xc47116a1045e4061},
@@ -79,7 +79,7 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// TestLayouts pins data words and pointers of every struct (spec/wire.md 6.1).
+// TestLayouts pins data words and pointers of every struct (docs/spec/wire.md 6.1).
 func TestLayouts(t *testing.T) {
 	_, seg, err := capnp.NewMessage(capnp.SingleSegment(nil))
 	must(t, err)

@@ -1,5 +1,5 @@
 // Package stream is the codec of the first bytes of an edge-opened stream: the six-byte signature that tells its kind,
-// the two-byte version, and the ConnectRequest or ConnectResponse message (spec/wire.md 5.2 to 5.4).
+// the two-byte version, and the ConnectRequest or ConnectResponse message (docs/spec/wire.md 5.2 to 5.4).
 //
 // Flow of a data stream: the edge sends signature, version and ConnectRequest, then body bytes to FIN. The connector
 // answers signature, version and ConnectResponse, then body bytes to FIN. An RPC stream carries its own signature and

@@ -9,7 +9,7 @@ import (
 // Type is the kind of a request.
 type Type uint16
 
-// The request types of spec/wire.md 5.3.
+// The request types of docs/spec/wire.md 5.3.
 const (
 	HTTP      Type = 0
 	WebSocket Type = 1
@@ -32,7 +32,7 @@ func (t Type) String() string {
 	}
 }
 
-// Metadata keys (spec/wire.md 5.3 and 5.4).
+// Metadata keys (docs/spec/wire.md 5.3 and 5.4).
 const (
 	KeyMethod      = "HttpMethod"
 	KeyHost        = "HttpHost"

@@ -24,7 +24,7 @@ type CreateTunnelRequest struct {
 }
 
 // TunnelCredentials is the answer that carries a secret: the tunnel, its credentials file and its run token, both in
-// the reference's formats (spec/wire.md 13).
+// the reference's formats (docs/spec/wire.md 13).
 type TunnelCredentials struct {
 	Tunnel      Tunnel          `json:"tunnel"`
 	Credentials json.RawMessage `json:"credentials"`
@@ -100,7 +100,7 @@ type Connection struct {
 	RemoteAddr  string             `json:"remote_addr"`
 	Since       time.Time          `json:"since"`
 	InFlight    int64              `json:"in_flight"`
-	// LocalConfig is the configuration that the connector uploaded for display (spec/wire.md 8.3).
+	// LocalConfig is the configuration that the connector uploaded for display (docs/spec/wire.md 8.3).
 	LocalConfig json.RawMessage `json:"local_config,omitempty"`
 }
 

@@ -90,7 +90,7 @@ type hurried struct {
 	limit time.Duration
 }
 
-// Write resets the stream when p is not taken in time (spec/wire.md 5.6).
+// Write resets the stream when p is not taken in time (docs/spec/wire.md 5.6).
 func (h *hurried) Write(p []byte) (int, error) {
 	if err := h.SetWriteDeadline(time.Now().Add(h.limit)); err != nil {
 		return 0, err

@@ -112,7 +112,7 @@ func New(cfg Config) *Relay {
 
 // Options are what was agreed with the edge for one session.
 type Options struct {
-	// DatagramV3 says that the registration announced datagram v3; else datagrams are v2 (spec/wire.md 10, 11).
+	// DatagramV3 says that the registration announced datagram v3; else datagrams are v2 (docs/spec/wire.md 10, 11).
 	DatagramV3 bool
 }
 
@@ -278,7 +278,7 @@ func abort(st transport.Stream) {
 	st.CancelWrite(transport.NoError)
 }
 
-// rpc serves one edge-opened RPC stream for a bounded time (spec/wire.md 5.6).
+// rpc serves one edge-opened RPC stream for a bounded time (docs/spec/wire.md 5.6).
 func (s *Serving) rpc(ctx context.Context, st transport.Stream, rest []byte) {
 	ctx, cancel := context.WithTimeout(ctx, s.relay.cfg.RPCTimeout)
 	defer cancel()
@@ -313,7 +313,7 @@ func (p *prefixed) Read(b []byte) (int, error) {
 // Unsupported refuses every configuration that an edge pushes.
 type Unsupported struct{}
 
-// UpdateConfiguration keeps the version that every connector starts with (spec/wire.md 8.6).
+// UpdateConfiguration keeps the version that every connector starts with (docs/spec/wire.md 8.6).
 func (Unsupported) UpdateConfiguration(context.Context, tunnel.ID, int32, []byte) (int32, error) {
 	return -1, fmt.Errorf("remote configuration is not supported yet: %w", errors.ErrUnsupported)
 }

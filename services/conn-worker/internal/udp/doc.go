@@ -1,5 +1,5 @@
 // Package udp passes the datagrams of edge sessions on to proxies, where the sockets of UDP sessions and of ICMP are. It
-// knows the two datagram versions (spec/wire.md 10, 11) and translates between them and the messages of the link
+// knows the two datagram versions (docs/spec/wire.md 10, 11) and translates between them and the messages of the link
 // (package packet); the proxy does not know which version an edge speaks.
 //
 // A Serving belongs to one session to the edge. It remembers of each UDP session what it takes to register it again, and

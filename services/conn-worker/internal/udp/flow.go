@@ -225,7 +225,7 @@ func refusal(r datagram.Result, text string) string {
 	}
 }
 
-// limited is the reference's text for a flow limit (spec/wire.md 10).
+// limited is the reference's text for a flow limit (docs/spec/wire.md 10).
 const limited = "failed to start udp session due to rate limiting: too many active flows"
 
 // withTimeout bounds one word to the edge.

@@ -18,7 +18,7 @@ import (
 const (
 	// udpSize is the largest answer over UDP; a longer one is asked for again over TCP.
 	udpSize = 1232
-	// dotTimeout bounds one query over TLS, connection included (spec/wire.md 2.1).
+	// dotTimeout bounds one query over TLS, connection included (docs/spec/wire.md 2.1).
 	dotTimeout = 15 * time.Second
 	// maxAliases bounds a chain of CNAME records.
 	maxAliases = 8

@@ -59,7 +59,7 @@ func (c *Client) Regions(ctx context.Context, name string) ([]edgepool.RegionPoo
 }
 
 // Static resolves a list of host:port, each to its first address, and alternates them between two regions
-// (spec/lifecycle.md 6.2). Entries that do not resolve are reported beside the others; none left is an error.
+// (docs/spec/lifecycle.md 6.2). Entries that do not resolve are reported beside the others; none left is an error.
 func (c *Client) Static(ctx context.Context, entries []string) (regions []edgepool.RegionPool, skipped, err error) {
 	var addrs []netip.AddrPort
 	var errs []error

@@ -12,7 +12,7 @@ import (
 
 // Configuration is what the connectors of a tunnel are told to serve. It is never changed.
 type Configuration struct {
-	// Version only grows; the first one is 0 (spec/lifecycle.md 8.1).
+	// Version only grows; the first one is 0 (docs/spec/lifecycle.md 8.1).
 	Version   int32           `json:"version"`
 	Document  json.RawMessage `json:"document"`
 	UpdatedAt time.Time       `json:"updated_at"`

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// connectorNames are the server names that connectors verify (spec/wire.md 3).
+// connectorNames are the server names that connectors verify (docs/spec/wire.md 3).
 func connectorNames() []string {
 	return []string{"quic.cftunnel.com", "h2.cftunnel.com", "probe.cftunnel.com"}
 }
@@ -20,7 +20,7 @@ func connectorNames() []string {
 const quicALPN = "argotunnel"
 
 // ConnectorTLS is the server side for connectors over QUIC: TLS 1.3 with key exchange groups that stock connectors
-// offer (spec/wire.md 3).
+// offer (docs/spec/wire.md 3).
 func (a *Authority) ConnectorTLS() (*tls.Config, error) {
 	if _, err := a.Leaf(connectorNames()...); err != nil {
 		return nil, err

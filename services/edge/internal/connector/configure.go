@@ -28,13 +28,13 @@ const (
 	pushFailed   = "failed"   // there was no answer; it is tried again
 )
 
-// pusher is a session that carries pushes in a way of its own (spec/wire.md 9.5).
+// pusher is a session that carries pushes in a way of its own (docs/spec/wire.md 9.5).
 type pusher interface {
 	UpdateConfiguration(ctx context.Context, version int32, config []byte) (applied int32, err error)
 }
 
 // configure keeps the connector of a connection at the tunnel's configuration, until ctx ends or the connection retires:
-// the present one at once, and each new one (spec/wire.md 8.6). A push without an answer is tried again after a while, one
+// the present one at once, and each new one (docs/spec/wire.md 8.6). A push without an answer is tried again after a while, one
 // that was rejected is not.
 func (s *Server) configure(ctx context.Context, conn *registry.Conn, log *slog.Logger) {
 	if !slices.Contains(conn.Features, protocol.FeatureRemoteConfig) {

@@ -57,7 +57,7 @@ func listen(addr netip.AddrPort, cfg Config) ([]listener, error) {
 	return nil, last
 }
 
-// overTCP is the configuration for HTTP/2: connectors offer no protocol there, and TLS 1.2 beside 1.3 (spec/wire.md 3).
+// overTCP is the configuration for HTTP/2: connectors offer no protocol there, and TLS 1.2 beside 1.3 (docs/spec/wire.md 3).
 func overTCP(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.NextProtos, c.MinVersion = nil, tls.VersionTLS12

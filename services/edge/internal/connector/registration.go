@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// causeUnauthorized is the text of a refusal; stock connectors look for its first word (spec/wire.md 8.2).
+	// causeUnauthorized is the text of a refusal; stock connectors look for its first word (docs/spec/wire.md 8.2).
 	causeUnauthorized = "Unauthorized: Invalid tunnel secret or unknown tunnel"
 	// fencedRetry is how long a connector with an old epoch is told to wait; a newer one that died is gone by then.
 	fencedRetry = 5 * time.Second
@@ -168,7 +168,7 @@ func (r *registration) info(req rpc.RegisterRequest) registry.Info {
 	return info
 }
 
-// Unregister stops new requests; the running ones and the session go on (spec/wire.md 8.4).
+// Unregister stops new requests; the running ones and the session go on (docs/spec/wire.md 8.4).
 func (r *registration) Unregister(context.Context) error {
 	conn := r.registered()
 	if conn == nil {

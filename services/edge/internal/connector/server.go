@@ -191,7 +191,7 @@ func (s *Server) hold(ctx context.Context, conn *registry.Conn, log *slog.Logger
 	log.InfoContext(ctx, "connection takes no new requests", slog.String("state", string(state)), slog.Int64("in_flight", conn.InFlight()))
 	wait := s.cfg.ReplaceTimeout
 	if state == registry.Unregistered {
-		wait = s.cfg.DrainTimeout // the connector ends the session itself (spec/wire.md 8.4)
+		wait = s.cfg.DrainTimeout // the connector ends the session itself (docs/spec/wire.md 8.4)
 	}
 	limit := time.NewTimer(wait)
 	defer limit.Stop()

@@ -30,7 +30,7 @@ type Datagrams interface {
 }
 
 // moreStreams takes the streams of the connector that are not the control stream: those that tell of the end of a UDP
-// session (spec/wire.md 5.1). Everything else is refused.
+// session (docs/spec/wire.md 5.1). Everything else is refused.
 func (r *registration) moreStreams(ctx context.Context) {
 	var serving sync.WaitGroup
 	defer serving.Wait()

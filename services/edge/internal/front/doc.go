@@ -2,7 +2,7 @@
 // connector and its answer back, streaming both ways.
 //
 // A request goes: host -> tunnel -> connection with the fewest requests in flight -> stream -> ConnectRequest, body to
-// FIN; the answer comes: ConnectResponse, body to FIN (spec/wire.md 5). A body that breaks off is never made to look
+// FIN; the answer comes: ConnectResponse, body to FIN (docs/spec/wire.md 5). A body that breaks off is never made to look
 // complete, in either direction.
 //
 // Run owns the servers; each exchange owns one goroutine for the request body, if there is one, and waits for it.

@@ -334,7 +334,7 @@ func (x *exchange) failed(err error, up *upload) outcome {
 	return o
 }
 
-// refused turns the connector's own error into a page (spec/wire.md 5.4). Our connector adds the status that fits; of
+// refused turns the connector's own error into a page (docs/spec/wire.md 5.4). Our connector adds the status that fits; of
 // 503 it promises that nobody has seen the request.
 func (x *exchange) refused() outcome {
 	o := outcome{page: originUnreachable(), detail: x.resp.Error}

@@ -116,7 +116,7 @@ func (k headerKeys) appendBody(md []stream.Pair, r *http.Request, v visitor, bod
 }
 
 // dropRequestHeader decides by a canonical name what a visitor may not send: headers for one hop, headers that a
-// connector trusts (spec/ingress.md 1), and headers that the edge sets. An underscore counts as a hyphen, since many
+// connector trusts (docs/spec/ingress.md 1), and headers that the edge sets. An underscore counts as a hyphen, since many
 // origins make no difference.
 func dropRequestHeader(name string) bool {
 	if strings.IndexByte(name, '_') >= 0 {
@@ -188,7 +188,7 @@ func parseHead(h http.Header, md []stream.Pair) (answer, bool) {
 		h[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	dropNamed(h, connectionOf(md))
-	if chunked(md) { // chunked wins over a length (spec/ingress.md 7.7)
+	if chunked(md) { // chunked wins over a length (docs/spec/ingress.md 7.7)
 		delete(h, "Content-Length")
 		a.length = -1
 	}
@@ -247,7 +247,7 @@ func chunked(md []stream.Pair) bool {
 }
 
 // dropResponseHeader decides by a canonical name what does not reach a visitor: headers for one hop, and what connector
-// and edge tell each other (spec/ingress.md 7.5).
+// and edge tell each other (docs/spec/ingress.md 7.5).
 func dropResponseHeader(name string) bool {
 	switch name {
 	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer",

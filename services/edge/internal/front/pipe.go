@@ -155,7 +155,7 @@ func (p *pipe) rearm(last time.Time, set func(time.Time)) time.Time {
 }
 
 // visitorEnded passes the end on, or keeps it back from a connector that would end the answer with it
-// (spec/wire.md 5.5).
+// (docs/spec/wire.md 5.5).
 func (p *pipe) visitorEnded() {
 	p.upEnded.Store(true)
 	if p.halfClose {

@@ -65,7 +65,7 @@ func (x *exchange) tryUpgrade(conn *registry.Conn) outcome {
 	return o
 }
 
-// switched reports whether an answer agrees to a WebSocket. Over HTTP/2 101 travels as 200 (spec/wire.md 9.4).
+// switched reports whether an answer agrees to a WebSocket. Over HTTP/2 101 travels as 200 (docs/spec/wire.md 9.4).
 func switched(status int, h http.Header, md []stream.Pair, p tunnel.Protocol) bool {
 	if status == http.StatusSwitchingProtocols {
 		return true

@@ -176,7 +176,7 @@ func failed(err error) *fault {
 	}
 }
 
-// refused reads the connector's own error (spec/wire.md 5.4). A full connector, and one of ours that says 503, may have a
+// refused reads the connector's own error (docs/spec/wire.md 5.4). A full connector, and one of ours that says 503, may have a
 // neighbour that takes the visitor.
 func refused(resp *wire.Response) *fault {
 	f := &fault{result: resultRefused, detail: resp.Error}
@@ -198,7 +198,7 @@ func checkAccepted(resp *wire.Response) error {
 	return nil
 }
 
-// checkUpgrade looks at the answer to a websocket request: over HTTP/2 a 101 may come as 200 (spec/wire.md 9.4), so that
+// checkUpgrade looks at the answer to a websocket request: over HTTP/2 a 101 may come as 200 (docs/spec/wire.md 9.4), so that
 // the accepted key alone tells.
 func checkUpgrade(resp *wire.Response, key string) error {
 	status, accept := "", ""

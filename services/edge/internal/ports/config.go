@@ -29,7 +29,7 @@ func Default() Config {
 	return Config{
 		MaxConnections:   10000,
 		MaxAssociations:  16384,
-		UDPIdleTimeout:   210 * time.Second, // that of connectors (spec/ingress.md 9.2)
+		UDPIdleTimeout:   210 * time.Second, // that of connectors (docs/spec/ingress.md 9.2)
 		ConnectTimeout:   35 * time.Second,  // a little more than the longest default of the ingress rules
 		HalfCloseTimeout: time.Hour,
 		FinHold:          10 * time.Second,

@@ -5,7 +5,7 @@
 //
 // What a visitor sees is what it would see without the tunnel: the end of either direction passes on as FIN while the
 // other goes on, and every other end (a reset, a lost connector, an expired limit) as RST, so that what is cut short never
-// looks whole. A connector that would cut the answer when it is told the end of the request (spec/wire.md 5.5) is told so
+// looks whole. A connector that would cut the answer when it is told the end of the request (docs/spec/wire.md 5.5) is told so
 // only after the answer has been silent for a while.
 //
 // Until the connector has accepted, nothing of the visitor's is sent, so that another connection may be tried. New binds

@@ -13,7 +13,7 @@ import (
 )
 
 // maxMessage is the largest message that every connector takes whole: the reference loses what is beyond it
-// (spec/ingress.md 8.3).
+// (docs/spec/ingress.md 8.3).
 const maxMessage = 16 << 10
 
 // messages is the codec of websockets: this end is the client, and each piece of the visitor's bytes one binary message.

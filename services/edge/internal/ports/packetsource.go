@@ -9,7 +9,7 @@ import (
 	"golang.org/x/net/ipv6"
 )
 
-// A socket on every address of a host with several must answer from the address that was asked (spec/lifecycle.md 13),
+// A socket on every address of a host with several must answer from the address that was asked (docs/spec/lifecycle.md 13),
 // which the kernel tells of each packet and must be told of each answer.
 
 // controlSize is room for the control messages of one packet, of both families.

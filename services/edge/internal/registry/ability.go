@@ -29,11 +29,11 @@ func (c *Conn) Frames() bool { return c.can.frames }
 // Interim reports whether the connector may be asked for interim (1xx) answers.
 func (c *Conn) Interim() bool { return c.can.interim }
 
-// HalfClose reports whether FIN may be sent on an upgraded stream whose answer is still wanted (spec/wire.md 5.5).
+// HalfClose reports whether FIN may be sent on an upgraded stream whose answer is still wanted (docs/spec/wire.md 5.5).
 func (c *Conn) HalfClose() bool { return c.can.halfClose }
 
 // Bundles reports whether a payload bundled with a UDP session's registration is delivered.
 func (c *Conn) Bundles() bool { return c.can.bundles }
 
-// DatagramV3 reports whether the connector speaks datagram v3 (spec/wire.md 11), and not v2.
+// DatagramV3 reports whether the connector speaks datagram v3 (docs/spec/wire.md 11), and not v2.
 func (c *Conn) DatagramV3() bool { return c.can.datagramV3 }

@@ -1,4 +1,4 @@
-// Package udp opens UDP flows through the tunnels and sends pings, over the datagrams of connections (spec/wire.md 10, 11).
+// Package udp opens UDP flows through the tunnels and sends pings, over the datagrams of connections (docs/spec/wire.md 10, 11).
 //
 // A Flow goes from this edge to one address of a tunnel's private network. It has a random id, by which the connector
 // knows it, and belongs to one connection at a time. When that connection ends, is taken back or replaced, or stays silent

@@ -17,7 +17,7 @@ const (
 	probeAfter   = 250 * time.Millisecond
 	suspectAfter = time.Second
 	// quietAfter is a little more than the time after which connectors ping a connection that has nothing to say
-	// (spec/wire.md 4).
+	// (docs/spec/wire.md 4).
 	quietAfter = 1100 * time.Millisecond
 )
 

@@ -77,7 +77,7 @@ func build(c Content) (*records, error) {
 }
 
 // addRegion makes one target per set of addresses that share their ports. The first port of every region has the best
-// priority: a stock connector reads only the first two SRV records and needs one of each region (spec/wire.md 2.1).
+// priority: a stock connector reads only the first two SRV records and needs one of each region (docs/spec/wire.md 2.1).
 func (z *records) addRegion(r Region, ttl uint32) error {
 	service := "_" + srvService
 	if r.Prefix != "" {

@@ -1,5 +1,5 @@
 // Package flow serves flows: it reads the ConnectRequest at the head of a flow, builds the request that the origin gets,
-// runs it, and writes the ConnectResponse and the body back (spec/wire.md 5.3 to 5.5, spec/ingress.md 7).
+// runs it, and writes the ConnectResponse and the body back (docs/spec/wire.md 5.3 to 5.5, docs/spec/ingress.md 7).
 //
 // A Handler owns no goroutine: a flow runs on its caller's. It ends each flow in one of three ways: the whole answer and
 // FIN; an error answer before any head; or an abort. A short answer is never ended by FIN.

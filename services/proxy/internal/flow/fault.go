@@ -84,7 +84,7 @@ var (
 type fault struct {
 	kind   faultKind
 	status int
-	text   string // for the edge: no address of ours in it (D20)
+	text   string // for the edge: no address of ours in it (docs/spec/ingress.md D20)
 }
 
 // faultOf sorts a failure.
@@ -217,7 +217,7 @@ func (x *exchange) refuse(f fault) error {
 }
 
 // report writes the one line about a failure. Cancellations are nothing to an operator; repeated faults of one rule and
-// kind are thinned out (D21).
+// kind are thinned out (docs/spec/ingress.md D21).
 func (x *exchange) report(ctx context.Context, f fault, err error) {
 	level := slog.LevelWarn
 	switch f.kind {

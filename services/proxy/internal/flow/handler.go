@@ -267,7 +267,7 @@ func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
 	case origin.Handles:
 		return x.handle(ctx, &p, o)
 	case origin.Streams:
-		// A plain request on a service that is no HTTP (D12).
+		// A plain request on a service that is no HTTP (docs/spec/ingress.md D12).
 		return x.answer(http.StatusUpgradeRequired, upgradeToWebSocket, "This service speaks websocket only.\n")
 	}
 	return errNoRoute

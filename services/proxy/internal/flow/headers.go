@@ -21,7 +21,7 @@ const (
 	trailerHeader               // announces trailers
 )
 
-// requestRule is the table of request headers by canonical name (spec/ingress.md 7.1, D18, D19).
+// requestRule is the table of request headers by canonical name (docs/spec/ingress.md 7.1, D18, D19).
 func requestRule(name string) headerRule {
 	switch name {
 	case "Content-Length", "Transfer-Encoding":
@@ -43,7 +43,7 @@ func requestRule(name string) headerRule {
 	return passHeader
 }
 
-// keepsInAnswer is the table of response headers by canonical name (D18, D19).
+// keepsInAnswer is the table of response headers by canonical name (docs/spec/ingress.md D18, D19).
 func keepsInAnswer(name string) bool {
 	switch name {
 	case "Connection", "Keep-Alive", "Proxy-Connection", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer", "Transfer-Encoding", "Upgrade":

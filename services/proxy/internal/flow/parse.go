@@ -83,7 +83,7 @@ func (p *parsed) parse(r *stream.Request) error {
 }
 
 // headerName takes the header's name out of a metadata key. A key that contains the marker anywhere is a header
-// (spec/wire.md 5.3).
+// (docs/spec/wire.md 5.3).
 func headerName(key string) (name string, ok bool, err error) {
 	if !strings.Contains(key, "HttpHeader") {
 		return "", false, nil
@@ -154,14 +154,14 @@ func (p *parsed) setFraming(name, value string) error {
 	return nil
 }
 
-// settleLength applies the length rules of spec/wire.md 5.3.
+// settleLength applies the length rules of docs/spec/wire.md 5.3.
 func (p *parsed) settleLength() {
 	if p.framed || p.length < 0 || p.length == 0 && p.chunked {
 		p.length = unknownLength
 	}
 }
 
-// parseDest splits the URL: no fragment, dot segments and escapes as they are (spec/ingress.md 7.1).
+// parseDest splits the URL: no fragment, dot segments and escapes as they are (docs/spec/ingress.md 7.1).
 func (p *parsed) parseDest(dest string) error {
 	rest := dest
 	if i := strings.Index(dest, "://"); i >= 0 {

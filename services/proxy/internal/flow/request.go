@@ -30,7 +30,7 @@ func (h *Handler) connectorValues(id tunnel.ConnectorID) []string {
 	return t.values
 }
 
-// keepAlive is what the origin reads in Connection (spec/ingress.md 7.1). The slice is shared; nobody changes it.
+// keepAlive is what the origin reads in Connection (docs/spec/ingress.md 7.1). The slice is shared; nobody changes it.
 var keepAlive = []string{"keep-alive"} //nolint:gochecknoglobals // a constant
 
 // outgoing builds the request for an origin from parts, without parsing anything again. ctx ends the exchange.

@@ -31,7 +31,7 @@ func (e *serviceError) Unwrap() error { return e.err }
 var errSocksRefused = errors.New("socks request refused")
 
 // serveService is a websocket server in front of a service that is no HTTP: it connects first, then accepts
-// (spec/ingress.md 8.3 to 8.5).
+// (docs/spec/ingress.md 8.3 to 8.5).
 func (x *exchange) serveService(ctx context.Context, p *parsed, o *origin.Origin, rest []byte) error {
 	st := o.Stream
 	destination, err := st.Destination(p.header.Get(destinationHeader))
@@ -141,7 +141,7 @@ func (x *exchange) socks(ctx context.Context, st *origin.Stream, ws *websock.Ser
 	return conn, early, nil
 }
 
-// socksReply names a failure to connect (spec/ingress.md 10).
+// socksReply names a failure to connect (docs/spec/ingress.md 10).
 func socksReply(err error) socks.Reply {
 	var dns *net.DNSError
 	switch {

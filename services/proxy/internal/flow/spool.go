@@ -11,7 +11,7 @@ import (
 // spoolStep is by how much a spooled body's claim on the common budget grows.
 const spoolStep = 64 << 10
 
-// budget bounds the memory of bodies that must be held whole before they are sent (spec/ingress.md D6): each one, and all
+// budget bounds the memory of bodies that must be held whole before they are sent (docs/spec/ingress.md D6): each one, and all
 // together.
 type budget struct {
 	each  int64

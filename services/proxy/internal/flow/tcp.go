@@ -30,7 +30,7 @@ func (e *privateError) Error() string {
 }
 func (e *privateError) Unwrap() error { return e.err }
 
-// serveTCP connects the stream to an address of a private network (spec/ingress.md 9.1).
+// serveTCP connects the stream to an address of a private network (docs/spec/ingress.md 9.1).
 func (x *exchange) serveTCP(ctx context.Context, rest []byte) error {
 	slot, err := x.h.streams.flows.Acquire(limit.TCP)
 	if err != nil {

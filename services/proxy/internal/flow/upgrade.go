@@ -46,7 +46,7 @@ func (x *exchange) serveWebSocket(ctx context.Context, p *parsed, rest []byte) e
 }
 
 // upgrade passes the websocket handshake on to an HTTP origin, and then bytes both ways without a look at them
-// (spec/ingress.md 8.1). Any other answer than 101 goes back as it is.
+// (docs/spec/ingress.md 8.1). Any other answer than 101 goes back as it is.
 func (x *exchange) upgrade(ctx context.Context, p *parsed, o *origin.Origin, rest []byte) error {
 	req, err := x.outgoing(ctx, p, o)
 	if err != nil {
@@ -82,7 +82,7 @@ func (x *exchange) upgrade(ctx context.Context, p *parsed, o *origin.Origin, res
 	return nil
 }
 
-// acceptWebSocket answers 101 in our own name; without a key there is nothing to prove (spec/ingress.md 8.3).
+// acceptWebSocket answers 101 in our own name; without a key there is nothing to prove (docs/spec/ingress.md 8.3).
 func (x *exchange) acceptWebSocket(p *parsed) error {
 	x.startHead(http.StatusSwitchingProtocols)
 	if key := p.header.Get(keyHeader); key != "" {

@@ -52,14 +52,14 @@ func (v vectorSeen) want(r vectorRequest) seen {
 		}
 		s.Trailers.Add(h[0], h[1])
 	}
-	if !r.has("Accept-Encoding") { // D13
+	if !r.has("Accept-Encoding") { // docs/spec/ingress.md D13
 		s.drop("Accept-Encoding", "gzip")
 	}
 	return s
 }
 
-// requestDifferences lists the cases where we differ on purpose, with the row of spec/ingress.md 14, and changes what was
-// recorded into what we want. D13, which touches most cases, is applied by the test to every case: nothing is added to
+// requestDifferences lists the cases where we differ on purpose, with the row of docs/spec/ingress.md 14, and changes what was
+// recorded into what we want. docs/spec/ingress.md D13, which touches most cases, is applied by the test to every case: nothing is added to
 // a request without Accept-Encoding.
 var requestDifferences = map[string]struct {
 	row   string

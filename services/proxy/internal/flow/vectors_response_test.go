@@ -55,7 +55,7 @@ func zipped() []byte {
 	return b.Bytes()
 }
 
-// responseDifferences lists the cases where we differ on purpose, with the row of spec/ingress.md 14 or the reason.
+// responseDifferences lists the cases where we differ on purpose, with the row of docs/spec/ingress.md 14 or the reason.
 var responseDifferences = map[string]struct {
 	row   string
 	apply func(want *outcome)
@@ -125,7 +125,7 @@ func (c responseCase) want() outcome {
 		return outcome{Aborted: true}
 	}
 	if w.Failed {
-		w.Status = "502" // D20: the reference gives no status
+		w.Status = "502" // docs/spec/ingress.md D20: the reference gives no status
 	}
 	for _, m := range c.Stream.Metadata {
 		v := m[1]
@@ -170,7 +170,7 @@ func TestResponseVectors(t *testing.T) {
 			}
 			lines := strings.Count(l.String(), `"msg":"request failed"`)
 			failed := got.Failed || got.Aborted || c.Name == "access required but no token"
-			if failed != (lines == 1) || lines > 1 { // D21
+			if failed != (lines == 1) || lines > 1 { // docs/spec/ingress.md D21
 				t.Errorf("%d log lines for failed=%v:\n%s", lines, failed, l.String())
 			}
 		})

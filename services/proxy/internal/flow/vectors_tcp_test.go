@@ -125,7 +125,7 @@ type tcpCase struct {
 	HTTP2  streamResult `json:"http2"`
 }
 
-// tcpDifferences are the cases of tcp_streams.json where we differ on purpose, with the row of spec/ingress.md 14.
+// tcpDifferences are the cases of tcp_streams.json where we differ on purpose, with the row of docs/spec/ingress.md 14.
 var tcpDifferences = map[string]struct {
 	row      string
 	received string

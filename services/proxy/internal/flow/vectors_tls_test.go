@@ -55,7 +55,7 @@ type tlsCase struct {
 	} `json:"stream"`
 }
 
-// tlsDifferences lists the cases where we differ on purpose, with the row of spec/ingress.md 14.
+// tlsDifferences lists the cases where we differ on purpose, with the row of docs/spec/ingress.md 14.
 var tlsDifferences = map[string]struct {
 	row   string
 	apply func(want []tlsEvent) []tlsEvent
@@ -218,7 +218,7 @@ func TestTLSVectors(t *testing.T) {
 			}
 			got := o.all()
 			if strings.HasPrefix(c.Name, "http2Origin with disableChunkedEncoding") {
-				// D6: the body has a length.
+				// docs/spec/ingress.md D6: the body has a length.
 				for i := range got {
 					got[i].Headers = slices.DeleteFunc(got[i].Headers, func(h [2]string) bool { return h[0] == "Content-Length" })
 				}

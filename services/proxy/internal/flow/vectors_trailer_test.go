@@ -14,7 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 )
 
-// TestResponseVectorsFramed runs the response cases for an edge that takes frames (D9): trailers arrive as in http2 style,
+// TestResponseVectorsFramed runs the response cases for an edge that takes frames (docs/spec/ingress.md D9): trailers arrive as in http2 style,
 // and all else is as without frames.
 func TestResponseVectorsFramed(t *testing.T) {
 	withTrailers := 0
@@ -63,7 +63,7 @@ func TestResponseVectorsFramed(t *testing.T) {
 	}
 }
 
-// TestRequestVectorsFramed runs the request cases that have trailers as our edge sends them (D9): the origin sees what it
+// TestRequestVectorsFramed runs the request cases that have trailers as our edge sends them (docs/spec/ingress.md D9): the origin sees what it
 // sees in http2 style.
 func TestRequestVectorsFramed(t *testing.T) {
 	ran := 0

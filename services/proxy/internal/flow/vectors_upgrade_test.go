@@ -53,7 +53,7 @@ func TestUpgradeRequestVectors(t *testing.T) {
 			}
 			rs := c.Stream.Saw[0]
 			saw := seen{Line: rs.Line, Framing: rs.Framing, Body: rs.Body, Headers: rs.Headers}
-			saw.drop("Accept-Encoding", "gzip") // D13
+			saw.drop("Accept-Encoding", "gzip") // docs/spec/ingress.md D13
 			if diff := cmp.Diff([]seen{saw}, rec.all()); diff != "" {
 				t.Errorf("origin saw (-want +got):\n%s", diff)
 			}
@@ -104,7 +104,7 @@ func TestUpgradeResponseVectors(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}
-			wantErr := strings.ReplaceAll(c.Stream.Error, " ORIGIN", "") // D20: no addresses
+			wantErr := strings.ReplaceAll(c.Stream.Error, " ORIGIN", "") // docs/spec/ingress.md D20: no addresses
 			if a.err != wantErr {
 				t.Errorf("error text %q, want %q", a.err, wantErr)
 			}

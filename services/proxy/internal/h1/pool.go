@@ -7,7 +7,7 @@ import (
 )
 
 const (
-	// defaultPerHost is the number of idle connections per host when no number is set (spec/ingress.md 2.4).
+	// defaultPerHost is the number of idle connections per host when no number is set (docs/spec/ingress.md 2.4).
 	defaultPerHost = 2
 	// sweepEvery is how often idle connections are looked at. It is how long an origin that closes an idle connection
 	// waits for our side of it, and how late an idle timeout can be.

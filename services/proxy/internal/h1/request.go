@@ -79,7 +79,7 @@ func (o *outgoing) encode(req *http.Request) bool {
 	return true
 }
 
-// setBody decides the body's framing (spec/ingress.md 7.3).
+// setBody decides the body's framing (docs/spec/ingress.md 7.3).
 func (o *outgoing) setBody(req *http.Request) bool {
 	o.body = bodyNone
 	none := req.Body == nil || req.Body == http.NoBody
@@ -260,7 +260,7 @@ func (o *outgoing) appendFraming(req *http.Request) {
 	}
 }
 
-// isReplayable reports whether a request may be sent again although the origin may have seen it (spec/ingress.md 7.4).
+// isReplayable reports whether a request may be sent again although the origin may have seen it (docs/spec/ingress.md 7.4).
 func isReplayable(req *http.Request) bool {
 	switch req.Method {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:

@@ -128,7 +128,7 @@ func TestUnsolicitedBytes(t *testing.T) {
 	}
 }
 
-// TestRetries follows spec/ingress.md 7.4.
+// TestRetries follows docs/spec/ingress.md 7.4.
 func TestRetries(t *testing.T) {
 	for _, tc := range []struct {
 		name, method string
@@ -290,7 +290,7 @@ func openAnswers(t *testing.T, tr http.RoundTripper, addrs ...string) {
 	}
 }
 
-// TestKeepAliveLimits follows keepAliveConnections of spec/ingress.md 2.4.
+// TestKeepAliveLimits follows keepAliveConnections of docs/spec/ingress.md 2.4.
 func TestKeepAliveLimits(t *testing.T) {
 	a, b := newOrigin(t, keepServing), newOrigin(t, keepServing)
 	for _, tc := range []struct{ total, perHost, want int }{

@@ -1,4 +1,4 @@
-// Package icmp sends the pings of private networks from this host (spec/wire.md 10, spec/ingress.md 9.4). What comes from
+// Package icmp sends the pings of private networks from this host (docs/spec/wire.md 10, docs/spec/ingress.md 9.4). What comes from
 // an edge is a whole IP packet with an echo request, and what goes back is one: the reply, or the error that a router or
 // the destination sent. With a time to live of 1 it does not leave this host, and the answer is ours.
 //

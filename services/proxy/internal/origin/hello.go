@@ -28,7 +28,7 @@ const (
 // EchoPath is where the demo origin echoes websocket messages, which is its caller's part.
 const EchoPath = "/ws"
 
-// hello is the built-in demo origin (spec/ingress.md 6.5). Nothing listens: it is called in this process.
+// hello is the built-in demo origin (docs/spec/ingress.md 6.5). Nothing listens: it is called in this process.
 type hello struct {
 	page    *template.Template
 	started time.Time

@@ -13,7 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 )
 
-// Ability is what an origin can do with a request. Dispatch goes by it and not by the request (spec/ingress.md 6.3).
+// Ability is what an origin can do with a request. Dispatch goes by it and not by the request (docs/spec/ingress.md 6.3).
 type Ability uint8
 
 // The abilities.

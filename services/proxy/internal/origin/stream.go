@@ -18,7 +18,7 @@ import (
 // ErrNoDestination says that a bastion's client named none.
 var ErrNoDestination = errors.New("Did not receive final destination from client. The --destination flag is likely not set on the client side") //nolint:staticcheck // the reference's text
 
-// Stream opens the byte stream of a tcp-like service (spec/ingress.md 8.3 to 8.5).
+// Stream opens the byte stream of a tcp-like service (docs/spec/ingress.md 8.3 to 8.5).
 type Stream struct {
 	// Kind is KindStream, KindBastion or KindSocks.
 	Kind ingress.Kind
@@ -49,7 +49,7 @@ func newStream(svc ingress.Service, set ingress.OriginRequest) *Stream {
 	switch {
 	case svc.Kind == ingress.KindStream:
 		s.addr = svc.URL.Host
-	case svc.Kind == ingress.KindSocks, len(set.IPRules) > 0: // a bastion without rules reaches everything (D30)
+	case svc.Kind == ingress.KindSocks, len(set.IPRules) > 0: // a bastion without rules reaches everything (docs/spec/ingress.md D30)
 		s.rules, s.judges = set.IPRules, true
 	}
 	return s

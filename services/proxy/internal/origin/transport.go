@@ -26,7 +26,7 @@ const (
 	unixHost = "localhost"
 )
 
-// open builds the connection pool of an HTTP service (spec/ingress.md 7.2).
+// open builds the connection pool of an HTTP service (docs/spec/ingress.md 7.2).
 func (o *Origin) open(svc ingress.Service, set ingress.OriginRequest, log *slog.Logger) error {
 	tlsConf := &tls.Config{
 		MinVersion:         tls.VersionTLS12,

@@ -2,5 +2,5 @@
 // so that a request takes no lock and keeps the snapshot it began with.
 //
 // Swap is all or nothing, reuses the origins of unchanged services with their pools, and closes the idle connections of
-// those that fell out (spec/ingress.md 12.3, D23). It owns no goroutine; all methods are safe for concurrent use.
+// those that fell out (docs/spec/ingress.md 12.3, D23). It owns no goroutine; all methods are safe for concurrent use.
 package router

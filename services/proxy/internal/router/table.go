@@ -42,7 +42,7 @@ func (s *Snapshot) Match(host, path string) *Route {
 }
 
 // Dodges reports whether a path could mean another rule to the origin than to the matcher while access control is at
-// stake (spec/ingress.md D2).
+// stake (docs/spec/ingress.md D2).
 func (s *Snapshot) Dodges(host, path string, r *Route) bool {
 	return s.guarded && s.Set.Conflicts(host, path, r.Index)
 }

@@ -1,5 +1,5 @@
 // Package udp holds the UDP sessions of private networks: one connected socket each, which carries datagrams between the
-// edge and one destination (spec/wire.md 10 and 11, spec/ingress.md 9.2). Workers reach it over datagram flows of the link
+// edge and one destination (docs/spec/wire.md 10 and 11, docs/spec/ingress.md 9.2). Workers reach it over datagram flows of the link
 // (package packet).
 //
 // A Table holds the sessions of all flows, so that a session outlives the worker that it came through. A session ends

@@ -1,5 +1,5 @@
 // Package websock is the server end of a websocket within a flow, for services that are no HTTP: to the edge it speaks
-// frames, to the proxy it is a plain byte stream (spec/ingress.md 8.3).
+// frames, to the proxy it is a plain byte stream (docs/spec/ingress.md 8.3).
 //
 // The client's messages, binary and text, of any size and however fragmented, become bytes as they come; what the proxy
 // writes becomes binary messages, one per write. Pings are answered, and one is sent every so often. A client's close frame

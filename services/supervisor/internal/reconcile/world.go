@@ -29,7 +29,7 @@ type Connector struct {
 	Desired
 	ID      tunnel.ConnectorID
 	Records []lease.Record
-	// Proved says that a connection was live lately: the first-connection gate is open (spec/lifecycle.md 2.2).
+	// Proved says that a connection was live lately: the first-connection gate is open (docs/spec/lifecycle.md 2.2).
 	Proved bool
 }
 
