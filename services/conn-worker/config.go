@@ -11,6 +11,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/backoff"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/edgeroots"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
@@ -44,7 +45,7 @@ type Config struct {
 
 // EdgeConfig says where and how to reach the edge.
 type EdgeConfig struct {
-	CACert      string        `yaml:"cacert" usage:"PEM file with the only roots to trust (default: the system's)"`
+	CACert      string        `yaml:"cacert" usage:"PEM file with the only roots to trust (default: the system's and the embedded ones of the vendor's edge)"`
 	BindAddress string        `yaml:"bind_address" usage:"local IP address of connections to the edge"`
 	IPVersion   string        `yaml:"ip_version" usage:"auto, 4 or 6"`
 	Protocol    string        `yaml:"protocol" usage:"auto, quic or http2; auto falls back from quic to http2 where UDP is blocked"`
@@ -163,10 +164,11 @@ func (c StreamsConfig) limits() relay.Limits {
 	return relay.Limits{HeadTimeout: c.HeadTimeout, Streams: c.Max, PerSession: c.MaxSession, WriteTimeout: c.WriteTimeout}
 }
 
-// roots are the certificates to trust; nil means the system's.
+// roots are the certificates to trust: those of the cacert file alone, or the system's and the embedded ones
+// (docs/spec/wire.md 3).
 func (c EdgeConfig) roots() (*x509.CertPool, error) {
 	if c.CACert == "" {
-		return nil, nil
+		return edgeroots.Pool()
 	}
 	b, err := os.ReadFile(c.CACert)
 	if err != nil {

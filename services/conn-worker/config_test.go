@@ -11,6 +11,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/edgeroots"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -109,6 +110,21 @@ func TestRootsAndLinkFiles(t *testing.T) {
 	cfg.Link.TLSDir = t.TempDir()
 	if _, err := New(cfg, deps); err == nil || !strings.Contains(err.Error(), "tls_dir") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestDefaultRootsTrustTheVendorsEdge: without cacert a worker trusts what stock trusts without a flag.
+func TestDefaultRootsTrustTheVendorsEdge(t *testing.T) {
+	got, err := EdgeConfig{}.roots()
+	if err != nil {
+		t.Fatalf("roots() = %v", err)
+	}
+	want, err := edgeroots.Pool()
+	if err != nil {
+		t.Fatalf("Pool() = %v", err)
+	}
+	if !got.Equal(want) {
+		t.Error("roots() without cacert is not the system's roots and the embedded ones")
 	}
 }
 

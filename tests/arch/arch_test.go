@@ -91,6 +91,7 @@ func l2() map[string][]string {
 		"pkg/redisstore":              nil,
 		"pkg/redisstore/storetest":    {"pkg/redisstore"},
 		"pkg/config":                  nil,
+		"pkg/edgeroots":               nil,
 		"pkg/config/cfdfile":          {"pkg/config"},
 		"pkg/ops":                     nil,
 		"pkg/telemetry":               nil,
