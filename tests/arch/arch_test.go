@@ -42,6 +42,7 @@ func pure() map[string][]string {
 		"pkg/fleet":           nil,
 		"pkg/credential":      nil,
 		"pkg/link/push":       nil,
+		"pkg/wire/httpfield":  nil,
 		"pkg/wire/stream":     nil,
 		"pkg/wire/h2head":     nil,
 		"pkg/wire/websocket":  nil,
