@@ -8,7 +8,7 @@ GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
 SERVICES := discovery supervisor conn-worker proxy edge
 MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
 
-.PHONY: run test check lint tidy build images bench system h2spec fuzz clean toolchain
+.PHONY: run test measure check lint tidy build images bench system h2spec fuzz clean toolchain
 
 # run starts the whole system in one process, with a demo page behind it, and prints its public URL. ARGS adds flags.
 # In a terminal it becomes the foreground job, so that Ctrl-C is for it alone: make would end with the signal instead of
@@ -25,6 +25,10 @@ test: toolchain
 # check is what must hold before a change is taken: format, lint, tidy modules, every module on its own.
 check: lint tidy
 	@for m in $(MODULES); do echo "build $$m alone"; (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...) || exit 1; done
+
+# measure prints the measures of the tree and their limits: sizes, import depth, share of pure code, tests per line of code.
+measure: toolchain
+	@go test -count=1 -v -run TestMeasures ./tests/arch
 
 lint: toolchain $(BIN)/golangci-lint
 	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && $(CURDIR)/$(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done

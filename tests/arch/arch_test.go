@@ -52,8 +52,14 @@ func pure() map[string][]string {
 		"pkg/wire/proxyproto": nil,
 		"pkg/ingress":         {"golang.org/x/net/idna"},
 
-		"services/edge/internal/h1guard": nil,
-		"services/edge/internal/share":   nil,
+		"pkg/link/frame": nil,
+
+		"services/edge/internal/h1guard":         nil,
+		"services/edge/internal/route":           {"golang.org/x/net/idna"},
+		"services/supervisor/internal/placement": nil,
+		"services/supervisor/internal/reconcile": nil,
+		"cli/internal/settings":                  nil,
+		"services/edge/internal/share":           nil,
 	}
 }
 
