@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport"
 )
 
 // ListenConfig says where sessions are accepted.
@@ -17,6 +19,8 @@ type ListenConfig struct {
 	// TLS needs certificates. Its protocol names are not used: connectors offer none.
 	TLS      *tls.Config
 	Settings Settings
+	// Gate bounds the handshakes in the place of Settings.MaxHandshakes; nil leaves it to them.
+	Gate transport.Gate
 }
 
 // acceptPause is how long a listener waits when the system has no resources for a new connection.
@@ -28,7 +32,8 @@ type Listener struct {
 	conf     *tls.Config
 	settings Settings
 	ready    chan *tls.Conn
-	slots    chan struct{} // one per running handshake
+	gate     transport.Gate
+	slots    chan struct{} // one per running handshake; nil with a gate
 	closed   chan struct{}
 	runs     sync.WaitGroup
 
@@ -42,36 +47,70 @@ func Listen(c ListenConfig) (*Listener, error) {
 	if c.TLS == nil {
 		return nil, errors.New("http2 listener without TLS configuration")
 	}
-	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(c.Addr))
+	network := "tcp"
+	if c.Addr.Addr().Is4() {
+		network = "tcp4" // "tcp" would take 0.0.0.0 as every address of both families
+	}
+	tcp, err := net.ListenTCP(network, net.TCPAddrFromAddrPort(c.Addr))
 	if err != nil {
 		return nil, fmt.Errorf("bind tcp socket: %w", err)
 	}
 	l := &Listener{
-		tcp: tcp, conf: serverTLS(c.TLS), settings: c.Settings,
-		ready: make(chan *tls.Conn), slots: make(chan struct{}, max(1, c.Settings.MaxHandshakes)),
-		closed: make(chan struct{}), shaking: make(map[net.Conn]struct{}),
+		tcp: tcp, conf: serverTLS(c.TLS), settings: c.Settings, gate: c.Gate,
+		ready: make(chan *tls.Conn), closed: make(chan struct{}), shaking: make(map[net.Conn]struct{}),
+	}
+	if c.Gate == nil {
+		l.slots = make(chan struct{}, max(1, c.Settings.MaxHandshakes))
 	}
 	l.runs.Go(l.acceptLoop)
 	return l, nil
 }
 
-// acceptLoop takes connections; it waits while too many handshakes run.
+// acceptLoop accepts connections until the listener is closed.
 func (l *Listener) acceptLoop() {
 	for {
-		select {
-		case l.slots <- struct{}{}:
-		case <-l.closed:
+		if !l.acquireSlot() {
 			return
 		}
 		conn, err := l.tcp.Accept()
 		if err != nil {
-			<-l.slots
+			l.releaseSlot()
 			if !l.pause(err) {
 				return
 			}
 			continue
 		}
-		l.runs.Go(func() { l.handshake(conn) })
+		leave := l.releaseSlot
+		if l.gate != nil {
+			var ok bool
+			if leave, ok = l.gate.Enter(addrPort(conn.RemoteAddr()), func() { _ = conn.Close() }); !ok {
+				_ = conn.Close() // nothing was exchanged
+				continue
+			}
+		}
+		l.runs.Go(func() {
+			defer leave()
+			l.handshake(conn)
+		})
+	}
+}
+
+// acquireSlot waits while too many handshakes run; false means that the listener is closed.
+func (l *Listener) acquireSlot() bool {
+	if l.slots == nil {
+		return true
+	}
+	select {
+	case l.slots <- struct{}{}:
+		return true
+	case <-l.closed:
+		return false
+	}
+}
+
+func (l *Listener) releaseSlot() {
+	if l.slots != nil {
+		<-l.slots
 	}
 }
 
@@ -98,7 +137,6 @@ func (l *Listener) handshake(tcp net.Conn) {
 		err = conn.Handshake() //nolint:noctx // its end is the connection's deadline, or Close
 	}
 	l.shaken(tcp)
-	<-l.slots
 	if err == nil {
 		err = tcp.SetReadDeadline(time.Time{})
 	}

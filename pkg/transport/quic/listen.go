@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 
 	quicgo "github.com/quic-go/quic-go"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport"
 )
 
 // ListenConfig says where sessions are accepted.
@@ -18,6 +21,8 @@ type ListenConfig struct {
 	// TLS needs certificates; the wire's protocol name is added when NextProtos is empty.
 	TLS      *tls.Config
 	Settings Settings
+	// Gate bounds the handshakes; while it is loaded, peers prove their address first by a Retry. nil sets no bound.
+	Gate transport.Gate
 }
 
 // Listener accepts sessions on one UDP socket.
@@ -37,7 +42,11 @@ func Listen(c ListenConfig) (*Listener, error) {
 		conf = conf.Clone()
 		conf.NextProtos = []string{ALPN}
 	}
-	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(c.Addr))
+	network := "udp"
+	if c.Addr.Addr().Is4() {
+		network = "udp4" // "udp" would take 0.0.0.0 as every address of both families
+	}
+	udp, err := net.ListenUDP(network, net.UDPAddrFromAddrPort(c.Addr))
 	if err != nil {
 		return nil, fmt.Errorf("bind udp socket: %w", err)
 	}
@@ -46,6 +55,10 @@ func Listen(c ListenConfig) (*Listener, error) {
 	var key quicgo.StatelessResetKey
 	_, _ = rand.Read(key[:]) // never fails
 	tr := &quicgo.Transport{Conn: udp, StatelessResetKey: &key}
+	if c.Gate != nil {
+		tr.VerifySourceAddress = func(net.Addr) bool { return c.Gate.Loaded() }
+		tr.ConnContext = enter(c.Gate)
+	}
 	ln, err := tr.Listen(conf, c.Settings.config(c.Addr.Addr()))
 	if err != nil {
 		_ = tr.Close() // the listen error says more
@@ -55,11 +68,33 @@ func Listen(c ListenConfig) (*Listener, error) {
 	return &Listener{udp: udp, tr: tr, ln: ln}, nil
 }
 
+// leaveKey is the key of the context value of a connection by which its place at the gate is given back.
+type leaveKey struct{}
+
+// errGate refuses a connection before its handshake.
+var errGate = errors.New("too many handshakes")
+
+// enter asks the gate about each new connection. The connection's context ends when its handshake fails.
+func enter(gate transport.Gate) func(context.Context, *quicgo.ClientInfo) (context.Context, error) {
+	return func(ctx context.Context, info *quicgo.ClientInfo) (context.Context, error) {
+		leave, ok := gate.Enter(addrPort(info.RemoteAddr), nil)
+		if !ok {
+			return nil, errGate
+		}
+		leave = sync.OnceFunc(leave)
+		context.AfterFunc(ctx, leave)
+		return context.WithValue(ctx, leaveKey{}, leave), nil
+	}
+}
+
 // Accept waits for a session whose handshake is complete.
 func (l *Listener) Accept(ctx context.Context) (*Session, error) {
 	conn, err := l.ln.Accept(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("accept quic session: %w", err)
+	}
+	if leave, ok := conn.Context().Value(leaveKey{}).(func()); ok { //nolint:contextcheck // the value is the connection's own
+		leave()
 	}
 	return newSession(conn, nil), nil //nolint:contextcheck // a session outlives its accept
 }
