@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
 
 // Bounds of a backend.
@@ -52,7 +54,7 @@ func newBackend(b *Balancer, p Proxy) *backend {
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= breakerFailures },
 		IsExcluded:  func(err error) bool { return errors.Is(err, errNeutral) },
 		OnStateChange: func(_ string, from, to gobreaker.State) {
-			b.cfg.Logger.Warn("link breaker changed", "proxy_id", p.ID, "from", from.String(), "to", to.String())
+			b.cfg.Logger.Warn("link breaker changed", logkey.ProxyID, p.ID, logkey.From, from.String(), logkey.To, to.String())
 		},
 	})
 	be.sweeper = time.AfterFunc(time.Hour, be.sweep)

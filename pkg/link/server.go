@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -108,7 +109,7 @@ func (s *Server) accept(ctx, base context.Context, l net.Listener, wg *sync.Wait
 			return err
 		default:
 			// No file descriptors, most likely: they come back.
-			s.cfg.Logger.WarnContext(ctx, "link accept delayed", "err", err, "wait", wait)
+			s.cfg.Logger.WarnContext(ctx, "link accept delayed", logkey.Err, err, logkey.Wait, wait)
 			if !pause(ctx, wait) {
 				return nil
 			}
@@ -138,7 +139,7 @@ func (s *Server) drain(ctx context.Context, cancel context.CancelCauseFunc, wg *
 			timer.Stop()
 			return
 		case <-done:
-			s.cfg.Logger.WarnContext(ctx, "link drain timed out", "connections", s.count())
+			s.cfg.Logger.WarnContext(ctx, "link drain timed out", logkey.Connections, s.count())
 		}
 		defer func() { <-finished }()
 	} else {

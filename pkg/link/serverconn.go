@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/link/frame"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -85,7 +86,7 @@ func (c *serverConn) serve() {
 		err = c.serveFlow()
 	}
 	if !errors.Is(err, errIdleEOF) && !errors.Is(err, net.ErrClosed) {
-		c.log.DebugContext(c.ctx, "link connection ended", "err", err)
+		c.log.DebugContext(c.ctx, "link connection ended", logkey.Err, err)
 	}
 }
 
@@ -264,7 +265,7 @@ func (c *serverConn) goAway() {
 		return
 	}
 	if _, err := c.fr.nc.Write(c.appendGoAway(nil)); err != nil {
-		c.log.DebugContext(c.ctx, "link goaway not sent", "err", err)
+		c.log.DebugContext(c.ctx, "link goaway not sent", logkey.Err, err)
 		c.kill(err)
 		return
 	}

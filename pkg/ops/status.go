@@ -7,6 +7,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -76,7 +77,7 @@ func (s *Server) problem(err error, c echo.Context) {
 	p := Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detailOf(err)}
 	c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
 	if err := c.JSON(status, p); err != nil {
-		s.deps.Logger.Debug("problem not delivered", slog.Any("err", err))
+		s.deps.Logger.Debug("problem not delivered", slog.Any(logkey.Err, err))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/config"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 )
@@ -148,7 +149,7 @@ func serve[C any](ctx context.Context, host Host, name string, cfg settings[C], 
 	logger := telemetry.NewLogger(cfg.Log, host.Stderr)
 	if err := run(ctx, logger, name, cfg, build); err != nil {
 		for _, line := range lines(err) {
-			logger.ErrorContext(ctx, "process failed", slog.String("err", line))
+			logger.ErrorContext(ctx, "process failed", slog.String(logkey.Err, line))
 		}
 		return ExitFailure
 	}
@@ -176,7 +177,7 @@ func run[C any](ctx context.Context, logger *slog.Logger, name string, cfg setti
 		return errors.Join(err, server.Close())
 	}
 	server.Add(name, part)
-	logger.InfoContext(ctx, "process started", slog.String("version", Version()), slog.String("ops", server.Addr().String()))
+	logger.InfoContext(ctx, "process started", slog.String(logkey.Version, Version()), slog.String(logkey.Ops, server.Addr().String()))
 	return NewGroup(logger,
 		Row{Name: "ops", Runner: server},
 		Row{Name: name, Runner: stopping{part: part, server: server}},

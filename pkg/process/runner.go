@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"os"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
 
 // Runner is a part of a process: Run blocks until its context ends and everything it did is wound up; it then returns
@@ -79,7 +81,7 @@ func (g *Group) Run(ctx context.Context) error {
 		if first = g.await(ctx, row, ended); first != nil || ctx.Err() != nil {
 			break
 		}
-		g.logger.DebugContext(ctx, "part started", slog.String("part", row.Name))
+		g.logger.DebugContext(ctx, "part started", slog.String(logkey.Part, row.Name))
 	}
 	if first == nil {
 		select {
@@ -136,7 +138,7 @@ func (g *Group) await(ctx context.Context, row Row, ended <-chan *started) error
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
-			g.logger.DebugContext(ctx, "part not ready yet", slog.String("part", row.Name), slog.Any("err", err))
+			g.logger.DebugContext(ctx, "part not ready yet", slog.String(logkey.Part, row.Name), slog.Any(logkey.Err, err))
 			return nil
 		case <-tick.C:
 		}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
 
 const (
@@ -64,7 +66,7 @@ func (s *Store) age(server *miniredis.Miniredis, logger *slog.Logger) {
 		if many := keys > manyKeys; many != warned {
 			warned = many
 			if many {
-				logger.Warn("embedded store is large, use a Redis server", "keys", keys)
+				logger.Warn("embedded store is large, use a Redis server", logkey.Keys, keys)
 			}
 		}
 	}

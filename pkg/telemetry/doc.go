@@ -1,5 +1,5 @@
-// Package telemetry builds what every process observes itself with: the structured logger and the Prometheus registry.
-// It also owns the attribute keys, so that the same thing has the same name in every log line, record and label.
+// Package telemetry builds the structured logger and the Prometheus registry of a process.
 //
-// It starts no goroutine and keeps no global state; loggers and registries are handed out and injected.
+// It starts no goroutine and has no global state: the caller passes loggers and registries on. The keys of log attributes are in
+// package logkey.
 package telemetry

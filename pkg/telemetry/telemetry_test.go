@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 )
 
@@ -37,7 +38,7 @@ func TestNewLogger(t *testing.T) {
 
 func TestJSONFormat(t *testing.T) {
 	var out strings.Builder
-	telemetry.NewLogger(telemetry.Config{Format: "json"}, &out).Info("lease lost", telemetry.KeyEpoch, 7)
+	telemetry.NewLogger(telemetry.Config{Format: "json"}, &out).Info("lease lost", logkey.Epoch, 7)
 	var line struct {
 		Time  string
 		Msg   string

@@ -12,7 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/backoff"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
 )
@@ -50,7 +50,7 @@ type keeper struct {
 func newKeeper(s *Service, cred served) *keeper {
 	return &keeper{
 		s: s, cred: cred.Credentials, token: cred.token, changed: make(chan struct{}, 1),
-		log:     s.log.With(slog.String(telemetry.KeyTunnelID, cred.TunnelID.String())),
+		log:     s.log.With(slog.String(logkey.TunnelID, cred.TunnelID.String())),
 		holders: map[tunnel.ConnIndex][]*conn.Holder{},
 		last:    map[tunnel.ConnIndex]tunnel.Epoch{},
 		records: map[tunnel.ConnIndex]lease.Record{},
@@ -152,7 +152,7 @@ func (k *keeper) renew(ctx context.Context) {
 	k.s.heard(ctx, err)
 	if err != nil {
 		if !errors.Is(err, tunnel.ErrUnavailable) && ctx.Err() == nil {
-			k.log.ErrorContext(ctx, "leases not renewed", slog.Any(telemetry.KeyErr, err))
+			k.log.ErrorContext(ctx, "leases not renewed", slog.Any(logkey.Err, err))
 		}
 		return
 	}
@@ -292,7 +292,7 @@ func (k *keeper) ended(ctx context.Context, h *conn.Holder, index tunnel.ConnInd
 		k.s.hint(ctx, lease.TopicStatus)
 	case errors.Is(err, tunnel.ErrFenced), errors.Is(err, tunnel.ErrNotFound), errors.Is(err, tunnel.ErrUnavailable):
 	default:
-		k.log.WarnContext(ctx, "lease not released, it runs out by itself", slog.Any(telemetry.KeyErr, err))
+		k.log.WarnContext(ctx, "lease not released, it runs out by itself", slog.Any(logkey.Err, err))
 	}
 	k.s.settled()
 }

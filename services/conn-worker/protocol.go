@@ -10,8 +10,8 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
@@ -100,9 +100,9 @@ func (k *keeper) Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAd
 
 // turned tells the operator, and follows.
 func (k *keeper) turned(slot tunnel.Slot, change protocol.Change, err error) {
-	log := k.log.With(slog.Int(telemetry.KeyConnIndex, int(slot.Index)))
+	log := k.log.With(slog.Int(logkey.ConnIndex, int(slot.Index)))
 	if err != nil {
-		log.Error("choice of the protocol", slog.Any(telemetry.KeyErr, err))
+		log.Error("choice of the protocol", slog.Any(logkey.Err, err))
 		return
 	}
 	switch change.Turn {
@@ -116,16 +116,16 @@ func (k *keeper) turned(slot tunnel.Slot, change protocol.Change, err error) {
 		if change.First {
 			tell = log.Warn
 		}
-		tell("falling back to another protocol", slog.String("from", string(change.From)), slog.String("to", string(change.To)),
-			slog.Int("failures", change.Failures), slog.Duration("next_probe_in", time.Until(change.ProbeAt).Round(time.Second)))
+		tell("falling back to another protocol", slog.String(logkey.From, string(change.From)), slog.String(logkey.To, string(change.To)),
+			slog.Int(logkey.Failures, change.Failures), slog.Duration(logkey.NextProbeIn, time.Until(change.ProbeAt).Round(time.Second)))
 	case protocol.Returned:
-		log.Info("returning to the preferred protocol", slog.String("from", string(change.From)), slog.String("to", string(change.To)))
+		log.Info("returning to the preferred protocol", slog.String(logkey.From, string(change.From)), slog.String(logkey.To, string(change.To)))
 		for _, other := range k.s.keepers {
 			other.wake() // to report what their slots prefer now
 		}
 	case protocol.ProbeFailed:
-		log.Info("the preferred protocol still does not work", slog.String("using", string(change.To)),
-			slog.Duration("next_probe_in", time.Until(change.ProbeAt).Round(time.Second)))
+		log.Info("the preferred protocol still does not work", slog.String(logkey.Using, string(change.To)),
+			slog.Duration(logkey.NextProbeIn, time.Until(change.ProbeAt).Round(time.Second)))
 	}
 	k.s.metrics.turned(change.Turn)
 }
@@ -166,7 +166,7 @@ func (k *keeper) probeOver(ctx context.Context, slot tunnel.Slot, edge tunnel.Ed
 			event = protocol.DialFailed // a local failure proves nothing good
 		}
 	} else if err := session.CloseWithError(transport.NoError, ""); err != nil && !errors.Is(err, context.Canceled) {
-		k.log.DebugContext(ctx, "probe not closed", slog.Any(telemetry.KeyErr, err))
+		k.log.DebugContext(ctx, "probe not closed", slog.Any(logkey.Err, err))
 	}
 	if ctx.Err() != nil {
 		return // the worker ends

@@ -12,7 +12,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/push"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
@@ -81,8 +81,8 @@ func (p *pusher) UpdateConfiguration(ctx context.Context, id tunnel.ID, version 
 	p.last[id] = r
 	p.generation++
 	p.mark(answers)
-	p.log.InfoContext(ctx, "configuration pushed to the proxies", slog.String(telemetry.KeyTunnelID, id.String()),
-		slog.Int("version", int(version)), slog.Int("proxies", len(answers)))
+	p.log.InfoContext(ctx, "configuration pushed to the proxies", slog.String(logkey.TunnelID, id.String()),
+		slog.Int(logkey.Version, int(version)), slog.Int(logkey.Proxies, len(answers)))
 	return applied, nil
 }
 
@@ -148,8 +148,8 @@ func (p *pusher) replay(ctx context.Context) {
 				return a, err
 			}
 			if a.Error != "" {
-				p.log.WarnContext(ctx, "proxy rejects the configuration that others have", slog.String(telemetry.KeyProxyID, string(to.ID)),
-					slog.Int("version", int(r.Version)), slog.String(telemetry.KeyErr, a.Error))
+				p.log.WarnContext(ctx, "proxy rejects the configuration that others have", slog.String(logkey.ProxyID, string(to.ID)),
+					slog.Int(logkey.Version, int(r.Version)), slog.String(logkey.Err, a.Error))
 			}
 		}
 		return push.Answer{}, nil
@@ -182,7 +182,7 @@ func (p *pusher) spread(ctx context.Context, to []target, f func(context.Context
 		wg.Go(func() {
 			a, err := f(ctx, t)
 			if err != nil {
-				p.log.WarnContext(ctx, "proxy not reached with a configuration", slog.String(telemetry.KeyProxyID, string(t.ID)), slog.Any(telemetry.KeyErr, err))
+				p.log.WarnContext(ctx, "proxy not reached with a configuration", slog.String(logkey.ProxyID, string(t.ID)), slog.Any(logkey.Err, err))
 				return // the next look at the proxies tries again
 			}
 			mu.Lock()

@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -129,7 +129,7 @@ func (s *Service) setProxies(ctx context.Context, proxies []link.Proxy) {
 	if (before > 0) == (len(proxies) > 0) {
 		return
 	}
-	s.log.InfoContext(ctx, "proxies changed", slog.Int("proxies", len(proxies)))
+	s.log.InfoContext(ctx, "proxies changed", slog.Int(logkey.Proxies, len(proxies)))
 	if s.announced(ctx) == nil {
 		s.hint(ctx, lease.TopicFleet)
 	}
@@ -141,7 +141,7 @@ func (s *Service) usable(ctx context.Context, proxies []fleet.Proxy) []target {
 	for _, p := range proxies {
 		e, err := link.ParseEndpoint(p.Endpoint)
 		if err != nil {
-			s.log.DebugContext(ctx, "proxy without a usable endpoint", slog.String(telemetry.KeyProxyID, string(p.ID)), slog.Any(telemetry.KeyErr, err))
+			s.log.DebugContext(ctx, "proxy without a usable endpoint", slog.String(logkey.ProxyID, string(p.ID)), slog.Any(logkey.Err, err))
 			continue
 		}
 		if !e.IsHere() {
@@ -159,7 +159,7 @@ func (s *Service) drain(ctx context.Context) {
 	for _, k := range s.keepers {
 		k.leave(false)
 	}
-	s.log.InfoContext(ctx, "worker drains", slog.Duration("grace_period", s.cfg.GracePeriod))
+	s.log.InfoContext(ctx, "worker drains", slog.Duration(logkey.GracePeriod, s.cfg.GracePeriod))
 	if s.announceDrain(ctx) {
 		s.await(ctx, s.cfg.GracePeriod/2)
 	}
@@ -248,7 +248,7 @@ func (s *Service) goodbye(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, goodbyeTime)
 	defer cancel()
 	if err := s.store.RemoveWorker(ctx, s.id); err != nil {
-		s.log.WarnContext(ctx, "registration not removed, it runs out by itself", slog.Any(telemetry.KeyErr, err))
+		s.log.WarnContext(ctx, "registration not removed, it runs out by itself", slog.Any(logkey.Err, err))
 		return
 	}
 	s.hint(ctx, lease.TopicFleet)
@@ -265,7 +265,7 @@ func (s *Service) heard(ctx context.Context, err error) {
 	case up && !was:
 		s.log.InfoContext(ctx, "control plane is back")
 	case !up && was:
-		s.log.WarnContext(ctx, "control plane is away, connections stay", slog.Any(telemetry.KeyErr, err))
+		s.log.WarnContext(ctx, "control plane is away, connections stay", slog.Any(logkey.Err, err))
 	}
 	s.metrics.setUp(up)
 }
@@ -273,7 +273,7 @@ func (s *Service) heard(ctx context.Context, err error) {
 // hint wakes others. One that is lost costs them a tick.
 func (s *Service) hint(ctx context.Context, topic string) {
 	if err := s.store.Hint(ctx, topic); err != nil && ctx.Err() == nil {
-		s.log.DebugContext(ctx, "hint lost", slog.String("topic", topic), slog.Any(telemetry.KeyErr, err))
+		s.log.DebugContext(ctx, "hint lost", slog.String(logkey.Topic, topic), slog.Any(logkey.Err, err))
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -135,7 +135,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.storeUp.Store(true)
 	s.name()
-	s.log = deps.Logger.With(slog.String(telemetry.KeyWorkerID, string(s.id)))
+	s.log = deps.Logger.With(slog.String(logkey.WorkerID, string(s.id)))
 	if s.choices.choice == protocol.H2Mux {
 		s.log.Warn("protocol h2mux is retired, http2 is used instead")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/backoff"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -97,9 +98,9 @@ func (s *Service) publish(ctx context.Context, found edgepool.Pool) (changed boo
 		return false, err
 	}
 	if changed {
-		s.log.InfoContext(ctx, "edge pool published", slog.Uint64("version", version),
-			slog.String("source", string(found.Source)), slog.Int("regions", found.UsableRegions()),
-			slog.Int("addresses", found.Count(edgepool.Any)))
+		s.log.InfoContext(ctx, "edge pool published", slog.Uint64(logkey.Version, version),
+			slog.String(logkey.Source, string(found.Source)), slog.Int(logkey.Regions, found.UsableRegions()),
+			slog.Int(logkey.Addresses, found.Count(edgepool.Any)))
 	}
 	return changed, nil
 }
@@ -113,7 +114,7 @@ func (s *Service) lookup(ctx context.Context) (edgepool.Pool, error) {
 		var skipped error
 		p.Regions, skipped, err = s.client.Static(ctx, s.cfg.Static)
 		if skipped != nil {
-			s.log.WarnContext(ctx, "static edge addresses skipped", slog.Any("err", skipped))
+			s.log.WarnContext(ctx, "static edge addresses skipped", slog.Any(logkey.Err, skipped))
 		}
 		p.FetchedAt = time.Now().UTC()
 		return p, err
@@ -142,7 +143,7 @@ func (s *Service) record(ctx context.Context, label string, check func(string) e
 		err = check(text)
 	}
 	if err != nil {
-		s.log.DebugContext(ctx, "record not read", slog.String("record", name), slog.Any("err", err))
+		s.log.DebugContext(ctx, "record not read", slog.String(logkey.Record, name), slog.Any(logkey.Err, err))
 		return ""
 	}
 	return text

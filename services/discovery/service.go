@@ -16,6 +16,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/discovery/internal/resolve"
 )
 
@@ -147,7 +148,7 @@ func (s *Service) resign(ctx context.Context) error {
 	defer cancel()
 	if err := s.store.ResignLead(ctx, s.role(), s.id); err != nil {
 		// The lead ends by itself a little later; that is no reason for this process to fail.
-		s.log.DebugContext(ctx, "lead not resigned", slog.Any("err", err))
+		s.log.DebugContext(ctx, "lead not resigned", slog.Any(logkey.Err, err))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -115,7 +116,7 @@ func (s *Service) setLead(ctx context.Context, leads bool) {
 		value = 1
 	}
 	s.metrics.leading.Set(value)
-	s.log.InfoContext(ctx, "lead changed", slog.Bool("leading", leads))
+	s.log.InfoContext(ctx, "lead changed", slog.Bool(logkey.Leading, leads))
 }
 
 // setLookup keeps the outcome of a lookup, and says once that it failed and once that it works again.
@@ -126,7 +127,7 @@ func (s *Service) setLookup(ctx context.Context, now time.Time, err error) {
 	s.mu.Unlock()
 	switch {
 	case err != nil && before == nil && ctx.Err() == nil:
-		s.log.WarnContext(ctx, "edge addresses not found, the last pool stays", slog.Any("err", err))
+		s.log.WarnContext(ctx, "edge addresses not found, the last pool stays", slog.Any(logkey.Err, err))
 	case err == nil && before != nil:
 		s.log.InfoContext(ctx, "edge addresses found again")
 	}
@@ -148,7 +149,7 @@ func (s *Service) report(ctx context.Context, err error) {
 	default:
 		s.metrics.up.Set(0)
 		if before == nil || errors.Is(before, errStarting) {
-			s.log.WarnContext(ctx, "control plane is away, nothing is published", slog.Any("err", err))
+			s.log.WarnContext(ctx, "control plane is away, nothing is published", slog.Any(logkey.Err, err))
 		}
 	}
 }

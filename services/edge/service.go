@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -267,9 +268,9 @@ func (s *Service) Close() error {
 
 // Run serves until ctx is cancelled, drains, and returns nil; any other end is an error.
 func (s *Service) Run(ctx context.Context) error {
-	s.log.InfoContext(ctx, "edge started", slog.Any("connector_addrs", s.ConnectorAddrs()), slog.String("public_url", s.PublicURL()),
-		slog.String("public_tls_url", s.PublicTLSURL()), slog.Any("dns_addr", s.DNSAddr()), slog.String("admin_socket", s.AdminSocket()),
-		slog.String("ca_cert", s.CACertPath()), slog.Time("ca_not_after", s.authority.NotAfter()))
+	s.log.InfoContext(ctx, "edge started", slog.Any(logkey.ConnectorAddrs, s.ConnectorAddrs()), slog.String(logkey.PublicURL, s.PublicURL()),
+		slog.String(logkey.PublicTLSURL, s.PublicTLSURL()), slog.Any(logkey.DNSAddr, s.DNSAddr()), slog.String(logkey.AdminSocket, s.AdminSocket()),
+		slog.String(logkey.CACert, s.CACertPath()), slog.Time(logkey.CANotAfter, s.authority.NotAfter()))
 	s.serving.Store(true)
 	// Each stage is stopped only when the ones before it have ended: visitors first, so that their requests can still
 	// be carried; then UDP flows and connectors; the name server and the admin API last, since they show what goes on.

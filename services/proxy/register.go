@@ -9,6 +9,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -81,7 +82,7 @@ func (r *registration) put(ctx context.Context) error {
 	switch {
 	case ctx.Err() != nil:
 	case err != nil && r.known:
-		r.log.WarnContext(ctx, "proxy registration failed", slog.Any("err", err))
+		r.log.WarnContext(ctx, "proxy registration failed", slog.Any(logkey.Err, err))
 	case err == nil && !r.known:
 		r.log.InfoContext(ctx, "proxy registered again")
 	}
@@ -91,7 +92,7 @@ func (r *registration) put(ctx context.Context) error {
 
 func (r *registration) hint(ctx context.Context) {
 	if err := r.store.Hint(ctx, lease.TopicFleet); err != nil {
-		r.log.DebugContext(ctx, "hint failed", slog.Any("err", err)) // the record is there; workers read it soon anyway
+		r.log.DebugContext(ctx, "hint failed", slog.Any(logkey.Err, err)) // the record is there; workers read it soon anyway
 	}
 }
 
@@ -110,7 +111,7 @@ func (r *registration) remove(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
 	defer cancel()
 	if err := r.store.RemoveProxy(ctx, r.record.ID); err != nil {
-		r.log.WarnContext(ctx, "proxy registration not removed", slog.Any("err", err)) // it expires
+		r.log.WarnContext(ctx, "proxy registration not removed", slog.Any(logkey.Err, err)) // it expires
 		return
 	}
 	r.hint(ctx)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
 
 // loadRules compiles the rules of the configured file, or of the single origin, or gives the rule set that answers 503.
@@ -18,12 +19,12 @@ func loadRules(cfg Config, log *slog.Logger) (*ingress.Set, error) {
 			return nil, fmt.Errorf("config_file: %w", err)
 		}
 		for _, key := range file.UnusedKeys {
-			log.Warn("unused key in config file", slog.String("file", cfg.ConfigFile), slog.String("key", key))
+			log.Warn("unused key in config file", slog.String(logkey.File, cfg.ConfigFile), slog.String(logkey.Key, key))
 		}
 		set, err := ingress.Compile(file.Document)
 		if err == nil {
 			for _, text := range set.Warnings() {
-				log.Warn("ingress rules accepted with a warning", slog.String("warning", text))
+				log.Warn("ingress rules accepted with a warning", slog.String(logkey.Warning, text))
 			}
 			return set, nil
 		}
@@ -34,7 +35,7 @@ func loadRules(cfg Config, log *slog.Logger) (*ingress.Set, error) {
 	}
 	set, err := ingress.SingleOrigin(flags)
 	if errors.Is(err, ingress.ErrNoRules) {
-		log.Warn("no ingress rules", slog.Any("err", err))
+		log.Warn("no ingress rules", slog.Any(logkey.Err, err))
 		return ingress.Default503(), nil
 	}
 	if err != nil {
@@ -68,7 +69,7 @@ func addFileFlags(flags *ingress.SingleFlags, file map[string][]string) {
 func warnUnchecked(set *ingress.Set, log *slog.Logger) {
 	for i := range set.Rules {
 		if set.Rules[i].Origin.Access.Required {
-			log.Warn("rule demands access tokens, which cannot be checked yet: all its requests are refused", slog.Int("rule", i))
+			log.Warn("rule demands access tokens, which cannot be checked yet: all its requests are refused", slog.Int(logkey.Rule, i))
 		}
 	}
 }

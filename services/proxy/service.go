@@ -17,6 +17,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
@@ -82,7 +83,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	log := deps.Logger
 	if len(cfg.Listen) > 0 {
-		log = log.With(slog.String("proxy_id", cfg.ID))
+		log = log.With(slog.String(logkey.ProxyID, cfg.ID))
 	}
 	rules := deps.Rules
 	if rules == nil {
@@ -220,7 +221,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return s.private.dns.Run(served) })
 	s.state.Store(int32(stateServing))
-	s.log.InfoContext(ctx, "proxy serving", slog.Int("rules", len(s.table.Current().Routes())), slog.Any("endpoints", s.Endpoints()))
+	s.log.InfoContext(ctx, "proxy serving", slog.Int(logkey.Rules, len(s.table.Current().Routes())), slog.Any(logkey.Endpoints, s.Endpoints()))
 	g.Go(func() error {
 		defer stopServing()
 		s.attend(ctx, served)
@@ -245,7 +246,7 @@ func (s *Service) attend(ctx, served context.Context) {
 	}
 	s.state.Store(int32(stateDraining))
 	s.live.Close()
-	s.log.InfoContext(ctx, "proxy draining", slog.Int("flows", s.flows.InFlight()), slog.Int("udp_sessions", s.private.udp.Sessions()))
+	s.log.InfoContext(ctx, "proxy draining", slog.Int(logkey.Flows, s.flows.InFlight()), slog.Int(logkey.UDPSessions, s.private.udp.Sessions()))
 	if s.register != nil {
 		s.register.announceDrain(ctx)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/supervisor/internal/reconcile"
 )
@@ -111,7 +111,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	return &Service{
 		id: id, cfg: cfg, store: deps.Store, metrics: m, state: errStarting,
-		log:   deps.Logger.With(slog.String("supervisor_id", id)),
+		log:   deps.Logger.With(slog.String(logkey.SupervisorID, id)),
 		board: &board{store: deps.Store, connections: cfg.Connections, connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{}},
 	}, nil
 }
@@ -186,7 +186,7 @@ func (s *Service) execute(ctx context.Context, actions []reconcile.Action) error
 			done++
 		case errors.Is(err, tunnel.ErrConflict), errors.Is(err, tunnel.ErrFenced), errors.Is(err, tunnel.ErrNotFound):
 			s.metrics.conflicts.Inc()
-			s.log.DebugContext(ctx, "plan overtaken", slog.Any(telemetry.KeyErr, err))
+			s.log.DebugContext(ctx, "plan overtaken", slog.Any(logkey.Err, err))
 		default:
 			return err
 		}
@@ -204,10 +204,10 @@ func (s *Service) grant(ctx context.Context, g reconcile.Grant) error {
 	}
 	s.metrics.grants.WithLabelValues(string(g.Cause)).Inc()
 	s.log.InfoContext(ctx, "slot granted",
-		slog.String(telemetry.KeyTunnelID, g.Slot.Tunnel.String()), slog.Int(telemetry.KeyConnIndex, int(g.Slot.Index)),
-		slog.String(telemetry.KeyWorkerID, string(g.Worker)), slog.Uint64(telemetry.KeyEpoch, uint64(granted.Epoch)),
-		slog.String(telemetry.KeyEdgeAddr, g.Edge.String()), slog.String("cause", string(g.Cause)),
-		slog.Duration("wait", granted.Wait))
+		slog.String(logkey.TunnelID, g.Slot.Tunnel.String()), slog.Int(logkey.ConnIndex, int(g.Slot.Index)),
+		slog.String(logkey.WorkerID, string(g.Worker)), slog.Uint64(logkey.Epoch, uint64(granted.Epoch)),
+		slog.String(logkey.EdgeAddr, g.Edge.String()), slog.String(logkey.Cause, string(g.Cause)),
+		slog.Duration(logkey.Wait, granted.Wait))
 	return nil
 }
 
@@ -217,8 +217,8 @@ func (s *Service) release(ctx context.Context, r reconcile.Release) error {
 	}
 	s.metrics.grants.WithLabelValues(string(r.Cause)).Inc()
 	s.log.InfoContext(ctx, "slot released",
-		slog.String(telemetry.KeyTunnelID, r.Slot.Tunnel.String()), slog.Int(telemetry.KeyConnIndex, int(r.Slot.Index)),
-		slog.String(telemetry.KeyWorkerID, string(r.Worker)), slog.String("cause", string(r.Cause)))
+		slog.String(logkey.TunnelID, r.Slot.Tunnel.String()), slog.Int(logkey.ConnIndex, int(r.Slot.Index)),
+		slog.String(logkey.WorkerID, string(r.Worker)), slog.String(logkey.Cause, string(r.Cause)))
 	return nil
 }
 
@@ -230,7 +230,7 @@ func (s *Service) resign(ctx context.Context) {
 		return
 	}
 	if err := s.store.ResignLead(ctx, role, s.id); err != nil {
-		s.log.DebugContext(ctx, "lead not resigned, it runs out by itself", slog.Any(telemetry.KeyErr, err))
+		s.log.DebugContext(ctx, "lead not resigned, it runs out by itself", slog.Any(logkey.Err, err))
 		return
 	}
 	_ = s.store.Hint(ctx, lease.TopicStatus) // another supervisor's tick does the same a little later

@@ -9,7 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/supervisor/internal/reconcile"
 )
@@ -62,7 +62,7 @@ func (s *Service) setLead(ctx context.Context, lead bool) {
 		value = 1
 	}
 	s.metrics.leading.Set(value)
-	s.log.InfoContext(ctx, "lead changed", slog.Bool("leading", lead))
+	s.log.InfoContext(ctx, "lead changed", slog.Bool(logkey.Leading, lead))
 }
 
 // report says once that the store went away, and once that it came back.
@@ -86,7 +86,7 @@ func (s *Service) report(ctx context.Context, err error) {
 		}
 	case before == nil || before.Error() != next.Error():
 		s.metrics.up.Set(0)
-		s.log.WarnContext(ctx, "control plane is away, nothing is granted", slog.Any(telemetry.KeyErr, err))
+		s.log.WarnContext(ctx, "control plane is away, nothing is granted", slog.Any(logkey.Err, err))
 	}
 }
 
@@ -99,8 +99,8 @@ func (s *Service) tellShortages(ctx context.Context, list []reconcile.Shortage) 
 			continue
 		}
 		s.log.WarnContext(ctx, "fewer connections than desired: one edge address is kept spare",
-			slog.String(telemetry.KeyTunnelID, sh.Tunnel.String()), slog.Int("desired", sh.Desired),
-			slog.Int("possible", sh.Possible), slog.Int("addresses", sh.Addresses))
+			slog.String(logkey.TunnelID, sh.Tunnel.String()), slog.Int(logkey.Desired, sh.Desired),
+			slog.Int(logkey.Possible, sh.Possible), slog.Int(logkey.Addresses, sh.Addresses))
 	}
 	s.board.shortages = now
 }

@@ -35,6 +35,7 @@ func (p pkg) rel() string { return strings.TrimPrefix(p.ImportPath, module) }
 func pure() map[string][]string {
 	return map[string][]string{
 		"pkg/tunnel":          nil,
+		"pkg/logkey":          nil,
 		"pkg/lease":           nil,
 		"pkg/backoff":         nil,
 		"pkg/edgepool":        nil,

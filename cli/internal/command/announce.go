@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
 
 const (
@@ -45,7 +46,7 @@ func (a announcement) announce(ctx context.Context) {
 	a.logger.InfoContext(ctx, "first connection registered")
 	if a.pidfile != "" {
 		if err := os.WriteFile(a.pidfile, []byte(strconv.Itoa(os.Getpid())), pidFileMode); err != nil {
-			a.logger.ErrorContext(ctx, "pid file not written", slog.Any("err", err))
+			a.logger.ErrorContext(ctx, "pid file not written", slog.Any(logkey.Err, err))
 		}
 	}
 	if a.notify == "" {
@@ -54,7 +55,7 @@ func (a announcement) announce(ctx context.Context) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unixgram", a.notify)
 	if err != nil {
-		a.logger.WarnContext(ctx, "service manager not notified", slog.Any("err", err))
+		a.logger.WarnContext(ctx, "service manager not notified", slog.Any(logkey.Err, err))
 		return
 	}
 	_, err = conn.Write([]byte("READY=1"))
@@ -62,6 +63,6 @@ func (a announcement) announce(ctx context.Context) {
 		err = closeErr
 	}
 	if err != nil {
-		a.logger.WarnContext(ctx, "service manager not notified", slog.Any("err", err))
+		a.logger.WarnContext(ctx, "service manager not notified", slog.Any(logkey.Err, err))
 	}
 }

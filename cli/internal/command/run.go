@@ -16,6 +16,7 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -53,8 +54,8 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 	server.mount(st)
 	pid := connector.ExpandHome(s.Text("pidfile"), c.home())
 	st.Add("announcement", announcement{stack: st, pidfile: pid, notify: c.env("NOTIFY_SOCKET"), logger: logger})
-	logger.InfoContext(ctx.Context, "connector started", slog.String(telemetry.KeyTunnelID, cfg.Credentials.TunnelID.String()),
-		slog.String("version", process.Version()), slog.String("metrics", server.ops.Addr().String()))
+	logger.InfoContext(ctx.Context, "connector started", slog.String(logkey.TunnelID, cfg.Credentials.TunnelID.String()),
+		slog.String(logkey.Version, process.Version()), slog.String(logkey.Metrics, server.ops.Addr().String()))
 	if err := st.Run(ctx.Context); err != nil {
 		return err
 	}
@@ -93,9 +94,9 @@ func (c *commands) openLog(s *settings.Settings) (*slog.Logger, func(), error) {
 
 // tellStart logs what is in force, and everything that is odd about it.
 func (c *commands) tellStart(ctx context.Context, logger *slog.Logger, s *settings.Settings, file *cfdfile.File) {
-	logger.InfoContext(ctx, "settings", slog.Any("given", s.Shown()))
+	logger.InfoContext(ctx, "settings", slog.Any(logkey.Given, s.Shown()))
 	if _, err := telemetry.ParseLevel(s.Text("loglevel")); err != nil {
-		logger.ErrorContext(ctx, "unknown log level, using info", slog.Any("err", err))
+		logger.ErrorContext(ctx, "unknown log level, using info", slog.Any(logkey.Err, err))
 	}
 	if s.IsSet("logfile") && s.IsSet("log-directory") {
 		logger.ErrorContext(ctx, "logfile and log-directory are both given, using logfile")
@@ -104,24 +105,24 @@ func (c *commands) tellStart(ctx context.Context, logger *slog.Logger, s *settin
 	case file == nil && s.Text("token") == "":
 		logger.InfoContext(ctx, "no configuration file found")
 	case file != nil && file.Empty:
-		logger.ErrorContext(ctx, "configuration file is empty", slog.String("file", file.Path))
+		logger.ErrorContext(ctx, "configuration file is empty", slog.String(logkey.File, file.Path))
 	case file != nil:
-		logger.InfoContext(ctx, "configuration file read", slog.String("file", file.Path))
+		logger.InfoContext(ctx, "configuration file read", slog.String(logkey.File, file.Path))
 		if len(file.UnusedKeys) > 0 {
-			logger.WarnContext(ctx, "configuration file has unused keys", slog.Any("keys", file.UnusedKeys))
+			logger.WarnContext(ctx, "configuration file has unused keys", slog.Any(logkey.Keys, file.UnusedKeys))
 		}
 	}
 	for _, name := range []string{"token", "credentials-contents"} {
 		if s.Source(name) == settings.FromCommandLine {
 			logger.WarnContext(ctx, "secret on the command line, where everybody on this host can read it; use a file or the environment",
-				slog.String("flag", name))
+				slog.String(logkey.Flag, name))
 		}
 	}
 	if later := s.GivenWith(settings.Later); len(later) > 0 {
-		logger.WarnContext(ctx, "flags without effect in this release", slog.Any("flags", later))
+		logger.WarnContext(ctx, "flags without effect in this release", slog.Any(logkey.Flags, later))
 	}
 	if ignored := s.GivenWith(settings.Ignored); len(ignored) > 0 {
-		logger.DebugContext(ctx, "flags without effect", slog.Any("flags", ignored))
+		logger.DebugContext(ctx, "flags without effect", slog.Any(logkey.Flags, ignored))
 	}
 }
 
@@ -137,10 +138,10 @@ func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, fi
 		return stack.Config{}, err
 	}
 	if warning != nil && s.Text("token") == "" {
-		logger.WarnContext(ctx.Context, "no ingress rules, every request is answered 503", slog.Any("err", warning))
+		logger.WarnContext(ctx.Context, "no ingress rules, every request is answered 503", slog.Any(logkey.Err, warning))
 	}
 	for _, w := range rules.Warnings() {
-		logger.WarnContext(ctx.Context, "ingress rule to look at", slog.String("rule", w))
+		logger.WarnContext(ctx.Context, "ingress rule to look at", slog.String(logkey.Rule, w))
 	}
 	cfg, err := connector.Plan(s, creds)
 	if err != nil {

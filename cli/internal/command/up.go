@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
@@ -165,7 +166,7 @@ func (c *commands) greet(ctx context.Context, st *stack.Stack, private *ops.Serv
 	}
 	c.println("Public URL: " + localURL(url))
 	c.println("Private:    http://" + private.Addr().String() + "/readyz")
-	logger.InfoContext(ctx, "first request went through", slog.String("url", url))
+	logger.InfoContext(ctx, "first request went through", slog.String(logkey.URL, url))
 	<-ctx.Done()
 	c.println("Stopping: finishing what is in flight. Once more to stop at once.")
 	return nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
@@ -144,7 +145,7 @@ func (s *Stack) WorkerReady() error { return s.worker.Ready() }
 func (s *Stack) Edge() *edge.Service { return s.edge }
 
 func (s *Stack) log(name string) *slog.Logger {
-	return s.deps.Logger.With(slog.String(telemetry.KeyPart, name))
+	return s.deps.Logger.With(slog.String(logkey.Part, name))
 }
 
 func (s *Stack) openStore(ctx context.Context) (err error) {

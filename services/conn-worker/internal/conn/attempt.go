@@ -9,8 +9,8 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
@@ -101,7 +101,7 @@ func (h *Holder) do(ctx context.Context, a lease.Action) {
 		h.cfg.Host.Changed()
 	case lease.Announce:
 		h.log.ErrorContext(ctx, "edge refuses the credentials of this tunnel; it will be asked again slowly",
-			slog.Any(telemetry.KeyErr, a.Err))
+			slog.Any(logkey.Err, a.Err))
 	}
 }
 
@@ -190,7 +190,7 @@ func (h *Holder) serve(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, h.cfg.RPCTimeout)
 		defer cancel()
 		if err := a.client.UpdateLocalConfiguration(ctx, config); err != nil {
-			h.log.WarnContext(ctx, "local configuration not uploaded", slog.Any(telemetry.KeyErr, err))
+			h.log.WarnContext(ctx, "local configuration not uploaded", slog.Any(logkey.Err, err))
 		}
 	})
 }
@@ -204,7 +204,7 @@ func (h *Holder) unregister(ctx context.Context) {
 		ctx, cancel := context.WithTimeout(ctx, h.cfg.RPCTimeout)
 		defer cancel()
 		if err := a.client.Unregister(ctx); err != nil && a.session.Context().Err() == nil {
-			h.log.WarnContext(ctx, "connection not unregistered", slog.Any(telemetry.KeyErr, err))
+			h.log.WarnContext(ctx, "connection not unregistered", slog.Any(logkey.Err, err))
 		}
 	})
 }
@@ -217,7 +217,7 @@ func (h *Holder) drain(ctx context.Context, within time.Duration) {
 		<-a.unregistered // bounded by its own time-out
 		a.serving.Drained(ctx)
 		if left := a.serving.InFlight(); left > 0 {
-			h.log.WarnContext(ctx, "drain is over, requests are cut", slog.Int("in_flight", left))
+			h.log.WarnContext(ctx, "drain is over, requests are cut", slog.Int(logkey.InFlight, left))
 		}
 		h.post(message{event: lease.Event{Kind: lease.EventDrained}, attempt: a})
 	})

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
@@ -94,7 +94,7 @@ type Snapshot struct {
 func New(slot tunnel.Slot, cfg Config) *Holder {
 	return &Holder{
 		cfg: cfg, slot: slot, machine: lease.NewMachine(cfg.Policy), now: time.Now, notify: make(chan struct{}, 1),
-		log: cfg.Logger.With(slog.Int(telemetry.KeyConnIndex, int(slot.Index))),
+		log: cfg.Logger.With(slog.Int(logkey.ConnIndex, int(slot.Index))),
 	}
 }
 
@@ -190,7 +190,7 @@ func (h *Holder) step(ctx context.Context, e lease.Event) {
 	before := h.machine.Phase()
 	actions, err := h.machine.Step(h.now(), e)
 	if err != nil {
-		h.log.ErrorContext(ctx, "lease machine refused an event", slog.Any(telemetry.KeyErr, err))
+		h.log.ErrorContext(ctx, "lease machine refused an event", slog.Any(logkey.Err, err))
 		return
 	}
 	h.tell(ctx, before, e)
@@ -215,16 +215,16 @@ func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
 	after := h.machine.Phase()
 	status := h.machine.Status(0)
 	attrs := []any{
-		slog.String(telemetry.KeyEdgeAddr, h.machine.Edge().String()), slog.String("protocol", string(h.protocol)),
-		slog.Uint64(telemetry.KeyEpoch, uint64(h.machine.Grant().Epoch)),
+		slog.String(logkey.EdgeAddr, h.machine.Edge().String()), slog.String(logkey.Protocol, string(h.protocol)),
+		slog.Uint64(logkey.Epoch, uint64(h.machine.Grant().Epoch)),
 	}
 	switch {
 	case e.Err != nil:
-		attrs = append(attrs, slog.String("reason", string(status.Reason)), slog.Int("retries", status.Retries), slog.Any(telemetry.KeyErr, e.Err))
+		attrs = append(attrs, slog.String(logkey.Reason, string(status.Reason)), slog.Int(logkey.Retries, status.Retries), slog.Any(logkey.Err, e.Err))
 		h.log.WarnContext(ctx, "connection failed", attrs...)
 	case before == after:
 	case after == lease.PhaseConnected && before == lease.PhaseRegistering:
-		h.log.InfoContext(ctx, "connection registered", append(attrs, slog.String("location", status.Location))...)
+		h.log.InfoContext(ctx, "connection registered", append(attrs, slog.String(logkey.Location, status.Location))...)
 	case after == lease.PhaseSuperseded:
 		h.log.InfoContext(ctx, "slot moves to another holder", attrs...)
 	case after == lease.PhaseDraining:

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
@@ -197,7 +197,7 @@ func (s *Serving) serve(ctx context.Context, r *runner, st transport.Stream) {
 	defer func() {
 		if p := recover(); p != nil {
 			abort(st)
-			s.relay.cfg.Logger.ErrorContext(ctx, "flow panicked", slog.Any(telemetry.KeyErr, p), slog.String("stack", string(debug.Stack())))
+			s.relay.cfg.Logger.ErrorContext(ctx, "flow panicked", slog.Any(logkey.Err, p), slog.String(logkey.Stack, string(debug.Stack())))
 		}
 		o.StreamEnded(outcome)
 		s.lastEnd.Store(time.Now().UnixNano())
@@ -248,7 +248,7 @@ func (s *Serving) carry(ctx context.Context, st transport.Stream, b []byte, eof 
 		return Done
 	case errors.Is(err, link.ErrNotAccepted):
 		refuse(st, noProxy)
-		s.relay.cfg.Logger.DebugContext(ctx, "no proxy accepted a flow", slog.Any(telemetry.KeyErr, err))
+		s.relay.cfg.Logger.DebugContext(ctx, "no proxy accepted a flow", slog.Any(logkey.Err, err))
 		return NotAccepted
 	case errors.Is(err, link.ErrLost):
 		return ProxyLost
@@ -284,7 +284,7 @@ func (s *Serving) rpc(ctx context.Context, st transport.Stream, rest []byte) {
 	defer cancel()
 	rw := &prefixed{ReadWriteCloser: rpc.StreamConn(st), prefix: append([]byte(nil), rest...)}
 	if err := rpc.ServeConnector(ctx, rw, handler{configuration{s.relay.cfg.Remote, s.meta.Tunnel}, s.datagrams}); err != nil && ctx.Err() == nil {
-		s.relay.cfg.Logger.DebugContext(ctx, "rpc stream ended", slog.Any(telemetry.KeyErr, err))
+		s.relay.cfg.Logger.DebugContext(ctx, "rpc stream ended", slog.Any(logkey.Err, err))
 	}
 }
 

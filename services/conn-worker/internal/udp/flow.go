@@ -9,7 +9,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 )
@@ -101,7 +101,7 @@ func (s *Serving) carry(f *flow) {
 	err := s.cfg.Carrier.Carry(ctx, link.Flow{Meta: s.meta, Stream: f.pipe, Proxy: f.proxy})
 	f.pipe.fail(errOver)
 	if ctx.Err() == nil && err != nil {
-		s.cfg.Logger.DebugContext(ctx, "datagram flow ended", slog.String(telemetry.KeyProxyID, string(f.proxy)), slog.Any(telemetry.KeyErr, err))
+		s.cfg.Logger.DebugContext(ctx, "datagram flow ended", slog.String(logkey.ProxyID, string(f.proxy)), slog.Any(logkey.Err, err))
 	}
 	s.lost(f)
 }

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
@@ -94,7 +94,7 @@ func (s *Serving) tell(id datagram.ID, message string) {
 		ctx, cancel := s.withTimeout()
 		defer cancel()
 		if err := s.tellNow(ctx, id, message); err != nil && ctx.Err() == nil {
-			s.cfg.Logger.DebugContext(ctx, "end of a udp session not told", slog.String(telemetry.KeyFlowID, id.String()), slog.Any(telemetry.KeyErr, err))
+			s.cfg.Logger.DebugContext(ctx, "end of a udp session not told", slog.String(logkey.FlowID, id.String()), slog.Any(logkey.Err, err))
 		}
 	})
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
@@ -81,7 +82,7 @@ func (a *API) createTunnel(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel created", slog.String("tunnel_id", t.ID.String()), slog.String("name", t.Name))
+	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel created", slog.String(logkey.TunnelID, t.ID.String()), slog.String(logkey.Name, t.Name))
 	return c.JSON(http.StatusCreated, a.secretDocument(t))
 }
 
@@ -100,7 +101,7 @@ func (a *API) deleteTunnel(c echo.Context) error {
 	if err := a.deps.Ports.Sync(c.Request().Context()); err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel deleted", slog.String("tunnel_id", t.ID.String()), slog.String("name", t.Name))
+	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel deleted", slog.String(logkey.TunnelID, t.ID.String()), slog.String(logkey.Name, t.Name))
 	return c.NoContent(http.StatusNoContent)
 }
 
@@ -120,7 +121,7 @@ func (a *API) rotate(c echo.Context) error {
 	if t, err = a.deps.Catalog.RotateSecret(t.ID); err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel secret rotated", slog.String("tunnel_id", t.ID.String()))
+	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel secret rotated", slog.String(logkey.TunnelID, t.ID.String()))
 	return c.JSON(http.StatusOK, a.secretDocument(t))
 }
 
@@ -213,10 +214,10 @@ func (a *API) problem(err error, c echo.Context) {
 		p.Detail = fmt.Sprint(he.Message)
 	}
 	if p.Status == http.StatusInternalServerError {
-		a.deps.Logger.ErrorContext(c.Request().Context(), "admin call failed", slog.Any("err", err))
+		a.deps.Logger.ErrorContext(c.Request().Context(), "admin call failed", slog.Any(logkey.Err, err))
 	}
 	c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
 	if err := c.JSON(p.Status, p); err != nil {
-		a.deps.Logger.DebugContext(c.Request().Context(), "problem not delivered", slog.Any("err", err))
+		a.deps.Logger.DebugContext(c.Request().Context(), "problem not delivered", slog.Any(logkey.Err, err))
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
@@ -36,7 +37,7 @@ func (a *API) putConfiguration(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "configuration set", slog.String("tunnel_id", t.ID.String()), slog.Int("version", int(config.Version)))
+	a.deps.Logger.InfoContext(c.Request().Context(), "configuration set", slog.String(logkey.TunnelID, t.ID.String()), slog.Int(logkey.Version, int(config.Version)))
 	return c.JSON(http.StatusOK, a.configurationDocument(t.ID, config))
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
@@ -45,7 +46,7 @@ func (a *API) addRoute(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "route added", slog.String("host", r.Host), slog.String("tunnel_id", t.ID.String()))
+	a.deps.Logger.InfoContext(c.Request().Context(), "route added", slog.String(logkey.Host, r.Host), slog.String(logkey.TunnelID, t.ID.String()))
 	return c.JSON(http.StatusCreated, a.routeDocument(r))
 }
 
@@ -59,7 +60,7 @@ func (a *API) addPort(c echo.Context, in adminclient.AddRouteRequest, t catalog.
 	if err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "route added", slog.String("port", st.Name()), slog.String("tunnel_id", t.ID.String()))
+	a.deps.Logger.InfoContext(c.Request().Context(), "route added", slog.String(logkey.Port, st.Name()), slog.String(logkey.TunnelID, t.ID.String()))
 	return c.JSON(http.StatusCreated, a.portDocument(st))
 }
 
@@ -98,7 +99,7 @@ func (a *API) deleteRoute(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "route deleted", slog.String("host", host))
+	a.deps.Logger.InfoContext(c.Request().Context(), "route deleted", slog.String(logkey.Host, host))
 	return c.NoContent(http.StatusNoContent)
 }
 

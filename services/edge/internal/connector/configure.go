@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
@@ -88,14 +89,14 @@ func (s *Server) push(ctx context.Context, conn *registry.Conn, config *catalog.
 	conn.SetPushed(state)
 	s.metrics.pushes.WithLabelValues(result).Inc()
 	attrs := []any{
-		slog.String("tunnel_id", conn.Slot.Tunnel.String()), slog.String("connector_id", conn.Slot.Connector.String()),
-		slog.Int("conn_index", int(conn.Slot.Index)), slog.Int("version", int(config.Version)), slog.Int("applied", int(state.Applied)),
+		slog.String(logkey.TunnelID, conn.Slot.Tunnel.String()), slog.String(logkey.ConnectorID, conn.Slot.Connector.String()),
+		slog.Int(logkey.ConnIndex, int(conn.Slot.Index)), slog.Int(logkey.Version, int(config.Version)), slog.Int(logkey.Applied, int(state.Applied)),
 	}
 	switch result {
 	case pushApplied:
 		log.InfoContext(ctx, "configuration pushed", attrs...)
 	default:
-		log.WarnContext(ctx, "configuration not applied", append(attrs, slog.String("result", result), slog.Any("err", err))...)
+		log.WarnContext(ctx, "configuration not applied", append(attrs, slog.String(logkey.Result, result), slog.Any(logkey.Err, err))...)
 	}
 	return result
 }

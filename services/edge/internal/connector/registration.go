@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -63,12 +64,12 @@ func (r *registration) serveStreams(ctx context.Context, cancel context.CancelCa
 			// Without a registration nothing keeps the session; a stock connector that failed closes it, too.
 			if ctx.Err() == nil && r.setAsked() {
 				r.server.count(resultMalformed)
-				r.log.DebugContext(ctx, "control stream ended without a registration", slog.Any("err", err))
+				r.log.DebugContext(ctx, "control stream ended without a registration", slog.Any(logkey.Err, err))
 			}
 			cancel(errors.New("control stream ended without a registration"))
 			return
 		}
-		r.log.DebugContext(ctx, "control stream ended", slog.Any("err", err))
+		r.log.DebugContext(ctx, "control stream ended", slog.Any(logkey.Err, err))
 	})
 	r.moreStreams(ctx)
 	wg.Wait()
@@ -105,19 +106,19 @@ func (r *registration) Register(ctx context.Context, req rpc.RegisterRequest) (r
 	if r.attempts++; r.attempts > maxAttempts {
 		return rpc.ConnectionDetails{}, refuse("too many attempts on one session")
 	}
-	log := r.log.With(slog.String("tunnel_id", req.TunnelID.String()), slog.String("connector_id", req.Options.ConnectorID.String()),
-		slog.Int("conn_index", int(req.Index)))
+	log := r.log.With(slog.String(logkey.TunnelID, req.TunnelID.String()), slog.String(logkey.ConnectorID, req.Options.ConnectorID.String()),
+		slog.Int(logkey.ConnIndex, int(req.Index)))
 	conn, result, err := r.decide(req)
 	r.server.count(result)
 	if err != nil {
-		log.WarnContext(ctx, "registration refused", slog.String("result", result),
-			slog.Bool("tunnel_known", r.server.deps.Tunnels.Name(req.TunnelID) != ""))
+		log.WarnContext(ctx, "registration refused", slog.String(logkey.Result, result),
+			slog.Bool(logkey.TunnelKnown, r.server.deps.Tunnels.Name(req.TunnelID) != ""))
 		return rpc.ConnectionDetails{}, err
 	}
 	r.conn = conn
 	close(r.done)
-	log.InfoContext(ctx, "connection registered", slog.String("connection_id", hex.EncodeToString(conn.ID[:])),
-		slog.Uint64("epoch", uint64(conn.Epoch)), slog.String("version", conn.Version), slog.String("arch", conn.Arch))
+	log.InfoContext(ctx, "connection registered", slog.String(logkey.ConnectionID, hex.EncodeToString(conn.ID[:])),
+		slog.Uint64(logkey.Epoch, uint64(conn.Epoch)), slog.String(logkey.Version, conn.Version), slog.String(logkey.Arch, conn.Arch))
 	config, _ := r.server.deps.Tunnels.Configuration(req.TunnelID)
 	return rpc.ConnectionDetails{UUID: conn.ID, Location: r.server.cfg.Location, RemotelyManaged: config != nil}, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
@@ -133,8 +134,8 @@ func (s *Server) serve(ctx context.Context, sess transport.Session, p tunnel.Pro
 	unlink := context.AfterFunc(sess.Context(), func() { cancel(context.Cause(sess.Context())) })
 	defer unlink()
 
-	log := s.deps.Logger.With(slog.String("edge_addr", sess.LocalAddr().String()), slog.String("remote_addr", sess.RemoteAddr().String()),
-		slog.String("protocol", string(p)))
+	log := s.deps.Logger.With(slog.String(logkey.EdgeAddr, sess.LocalAddr().String()), slog.String(logkey.RemoteAddr, sess.RemoteAddr().String()),
+		slog.String(logkey.Protocol, string(p)))
 	r := &registration{server: s, sess: sess, protocol: p, log: log, done: make(chan struct{})}
 	var own sync.WaitGroup
 	own.Go(func() { r.serveStreams(ctx, cancel) })
@@ -188,7 +189,7 @@ func (s *Server) hold(ctx context.Context, conn *registry.Conn, log *slog.Logger
 	case <-conn.Retired():
 	}
 	state := s.deps.Table.StateOf(conn)
-	log.InfoContext(ctx, "connection takes no new requests", slog.String("state", string(state)), slog.Int64("in_flight", conn.InFlight()))
+	log.InfoContext(ctx, "connection takes no new requests", slog.String(logkey.State, string(state)), slog.Int64(logkey.InFlight, conn.InFlight()))
 	wait := s.cfg.ReplaceTimeout
 	if state == registry.Unregistered {
 		wait = s.cfg.DrainTimeout // the connector ends the session itself (docs/spec/wire.md 8.4)
@@ -214,8 +215,8 @@ func (s *Server) logEnd(ctx context.Context, conn *registry.Conn, sess transport
 	} else {
 		s.metrics.ended.WithLabelValues(string(reason)).Inc()
 	}
-	log.InfoContext(ctx, "connection ended", slog.String("tunnel_id", conn.Slot.Tunnel.String()), slog.String("connector_id", conn.Slot.Connector.String()),
-		slog.Int("conn_index", int(conn.Slot.Index)), slog.Any("err", cause))
+	log.InfoContext(ctx, "connection ended", slog.String(logkey.TunnelID, conn.Slot.Tunnel.String()), slog.String(logkey.ConnectorID, conn.Slot.Connector.String()),
+		slog.Int(logkey.ConnIndex, int(conn.Slot.Index)), slog.Any(logkey.Err, cause))
 }
 
 func (s *Server) count(result string) { s.metrics.registrations.WithLabelValues(result).Inc() }

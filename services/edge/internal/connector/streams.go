@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
@@ -80,6 +81,6 @@ func (r *registration) serveStream(ctx context.Context, st transport.Stream) {
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {
-		r.log.DebugContext(ctx, "session stream ended", slog.Any("err", err))
+		r.log.DebugContext(ctx, "session stream ended", slog.Any(logkey.Err, err))
 	}
 }

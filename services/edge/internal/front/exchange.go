@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
@@ -137,9 +138,9 @@ func (x *exchange) report(o outcome, conn *registry.Conn) {
 	if x.front.failures.allow(time.Now()) {
 		level = slog.LevelWarn
 	}
-	attrs := []slog.Attr{slog.String("code", o.page.code), slog.String("request_id", x.visitor.ray), slog.String("host", x.r.Host), slog.String("err", o.detail)}
+	attrs := []slog.Attr{slog.String(logkey.Code, o.page.code), slog.String(logkey.RequestID, x.visitor.ray), slog.String(logkey.Host, x.r.Host), slog.String(logkey.Err, o.detail)}
 	if conn != nil {
-		attrs = append(attrs, slog.Int("conn_index", int(conn.Slot.Index)))
+		attrs = append(attrs, slog.Int(logkey.ConnIndex, int(conn.Slot.Index)))
 	}
 	x.front.deps.Logger.LogAttrs(x.r.Context(), level, "request failed", attrs...)
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/net/http/httpguts"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/xconnect"
 )
@@ -120,8 +121,8 @@ func (x *exchange) page(p *problem, detail string) result {
 	}
 	x.begun = true
 	p.write(x.front.page, x.w, x.r, x.visitor.ray, detail)
-	x.front.deps.Logger.DebugContext(x.r.Context(), "request answered by the edge", slog.String("code", p.code),
-		slog.String("request_id", x.visitor.ray), slog.String("host", x.r.Host))
+	x.front.deps.Logger.DebugContext(x.r.Context(), "request answered by the edge", slog.String(logkey.Code, p.code),
+		slog.String(logkey.RequestID, x.visitor.ray), slog.String(logkey.Host, x.r.Host))
 	return resultPage
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/flexbuf"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
 )
 
@@ -130,7 +131,7 @@ func (s *shared) rest(ctx context.Context, p catalog.Port, err error, pause time
 		return false
 	}
 	if s.failures.allow(time.Now()) {
-		s.deps.Logger.WarnContext(ctx, "public port cannot accept", slog.String("port", p.Name()), slog.Any("err", err))
+		s.deps.Logger.WarnContext(ctx, "public port cannot accept", slog.String(logkey.Port, p.Name()), slog.Any(logkey.Err, err))
 	}
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
@@ -148,7 +149,7 @@ func (t *tcpPort) refuse(c *net.TCPConn) {
 	reset(c)
 	t.metrics.results[resultLimited].Inc()
 	if t.failures.allow(time.Now()) {
-		t.deps.Logger.Warn("public port has too many connections", slog.String("port", t.port.Name()), slog.Int("limit", t.cfg.MaxConnections))
+		t.deps.Logger.Warn("public port has too many connections", slog.String(logkey.Port, t.port.Name()), slog.Int(logkey.Limit, t.cfg.MaxConnections))
 	}
 }
 

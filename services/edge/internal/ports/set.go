@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
@@ -153,14 +154,14 @@ func (s *Set) bindEntry(ctx context.Context, e *entry) {
 	case err == nil:
 		s.deps.Logger.InfoContext(ctx, "public port open", attrs(e)...)
 	case news:
-		s.deps.Logger.ErrorContext(ctx, "public port not open; it is tried again", append(attrs(e), slog.Any("err", err))...)
+		s.deps.Logger.ErrorContext(ctx, "public port not open; it is tried again", append(attrs(e), slog.Any(logkey.Err, err))...)
 	}
 }
 
 func attrs(e *entry) []any {
-	out := []any{slog.String("port", e.port.Name()), slog.String("tunnel_id", e.port.Tunnel.String())}
+	out := []any{slog.String(logkey.Port, e.port.Name()), slog.String(logkey.TunnelID, e.port.Tunnel.String())}
 	if e.listener != nil {
-		out = append(out, slog.String("addr", e.listener.Addr().String()))
+		out = append(out, slog.String(logkey.Addr, e.listener.Addr().String()))
 	}
 	return out
 }

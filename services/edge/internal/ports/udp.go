@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
 )
@@ -234,7 +235,7 @@ func (v *packetVisitor) failed(ctx context.Context, err error) {
 	if ctx.Err() == nil && v.failures.allow(time.Now()) {
 		level = slog.LevelWarn
 	}
-	v.deps.Logger.LogAttrs(ctx, level, "port association not opened", slog.String("port", v.port.Name()), slog.Any("err", err))
+	v.deps.Logger.LogAttrs(ctx, level, "port association not opened", slog.String(logkey.Port, v.port.Name()), slog.Any(logkey.Err, err))
 }
 
 // send passes a datagram on, or keeps it until the association is open.

@@ -9,7 +9,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
@@ -54,17 +54,17 @@ func (v *visitor) serve(ctx context.Context) {
 	v.metrics.results[res].Inc()
 	if v.deps.Logger.Enabled(ctx, slog.LevelDebug) {
 		v.deps.Logger.LogAttrs(ctx, slog.LevelDebug, "port connection ended", append(v.attrs(conn),
-			slog.String("result", resultNames[res]), slog.Duration("took", time.Since(began)),
-			slog.Int64("bytes_in", d.in), slog.Int64("bytes_out", d.out), slog.Any("err", err))...)
+			slog.String(logkey.Result, resultNames[res]), slog.Duration(logkey.Took, time.Since(began)),
+			slog.Int64(logkey.BytesIn, d.in), slog.Int64(logkey.BytesOut, d.out), slog.Any(logkey.Err, err))...)
 	}
 }
 
 func (v *visitor) attrs(conn *registry.Conn) []slog.Attr {
 	out := []slog.Attr{
-		slog.String("port", v.port.Name()), slog.String(telemetry.KeyTunnelID, v.port.Tunnel.String()), slog.String(telemetry.KeyFlowID, v.flow),
+		slog.String(logkey.Port, v.port.Name()), slog.String(logkey.TunnelID, v.port.Tunnel.String()), slog.String(logkey.FlowID, v.flow),
 	}
 	if conn != nil {
-		out = append(out, slog.Int(telemetry.KeyConnIndex, int(conn.Slot.Index)))
+		out = append(out, slog.Int(logkey.ConnIndex, int(conn.Slot.Index)))
 	}
 	return out
 }
@@ -76,7 +76,7 @@ func (v *visitor) report(ctx context.Context, f *fault, conn *registry.Conn) {
 		level = slog.LevelWarn
 	}
 	v.deps.Logger.LogAttrs(ctx, level, "port connection not served", append(v.attrs(conn),
-		slog.String("result", resultNames[f.result]), slog.String("err", f.detail))...)
+		slog.String(logkey.Result, resultNames[f.result]), slog.String(logkey.Err, f.detail))...)
 }
 
 // fault says why a visitor is not served.

@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
 
 const (
@@ -132,7 +134,7 @@ func (s *Server) serve(w dns.ResponseWriter, q *dns.Msg) {
 	}
 	s.queries.WithLabelValues(dns.RcodeToString[m.Rcode]).Inc()
 	if err := w.WriteMsg(m); err != nil {
-		s.deps.Logger.Debug("dns answer not delivered", slog.Any("err", err))
+		s.deps.Logger.Debug("dns answer not delivered", slog.Any(logkey.Err, err))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
@@ -138,7 +139,7 @@ func (x *exchange) closeAnswer(ctx context.Context) error {
 	}
 	if x.h.log.Enabled(ctx, slog.LevelDebug) {
 		x.h.log.LogAttrs(ctx, slog.LevelDebug, "flow answered", append(x.attrs(),
-			slog.String("status", x.resp.Metadata[0].Val), slog.Duration("took", time.Since(x.began)))...)
+			slog.String(logkey.Status, x.resp.Metadata[0].Val), slog.Duration(logkey.Took, time.Since(x.began)))...)
 	}
 	return nil
 }

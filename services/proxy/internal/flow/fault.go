@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
@@ -230,7 +231,7 @@ func (x *exchange) report(ctx context.Context, f fault, err error) {
 	if !x.h.log.Enabled(ctx, level) {
 		return
 	}
-	attrs := append(x.attrs(), slog.String("reason", string(f.kind)), slog.Any("err", err))
+	attrs := append(x.attrs(), slog.String(logkey.Reason, string(f.kind)), slog.Any(logkey.Err, err))
 	if f.kind != faultCancelled {
 		gate := &x.h.faults
 		if x.route != nil {
@@ -241,7 +242,7 @@ func (x *exchange) report(ctx context.Context, f fault, err error) {
 			return
 		}
 		if suppressed > 0 {
-			attrs = append(attrs, slog.Int("suppressed", suppressed))
+			attrs = append(attrs, slog.Int(logkey.Suppressed, suppressed))
 		}
 	}
 	x.h.log.LogAttrs(ctx, level, "request failed", attrs...)

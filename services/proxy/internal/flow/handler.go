@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
@@ -167,7 +168,7 @@ func (x *exchange) contain(ctx context.Context) {
 		x.h.metrics.count(faultInternal)
 		if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 			x.h.log.LogAttrs(ctx, slog.LevelError, "flow panicked", append(x.attrs(),
-				slog.Any("panic", p), slog.String("stack", string(debug.Stack())))...)
+				slog.Any(logkey.Panic, p), slog.String(logkey.Stack, string(debug.Stack())))...)
 		}
 	}
 	if x.body != nil {
@@ -293,9 +294,9 @@ func (x *exchange) open(p *parsed, rest []byte) {
 // attrs are the attributes of every line about this flow.
 func (x *exchange) attrs() []slog.Attr {
 	a := make([]slog.Attr, 0, 8)
-	a = append(a, slog.String("tunnel_id", x.meta.Tunnel.String()), slog.Int("conn_index", int(x.meta.Index)))
+	a = append(a, slog.String(logkey.TunnelID, x.meta.Tunnel.String()), slog.Int(logkey.ConnIndex, int(x.meta.Index)))
 	if x.route != nil {
-		a = append(a, slog.Int("rule", x.route.Index), slog.String("origin", x.route.Origin.Text))
+		a = append(a, slog.Int(logkey.Rule, x.route.Index), slog.String(logkey.Origin, x.route.Origin.Text))
 	}
 	return a
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/duplex"
@@ -70,18 +70,18 @@ func (x *exchange) pump(ctx context.Context, kind streamKind, edge duplex.End, c
 		return
 	}
 	attrs := append(x.attrs(),
-		slog.String("kind", kind.String()), slog.Any("dest", conn.NetConn.RemoteAddr()),
-		slog.String("reason", res.Cause.String()), slog.String("side", res.First.String()),
-		slog.Int64("bytes_to_origin", res.ToOrigin), slog.Int64("bytes_to_edge", res.ToEdge),
-		slog.Duration("took", time.Since(x.began)))
+		slog.String(logkey.Kind, kind.String()), slog.Any(logkey.Dest, conn.NetConn.RemoteAddr()),
+		slog.String(logkey.Reason, res.Cause.String()), slog.String(logkey.Side, res.First.String()),
+		slog.Int64(logkey.BytesToOrigin, res.ToOrigin), slog.Int64(logkey.BytesToEdge, res.ToEdge),
+		slog.Duration(logkey.Took, time.Since(x.began)))
 	if c := x.metadata(stream.KeyClient); c != "" {
-		attrs = append(attrs, slog.String("client", c))
+		attrs = append(attrs, slog.String(logkey.Client, c))
 	}
 	if id := x.metadata(keyFlowID); id != "" {
-		attrs = append(attrs, slog.String(telemetry.KeyFlowID, id))
+		attrs = append(attrs, slog.String(logkey.FlowID, id))
 	}
 	if res.Err != nil {
-		attrs = append(attrs, slog.Any("err", res.Err))
+		attrs = append(attrs, slog.Any(logkey.Err, res.Err))
 	}
 	x.h.log.LogAttrs(ctx, slog.LevelDebug, "stream ended", attrs...)
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	codec "github.com/culvert-tunnel/culvert/pkg/wire/icmp"
+
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
 
 // Router sends pings and brings their answers back.
@@ -83,7 +85,7 @@ func (r *Router) Ping(packet []byte, back func(packet []byte) bool) {
 	p, err := codec.Parse(packet)
 	if err != nil {
 		r.metrics.drop(writeFailed)
-		r.log.Debug("icmp packet dropped", "err", err)
+		r.log.Debug("icmp packet dropped", logkey.Err, err)
 		return
 	}
 	if p.TTL <= 1 && !p.IsError() {
@@ -101,7 +103,7 @@ func (r *Router) Ping(packet []byte, back func(packet []byte) bool) {
 	}
 	if err := f.send(&p); err != nil {
 		r.metrics.drop(writeFailed)
-		r.log.Debug("ping not sent", "dest", p.Dst, "err", err)
+		r.log.Debug("ping not sent", logkey.Dest, p.Dst, logkey.Err, err)
 	}
 }
 
@@ -149,7 +151,7 @@ func (r *Router) flow(k key, back func([]byte) bool) *flow {
 	s, err := open(k.src.Is6())
 	if err != nil {
 		r.metrics.drop(writeFailed)
-		r.log.Debug("no ping socket", "err", err)
+		r.log.Debug("no ping socket", logkey.Err, err)
 		return nil
 	}
 	return r.insert(newFlow(r, k, s, back))

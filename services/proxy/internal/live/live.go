@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
@@ -67,12 +68,12 @@ func New(cfg Config) (*State, error) {
 func (s *State) UpdateConfiguration(ctx context.Context, id tunnel.ID, version int32, config []byte) (int32, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	log := s.cfg.Logger.With(slog.String("tunnel_id", id.String()), slog.Int("version", int(version)))
+	log := s.cfg.Logger.With(slog.String(logkey.TunnelID, id.String()), slog.Int(logkey.Version, int(version)))
 	switch {
 	case !s.owner.IsZero() && s.owner != id:
 		return s.version, errOther
 	case version <= s.version:
-		log.DebugContext(ctx, "configuration is not newer", slog.Int("applied", int(s.version)))
+		log.DebugContext(ctx, "configuration is not newer", slog.Int(logkey.Applied, int(s.version)))
 		return s.version, nil
 	case s.closed:
 		return s.version, errClosed
@@ -84,14 +85,14 @@ func (s *State) UpdateConfiguration(ctx context.Context, id tunnel.ID, version i
 			tell = log.ErrorContext
 		}
 		s.last, s.tried = err.Error(), version
-		tell(ctx, "configuration rejected", slog.Int("applied", int(s.version)), slog.Any("err", err))
+		tell(ctx, "configuration rejected", slog.Int(logkey.Applied, int(s.version)), slog.Any(logkey.Err, err))
 		return s.version, err
 	}
 	s.version, s.owner, s.last = version, id, ""
 	s.gauge.Set(float64(version))
-	log.InfoContext(ctx, "configuration applied", slog.Int("rules", len(set.Rules)), slog.Int("bytes", len(config)))
+	log.InfoContext(ctx, "configuration applied", slog.Int(logkey.Rules, len(set.Rules)), slog.Int(logkey.Bytes, len(config)))
 	for _, text := range set.Warnings() {
-		log.WarnContext(ctx, "ingress rules accepted with a warning", slog.String("warning", text))
+		log.WarnContext(ctx, "ingress rules accepted with a warning", slog.String(logkey.Warning, text))
 	}
 	return version, nil
 }

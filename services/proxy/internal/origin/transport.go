@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
@@ -148,11 +149,11 @@ func loadPool(file string, log *slog.Logger) (*x509.CertPool, error) {
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
-		log.Warn("system roots unavailable", slog.Any("err", err))
+		log.Warn("system roots unavailable", slog.Any(logkey.Err, err))
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		log.Warn("no certificate in CA file", slog.String("file", file))
+		log.Warn("no certificate in CA file", slog.String(logkey.File, file))
 	}
 	return pool, nil
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
 
 // Config is the configuration of the DNS service.
@@ -126,7 +128,7 @@ func (s *Service) refresh() {
 	}
 	b, err := os.ReadFile(s.file)
 	if err != nil {
-		s.log.Debug("resolver of the host not read", "err", err)
+		s.log.Debug("resolver of the host not read", logkey.Err, err)
 		return
 	}
 	found := Parse(string(b))
@@ -136,7 +138,7 @@ func (s *Service) refresh() {
 	found = found[:1] // the one that the system asks first
 	if old := (*s.addrs.Load())[0]; old != found[0] {
 		s.addrs.Store(&found)
-		s.log.Debug("resolver of the host found", "resolver", found[0])
+		s.log.Debug("resolver of the host found", logkey.Resolver, found[0])
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 )
 
@@ -195,7 +196,7 @@ func (t *Table) ServeStream(ctx context.Context, m link.Meta, s link.Stream) {
 	err := f.read(ctx)
 	if err != nil {
 		s.Abort() // ahead of the writer's FIN, which says that all is well
-		t.log.DebugContext(ctx, "datagram flow ended", "tunnel_id", m.Tunnel, "conn_index", int(m.Index), "err", err)
+		t.log.DebugContext(ctx, "datagram flow ended", logkey.TunnelID, m.Tunnel, logkey.ConnIndex, int(m.Index), logkey.Err, err)
 	} else {
 		defer time.AfterFunc(endTime, cancel).Stop() // a writer that waits for ever gives up
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
@@ -135,7 +136,7 @@ func (t *Table) orphan(ctx context.Context, f *flow) {
 	delete(t.flows, f)
 	if n := len(f.sessions); n > 0 {
 		t.log.DebugContext(ctx, "udp sessions wait for another flow",
-			"tunnel_id", f.m.Tunnel, "conn_index", int(f.m.Index), "sessions", n)
+			logkey.TunnelID, f.m.Tunnel, logkey.ConnIndex, int(f.m.Index), logkey.Sessions, n)
 	}
 	for s := range f.sessions {
 		delete(f.sessions, s)
@@ -193,7 +194,7 @@ func (t *Table) unregister(f *flow, id datagram.ID, text string) {
 	t.mu.Unlock()
 	if ended {
 		s.close()
-		t.log.Debug("udp session unregistered", "session_id", id.String(), "reason", text)
+		t.log.Debug("udp session unregistered", logkey.SessionID, id.String(), logkey.Reason, text)
 	}
 }
 
@@ -213,7 +214,7 @@ func (t *Table) end(s *session, text string, failed bool) {
 	if f != nil {
 		f.control(&packet.Message{Type: packet.Ended, ID: s.key.id, Text: text})
 	}
-	t.log.Debug("udp session ended", "session_id", s.key.id.String(), "dest", s.dest, "reason", text)
+	t.log.Debug("udp session ended", logkey.SessionID, s.key.id.String(), logkey.Dest, s.dest, logkey.Reason, text)
 }
 
 // removeLocked takes a session out; it reports false when that was done before. The caller closes the session.
@@ -261,7 +262,7 @@ func (t *Table) refuse(ctx context.Context, f *flow, m *packet.Message, result d
 	}
 	f.control(&answer)
 	if ok, more := t.faults.Pass(result.String(), time.Now()); ok {
-		t.log.WarnContext(ctx, "udp session refused", "dest", m.Dest, "result", result.String(), "err", err, "suppressed", more)
+		t.log.WarnContext(ctx, "udp session refused", logkey.Dest, m.Dest, logkey.Result, result.String(), logkey.Err, err, logkey.Suppressed, more)
 	}
 }
 

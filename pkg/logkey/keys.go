@@ -1,0 +1,111 @@
+package logkey
+
+// Identity: what a line is about.
+const (
+	TunnelID     = "tunnel_id"     // id of a tunnel, a UUID
+	ConnectorID  = "connector_id"  // id of a connector, a UUID
+	ConnIndex    = "conn_index"    // number of a connection of a connector, from 0
+	ConnectionID = "connection_id" // id that the edge gave to a connection, a UUID
+	WorkerID     = "worker_id"     // id of a conn-worker process
+	ProxyID      = "proxy_id"      // id of a proxy process
+	SupervisorID = "supervisor_id" // id of a supervisor process
+	SessionID    = "session_id"    // id of a UDP session, a UUID
+	FlowID       = "flow_id"       // id of one request, connection or association of a visitor
+	RequestID    = "request_id"    // id that the edge gave to a request of a visitor
+	Epoch        = "epoch"         // epoch of a lease
+	Version      = "version"       // version of a configuration, a record or the program
+)
+
+// Place: where it happened.
+const (
+	Addr           = "addr"            // address of a listener or peer
+	AdminSocket    = "admin_socket"    // path of the admin socket of the edge
+	Client         = "client"          // address of the client of a request
+	ConnectorAddrs = "connector_addrs" // addresses on which the edge accepts connectors
+	Dest           = "dest"            // address to which a datagram or connection goes
+	DNSAddr        = "dns_addr"        // addresses of the DNS server of the edge
+	EdgeAddr       = "edge_addr"       // address of an edge
+	Endpoints      = "endpoints"       // addresses of the link of a proxy
+	Host           = "host"            // host name of a request
+	Location       = "location"        // location that an edge reports
+	Metrics        = "metrics"         // address of the metrics listener
+	Ops            = "ops"             // address of the ops listener
+	Origin         = "origin"          // origin of a rule, without user and password
+	Part           = "part"            // part of a process
+	Port           = "port"            // name of a public port of the edge
+	Protocol       = "protocol"        // protocol of a connection: quic or http2
+	PublicTLSURL   = "public_tls_url"  // address of the public HTTPS listener
+	PublicURL      = "public_url"      // address of the public HTTP listener
+	Region         = "region"          // region of an edge address
+	RemoteAddr     = "remote_addr"     // address of the other side of a connection
+	Resolver       = "resolver"        // address of a DNS server
+	Rule           = "rule"            // position of an ingress rule, from 0
+	Side           = "side"            // side of a stream that failed first
+	URL            = "url"             // a URL, without user and password
+)
+
+// Event: what happened, and why.
+const (
+	Cause   = "cause"   // reason of the end of a context
+	Code    = "code"    // error code that a response carries
+	Err     = "err"     // an error
+	From    = "from"    // value before a change
+	Kind    = "kind"    // kind of a thing that the message names
+	Panic   = "panic"   // value of a panic
+	Reason  = "reason"  // reason of a decision
+	Result  = "result"  // result of an operation
+	Stack   = "stack"   // stack of a goroutine
+	State   = "state"   // state of a state machine
+	Status  = "status"  // status of a response
+	To      = "to"      // value after a change
+	Using   = "using"   // value that is used instead of the one given
+	Warning = "warning" // text of a warning about the configuration
+)
+
+// Settings: what a process was started with.
+const (
+	Arch       = "arch"         // operating system and architecture
+	CACert     = "ca_cert"      // path of a CA certificate
+	CANotAfter = "ca_not_after" // time at which a CA certificate expires
+	File       = "file"         // path of a file
+	Flag       = "flag"         // name of a flag
+	Flags      = "flags"        // names of flags
+	Given      = "given"        // settings that were given, with secrets masked
+	Key        = "key"          // key of a setting
+	Keys       = "keys"         // keys of settings
+	Name       = "name"         // name of a thing that the message names
+	Record     = "record"       // name of a record of the store
+	Source     = "source"       // origin of a value: a file, the environment, a flag
+	Topic      = "topic"        // topic of a hint
+)
+
+// Measure: numbers, sizes and durations.
+const (
+	Addresses     = "addresses"       // number of addresses
+	Applied       = "applied"         // version of the configuration that is in use
+	Bytes         = "bytes"           // a size in bytes
+	BytesIn       = "bytes_in"        // bytes received from a visitor
+	BytesOut      = "bytes_out"       // bytes sent to a visitor
+	BytesToEdge   = "bytes_to_edge"   // bytes sent towards the edge
+	BytesToOrigin = "bytes_to_origin" // bytes sent towards the origin
+	Connections   = "connections"     // number of connections
+	Desired       = "desired"         // number of things that the configuration asks for
+	Failures      = "failures"        // number of failures in a row
+	Flows         = "flows"           // number of flows
+	GracePeriod   = "grace_period"    // longest duration of a drain
+	InFlight      = "in_flight"       // number of requests in progress
+	Leading       = "leading"         // whether this process is the leader
+	Limit         = "limit"           // a limit that was reached
+	NextProbeIn   = "next_probe_in"   // time until the next probe
+	Possible      = "possible"        // number of things that are possible at most
+	Proxies       = "proxies"         // number of proxies
+	Regions       = "regions"         // number of regions
+	Retries       = "retries"         // number of retries
+	Rules         = "rules"           // number of ingress rules
+	Sessions      = "sessions"        // number of sessions
+	Suppressed    = "suppressed"      // number of lines that were not logged since the last one
+	Took          = "took"            // duration of an operation
+	TunnelKnown   = "tunnel_known"    // whether the edge knows the tunnel
+	UDPSessions   = "udp_sessions"    // number of UDP sessions
+	Wait          = "wait"            // time until the next attempt
+)
