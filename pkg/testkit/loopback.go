@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"testing"
@@ -33,33 +34,59 @@ func ListenUDP(t testing.TB) *net.UDPConn {
 	return c
 }
 
-// FreeTCP returns a loopback address whose TCP port was free a moment ago. Another process may take it before the
-// caller does: prefer ListenTCP, or port 0, where the code under test allows it.
+// The range of ports that the Free functions choose from. It lies below the range that systems use for port 0 and for
+// outgoing connections (32768 and up on Linux, 49152 and up elsewhere), so that nothing takes a port between the choice
+// and its use but a program that listens on a fixed port.
+const (
+	firstFreePort = 10_000
+	freePorts     = 22_000
+)
+
+// FreeTCP returns a loopback address whose TCP port is free. Prefer ListenTCP, or port 0, where the code under test
+// allows it: another process may take the port before the caller does.
 func FreeTCP(t testing.TB) netip.AddrPort {
 	t.Helper()
-	l := ListenTCP(t)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort()
+	return free(t, tcpIsFree)
 }
 
-// FreeUDP returns a loopback address whose UDP port was free a moment ago, see FreeTCP.
+// FreeUDP returns a loopback address whose UDP port is free, see FreeTCP.
 func FreeUDP(t testing.TB) netip.AddrPort {
 	t.Helper()
-	c := ListenUDP(t)
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort()
+	return free(t, udpIsFree)
 }
 
-// FreeTCPAndUDP returns a loopback address whose port was free for TCP and UDP a moment ago, see FreeTCP.
+// FreeTCPAndUDP returns a loopback address whose port is free for TCP and for UDP, see FreeTCP.
 func FreeTCPAndUDP(t testing.TB) netip.AddrPort {
 	t.Helper()
+	return free(t, func(addr netip.AddrPort) bool { return tcpIsFree(addr) && udpIsFree(addr) })
+}
+
+func free(t testing.TB, isFree func(netip.AddrPort) bool) netip.AddrPort {
+	t.Helper()
 	for range 100 {
-		addr := FreeUDP(t)
-		if l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr)); err == nil {
-			_ = l.Close() // nothing was accepted
+		addr := Loopback(uint16(firstFreePort + rand.IntN(freePorts)))
+		if isFree(addr) {
 			return addr
 		}
 	}
-	t.Fatal("no port is free for both TCP and UDP")
+	t.Fatal("no free port found")
 	return netip.AddrPort{}
+}
+
+func tcpIsFree(addr netip.AddrPort) bool {
+	l, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
+	if err != nil {
+		return false
+	}
+	_ = l.Close() // nothing was accepted
+	return true
+}
+
+func udpIsFree(addr netip.AddrPort) bool {
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+	if err != nil {
+		return false
+	}
+	_ = c.Close() // nothing was sent
+	return true
 }

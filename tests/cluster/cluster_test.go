@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,16 +18,23 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/storetest"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
 	"github.com/culvert-tunnel/culvert/services/supervisor"
 )
 
-// patience bounds every wait; it is no measure of anything.
-const patience = 40 * time.Second
+// parallelTests is how many tests run at the same time, whatever the number of cores: they mostly wait for timers.
+const parallelTests = "8"
 
-func TestMain(m *testing.M) { storetest.VerifyMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", parallelTests); err != nil {
+		panic(err)
+	}
+	storetest.VerifyMain(m)
+}
 
 // cluster is a deployment in one process.
 type cluster struct {
@@ -35,19 +43,21 @@ type cluster struct {
 	store *redisstore.Store
 	cred  tunnel.Credentials
 	log   *journal
-	// features are announced by workers besides their own.
+	// features are what workers announce to the edge in addition to their own.
 	features []string
 
-	hold chan struct{} // requests to /hold wait for it
-	// protocol is the workers' setting where edges speak both.
+	hold chan struct{} // the origin responds to /hold when it is closed
+	// protocol is the setting of workers whose edges support both protocols.
 	protocol protocol.Choice
-	patience time.Duration
 }
 
+// newCluster prepares a store and a number of edges, each on an address of its own. The test runs in parallel with
+// others.
 func newCluster(t *testing.T, edges int) *cluster {
 	t.Helper()
+	t.Parallel()
 	c := &cluster{
-		t: t, net: newNetwork(t, edges), log: &journal{}, hold: make(chan struct{}), protocol: protocol.Auto, patience: patience,
+		t: t, net: newNetwork(t, edges), log: &journal{}, hold: make(chan struct{}), protocol: protocol.Auto,
 		cred: tunnel.Credentials{AccountTag: "account", Secret: tunnel.Secret("0123456789abcdef0123456789abcdef"), TunnelID: tunnel.ID{7}},
 	}
 	store, err := redisstore.OpenEmbedded(t.Context(), c.logger())
@@ -56,7 +66,7 @@ func newCluster(t *testing.T, edges int) *cluster {
 	}
 	c.store = store
 	t.Cleanup(func() { _ = store.Close() })
-	if edges > 0 { // else the test has edges of its own
+	if edges > 0 { // otherwise the test brings its own edge
 		c.publish()
 	}
 	return c
@@ -73,7 +83,7 @@ func (c *cluster) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(c.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
-// part is a service that runs.
+// part is a running service.
 type part struct {
 	cable  *cable
 	worker *connworker.Service
@@ -81,13 +91,13 @@ type part struct {
 	done   chan struct{}
 }
 
-// stop ends the part in order, and waits.
+// stop ends the part gracefully and waits for it.
 func (p *part) stop() {
 	p.cancel(context.Canceled)
 	<-p.done
 }
 
-// kill ends the part as a crash would: nothing is told to the store.
+// kill ends the part like a crash: the store is not updated.
 func (p *part) kill() {
 	p.cable.cut.Store(true)
 	p.cancel(connworker.ErrKilled)
@@ -122,7 +132,7 @@ func (c *cluster) workerAt(p *part, id string) *part {
 	return c.workerWith(p, id, link.NewDirect(link.HandlerFunc(c.origin)))
 }
 
-// workerWith runs a worker; without a carrier it looks for proxies in the store.
+// workerWith runs a worker. Without a carrier the worker finds its proxies in the store.
 func (c *cluster) workerWith(p *part, id string, carrier link.Carrier) *part {
 	c.t.Helper()
 	cfg := connworker.Default()
@@ -149,7 +159,7 @@ func (c *cluster) worker(id string) *part {
 	return c.workerAt(&part{cable: &cable{Store: c.store}}, id)
 }
 
-// origin answers every request with its address; /hold waits.
+// origin responds to every request with the request's URL; /hold waits for c.hold, /panic panics.
 func (c *cluster) origin(_ context.Context, _ link.Meta, s link.Stream) {
 	buf := make([]byte, 4096)
 	n, err := s.Read(buf)
@@ -180,7 +190,7 @@ func (c *cluster) origin(_ context.Context, _ link.Meta, s link.Stream) {
 	_ = s.CloseWrite()
 }
 
-// records reads the slots as the store has them.
+// records reads the slots from the store.
 func (c *cluster) records() []lease.Record {
 	c.t.Helper()
 	id, err := c.store.EnsureConnector(context.Background(), c.cred.TunnelID, tunnel.ConnectorID{9})
@@ -205,27 +215,26 @@ func (c *cluster) holders() map[tunnel.WorkerID]int {
 	return m
 }
 
-// eventually polls until ok, and fails the test with what is missing.
-func (c *cluster) eventually(what string, ok func() bool) {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), c.patience)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-ctx.Done():
-			for _, r := range c.records() {
-				c.t.Logf("slot %d: %s epoch %d at %s live %v: %+v", r.Slot.Index, r.Worker, r.Epoch, r.Edge, r.Live, r.Status)
-			}
-			c.t.Log(c.log.String())
-			c.t.Fatalf("not in time: %s", what)
-		case <-tick.C:
-		}
+// report prints the slots and the log of all parts when the test has failed.
+func (c *cluster) report() {
+	if !c.t.Failed() {
+		return
 	}
+	for _, r := range c.records() {
+		c.t.Logf("slot %d: %s epoch %d at %s live %v: %+v", r.Slot.Index, r.Worker, r.Epoch, r.Edge, r.Live, r.Status)
+	}
+	c.t.Log(c.log.String())
 }
 
-// steady waits until all slots are connected, each once, on addresses of their own, and served by the edges.
+// eventually waits for a condition. When it fails the test, it prints the state of the cluster.
+func (c *cluster) eventually(what string, ok func() bool) {
+	c.t.Helper()
+	defer c.report()
+	testkit.Eventually(c.t, what, ok)
+}
+
+// steady waits until every slot is connected exactly once, then checks that no two share an edge address and that the
+// edges can send requests over all of them.
 func (c *cluster) steady(slots int) {
 	c.t.Helper()
 	c.eventually(fmt.Sprintf("%d slots connected, each once", slots), func() bool {
@@ -257,7 +266,7 @@ func (c *cluster) requests() {
 	}
 }
 
-// journal keeps what was logged.
+// journal records the log of all parts.
 type journal struct {
 	mu sync.Mutex
 	b  strings.Builder

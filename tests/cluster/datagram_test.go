@@ -18,13 +18,14 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 	"github.com/culvert-tunnel/culvert/services/proxy"
 )
 
-// system is a cluster whose edge and proxies are the real ones.
+// system is a cluster with the real edge and real proxies.
 type system struct {
 	*cluster
 	edge  *edge.Service
@@ -64,10 +65,10 @@ func newSystem(t *testing.T, datagrams string) *system {
 	return s
 }
 
-// proxy runs a proxy that workers find in the store.
+// proxy runs a proxy and registers it in the store.
 func (s *system) proxy(id string) *part {
 	s.t.Helper()
-	dir, err := os.MkdirTemp("", "link") // the path of a socket is short
+	dir, err := os.MkdirTemp("", "link") // t.TempDir is too long for the path of a socket
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -106,22 +107,18 @@ func (s *system) connected(slots int) {
 	})
 }
 
-// udpOrigin echoes, and remembers who spoke.
+// udpOrigin echoes datagrams and counts them by sender.
 type udpOrigin struct {
 	conn net.PacketConn
 
-	mu    sync.Mutex
-	ports map[string]int
+	mu      sync.Mutex
+	senders map[string]int
 }
 
 func newUDPOrigin(t *testing.T) *udpOrigin {
 	t.Helper()
-	var lc net.ListenConfig
-	conn, err := lc.ListenPacket(t.Context(), "udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := &udpOrigin{conn: conn, ports: map[string]int{}}
+	conn := testkit.ListenUDP(t)
+	o := &udpOrigin{conn: conn, senders: map[string]int{}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -132,9 +129,9 @@ func newUDPOrigin(t *testing.T) *udpOrigin {
 				return
 			}
 			o.mu.Lock()
-			o.ports[from.String()]++
+			o.senders[from.String()]++
 			o.mu.Unlock()
-			_, _ = conn.WriteTo(b[:n], from) // a lost answer shows at the visitor
+			_, _ = conn.WriteTo(b[:n], from) // the visitor notices a lost response
 		}
 	}()
 	t.Cleanup(func() {
@@ -144,25 +141,25 @@ func newUDPOrigin(t *testing.T) *udpOrigin {
 	return o
 }
 
-// speakers are the addresses that spoke to the origin.
-func (o *udpOrigin) speakers() []string {
+// sources lists the addresses that sent datagrams to the origin.
+func (o *udpOrigin) sources() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var out []string
-	for p := range o.ports {
+	for p := range o.senders {
 		out = append(out, p)
 	}
 	return out
 }
 
-// visitor sends numbered datagrams to a public port, each when the answer to the last one came or did not come in time.
+// visitor sends numbered datagrams to a public port, each after the response to the previous one or after responseTime.
 type visitor struct {
 	t    *testing.T
 	conn net.Conn
 
 	mu       sync.Mutex
 	sent     uint32
-	answered map[uint32]bool
+	received map[uint32]bool // numbers of the responses
 }
 
 // visit opens a public port to the origin and a visitor of it.
@@ -178,11 +175,11 @@ func (s *system) visit(o *udpOrigin) *visitor {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = conn.Close() })
-	return &visitor{t: s.t, conn: conn, answered: map[uint32]bool{}}
+	return &visitor{t: s.t, conn: conn, received: map[uint32]bool{}}
 }
 
-// answerTime is how long the visitor waits before it sends the next datagram; a late answer counts all the same.
-const answerTime = 250 * time.Millisecond
+// responseTime is how long the visitor waits before it sends the next datagram; a later response counts as well.
+const responseTime = 250 * time.Millisecond
 
 // talk runs until ctx ends.
 func (v *visitor) talk(ctx context.Context) {
@@ -196,7 +193,7 @@ func (v *visitor) talk(ctx context.Context) {
 			v.t.Errorf("visitor: %v", err)
 			return
 		}
-		if err := v.conn.SetReadDeadline(time.Now().Add(answerTime)); err != nil {
+		if err := v.conn.SetReadDeadline(time.Now().Add(responseTime)); err != nil {
 			v.t.Error(err)
 			return
 		}
@@ -211,7 +208,7 @@ func (v *visitor) talk(ctx context.Context) {
 			}
 			got := binary.BigEndian.Uint32(b)
 			v.mu.Lock()
-			v.answered[got] = true
+			v.received[got] = true
 			v.mu.Unlock()
 			if got == n {
 				break
@@ -220,17 +217,17 @@ func (v *visitor) talk(ctx context.Context) {
 	}
 }
 
-func (v *visitor) counts() (sent, answered int) {
+func (v *visitor) counts() (sent, received int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return int(v.sent), len(v.answered)
+	return int(v.sent), len(v.received)
 }
 
-// goesOn waits until more datagrams were answered.
+// goesOn waits until the visitor has received a number of further responses.
 func (s *system) goesOn(v *visitor, more int) {
 	s.t.Helper()
 	_, before := v.counts()
-	s.eventually("the visitor gets answers", func() bool { _, n := v.counts(); return n >= before+more })
+	s.eventually("the visitor receives responses", func() bool { _, n := v.counts(); return n >= before+more })
 }
 
 func (s *system) start(v *visitor) (stop func()) {
@@ -248,8 +245,8 @@ func (s *system) start(v *visitor) (stop func()) {
 	return stop
 }
 
-// TestUDPSessionSurvivesItsWorker: workers die one after the other, slots move, and the origin sees one source port all
-// the time. What is lost is at most the one datagram that was under way.
+// TestUDPSessionSurvivesItsWorker kills workers one after the other, so that slots move. The origin sees the same source
+// port all the time, and at most the datagram in transit is lost with each worker.
 func TestUDPSessionSurvivesItsWorker(t *testing.T) {
 	for _, datagrams := range []string{protocol.FeatureDatagramV2, protocol.FeatureDatagramV3} {
 		t.Run(datagrams, func(t *testing.T) {
@@ -275,20 +272,20 @@ func TestUDPSessionSurvivesItsWorker(t *testing.T) {
 			s.connected(4)
 			s.goesOn(v, 50)
 			stop()
-			sent, answered := v.counts()
-			t.Logf("%d sent, %d answered", sent, answered)
-			if lost := sent - answered; lost > 1+2 { // the last one may have been given up, and one per kill was under way
+			sent, received := v.counts()
+			t.Logf("%d sent, %d received", sent, received)
+			if lost := sent - received; lost > 1+2 { // the last one, and one in transit at each kill
 				t.Errorf("%d datagrams lost", lost)
 			}
-			if ports := o.speakers(); len(ports) != 1 {
-				t.Errorf("the origin was spoken to from %v", ports)
+			if ports := o.sources(); len(ports) != 1 {
+				t.Errorf("the origin received datagrams from %v", ports)
 			}
 		})
 	}
 }
 
-// TestUDPSessionMovesInOrder: a worker that leaves in order loses nothing.
-func TestUDPSessionMovesInOrder(t *testing.T) {
+// TestUDPSessionMovesWithoutLoss stops a worker gracefully: no datagram is lost.
+func TestUDPSessionMovesWithoutLoss(t *testing.T) {
 	for _, datagrams := range []string{protocol.FeatureDatagramV2, protocol.FeatureDatagramV3} {
 		t.Run(datagrams, func(t *testing.T) {
 			s := newSystem(t, datagrams)
@@ -306,20 +303,20 @@ func TestUDPSessionMovesInOrder(t *testing.T) {
 			s.connected(4)
 			s.goesOn(v, 50)
 			stop()
-			sent, answered := v.counts()
-			t.Logf("%d sent, %d answered", sent, answered)
-			if lost := sent - answered; lost > 1 {
+			sent, received := v.counts()
+			t.Logf("%d sent, %d received", sent, received)
+			if lost := sent - received; lost > 1 {
 				t.Errorf("%d datagrams lost", lost)
 			}
-			if ports := o.speakers(); len(ports) != 1 {
-				t.Errorf("the origin was spoken to from %v", ports)
+			if ports := o.sources(); len(ports) != 1 {
+				t.Errorf("the origin received datagrams from %v", ports)
 			}
 		})
 	}
 }
 
-// TestUDPSessionOutlivesItsProxy: the worker registers the session elsewhere, with another source port, and the edge
-// goes on with the same flow.
+// TestUDPSessionOutlivesItsProxy stops a proxy: the worker moves the session to another proxy, which uses another source
+// port, and the edge keeps the flow.
 func TestUDPSessionOutlivesItsProxy(t *testing.T) {
 	s := newSystem(t, protocol.FeatureDatagramV3)
 	s.supervisor()
@@ -331,19 +328,19 @@ func TestUDPSessionOutlivesItsProxy(t *testing.T) {
 	stop := s.start(v)
 	s.goesOn(v, 20)
 	proxies = append(proxies, s.proxy("p2"))
-	s.eventually("the worker knows both", func() bool {
+	s.eventually("both proxies are registered", func() bool {
 		ps, err := s.store.Proxies(t.Context())
 		return err == nil && len(ps) == 2
 	})
 	proxies[0].stop()
 	s.goesOn(v, 20)
 	stop()
-	if ports := o.speakers(); len(ports) != 2 {
-		t.Errorf("the origin was spoken to from %v, want two ports", ports)
+	if ports := o.sources(); len(ports) != 2 {
+		t.Errorf("the origin received datagrams from %v, want two ports", ports)
 	}
 }
 
-// TestUDPInOneProcess: worker and proxy in one process, without a link.
+// TestUDPInOneProcess runs worker and proxy in one process, without a link.
 func TestUDPInOneProcess(t *testing.T) {
 	s := newSystem(t, protocol.FeatureDatagramV3)
 	s.supervisor()
@@ -359,7 +356,7 @@ func TestUDPInOneProcess(t *testing.T) {
 	stop := s.start(v)
 	s.goesOn(v, 50)
 	stop()
-	if ports := o.speakers(); len(ports) != 1 {
-		t.Errorf("the origin was spoken to from %v", ports)
+	if ports := o.sources(); len(ports) != 1 {
+		t.Errorf("the origin received datagrams from %v", ports)
 	}
 }

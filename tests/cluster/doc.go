@@ -1,3 +1,4 @@
-// Package cluster tests supervisors and workers together, inside one test process: several of each meet in an embedded
-// store, and hold real QUIC sessions to small edges on the loopback. What a whole deployment does is in package system.
+// Package cluster tests supervisors and workers together in one process: several of each share an embedded store and
+// hold real QUIC and HTTP/2 sessions to small edges on the loopback address. The tests run in parallel, because they
+// mostly wait. Package system tests whole deployments with real processes.
 package cluster

@@ -2,27 +2,17 @@ package cluster
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"io"
-	"math/big"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
@@ -31,58 +21,56 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// network is a set of edges, each on an address of its own.
+// network is a set of small edges, each on its own address.
 type network struct {
 	t      *testing.T
 	caFile string
 	pool   edgepool.Pool
-	close  context.CancelFunc
 	wg     sync.WaitGroup
 
 	mu sync.Mutex
-	// admit decides about a registration; nil accepts all.
+	// admit returns an error to refuse a registration; nil accepts all.
 	admit    func(edge netip.AddrPort, req rpc.RegisterRequest) error
 	conns    []*edgeConn
 	attempts int
 
-	// cert and doors belong to the test alone.
+	// cert and doors are used by the test's goroutine only.
 	cert  tls.Certificate
 	doors []*door
 }
 
-// listenTries bounds how often a port is looked for that is free over UDP and over TCP.
-const listenTries = 50
-
-// listenBoth opens an edge address over QUIC and, if asked for, over HTTP/2 on the same port; then nothing is to accept
-// from the first.
+// listenBoth opens an edge address over QUIC and, with http2, over HTTP/2 on the same port. In the second case nothing
+// accepts QUIC sessions.
 func listenBoth(t *testing.T, cert tls.Certificate, http2 bool) (*quic.Listener, *h2.Listener) {
 	t.Helper()
-	for try := 0; ; try++ {
-		l, err := quic.Listen(quic.ListenConfig{
-			Addr:     netip.MustParseAddrPort("127.0.0.1:0"),
-			TLS:      &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{quic.ALPN}},
-			Settings: quic.EdgeSettings(),
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !http2 {
-			return l, nil
-		}
-		h, err := h2.Listen(h2.ListenConfig{
-			Addr: l.Addr(), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Settings: h2.EdgeSettings(),
-		})
-		if err == nil {
-			return l, h
-		}
-		_ = l.Close()
-		if !errors.Is(err, syscall.EADDRINUSE) || try == listenTries {
-			t.Fatal(err)
-		}
+	addr := testkit.FreeTCPAndUDP(t)
+	l := listenQUIC(t, addr, cert)
+	if !http2 {
+		return l, nil
 	}
+	h, err := h2.Listen(h2.ListenConfig{
+		Addr: addr, TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Settings: h2.EdgeSettings(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, h
 }
 
-// edgeConn is one registered connection as an edge sees it.
+func listenQUIC(t *testing.T, addr netip.AddrPort, cert tls.Certificate) *quic.Listener {
+	t.Helper()
+	l, err := quic.Listen(quic.ListenConfig{
+		Addr:     addr,
+		TLS:      &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{quic.ALPN}},
+		Settings: quic.EdgeSettings(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// edgeConn is one registered connection at an edge.
 type edgeConn struct {
 	net          *network
 	edge         netip.AddrPort
@@ -94,18 +82,16 @@ type edgeConn struct {
 	config       []byte
 	unregistered bool
 	gone         bool
-	// relieved says that a newer connection of the same index stood on another address when this one unregistered.
+	// relieved is true when a newer connection of the same index was live on another address before this one unregistered.
 	relieved bool
 }
 
 func newNetwork(t *testing.T, edges int) *network {
 	t.Helper()
-	cert, ca := certificate(t)
+	ca := testkit.NewCA(t)
+	cert := ca.Issue(t, quic.ServerName, h2.ServerName)
 	ctx, cancel := context.WithCancel(context.Background())
-	n := &network{t: t, caFile: filepath.Join(t.TempDir(), "ca.pem"), close: cancel}
-	if err := os.WriteFile(n.caFile, ca, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	n := &network{t: t, caFile: ca.File(t)}
 	n.pool = edgepool.Pool{Source: edgepool.SourceStatic, Regions: []edgepool.RegionPool{{Name: "region1"}, {Name: "region2"}}}
 	var listeners []io.Closer
 	for i := range edges {
@@ -159,7 +145,7 @@ func (n *network) serve(ctx context.Context, edge netip.AddrPort, s transport.Se
 	<-s.Context().Done()
 }
 
-// Register admits or refuses.
+// Register accepts a registration unless the test's admit refuses it.
 func (c *edgeConn) Register(_ context.Context, req rpc.RegisterRequest) (rpc.ConnectionDetails, error) {
 	n := c.net
 	n.mu.Lock()
@@ -184,7 +170,7 @@ func (c *edgeConn) Register(_ context.Context, req rpc.RegisterRequest) (rpc.Con
 	return rpc.ConnectionDetails{UUID: [16]byte{1}, Location: "lab"}, nil
 }
 
-// Unregister notes whether another connection has taken over.
+// Unregister records whether another connection has taken over the index.
 func (c *edgeConn) Unregister(context.Context) error {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
@@ -197,7 +183,7 @@ func (c *edgeConn) Unregister(context.Context) error {
 	return nil
 }
 
-// UpdateLocalConfiguration keeps what index 0 uploads.
+// UpdateLocalConfiguration records the configuration that index 0 uploads.
 func (c *edgeConn) UpdateLocalConfiguration(_ context.Context, json []byte) error {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
@@ -220,14 +206,14 @@ func (n *network) live() []*edgeConn {
 	return out
 }
 
-// all lists every connection that was ever admitted, in order.
+// all lists every connection that was ever accepted, in order.
 func (n *network) all() []*edgeConn {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.conns)
 }
 
-// tried counts the registrations that connectors asked for.
+// tried counts the registrations that connectors requested.
 func (n *network) tried() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -247,7 +233,7 @@ func (n *network) unrelieved() []*edgeConn {
 	return out
 }
 
-// indices counts the different indices that are live.
+// indices counts the distinct indices of live connections.
 func (n *network) indices() int {
 	seen := map[tunnel.ConnIndex]bool{}
 	for _, c := range n.live() {
@@ -262,7 +248,7 @@ func (n *network) setAdmit(f func(netip.AddrPort, rpc.RegisterRequest) error) {
 	n.admit = f
 }
 
-// request sends one request over a connection and gives the answer's body.
+// request sends one request over a connection and returns the body of the response.
 func (c *edgeConn) request(ctx context.Context, path string) (string, error) {
 	st, err := c.session.OpenStream(ctx)
 	if err != nil {
@@ -279,35 +265,17 @@ func (c *edgeConn) request(ctx context.Context, path string) (string, error) {
 	if err := st.CloseWrite(); err != nil {
 		return "", err
 	}
-	answer, err := io.ReadAll(st)
+	response, err := io.ReadAll(st)
 	if err != nil {
 		return "", err
 	}
 	var resp stream.Response
-	used, err := stream.ParseResponse(answer, &resp)
+	used, err := stream.ParseResponse(response, &resp)
 	if err != nil {
 		return "", err
 	}
 	if resp.Error != "" {
 		return "error: " + resp.Error, nil
 	}
-	return string(answer[used:]), nil
-}
-
-func certificate(t *testing.T) (tls.Certificate, []byte) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{quic.ServerName, h2.ServerName}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return string(response[used:]), nil
 }

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -10,40 +11,42 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// dual says that a test's edges speak both protocols, and that UDP to them can be blocked; it is at first.
+// dual reports whether the edges of a test support both protocols. UDP to such edges is blocked until openUDP.
 func dual(t *testing.T) bool {
 	t.Helper()
 	return strings.HasPrefix(t.Name(), "TestFallback")
 }
 
-// door is one edge address: TCP is always open, UDP is either served or swallowed.
+// door is one edge address: TCP is always open, UDP is either served or dropped.
 type door struct {
 	addr   netip.AddrPort
 	tcp    *h2.Listener
 	quic   *quic.Listener
 	hole   *net.UDPConn
-	served chan struct{} // closed when nothing accepts from quic any more
+	served chan struct{} // closed when the accept loop of quic has ended
 }
 
-// addDoor opens an edge over TCP only.
+// addDoor opens an edge that is reachable over TCP only.
 func (n *network) addDoor(ctx context.Context, cert tls.Certificate) netip.AddrPort {
 	n.t.Helper()
 	l, h := listenBoth(n.t, cert, true)
-	_ = l.Close() // its port is swallowed until openUDP
+	_ = l.Close() // what comes to its port is dropped until openUDP
 	d := &door{addr: h.Addr(), tcp: h}
 	n.cert = cert
 	n.doors = append(n.doors, d)
-	d.swallow(n)
+	d.drop(n)
 	n.wg.Go(func() { accept(ctx, n, d.addr, h.Accept) })
 	return d.addr
 }
 
-func (d *door) swallow(n *network) {
+// drop binds the door's UDP port and reads nothing from it.
+func (d *door) drop(n *network) {
 	n.t.Helper()
 	hole, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(d.addr))
 	if err != nil {
@@ -58,14 +61,7 @@ func (n *network) openUDP() {
 	for _, d := range n.doors {
 		_ = d.hole.Close()
 		d.hole = nil
-		l, err := quic.Listen(quic.ListenConfig{
-			Addr:     d.addr,
-			TLS:      &tls.Config{Certificates: []tls.Certificate{n.cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{quic.ALPN}},
-			Settings: quic.EdgeSettings(),
-		})
-		if err != nil {
-			n.t.Fatal(err)
-		}
+		l := listenQUIC(n.t, d.addr, n.cert)
 		d.quic, d.served = l, make(chan struct{})
 		n.wg.Go(func() {
 			defer close(d.served)
@@ -74,7 +70,7 @@ func (n *network) openUDP() {
 	}
 }
 
-// blockUDP swallows everything at every door; sessions end without a word.
+// blockUDP drops all UDP at every door, so that QUIC sessions time out.
 func (n *network) blockUDP() {
 	n.t.Helper()
 	for _, d := range n.doors {
@@ -82,7 +78,7 @@ func (n *network) blockUDP() {
 			_ = d.quic.Close()
 			<-d.served
 			d.quic = nil
-			d.swallow(n)
+			d.drop(n)
 		}
 	}
 }
@@ -111,8 +107,8 @@ func (c *cluster) over() map[tunnel.Protocol]int {
 	return m
 }
 
-// Where UDP is blocked from the start, index 0 comes up over HTTP/2 before the gate opens, and the others begin there.
-// When UDP works again all return, one after another, each before it leaves its old connection.
+// While UDP is blocked, index 0 falls back to HTTP/2 first and the other slots start with HTTP/2. When UDP works again,
+// every slot returns to QUIC, one after another, and each connects before it leaves its old connection.
 func TestFallbackAndReturn(t *testing.T) {
 	c := newCluster(t, 6)
 	c.supervisor()
@@ -120,7 +116,7 @@ func TestFallbackAndReturn(t *testing.T) {
 	c.eventually("all slots over http2", func() bool { return c.over()[tunnel.HTTP2] == 4 })
 	c.steady(4)
 	if n := c.log.count("falling back to another protocol"); n != 1 {
-		t.Errorf("the fall was told %d times", n)
+		t.Errorf("the fallback was logged %d times", n)
 	}
 	for _, conn := range c.net.all() {
 		if _, ok := conn.session.(*h2.Session); !ok {
@@ -131,15 +127,16 @@ func TestFallbackAndReturn(t *testing.T) {
 	c.eventually("all slots over quic", func() bool { return c.over()[tunnel.QUIC] == 4 })
 	c.steady(4)
 	if n := c.log.count("returning to the preferred protocol"); n != 1 {
-		t.Errorf("the return was told %d times", n)
+		t.Errorf("the return was logged %d times", n)
 	}
 	for _, conn := range c.net.unrelieved() {
 		t.Errorf("index %d epoch %d left before another was there", conn.index, conn.epoch)
 	}
 }
 
-// UDP that is blocked later, while the store is away: each slot falls back by its own failures, as it does otherwise.
+// When UDP is blocked later and the store is unavailable, each slot falls back after its own failures.
 func TestFallbackWithoutStore(t *testing.T) {
+	testkit.Long(t, "QUIC sessions time out and every slot fails three dials before it falls back")
 	c := newCluster(t, 6)
 	c.net.openUDP()
 	s := c.supervisor()
@@ -148,7 +145,7 @@ func TestFallbackWithoutStore(t *testing.T) {
 	c.steady(4)
 	s.cable.cut.Store(true)
 	w.cable.cut.Store(true)
-	c.eventually("both say so", func() bool { return c.log.count("control plane is away") == 2 })
+	c.eventually("both have logged that the store is unavailable", func() bool { return c.log.count("control plane is away") == 2 })
 	attempts := c.net.tried()
 	c.net.blockUDP()
 	c.eventually("the edges have lost all sessions", func() bool {
@@ -159,16 +156,21 @@ func TestFallbackWithoutStore(t *testing.T) {
 		}
 		return true
 	})
-	c.patience *= 2 // the sessions go silent, then at least three dials of each run into their time limit
-	c.eventually("all indices over http2", func() bool { return c.net.indices() == 4 })
+	// The sessions time out, then at least three dials of each slot do.
+	testkit.Retry(t, "all indices over http2", 2*testkit.Patience, func() error {
+		if n := c.net.indices(); n != 4 {
+			return fmt.Errorf("%d indices", n)
+		}
+		return nil
+	})
 	c.requests()
 	if n := c.net.tried() - attempts; n > 8 {
 		t.Errorf("%d registrations for four slots", n)
 	}
 }
 
-// A grant or a setting that demands a protocol leaves no choice.
-func TestFallbackIsNotForThoseWhoDemand(t *testing.T) {
+// A worker whose settings demand HTTP/2 uses it although QUIC works, and its grants say so.
+func TestFallbackRespectsDemandedProtocol(t *testing.T) {
 	c := newCluster(t, 6)
 	c.net.openUDP()
 	c.supervisor()

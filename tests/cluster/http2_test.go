@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-// overHTTP2 says which protocol a test's workers and edges speak: those below TestOverHTTP2 speak HTTP/2.
+// overHTTP2 reports whether the workers and edges of a test use HTTP/2: those below TestOverHTTP2 do.
 func overHTTP2(t *testing.T) bool { return strings.HasPrefix(t.Name(), "TestOverHTTP2/") }
 
-// TestOverHTTP2 runs the scenarios about sessions, their loss and their end with HTTP/2 instead of QUIC.
+// TestOverHTTP2 repeats the scenarios that depend on sessions, their loss and their end with HTTP/2 instead of QUIC.
 func TestOverHTTP2(t *testing.T) {
 	for name, test := range map[string]func(t *testing.T){
 		"OneWorker":    TestOneWorker,

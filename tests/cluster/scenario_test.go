@@ -89,7 +89,7 @@ func TestSupervisorKilled(t *testing.T) {
 	c.worker("w1")
 	c.steady(4)
 	c.supervisor()
-	first.kill() // without resigning: its lead has to run out
+	first.kill() // it does not resign, so its leadership must expire first
 	c.requests()
 	c.worker("w2")
 	c.eventually("the second supervisor spreads the slots", func() bool {
@@ -106,18 +106,18 @@ func TestStoreAway(t *testing.T) {
 	c.steady(4)
 	s.cable.cut.Store(true)
 	w.cable.cut.Store(true)
-	c.eventually("both say so", func() bool { return c.log.count("control plane is away") == 2 })
+	c.eventually("both have logged that the store is unavailable", func() bool { return c.log.count("control plane is away") == 2 })
 	victim := c.net.live()[2]
 	_ = victim.session.CloseWithError(0, "edge restarts")
 	c.eventually("the worker dials the dropped session again by itself", func() bool { return c.net.indices() == 4 })
 	c.requests()
 	if got := c.log.count("control plane is away"); got != 2 {
-		t.Errorf("the outage was told %d times", got)
+		t.Errorf("the outage was logged %d times", got)
 	}
 	before := c.net.live()
 	s.cable.cut.Store(false)
 	w.cable.cut.Store(false)
-	c.eventually("both are back", func() bool { return c.log.count("control plane is back") == 2 })
+	c.eventually("both have logged that the store is available again", func() bool { return c.log.count("control plane is back") == 2 })
 	c.steady(4)
 	for _, conn := range before {
 		if conn.session.Context().Err() != nil {
@@ -131,7 +131,7 @@ func TestColdStartWithoutStore(t *testing.T) {
 	p := &part{cable: &cable{Store: c.store}}
 	p.cable.cut.Store(true)
 	c.workerAt(p, "w1")
-	c.eventually("the worker says what it waits for", func() bool {
+	c.eventually("the readiness error names the store", func() bool {
 		err := p.worker.Ready()
 		return err != nil && strings.Contains(err.Error(), "waiting for the store")
 	})
@@ -140,38 +140,38 @@ func TestColdStartWithoutStore(t *testing.T) {
 	c.steady(4)
 }
 
-func TestDrainMakesBeforeItBreaks(t *testing.T) {
+func TestDrainConnectsElsewhereFirst(t *testing.T) {
 	c := newCluster(t, 8)
 	c.supervisor()
 	w1 := c.worker("w1")
 	c.steady(4)
 	c.worker("w2")
-	c.eventually("two each", func() bool { h := c.holders(); return h["w1"] == 2 && h["w2"] == 2 })
+	c.eventually("two slots on each worker", func() bool { h := c.holders(); return h["w1"] == 2 && h["w2"] == 2 })
 	c.steady(4)
 	w1.stop()
 	if n := c.net.indices(); n != 4 {
 		t.Errorf("%d indices right after the stop", n)
 	}
 	for _, conn := range c.net.unrelieved() {
-		t.Errorf("index %d epoch %d left before another was there", conn.index, conn.epoch)
+		t.Errorf("index %d epoch %d was unregistered before another was live", conn.index, conn.epoch)
 	}
 	c.steady(4)
 }
 
-func TestDrainFinishesWhatRuns(t *testing.T) {
+func TestDrainFinishesRunningRequests(t *testing.T) {
 	c := newCluster(t, 6)
 	c.supervisor()
 	w := c.worker("w1")
 	c.steady(4)
 	conn := c.net.live()[0]
-	type answer struct {
+	type result struct {
 		body string
 		err  error
 	}
-	got := make(chan answer, 1)
+	got := make(chan result, 1)
 	go func() {
 		body, err := conn.request(context.Background(), "/hold")
-		got <- answer{body, err}
+		got <- result{body, err}
 	}()
 	c.eventually("the request is in flight", func() bool {
 		for _, r := range c.records() {
@@ -187,8 +187,8 @@ func TestDrainFinishesWhatRuns(t *testing.T) {
 		t.Errorf("ready while draining: %v", err)
 	}
 	close(c.hold)
-	if a := <-got; a.err != nil || a.body != "http://app.example.com/hold" {
-		t.Errorf("the running request got %q, %v", a.body, a.err)
+	if r := <-got; r.err != nil || r.body != "http://app.example.com/hold" {
+		t.Errorf("the running request got %q, %v", r.body, r.err)
 	}
 	<-w.done
 }
@@ -207,9 +207,9 @@ func TestWrongSecret(t *testing.T) {
 	if err := w.worker.Ready(); err == nil || !strings.Contains(err.Error(), "Invalid tunnel secret") {
 		t.Errorf("ready: %v", err)
 	}
-	c.eventually("the log says so", func() bool { return c.log.count("edge refuses the credentials") > 0 })
+	c.eventually("the log contains the refusal", func() bool { return c.log.count("edge refuses the credentials") > 0 })
 	if n := c.log.count("edge refuses the credentials"); n != 1 {
-		t.Errorf("told %d times", n)
+		t.Errorf("logged %d times", n)
 	}
 	if strings.Contains(c.log.String(), "0123456789abcdef") {
 		t.Error("the secret is in the log")
@@ -219,7 +219,7 @@ func TestWrongSecret(t *testing.T) {
 	}
 }
 
-func TestDuplicateTakesAnotherAddress(t *testing.T) {
+func TestDuplicateConnectionMovesToAnotherAddress(t *testing.T) {
 	c := newCluster(t, 6)
 	taken := c.net.pool.Regions[0].V4[0]
 	other := c.net.pool.Regions[1].V4[0]
@@ -230,9 +230,8 @@ func TestDuplicateTakesAnotherAddress(t *testing.T) {
 		return nil
 	})
 	c.supervisor()
-	cfgConnections := 4
 	c.worker("w1")
-	c.steady(cfgConnections)
+	c.steady(4)
 	for _, conn := range c.net.live() {
 		if conn.edge == taken || conn.edge == other {
 			t.Errorf("index %d at %s", conn.index, conn.edge)
@@ -240,7 +239,7 @@ func TestDuplicateTakesAnotherAddress(t *testing.T) {
 	}
 }
 
-func TestRefusedForNow(t *testing.T) {
+func TestRetryAfterOfTheEdgeIsRespected(t *testing.T) {
 	c := newCluster(t, 6)
 	refused := 0
 	var at []time.Time
@@ -258,13 +257,13 @@ func TestRefusedForNow(t *testing.T) {
 	c.net.mu.Lock()
 	defer c.net.mu.Unlock()
 	if gap := at[1].Sub(at[0]); gap < 3*time.Second {
-		t.Errorf("asked again after %v, before the edge wanted it", gap)
+		t.Errorf("registered again after %v, want at least the 3s that the edge asked for", gap)
 	}
 }
 
-func TestDeadAddress(t *testing.T) {
+func TestUnreachableAddressIsReplaced(t *testing.T) {
 	c := newCluster(t, 4)
-	// Nobody answers on these; the handshake runs into its time limit.
+	// Nothing listens on the discard and daytime ports, so handshakes fail.
 	dead := netip.MustParseAddrPort("127.0.0.1:9")
 	c.net.pool.Regions[0].V4 = append([]netip.AddrPort{dead}, c.net.pool.Regions[0].V4...)
 	c.net.pool.Regions[1].V4 = append([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:13")}, c.net.pool.Regions[1].V4...)
@@ -290,7 +289,7 @@ func TestProxiesAreFoundInTheStore(t *testing.T) {
 	c := newCluster(t, 6)
 	c.supervisor()
 	c.workerWith(&part{cable: &cable{Store: c.store}}, "w1", nil)
-	c.eventually("a worker that asks for no slot", func() bool {
+	c.eventually("the worker has registered with no capacity", func() bool {
 		workers, err := c.store.Workers(t.Context())
 		return err == nil && len(workers) == 1 && workers[0].Capacity == 0
 	})
@@ -322,13 +321,13 @@ func TestProxiesAreFoundInTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.eventually("four slots", func() bool { return c.net.indices() == 4 })
-	c.eventually("the proxy answers", func() bool {
+	c.eventually("the proxy responds", func() bool {
 		body, err := c.net.live()[0].request(t.Context(), "/")
 		return err == nil && body == "http://app.example.com/"
 	})
 	c.requests()
 	stop()
 	if body, err := c.net.live()[0].request(t.Context(), "/"); err != nil || body != "error: no proxy is available" {
-		t.Errorf("with a proxy that does not answer: %q, %v", body, err)
+		t.Errorf("with an unreachable proxy: %q, %v", body, err)
 	}
 }

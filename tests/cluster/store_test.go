@@ -13,7 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// cable is one process's way to the store, which can be cut.
+// cable is the store as one process reaches it. While it is cut, every call fails as with an unreachable store.
 type cable struct {
 	*redisstore.Store
 	cut atomic.Bool
