@@ -248,6 +248,7 @@ func (s *system) start(v *visitor) (stop func()) {
 // TestUDPSessionSurvivesItsWorker kills workers one after the other, so that slots move. The origin sees the same source
 // port all the time, and at most the datagram in transit is lost with each worker.
 func TestUDPSessionSurvivesItsWorker(t *testing.T) {
+	t.Parallel()
 	for _, datagrams := range []string{protocol.FeatureDatagramV2, protocol.FeatureDatagramV3} {
 		t.Run(datagrams, func(t *testing.T) {
 			s := newSystem(t, datagrams)
@@ -286,6 +287,7 @@ func TestUDPSessionSurvivesItsWorker(t *testing.T) {
 
 // TestUDPSessionMovesWithoutLoss stops a worker gracefully: no datagram is lost.
 func TestUDPSessionMovesWithoutLoss(t *testing.T) {
+	t.Parallel()
 	for _, datagrams := range []string{protocol.FeatureDatagramV2, protocol.FeatureDatagramV3} {
 		t.Run(datagrams, func(t *testing.T) {
 			s := newSystem(t, datagrams)

@@ -10,6 +10,7 @@ func overHTTP2(t *testing.T) bool { return strings.HasPrefix(t.Name(), "TestOver
 
 // TestOverHTTP2 repeats the scenarios that depend on sessions, their loss and their end with HTTP/2 instead of QUIC.
 func TestOverHTTP2(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]func(t *testing.T){
 		"OneWorker":    TestOneWorker,
 		"WorkerKilled": TestWorkerKilled,
