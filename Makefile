@@ -5,10 +5,11 @@ BIN      := bin
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X github.com/culvert-tunnel/culvert/pkg/process.version=$(VERSION)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+GOTEST   := set -o pipefail; go test -json -race -shuffle=on -timeout 15m
 SERVICES := discovery supervisor conn-worker proxy edge
 MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
 
-.PHONY: run test measure check lint tidy build images bench system h2spec fuzz clean toolchain
+.PHONY: run test test-long measure check lint tidy build images bench system h2spec fuzz clean toolchain
 
 # run starts the whole system in one process, with a demo page behind it, and prints its public URL. ARGS adds flags.
 # In a terminal it becomes the foreground job, so that Ctrl-C is for it alone: make would end with the signal instead of
@@ -17,10 +18,16 @@ run: toolchain
 	@$(GOBUILD) -o $(BIN)/culvert ./cli/cmd/culvert
 	@if [ -t 0 ]; then set -m; $(BIN)/culvert up $(ARGS); else exec $(BIN)/culvert up $(ARGS); fi
 
-# test runs every test of every module with the race detector. The suites that need containers are in `make system`.
+# test runs the tests of every module with the race detector and prints at the end what was skipped and why. Tests that
+# take long are in `make test-long`, the suites that need containers in `make system`.
 test: toolchain
 	@tests/deps.sh redis-server nginx git
-	go test -race -shuffle=on -timeout 15m work
+	@$(GOTEST) work | go run ./tests/summary
+
+# test-long runs every package that has long tests, with them.
+test-long: toolchain
+	@tests/deps.sh redis-server nginx git
+	@export CULVERT_TEST_LONG=1; $(GOTEST) $$(tests/long.sh) | go run ./tests/summary
 
 # check is what must hold before a change is taken: format, lint, tidy modules, every module on its own.
 check: lint tidy

@@ -19,6 +19,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   echo "not installed: ${missing[*]}; the tests that need them will be skipped" >&2
   exit 0
 fi
+echo "about to install with apt-get, for the tests: ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq >/dev/null 2>&1
 # A package's own daemon must not start: the tests run their own, on their own ports.
