@@ -9,45 +9,45 @@ import (
 // statusNoRules is what the default rule answers.
 const statusNoRules = 503
 
-// Compile validates a document and gives its rules. The first fault ends it: rule by rule, and in each the service, the
-// access settings, the host name, the path (docs/spec/ingress.md 3). A document without rules is ErrNoIngress; a fault of a rule
-// is a *Fault.
+// Compile validates the operator's own document and returns its rules. It reports the first fault only: it checks rule by
+// rule, and within a rule the service, the access settings, the host name and the path (docs/spec/ingress.md 3). A document
+// without rules is ErrNoIngress; a fault of a rule is a *Fault. It refuses nothing that the reference runs: where the
+// reference ignores a mistake, Compile adds a warning to the set.
 func Compile(doc Document) (*Set, error) {
 	if len(doc.Ingress) == 0 {
 		return nil, ErrNoIngress
 	}
+	return compile(&doc, &pathBudget{})
+}
+
+// CompileRemote is Compile for a document that the edge pushed. An empty list of rules is valid and answers every request
+// with 503 (docs/spec/ingress.md 12.2). Path expressions must fit the limits of MaxPathText and MaxPathSize: the edge must
+// not be able to exhaust the connector's memory.
+func CompileRemote(doc Document) (*Set, error) {
+	if len(doc.Ingress) > 0 {
+		return compile(&doc, &pathBudget{enforced: true})
+	}
+	s := Default503()
+	s.OriginRequest = topLevel(&doc.OriginRequest)
+	s.setWarpRouting(&doc.WarpRouting)
+	return s, nil
+}
+
+func compile(doc *Document, paths *pathBudget) (*Set, error) {
 	s := &Set{Rules: make([]Rule, len(doc.Ingress)), OriginRequest: topLevel(&doc.OriginRequest)}
 	for i := range doc.Ingress {
-		rule, err := s.compileRule(&doc, i)
+		rule, err := s.compileRule(doc, i, paths)
 		if err != nil {
 			return nil, &Fault{Rule: i, Hostname: doc.Ingress[i].Hostname, Err: err}
 		}
 		s.Rules[i] = rule
 	}
-	var err error
-	if s.WarpRouting, err = warpRouting(doc.WarpRouting); err != nil {
-		return nil, err
-	}
-	s.finish(&doc)
+	s.setWarpRouting(&doc.WarpRouting)
+	s.finish(doc)
 	return s, nil
 }
 
-// CompileRemote is Compile for a document that replaces the running one: an empty list is valid and answers every request
-// 503 (docs/spec/ingress.md 12.2).
-func CompileRemote(doc Document) (*Set, error) {
-	if len(doc.Ingress) > 0 {
-		return Compile(doc)
-	}
-	s := Default503()
-	s.OriginRequest = topLevel(&doc.OriginRequest)
-	var err error
-	if s.WarpRouting, err = warpRouting(doc.WarpRouting); err != nil {
-		return nil, err
-	}
-	return s, nil
-}
-
-// Default503 is the set that serves while there is no configuration: every request is answered 503.
+// Default503 is the set that serves while there is no configuration: every request is answered with 503.
 func Default503() *Set {
 	s := &Set{
 		Rules:         []Rule{{Service: Service{Kind: KindStatus, Status: statusNoRules}, Origin: DefaultOriginRequest()}},
@@ -61,32 +61,42 @@ func Default503() *Set {
 func (s *Set) finish(doc *Document) {
 	s.index = buildIndex(s.Rules)
 	s.guarded = anyGuarded(s.Rules)
-	s.warnings = findWarnings(s.Rules, doc)
+	s.warnings = append(s.warnings, findWarnings(s.Rules, doc)...)
 }
 
-func (s *Set) compileRule(doc *Document, i int) (Rule, error) {
+// warn adds a warning about rule i.
+func (s *Set) warn(i int, format string, args ...any) {
+	s.warnings = append(s.warnings, fmt.Sprintf("Rule #%d: ", i+1)+fmt.Sprintf(format, args...))
+}
+
+func (s *Set) compileRule(doc *Document, i int, paths *pathBudget) (Rule, error) {
 	spec := &doc.Ingress[i]
 	rule := Rule{Hostname: spec.Hostname, Path: spec.Path, Origin: s.OriginRequest}
 	spec.OriginRequest.apply(&rule.Origin)
-	service, err := parseService(spec.Service, rule.Origin.BastionMode, doc.AllowUnknownSchemes)
+	service, err := parseService(spec.Service, rule.Origin.BastionMode)
 	if err != nil {
 		return Rule{}, err
 	}
 	rule.Service = service
-	if err := setIPRules(&rule, spec.OriginRequest.IPRules, doc.OriginRequest.IPRules); err != nil {
+	rule.Origin.BastionMode = rule.Origin.BastionMode || service.Kind == KindBastion
+	s.warnService(i, service)
+	if err := s.setIPRules(i, &rule, spec.OriginRequest.IPRules, doc.OriginRequest.IPRules); err != nil {
 		return Rule{}, err
 	}
-	if err := checkAccess(rule.Origin.Access); err != nil {
+	if err := s.checkAccess(i, rule.Origin.Access, spec.OriginRequest.Access != nil); err != nil {
 		return Rule{}, err
 	}
-	if err := checkProxyProtocol(effectiveText(spec.OriginRequest.ProxyProtocol, doc.OriginRequest.ProxyProtocol)); err != nil {
-		return Rule{}, err
+	if text := effectiveText(spec.OriginRequest.ProxyProtocol, doc.OriginRequest.ProxyProtocol); checkProxyProtocol(text) != nil {
+		s.warn(i, "proxyProtocol %q is neither v1 nor v2; no PROXY protocol header is sent", *text)
 	}
 	if err := checkHostname(spec, i, len(doc.Ingress)); err != nil {
 		return Rule{}, err
 	}
 	rule.Punycode = secondForm(rule.Hostname)
 	if spec.Path != "" {
+		if err := paths.take(spec.Path); err != nil {
+			return Rule{}, fmt.Errorf("Rule #%d has a path that is too large: %w", i+1, err)
+		}
 		if rule.path, err = regexp.Compile(spec.Path); err != nil {
 			return Rule{}, fmt.Errorf("Rule #%d has an invalid regex: %w", i+1, err)
 		}
@@ -94,9 +104,24 @@ func (s *Set) compileRule(doc *Document, i int) (Rule, error) {
 	return rule, nil
 }
 
-// setIPRules gives the rule its own list, or the top level's when it has none. Where a policy is enforced a malformed entry
-// is a fault, also an inherited one: leaving out an entry that denies would open the way.
-func setIPRules(rule *Rule, own, inherited []IPRuleSpec) error {
+// warnService adds a warning if the scheme of a stream service is unknown: its bytes are carried to the host and port.
+func (s *Set) warnService(i int, service Service) {
+	if service.Kind != KindStream {
+		return
+	}
+	if _, known := defaultPort(service.URL.Scheme); known {
+		return
+	}
+	s.warn(i, "%s has the unknown scheme %q; its bytes are carried to %s as a TCP stream", service, service.URL.Scheme, service.URL.Host)
+	if service.URL.Port() == "" {
+		s.warn(i, "%s names no port, so every connection to it fails", service)
+	}
+}
+
+// setIPRules gives the rule its own list, or the top level's list when it has none. A malformed entry of a socks-proxy
+// rule's own list is a fault, as in the reference. The reference ignores every other malformed entry; there, the rules
+// before it count and all other destinations are denied: to leave out an entry that denies would open the way.
+func (s *Set) setIPRules(i int, rule *Rule, own, inherited []IPRuleSpec) error {
 	specs := own
 	if len(specs) == 0 {
 		specs = inherited
@@ -104,8 +129,11 @@ func setIPRules(rule *Rule, own, inherited []IPRuleSpec) error {
 	switch rule.Service.Kind {
 	case KindSocks, KindBastion:
 		rules, err := compileIPRules(specs)
-		if err != nil {
+		if err != nil && rule.Service.Kind == KindSocks && len(own) > 0 {
 			return fmt.Errorf("unable to create ip rule for %s: %w", rule.Service.Text(), err)
+		}
+		if err != nil {
+			s.warn(i, "ipRules has a malformed entry (%v); only the entries before it apply, all other destinations are denied", err)
 		}
 		rule.Origin.IPRules = rules
 	case KindHTTP, KindH2C, KindUnix, KindUnixTLS, KindHelloWorld, KindStatus, KindStream, KindManagement:
@@ -116,7 +144,7 @@ func setIPRules(rule *Rule, own, inherited []IPRuleSpec) error {
 	return nil
 }
 
-// effectiveText is the rule's own text, or the top level's when it has none.
+// effectiveText returns the rule's own text, or the top level's if it has none.
 func effectiveText(own, inherited *string) *string {
 	if own != nil {
 		return own
@@ -124,11 +152,16 @@ func effectiveText(own, inherited *string) *string {
 	return inherited
 }
 
-// checkAccess refuses audience tags without a team; neither of them is accepted, to be set up later, and lets nobody in.
-func checkAccess(a Access) error {
-	if a.Required && a.TeamName == "" && len(a.AudTag) > 0 {
+// checkAccess refuses a rule's own audience tags without a team. The reference ignores inherited ones; they only cause a
+// warning, and the rule refuses every request, as it does with neither tags nor a team.
+func (s *Set) checkAccess(i int, a Access, own bool) error {
+	if !a.Required || a.TeamName != "" || len(a.AudTag) == 0 {
+		return nil
+	}
+	if own {
 		return errAccessTeam
 	}
+	s.warn(i, "the inherited access settings have audTag but no teamName; all requests are refused")
 	return nil
 }
 

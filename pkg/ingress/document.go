@@ -8,10 +8,6 @@ type Document struct {
 	Ingress       []RuleSpec
 	OriginRequest OriginSpec
 	WarpRouting   WarpSpec
-
-	// AllowUnknownSchemes turns a service with an unknown scheme into a stream service, as the reference does, instead of
-	// refusing it. It is a compatibility switch of the operator and has no key in any document.
-	AllowUnknownSchemes bool
 }
 
 // RuleSpec is one entry of the ingress list as written.

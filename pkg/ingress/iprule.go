@@ -102,7 +102,8 @@ func parsePrefix(s string) (netip.Prefix, bool) {
 	return netip.PrefixFrom(addr, bits).Masked(), true
 }
 
-// compileIPRules validates every entry and stops at the first that is wrong.
+// compileIPRules validates every entry. On a malformed one it returns the entries before it and a last entry that contains
+// no address: the list is not empty then, so a policy denies every destination that the entries before do not allow.
 func compileIPRules(specs []IPRuleSpec) ([]IPRule, error) {
 	if len(specs) == 0 {
 		return nil, nil
@@ -111,7 +112,7 @@ func compileIPRules(specs []IPRuleSpec) ([]IPRule, error) {
 	for i, spec := range specs {
 		rule, err := ParseIPRule(spec)
 		if err != nil {
-			return nil, err
+			return rules[:i+1], err
 		}
 		rules[i] = rule
 	}

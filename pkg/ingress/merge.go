@@ -28,7 +28,7 @@ func (s *OriginSpec) apply(o *OriginRequest) {
 	override(&o.ProxyType, s.ProxyType)
 	override(&o.ResponseHeaderTimeout, s.ResponseHeaderTimeout)
 	if s.ProxyProtocol != nil {
-		o.ProxyProtocol, _ = proxyproto.ParseVersion(*s.ProxyProtocol) // checkProxyProtocol reports the error
+		o.ProxyProtocol, _ = proxyproto.ParseVersion(*s.ProxyProtocol) // compileRule reports the error
 	}
 	if o.ProxyType != proxyTypeSocks {
 		o.ProxyType = ""
@@ -68,7 +68,7 @@ func ownRules(specs []IPRuleSpec) []IPRule {
 	return rules
 }
 
-// checkProxyProtocol refuses a text that names no version.
+// checkProxyProtocol returns an error for a text that names no version.
 func checkProxyProtocol(text *string) error {
 	if text == nil {
 		return nil
@@ -79,24 +79,28 @@ func checkProxyProtocol(text *string) error {
 	return nil
 }
 
-// warpRouting refuses a malformed entry: leaving out one that denies would open the way.
-func warpRouting(spec WarpSpec) (WarpRouting, error) {
+// setWarpRouting resolves the warp-routing object. The reference does not know its ipRules and proxyProtocol, so a malformed
+// value is a warning. After a malformed rule every destination that the rules before it do not allow is denied.
+func (s *Set) setWarpRouting(spec *WarpSpec) {
 	w := defaultWarpRouting()
 	override(&w.ConnectTimeout, spec.ConnectTimeout)
 	override(&w.TCPKeepAlive, spec.TCPKeepAlive)
 	override(&w.MaxActiveFlows, spec.MaxActiveFlows)
-	if err := checkProxyProtocol(spec.ProxyProtocol); err != nil {
-		return w, fmt.Errorf("warp-routing: %w", err)
-	}
-	if spec.ProxyProtocol != nil {
-		w.ProxyProtocol, _ = proxyproto.ParseVersion(*spec.ProxyProtocol) // checked above
+	if text := spec.ProxyProtocol; text != nil {
+		version, err := proxyproto.ParseVersion(*text)
+		if err != nil {
+			s.warnings = append(s.warnings,
+				fmt.Sprintf("warp-routing: proxyProtocol %q is neither v1 nor v2; no PROXY protocol header is sent", *text))
+		}
+		w.ProxyProtocol = version
 	}
 	rules, err := compileIPRules(spec.IPRules)
 	if err != nil {
-		return w, fmt.Errorf("unable to create ip rule for warp-routing: %w", err)
+		s.warnings = append(s.warnings, fmt.Sprintf(
+			"warp-routing: ipRules has a malformed entry (%v); only the entries before it apply, all other destinations are denied", err))
 	}
 	w.IPRules = rules
-	return w, nil
+	s.WarpRouting = w
 }
 
 func defaultWarpRouting() WarpRouting {

@@ -210,14 +210,6 @@ ingress:
 		"The access settings of the top-level originRequest protect rule #1, rule #3",
 		"The ipRules of the top-level originRequest apply to rule #1, rule #2",
 	})
-	_, err = fromYAML("originRequest: {ipRules: [{prefix: x}]}\ningress:\n- service: socks-proxy\n")
-	if err == nil || err.Error() != "unable to create ip rule for socks-proxy: unable to parse cidr: x" {
-		t.Errorf("inherited malformed entry: %v", err)
-	}
-	_, err = fromYAML("ingress:\n- {service: bastion, originRequest: {ipRules: [{prefix: x}]}}\n")
-	if err == nil || err.Error() != "unable to create ip rule for bastion: unable to parse cidr: x" {
-		t.Errorf("malformed entry of a bastion: %v", err)
-	}
 	set, err = fromYAML("originRequest: {ipRules: [{prefix: x}]}\ningress:\n- service: hello_world\n")
 	if err != nil || len(set.Rules[0].Origin.IPRules) != 0 {
 		t.Errorf("malformed top-level entry that nothing uses: %v, %v", set, err)

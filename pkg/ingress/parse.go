@@ -20,9 +20,9 @@ const (
 	minStatus, maxStatus = 100, 999
 )
 
-// parseService tries the forms in the order of docs/spec/ingress.md 6.1. bastionMode is the effective setting; it takes the
-// place of a URL only.
-func parseService(text string, bastionMode, anyScheme bool) (Service, error) {
+// parseService tries the forms in the order of docs/spec/ingress.md 6.1. bastionMode is the effective setting; it replaces
+// only services that are URLs.
+func parseService(text string, bastionMode bool) (Service, error) {
 	switch {
 	case strings.HasPrefix(text, prefixUnix):
 		return Service{Kind: KindUnix, Path: strings.TrimPrefix(text, prefixUnix)}, nil
@@ -37,7 +37,7 @@ func parseService(text string, bastionMode, anyScheme bool) (Service, error) {
 	case text == serviceBastion || bastionMode:
 		return Service{Kind: KindBastion}, nil
 	}
-	return parseURL(text, anyScheme)
+	return parseURL(text)
 }
 
 func parseStatus(text string) (Service, error) {
@@ -51,7 +51,7 @@ func parseStatus(text string) (Service, error) {
 	return Service{Kind: KindStatus, Status: status}, nil
 }
 
-func parseURL(text string, anyScheme bool) (Service, error) {
+func parseURL(text string) (Service, error) {
 	u, err := url.Parse(text)
 	if err != nil {
 		return Service{}, err // the text of the URL parser is the whole message
@@ -63,26 +63,22 @@ func parseURL(text string, anyScheme bool) (Service, error) {
 		return Service{}, fmt.Errorf("%s is an invalid address, ingress rules don't support proxying to a different path"+
 			" on the origin service. The path will be the same as the eyeball request's path", text)
 	}
-	return serviceForURL(u, text, anyScheme)
+	return serviceForURL(u), nil
 }
 
-// serviceForURL chooses the kind by the scheme, which url.Parse has put in lower case.
-func serviceForURL(u *url.URL, text string, anyScheme bool) (Service, error) {
+// serviceForURL chooses the kind by the scheme, which url.Parse has put in lower case. An unknown scheme is a stream
+// service, as in the reference, but without a default port (docs/spec/ingress.md D16).
+func serviceForURL(u *url.URL) Service {
 	switch u.Scheme {
 	case "http", "https", "ws", "wss":
-		return Service{Kind: KindHTTP, URL: u}, nil
+		return Service{Kind: KindHTTP, URL: u}
 	case "h2c":
-		return Service{Kind: KindH2C, URL: u}, nil
+		return Service{Kind: KindH2C, URL: u}
 	}
-	port, known := defaultPort(u.Scheme)
-	if !known && !anyScheme {
-		return Service{}, fmt.Errorf("%s has the unknown scheme %q, known are http, https, ws, wss, h2c, tcp, ssh, rdp, smb"+
-			" and the services unix:PATH, unix+tls:PATH, http_status:CODE, hello_world, bastion, socks-proxy", text, u.Scheme)
-	}
-	if known && u.Port() == "" {
+	if port, known := defaultPort(u.Scheme); known && u.Port() == "" {
 		u.Host = strings.TrimSuffix(u.Host, ":") + ":" + port
 	}
-	return Service{Kind: KindStream, URL: u}, nil
+	return Service{Kind: KindStream, URL: u}
 }
 
 // defaultPort gives the port of a stream service that names none.

@@ -71,14 +71,17 @@ func (f *SingleFlags) service() (Service, error) {
 
 func isTrue(b *bool) bool { return b != nil && *b }
 
-// originFromURL reads the value of --url. Unlike a rule's service it may lack the scheme, and what follows the host is
-// dropped instead of refused.
+// originFromURL reads the value of --url. Unlike a rule's service it may lack the scheme. What follows the host is dropped,
+// except that reports keep the path of a URL without a scheme, as the reference's do; requests ignore it.
 func originFromURL(text string) (Service, error) {
 	switch {
 	case text == "":
 		return Service{}, errors.New("URL should not be empty")
 	case strings.HasPrefix(text, prefixUnix), strings.HasPrefix(text, prefixUnixTLS):
-		return parseService(text, false, false)
+		return parseService(text, false)
+	}
+	if _, err := url.PathUnescape(text); err != nil {
+		return Service{}, fmt.Errorf("URL %s has invalid escape characters ", text) // the reference's text, with its blank
 	}
 	malformed := fmt.Errorf("URL %s has invalid format", text)
 	u, ok := splitOrigin(text)
@@ -97,7 +100,10 @@ func originFromURL(text string) (Service, error) {
 	if port := u.Port(); port != "" {
 		clean.Host += ":" + port
 	}
-	return serviceForURL(clean, text, false)
+	if !strings.Contains(text, "://") {
+		clean.Path, clean.RawPath = u.Path, u.RawPath
+	}
+	return serviceForURL(clean), nil
 }
 
 // splitOrigin parses the text, with http before it when it has no scheme of its own.

@@ -1,7 +1,6 @@
 package ingress_test
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
@@ -45,25 +44,5 @@ ingress:
 	}
 	if second, _ := remote.ReportJSON(nil); string(second) != string(report) {
 		t.Errorf("report %s, and read again %s", report, second)
-	}
-}
-
-func TestStreamSettingsRefused(t *testing.T) {
-	for _, tc := range []struct{ name, text, want string }{
-		{"of a rule", "ingress: [{service: tcp://a, originRequest: {proxyProtocol: v3}}]", `proxyProtocol "v3": unknown`},
-		{"of the top level", "originRequest: {proxyProtocol: x}\ningress: [{service: tcp://a}]", `proxyProtocol "x": unknown`},
-		{"of warp-routing", "warp-routing: {proxyProtocol: x}\ningress: [{service: tcp://a}]", `warp-routing: proxyProtocol "x"`},
-		{"rules of warp-routing", "warp-routing: {ipRules: [{prefix: x, allow: true}]}\ningress: [{service: tcp://a}]", "unable to create ip rule for warp-routing: unable to parse cidr: x"},
-	} {
-		if _, err := fromYAML(tc.text); err == nil || !strings.Contains(err.Error(), tc.want) {
-			t.Errorf("%s: %v, want %q", tc.name, err, tc.want)
-		}
-	}
-	doc, err := ingress.ParseJSON([]byte(`{"warp-routing":{"proxyProtocol":"v9"}}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ingress.CompileRemote(doc); err == nil {
-		t.Error("a pushed document with an unknown version was accepted")
 	}
 }

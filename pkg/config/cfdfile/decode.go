@@ -67,8 +67,8 @@ func (d *decoder) origin(n *yaml.Node) ingress.OriginSpec {
 		"proxyAddress":           optional(d, &o.ProxyAddress),
 		"proxyPort":              optional(d, &o.ProxyPort),
 		"proxyType":              optional(d, &o.ProxyType),
-		"responseHeaderTimeout":  optional(d, &o.ResponseHeaderTimeout),
-		"proxyProtocol":          optional(d, &o.ProxyProtocol),
+		"responseHeaderTimeout":  d.extension(optional(d, &o.ResponseHeaderTimeout)),
+		"proxyProtocol":          d.extension(optional(d, &o.ProxyProtocol)),
 		"ipRules":                func(n *yaml.Node) { o.IPRules = d.ipRules(n) },
 		"access":                 func(n *yaml.Node) { o.Access = d.access(n) },
 	})
@@ -114,8 +114,12 @@ func (d *decoder) warp(n *yaml.Node) ingress.WarpSpec {
 		"connectTimeout": optional(d, &w.ConnectTimeout),
 		"tcpKeepAlive":   optional(d, &w.TCPKeepAlive),
 		"maxActiveFlows": optional(d, &w.MaxActiveFlows),
-		"proxyProtocol":  optional(d, &w.ProxyProtocol),
-		"ipRules":        func(n *yaml.Node) { w.IPRules = d.ipRules(n) },
+		"proxyProtocol":  d.extension(optional(d, &w.ProxyProtocol)),
+		"ipRules": func(n *yaml.Node) {
+			if !d.tolerate(n, func(n *yaml.Node) { w.IPRules = d.ipRules(n) }) {
+				w.IPRules = []ingress.IPRuleSpec{{}} // malformed, so that nothing is allowed
+			}
+		},
 	})
 	return w
 }

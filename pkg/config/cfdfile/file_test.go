@@ -223,6 +223,26 @@ func TestParseEmptyAndFirstDocument(t *testing.T) {
 	}
 }
 
+// TestFaultsOfExtensionsAreWarnings gives the keys that the reference does not know values of a wrong type.
+func TestFaultsOfExtensionsAreWarnings(t *testing.T) {
+	f, err := cfdfile.Parse("p", []byte("warp-routing:\n  proxyProtocol: [v1]\n  ipRules: {a: b}\n"+
+		"ingress:\n- service: hello_world\n  originRequest:\n    responseHeaderTimeout: 5\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"line 2, column 18: cannot unmarshal !!seq into string; the setting is ignored",
+		"line 3, column 12: cannot unmarshal !!map into a list of ipRules; the setting is ignored",
+		"line 7, column 28: cannot unmarshal !!int `5` into time.Duration; the setting is ignored",
+	}
+	if diff := cmp.Diff(want, f.UnusedKeys); diff != "" {
+		t.Errorf("warnings differ (-want +got):\n%s", diff)
+	}
+	if set, err := ingress.Compile(f.Document); err != nil || len(set.WarpRouting.IPRules) != 1 {
+		t.Errorf("a malformed policy must deny everything: %v, %v", set, err)
+	}
+}
+
 func TestUnusedKeys(t *testing.T) {
 	f, err := cfdfile.Parse("p", []byte(`
 unknownTop: 1

@@ -69,6 +69,27 @@ func (d *decoder) object(n *yaml.Node, what string, fields map[string]field) {
 	}
 }
 
+// extension reads a key that the reference does not know and so ignores, whatever its value: what is wrong with it is a
+// warning.
+func (d *decoder) extension(read field) field {
+	return func(n *yaml.Node) { d.tolerate(n, read) }
+}
+
+// tolerate turns the problems of a value into warnings. It reports whether there were none.
+func (d *decoder) tolerate(n *yaml.Node, read field) bool {
+	before := len(d.problems)
+	read(n)
+	if d.budget < 0 {
+		return false // the document is too large, which is not the key's fault
+	}
+	found := d.problems[before:]
+	for _, p := range found {
+		d.unused = append(d.unused, p.String()+"; the setting is ignored")
+	}
+	d.problems = d.problems[:before]
+	return len(found) == 0
+}
+
 func unusedKey(key *yaml.Node, what string, fields map[string]field) string {
 	text := fmt.Sprintf("line %d, column %d: field %s not found in %s", key.Line, key.Column, key.Value, what)
 	for name := range fields {
