@@ -47,11 +47,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		unknownTypes: counter("messages_skipped_total", "Messages of a type that this version does not know."),
 		refused:      make(map[datagram.Result]prometheus.Counter),
 	}
-	for name, v := range map[string]*atomic.Int64{"sessions_active": &m.active, "sessions_orphaned": &m.orphans} {
-		f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "culvert_proxy_udp_" + name, Help: "UDP sessions that are open, and those of them without a flow.",
-		}, func() float64 { return float64(v.Load()) })
+	gauge := func(name, help string, v *atomic.Int64) prometheus.GaugeFunc {
+		return f.NewGaugeFunc(prometheus.GaugeOpts{Name: "culvert_proxy_udp_" + name, Help: help}, func() float64 { return float64(v.Load()) })
 	}
+	gauge("sessions_active", "UDP sessions that are open.", &m.active)
+	gauge("sessions_orphaned", "Open UDP sessions without a flow to a worker.", &m.orphans)
 	datagrams := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "culvert_proxy_udp_datagrams_total", Help: "UDP datagrams by direction.",
 	}, []string{"direction"})
