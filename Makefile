@@ -1,4 +1,5 @@
-# Everything a person types. Each target installs what it needs, or says in one line what is missing.
+# Everything a person types; `make help` lists the targets. A target installs what it needs and says so before, or says what is
+# missing.
 
 SHELL    := bash
 BIN      := bin
@@ -9,38 +10,53 @@ GOTEST   := set -o pipefail; go test -json -race -shuffle=on -timeout 15m
 SERVICES := discovery supervisor conn-worker proxy edge
 MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
 
-.PHONY: run test test-long measure check lint tidy build images bench system h2spec fuzz clean toolchain
+.PHONY: help run test test-long measure check fmt generate lint tidy build images bench system h2spec fuzz clean toolchain
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.* ## ' Makefile | sed -E 's/^([a-z0-9-]+):.* ## /\1\t/' | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
 
 # run starts the whole system in one process, with a demo page behind it, and prints its public URL. ARGS adds flags.
 # In a terminal it becomes the foreground job, so that Ctrl-C is for it alone: make would end with the signal instead of
 # with the program's exit code.
-run: toolchain
+run: toolchain ## start the whole system in one process and print its public URL; ARGS adds flags
 	@$(GOBUILD) -o $(BIN)/culvert ./cli/cmd/culvert
 	@if [ -t 0 ]; then set -m; $(BIN)/culvert up $(ARGS); else exec $(BIN)/culvert up $(ARGS); fi
 
 # test runs the tests of every module with the race detector and prints at the end what was skipped and why. Tests that
 # take long are in `make test-long`, the suites that need containers in `make system`.
-test: toolchain
+test: toolchain ## run every test with the race detector (installs redis-server, nginx and git where it may)
 	@tests/deps.sh redis-server nginx git
 	@$(GOTEST) work | go run ./tests/summary
 
 # test-long runs every package that has long tests, with them.
-test-long: toolchain
+test-long: toolchain ## run the tests that take long as well
 	@tests/deps.sh redis-server nginx git
 	@export CULVERT_TEST_LONG=1; $(GOTEST) $$(tests/long.sh) | go run ./tests/summary
 
 # check is what must hold before a change is taken: format, lint, tidy modules, every module on its own.
-check: lint tidy
+check: lint tidy ## lint, tidy modules, build each module on its own: what must hold before a change is taken
 	@for m in $(MODULES); do echo "build $$m alone"; (cd $$m && GOWORK=off go build ./... && GOWORK=off go vet ./...) || exit 1; done
 
 # measure prints the measures of the tree and their limits: sizes, import depth, share of pure code, tests per line of code.
-measure: toolchain
+measure: toolchain ## print the measures of the tree and their limits
 	@go test -count=1 -v -run TestMeasures ./tests/arch
 
-lint: toolchain $(BIN)/golangci-lint
+# fmt formats the code as the linter wants it.
+fmt: toolchain $(BIN)/golangci-lint ## format the code
+	@for m in $(MODULES); do (cd $$m && $(CURDIR)/$(BIN)/golangci-lint fmt --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
+
+# generate rewrites what is made from the code: the references of commands, settings, metrics and error codes, and, where
+# the capnp compiler is installed, the code of the wire schema.
+generate: toolchain ## rewrite docs/reference and generated code
+	@go test -count=1 ./cli/internal/reference -update
+	@if command -v capnp >/dev/null; then \
+	  GOWORK=off go -C tools build -o ../$(BIN)/capnpc-go capnproto.org/go/capnp/v3/capnpc-go && PATH="$(CURDIR)/$(BIN):$$PATH" go generate ./pkg/wire/schema; \
+	else echo "capnp is not installed: pkg/wire/schema/edge.capnp.go stays as it is"; fi
+
+lint: toolchain $(BIN)/golangci-lint ## format check and linters
 	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && $(CURDIR)/$(BIN)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...) || exit 1; done
 
-tidy: toolchain
+tidy: toolchain ## check that every go.mod is tidy
 	@for m in $(MODULES); do (cd $$m && GOWORK=off go mod tidy -diff) || { echo "$$m: go.mod is not tidy"; exit 1; }; done
 
 $(BIN)/golangci-lint: tools/go.mod
@@ -54,28 +70,28 @@ $(BIN)/h2spec: tools/go.mod
 	GOWORK=off go -C tools build -o ../$@ github.com/summerwind/h2spec/cmd/h2spec
 
 # h2spec runs the conformance suite of HTTP/2 against the edge and against bare net/http; `make system` does, too.
-h2spec: build $(BIN)/h2spec
+h2spec: build $(BIN)/h2spec ## run the conformance suite of HTTP/2 against the edge
 	go test -tags system -count=1 -timeout 20m -v -run TestH2Spec ./tests/system/
 
 # build makes the static binaries: culvert, and one per service.
-build: toolchain
+build: toolchain ## build the static binaries into bin/
 	$(GOBUILD) -o $(BIN)/culvert ./cli/cmd/culvert
 	@for s in $(SERVICES); do echo "build $$s"; $(GOBUILD) -o $(BIN)/$$s ./services/$$s/cmd/$$s || exit 1; done
 
 # images packs the binaries of `make build` and a Redis from this machine's packages, for machines without a registry.
-images: build
+images: build ## pack the binaries and a Redis into images, for machines without a registry
 	@tests/deps.sh redis-server
 	deploy/compose/pack.sh
 
 # system runs the suites with real programs and containers: nginx, git, a browser, compose, failures, and
 # servers and clients of ssh, SQL, DNS and more through public ports. The tests in network namespaces need root.
-system: build $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server $(BIN)/h2spec
+system: build $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server $(BIN)/h2spec ## run the suites with real programs and containers (needs root for all of them)
 	@tests/deps.sh redis-server nginx git chromium docker-compose dnsmasq dig python3-websockets sshd ssh scp postgres psql \
 	  redis-cli iperf3 nc curl ip ping tcpdump setpriv
 	go test -tags system -count=1 -timeout 40m -v ./tests/system/...
 
 # bench measures the connector; PEER=/path/to/connector runs another one interleaved. ARGS adds flags (see tests/bench).
-bench: build
+bench: build ## measure the connector; PEER=/path/to/connector measures another one interleaved
 	@tests/deps.sh redis-server
 	go build -o $(BIN)/bench ./tests/bench
 	$(BIN)/bench -bin $(BIN) $(if $(PEER),-peer $(PEER)) -json $(BIN)/bench.json $(ARGS)
@@ -83,10 +99,10 @@ bench: build
 # fuzz runs every fuzz target for FUZZTIME, FUZZJOBS of them side by side.
 FUZZTIME ?= 20s
 FUZZJOBS ?= 1
-fuzz: toolchain
+fuzz: toolchain ## run every fuzz target for FUZZTIME each
 	@tests/fuzz.sh $(FUZZTIME) $(FUZZJOBS)
 
-clean:
+clean: ## remove bin/
 	rm -rf $(BIN)
 
 toolchain:

@@ -15,11 +15,12 @@ for c in "$@"; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$c" >/dev/null || missing+=("${package[$c]:-$c}")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
-if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+if [ "${CULVERT_TEST_INSTALL:-yes}" = no ] || [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   echo "not installed: ${missing[*]}; the tests that need them will be skipped" >&2
   exit 0
 fi
 echo "about to install with apt-get, for the tests: ${missing[*]}"
+echo "installing for the tests: ${missing[*]} (apt-get install; CULVERT_TEST_INSTALL=no skips this and the tests that need them)" >&2
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq >/dev/null 2>&1
 # A package's own daemon must not start: the tests run their own, on their own ports.

@@ -1,0 +1,74 @@
+package arch_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestDecisionsAreIndexed compares docs/adr/README.md with the records: each has a row with its title and a number of
+// its own.
+func TestDecisionsAreIndexed(t *testing.T) {
+	const dir = "docs/adr"
+	index, _ := readText(t, dir+"/README.md")
+	files, err := filepath.Glob(filepath.Join(root(t), dir, "[0-9]*.md"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("records: %v, %v", files, err)
+	}
+	numbers := map[string]string{}
+	for _, path := range files {
+		name := filepath.Base(path)
+		text, _ := readText(t, dir+"/"+name)
+		number := name[:4]
+		if other, taken := numbers[number]; taken {
+			t.Errorf("%s and %s have the same number", other, name)
+		}
+		numbers[number] = name
+		first, _, _ := strings.Cut(text, "\n")
+		title, ok := strings.CutPrefix(first, "# "+number+": ")
+		if !ok {
+			t.Errorf("%s begins with %q, want \"# %s: TITLE\"", name, first, number)
+			continue
+		}
+		if row := "| [" + number + "](" + name + ") | " + title + " |"; !strings.Contains(index, row) {
+			t.Errorf("%s/README.md has no row that begins with %q", dir, row)
+		}
+		for _, part := range []string{"\nStatus: ", "\n## Context\n", "\n## Decision\n", "\n## Consequences\n"} {
+			if !strings.Contains(text, part) {
+				t.Errorf("%s has no %q", name, strings.TrimSpace(part))
+			}
+		}
+	}
+}
+
+// TestDocumentsAreIndexed wants every document within reach of docs/README.md.
+func TestDocumentsAreIndexed(t *testing.T) {
+	index, _ := readText(t, "docs/README.md")
+	for _, name := range trackedFiles(t) {
+		if !strings.HasPrefix(name, "docs/") || strings.Count(name, "/") > 1 || !strings.HasSuffix(name, ".md") || name == "docs/README.md" {
+			continue
+		}
+		if !strings.Contains(index, "("+strings.TrimPrefix(name, "docs/")+")") {
+			t.Errorf("docs/README.md does not link to %s", name)
+		}
+	}
+}
+
+// TestTargetsAreDescribed wants a line of `make help` for every target that a person types.
+func TestTargetsAreDescribed(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root(t), "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	phony := regexp.MustCompile(`(?m)^\.PHONY: (.+)$`).FindSubmatch(text)
+	if phony == nil {
+		t.Fatal("the Makefile has no .PHONY line")
+	}
+	for _, target := range strings.Fields(string(phony[1])) {
+		if described := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(target) + `:.* ## `); target != "toolchain" && !described.Match(text) {
+			t.Errorf("target %s has no `## description`", target)
+		}
+	}
+}
