@@ -2,15 +2,14 @@ package h2
 
 import "errors"
 
-// ErrPushRefused says that the connector answered a push, and did not apply it.
+// ErrPushRefused means that the connector responded to a configuration push and did not apply it.
 var ErrPushRefused = errors.New("configuration refused")
 
 var (
 	errControlRefused = errors.New("control stream refused by the connector")
-	errTooShort       = errors.New("body is shorter than declared")
+	errTooShort       = errors.New("body is shorter than its declared length")
 	errNoRequest      = errors.New("stream ended before its request")
-	errNoAnswer       = errors.New("stream ended before its answer")
-	errStatus         = errors.New("answer has no valid status")
-	errPushAnswer     = errors.New("answer to a configuration is malformed")
-	errNotEdge        = errors.New("only the edge pushes configurations")
+	errNoResponse     = errors.New("stream ended before its response")
+	errPushResponse   = errors.New("response to a configuration push is malformed")
+	errNotEdge        = errors.New("only the edge can push a configuration")
 )

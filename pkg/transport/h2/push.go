@@ -14,26 +14,26 @@ import (
 )
 
 const (
-	// maxPush bounds the body of a configuration, maxPushAnswer that of its answer.
-	maxPush       = 4 << 20
-	maxPushAnswer = 64 << 10
-	// maxPushes bounds the configurations that are applied at a time.
+	// maxPush bounds the body of a configuration push, maxPushResponse that of the response.
+	maxPush         = 4 << 20
+	maxPushResponse = 64 << 10
+	// maxPushes bounds the configurations that are applied at the same time.
 	maxPushes = 4
 )
 
-// pushRequest is a configuration on the wire (docs/spec/wire.md 9.5).
+// pushRequest is the body of a configuration push (docs/spec/wire.md 9.5).
 type pushRequest struct {
 	Version int32           `json:"version"`
 	Config  json.RawMessage `json:"config"`
 }
 
-// pushAnswer says what came of it. Err is null, our own text, or any other value of a foreign connector.
-type pushAnswer struct {
+// pushResponse is the body of the response. Err is null, a text from a connector of ours, or any JSON value from another one.
+type pushResponse struct {
 	Applied int32           `json:"lastAppliedVersion"`
 	Err     json.RawMessage `json:"err"`
 }
 
-// startPush serves a configuration on a goroutine of its own.
+// startPush handles a configuration push on a goroutine of its own.
 func (s *Session) startPush(st *mux.Stream) {
 	select {
 	case s.pushSlots <- struct{}{}:
@@ -61,13 +61,13 @@ func (s *Session) servePush(st *mux.Stream) error {
 			{Name: ":status", Value: "502"}, {Name: h2head.Meta, Value: h2head.MetaConnector},
 		}, false, true)
 	}
-	answer := pushAnswer{Err: json.RawMessage("null")}
-	if answer.Applied, err = s.configure(st.Context(), req.Version, req.Config); err != nil {
-		if answer.Err, err = json.Marshal(err.Error()); err != nil {
+	response := pushResponse{Err: json.RawMessage("null")}
+	if response.Applied, err = s.configure(st.Context(), req.Version, req.Config); err != nil {
+		if response.Err, err = json.Marshal(err.Error()); err != nil {
 			return err
 		}
 	}
-	out, err := json.Marshal(answer)
+	out, err := json.Marshal(response)
 	if err != nil {
 		return err
 	}
@@ -78,8 +78,9 @@ func (s *Session) servePush(st *mux.Stream) error {
 	return err
 }
 
-// UpdateConfiguration pushes a configuration to the connector and says which version counts there now. It is for the
-// edge's end. An error without a version means that the connector has not answered.
+// UpdateConfiguration pushes a configuration to the connector and gives the version that is in force there afterwards. Only
+// the edge's end may call it. The error is ErrPushRefused when the connector did not apply the configuration; with any other error
+// the connector has not responded.
 func (s *Session) UpdateConfiguration(ctx context.Context, version int32, config []byte) (applied int32, err error) {
 	if s.role != mux.Client {
 		return 0, errNotEdge
@@ -95,54 +96,54 @@ func (s *Session) UpdateConfiguration(ctx context.Context, version int32, config
 	defer st.Reset(mux.Cancelled)
 	unwatch := context.AfterFunc(ctx, func() { st.Reset(mux.Cancelled) })
 	defer unwatch()
-	answer, err := exchangePush(st, body)
+	response, err := exchangePush(st, body)
 	switch {
 	case ctx.Err() != nil && err != nil:
 		return 0, ctx.Err()
 	case err != nil:
 		return 0, fmt.Errorf("push configuration %d: %w", version, err)
-	case len(answer.Err) > 0 && string(answer.Err) != "null":
-		return answer.Applied, pushError(answer.Err)
+	case len(response.Err) > 0 && string(response.Err) != "null":
+		return response.Applied, pushError(response.Err)
 	}
-	return answer.Applied, nil
+	return response.Applied, nil
 }
 
-func exchangePush(st *mux.Stream, body []byte) (pushAnswer, error) {
+func exchangePush(st *mux.Stream, body []byte) (pushResponse, error) {
 	err := st.SendHead([]mux.Field{
 		{Name: ":method", Value: "PUT"},
 		{Name: ":scheme", Value: "http"},
 		{Name: ":authority", Value: ServerName},
 		{Name: ":path", Value: "/"},
-		{Name: upgradeHeader, Value: h2head.UpgradeConfiguration},
+		{Name: h2head.Upgrade, Value: h2head.UpgradeConfiguration},
 	}, false, false)
 	if err == nil {
 		_, err = st.Write(body, true)
 	}
 	if err != nil {
-		return pushAnswer{}, err
+		return pushResponse{}, err
 	}
 	head, err := st.ReadHead()
-	for err == nil && len(statusOf(head)) == 3 && statusOf(head)[0] == '1' {
+	for err == nil && len(h2head.StatusOf(head)) == 3 && h2head.StatusOf(head)[0] == '1' {
 		head, err = st.ReadHead()
 	}
 	if err != nil {
-		return pushAnswer{}, err
+		return pushResponse{}, err
 	}
-	if statusOf(head) != "200" {
-		return pushAnswer{}, fmt.Errorf("%w: status %s", ErrPushRefused, statusOf(head))
+	if h2head.StatusOf(head) != "200" {
+		return pushResponse{}, fmt.Errorf("%w: status %s", ErrPushRefused, h2head.StatusOf(head))
 	}
-	out, err := io.ReadAll(io.LimitReader(st, maxPushAnswer))
+	out, err := io.ReadAll(io.LimitReader(st, maxPushResponse))
 	if err != nil {
-		return pushAnswer{}, err
+		return pushResponse{}, err
 	}
-	var answer pushAnswer
-	if err := json.Unmarshal(out, &answer); err != nil {
-		return pushAnswer{}, errors.Join(errPushAnswer, err)
+	var response pushResponse
+	if err := json.Unmarshal(out, &response); err != nil {
+		return pushResponse{}, errors.Join(errPushResponse, err)
 	}
-	return answer, nil
+	return response, nil
 }
 
-// pushError is a connector's error: a text of ours, or an object of which only the JSON is left.
+// pushError makes an error of the connector's: its text, or the JSON of any other value.
 func pushError(raw json.RawMessage) error {
 	var text string
 	if json.Unmarshal(raw, &text) != nil {

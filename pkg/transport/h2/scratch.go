@@ -2,22 +2,23 @@ package h2
 
 import (
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2/internal/mux"
+	"github.com/culvert-tunnel/culvert/pkg/wire/h2head"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
 const (
-	// maxKept is the largest buffer that is kept for later streams.
+	// maxKept is the size of the largest buffer that is kept for other streams.
 	maxKept = 64 << 10
-	// maxHead bounds a head in the stream form; HTTP/2's own limits are lower.
+	// maxHead bounds a ConnectRequest or ConnectResponse that is to be sent. The limits of HTTP/2 are lower.
 	maxHead = stream.MaxMessage
 )
 
-// scratch is what turning a head into another form needs, and nobody afterwards.
+// scratch has the buffers for mapping one request or response between the stream form and HTTP/2.
 type scratch struct {
 	req    stream.Request
 	resp   stream.Response
 	fields []mux.Field
-	block  []byte
+	enc    h2head.ResponseEncoder
 }
 
 func (s *Session) borrow() *scratch {
@@ -28,22 +29,20 @@ func (s *Session) borrow() *scratch {
 }
 
 func (s *Session) giveBack(sc *scratch) {
-	if cap(sc.block) > maxKept {
-		sc.block = nil
-	}
+	sc.enc.Reset(maxKept)
 	clear(sc.fields[:cap(sc.fields)])
 	clear(sc.req.Metadata[:cap(sc.req.Metadata)])
 	clear(sc.resp.Metadata[:cap(sc.resp.Metadata)])
 	sc.req = stream.Request{Metadata: sc.req.Metadata[:0]}
 	sc.resp = stream.Response{Metadata: sc.resp.Metadata[:0]}
-	sc.fields, sc.block = sc.fields[:0], sc.block[:0]
+	sc.fields = sc.fields[:0]
 	s.scratches.Put(sc)
 }
 
-// headBytes are the bytes of a head in the stream form, as far as they have not been read.
+// headBytes has the bytes of a ConnectRequest or ConnectResponse that were not read yet.
 type headBytes struct{ rest []byte }
 
-// put takes a head that was appended to p[:0:len(p)]: what fits is in p already.
+// put keeps what does not fit p of a message that was appended to p[:0:len(p)], and gives the number of bytes in p.
 func (h *headBytes) put(p, out []byte) int {
 	if len(out) <= len(p) {
 		return len(out)

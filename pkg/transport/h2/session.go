@@ -11,27 +11,31 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2/internal/mux"
 	"github.com/culvert-tunnel/culvert/pkg/wire/h2head"
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 )
 
-var _ transport.Session = (*Session)(nil)
+var (
+	_ transport.Session   = (*Session)(nil)
+	_ transport.Probation = (*Session)(nil)
+)
 
 // Session is one HTTP/2 connection, dialled by a connector or accepted by an edge.
 type Session struct {
 	conn          *mux.Conn
 	role          mux.Role
 	local, remote netip.AddrPort
-	names         *names
-	scratches     sync.Pool // of *scratch
+	limits        httpfield.Limits // of the headers in a response
+	scratches     sync.Pool        // of *scratch
 	configure     func(ctx context.Context, version int32, config []byte) (applied int32, err error)
 	pushes        sync.WaitGroup
 	pushSlots     chan struct{}
 
 	// control delivers the control stream, once.
 	control chan transport.Stream
-	// arrived has one place: a note that incoming is not empty.
+	// arrived has one place: a signal that incoming is not empty.
 	arrived chan struct{}
 
-	// mu guards the streams that nobody has accepted yet, and whether the control stream has been seen.
+	// mu guards the streams that were not accepted yet, and whether the control stream was opened.
 	mu          sync.Mutex
 	incoming    []*mux.Stream
 	controlSeen bool
@@ -39,7 +43,7 @@ type Session struct {
 
 func newSession(conn *tls.Conn, role mux.Role) *Session {
 	return &Session{
-		names: newNames(), role: role, local: addrPort(conn.LocalAddr()), remote: addrPort(conn.RemoteAddr()),
+		role: role, local: addrPort(conn.LocalAddr()), remote: addrPort(conn.RemoteAddr()),
 		control: make(chan transport.Stream, 1), arrived: make(chan struct{}, 1), pushSlots: make(chan struct{}, maxPushes),
 	}
 }
@@ -49,7 +53,7 @@ func newConnector(ctx context.Context, conn *tls.Conn, c DialConfig) *Session {
 	s := newSession(conn, mux.Server)
 	s.configure = c.Configure
 	started := make(chan struct{})
-	//nolint:contextcheck // a configuration is applied for as long as its stream lives, not the dial
+	//nolint:contextcheck // applying a configuration ends with its stream, not with the dial
 	s.conn = mux.New(ctx, conn, c.Settings.config(mux.Server, func(st *mux.Stream) {
 		<-started // of s.conn
 		s.take(st)
@@ -58,23 +62,24 @@ func newConnector(ctx context.Context, conn *tls.Conn, c DialConfig) *Session {
 	return s
 }
 
-// newEdge starts the accepting end, which is the HTTP/2 client, and asks for the control stream before anything else.
+// newEdge starts the accepting end, which is the HTTP/2 client, and opens the control stream before any other.
 func newEdge(ctx context.Context, conn *tls.Conn, settings Settings) *Session {
 	s := newSession(conn, mux.Client)
+	s.limits = settings.Headers.BehindEdge()
 	s.conn = mux.New(ctx, conn, settings.config(mux.Client, nil))
 	st, err := s.conn.Open(context.WithoutCancel(ctx))
 	if err == nil {
 		err = st.SendHead(controlRequest(), false, false)
 	}
 	if err == nil {
-		s.control <- &controlStream{raw: raw{st: st}, role: mux.Client}
-	} // else the session is over, as its user sees
+		s.control <- &controlStream{muxStream: muxStream{st: st}, role: mux.Client}
+	} // else the session has ended, as its user will see
 	return s
 }
 
-// take sorts a request of the edge. It runs on the reading goroutine.
+// take dispatches a request of the edge by its kind. It runs on the reading goroutine.
 func (s *Session) take(st *mux.Stream) {
-	switch kindOf(st.Head()) {
+	switch h2head.KindOf(st.Head()) {
 	case h2head.Control:
 		s.mu.Lock()
 		again := s.controlSeen
@@ -84,25 +89,26 @@ func (s *Session) take(st *mux.Stream) {
 			st.Reset(http2.ErrCodeRefusedStream)
 			return
 		}
-		s.control <- &controlStream{raw: raw{st: st}, role: mux.Server}
+		s.control <- &controlStream{muxStream: muxStream{st: st}, role: mux.Server}
 	case h2head.Configuration:
 		s.startPush(st)
 	case h2head.HTTP, h2head.WebSocket, h2head.TCP:
 		s.mu.Lock()
 		s.incoming = append(s.incoming, st)
 		s.mu.Unlock()
-		s.note()
+		s.signal()
 	}
 }
 
-func (s *Session) note() {
+// signal says that incoming is not empty.
+func (s *Session) signal() {
 	select {
 	case s.arrived <- struct{}{}:
-	default: // there is a note already
+	default: // the signal is set already
 	}
 }
 
-// next gives the stream that has waited longest.
+// next gives the oldest stream that was not accepted yet and has not ended, or nil.
 func (s *Session) next() *mux.Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,17 +116,20 @@ func (s *Session) next() *mux.Stream {
 		st := s.incoming[0]
 		s.incoming[0] = nil
 		if s.incoming = s.incoming[1:]; len(s.incoming) > 0 {
-			s.note()
+			s.signal()
 		} else {
 			s.incoming = nil
 		}
 		if st.Context().Err() == nil {
 			return st
 		}
-		st.Reset(mux.Cancelled) // the edge has given it up
+		st.Reset(mux.Cancelled) // the edge has reset it
 	}
 	return nil
 }
+
+// Admit ends the limits for peers that have not registered yet (Settings.ProbationStreams, ProbationWindow). Idempotent.
+func (s *Session) Admit() { s.conn.Admit() }
 
 // Context ends with the session; its cause is a *tunnel.ConnError.
 func (s *Session) Context() context.Context { return s.conn.Context() }
@@ -132,8 +141,8 @@ func (s *Session) CloseWithError(_ transport.Code, reason string) error {
 	return nil
 }
 
-// OpenStream at the edge's end opens a data stream, waiting for the peer's limit if need be; the peer sees it once its
-// request was written. At the connector's end it waits for the control stream, which the edge opens first.
+// OpenStream at the edge's end opens a data stream. It waits while the peer's limit is reached; the peer sees the stream
+// when its request is written. At the connector's end OpenStream waits for the control stream, which the edge opens.
 func (s *Session) OpenStream(ctx context.Context) (transport.Stream, error) {
 	if s.role == mux.Server {
 		return s.awaitControl(ctx)
@@ -142,11 +151,11 @@ func (s *Session) OpenStream(ctx context.Context) (transport.Stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newAsking(s, st), nil
+	return newEdgeStream(s, st), nil
 }
 
-// AcceptStream waits for a data stream at the connector's end. At the edge's end it gives the control stream, and then
-// waits for the end of the session.
+// AcceptStream waits for a data stream at the connector's end. At the edge's end it gives the control stream; later calls
+// wait for the end of the session.
 func (s *Session) AcceptStream(ctx context.Context) (transport.Stream, error) {
 	if s.role == mux.Client {
 		return s.awaitControl(ctx)
@@ -156,7 +165,7 @@ func (s *Session) AcceptStream(ctx context.Context) (transport.Stream, error) {
 			return nil, err
 		}
 		if st := s.next(); st != nil {
-			return newAnswering(s, st), nil
+			return newConnectorStream(s, st), nil
 		}
 		if err := s.await(ctx, s.arrived); err != nil {
 			return nil, err
@@ -178,7 +187,7 @@ func (s *Session) awaitControl(ctx context.Context) (transport.Stream, error) {
 	}
 }
 
-// ended says why nothing is to be waited for.
+// ended gives the error of the session or of ctx if one of them has ended.
 func (s *Session) ended(ctx context.Context) error {
 	if s.Context().Err() != nil {
 		return context.Cause(s.Context()) //nolint:contextcheck // the session's own end is the reason
@@ -186,7 +195,7 @@ func (s *Session) ended(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// await waits for ready, which may be nil.
+// await waits for ready, or for the end of the session or ctx. ready may be nil.
 func (s *Session) await(ctx context.Context, ready <-chan struct{}) error {
 	select {
 	case <-ready:
@@ -198,7 +207,7 @@ func (s *Session) await(ctx context.Context, ready <-chan struct{}) error {
 	}
 }
 
-// SendDatagram is not possible over HTTP/2.
+// SendDatagram fails: HTTP/2 has no datagrams.
 func (s *Session) SendDatagram([]byte) error {
 	if s.Context().Err() != nil {
 		return context.Cause(s.Context())
@@ -206,7 +215,7 @@ func (s *Session) SendDatagram([]byte) error {
 	return transport.ErrDatagramUnsupported
 }
 
-// ReceiveDatagram waits for the end of the session or of ctx: no datagram ever comes.
+// ReceiveDatagram waits for the end of the session or of ctx, since no datagram can arrive.
 func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	if err := s.ended(ctx); err != nil {
 		return nil, err

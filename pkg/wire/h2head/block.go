@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// ErrBlock says that a value is no header block. Compare with errors.Is.
+// ErrBlock means that a value is not a header block. Compare with errors.Is.
 var ErrBlock = errors.New("malformed header block")
 
-// AppendItem appends one header to a block, which start is the beginning of in dst.
+// AppendItem appends one header to the block that begins at dst[start:].
 func AppendItem(dst []byte, start int, name, value string) []byte {
 	if len(dst) > start {
 		dst = append(dst, ';')
@@ -24,7 +25,7 @@ func AppendItem(dst []byte, start int, name, value string) []byte {
 
 const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
-// appendBase64 is here because the library's encoder wants a byte slice.
+// appendBase64 avoids the copy to a byte slice that encoding/base64 needs.
 func appendBase64(dst []byte, s string) []byte {
 	for len(s) >= 3 {
 		v := uint(s[0])<<16 | uint(s[1])<<8 | uint(s[2])
@@ -42,9 +43,11 @@ func appendBase64(dst []byte, s string) []byte {
 	return dst
 }
 
-// ParseBlock appends the headers of a block to pairs, each key with prefix before it.
-func ParseBlock(pairs []stream.Pair, block, prefix string) ([]stream.Pair, error) {
-	if strings.ContainsAny(block, "\r\n") { // the decoder would skip them (docs/spec/wire.md 16, quirk 15)
+// ParseBlock appends the headers of a block to pairs, with prefix before each name. It fails with ErrBlock, or with
+// httpfield.ErrLimit when the decoded headers exceed the limits.
+func ParseBlock(pairs []stream.Pair, block, prefix string, limits httpfield.Limits) ([]stream.Pair, error) {
+	meter := limits.Meter()
+	if strings.ContainsAny(block, "\r\n") { // base64 decoders skip line breaks (docs/spec/wire.md 16, quirk 15)
 		return pairs, fmt.Errorf("%w: line break", ErrBlock)
 	}
 	for len(block) > 0 {
@@ -56,6 +59,9 @@ func ParseBlock(pairs []stream.Pair, block, prefix string) ([]stream.Pair, error
 		name, value, ok := strings.Cut(item, ":")
 		if !ok || strings.IndexByte(value, ':') >= 0 {
 			return pairs, fmt.Errorf("%w: an item is not one pair", ErrBlock)
+		}
+		if err := meter.Add(base64.RawStdEncoding.DecodedLen(len(name)), base64.RawStdEncoding.DecodedLen(len(value))); err != nil {
+			return pairs, err
 		}
 		key, err := decode(prefix, name)
 		if err != nil {
@@ -79,13 +85,8 @@ func decode(prefix, s string) (string, error) {
 	return string(out), nil
 }
 
-// InBlock reports whether an origin's header goes into the block: all but those of the protocol itself, which an origin
-// must not forge.
+// InBlock reports whether an origin's header may go into the block. Names that have a meaning between edge and connector
+// may not: an origin must not forge them (docs/spec/wire.md 9.4).
 func InBlock(name string) bool {
-	return !strings.HasPrefix(name, ":") && !hasPrefixFold(name, "cf-int-") && !hasPrefixFold(name, "cf-cloudflared-") &&
-		!hasPrefixFold(name, "cf-proxy-")
-}
-
-func hasPrefixFold(s, lower string) bool {
-	return len(s) >= len(lower) && strings.EqualFold(s[:len(lower)], lower)
+	return !strings.HasPrefix(name, ":") && !httpfield.IsReservedInResponse(name)
 }

@@ -1,8 +1,12 @@
 package h2head
 
-import "fmt"
+import (
+	"fmt"
 
-// Headers of the protocol, as they are on the wire.
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
+)
+
+// Fields of the protocol, as they are on the wire.
 const (
 	Upgrade = "cf-cloudflared-proxy-connection-upgrade"
 	Source  = "cf-cloudflared-proxy-src"
@@ -19,7 +23,7 @@ const (
 	UpgradeControl       = "control-stream"
 )
 
-// Kind is what a request asks for.
+// Kind is what a request is for.
 type Kind int
 
 // The kinds of requests.
@@ -49,7 +53,7 @@ func (k Kind) String() string {
 	}
 }
 
-// Classify tells the kind from the first values of Upgrade and Source. TCP wins over the control stream.
+// Classify derives the kind from the first values of Upgrade and Source. TCP wins over the control stream.
 func Classify(upgrade, source string) Kind {
 	switch {
 	case upgrade == UpgradeConfiguration:
@@ -63,4 +67,34 @@ func Classify(upgrade, source string) Kind {
 	default:
 		return HTTP
 	}
+}
+
+// KindOf classifies a request header.
+func KindOf(header []httpfield.Field) Kind {
+	var upgrade, source string
+	for i := range header {
+		switch header[i].Name {
+		case Upgrade:
+			upgrade = first(upgrade, header[i].Value)
+		case Source:
+			source = first(source, header[i].Value)
+		}
+	}
+	return Classify(upgrade, source)
+}
+
+// StatusOf gives the :status of a response header, or "". It is always the first field.
+func StatusOf(header []httpfield.Field) string {
+	if len(header) > 0 && header[0].Name == ":status" {
+		return header[0].Value
+	}
+	return ""
+}
+
+// first gives the first of two values that is not empty.
+func first(have, val string) string {
+	if have != "" {
+		return have
+	}
+	return val
 }

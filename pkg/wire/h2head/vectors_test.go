@@ -50,7 +50,7 @@ func TestRequestKinds(t *testing.T) {
 }
 
 func TestBlockVectors(t *testing.T) {
-	// rejected are vectors that we refuse though the reference takes them: quirk 15 of docs/spec/wire.md, which leaves it free.
+	// rejected are vectors that we refuse although the reference accepts them (docs/spec/wire.md 16, quirk 15).
 	rejected := map[string]string{"in_newline_inside": "quirk 15"}
 	type header struct {
 		Name  string `json:"name"`
@@ -84,7 +84,7 @@ func TestBlockVectors(t *testing.T) {
 				t.Errorf("%s: block = %q, want %q", v.Name, got, v.Serialized)
 			}
 		}
-		got, err := h2head.ParseBlock(nil, v.Serialized, "")
+		got, err := h2head.ParseBlock(nil, v.Serialized, "", roomy)
 		if v.Error != "" || rejected[v.Name] != "" {
 			if !errors.Is(err, h2head.ErrBlock) {
 				t.Errorf("%s: parsed as %v, %v", v.Name, got, err)

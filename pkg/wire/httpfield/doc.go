@@ -1,7 +1,7 @@
 // Package httpfield holds the rules for HTTP header and trailer fields that the edge, the transports and the proxy share.
 // They decide what may pass from a visitor to an origin and back, so they exist once.
 //
-//	Syntax       IsToken, IsValue, IsTokenByte, IsValueByte, IsTargetByte, TrimOWS, EqualFold
+//	Syntax       IsToken, IsLowerToken, IsValue, IsTokenByte, IsValueByte, IsTargetByte, TrimOWS, EqualFold
 //	Spelling     Canonical ("Content-Type"), Lower ("content-type"), Common
 //	Lists        Items, HasToken, ListHasToken
 //	Lengths      ParseLength
@@ -18,5 +18,6 @@
 //     if it were Transfer-Encoding. IsNamed compares exactly, except for the letter case, but "_" cannot lift its protection.
 //   - Optional whitespace is space and tab (RFC 9110 5.6.3). No other character is trimmed.
 //
-// No function allocates, except Canonical and Lower when a name is neither common nor spelled as wanted. The package is pure and keeps no state.
+// No function allocates, except Canonical and Lower when a name is neither common nor spelled as wanted. The package is
+// pure and keeps no state.
 package httpfield

@@ -32,7 +32,7 @@ var (
 // HTTP/2, takes far more memory than it takes on the wire.
 type Limits struct {
 	MaxFields int `yaml:"max_fields" usage:"limit of fields in one header or trailer section; status 431 beyond"`
-	MaxBytes  int `yaml:"max_bytes" usage:"limit of the decoded size of one header or trailer section: names, values and 32 bytes a field; status 431 beyond"`
+	MaxBytes  int `yaml:"max_bytes" usage:"limit of the decoded bytes of one section: names, values and 32 a field; status 431 beyond"`
 }
 
 // DefaultLimits are the limits for a section that a visitor or an origin sends.

@@ -112,3 +112,13 @@ func ParseLength[T text](s T) (int64, bool) {
 	}
 	return n, len(s) > 0
 }
+
+// IsLowerToken reports whether s is a token without upper case letters, and so a valid field name of HTTP/2 (RFC 9113 8.2.1).
+func IsLowerToken(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; class[c]&classToken == 0 || 'A' <= c && c <= 'Z' {
+			return false
+		}
+	}
+	return s != ""
+}

@@ -144,6 +144,9 @@ func (h *Holder) register(ctx context.Context, r lease.Register) {
 			return
 		}
 		a.details = details
+		if p, ok := a.session.(transport.Probation); ok {
+			p.Admit()
+		}
 		h.observe(a, protocol.Connected)
 		h.post(message{event: lease.Event{Kind: lease.EventRegistered, Location: details.Location}, attempt: a})
 	})

@@ -1,8 +1,12 @@
 package mux
 
-import "time"
+import (
+	"time"
 
-// Role is which end of an HTTP/2 connection this is, whoever dialled.
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
+)
+
+// Role is the end of an HTTP/2 connection, independent of who dialled.
 type Role int
 
 // The roles.
@@ -11,50 +15,72 @@ const (
 	Server
 )
 
-// Config are the limits of one connection.
+// Config has the limits of one connection.
 type Config struct {
 	Role Role
-	// StreamWindow is how much the peer may send ahead on a new stream; it grows to MaxStreamWindow for a reader that
+	// StreamWindow is how many bytes the peer may send ahead on a new stream. It grows to MaxStreamWindow for a reader that
 	// keeps up. ConnWindow bounds all streams together.
 	StreamWindow, MaxStreamWindow, ConnWindow int
-	// MaxFrame is the largest frame that is accepted, MaxHeaderList the largest head.
-	MaxFrame, MaxHeaderList uint32
-	// AnnouncedStreams is what the peer is told, MaxStreams what it gets: streams that run, or that it reset and nobody
-	// has cleared away yet.
+	// MaxFrame is the largest frame that is accepted.
+	MaxFrame uint32
+	// Headers bounds one header or trailer section, decoded. AnnouncedHeaderList is what the peer is told of it.
+	Headers             httpfield.Limits
+	AnnouncedHeaderList uint32
+	// HeaderBudget bounds the decoded bytes of all headers and trailers of the connection that no reader has taken yet.
+	HeaderBudget int
+	// TooLarge is the response of a server to a request whose header exceeds Headers. Without one the stream is reset.
+	TooLarge []Field
+	// MaxStreams bounds the peer's streams: those that run, and those that it reset and that this end has not closed yet.
+	// AnnouncedStreams is what the peer is told.
 	AnnouncedStreams, MaxStreams uint32
-	// PingAfter is the silence after which the peer is asked whether it lives, PingTimeout how long it may take to answer.
+	// Probation bounds the peer until Admit is called. Zero values mean the ordinary limits.
+	Probation Probation
+	// PingAfter is the silence after which a PING is sent; PingTimeout is how long its acknowledgement may take.
 	PingAfter, PingTimeout time.Duration
-	// OutBuffer is how much waits for the network before writers wait, too.
+	// OutBuffer is how many bytes may wait for the network before writers have to wait.
 	OutBuffer int
-	// Incoming gets every stream of the peer, on the reading goroutine: it must not block. Nil refuses all.
+	// Incoming is called with every stream of the peer, on the reading goroutine: it must not block. Nil refuses all.
 	Incoming func(*Stream)
+}
+
+// Probation has the limits for a peer that has not proved yet who it is.
+type Probation struct {
+	MaxStreams uint32
+	ConnWindow int
 }
 
 const (
 	// frameHeader is the size of a frame's header.
 	frameHeader = 9
-	// initialWindow and initialFrame hold until the peer's settings say otherwise (RFC 9113, 6.5.2).
+	// initialWindow and initialFrame are valid until the peer's SETTINGS say otherwise (RFC 9113 6.5.2).
 	initialWindow = 65535
 	initialFrame  = 16 << 10
-	// maxWindow is the largest window, and the largest stream number, that there is.
+	// maxWindow is the largest window and the largest stream id that the protocol allows.
 	maxWindow = 1<<31 - 1
-	// unsentKey is beyond all stream numbers.
+	// unsentKey is larger than all stream ids.
 	unsentKey = 1 << 31
-	// maxChunk bounds a frame that we send, whatever the peer allows: streams take turns by frames.
+	// maxChunk bounds a DATA frame that we send, whatever the peer allows, since streams take turns frame by frame.
 	maxChunk = 64 << 10
-	// maxTable bounds the memory that the peer may ask our header compression to use.
+	// maxTable bounds the memory that the peer may make our header compression use.
 	maxTable = 64 << 10
-	// maxControl bounds the answers, in bytes, to a peer that asks and does not read.
+	// decoderTable is the size of the peer's compression table that we announce and keep.
+	decoderTable = 4 << 10
+	// maxBlock bounds a header block on the wire, compressed. A larger one ends the connection.
+	maxBlock = 2 << 20
+	// maxString bounds one decoded string. It is out of reach for a block of maxBlock bytes: Huffman codes have at least
+	// 5 bits.
+	maxString = 4 << 20
+	// maxControl bounds the bytes that wait for a peer that provokes replies (PING, SETTINGS, errors) and does not read them.
 	maxControl = 64 << 10
-	// maxResets is how many resets wait for the network beyond those of streams that the peer may have at a time.
+	// maxResets bounds the resets that wait for the network, beyond one for each stream that the peer may have.
 	maxResets = 4096
-	// maxSettings is how many settings one frame may hold.
+	// maxSettings bounds the settings in one frame.
 	maxSettings = 64
-	// maxHeads bounds the interim heads that wait for a reader.
-	maxHeads = 8
-	// readBuffer is small, since what is larger goes straight to its place.
+	// maxInterim bounds the interim responses that wait for a reader.
+	maxInterim = 8
+	// readBuffer is small because larger payloads are read straight into blocks.
 	readBuffer = 4 << 10
-	// closeTimeout is how long the last bytes may take.
+	// closeTimeout is how long sending the last bytes may take.
 	closeTimeout = time.Second
 	// maxDebug bounds the text of a GOAWAY.
 	maxDebug = 256

@@ -24,50 +24,56 @@ type Conn struct {
 	stop context.CancelCauseFunc
 	runs sync.WaitGroup
 
-	// Of the reading goroutine.
-	br     *bufio.Reader
-	fr     *http2.Framer
-	blocks blockPool
+	// Used by the reading goroutine only.
+	br       *bufio.Reader
+	fr       *http2.Framer
+	sections *sectionDecoder
+	blocks   blockPool
 
-	// recvWindow is what the peer may still send, unacked what was read of it and not yet granted anew.
-	recvWindow, unacked atomic.Int64
+	// window is the size of the receive window, recvWindow what the peer may still send, and unacked what was read of
+	// that and not granted again yet.
+	window, recvWindow, unacked atomic.Int64
+	// heldHeaders is the decoded size of all headers and trailers that no reader has taken yet.
+	heldHeaders atomic.Int64
 	// lastRead is when the last frame came, on the clock that started at began.
 	lastRead atomic.Int64
 	began    time.Time
 
-	// mu guards the rest: everything about sending, and which streams there are.
+	// mu guards the rest: everything about sending, and the table of streams.
 	mu      sync.Mutex
-	err     *tunnel.ConnError // why the connection is over
+	err     *tunnel.ConnError // why the connection has ended
 	streams map[uint32]*Stream
-	// lastPeer is the peer's newest stream, nextOwn the next of ours.
+	// lastPeer is the peer's newest stream id, nextOwn our next one. unsent numbers streams that have no id yet.
 	lastPeer, nextOwn, unsent uint32
-	// foreign and own count streams; foreign ones count until they were cleared away at this end.
+	// foreign and own count streams. A stream of the peer counts until this end has closed it.
 	foreign, own uint32
+	maxForeign   uint32
+	admitted     bool
 	peer         peerSettings
-	goneAway     bool
+	goneAway     bool // the peer sent GOAWAY
 	goneText     string
 
 	out, spare []byte
-	// control is how much of out answers questions and mistakes of the peer.
+	// control counts the bytes of out that the peer provoked: replies and resets because of its errors.
 	control int
-	// resets is how many streams of the peer it resets.
+	// resets counts the resets in out of streams of the peer.
 	resets     uint32
 	toWrite    sync.Cond
 	sendWindow int64
-	// turn holds the streams that wait for the window or the buffer of the connection, opening those that wait for the
-	// peer's limit of streams.
+	// turn has the streams that wait for the connection's window or buffer; opening is for those that wait for the peer's
+	// limit of streams.
 	turn    []*Stream
 	opening sync.Cond
 	enc     *hpack.Encoder
 	encBuf  bytes.Buffer
 }
 
-// peerSettings are what the peer has told us.
+// peerSettings are the limits from the peer's SETTINGS.
 type peerSettings struct {
 	window, frame, streams, headerList uint32
 }
 
-// New starts HTTP/2 on an established connection, which it owns from now on. Values of ctx are kept, its end is not.
+// New starts HTTP/2 on an established connection, which it owns from now on. It keeps the values of ctx, but does not end with it.
 func New(ctx context.Context, nc net.Conn, cfg Config) *Conn {
 	c := &Conn{
 		nc: nc, cfg: cfg, began: time.Now(),
@@ -85,12 +91,20 @@ func New(ctx context.Context, nc net.Conn, cfg Config) *Conn {
 	c.toWrite.L, c.opening.L = &c.mu, &c.mu
 	c.enc = hpack.NewEncoder(&c.encBuf)
 	c.enc.SetMaxDynamicTableSizeLimit(maxTable)
-	c.recvWindow.Store(int64(cfg.ConnWindow))
+	c.maxForeign = cfg.MaxStreams
+	if n := cfg.Probation.MaxStreams; n > 0 {
+		c.maxForeign = min(n, c.maxForeign)
+	}
+	window := cfg.ConnWindow
+	if n := cfg.Probation.ConnWindow; n > 0 {
+		window = min(max(n, initialWindow), window)
+	}
+	c.window.Store(int64(window))
+	c.recvWindow.Store(int64(window))
+	c.sections = newSectionDecoder(cfg.Headers)
 	c.fr = http2.NewFramer(nil, c.br)
 	c.fr.SetReuseFrames()
 	c.fr.SetMaxReadFrameSize(cfg.MaxFrame)
-	c.fr.MaxHeaderListSize = cfg.MaxHeaderList
-	c.fr.ReadMetaHeaders = hpack.NewDecoder(4<<10, nil)
 
 	c.appendPreface()
 	c.runs.Go(c.readLoop)
@@ -99,16 +113,35 @@ func New(ctx context.Context, nc net.Conn, cfg Config) *Conn {
 	return c
 }
 
+// Admit ends the probation: the ordinary limits apply from now on. Idempotent.
+func (c *Conn) Admit() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.admitted {
+		return
+	}
+	c.admitted = true
+	c.maxForeign = c.cfg.MaxStreams
+	more := int64(c.cfg.ConnWindow) - c.window.Load()
+	if more <= 0 || c.err != nil {
+		return
+	}
+	c.window.Add(more)
+	c.recvWindow.Add(more)
+	c.appendWindow(0, int(more))
+	c.toWrite.Signal()
+}
+
 // Context ends with the connection; its cause is a *tunnel.ConnError.
 func (c *Conn) Context() context.Context { return c.ctx }
 
-// Close says goodbye, ends the connection and all its streams, and waits for its goroutines. Idempotent.
+// Close sends GOAWAY, ends the connection and all its streams, and waits for its goroutines. Idempotent.
 func (c *Conn) Close(code http2.ErrCode, text string) {
 	c.end(code, text, &tunnel.ConnError{Reason: tunnel.ReasonNone, Code: uint64(code), Err: errClosed})
 	c.runs.Wait()
 }
 
-// end tells the peer, lets what is buffered go out for a moment, and closes the socket. Only the first call counts.
+// end sends GOAWAY after what is buffered and ends the connection because of err. Only the first call of end or fail has an effect.
 func (c *Conn) end(code http2.ErrCode, text string, err *tunnel.ConnError) {
 	c.mu.Lock()
 	if c.err != nil {
@@ -120,7 +153,8 @@ func (c *Conn) end(code http2.ErrCode, text string, err *tunnel.ConnError) {
 	c.fail(err)
 }
 
-// fail ends everything because of err. The writing goroutine sends what is left and closes the socket.
+// fail ends the connection and all streams because of err. The writing goroutine then sends what is left and closes the
+// socket.
 func (c *Conn) fail(err *tunnel.ConnError) {
 	c.mu.Lock()
 	if c.err != nil {
@@ -167,14 +201,14 @@ func (c *Conn) lost(err error) {
 	c.fail(loss)
 }
 
-// keepAlive asks a silent peer whether it lives. Whatever comes after the question is an answer.
+// keepAlive pings a silent peer. Any frame after the PING proves that the peer is alive.
 func (c *Conn) keepAlive() {
 	if c.cfg.PingAfter <= 0 {
 		return
 	}
 	timer := time.NewTimer(c.cfg.PingAfter)
 	defer timer.Stop()
-	asked := time.Duration(-1) // when the question was asked that has no answer yet, or negative
+	pinged := time.Duration(-1) // when the PING was sent that nothing has followed yet; negative without one
 	for {
 		select {
 		case <-c.ctx.Done():
@@ -183,14 +217,14 @@ func (c *Conn) keepAlive() {
 		}
 		now, heard := time.Since(c.began), time.Duration(c.lastRead.Load())
 		switch silent := now - heard; {
-		case asked >= 0 && heard < asked:
+		case pinged >= 0 && heard < pinged:
 			c.fail(&tunnel.ConnError{Reason: tunnel.ReasonIdle, Err: errIdle})
 			return
 		case silent < c.cfg.PingAfter:
-			asked = -1
+			pinged = -1
 			timer.Reset(c.cfg.PingAfter - silent)
 		default:
-			asked = now
+			pinged = now
 			c.mu.Lock()
 			c.appendPing(false, [8]byte{'c', 'u', 'l', 'v', 'e', 'r', 't'})
 			c.toWrite.Signal()
@@ -200,7 +234,7 @@ func (c *Conn) keepAlive() {
 	}
 }
 
-// Open makes a stream of ours; the peer sees it with its head. It waits while the peer's limit is reached.
+// Open makes a stream, which the peer sees when its header is sent. It waits while the peer's limit of streams is reached.
 func (c *Conn) Open(ctx context.Context) (*Stream, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// deadline is a point in time that can be moved while somebody waits on cond. cond's lock guards it.
+// deadline is a point in time that can be moved while a goroutine waits on cond. The lock of cond guards it.
 type deadline struct {
 	at      time.Time
 	expired bool
@@ -38,7 +38,7 @@ func (d *deadline) fire(cond *sync.Cond) {
 	if d.at.IsZero() {
 		return
 	}
-	if left := time.Until(d.at); left > 0 { // it was moved
+	if left := time.Until(d.at); left > 0 { // the deadline was moved
 		d.timer.Reset(left)
 		return
 	}
@@ -46,7 +46,7 @@ func (d *deadline) fire(cond *sync.Cond) {
 	cond.Broadcast()
 }
 
-// stopLocked frees the timer of a stream that is over.
+// stopLocked stops the timer of a stream that has ended.
 func (d *deadline) stopLocked() {
 	d.at = time.Time{}
 	if d.timer != nil {

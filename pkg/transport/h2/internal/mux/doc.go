@@ -1,12 +1,14 @@
-// Package mux is HTTP/2 (RFC 9113) as the tunnel needs it: one connection, either role, whose streams are two-way byte
-// streams with a head before them and perhaps trailers behind. Framing and header compression are golang.org/x/net's;
-// streams, windows and limits are its own, for three reasons that docs/adr/0012 explains: a server's direction can end
-// while the other one goes on, nothing is translated to net/http and back, and what it does cannot change with the
-// toolchain.
+// Package mux is the part of HTTP/2 (RFC 9113) that the tunnel needs: one connection in either role, whose streams are
+// bidirectional byte streams with a header before them and perhaps trailers behind. Framing and header compression are
+// those of golang.org/x/net. Streams, windows and limits are its own for three reasons (docs/adr/0012): one direction of a
+// server's stream can end while the other one goes on, nothing is translated to net/http and back, and the behaviour does
+// not change with the toolchain.
 //
-// It knows nothing of tunnels: what heads mean is package h2's business.
+// It does not know tunnels: packages h2 and h2head give headers their meaning.
 //
-// A Conn owns three goroutines: one reads, one writes, one pings; Close ends them and waits. The reader never writes to
-// the network, so two ends that both have much to send cannot block each other. All types are safe for concurrent use; a
-// stream has at most one reader and one writer at a time. Locks: Stream.rmu is never held while Conn.mu is taken.
+// A Conn owns three goroutines: one reads, one writes, one sends pings. Close ends them and waits. The reader never writes
+// to the network, so two ends with full send buffers cannot block each other. All types are safe for concurrent use; a
+// stream has at most one reader and one writer at a time.
+//
+// Locks: Conn.mu before Stream.rmu, never the other way round (docs/adr/0016).
 package mux

@@ -16,17 +16,17 @@ import (
 
 var (
 	errClosed      = errors.New("session closed")
-	errIdle        = errors.New("no answer to a ping within the timeout")
-	errStalled     = errors.New("the peer takes no bytes")
+	errIdle        = errors.New("no frame within the timeout after a ping")
+	errStalled     = errors.New("the peer reads no bytes")
 	errWriteClosed = errors.New("write after the end")
-	errHeadTwice   = errors.New("a second head on one stream")
-	errNoHead      = errors.New("body before the head")
-	errDraining    = errors.New("the peer takes no new streams")
-	errExhausted   = errors.New("no stream number is left")
-	errHeadTooBig  = errors.New("head is larger than the peer takes")
+	errHeadTwice   = errors.New("second header on one stream")
+	errNoHead      = errors.New("body before the header")
+	errDraining    = errors.New("the peer accepts no new streams")
+	errExhausted   = errors.New("all stream ids are used")
+	errHeadTooBig  = errors.New("header exceeds the limit of the peer")
 )
 
-// protocolError is a mistake of the peer that ends the connection.
+// protocolError is an error of the peer that ends the connection.
 type protocolError struct {
 	code http2.ErrCode
 	text string
@@ -34,9 +34,10 @@ type protocolError struct {
 
 func (e *protocolError) Error() string { return fmt.Sprintf("http2 %s: %s", e.code, e.text) }
 
+// violation makes a protocolError.
 func violation(code http2.ErrCode, text string) error { return &protocolError{code, text} }
 
-// codeOf is what a peer is told when err ends the connection.
+// codeOf gives the code of the GOAWAY that is sent when err ends the connection. ErrCodeNo means that none is sent.
 func codeOf(err error) http2.ErrCode {
 	var (
 		own *protocolError
@@ -54,7 +55,7 @@ func codeOf(err error) http2.ErrCode {
 	}
 }
 
-// lossOf says why reading or writing failed.
+// lossOf classifies an error of reading or writing.
 func lossOf(err error) *tunnel.ConnError {
 	var own *tunnel.ConnError
 	switch {
@@ -82,10 +83,12 @@ func noEOF(err error) error {
 	return err
 }
 
+// byPeer is the error of a stream that the peer has reset, or that was reset because of an error of the peer.
 func byPeer(code http2.ErrCode) error {
 	return &transport.StreamError{Code: transport.Code(code), Remote: true}
 }
 
+// byUs is the error of a stream that this end has reset.
 func byUs(code http2.ErrCode) error {
 	return &transport.StreamError{Code: transport.Code(code)}
 }

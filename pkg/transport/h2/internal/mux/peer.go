@@ -6,7 +6,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// settings applies what the peer says and acknowledges it.
+// settings applies the peer's SETTINGS and acknowledges them.
 func (c *Conn) settings(f *http2.SettingsFrame) error {
 	if f.IsAck() {
 		return nil
@@ -21,7 +21,7 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 		if err := s.Valid(); err != nil {
 			return err
 		}
-		switch s.ID { //nolint:exhaustive // what is not known is ignored (RFC 9113, 6.5.2)
+		switch s.ID { //nolint:exhaustive // unknown settings are ignored (RFC 9113 6.5.2)
 		case http2.SettingInitialWindowSize:
 			window = s.Val
 		case http2.SettingMaxFrameSize:
@@ -43,10 +43,11 @@ func (c *Conn) settings(f *http2.SettingsFrame) error {
 		return err
 	}
 	c.appendSettingsAck()
-	return c.answeredLocked()
+	return c.repliedLocked()
 }
 
-// windowChangedLocked moves the windows of all streams by the difference.
+// windowChangedLocked applies a new initial window: the send windows of all streams change by the difference (RFC 9113
+// 6.9.2).
 func (c *Conn) windowChangedLocked(window uint32) error {
 	delta := int64(window) - int64(c.peer.window)
 	if delta == 0 {
@@ -62,6 +63,7 @@ func (c *Conn) windowChangedLocked(window uint32) error {
 	return nil
 }
 
+// windowUpdate adds n bytes to the send window of a stream, or of the connection for id 0.
 func (c *Conn) windowUpdate(id uint32, n int64) error {
 	if id != 0 {
 		s, err := c.lookup(id)
@@ -87,7 +89,7 @@ func (c *Conn) windowUpdate(id uint32, n int64) error {
 	return nil
 }
 
-// goAway: the peer takes no new streams, and has not seen those above last.
+// goAway handles GOAWAY: the peer accepts no new streams and has ignored those with an id above last.
 func (c *Conn) goAway(last uint32, code http2.ErrCode, text string) {
 	c.mu.Lock()
 	c.goneAway = true

@@ -2,7 +2,7 @@ package mux
 
 import "sync"
 
-// blockSize is what received bytes are kept in.
+// blockSize is the size of the blocks that keep received bytes.
 const blockSize = 16 << 10
 
 type block struct {
@@ -26,14 +26,14 @@ func (p *blockPool) put(b *block) {
 	p.p.Put(b)
 }
 
-// queue holds received bytes. Small pieces share a block, so that memory stays within twice the bytes and one block. It
-// is not safe for concurrent use.
+// queue has the received bytes of a stream. Small pieces share a block, so that it takes at most twice the memory of its
+// bytes plus one block. It is not safe for concurrent use.
 type queue struct {
 	head, tail *block
 	size       int
 }
 
-// push takes a filled block.
+// push appends a filled block.
 func (q *queue) push(b *block, pool *blockPool) {
 	q.size += b.w
 	if t := q.tail; t != nil && blockSize-t.w >= b.w {
@@ -49,7 +49,7 @@ func (q *queue) push(b *block, pool *blockPool) {
 	q.tail = b
 }
 
-// pop copies to p what there is.
+// pop moves bytes to p, as many as are there and fit.
 func (q *queue) pop(p []byte, pool *blockPool) (n int) {
 	for n < len(p) && q.head != nil {
 		b := q.head
@@ -67,7 +67,7 @@ func (q *queue) pop(p []byte, pool *blockPool) (n int) {
 	return n
 }
 
-// drop throws everything away and says how much it was.
+// drop throws all bytes away and gives their number.
 func (q *queue) drop(pool *blockPool) int {
 	n := q.size
 	for b := q.head; b != nil; {

@@ -29,7 +29,7 @@ func (c *Conn) readFrames() error {
 		}
 		c.lastRead.Store(int64(time.Since(c.began)))
 		if first && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
-			return violation(http2.ErrCodeProtocol, "the first frame is no SETTINGS")
+			return violation(http2.ErrCodeProtocol, "the first frame is not SETTINGS")
 		}
 		if fh.Type == http2.FrameData && !fh.Flags.Has(http2.FlagDataPadded) && fh.StreamID != 0 {
 			if err := c.readData(fh); err != nil {
@@ -40,8 +40,10 @@ func (c *Conn) readFrames() error {
 		f, err := c.fr.ReadFrameForHeader(fh)
 		var se http2.StreamError
 		switch {
+		case errors.As(err, &se) && fh.Type == http2.FrameHeaders: // the block was not decoded, so the tables would differ
+			return violation(http2.ErrCodeProtocol, "malformed HEADERS frame")
 		case errors.As(err, &se):
-			if err := c.refuse(fh, se.StreamID, se.Code); err != nil {
+			if err := c.refuse(se.StreamID, se.Code); err != nil {
 				return err
 			}
 			continue
@@ -65,10 +67,10 @@ func (c *Conn) readPreface() error {
 	return nil
 }
 
-// handle handles every frame but the usual DATA.
+// handle handles every frame but DATA without padding.
 func (c *Conn) handle(f http2.Frame) error {
 	switch f := f.(type) {
-	case *http2.MetaHeadersFrame:
+	case *http2.HeadersFrame:
 		return c.headers(f)
 	case *http2.DataFrame:
 		return c.paddedData(f)
@@ -85,32 +87,32 @@ func (c *Conn) handle(f http2.Frame) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.appendPing(true, f.Data)
-		return c.answeredLocked()
+		return c.repliedLocked()
 	case *http2.GoAwayFrame:
 		c.goAway(f.LastStreamID, f.ErrCode, string(f.DebugData()[:min(len(f.DebugData()), maxDebug)]))
 		return nil
 	case *http2.PushPromiseFrame:
-		return violation(http2.ErrCodeProtocol, "PUSH_PROMISE, which is switched off")
-	default: // PRIORITY and what is not known
+		return violation(http2.ErrCodeProtocol, "PUSH_PROMISE, which is disabled")
+	default: // PRIORITY and unknown frames
 		return nil
 	}
 }
 
-// answeredLocked wakes the writer for an answer that the peer has asked for, and gives up a peer that only asks.
-func (c *Conn) answeredLocked() error {
+// repliedLocked wakes the writer for a reply that the peer has provoked, and fails when too many of them wait.
+func (c *Conn) repliedLocked() error {
 	c.toWrite.Signal()
 	return c.controlLocked()
 }
 
-// controlLocked gives up a peer that asks, or makes mistakes, and does not read the answers.
+// controlLocked fails when the peer provokes replies faster than it reads them.
 func (c *Conn) controlLocked() error {
 	if c.control > maxControl {
-		return violation(http2.ErrCodeEnhanceYourCalm, "too many questions")
+		return violation(http2.ErrCodeEnhanceYourCalm, "control frame flood")
 	}
 	return nil
 }
 
-// lookup gives the stream, nil for one that is over; an id that was never used is the peer's mistake.
+// lookup gives a stream, or nil when it has ended. An id that was never used is an error of the peer.
 func (c *Conn) lookup(id uint32) (*Stream, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,7 +132,7 @@ func (c *Conn) lookup(id uint32) (*Stream, error) {
 	return nil, nil
 }
 
-// readData takes a DATA frame's payload off the connection, straight to its stream.
+// readData reads a DATA frame's payload from the connection straight into blocks of its stream.
 func (c *Conn) readData(fh http2.FrameHeader) error {
 	s, err := c.lookup(fh.StreamID)
 	if err != nil {
@@ -168,7 +170,7 @@ func (c *Conn) readData(fh http2.FrameHeader) error {
 	return nil
 }
 
-// paddedData is readData for a frame with padding, which counts like data and is granted anew at once.
+// paddedData is readData for a frame with padding. Padding counts against the windows, so it is granted again at once.
 func (c *Conn) paddedData(f *http2.DataFrame) error {
 	s, err := c.lookup(f.StreamID)
 	if err != nil {
@@ -199,9 +201,13 @@ func (c *Conn) paddedData(f *http2.DataFrame) error {
 	return nil
 }
 
-// headers handles a head or trailers.
-func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
+// headers handles a header or trailers.
+func (c *Conn) headers(f *http2.HeadersFrame) error {
 	id := f.StreamID
+	section, err := c.sections.read(c.fr, f)
+	if err != nil {
+		return err
+	}
 	c.mu.Lock()
 	if err := c.controlLocked(); err != nil {
 		c.mu.Unlock()
@@ -209,66 +215,83 @@ func (c *Conn) headers(f *http2.MetaHeadersFrame) error {
 	}
 	s := c.streams[id]
 	foreign := id%2 != c.nextOwn%2
-	if s != nil || !foreign || id <= c.lastPeer {
-		never := s == nil && (!foreign && id >= c.nextOwn)
+	if s == nil && foreign && id > c.lastPeer {
+		s, err = c.acceptLocked(id, &section)
 		c.mu.Unlock()
-		switch {
-		case never:
-			return violation(http2.ErrCodeProtocol, "head for a stream that does not exist")
-		case s == nil: // reset by us a moment ago
-			return nil
-		case f.Truncated:
-			s.abort(http2.ErrCodeEnhanceYourCalm)
-			return nil
-		default:
-			s.more(f.Fields, f.StreamEnded())
-			return nil
+		if s != nil {
+			c.cfg.Incoming(s)
 		}
+		return err
 	}
-	if c.cfg.Role == Client {
-		c.mu.Unlock()
-		return violation(http2.ErrCodeProtocol, "a stream opened by the server")
-	}
-	c.lastPeer = id
-	if c.err != nil {
-		c.mu.Unlock()
-		return c.err
-	}
-	if c.resets > c.cfg.MaxStreams+maxResets { // more than it had before it ceased to take what we say, and a burst
-		c.mu.Unlock()
-		return violation(http2.ErrCodeEnhanceYourCalm, "too many streams that were reset")
-	}
-	if c.cfg.Incoming == nil || c.foreign >= c.cfg.MaxStreams {
-		c.appendRefusal(id, http2.ErrCodeRefusedStream)
-		defer c.mu.Unlock()
-		return c.answeredLocked()
-	}
-	if f.Truncated {
-		c.appendRefusal(id, http2.ErrCodeEnhanceYourCalm)
-		defer c.mu.Unlock()
-		return c.answeredLocked()
-	}
-	c.foreign++
-	s = c.newStream(id)
-	s.foreign, s.head = true, f.Fields
-	s.bodiless = f.StreamEnded()
-	s.fin = s.bodiless
+	unknown := s == nil && !foreign && id >= c.nextOwn
 	c.mu.Unlock()
-	c.cfg.Incoming(s)
+	switch {
+	case unknown:
+		return violation(http2.ErrCodeProtocol, "HEADERS for a stream that does not exist")
+	case s == nil: // it was reset a moment ago
+	case section.malformed:
+		s.abort(http2.ErrCodeProtocol)
+	case section.tooLarge, !c.hold(s, section.size):
+		s.abort(http2.ErrCodeEnhanceYourCalm)
+	default:
+		s.more(section.fields, section.end)
+	}
 	return nil
 }
 
-// refuse resets a stream whose frame was malformed.
-func (c *Conn) refuse(fh http2.FrameHeader, id uint32, code http2.ErrCode) error {
+// acceptLocked makes a stream of a request's header, or refuses it.
+func (c *Conn) acceptLocked(id uint32, section *section) (*Stream, error) {
+	if c.cfg.Role == Client {
+		return nil, violation(http2.ErrCodeProtocol, "a stream opened by the server")
+	}
+	c.lastPeer = id
+	switch {
+	case c.err != nil:
+		return nil, c.err
+	case c.resets > c.cfg.MaxStreams+maxResets: // all streams that were open when the peer stopped reading, and a burst
+		return nil, violation(http2.ErrCodeEnhanceYourCalm, "too many streams were reset")
+	case section.malformed:
+		c.appendRefusal(id, http2.ErrCodeProtocol)
+		return nil, c.repliedLocked()
+	case c.cfg.Incoming == nil, c.foreign >= c.maxForeign:
+		c.appendRefusal(id, http2.ErrCodeRefusedStream)
+		return nil, c.repliedLocked()
+	case section.tooLarge:
+		c.appendTooLarge(id, section.end)
+		return nil, c.repliedLocked()
+	}
+	s := c.newStream(id)
+	if !c.hold(s, section.size) {
+		delete(c.streams, s.key)
+		s.stop(nil)
+		c.appendRefusal(id, http2.ErrCodeRefusedStream) // the request was not looked at: another connection may take it
+		return nil, c.repliedLocked()
+	}
+	c.foreign++
+	s.foreign, s.head = true, section.fields
+	s.bodiless = section.end
+	s.fin = s.bodiless
+	return s, nil
+}
+
+// hold counts decoded fields that wait for the stream's reader. It reports false when the connection holds too many.
+func (c *Conn) hold(s *Stream, size int) bool {
+	if c.heldHeaders.Add(int64(size)) > int64(c.cfg.HeaderBudget) {
+		c.heldHeaders.Add(-int64(size))
+		return false
+	}
+	s.held.Add(int64(size))
+	return true
+}
+
+// refuse resets a stream because of a malformed frame.
+func (c *Conn) refuse(id uint32, code http2.ErrCode) error {
 	c.mu.Lock()
 	s := c.streams[id]
 	var err error
 	if s == nil {
-		if fh.Type == http2.FrameHeaders && id%2 != c.nextOwn%2 && id > c.lastPeer {
-			c.lastPeer = id
-		}
 		c.appendRefusal(id, code)
-		err = c.answeredLocked()
+		err = c.repliedLocked()
 	}
 	c.mu.Unlock()
 	if s != nil {
@@ -285,7 +308,7 @@ func (c *Conn) resetByPeer(id uint32, code http2.ErrCode) error {
 	return err
 }
 
-// over is the error of a connection that has ended.
+// over gives the error of a connection that has ended.
 func (c *Conn) over() *tunnel.ConnError {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,9 +7,9 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// The first part is called by the reading goroutine.
+// The reading goroutine calls the functions of the first part.
 
-// admit takes size bytes off the stream's window; false means that they are not wanted.
+// admit charges size bytes to the stream's window. It reports false for bytes that must be thrown away.
 func (s *Stream) admit(size int) bool {
 	s.rmu.Lock()
 	s.recvWindow -= size
@@ -28,7 +28,7 @@ func (s *Stream) admit(size int) bool {
 	return wanted && !over && !late && !early
 }
 
-// padding counts what was no data as read.
+// padding counts padding as read.
 func (s *Stream) padding(n int) {
 	s.rmu.Lock()
 	grant := s.consumedLocked(n)
@@ -38,7 +38,7 @@ func (s *Stream) padding(n int) {
 	}
 }
 
-// dropped accounts for data that was thrown away.
+// dropped accounts for size bytes of data that were thrown away.
 func (s *Stream) dropped(size int, end bool) {
 	back := 0
 	s.rmu.Lock()
@@ -57,7 +57,7 @@ func (s *Stream) dropped(size int, end bool) {
 	}
 }
 
-// deliver takes one block of data.
+// deliver appends one block of data to the stream's queue.
 func (s *Stream) deliver(b *block, end bool) {
 	s.rmu.Lock()
 	if s.recvErr != nil {
@@ -77,11 +77,12 @@ func (s *Stream) deliver(b *block, end bool) {
 	}
 }
 
-// finish: the peer sends no more.
+// finish notes that the peer has ended its direction, with trailers if there are any.
 func (s *Stream) finish(trailers []Field) {
 	s.rmu.Lock()
 	if s.fin {
 		s.rmu.Unlock()
+		s.releaseAll()
 		s.abort(http2.ErrCodeStreamClosed)
 		return
 	}
@@ -101,14 +102,17 @@ func (s *Stream) finish(trailers []Field) {
 	}
 }
 
-// more handles a head on a stream that exists: an answer's, interim ones first, or trailers.
+// more handles HEADERS on a stream that exists: those of an interim or final response, or trailers.
 func (s *Stream) more(fields []Field, end bool) {
 	s.rmu.Lock()
+	if s.recvErr != nil { // no reader will take the fields
+		s.releaseAll()
+	}
 	trailers := s.foreign || s.answered
 	if !trailers {
 		interim := len(fields) > 0 && fields[0].Name == ":status" && len(fields[0].Value) == 3 && fields[0].Value[0] == '1'
 		switch {
-		case interim && !end && len(s.heads) < maxHeads:
+		case interim && !end && len(s.heads) < maxInterim:
 			s.heads = append(s.heads, fields)
 		case interim:
 			s.rmu.Unlock()
@@ -135,9 +139,10 @@ func hasPseudo(fields []Field) bool {
 	return len(fields) > 0 && len(fields[0].Name) > 0 && fields[0].Name[0] == ':'
 }
 
-// The rest is called by the stream's reader.
+// The stream's reader calls the functions of the second part.
 
-// ReadHead waits for the next head of the answer to a stream of ours: any number of interim ones, then the final one.
+// ReadHead waits for the header of the next response on a stream that we opened: any number of interim ones, then the final
+// one.
 func (s *Stream) ReadHead() ([]Field, error) {
 	s.rmu.Lock()
 	defer s.rmu.Unlock()
@@ -145,7 +150,9 @@ func (s *Stream) ReadHead() ([]Field, error) {
 		switch {
 		case len(s.heads) > 0:
 			head := s.heads[0]
+			s.heads[0] = nil
 			s.heads = s.heads[1:]
+			s.release(int64(sizeOf(head)))
 			return head, nil
 		case s.recvErr != nil:
 			return nil, s.recvErr
@@ -158,10 +165,10 @@ func (s *Stream) ReadHead() ([]Field, error) {
 	}
 }
 
-// Read waits for bytes. The last ones come together with io.EOF, which only the peer's end gives.
+// Read waits for bytes. The last ones come together with io.EOF, which only the peer's END_STREAM causes.
 func (s *Stream) Read(p []byte) (int, error) { return s.read(p, true) }
 
-// ReadNow is Read without waiting: it gives 0, nil when there is nothing.
+// ReadNow is Read without waiting: it gives 0, nil when nothing is there.
 func (s *Stream) ReadNow(p []byte) (int, error) { return s.read(p, false) }
 
 func (s *Stream) read(p []byte, wait bool) (n int, err error) {
@@ -188,6 +195,9 @@ func (s *Stream) read(p []byte, wait bool) (n int, err error) {
 	}
 	grant := s.consumedLocked(n)
 	s.rmu.Unlock()
+	if err == io.EOF { //nolint:errorlint // the bare value is the contract of io.Reader
+		s.releaseAll() // the trailers are the reader's now
+	}
 	s.c.grant(n)
 	if grant > 0 {
 		s.c.grantStream(s.id, grant)
@@ -195,15 +205,15 @@ func (s *Stream) read(p []byte, wait bool) (n int, err error) {
 	return n, err
 }
 
-// consumedLocked says how much the peer may be granted anew after n bytes were read. The window of a reader that keeps
-// up with its peer grows, unless the connection as a whole is behind.
+// consumedLocked gives the bytes to grant the peer again after n bytes were read. The window grows for a reader that keeps
+// up with its peer, unless more than half of the connection's window is in use.
 func (s *Stream) consumedLocked(n int) int {
 	if s.unacked += n; s.fin || s.unacked < s.window/2 {
 		return 0
 	}
 	grant := s.unacked
 	s.unacked = 0
-	if s.window < s.c.cfg.MaxStreamWindow && s.buf.size == 0 && s.c.recvWindow.Load() > int64(s.c.cfg.ConnWindow/2) {
+	if s.window < s.c.cfg.MaxStreamWindow && s.buf.size == 0 && s.c.recvWindow.Load() > s.c.window.Load()/2 {
 		more := min(s.window, s.c.cfg.MaxStreamWindow-s.window)
 		s.window += more
 		grant += more
@@ -212,7 +222,7 @@ func (s *Stream) consumedLocked(n int) int {
 	return grant
 }
 
-// Trailers are what came behind the last byte; valid after io.EOF.
+// Trailers gives the trailers. They are valid after io.EOF.
 func (s *Stream) Trailers() []Field {
 	s.rmu.Lock()
 	defer s.rmu.Unlock()

@@ -10,8 +10,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 )
 
-// SendHead sends a head: a request's, an answer's, or an interim answer's, which leaves the final one to be sent. With
-// end nothing follows it.
+// SendHead sends the header of a request or of a response. After an interim one the final one is still to be sent. With
+// end it carries END_STREAM.
 func (s *Stream) SendHead(fields []Field, interim, end bool) error {
 	c := s.c
 	c.mu.Lock()
@@ -47,7 +47,7 @@ func (s *Stream) SendHead(fields []Field, interim, end bool) error {
 	return nil
 }
 
-// Write sends p and returns when the connection has taken it; with end nothing follows it.
+// Write sends p and returns when all of it is in the connection's buffer. With end the last frame carries END_STREAM.
 func (s *Stream) Write(p []byte, end bool) (n int, err error) {
 	c := s.c
 	c.mu.Lock()
@@ -90,8 +90,8 @@ func (s *Stream) Write(p []byte, end bool) (n int, err error) {
 	return n, nil
 }
 
-// CloseWrite ends our direction, with trailers if there are any. Idempotent. A peer that wants no more needs no end:
-// that is no error.
+// CloseWrite ends our direction, with trailers if there are any. It is no error if the peer has reset the stream: it does
+// not want the end. Idempotent.
 func (s *Stream) CloseWrite(trailers []Field) error {
 	c := s.c
 	c.mu.Lock()
@@ -135,12 +135,12 @@ func (s *Stream) sendableLocked() error {
 	}
 }
 
-// endLocked notes that our direction has ended.
+// endLocked notes that END_STREAM was sent.
 func (s *Stream) endLocked() {
 	s.finSent, s.closed = true, true
 	s.writeBy.stopLocked()
 	s.stop(nil)
-	// Lock order: rmu is never held while mu is taken, so it may be taken here.
+	// Lock order: mu before rmu (docs/adr/0016).
 	s.rmu.Lock()
 	fin := s.fin
 	s.rmu.Unlock()
@@ -149,7 +149,7 @@ func (s *Stream) endLocked() {
 	}
 }
 
-// roomLocked is how much of n bytes can be sent now, as one frame.
+// roomLocked gives how many of n bytes can be sent now in one frame.
 func (s *Stream) roomLocked(n int) int {
 	c := s.c
 	if len(c.out) >= c.cfg.OutBuffer {
@@ -158,7 +158,7 @@ func (s *Stream) roomLocked(n int) int {
 	return int(max(0, min(int64(n), s.sendWindow, c.sendWindow, int64(c.peer.frame), maxChunk)))
 }
 
-// waitLocked waits for room.
+// waitLocked waits until the stream may send, or its deadline expires.
 func (s *Stream) waitLocked() error {
 	if s.writeBy.expired {
 		return os.ErrDeadlineExceeded
@@ -169,7 +169,7 @@ func (s *Stream) waitLocked() error {
 		s.queued = true
 		s.c.turn = append(s.c.turn, s)
 	default:
-		s.c.nextTurnLocked() // if it was our turn, our own window has shrunk meanwhile
+		s.c.nextTurnLocked() // this stream's own window is used up: if it was its turn, the next one may send
 	}
 	waiting := s.queued
 	s.wcond.Wait()
@@ -178,7 +178,7 @@ func (s *Stream) waitLocked() error {
 		s.queued = false
 		s.c.turn = slices.DeleteFunc(s.c.turn, func(o *Stream) bool { return o == s })
 	case waiting && (s.sendErr != nil || s.writeBy.expired):
-		s.c.nextTurnLocked() // it was our turn, and we do not take it
+		s.c.nextTurnLocked() // it was this stream's turn, and it will not send
 	}
 	return s.sendableLocked()
 }
@@ -188,7 +188,7 @@ func isTheirs(err error) bool {
 	return errors.As(err, &se) && se.Remote
 }
 
-// Codes of a reset.
+// The codes of resets that package h2 uses.
 const (
 	Cancelled = http2.ErrCodeCancel
 	Internal  = http2.ErrCodeInternal

@@ -3,31 +3,34 @@ package mux
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http2"
 )
 
-// Stream is one stream of a Conn: a head each way, bytes each way, and perhaps trailers.
+// Stream is one stream of a Conn: in each direction a header, bytes, and perhaps trailers.
 type Stream struct {
 	c    *Conn
 	ctx  context.Context //nolint:containedctx // it is the stream's own life, handed out by Context
 	stop context.CancelCauseFunc
-	// foreign says that the peer opened the stream, with head.
+	// foreign says that the peer opened the stream, with the header head.
 	foreign  bool
 	head     []Field
-	bodiless bool // nothing follows the head
+	bodiless bool // END_STREAM came with the header
+	// held is the stream's part of Conn.heldHeaders.
+	held atomic.Int64
 
-	// Conn.mu guards the sending side. id is 0 until the head of a stream of ours was sent; key is where the connection
-	// keeps the stream: the id, or a number beyond all ids.
+	// Conn.mu guards the sending side. id is 0 until the header of a stream that we open is sent. key is the stream's
+	// place in Conn.streams: the id, or before that a number above all ids.
 	id, key    uint32
 	sendWindow int64
-	sendErr    error // why nothing can be sent any more
+	sendErr    error // why nothing more can be sent
 	headSent   bool
 	finSent    bool
 	queued     bool // in Conn.turn
-	closed     bool // this end has closed its side, in order or not
-	cleared    bool // it is counted no more
+	closed     bool // this end has closed its side, in order or by a reset
+	cleared    bool // Conn.foreign does not count the stream any more
 	wcond      sync.Cond
 	writeBy    deadline
 
@@ -35,19 +38,19 @@ type Stream struct {
 	rmu      sync.Mutex
 	rcond    sync.Cond
 	heads    [][]Field
-	answered bool // the final head has come
+	answered bool // the header of the final response has come
 	buf      queue
 	fin      bool
 	trailers []Field
-	recvErr  error // why nothing can be read any more
-	discard  bool  // what comes is thrown away
+	recvErr  error // why nothing more can be read
+	discard  bool  // received data is thrown away
 	readBy   deadline
-	// window is how far the peer may be ahead, recvWindow what is left of it, unacked what was read and not yet granted
-	// anew.
+	// window is the size of the receive window, recvWindow what the peer may still send, and unacked what was read and not
+	// granted again yet.
 	window, recvWindow, unacked int
 }
 
-// newStream makes a stream. The caller holds mu and has counted it.
+// newStream makes a stream and enters it in the table. The caller holds mu, and counts it.
 func (c *Conn) newStream(id uint32) *Stream {
 	s := &Stream{c: c, id: id, key: id, sendWindow: int64(c.peer.window), window: c.cfg.StreamWindow, recvWindow: c.cfg.StreamWindow}
 	s.ctx, s.stop = context.WithCancelCause(c.ctx)
@@ -60,27 +63,51 @@ func (c *Conn) newStream(id uint32) *Stream {
 	return s
 }
 
-// Head is the head of a stream that the peer opened.
+// Head gives the header of a stream that the peer opened. TakeHead gives it to its final reader, which must be the only one: from then
+// on the header does not count against the connection's budget, and Head gives nil.
 func (s *Stream) Head() []Field { return s.head }
 
-// Bodiless says that nothing follows the head of a stream that the peer opened.
+// TakeHead is described with Head.
+func (s *Stream) TakeHead() []Field {
+	head := s.head
+	s.head = nil
+	s.release(int64(sizeOf(head)))
+	return head
+}
+
+// release stops counting n bytes of decoded fields, at most those of the stream.
+func (s *Stream) release(n int64) {
+	for {
+		held := s.held.Load()
+		n = min(n, held)
+		if s.held.CompareAndSwap(held, held-n) {
+			s.c.heldHeaders.Add(-n)
+			return
+		}
+	}
+}
+
+// releaseAll stops counting all decoded fields of the stream.
+func (s *Stream) releaseAll() { s.c.heldHeaders.Add(-s.held.Swap(0)) }
+
+// Bodiless reports whether nothing follows the header of a stream that the peer opened.
 func (s *Stream) Bodiless() bool { return s.bodiless }
 
-// Ended says that the peer sends no more.
+// Ended reports whether the peer has ended its direction.
 func (s *Stream) Ended() bool {
 	s.rmu.Lock()
 	defer s.rmu.Unlock()
 	return s.fin
 }
 
-// EndedEmpty says that the peer sends no more, and that nothing is left to read.
+// EndedEmpty reports whether the peer has ended its direction and nothing is left to read.
 func (s *Stream) EndedEmpty() bool {
 	s.rmu.Lock()
 	defer s.rmu.Unlock()
 	return s.fin && s.buf.size == 0 && len(s.trailers) == 0
 }
 
-// Context ends when nothing can be sent any more.
+// Context ends when nothing more can be sent.
 func (s *Stream) Context() context.Context { return s.ctx }
 
 // SetReadDeadline bounds ReadHead and Read.
@@ -101,8 +128,8 @@ func (s *Stream) SetWriteDeadline(t time.Time) {
 	}
 }
 
-// forgetLocked takes the stream off the connection when both directions have ended, or at once. The caller holds
-// Conn.mu.
+// forgetLocked removes the stream from the table, because both directions have ended or because of a reset. The caller
+// holds Conn.mu.
 func (s *Stream) forgetLocked() {
 	c := s.c
 	if c.streams[s.key] == s {
@@ -116,32 +143,33 @@ func (s *Stream) forgetLocked() {
 	s.clearLocked()
 }
 
-// clearLocked stops counting a stream of the peer once it is over and this end has closed its side: resetting streams
-// faster than they can be cleared away gains a peer nothing.
+// clearLocked stops counting a stream of the peer once it has ended and this end has closed its side. Until then it counts
+// against MaxStreams, so a peer that opens and resets streams in rapid succession is bounded by how fast they are handled.
 func (s *Stream) clearLocked() {
 	c := s.c
 	if s.foreign && s.closed && !s.cleared && c.streams[s.key] != s {
 		s.cleared = true
 		c.foreign--
+		s.releaseAll()
 	}
 }
 
-// Reset ends the stream in disorder, unless both directions have ended. What the peer has sent with its end stays
-// readable. Idempotent.
+// Reset sends RST_STREAM, unless both directions have ended. Data stays readable if the peer has ended its direction. Idempotent.
 func (s *Stream) Reset(code http2.ErrCode) {
 	s.c.mu.Lock()
 	s.closed = true
 	s.c.mu.Unlock()
 	s.reset(code, byUs(code))
+	s.releaseAll()
 }
 
-// abort resets a stream because of a mistake of the peer.
+// abort resets a stream because of an error of the peer.
 func (s *Stream) abort(code http2.ErrCode) { s.reset(code, byPeer(code)) }
 
 func (s *Stream) reset(code http2.ErrCode, err error) {
 	c := s.c
 	c.mu.Lock()
-	if s.id != 0 && c.streams[s.key] == s { // the peer knows of it
+	if s.id != 0 && c.streams[s.key] == s { // the peer knows the stream
 		if isTheirs(err) {
 			c.appendRefusal(s.id, code)
 		} else {
@@ -159,7 +187,7 @@ func (s *Stream) reset(code http2.ErrCode, err error) {
 	s.lose(err)
 }
 
-// resetByPeer ends the stream; a peer that had all the answer, or has given all of it, only wants no more.
+// resetByPeer ends the stream. What the peer had sent completely before its RST_STREAM stays readable.
 func (s *Stream) resetByPeer(code http2.ErrCode) {
 	err := byPeer(code)
 	c := s.c
@@ -174,13 +202,17 @@ func (s *Stream) resetByPeer(code http2.ErrCode) {
 	s.lose(err)
 }
 
-// lose ends the receiving side because of err, unless the peer's end has come before.
+// lose ends the receiving side because of err, unless the peer has ended its direction before.
 func (s *Stream) lose(err error) {
 	s.rmu.Lock()
 	n := 0
 	if s.recvErr == nil && !s.fin {
 		s.recvErr = err
 		n = s.buf.drop(&s.c.blocks)
+		if !s.foreign { // a header that the peer opened a stream with is dropped by its reader
+			s.heads = nil
+			s.releaseAll()
+		}
 	}
 	s.readBy.stopLocked()
 	s.rcond.Broadcast()
@@ -188,8 +220,8 @@ func (s *Stream) lose(err error) {
 	s.c.grant(n)
 }
 
-// CancelRead throws away what comes. The peer is told only when its data is all that is left of the stream: HTTP/2 has
-// no word for it, and the answer may still be wanted. Idempotent.
+// CancelRead throws away received data from now on. HTTP/2 cannot stop one direction alone, so the peer's data is granted and
+// dropped until our own direction has ended; then hangUp resets the stream. Idempotent.
 func (s *Stream) CancelRead() {
 	s.rmu.Lock()
 	if s.discard {
@@ -197,6 +229,7 @@ func (s *Stream) CancelRead() {
 		return
 	}
 	s.discard = true
+	s.releaseAll()
 	n, back := s.buf.drop(&s.c.blocks), 0
 	if s.recvErr == nil {
 		s.recvErr = byUs(http2.ErrCodeNo)
@@ -216,7 +249,7 @@ func (s *Stream) CancelRead() {
 	s.hangUp()
 }
 
-// hangUp tells a peer that has everything and still sends that it need not.
+// hangUp resets the stream with NO_ERROR when our direction has ended and the peer's data is not wanted (RFC 9113 8.1).
 func (s *Stream) hangUp() {
 	s.rmu.Lock()
 	unwanted := s.discard && !s.fin

@@ -8,11 +8,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// Field is one header field. A sensitive one does not enter the compression tables: that is for values that do not
-// come again.
-type Field = hpack.HeaderField
-
-// writeLoop sends what is in the buffer until the connection ends, and closes the socket.
+// writeLoop sends the buffer until the connection ends, and closes the socket.
 func (c *Conn) writeLoop() {
 	for {
 		c.mu.Lock()
@@ -25,16 +21,16 @@ func (c *Conn) writeLoop() {
 			c.writeLast()
 			return
 		}
-		runtime.Gosched() // others may have something to send, too: one write for all
+		runtime.Gosched() // other goroutines that are ready may add to the same write
 		if err := c.writeOut(); err != nil {
 			c.lost(err)
-			_ = c.nc.Close() // it is of no use any more
+			_ = c.nc.Close() // the connection is broken anyway
 			return
 		}
 	}
 }
 
-// writeOut sends the buffer.
+// writeOut sends the buffer. Streams fill the spare one meanwhile.
 func (c *Conn) writeOut() error {
 	c.mu.Lock()
 	buf := c.out
@@ -49,13 +45,13 @@ func (c *Conn) writeOut() error {
 	return err
 }
 
-// writeLast sends what is left, for the moment that fail has set, and closes the socket, which ends the reader.
+// writeLast sends what is left, within the deadline that fail has set, and closes the socket, which ends the reader.
 func (c *Conn) writeLast() {
-	_ = c.writeOut() // nobody is left to tell
+	_ = c.writeOut() // the connection has ended with its first error
 	_ = c.nc.Close() // likewise
 }
 
-// nextTurnLocked wakes the stream that has waited longest, if there is something to be had.
+// nextTurnLocked wakes the stream that has waited longest, if there is room to send.
 func (c *Conn) nextTurnLocked() {
 	if len(c.turn) == 0 || c.sendWindow <= 0 || len(c.out) >= c.cfg.OutBuffer {
 		return
@@ -66,8 +62,7 @@ func (c *Conn) nextTurnLocked() {
 	s.wcond.Broadcast()
 }
 
-// Frames are appended by hand: it is a matter of nine bytes.
-
+// appendFrame appends a frame's header. Frames are written without the library's framer, which would copy them once more.
 func (c *Conn) appendFrame(t http2.FrameType, flags http2.Flags, id uint32, size int) {
 	c.out = append(c.out, byte(size>>16), byte(size>>8), byte(size), byte(t), byte(flags),
 		byte(id>>24), byte(id>>16), byte(id>>8), byte(id))
@@ -77,8 +72,8 @@ func (c *Conn) appendPreface() {
 	list := []http2.Setting{
 		{ID: http2.SettingMaxFrameSize, Val: c.cfg.MaxFrame},
 		{ID: http2.SettingMaxConcurrentStreams, Val: c.cfg.AnnouncedStreams},
-		{ID: http2.SettingMaxHeaderListSize, Val: c.cfg.MaxHeaderList},
-		{ID: http2.SettingHeaderTableSize, Val: 4 << 10},
+		{ID: http2.SettingMaxHeaderListSize, Val: c.cfg.AnnouncedHeaderList},
+		{ID: http2.SettingHeaderTableSize, Val: decoderTable},
 		{ID: http2.SettingInitialWindowSize, Val: uint32(c.cfg.StreamWindow)},
 		{ID: http2.SettingNoRFC7540Priorities, Val: 1},
 	}
@@ -91,8 +86,8 @@ func (c *Conn) appendPreface() {
 		c.out = binary.BigEndian.AppendUint16(c.out, uint16(s.ID))
 		c.out = binary.BigEndian.AppendUint32(c.out, s.Val)
 	}
-	if more := c.cfg.ConnWindow - initialWindow; more > 0 {
-		c.appendWindow(0, more)
+	if more := c.window.Load() - initialWindow; more > 0 {
+		c.appendWindow(0, int(more))
 	}
 }
 
@@ -124,10 +119,28 @@ func (c *Conn) appendReset(id uint32, code http2.ErrCode) {
 	}
 }
 
-// appendRefusal is appendReset for a mistake of the peer.
+// appendRefusal is appendReset for an error of the peer.
 func (c *Conn) appendRefusal(id uint32, code http2.ErrCode) {
 	c.appendReset(id, code)
 	c.control += frameHeader + 4
+}
+
+// appendTooLarge refuses a request whose header exceeds the limits, with the configured response if there is one. A reset
+// without error then tells the peer to stop sending the body (RFC 9113 8.1).
+func (c *Conn) appendTooLarge(id uint32, ended bool) {
+	if len(c.cfg.TooLarge) == 0 {
+		c.appendRefusal(id, http2.ErrCodeEnhanceYourCalm)
+		return
+	}
+	before := len(c.out)
+	if c.appendHead(id, c.cfg.TooLarge, true) != nil {
+		c.appendRefusal(id, http2.ErrCodeEnhanceYourCalm)
+		return
+	}
+	c.control += len(c.out) - before
+	if !ended {
+		c.appendRefusal(id, http2.ErrCodeNo)
+	}
 }
 
 func (c *Conn) appendGoAway(code http2.ErrCode, text string) {
@@ -147,18 +160,14 @@ func (c *Conn) appendData(id uint32, p []byte, end bool) {
 	c.out = append(c.out, p...)
 }
 
-// appendHead encodes a head or trailers. The encoder's state is the connection's: what was encoded must be sent.
+// appendHead encodes a header or trailers. The encoder's state is the connection's, so what was encoded must be sent.
 func (c *Conn) appendHead(id uint32, fields []Field, end bool) error {
-	size := uint32(0)
-	for i := range fields {
-		size += fields[i].Size()
-	}
-	if size > c.peer.headerList {
+	if uint64(sizeOf(fields)) > uint64(c.peer.headerList) {
 		return errHeadTooBig
 	}
 	c.encBuf.Reset()
 	for i := range fields {
-		_ = c.enc.WriteField(fields[i]) // a bytes.Buffer takes everything
+		_ = c.enc.WriteField(hpack.HeaderField(fields[i])) // writing to a bytes.Buffer does not fail
 	}
 	block := c.encBuf.Bytes()
 	kind, flags := http2.FrameHeaders, http2.Flags(0)
@@ -183,9 +192,9 @@ func (c *Conn) appendHead(id uint32, fields []Field, end bool) error {
 	return nil
 }
 
-// grant lets the peer send n bytes more on the connection, as soon as that is worth a frame.
+// grant lets the peer send n bytes more on the connection, once enough of them are due for a frame.
 func (c *Conn) grant(n int) {
-	if n == 0 || c.unacked.Add(int64(n)) < int64(c.cfg.ConnWindow/4) {
+	if n == 0 || c.unacked.Add(int64(n)) < c.window.Load()/4 {
 		return
 	}
 	more := c.unacked.Swap(0)

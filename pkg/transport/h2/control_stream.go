@@ -6,55 +6,56 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2/internal/mux"
+	"github.com/culvert-tunnel/culvert/pkg/wire/h2head"
 )
 
-// raw is what all kinds of streams have in common.
-type raw struct{ st *mux.Stream }
+// muxStream has the methods that all kinds of streams share.
+type muxStream struct{ st *mux.Stream }
 
-// Context ends when the sending side can no longer be used.
-func (r *raw) Context() context.Context { return r.st.Context() }
+// Context ends when nothing more can be sent.
+func (m *muxStream) Context() context.Context { return m.st.Context() }
 
 // SetReadDeadline bounds reads.
-func (r *raw) SetReadDeadline(t time.Time) error {
-	r.st.SetReadDeadline(t)
+func (m *muxStream) SetReadDeadline(t time.Time) error {
+	m.st.SetReadDeadline(t)
 	return nil
 }
 
 // SetWriteDeadline bounds writes.
-func (r *raw) SetWriteDeadline(t time.Time) error {
-	r.st.SetWriteDeadline(t)
+func (m *muxStream) SetWriteDeadline(t time.Time) error {
+	m.st.SetWriteDeadline(t)
 	return nil
 }
 
 var _ transport.Stream = (*controlStream)(nil)
 
-// controlStream is the control stream of either end: RPC bytes and nothing else (docs/spec/wire.md 9.3).
+// controlStream is either end of the control stream, which carries RPC messages only (docs/spec/wire.md 9.3).
 type controlStream struct {
-	raw
+	muxStream
 	role mux.Role
-	// headDone says that our head was sent, or the peer's read.
+	// headDone says that the response's header was sent or read.
 	headDone bool
 }
 
-// controlRequest is how the edge asks for the control stream. Method, path and authority mean nothing.
+// controlRequest is the request by which the edge opens the control stream. Method, path and authority have no meaning.
 func controlRequest() []mux.Field {
 	return []mux.Field{
 		{Name: ":method", Value: "GET"},
 		{Name: ":scheme", Value: "http"},
 		{Name: ":authority", Value: ServerName},
 		{Name: ":path", Value: "/"},
-		{Name: upgradeHeader, Value: controlValue},
+		{Name: h2head.Upgrade, Value: h2head.UpgradeControl},
 	}
 }
 
-// Read gives the peer's RPC bytes.
+// Read gives the bytes of the peer's RPC messages.
 func (s *controlStream) Read(p []byte) (int, error) {
 	if s.role == mux.Client && !s.headDone {
 		head, err := s.st.ReadHead()
 		if err != nil {
 			return 0, err
 		}
-		if statusOf(head) != "200" {
+		if h2head.StatusOf(head) != "200" {
 			s.st.Reset(mux.Cancelled)
 			return 0, errControlRefused
 		}
@@ -63,15 +64,15 @@ func (s *controlStream) Read(p []byte) (int, error) {
 	return s.st.Read(p)
 }
 
-// Write sends RPC bytes. The connector answers the request with its first ones.
+// Write sends bytes of RPC messages. The connector responds to the request before its first bytes.
 func (s *controlStream) Write(p []byte) (int, error) {
-	if err := s.answer(); err != nil {
+	if err := s.respond(); err != nil {
 		return 0, err
 	}
 	return s.st.Write(p, false)
 }
 
-func (s *controlStream) answer() error {
+func (s *controlStream) respond() error {
 	if s.role == mux.Client || s.headDone {
 		return nil
 	}
@@ -81,13 +82,13 @@ func (s *controlStream) answer() error {
 
 // CloseWrite ends our direction.
 func (s *controlStream) CloseWrite() error {
-	if err := s.answer(); err != nil {
+	if err := s.respond(); err != nil {
 		return err
 	}
 	return s.st.CloseWrite(nil)
 }
 
-// CancelRead reads no more.
+// CancelRead drops what the peer sends from now on.
 func (s *controlStream) CancelRead(transport.Code) { s.st.CancelRead() }
 
 // CancelWrite resets the stream.

@@ -2,22 +2,21 @@ package h2
 
 import (
 	"io"
-	"net/textproto"
-	"strings"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2/internal/mux"
+	"github.com/culvert-tunnel/culvert/pkg/wire/h2head"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// body reads DATA and trailers in the stream form: as they are, or as frames.
+// body reads DATA and trailers and gives the body in the stream form: plain bytes, or frames.
 type body struct {
 	st     *mux.Stream
 	framed bool
-	over   bool   // the end of the frames is in rest
-	rest   []byte // of frames that did not fit the reader's buffer
+	over   bool   // DATA has ended: rest is all that is left
+	rest   []byte // bytes of frames that did not fit the reader's buffer
 }
 
-// read gives bytes of the body; without wait, 0 and nil when there are none. The last ones come with io.EOF.
+// read gives bytes of the body, the last ones together with io.EOF. Without wait it gives 0, nil when there are none.
 func (b *body) read(p []byte, wait bool) (int, error) {
 	if b.framed {
 		return b.readFrame(p, wait)
@@ -32,7 +31,7 @@ func (b *body) readFrame(p []byte, wait bool) (int, error) {
 	if len(b.rest) > 0 || b.over {
 		return b.leftover(p, 0)
 	}
-	if len(p) <= stream.FrameHeaderSize { // no room for a frame
+	if len(p) <= stream.FrameHeaderSize { // a frame does not fit
 		if len(p) == 0 {
 			return 0, nil
 		}
@@ -58,7 +57,7 @@ func (b *body) readFrame(p []byte, wait bool) (int, error) {
 	}
 	b.over = true
 	if fields := b.st.Trailers(); len(fields) > 0 {
-		if b.rest, err = stream.AppendTrailers(nil, toPairs(fields)); err != nil {
+		if b.rest, err = stream.AppendTrailers(nil, h2head.DecodeTrailers(fields)); err != nil {
 			b.st.Reset(mux.Internal)
 			return n, err
 		}
@@ -66,7 +65,7 @@ func (b *body) readFrame(p []byte, wait bool) (int, error) {
 	return b.leftover(p, n)
 }
 
-// leftover adds what is left of the frames to the n bytes in p.
+// leftover adds bytes that are left of the frames to the n bytes in p.
 func (b *body) leftover(p []byte, n int) (int, error) {
 	m := copy(p[n:], b.rest)
 	if b.rest = b.rest[m:]; len(b.rest) == 0 && b.over {
@@ -75,29 +74,7 @@ func (b *body) leftover(p []byte, n int) (int, error) {
 	return n + m, nil
 }
 
-// toPairs are trailers in the stream form.
-func toPairs(fields []mux.Field) []stream.Pair {
-	pairs := make([]stream.Pair, 0, len(fields))
-	for _, f := range fields {
-		pairs = append(pairs, stream.Pair{Key: textproto.CanonicalMIMEHeaderKey(f.Name), Val: f.Value})
-	}
-	return pairs
-}
-
-// toFields are trailers on the wire.
-func toFields(pairs []stream.Pair) []mux.Field {
-	fields := make([]mux.Field, 0, len(pairs))
-	for _, p := range pairs {
-		name := strings.ToLower(p.Key)
-		if name == "" || !isToken(name) || !isValue(p.Val) || ofOneHop(name) {
-			continue
-		}
-		fields = append(fields, mux.Field{Name: name, Value: p.Val})
-	}
-	return fields
-}
-
-// sink writes a body in the stream form as DATA and trailers. left is what a body of known length still lacks.
+// sink sends a body in the stream form as DATA and trailers. left is the number of bytes that a body of known length still lacks.
 type sink struct {
 	st     *mux.Stream
 	framed bool
@@ -105,15 +82,15 @@ type sink struct {
 	frames stream.Deframer
 }
 
-// write sends p. The last byte of a body of known length carries the end with it; what comes beyond is dropped.
+// write sends p. In a body of known length the last byte carries END_STREAM, and bytes beyond the length are dropped.
 func (s *sink) write(p []byte) (int, error) {
 	switch {
 	case s.framed:
 		return s.deframe(p)
-	case s.left == unknown:
+	case s.left == h2head.Unknown:
 		return s.st.Write(p, false)
 	case s.left == 0:
-		return len(p), nil // more than declared, which nobody wants
+		return len(p), nil // beyond the declared length
 	}
 	size := min(int64(len(p)), s.left)
 	n, err := s.st.Write(p[:size], size == s.left)
@@ -140,7 +117,7 @@ func (s *sink) deframe(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// end ends the body.
+// end ends the body, with trailers if the frames have some.
 func (s *sink) end() error {
 	if !s.framed {
 		return s.st.CloseWrite(nil)
@@ -149,5 +126,5 @@ func (s *sink) end() error {
 		s.st.Reset(mux.Internal)
 		return err
 	}
-	return s.st.CloseWrite(toFields(s.frames.Trailers()))
+	return s.st.CloseWrite(h2head.EncodeTrailers(s.frames.Trailers()))
 }
