@@ -36,6 +36,7 @@ func pure() map[string][]string {
 	return map[string][]string{
 		"pkg/tunnel":          nil,
 		"pkg/logkey":          nil,
+		"pkg/redact":          nil,
 		"pkg/lease":           nil,
 		"pkg/backoff":         nil,
 		"pkg/edgepool":        nil,
@@ -99,6 +100,7 @@ func l2() map[string][]string {
 		"pkg/redisstore":              nil,
 		"pkg/redisstore/storetest":    {"pkg/redisstore"},
 		"pkg/config":                  nil,
+		"pkg/filewatch":               nil,
 		"pkg/edgeroots":               nil,
 		"pkg/config/cfdfile":          {"pkg/config"},
 		"pkg/ops":                     nil,

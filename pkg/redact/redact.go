@@ -1,0 +1,161 @@
+package redact
+
+import (
+	"regexp"
+	"strings"
+)
+
+// Mask stands where a secret was.
+const Mask = "***"
+
+var (
+	// urlText is a URL up to the next white space or quote.
+	urlText = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>\x60]+`)
+	// bareLogin is user:password@host without a scheme.
+	bareLogin = regexp.MustCompile(`[A-Za-z0-9._~%+-]+:[^\s"'/@:]+@([\[A-Za-z0-9])`)
+	bearer    = regexp.MustCompile(`(?i)\b(bearer|basic) +[A-Za-z0-9._~+/=-]{8,}`)
+	// jsonToken is base64 of a JSON object: a tunnel token or a JWT.
+	jsonToken = regexp.MustCompile(`\beyJ[A-Za-z0-9_+/=-]{16,}(\.[A-Za-z0-9_-]*)*`)
+	// parameter is one key and value of a query or fragment.
+	parameter = regexp.MustCompile(`([?&#;])([A-Za-z0-9_.~%-]+)=([^&#;\s"'<>]+)`)
+)
+
+// secretWords lists what the name of a secret setting or parameter contains.
+func secretWords() []string {
+	return []string{"password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "privatekey", "credential", "signature"}
+}
+
+// secretNames lists the names that mean a secret although they contain none of the words.
+func secretNames() []string {
+	return []string{"pass", "pwd", "sig", "auth", "authorization", "key", "code", "jwt"}
+}
+
+// SecretName reports whether name is the name of a secret: of a query parameter, a setting, a flag or a variable. The name of a
+// file with a secret ("password_file", "tokenFile") is none.
+func SecretName(name string) bool {
+	plain := strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(name))
+	for _, suffix := range []string{"file", "dir", "path"} {
+		if strings.HasSuffix(plain, suffix) {
+			return false
+		}
+	}
+	for _, word := range secretWords() {
+		if strings.Contains(plain, word) {
+			return true
+		}
+	}
+	for _, n := range secretNames() {
+		if plain == n {
+			return true
+		}
+	}
+	return false
+}
+
+// Setting is the value of the setting name as it may be shown.
+func Setting(name, value string) string {
+	if value != "" && SecretName(name) {
+		return Mask
+	}
+	return URL(value)
+}
+
+// URL is raw without its user, password and secret parameters; the user stays if there is a password beside it. Text that is no
+// URL passes through Text, and the user and password before a host without a scheme are removed, too.
+func URL(raw string) string {
+	if !strings.Contains(raw, "://") && strings.Contains(raw, "@") {
+		authority, rest := cutAuthority(raw)
+		if masked := maskLogin(authority); masked != authority {
+			return Text(masked + rest)
+		}
+	}
+	return Text(raw)
+}
+
+// Text is s without the secrets in it. It is meant for log lines, errors and documents.
+func Text(s string) string {
+	if strings.Contains(s, "://") {
+		s = urlText.ReplaceAllStringFunc(s, maskURL)
+	}
+	if strings.Contains(s, "@") {
+		s = bareLogin.ReplaceAllStringFunc(s, maskBareLogin)
+	}
+	if strings.Contains(s, "=") {
+		s = parameter.ReplaceAllStringFunc(s, maskParameter)
+	}
+	if strings.Contains(s, "eyJ") {
+		s = jsonToken.ReplaceAllString(s, Mask)
+	}
+	if strings.Contains(s, " ") {
+		s = bearer.ReplaceAllString(s, "${1} "+Mask)
+	}
+	return s
+}
+
+// Error is err with a text that passed through Text. errors.Is and errors.As see err. It is nil for nil.
+func Error(err error) error {
+	if err == nil {
+		return nil
+	}
+	return redacted{err}
+}
+
+type redacted struct{ err error }
+
+func (r redacted) Error() string { return Text(r.err.Error()) }
+
+func (r redacted) Unwrap() error { return r.err }
+
+// maskURL masks what stands before the host.
+func maskURL(s string) string {
+	scheme, rest, _ := strings.Cut(s, "://")
+	authority, tail := cutAuthority(rest)
+	if !strings.Contains(authority, "@") {
+		authority, tail = unescapedLogin(authority, tail)
+	}
+	return scheme + "://" + maskLogin(authority) + tail
+}
+
+// unescapedLogin finds a password that contains the end of an authority, such as in http://user:pa/ss@host: what follows the
+// colon is no port then.
+func unescapedLogin(authority, tail string) (login, rest string) {
+	_, port, ok := strings.Cut(authority, ":")
+	at := strings.LastIndexByte(tail, '@')
+	if !ok || at < 0 || strings.Trim(port, "0123456789") == "" || strings.HasPrefix(authority, "[") {
+		return authority, tail
+	}
+	return authority + tail[:at+1], tail[at+1:]
+}
+
+// maskLogin masks the user and password of user:password@host.
+func maskLogin(authority string) string {
+	at := strings.LastIndexByte(authority, '@')
+	if at < 0 {
+		return authority
+	}
+	user, password, has := strings.Cut(authority[:at], ":")
+	if has && password != "" {
+		return user + ":" + Mask + authority[at:]
+	}
+	return Mask + authority[at:] // a user alone may be a token
+}
+
+func maskBareLogin(s string) string {
+	user, rest, _ := strings.Cut(s, ":")
+	return user + ":" + Mask + rest[strings.LastIndexByte(rest, '@'):]
+}
+
+func maskParameter(s string) string {
+	name, _, _ := strings.Cut(s[1:], "=")
+	if !SecretName(name) {
+		return s
+	}
+	return s[:1] + name + "=" + Mask
+}
+
+func cutAuthority(s string) (authority, rest string) {
+	if i := strings.IndexAny(s, "/?#"); i >= 0 {
+		return s[:i], s[i:]
+	}
+	return s, ""
+}
