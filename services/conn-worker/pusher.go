@@ -2,23 +2,20 @@ package connworker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
-	"github.com/culvert-tunnel/culvert/pkg/link/push"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
-
-// localVersion is the version that every connector starts with (docs/spec/wire.md 8.6).
-const localVersion int32 = -1
 
 // target is one run of one proxy: a proxy that was started anew has forgotten what it was pushed.
 type target struct {
@@ -35,7 +32,7 @@ type pusher struct {
 
 	// pushing makes pushes and replays come one after another. It guards last and generation, and goes before mu.
 	pushing    sync.Mutex
-	last       map[tunnel.ID]push.Request
+	last       map[tunnel.ID]remoteconfig.Update
 	generation int
 
 	// mu guards targets: what generation each has.
@@ -43,46 +40,45 @@ type pusher struct {
 	targets map[target]int
 }
 
-var _ relay.Configurator = (*pusher)(nil)
+var _ relay.Applier = (*pusher)(nil)
 
 func newPusher(b *link.Balancer, log *slog.Logger) *pusher {
 	return &pusher{
-		balancer: b, log: log, last: map[tunnel.ID]push.Request{}, targets: map[target]int{},
+		balancer: b, log: log, last: map[tunnel.ID]remoteconfig.Update{}, targets: map[target]int{},
 	}
 }
 
-// UpdateConfiguration pushes a configuration to every proxy that is known. It succeeds when all that could be reached have
-// applied it; one that could not gets it later.
-func (p *pusher) UpdateConfiguration(ctx context.Context, id tunnel.ID, version int32, config []byte) (int32, error) {
+// Apply pushes a configuration to every known proxy. It succeeds when all proxies that could be reached have applied it; one
+// that could not be reached gets it later. When none could be reached, the error is no rejection: the edge tries again.
+func (p *pusher) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) {
 	p.pushing.Lock()
 	defer p.pushing.Unlock()
-	if last, known := p.last[id]; known && version <= last.Version {
+	if last, known := p.last[u.Tunnel]; known && u.Version <= last.Version {
 		return last.Version, nil
 	}
-	r := push.Request{Version: version, Config: slices.Clone(config)}
-	answers := p.spread(ctx, p.known(), func(ctx context.Context, to target) (push.Answer, error) {
-		return p.send(ctx, to, id, r)
+	u.Document = slices.Clone(u.Document)
+	results := p.spread(ctx, p.known(), func(ctx context.Context, to target) (remoteconfig.Result, error) {
+		return p.send(ctx, to, u)
 	})
-	if len(answers) == 0 {
-		return p.current(id), errNoProxy
+	if len(results) == 0 {
+		return p.current(u.Tunnel), errNoProxy
 	}
-	applied, rejected := int32(0), ""
-	for i, a := range slices.Collect(maps.Values(answers)) {
-		if i == 0 || a.Applied < applied {
-			applied = a.Applied
-		}
-		if a.Error != "" {
-			rejected = a.Error
+	lowest := remoteconfig.Result{Applied: math.MaxInt32}
+	for _, r := range results {
+		lowest.Applied = min(lowest.Applied, r.Applied)
+		if r.Rejection != "" {
+			lowest.Rejection = r.Rejection
 		}
 	}
-	if rejected != "" {
-		return applied, errors.New(rejected)
+	applied, err := lowest.Unpack(u.Version)
+	if err != nil {
+		return applied, err
 	}
-	p.last[id] = r
+	p.last[u.Tunnel] = u
 	p.generation++
-	p.mark(answers)
-	p.log.InfoContext(ctx, "configuration pushed to the proxies", slog.String(logkey.TunnelID, id.String()),
-		slog.Int(logkey.Version, int(version)), slog.Int(logkey.Proxies, len(answers)))
+	p.mark(results)
+	p.log.InfoContext(ctx, "configuration pushed to the proxies", slog.String(logkey.TunnelID, u.Tunnel.String()),
+		slog.Int(logkey.Version, int(u.Version)), slog.Int(logkey.Proxies, len(results)))
 	return applied, nil
 }
 
@@ -90,7 +86,7 @@ func (p *pusher) current(id tunnel.ID) int32 {
 	if last, known := p.last[id]; known {
 		return last.Version
 	}
-	return localVersion
+	return remoteconfig.LocalVersion
 }
 
 // admit takes the proxies that there are, brings new ones up to date, and gives those that flows may go to: all that are
@@ -141,18 +137,18 @@ func (p *pusher) replay(ctx context.Context) {
 	if len(behind) == 0 {
 		return
 	}
-	p.mark(p.spread(ctx, behind, func(ctx context.Context, to target) (push.Answer, error) {
-		for id, r := range p.last {
-			a, err := p.send(ctx, to, id, r)
+	p.mark(p.spread(ctx, behind, func(ctx context.Context, to target) (remoteconfig.Result, error) {
+		for _, u := range p.last {
+			r, err := p.send(ctx, to, u)
 			if err != nil {
-				return a, err
+				return r, err
 			}
-			if a.Error != "" {
+			if _, err := r.Unpack(u.Version); err != nil {
 				p.log.WarnContext(ctx, "proxy rejects the configuration that others have", slog.String(logkey.ProxyID, string(to.ID)),
-					slog.Int(logkey.Version, int(r.Version)), slog.String(logkey.Err, a.Error))
+					slog.Int(logkey.Version, int(u.Version)), slog.Any(logkey.Err, err))
 			}
 		}
-		return push.Answer{}, nil
+		return remoteconfig.Result{}, nil
 	}))
 }
 
@@ -162,72 +158,72 @@ func (p *pusher) known() []target {
 	return slices.Collect(maps.Keys(p.targets))
 }
 
-// mark notes that those who answered have what is newest.
-func (p *pusher) mark(answers map[target]push.Answer) {
+// mark records that the targets with a result have what is newest.
+func (p *pusher) mark(results map[target]remoteconfig.Result) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for t := range answers {
+	for t := range results {
 		if _, known := p.targets[t]; known {
 			p.targets[t] = p.generation
 		}
 	}
 }
 
-// spread runs f for every target and gathers the answers of those that could be reached.
-func (p *pusher) spread(ctx context.Context, to []target, f func(context.Context, target) (push.Answer, error)) map[target]push.Answer {
+// spread runs f for every target and collects the results of those that could be reached.
+func (p *pusher) spread(ctx context.Context, to []target, f func(context.Context, target) (remoteconfig.Result, error)) map[target]remoteconfig.Result {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	answers := map[target]push.Answer{}
+	results := map[target]remoteconfig.Result{}
 	for _, t := range to {
 		wg.Go(func() {
-			a, err := f(ctx, t)
+			r, err := f(ctx, t)
 			if err != nil {
 				p.log.WarnContext(ctx, "proxy not reached with a configuration", slog.String(logkey.ProxyID, string(t.ID)), slog.Any(logkey.Err, err))
 				return // the next look at the proxies tries again
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			answers[t] = a
+			results[t] = r
 		})
 	}
 	wg.Wait()
-	return answers
+	return results
 }
 
 // send runs one flow with one configuration.
-func (p *pusher) send(ctx context.Context, to target, id tunnel.ID, r push.Request) (push.Answer, error) {
-	st := &answerStream{ctx: ctx}
+func (p *pusher) send(ctx context.Context, to target, u remoteconfig.Update) (remoteconfig.Result, error) {
+	st := &resultStream{ctx: ctx}
 	err := p.balancer.Carry(ctx, link.Flow{
-		Meta: link.Meta{Kind: link.KindConfig, Tunnel: id}, Stream: st, First: r.Append(nil), EOF: true, Proxy: to.ID,
+		Meta: link.Meta{Kind: link.KindConfig, Tunnel: u.Tunnel}, Stream: st, First: u.Append(nil), EOF: true, Proxy: to.ID,
 	})
 	if err != nil {
-		return push.Answer{}, err
+		return remoteconfig.Result{}, err
 	}
-	a, err := push.ParseAnswer(st.b)
+	r, err := remoteconfig.ParseResult(st.b)
 	if err != nil {
-		return push.Answer{}, fmt.Errorf("proxy %s: %w", to.ID, err)
+		return remoteconfig.Result{}, fmt.Errorf("proxy %s: %w", to.ID, err)
 	}
-	return a, nil
+	return r, nil
 }
 
-// answerStream is the edge's side of a flow that has no edge: it gives nothing more than the first bytes and keeps what
-// is answered.
-type answerStream struct {
+// resultStream is the edge's side of a flow that has no edge: it has nothing to read after the first bytes, and keeps the
+// response.
+type resultStream struct {
 	ctx context.Context //nolint:containedctx // link.EdgeStream asks for it
 	b   []byte
 }
 
-func (*answerStream) Read([]byte) (int, error) { return 0, io.EOF }
+func (*resultStream) Read([]byte) (int, error) { return 0, io.EOF }
 
-func (s *answerStream) Write(b []byte) (int, error) {
-	if len(s.b)+len(b) > push.MaxAnswer {
+func (s *resultStream) Write(b []byte) (int, error) {
+	if len(s.b)+len(b) > remoteconfig.MaxResult {
 		return 0, io.ErrShortBuffer
 	}
 	s.b = append(s.b, b...)
 	return len(b), nil
 }
 
-func (*answerStream) CloseWrite() error          { return nil }
-func (*answerStream) CancelRead(uint64)          {}
-func (*answerStream) CancelWrite(uint64)         {}
-func (s *answerStream) Context() context.Context { return s.ctx }
+func (*resultStream) CloseWrite() error          { return nil }
+func (*resultStream) CancelRead(uint64)          {}
+func (*resultStream) CancelWrite(uint64)         {}
+func (s *resultStream) Context() context.Context { return s.ctx }

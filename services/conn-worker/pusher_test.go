@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
-	"github.com/culvert-tunnel/culvert/pkg/link/push"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -27,7 +27,7 @@ type farProxy struct {
 
 func (p *farProxy) ServeStream(_ context.Context, m link.Meta, st link.Stream) {
 	b, err := io.ReadAll(st)
-	r, perr := push.ParseRequest(b)
+	u, perr := remoteconfig.ParseUpdate(b)
 	if err != nil || perr != nil || m.Kind != link.KindConfig || m.Tunnel != (tunnel.ID{1}) {
 		st.Abort()
 		return
@@ -35,15 +35,15 @@ func (p *farProxy) ServeStream(_ context.Context, m link.Meta, st link.Stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pushes++
-	a := push.Answer{}
+	r := remoteconfig.Result{}
 	switch {
-	case strings.Contains(string(r.Config), "bad"):
-		a.Error = "rejected"
-	case r.Version > p.version:
-		p.version = r.Version
+	case strings.Contains(string(u.Document), "bad"):
+		r.Rejection = "rejected"
+	case u.Version > p.version:
+		p.version = u.Version
 	}
-	a.Applied = p.version
-	_, _ = st.Write(a.Append(nil))
+	r.Applied = p.version
+	_, _ = st.Write(r.Append(nil))
 	_ = st.CloseWrite()
 }
 
@@ -59,7 +59,7 @@ func newFarProxy(t *testing.T, id string) *farProxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &farProxy{target: target{link.Proxy{ID: tunnel.ProxyID(id), Endpoint: e}, "first"}, version: localVersion}
+	p := &farProxy{target: target{link.Proxy{ID: tunnel.ProxyID(id), Endpoint: e}, "first"}, version: remoteconfig.LocalVersion}
 	l, err := e.Listen(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +83,7 @@ func TestPusher(t *testing.T) {
 	id := tunnel.ID{1}
 	update := func(version int32, config string, applied int32, text string) {
 		t.Helper()
-		v, err := p.UpdateConfiguration(t.Context(), id, version, []byte(config))
+		v, err := p.Apply(t.Context(), remoteconfig.Update{Tunnel: id, Version: version, Document: []byte(config)})
 		if v != applied || (err == nil) != (text == "") || err != nil && err.Error() != text {
 			t.Errorf("version %d: %d, %v, want %d, %q", version, v, err, applied, text)
 		}
@@ -112,8 +112,8 @@ func TestPusher(t *testing.T) {
 	pushes := one.pushes
 	update(3, "{}", 3, "")
 	update(2, "{}", 3, "")
-	update(4, "bad", 3, "rejected")
-	update(4, "bad", 3, "rejected")
+	update(4, "bad", 3, "configuration rejected: rejected")
+	update(4, "bad", 3, "configuration rejected: rejected")
 	if one.pushes != pushes+2 {
 		t.Errorf("%d pushes to the first proxy", one.pushes-pushes)
 	}
@@ -124,7 +124,7 @@ func TestPusher(t *testing.T) {
 	}
 	// One that was started anew, too.
 	two.mu.Lock()
-	two.version, two.instance = localVersion, "second"
+	two.version, two.instance = remoteconfig.LocalVersion, "second"
 	two.mu.Unlock()
 	admit([]*farProxy{one, two, three}, "one", "two", "three")
 	if two.has() != 3 {

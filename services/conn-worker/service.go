@@ -20,6 +20,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -61,10 +62,9 @@ type Store interface {
 	Signals
 }
 
-// Remote takes configurations that the edge pushes.
-type Remote interface {
-	// UpdateConfiguration returns the version in force afterwards, also together with an error.
-	UpdateConfiguration(ctx context.Context, id tunnel.ID, version int32, config []byte) (applied int32, err error)
+// Applier puts configurations in force that the edge pushes; see package remoteconfig.
+type Applier interface {
+	Apply(ctx context.Context, u remoteconfig.Update) (applied int32, err error)
 }
 
 // Deps are what a worker is given.
@@ -82,9 +82,9 @@ type Deps struct {
 	FromToken   bool
 	// LocalConfig gives the JSON that index 0 uploads (docs/spec/wire.md 8.3); nil uploads nothing.
 	LocalConfig func() []byte
-	// Remote takes pushed configurations where Carrier is given; nil answers them with an error. Without a Carrier they go
-	// to the proxies that are registered in the store.
-	Remote Remote
+	// Applier gets pushed configurations where Carrier is given; without one they are rejected. Without a Carrier they go to
+	// the proxies that are registered in the store.
+	Applier Applier
 }
 
 // Service is a conn-worker.
@@ -142,9 +142,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	localIP, family := cfg.Edge.local()
 	s.family = family
 	carrier := deps.Carrier
-	var remote relay.Configurator = relay.Unsupported{}
-	if deps.Remote != nil {
-		remote = deps.Remote
+	var applier relay.Applier = relay.Unsupported{}
+	if deps.Applier != nil {
+		applier = deps.Applier
 	}
 	if carrier == nil {
 		if s.balancer, err = cfg.Link.balancer(s.log); err != nil {
@@ -156,15 +156,15 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			return nil, fmt.Errorf("conn-worker: link: %w", err)
 		}
 		s.pusher = newPusher(way, s.log)
-		remote = s.pusher
+		applier = s.pusher
 	}
 	s.dialer = dial.New(dial.Config{
 		QUICTLS: quic.ClientTLS(roots, cfg.PostQuantum), HTTP2TLS: h2.ClientTLS(roots, cfg.PostQuantum),
-		QUIC: cfg.QUIC.settings(), HTTP2: h2.ConnectorSettings(), LocalIP: localIP, Configure: remote.UpdateConfiguration,
+		QUIC: cfg.QUIC.settings(), HTTP2: h2.ConnectorSettings(), LocalIP: localIP, Applier: applier,
 	})
 	s.relay = relay.New(relay.Config{
 		Datagrams: s.datagrams(carrier),
-		Carrier:   carrier, Remote: remote, Observer: s.metrics, Logger: s.log, RPCTimeout: cfg.RPCTimeout,
+		Carrier:   carrier, Applier: applier, Observer: s.metrics, Logger: s.log, RPCTimeout: cfg.RPCTimeout,
 		Limits: cfg.Streams.limits(),
 	})
 	for _, c := range creds {

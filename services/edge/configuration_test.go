@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
@@ -32,15 +33,15 @@ type managed struct {
 	reject  string
 }
 
-func (m *managed) UpdateConfiguration(_ context.Context, version int32, config []byte) (int32, error) {
+func (m *managed) Apply(_ context.Context, u remoteconfig.Update) (int32, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pushes++
 	if m.reject != "" {
-		return m.version, errors.New(m.reject)
+		return m.version, &remoteconfig.RejectedError{Reason: m.reject}
 	}
-	if version > m.version {
-		m.version, m.config = version, string(config)
+	if u.Version > m.version {
+		m.version, m.config = u.Version, string(u.Document)
 	}
 	return m.version, nil
 }
@@ -66,7 +67,7 @@ func (b *bench) manage(p tunnel.Protocol, index tunnel.ConnIndex, m *managed, fe
 	var err error
 	if p == tunnel.HTTP2 {
 		sess, err = h2.Dial(ctx, h2.DialConfig{
-			Edge: b.ConnectorAddrs()[0], TLS: h2.ClientTLS(b.roots(), false), Settings: h2.ConnectorSettings(), Configure: m.UpdateConfiguration,
+			Edge: b.ConnectorAddrs()[0], TLS: h2.ClientTLS(b.roots(), false), Settings: h2.ConnectorSettings(), Applier: m,
 		})
 	} else {
 		sess, err = quic.Dial(ctx, quic.DialConfig{

@@ -18,7 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
@@ -176,9 +176,9 @@ func (s *Service) serveStream(ctx context.Context, m link.Meta, st link.Stream) 
 	}
 }
 
-// UpdateConfiguration applies what the edge pushes, for a worker in the same process.
-func (s *Service) UpdateConfiguration(ctx context.Context, id tunnel.ID, version int32, config []byte) (int32, error) {
-	return s.live.UpdateConfiguration(ctx, id, version, config)
+// Apply puts a configuration in force that the edge pushed to a worker in the same process.
+func (s *Service) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) {
+	return s.live.Apply(ctx, u)
 }
 
 // ConfigJSON is the configuration in force as the /config endpoint shows it.

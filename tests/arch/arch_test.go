@@ -43,7 +43,7 @@ func pure() map[string][]string {
 		"pkg/protocol":        nil,
 		"pkg/fleet":           nil,
 		"pkg/credential":      nil,
-		"pkg/link/push":       nil,
+		"pkg/remoteconfig":    nil,
 		"pkg/wire/httpfield":  nil,
 		"pkg/wire/stream":     nil,
 		"pkg/wire/h2head":     nil,

@@ -227,7 +227,7 @@ func (s *Stack) buildProxy() (part, error) {
 
 func (s *Stack) buildWorker() (part, error) {
 	w, err := connworker.New(s.cfg.Worker, connworker.Deps{
-		Store: s.store, Carrier: link.NewDirect(s.proxy.Handler()), Remote: s.proxy, Logger: s.log("conn-worker"), Registerer: s.deps.Registry,
+		Store: s.store, Carrier: link.NewDirect(s.proxy.Handler()), Applier: s.proxy, Logger: s.log("conn-worker"), Registerer: s.deps.Registry,
 		Version: s.deps.Version, Credentials: []tunnel.Credentials{s.cfg.Credentials}, FromToken: s.cfg.FromToken, LocalConfig: s.cfg.LocalConfig,
 	})
 	s.worker = w

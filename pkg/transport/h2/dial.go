@@ -22,9 +22,9 @@ type DialConfig struct {
 	// TLS is usually ClientTLS.
 	TLS      *tls.Config
 	Settings Settings
-	// Configure applies a configuration that the edge pushes (docs/spec/wire.md 9.5) and says which version counts now. Nil
-	// refuses all. Its context ends with the session.
-	Configure func(ctx context.Context, version int32, config []byte) (applied int32, err error)
+	// Applier puts configurations in force that the edge pushes (docs/spec/wire.md 9.5). Its context ends with the session.
+	// Without an Applier all are refused.
+	Applier Applier
 }
 
 // Dial makes a session to an edge and returns when the TLS handshake is complete. Every error is a *tunnel.ConnError with

@@ -26,7 +26,7 @@ type Session struct {
 	local, remote netip.AddrPort
 	limits        httpfield.Limits // of the headers in a response
 	scratches     sync.Pool        // of *scratch
-	configure     func(ctx context.Context, version int32, config []byte) (applied int32, err error)
+	applier       Applier          // may be nil
 	pushes        sync.WaitGroup
 	pushSlots     chan struct{}
 
@@ -51,7 +51,7 @@ func newSession(conn *tls.Conn, role mux.Role) *Session {
 // newConnector starts the dialling end, which is the HTTP/2 server.
 func newConnector(ctx context.Context, conn *tls.Conn, c DialConfig) *Session {
 	s := newSession(conn, mux.Server)
-	s.configure = c.Configure
+	s.applier = c.Applier
 	started := make(chan struct{})
 	//nolint:contextcheck // applying a configuration ends with its stream, not with the dial
 	s.conn = mux.New(ctx, conn, c.Settings.config(mux.Server, func(st *mux.Stream) {

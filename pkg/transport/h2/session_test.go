@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -268,44 +269,55 @@ func TestStalledPeer(t *testing.T) {
 	}
 }
 
-// TestConfiguration: pushes and what comes of them (docs/spec/wire.md 9.5).
+// applier is a function as an h2.Applier.
+type applier func(u remoteconfig.Update) (int32, error)
+
+func (a applier) Apply(_ context.Context, u remoteconfig.Update) (int32, error) { return a(u) }
+
+// TestConfiguration pushes configurations and checks their results (docs/spec/wire.md 9.5).
 func TestConfiguration(t *testing.T) {
-	type push struct {
-		version int32
-		config  string
-	}
-	got := make(chan push, 3)
+	got := make(chan remoteconfig.Update, 4)
+	unavailable := errors.New("no proxy")
 	connector, edge := sessions(t, func(d *h2.DialConfig, _ *h2.Settings) {
-		d.Configure = func(_ context.Context, version int32, config []byte) (int32, error) {
-			got <- push{version, string(config)}
-			if version == 6 {
-				return 5, errors.New(`no "ingress"`)
+		d.Applier = applier(func(u remoteconfig.Update) (int32, error) {
+			got <- u
+			switch u.Version {
+			case 6:
+				return 5, &remoteconfig.RejectedError{Reason: `no "ingress"`}
+			case 9:
+				return 5, unavailable
 			}
-			return version, nil
-		}
+			return u.Version, nil
+		})
 	})
 	control(t, connector, edge)
-	if applied, err := edge.UpdateConfiguration(t.Context(), 5, []byte(`{"ingress":[]}`)); applied != 5 || err != nil {
+	update := func(version int32, document string) remoteconfig.Update {
+		return remoteconfig.Update{Version: version, Document: []byte(document)}
+	}
+	if applied, err := edge.Apply(t.Context(), update(5, `{"ingress":[]}`)); applied != 5 || err != nil {
 		t.Errorf("push = %d, %v", applied, err)
 	}
-	if p := <-got; p != (push{5, `{"ingress":[]}`}) {
+	if p := <-got; p.Version != 5 || string(p.Document) != `{"ingress":[]}` {
 		t.Errorf("applied %+v", p)
 	}
-	applied, err := edge.UpdateConfiguration(t.Context(), 6, []byte(`{}`))
-	if applied != 5 || err == nil || err.Error() != `configuration refused: no "ingress"` {
-		t.Errorf("refused push = %d, %v", applied, err)
+	var rejected *remoteconfig.RejectedError
+	if applied, err := edge.Apply(t.Context(), update(6, `{}`)); applied != 5 || !errors.As(err, &rejected) || rejected.Reason != `no "ingress"` {
+		t.Errorf("rejected push = %d, %v", applied, err)
 	}
-	if _, err := edge.UpdateConfiguration(t.Context(), 7, []byte(`{`)); err == nil {
+	if applied, err := edge.Apply(t.Context(), update(9, `{}`)); applied != 0 || err == nil || errors.As(err, &rejected) {
+		t.Errorf("push that could not be handled = %d, %v; want an error that is no rejection", applied, err)
+	}
+	if _, err := edge.Apply(t.Context(), update(7, `{`)); err == nil {
 		t.Error("what is no JSON was pushed")
 	}
-	other, otherEdge := sessions(t, nil) // without Configure
+	other, otherEdge := sessions(t, nil) // without an Applier
 	control(t, other, otherEdge)
-	if applied, err := otherEdge.UpdateConfiguration(t.Context(), 1, []byte(`{}`)); err == nil {
-		t.Errorf("push to a connector that takes none = %d", applied)
+	if applied, err := otherEdge.Apply(t.Context(), update(1, `{}`)); !errors.As(err, &rejected) {
+		t.Errorf("push to a connector without an Applier = %d, %v", applied, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := edge.UpdateConfiguration(ctx, 8, []byte(`{}`)); !errors.Is(err, context.Canceled) {
+	if _, err := edge.Apply(ctx, update(8, `{}`)); !errors.Is(err, context.Canceled) {
 		t.Errorf("push with an ended context = %v", err)
 	}
 }

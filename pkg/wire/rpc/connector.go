@@ -9,6 +9,7 @@ import (
 
 	capnp "capnproto.org/go/capnp/v3"
 
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/wire/schema"
 )
 
@@ -21,9 +22,10 @@ type ConnectorHandler interface {
 
 // ConfigurationHandler is the connector's side of configuration updates.
 type ConfigurationHandler interface {
-	// UpdateConfiguration applies a configuration (JSON) and returns the version that is in force afterwards, also
-	// together with an error, whose text the edge sees (docs/spec/wire.md 8.6).
-	UpdateConfiguration(ctx context.Context, version int32, config []byte) (applied int32, err error)
+	// Apply puts an update in force and returns the version in force afterwards (docs/spec/wire.md 8.6). The edge gets the
+	// reason of a *remoteconfig.RejectedError as part of the result; any other error fails the call. The update names no
+	// tunnel, the session does.
+	Apply(ctx context.Context, u remoteconfig.Update) (applied int32, err error)
 }
 
 // ServeConnector serves one edge-opened RPC stream, after its signature, until the peer ends it (nil) or ctx does (its
@@ -56,14 +58,18 @@ func (s *connectorServer) UpdateConfiguration(ctx context.Context, call schema.C
 		return err
 	}
 	call.Go()
-	applied, rejection := s.handler.UpdateConfiguration(ctx, version, config)
+	applied, err := s.handler.Apply(ctx, remoteconfig.Update{Version: version, Document: config})
+	result, known := remoteconfig.ResultOf(applied, err)
+	if !known {
+		return err
+	}
 	response, err := results.NewResult()
 	if err != nil {
 		return err
 	}
-	response.SetLatestAppliedVersion(applied)
-	if rejection != nil {
-		return response.SetErr(rejection.Error())
+	response.SetLatestAppliedVersion(result.Applied)
+	if result.Rejection != "" {
+		return response.SetErr(result.Rejection)
 	}
 	return nil
 }
@@ -78,15 +84,15 @@ func NewConnectorClient(rw io.ReadWriteCloser) *ConnectorClient {
 	return &ConnectorClient{session: newSession(rw)}
 }
 
-// UpdateConfiguration pushes a configuration (JSON) and returns the version that the connector has in force. A
-// connector that rejects the configuration is a *RejectedError.
-func (c *ConnectorClient) UpdateConfiguration(ctx context.Context, version int32, config []byte) (applied int32, err error) {
+// Apply pushes an update and returns the version that the connector has in force. The error is a
+// *remoteconfig.RejectedError when the connector did not apply the update.
+func (c *ConnectorClient) Apply(ctx context.Context, u remoteconfig.Update) (applied int32, err error) {
 	manager := schema.ConfigurationManager(c.session.bootstrap(ctx))
 	f, release := manager.UpdateConfiguration(ctx, func(p schema.ConfigurationManager_updateConfiguration_Params) error {
-		p.SetVersion(version)
-		return p.SetConfig(config)
+		p.SetVersion(u.Version)
+		return p.SetConfig(u.Document)
 	})
-	var rejection string
+	var result remoteconfig.Result
 	err = c.session.finish(ctx, f.Future, release, func() error {
 		results, err := f.Struct()
 		if err != nil {
@@ -97,19 +103,16 @@ func (c *ConnectorClient) UpdateConfiguration(ctx context.Context, version int32
 			return err
 		}
 		if !response.IsValid() {
-			return errors.New("answer without a result")
+			return errors.New("response without a result")
 		}
-		applied = response.LatestAppliedVersion()
-		rejection, err = response.Err()
+		result.Applied = response.LatestAppliedVersion()
+		result.Rejection, err = response.Err()
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("update configuration: %w", err)
 	}
-	if rejection != "" {
-		return applied, &RejectedError{Applied: applied, Detail: rejection}
-	}
-	return applied, nil
+	return result.Unpack(u.Version)
 }
 
 // Close ends the RPC connection, closes the stream and waits until nothing uses it. Calls in progress fail.
@@ -117,14 +120,3 @@ func (c *ConnectorClient) Close() error { return c.session.close() }
 
 // Done is closed when the RPC connection has ended, whoever ended it.
 func (c *ConnectorClient) Done() <-chan struct{} { return c.session.conn.Done() }
-
-// RejectedError is the connector's answer to a configuration that it did not apply.
-type RejectedError struct {
-	// Applied is the version that stays in force.
-	Applied int32
-	// Detail is the connector's text.
-	Detail string
-}
-
-// Error gives the connector's text.
-func (e *RejectedError) Error() string { return "configuration rejected: " + e.Detail }

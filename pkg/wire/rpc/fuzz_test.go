@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 )
 
@@ -36,7 +37,7 @@ func FuzzServeConnector(f *testing.F) {
 			f.Add(joined(f, e, "edge"))
 		}
 	}
-	handler := connector(func(_ context.Context, version int32, _ []byte) (int32, error) { return version, nil })
+	handler := connector(func(_ context.Context, u remoteconfig.Update) (int32, error) { return u.Version, nil })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_ = rpc.ServeConnector(t.Context(), script{bytes.NewReader(b)}, handler) // it returns: no more is asked
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 )
@@ -284,8 +285,8 @@ func TestReplayEdge(t *testing.T) {
 	}
 }
 
-// connector is a handler with a prepared answer.
-type connector func(context.Context, int32, []byte) (int32, error)
+// connector is a handler with a prepared result.
+type connector func(context.Context, remoteconfig.Update) (int32, error)
 
 func (c connector) RegisterUDPSession(context.Context, rpc.UDPSession) ([]byte, error) {
 	return nil, rpc.ErrRegisterV3
@@ -295,21 +296,19 @@ func (c connector) UnregisterUDPSession(context.Context, [16]byte, string) error
 	return rpc.ErrUnregisterV3
 }
 
-func (c connector) UpdateConfiguration(ctx context.Context, version int32, config []byte) (int32, error) {
-	return c(ctx, version, config)
-}
+func (c connector) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) { return c(ctx, u) }
 
 func TestReplayUpdateConfiguration(t *testing.T) {
 	for _, e := range loadExchanges(t, "rpc_update_configuration") {
 		t.Run(e.Name, func(t *testing.T) {
 			var rejection error
 			if e.Result.Err != "<nil>" {
-				rejection = errors.New(e.Result.Err)
+				rejection = &remoteconfig.RejectedError{Reason: e.Result.Err}
 			}
 			near, far := pair(t)
-			handler := connector(func(_ context.Context, version int32, config []byte) (int32, error) {
-				if version != e.Call.Version || string(config) != e.Call.Config {
-					t.Errorf("UpdateConfiguration(%d, %s), want (%d, %s)", version, config, e.Call.Version, e.Call.Config)
+			handler := connector(func(_ context.Context, u remoteconfig.Update) (int32, error) {
+				if u.Version != e.Call.Version || string(u.Document) != e.Call.Config {
+					t.Errorf("Apply(%d, %s), want (%d, %s)", u.Version, u.Document, e.Call.Version, e.Call.Config)
 				}
 				return e.Result.Applied, rejection
 			})
@@ -327,13 +326,13 @@ func TestReplayUpdateConfiguration(t *testing.T) {
 				replayClient(t, e, "connector", newPeer(t, far))
 			}()
 			client := rpc.NewConnectorClient(near)
-			applied, err := client.UpdateConfiguration(t.Context(), e.Call.Version, []byte(e.Call.Config))
-			var rejected *rpc.RejectedError
-			if rejection != nil && (!errors.As(err, &rejected) || rejected.Detail != e.Result.Err) || rejection == nil && err != nil {
-				t.Errorf("UpdateConfiguration: error %v, want %v", err, rejection)
+			applied, err := client.Apply(t.Context(), remoteconfig.Update{Version: e.Call.Version, Document: []byte(e.Call.Config)})
+			var rejected *remoteconfig.RejectedError
+			if rejection != nil && (!errors.As(err, &rejected) || rejected.Reason != e.Result.Err) || rejection == nil && err != nil {
+				t.Errorf("Apply: error %v, want %v", err, rejection)
 			}
 			if applied != e.Result.Applied {
-				t.Errorf("UpdateConfiguration = %d, want %d", applied, e.Result.Applied)
+				t.Errorf("Apply = %d, want %d", applied, e.Result.Applied)
 			}
 			must(t, client.Close())
 			<-done

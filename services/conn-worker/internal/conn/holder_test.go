@@ -148,7 +148,7 @@ func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 		Host: l, RPCTimeout: 5 * time.Second, Logger: logger, LocalConfig: config,
 		Relay: relay.New(relay.Config{
 			Datagrams: udp.New(udp.Config{Carrier: link.NewDirect(nil), Observer: uncounted{}, Logger: logger}),
-			Carrier:   link.NewDirect(nil), Remote: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second,
+			Carrier:   link.NewDirect(nil), Applier: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second,
 		}),
 		Policy: lease.Policy{
 			Delay: func(int) time.Duration { return 0 }, SlowDelay: func(int) time.Duration { return time.Hour },

@@ -11,6 +11,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
 // Config is what all sessions of a worker share.
@@ -21,8 +22,8 @@ type Config struct {
 	HTTP2             h2.Settings
 	// LocalIP is the address to dial from; the zero value lets the system choose.
 	LocalIP netip.Addr
-	// Configure applies configurations that an edge pushes over HTTP/2; over QUIC they are an RPC of the relay's.
-	Configure func(ctx context.Context, id tunnel.ID, version int32, config []byte) (applied int32, err error)
+	// Applier puts configurations in force that an edge pushes over HTTP/2. Over QUIC a push is an RPC, which the relay serves.
+	Applier relay.Applier
 }
 
 // Dialer makes sessions with one set of settings.
@@ -41,9 +42,7 @@ func (d *Dialer) Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort
 	if p == tunnel.HTTP2 {
 		session, err := h2.Dial(ctx, h2.DialConfig{
 			Edge: edge, LocalIP: d.cfg.LocalIP, TLS: d.cfg.HTTP2TLS, Settings: d.cfg.HTTP2,
-			Configure: func(ctx context.Context, version int32, config []byte) (int32, error) {
-				return d.cfg.Configure(ctx, slot.Tunnel, version, config)
-			},
+			Applier: relay.ForTunnel{Applier: d.cfg.Applier, Tunnel: slot.Tunnel},
 		})
 		if err != nil {
 			return nil, err

@@ -42,7 +42,7 @@ func limited(t *testing.T, limits Limits, carrier carrierFunc) (serve func() (tr
 	o = newTally()
 	logger := slog.New(slog.DiscardHandler)
 	r := New(Config{
-		Carrier: carrier, Remote: Unsupported{}, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second, Limits: limits,
+		Carrier: carrier, Applier: Unsupported{}, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second, Limits: limits,
 		Datagrams: udp.New(udp.Config{Carrier: carrier, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second}),
 	})
 	return func() (transport.Session, *Serving) {

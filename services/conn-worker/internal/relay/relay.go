@@ -13,6 +13,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
@@ -31,6 +32,8 @@ const (
 	// session throws away what was not acknowledged.
 	settleTime = 300 * time.Millisecond
 )
+
+var errUnsupported = fmt.Errorf("remote configuration is not supported yet: %w", errors.ErrUnsupported)
 
 // The answers to requests that nobody has taken.
 const (
@@ -64,21 +67,21 @@ type Observer interface {
 	StreamEnded(o Outcome)
 }
 
-// Configurator takes configurations that the edge pushes.
-type Configurator interface {
-	// UpdateConfiguration returns the version in force afterwards, also together with an error.
-	UpdateConfiguration(ctx context.Context, id tunnel.ID, version int32, config []byte) (applied int32, err error)
+// Applier puts configurations in force that the edge pushes; see package remoteconfig.
+type Applier interface {
+	Apply(ctx context.Context, u remoteconfig.Update) (applied int32, err error)
 }
 
-// configuration is a Configurator for the tunnel of one session.
-type configuration struct {
-	to Configurator
-	id tunnel.ID
+// ForTunnel completes updates of one session, which do not name their tunnel.
+type ForTunnel struct {
+	Applier
+	Tunnel tunnel.ID
 }
 
-// UpdateConfiguration adds the tunnel.
-func (c configuration) UpdateConfiguration(ctx context.Context, version int32, config []byte) (int32, error) {
-	return c.to.UpdateConfiguration(ctx, c.id, version, config)
+// Apply adds the tunnel to u.
+func (f ForTunnel) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) {
+	u.Tunnel = f.Tunnel
+	return f.Applier.Apply(ctx, u)
 }
 
 // Config is what all sessions of a worker share.
@@ -86,7 +89,7 @@ type Config struct {
 	Carrier link.Carrier
 	// Datagrams passes the datagrams of sessions on.
 	Datagrams *udp.Relay
-	Remote    Configurator
+	Applier   Applier
 	Observer  Observer
 	Logger    *slog.Logger
 	// RPCTimeout bounds the time that an RPC stream is served.
@@ -283,12 +286,12 @@ func (s *Serving) rpc(ctx context.Context, st transport.Stream, rest []byte) {
 	ctx, cancel := context.WithTimeout(ctx, s.relay.cfg.RPCTimeout)
 	defer cancel()
 	rw := &prefixed{ReadWriteCloser: rpc.StreamConn(st), prefix: append([]byte(nil), rest...)}
-	if err := rpc.ServeConnector(ctx, rw, handler{configuration{s.relay.cfg.Remote, s.meta.Tunnel}, s.datagrams}); err != nil && ctx.Err() == nil {
+	if err := rpc.ServeConnector(ctx, rw, handler{ForTunnel{s.relay.cfg.Applier, s.meta.Tunnel}, s.datagrams}); err != nil && ctx.Err() == nil {
 		s.relay.cfg.Logger.DebugContext(ctx, "rpc stream ended", slog.Any(logkey.Err, err))
 	}
 }
 
-// handler is all that an edge may call.
+// handler has the methods that an edge may call.
 type handler struct {
 	rpc.ConfigurationHandler
 	rpc.SessionHandler
@@ -313,7 +316,7 @@ func (p *prefixed) Read(b []byte) (int, error) {
 // Unsupported refuses every configuration that an edge pushes.
 type Unsupported struct{}
 
-// UpdateConfiguration keeps the version that every connector starts with (docs/spec/wire.md 8.6).
-func (Unsupported) UpdateConfiguration(context.Context, tunnel.ID, int32, []byte) (int32, error) {
-	return -1, fmt.Errorf("remote configuration is not supported yet: %w", errors.ErrUnsupported)
+// Apply rejects the update.
+func (Unsupported) Apply(context.Context, remoteconfig.Update) (int32, error) {
+	return remoteconfig.LocalVersion, remoteconfig.Reject(errUnsupported)
 }

@@ -12,9 +12,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
@@ -66,21 +66,21 @@ func (c carrierFunc) Carry(ctx context.Context, f link.Flow) error { return c(ct
 
 type remote struct{}
 
-func (remote) UpdateConfiguration(_ context.Context, _ tunnel.ID, version int32, config []byte) (int32, error) {
-	if string(config) == "bad" {
-		return 3, errors.New("no such thing")
+func (remote) Apply(_ context.Context, u remoteconfig.Update) (int32, error) {
+	if string(u.Document) == "bad" {
+		return 3, &remoteconfig.RejectedError{Reason: "no such thing"}
 	}
-	return version, nil
+	return u.Version, nil
 }
 
 // start serves a session and gives the edge's end.
-func start(t *testing.T, carrier carrierFunc, handler Configurator) (transport.Session, *Serving, *observer) {
+func start(t *testing.T, carrier carrierFunc, handler Applier) (transport.Session, *Serving, *observer) {
 	t.Helper()
 	o := &observer{outcomes: map[Outcome]int{}, changed: make(chan struct{}, 16)}
 	edge, connector := mem.Pair(t.Context())
 	logger := slog.New(slog.DiscardHandler)
 	r := New(Config{
-		Carrier: carrier, Remote: handler, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second,
+		Carrier: carrier, Applier: handler, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second,
 		Datagrams: udp.New(udp.Config{Carrier: carrier, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second}),
 	})
 	s := r.Session(connector, link.Meta{Index: 3}, Options{})
@@ -252,7 +252,7 @@ func TestDatagramsAreCounted(t *testing.T) {
 func TestConfigurationPush(t *testing.T) {
 	tests := []struct {
 		name    string
-		handler Configurator
+		handler Applier
 		config  string
 		applied int32
 		text    string
@@ -266,15 +266,15 @@ func TestConfigurationPush(t *testing.T) {
 			edge, _, o := start(t, func(context.Context, link.Flow) error { return nil }, tt.handler)
 			st := open(t, edge, stream.RPCSignature)
 			client := rpc.NewConnectorClient(rpc.StreamConn(st))
-			applied, err := client.UpdateConfiguration(t.Context(), 7, []byte(tt.config))
-			var rejected *rpc.RejectedError
+			applied, err := client.Apply(t.Context(), remoteconfig.Update{Version: 7, Document: []byte(tt.config)})
+			var rejected *remoteconfig.RejectedError
 			switch {
 			case tt.text == "":
 				if err != nil || applied != tt.applied {
 					t.Errorf("got %d, %v", applied, err)
 				}
-			case !errors.As(err, &rejected) || rejected.Applied != tt.applied || rejected.Detail != tt.text:
-				t.Errorf("got %+v, %v", rejected, err)
+			case !errors.As(err, &rejected) || applied != tt.applied || rejected.Reason != tt.text:
+				t.Errorf("got %d, %v", applied, err)
 			}
 			_ = client.Close()
 			<-o.changed
@@ -290,7 +290,7 @@ func BenchmarkServe(b *testing.B) {
 	o := &observer{outcomes: map[Outcome]int{}, changed: make(chan struct{}, 16)}
 	edge, connector := mem.Pair(b.Context())
 	r := New(Config{
-		Carrier: carrierFunc(func(_ context.Context, f link.Flow) error { return f.Stream.CloseWrite() }), Remote: Unsupported{},
+		Carrier: carrierFunc(func(_ context.Context, f link.Flow) error { return f.Stream.CloseWrite() }), Applier: Unsupported{},
 		Observer: o, Logger: slog.New(slog.DiscardHandler), RPCTimeout: time.Second,
 	})
 	s := r.Session(connector, link.Meta{}, Options{})

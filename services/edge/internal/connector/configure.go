@@ -11,8 +11,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/backoff"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
-	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
@@ -25,13 +25,14 @@ const pushTimeout = 10 * time.Second
 // The results of a push.
 const (
 	pushApplied  = "applied"
-	pushRejected = "rejected" // the connector does not take the document
-	pushFailed   = "failed"   // there was no answer; it is tried again
+	pushRejected = "rejected" // the connector refused the document
+	pushFailed   = "failed"   // there was no response; the push is tried again
 )
 
-// pusher is a session that carries pushes in a way of its own (docs/spec/wire.md 9.5).
-type pusher interface {
-	UpdateConfiguration(ctx context.Context, version int32, config []byte) (applied int32, err error)
+// applier pushes an update to a connector; see package remoteconfig. A session over HTTP/2 is one itself (docs/spec/wire.md
+// 9.5), over QUIC an RPC client is.
+type applier interface {
+	Apply(ctx context.Context, u remoteconfig.Update) (applied int32, err error)
 }
 
 // configure keeps the connector of a connection at the tunnel's configuration, until ctx ends or the connection retires:
@@ -66,22 +67,20 @@ func (s *Server) configure(ctx context.Context, conn *registry.Conn, log *slog.L
 	}
 }
 
-// push hands one configuration over and notes what came of it.
+// push sends one configuration to the connector and records the result.
 func (s *Server) push(ctx context.Context, conn *registry.Conn, config *catalog.Configuration, log *slog.Logger) string {
 	bounded, cancel := context.WithTimeout(ctx, pushTimeout)
 	defer cancel()
-	applied, err := pushTo(bounded, conn.Session, config)
+	applied, err := pushTo(bounded, conn.Session, remoteconfig.Update{Version: config.Version, Document: config.Document})
 	if ctx.Err() != nil {
 		return pushFailed // the session is over
 	}
 	result := pushApplied
 	state := registry.Push{Version: config.Version, Applied: applied, At: time.Now()}
-	var rejected *rpc.RejectedError
+	var rejected *remoteconfig.RejectedError
 	switch {
 	case errors.As(err, &rejected):
-		result, state.Applied, state.Error = pushRejected, rejected.Applied, rejected.Detail
-	case errors.Is(err, h2.ErrPushRefused):
-		result, state.Error = pushRejected, err.Error()
+		result, state.Error = pushRejected, rejected.Reason
 	case err != nil:
 		result, state.Error = pushFailed, err.Error()
 		state.Applied = conn.Pushed().Applied
@@ -102,9 +101,9 @@ func (s *Server) push(ctx context.Context, conn *registry.Conn, config *catalog.
 }
 
 // pushTo makes one push in the way of the session's transport.
-func pushTo(ctx context.Context, sess transport.Session, config *catalog.Configuration) (int32, error) {
-	if p, ok := sess.(pusher); ok {
-		return p.UpdateConfiguration(ctx, config.Version, config.Document)
+func pushTo(ctx context.Context, sess transport.Session, u remoteconfig.Update) (int32, error) {
+	if a, ok := sess.(applier); ok {
+		return a.Apply(ctx, u)
 	}
 	st, err := sess.OpenStream(ctx)
 	if err != nil {
@@ -116,6 +115,6 @@ func pushTo(ctx context.Context, sess transport.Session, config *catalog.Configu
 		return 0, err
 	}
 	client := rpc.NewConnectorClient(rpc.StreamConn(st))
-	defer func() { _ = client.Close() }() // the answer is there, or never comes
-	return client.UpdateConfiguration(ctx, config.Version, config.Document)
+	defer func() { _ = client.Close() }() // the call is over
+	return client.Apply(ctx, u)
 }

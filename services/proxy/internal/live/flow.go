@@ -6,42 +6,43 @@ import (
 	"io"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
-	"github.com/culvert-tunnel/culvert/pkg/link/push"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 )
 
 var errTooLarge = errors.New("configuration is too large")
 
-// ServeStream takes a push over the link (link.KindConfig) and answers it.
+// ServeStream reads a configuration push from the link (link.KindConfig) and writes the result.
 func (s *State) ServeStream(ctx context.Context, m link.Meta, st link.Stream) {
-	answer, err := s.serve(ctx, m, st)
+	result, err := s.serve(ctx, m, st)
 	if err != nil {
-		st.Abort() // the worker learns that nothing was answered
+		st.Abort() // without a response the worker knows no result
 		return
 	}
-	if _, err := st.Write(answer.Append(nil)); err != nil {
+	if _, err := st.Write(result.Append(nil)); err != nil {
 		st.Abort()
 		return
 	}
-	_ = st.CloseWrite() // the worker is gone, or has the answer
+	_ = st.CloseWrite() // a failure means that the worker is gone
 }
 
-func (s *State) serve(ctx context.Context, m link.Meta, st link.Stream) (push.Answer, error) {
-	b, err := io.ReadAll(io.LimitReader(st, push.MaxRequest+1))
+func (s *State) serve(ctx context.Context, m link.Meta, st link.Stream) (remoteconfig.Result, error) {
+	b, err := io.ReadAll(io.LimitReader(st, remoteconfig.MaxUpdate+1))
 	if err != nil {
-		return push.Answer{}, err
+		return remoteconfig.Result{}, err
 	}
-	version, _ := s.Version()
-	if len(b) > push.MaxRequest {
-		return push.Answer{Applied: version, Error: errTooLarge.Error()}, nil
+	if len(b) > remoteconfig.MaxUpdate {
+		version, _ := s.Version()
+		return remoteconfig.Result{Applied: version, Rejection: errTooLarge.Error()}, nil
 	}
-	r, err := push.ParseRequest(b)
+	u, err := remoteconfig.ParseUpdate(b)
 	if err != nil {
-		return push.Answer{}, err
+		return remoteconfig.Result{}, err
 	}
-	applied, err := s.UpdateConfiguration(ctx, m.Tunnel, r.Version, r.Config)
-	a := push.Answer{Applied: applied}
-	if err != nil {
-		a.Error = err.Error()
+	u.Tunnel = m.Tunnel
+	applied, err := s.Apply(ctx, u)
+	result, known := remoteconfig.ResultOf(applied, err)
+	if !known {
+		return remoteconfig.Result{}, err
 	}
-	return a, nil
+	return result, nil
 }

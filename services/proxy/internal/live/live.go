@@ -11,12 +11,10 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
-
-// LocalVersion is the version of the local configuration; the first push is version 0 or more.
-const LocalVersion int32 = -1
 
 var (
 	errClosed = errors.New("cloudflared already shutdown") // the reference's text
@@ -51,10 +49,10 @@ type State struct {
 
 // New makes a state with the local configuration, which table serves already.
 func New(cfg Config) (*State, error) {
-	s := &State{cfg: cfg, version: LocalVersion, gauge: prometheus.NewGauge(prometheus.GaugeOpts{
+	s := &State{cfg: cfg, version: remoteconfig.LocalVersion, gauge: prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "culvert_proxy_config_version", Help: "Version of the configuration in force; -1 is the local one.",
 	})}
-	s.gauge.Set(float64(LocalVersion))
+	s.gauge.Set(float64(remoteconfig.LocalVersion))
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(s.gauge); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
@@ -63,43 +61,43 @@ func New(cfg Config) (*State, error) {
 	return s, nil
 }
 
-// UpdateConfiguration applies a pushed configuration and gives the version in force afterwards, also together with an
-// error. A version that is not newer changes nothing and is no error.
-func (s *State) UpdateConfiguration(ctx context.Context, id tunnel.ID, version int32, config []byte) (int32, error) {
+// Apply puts a pushed configuration in force and returns the version in force afterwards. Every error is a
+// *remoteconfig.RejectedError. A version that is not newer changes nothing and is no error.
+func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	log := s.cfg.Logger.With(slog.String(logkey.TunnelID, id.String()), slog.Int(logkey.Version, int(version)))
+	log := s.cfg.Logger.With(slog.String(logkey.TunnelID, u.Tunnel.String()), slog.Int(logkey.Version, int(u.Version)))
 	switch {
-	case !s.owner.IsZero() && s.owner != id:
-		return s.version, errOther
-	case version <= s.version:
+	case !s.owner.IsZero() && s.owner != u.Tunnel:
+		return s.version, remoteconfig.Reject(errOther)
+	case u.Version <= s.version:
 		log.DebugContext(ctx, "configuration is not newer", slog.Int(logkey.Applied, int(s.version)))
 		return s.version, nil
 	case s.closed:
-		return s.version, errClosed
+		return s.version, remoteconfig.Reject(errClosed)
 	}
-	set, err := s.apply(config)
+	set, err := s.apply(u.Document)
 	if err != nil {
 		tell := log.DebugContext // each connection pushes: once is enough
-		if s.last != err.Error() || s.tried != version {
+		if s.last != err.Error() || s.tried != u.Version {
 			tell = log.ErrorContext
 		}
-		s.last, s.tried = err.Error(), version
+		s.last, s.tried = err.Error(), u.Version
 		tell(ctx, "configuration rejected", slog.Int(logkey.Applied, int(s.version)), slog.Any(logkey.Err, err))
-		return s.version, err
+		return s.version, remoteconfig.Reject(err)
 	}
-	s.version, s.owner, s.last = version, id, ""
-	s.gauge.Set(float64(version))
-	log.InfoContext(ctx, "configuration applied", slog.Int(logkey.Rules, len(set.Rules)), slog.Int(logkey.Bytes, len(config)))
+	s.version, s.owner, s.last = u.Version, u.Tunnel, ""
+	s.gauge.Set(float64(u.Version))
+	log.InfoContext(ctx, "configuration applied", slog.Int(logkey.Rules, len(set.Rules)), slog.Int(logkey.Bytes, len(u.Document)))
 	for _, text := range set.Warnings() {
 		log.WarnContext(ctx, "ingress rules accepted with a warning", slog.String(logkey.Warning, text))
 	}
-	return version, nil
+	return u.Version, nil
 }
 
 // apply makes a document the live one, or changes nothing.
-func (s *State) apply(config []byte) (*ingress.Set, error) {
-	doc, err := ingress.ParseJSON(config)
+func (s *State) apply(document []byte) (*ingress.Set, error) {
+	doc, err := ingress.ParseJSON(document)
 	if err != nil {
 		return nil, err
 	}

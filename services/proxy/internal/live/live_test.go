@@ -15,7 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
-	"github.com/culvert-tunnel/culvert/pkg/link/push"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
@@ -108,7 +108,7 @@ func TestUpdateVectors(t *testing.T) {
 				t.Fatal(err)
 			}
 			// ahead is a version that we applied and the reference did not.
-			ahead := live.LocalVersion
+			ahead := remoteconfig.LocalVersion
 			for _, step := range c.Steps {
 				checkStep(t, s, table, step, &ahead, seen)
 			}
@@ -130,7 +130,8 @@ func TestUpdateVectors(t *testing.T) {
 func checkStep(t *testing.T, s *live.State, table *router.Table, step vectorStep, ahead *int32, seen map[string]bool) {
 	t.Helper()
 	before := table.Current()
-	applied, err := s.UpdateConfiguration(t.Context(), tunnel.ID{1}, step.Version, []byte(step.Config))
+	applied, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{1}, Version: step.Version, Document: []byte(step.Config)})
+	var rejected *remoteconfig.RejectedError
 	want, _ := step.Error.(string)
 	if other, ok := differences()[want]; ok {
 		seen[want] = true
@@ -147,7 +148,7 @@ func checkStep(t *testing.T, s *live.State, table *router.Table, step vectorStep
 	switch {
 	case applied != wantApplied:
 		t.Errorf("version %d: applied %d, want %d", step.Version, applied, wantApplied)
-	case want == "" && err != nil, want != "" && (err == nil || err.Error() != want):
+	case want == "" && err != nil, want != "" && (!errors.As(err, &rejected) || rejected.Reason != want):
 		t.Errorf("version %d: %v, want %q", step.Version, err, want)
 	}
 	if changed := table.Current() != before; changed != (step.Outcome == "applied") {
@@ -181,11 +182,11 @@ func TestOtherTunnel(t *testing.T) {
 		t.Fatal(err)
 	}
 	rules := []byte(`{"ingress":[{"service":"http_status:404"}]}`)
-	if v, err := s.UpdateConfiguration(t.Context(), tunnel.ID{1}, 3, rules); v != 3 || err != nil {
+	if v, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{1}, Version: 3, Document: rules}); v != 3 || err != nil {
 		t.Fatalf("%d, %v", v, err)
 	}
 	before := table.Current()
-	if v, err := s.UpdateConfiguration(t.Context(), tunnel.ID{2}, 9, rules); v != 3 || err == nil || !strings.Contains(err.Error(), "another tunnel") {
+	if v, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{2}, Version: 9, Document: rules}); v != 3 || err == nil || !strings.Contains(err.Error(), "another tunnel") {
 		t.Errorf("%d, %v", v, err)
 	}
 	if table.Current() != before {
@@ -217,19 +218,19 @@ func TestFlow(t *testing.T) {
 		return st
 	}
 	request := func(v int32, config string) string {
-		return string(push.Request{Version: v, Config: []byte(config)}.Append(nil))
+		return string(remoteconfig.Update{Version: v, Document: []byte(config)}.Append(nil))
 	}
 	for _, c := range []struct {
 		request string
-		want    push.Answer
+		want    remoteconfig.Result
 	}{
-		{request(2, "[]"), push.Answer{Applied: -1, Error: "json: cannot unmarshal array into Go value of type ingress.jsonDocument"}},
-		{request(2, "{}"), push.Answer{Applied: 2}},
-		{request(1, "no json"), push.Answer{Applied: 2}},
-		{request(3, strings.Repeat(" ", push.MaxRequest)), push.Answer{Applied: 2, Error: "configuration is too large"}},
+		{request(2, "[]"), remoteconfig.Result{Applied: -1, Rejection: "json: cannot unmarshal array into Go value of type ingress.jsonDocument"}},
+		{request(2, "{}"), remoteconfig.Result{Applied: 2}},
+		{request(1, "no json"), remoteconfig.Result{Applied: 2}},
+		{request(3, strings.Repeat(" ", remoteconfig.MaxUpdate)), remoteconfig.Result{Applied: 2, Rejection: "configuration is too large"}},
 	} {
 		st := ask(c.request)
-		if a, err := push.ParseAnswer(st.out); err != nil || a != c.want || !st.closed || st.aborted {
+		if a, err := remoteconfig.ParseResult(st.out); err != nil || a != c.want || !st.closed || st.aborted {
 			t.Errorf("%.20q: %+v, %v, want %+v", c.request, a, err, c.want)
 		}
 	}
