@@ -9,6 +9,8 @@ import (
 	"text/tabwriter"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/culvert-tunnel/culvert/pkg/redact"
 )
 
 // EnvPrefix starts the name of every variable.
@@ -177,7 +179,7 @@ func Usage(w io.Writer, cfg any) error {
 }
 
 func shown(v reflect.Value) string {
-	text := Redact(fmt.Sprint(v.Interface()))
+	text := redact.Text(fmt.Sprint(v.Interface()))
 	if v.IsZero() && v.Kind() != reflect.Bool && !v.CanInt() {
 		return "none"
 	}
@@ -190,7 +192,7 @@ func Dump(w io.Writer, cfg any) error {
 	if err != nil {
 		return fmt.Errorf("effective configuration: %w", err)
 	}
-	if _, err := io.WriteString(w, Redact(string(b))); err != nil {
+	if _, err := io.WriteString(w, redact.Text(string(b))); err != nil {
 		return fmt.Errorf("effective configuration: %w", err)
 	}
 	return nil

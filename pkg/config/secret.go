@@ -2,10 +2,9 @@ package config
 
 import (
 	"fmt"
-	"regexp"
-)
 
-const redacted = "***"
+	"github.com/culvert-tunnel/culvert/pkg/redact"
+)
 
 // Secret is a setting that must not be shown. Every way to print it gives "***"; Reveal gives the text.
 type Secret string
@@ -18,21 +17,14 @@ func (s Secret) String() string {
 	if s == "" {
 		return ""
 	}
-	return redacted
+	return redact.Mask
 }
 
 // GoString never shows the secret.
 func (s Secret) GoString() string { return s.String() }
 
 // Format never shows the secret, whatever the verb.
-func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) } // a broken formatter has nobody to tell
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) } // a formatter that fails cannot report it
 
 // MarshalText never shows the secret.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
-var urlPassword = regexp.MustCompile(`(://[^/?#\s:@]*):[^/?#\s]*@`)
-
-// Redact replaces the passwords of all URLs in text.
-func Redact(text string) string {
-	return urlPassword.ReplaceAllString(text, "${1}:"+redacted+"@")
-}

@@ -2,8 +2,12 @@ package telemetry_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -49,6 +53,21 @@ func TestJSONFormat(t *testing.T) {
 	}
 	if line.Msg != "lease lost" || line.Epoch != 7 || !strings.HasSuffix(line.Time, "Z") {
 		t.Errorf("line = %s", out.String())
+	}
+}
+
+func TestLinesCarryNoSecret(t *testing.T) {
+	for _, format := range []string{telemetry.FormatText, telemetry.FormatJSON} {
+		var out strings.Builder
+		l := telemetry.NewLogger(telemetry.Config{Format: format}, &out)
+		const secret = "hunter2"
+		address := "http://user:" + secret + "@host/x"
+		l.With(slog.String(logkey.URL, address)).Info("origin failed", slog.Any(logkey.Err, fmt.Errorf("dial %q: %w", address, io.EOF)),
+			slog.Group("group", slog.Any(logkey.Flags, []string{address})),
+			slog.Any(logkey.Given, map[string]string{"url": address, "token": secret}), slog.Any(logkey.Host, &url.URL{Path: address}), slog.Any(logkey.Addr, (*url.URL)(nil)))
+		if strings.Contains(out.String(), secret) || !strings.Contains(out.String(), "http://user:***@host/x") {
+			t.Errorf("%s: %s", format, out.String())
+		}
 	}
 }
 
