@@ -193,8 +193,14 @@ func (c EdgeConfig) local() (netip.Addr, edgepool.Family) {
 	return netip.Addr{}, f
 }
 
-func (c QUICConfig) settings() quic.Settings {
+// refusedStreams is how many streams beyond the limit of a connection an edge may open, so that they can be answered 503.
+const refusedStreams = 1024
+
+func (c QUICConfig) settings(maxSession int) quic.Settings {
 	s := quic.ConnectorSettings()
+	if maxSession > 0 {
+		s.MaxStreams = int64(maxSession) + refusedStreams
+	}
 	s.ConnWindow, s.StreamWindow, s.DisablePMTU = c.ConnectionWindow, c.StreamWindow, c.DisablePMTU
 	s.FirstConnWindow = c.ConnectionWindow
 	return s

@@ -160,7 +160,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.dialer = dial.New(dial.Config{
 		QUICTLS: quic.ClientTLS(roots, cfg.PostQuantum), HTTP2TLS: h2.ClientTLS(roots, cfg.PostQuantum),
-		QUIC: cfg.QUIC.settings(), HTTP2: h2.ConnectorSettings(), LocalIP: localIP, Applier: applier,
+		QUIC: cfg.QUIC.settings(cfg.Streams.MaxSession), HTTP2: h2.ConnectorSettings(), LocalIP: localIP, Applier: applier,
 	})
 	s.relay = relay.New(relay.Config{
 		Datagrams: s.datagrams(carrier),

@@ -205,7 +205,11 @@ func (p *peer) register(req rpc.RegisterRequest) (rpc.ConnectionDetails, error) 
 		}
 		p.reg = rpc.NewRegistrationClient(rpc.StreamConn(st))
 	}
-	return p.reg.Register(ctx, req)
+	details, err := p.reg.Register(ctx, req)
+	if admitted, ok := p.sess.(transport.Probation); ok && err == nil {
+		admitted.Admit()
+	}
+	return details, err
 }
 
 func (b *bench) request(index tunnel.ConnIndex, features ...string) rpc.RegisterRequest {

@@ -20,8 +20,8 @@ type DialConfig struct {
 	Edge netip.AddrPort
 	// LocalIP binds the socket to one address; the zero value binds the wildcard.
 	LocalIP netip.Addr
-	// LocalPort is the port that the former session of the same connection index had, 0 for any. When it is taken,
-	// another one is used: Session.LocalAddr tells which, for the next time (docs/spec/wire.md 4).
+	// LocalPort is the port of the former session of the same connection index, 0 for any. When the port is in use, another
+	// one is taken; Session.LocalAddr gives it for the next dial (docs/spec/wire.md 4).
 	LocalPort uint16
 	// TLS is usually ClientTLS.
 	TLS      *tls.Config
@@ -38,16 +38,16 @@ func Dial(ctx context.Context, c DialConfig) (*Session, error) {
 	if err != nil {
 		return nil, bindError(fmt.Errorf("bind udp socket: %w", err))
 	}
-	// The library's one-off dial is the only one that takes a source connection id of length zero.
+	// Only this function of the library uses a source connection id of length zero.
 	conn, err := quicgo.Dial(ctx, udp, net.UDPAddrFromAddrPort(c.Edge), c.TLS, c.Settings.config(c.Edge.Addr()))
 	if err != nil {
-		_ = udp.Close() // nothing was sent that anybody waits for
+		_ = udp.Close() // the dial error says more
 		return nil, dialError(fmt.Errorf("quic dial %s: %w", c.Edge, err))
 	}
-	return newSession(conn, udp), nil //nolint:contextcheck // a session outlives its dial
+	return newSession(conn, udp, c.Settings), nil //nolint:contextcheck // a session outlives its dial
 }
 
-// bind takes the remembered port, or any when that one is not to be had.
+// bind makes the socket, with LocalPort if that is free and with any port if not.
 func bind(c DialConfig) (*net.UDPConn, error) {
 	network := "udp"
 	local := &net.UDPAddr{Port: int(c.LocalPort)}
@@ -55,7 +55,7 @@ func bind(c DialConfig) (*net.UDPConn, error) {
 	case c.LocalIP.IsValid():
 		local.IP, local.Zone = c.LocalIP.AsSlice(), c.LocalIP.Zone()
 	case runtime.GOOS == "darwin" && c.Edge.Addr().Unmap().Is4():
-		network = "udp4" // the system sets "don't fragment" on single-family sockets only
+		network = "udp4" // macOS sets "don't fragment" on sockets of one family only
 	case runtime.GOOS == "darwin":
 		network = "udp6"
 	}

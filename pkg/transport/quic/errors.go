@@ -15,11 +15,11 @@ import (
 
 var (
 	errIdle           = errors.New("no packet from the peer within the idle timeout")
-	errStatelessReset = errors.New("stateless reset: the peer has forgotten the session")
+	errStatelessReset = errors.New("stateless reset: the peer does not know the session")
 	errClosed         = errors.New("session closed")
 )
 
-// bindError classifies an error of making the local socket.
+// bindError classifies an error of binding the local socket.
 func bindError(err error) error {
 	reason := tunnel.ReasonDial
 	switch {
@@ -56,7 +56,7 @@ func isTLS(err error) bool {
 	return errors.As(err, &ce)
 }
 
-// sessionError says why an established session ended.
+// sessionError classifies the end of an established session.
 func sessionError(err error) *tunnel.ConnError {
 	var (
 		own  *tunnel.ConnError
@@ -87,7 +87,7 @@ func sessionError(err error) *tunnel.ConnError {
 	}
 }
 
-// streamError converts an error of a stream; io.EOF stays what it is, since only FIN gives it.
+// streamError converts an error of a stream. io.EOF stays io.EOF: only FIN causes it.
 func streamError(err error) error {
 	if err == nil || err == io.EOF { //nolint:errorlint // the bare value is the contract of io.Reader
 		return err

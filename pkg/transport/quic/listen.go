@@ -30,9 +30,11 @@ type Listener struct {
 	udp *net.UDPConn
 	tr  *quicgo.Transport
 	ln  *quicgo.Listener
+
+	settings Settings
 }
 
-// Listen binds the socket and starts to answer handshakes.
+// Listen binds the socket and starts to accept handshakes.
 func Listen(c ListenConfig) (*Listener, error) {
 	if c.TLS == nil {
 		return nil, errors.New("quic listener without TLS configuration")
@@ -50,8 +52,8 @@ func Listen(c ListenConfig) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bind udp socket: %w", err)
 	}
-	// Stateless resets tell a connector at once that a restarted edge has forgotten it, but only when the key
-	// outlives the process; a random one still serves sessions that this process has forgotten.
+	// A stateless reset ends a session at the connector at once when the edge has lost its state. A random key cannot do
+	// that for sessions of an earlier process.
 	var key quicgo.StatelessResetKey
 	_, _ = rand.Read(key[:]) // never fails
 	tr := &quicgo.Transport{Conn: udp, StatelessResetKey: &key}
@@ -65,7 +67,7 @@ func Listen(c ListenConfig) (*Listener, error) {
 		_ = udp.Close()
 		return nil, fmt.Errorf("quic listen %s: %w", c.Addr, err)
 	}
-	return &Listener{udp: udp, tr: tr, ln: ln}, nil
+	return &Listener{udp: udp, tr: tr, ln: ln, settings: c.Settings}, nil
 }
 
 // leaveKey is the key of the context value of a connection by which its place at the gate is given back.
@@ -96,14 +98,14 @@ func (l *Listener) Accept(ctx context.Context) (*Session, error) {
 	if leave, ok := conn.Context().Value(leaveKey{}).(func()); ok { //nolint:contextcheck // the value is the connection's own
 		leave()
 	}
-	return newSession(conn, nil), nil //nolint:contextcheck // a session outlives its accept
+	return newSession(conn, nil, l.settings), nil //nolint:contextcheck // a session outlives its accept
 }
 
 // Addr is the bound address.
 func (l *Listener) Addr() netip.AddrPort { return addrPort(l.udp.LocalAddr()) }
 
-// Close stops accepting and closes the socket. Close the sessions first: those that are left end without a word to
-// their peers.
+// Close stops accepting and closes the socket. Close the sessions first: the peers of those that are left learn of the
+// end only by their timeouts.
 func (l *Listener) Close() error {
 	err := errors.Join(l.ln.Close(), l.tr.Close(), l.udp.Close())
 	if err != nil {

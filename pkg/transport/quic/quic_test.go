@@ -101,6 +101,7 @@ func pair(t *testing.T, addr string) (a, b transport.Session) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = d.CloseWithError(0, "") })
+	d.Admit()
 	s, err := l.Accept(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -13,8 +13,9 @@ import (
 )
 
 var (
-	_ transport.Session = (*Session)(nil)
-	_ transport.Pulse   = (*Session)(nil)
+	_ transport.Session   = (*Session)(nil)
+	_ transport.Pulse     = (*Session)(nil)
+	_ transport.Probation = (*Session)(nil)
 )
 
 // Session is one QUIC connection, dialled or accepted.
@@ -23,24 +24,31 @@ type Session struct {
 	// udp is the socket of a dialled session, nil for an accepted one, whose socket is the listener's.
 	udp *net.UDPConn
 	ctx context.Context //nolint:containedctx // it is the session's own life, handed out by Context
+
+	probation probation
 }
 
-func newSession(conn *quicgo.Conn, udp *net.UDPConn) *Session {
+func newSession(conn *quicgo.Conn, udp *net.UDPConn, settings Settings) *Session {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(conn.Context()))
 	s := &Session{conn: conn, udp: udp, ctx: ctx}
 	context.AfterFunc(conn.Context(), func() {
 		// The library's context ends after the last packet was sent.
 		s.closeSocket()
-		cancel(sessionError(context.Cause(conn.Context())))
+		s.probation.end()
+		cancel(s.probation.cause(context.Cause(conn.Context())))
 	})
+	s.probation.start(conn, settings.ProbationBytes)
 	return s
 }
 
 func (s *Session) closeSocket() {
 	if s.udp != nil {
-		_ = s.udp.Close() // a second close is harmless, and there is nobody to tell
+		_ = s.udp.Close() // a second close is harmless
 	}
 }
+
+// Admit ends the limit for peers that have not registered yet (Settings.ProbationBytes). Idempotent.
+func (s *Session) Admit() { s.probation.end() }
 
 // Context ends with the session; its cause is a *tunnel.ConnError.
 func (s *Session) Context() context.Context { return s.ctx }
@@ -56,7 +64,7 @@ func (s *Session) CloseWithError(code transport.Code, reason string) error {
 	return nil
 }
 
-// OpenStream opens a stream, waiting for the peer's limit if need be.
+// OpenStream opens a stream. It waits while the peer's limit is reached.
 func (s *Session) OpenStream(ctx context.Context) (transport.Stream, error) {
 	st, err := s.conn.OpenStreamSync(ctx)
 	if err != nil {
@@ -79,7 +87,7 @@ func (s *Session) SendDatagram(b []byte) error {
 	if err := s.conn.SendDatagram(b); err != nil {
 		var large *quicgo.DatagramTooLargeError
 		if errors.As(err, &large) {
-			return fmt.Errorf("%w: %d bytes, %d do", transport.ErrDatagramTooLarge, len(b), large.MaxDatagramPayloadSize)
+			return fmt.Errorf("%w: %d bytes, at most %d fit", transport.ErrDatagramTooLarge, len(b), large.MaxDatagramPayloadSize)
 		}
 		return fmt.Errorf("send datagram of %d bytes: %w", len(b), streamError(err))
 	}
@@ -92,10 +100,10 @@ func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	return b, streamError(err)
 }
 
-// Received is the number of packets of the peer.
+// Received is the number of packets that the peer has sent.
 func (s *Session) Received() uint64 { return s.conn.ConnectionStats().PacketsReceived }
 
-// LocalAddr is the socket's address. Its port is what a later dial of the same connection index asks for.
+// LocalAddr is the socket's address. A later dial of the same connection index asks for the same port.
 func (s *Session) LocalAddr() netip.AddrPort { return addrPort(s.conn.LocalAddr()) }
 
 // RemoteAddr is the peer's address.

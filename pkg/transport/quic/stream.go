@@ -24,7 +24,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write sends p and returns when the library has taken all of it.
+// Write sends p and returns when the library has queued all of it.
 func (s *Stream) Write(p []byte) (int, error) {
 	n, err := s.st.Write(p)
 	if err != nil {
@@ -33,7 +33,7 @@ func (s *Stream) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// CloseWrite sends FIN. A peer that has stopped reading needs none: that is no error.
+// CloseWrite sends FIN. It is no error if the peer has stopped reading.
 func (s *Stream) CloseWrite() error {
 	err := s.st.Close()
 	if err == nil {
