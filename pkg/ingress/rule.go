@@ -47,13 +47,15 @@ type Set struct {
 // comes from the top level.
 func (s *Set) Warnings() []string { return slices.Clone(s.warnings) }
 
-// WithInternal gives a copy of the set in which the host names, each served by the management service, are tried first.
+// WithInternal returns a copy of the set with rules for the host names, which come before all others. The management
+// service serves them. An empty name is skipped.
 func (s *Set) WithInternal(hostnames ...string) *Set {
 	c := *s
-	c.internal = make([]Rule, len(hostnames))
-	for i, h := range hostnames {
-		name, _ := canonicalHost(h)
-		c.internal[i] = Rule{Hostname: name, Service: Service{Kind: KindManagement}, Origin: DefaultOriginRequest()}
+	c.internal = make([]Rule, 0, len(hostnames))
+	for _, h := range hostnames {
+		if name, _ := canonicalHost(h); name != "" {
+			c.internal = append(c.internal, Rule{Hostname: name, Service: Service{Kind: KindManagement}, Origin: DefaultOriginRequest()})
+		}
 	}
 	return &c
 }

@@ -14,9 +14,11 @@ const (
 	FeatureDatagramV2        = "support_datagram_v2"
 	FeatureDatagramV3        = "support_datagram_v3_2"
 	FeatureQUICEOF           = "support_quic_eof"
-	FeatureManagementLogs    = "management_logs"
-	FeaturePostQuantum       = "postquantum"
-	FeatureQuickReconnects   = "quick_reconnects"
+	// FeatureManagementLogs promises the management service (docs/spec/lifecycle.md 10.6). Culvert does not have it, so
+	// Offer does not announce it.
+	FeatureManagementLogs  = "management_logs"
+	FeaturePostQuantum     = "postquantum"
+	FeatureQuickReconnects = "quick_reconnects"
 
 	// FeatureStreams and FeatureDatagrams are extensions of our own; every other edge ignores them (docs/extensions.md).
 	FeatureStreams   = "culvert_streams_1"
@@ -85,7 +87,7 @@ func (w Wish) Validate() error {
 // (docs/spec/lifecycle.md 7); v2 is offered in any case.
 func (w Wish) Offer() Offer {
 	features := []string{
-		FeatureRemoteConfig, FeatureSerializedHeaders, FeatureDatagramV2, FeatureQUICEOF, FeatureManagementLogs,
+		FeatureRemoteConfig, FeatureSerializedHeaders, FeatureDatagramV2, FeatureQUICEOF,
 	}
 	features = append(features, w.Own...)
 	for _, f := range w.Given {

@@ -156,7 +156,7 @@ func TestFeatures(t *testing.T) {
 		k := &keeper{s: &Service{cfg: Config{Features: c.given, PostQuantum: c.postQuantum}}, cred: tunnel.Credentials{AccountTag: "account-1"}}
 		k.pool.FeatureTXT = c.txt
 		want := append([]string{
-			"allow_remote_config", "serialized_headers", "support_datagram_v2", "support_quic_eof", "management_logs",
+			"allow_remote_config", "serialized_headers", "support_datagram_v2", "support_quic_eof",
 			"culvert_streams_1", "culvert_datagrams_1", "culvert_epoch=42",
 		}, c.more...)
 		slices.Sort(want)

@@ -16,8 +16,12 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
 )
 
-// minHeadBytes has room for an ordinary request.
-const minHeadBytes = 8 << 10
+const (
+	// minHeadBytes has room for an ordinary request.
+	minHeadBytes = 8 << 10
+	// fedManagementHost is the management host of tunnels with a FedRAMP credential (docs/spec/ingress.md 4.4).
+	fedManagementHost = "management.fed.argotunnel.com"
+)
 
 // Config is the configuration of one proxy.
 type Config struct {
@@ -33,7 +37,9 @@ type Config struct {
 	Tags           []string `yaml:"tags" usage:"connector tags, NAME=VALUE, sent to origins as Cf-Warp-Tag-NAME"`
 	MaxActiveFlows string   `yaml:"max_active_flows" usage:"limit of private-network flows that goes before the configured one; 0 = none, empty = as configured"`
 
-	SpoolLimit   int64         `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
+	SpoolLimit         int64  `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
+	ManagementHostname string `yaml:"management_hostname" usage:"host of the management service, whose requests never reach an origin"`
+
 	DrainTimeout time.Duration `yaml:"drain_timeout" usage:"how long running requests may take to finish at stop"`
 
 	Streams StreamsConfig   `yaml:"streams"`
@@ -75,7 +81,7 @@ type OriginConfig struct {
 // Default holds all defaults.
 func Default() Config {
 	return Config{
-		SpoolLimit: 10 << 20, DrainTimeout: 30 * time.Second,
+		SpoolLimit: 10 << 20, DrainTimeout: 30 * time.Second, ManagementHostname: "management.argotunnel.com",
 		Streams: StreamsConfig{
 			HalfCloseIdle: 5 * time.Minute,
 			PingInterval:  54 * time.Second, // as the reference; below the minute after which many middleboxes forget

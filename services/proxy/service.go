@@ -95,7 +95,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	warnUnchecked(rules, log)
-	table, err := router.New(rules, log)
+	table, err := router.New(rules, log, cfg.ManagementHostname, fedManagementHost)
 	if err != nil {
 		return nil, err
 	}

@@ -88,6 +88,7 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.C
 	w.QUIC.StreamWindow = s.Uint("quic-stream-level-flow-control-limit")
 	w.QUIC.DisablePMTU = s.Bool("quic-disable-pmtu-discovery")
 	w.RPCTimeout, w.Features, w.PostQuantum = s.Duration("rpc-timeout"), s.List("features"), s.Bool("post-quantum")
+	cfg.Proxy.ManagementHostname = s.Text("management-hostname")
 	if s.IsSet("max-active-flows") {
 		cfg.Proxy.MaxActiveFlows = strconv.FormatUint(s.Uint("max-active-flows"), 10)
 	}

@@ -71,7 +71,7 @@ var (
 	errHeadSlow     = &requestError{faultRequest, 0, "connect request did not come in time"}
 	errTooManyFlows = &requestError{faultFull, http.StatusServiceUnavailable, "too many requests at a time"}
 	errHeadCut      = &requestError{faultRequest, http.StatusBadRequest, "connect request ended early"}
-	errNoRoute      = &requestError{faultInternal, http.StatusBadGateway, "no ingress rule serves the request"}
+	errNoRoute      = &requestError{faultInternal, http.StatusBadGateway, "the rule's service cannot serve the request"}
 	errPathDodge    = &requestError{faultDenied, http.StatusBadRequest, "path is ambiguous to access control"}
 	errDenied       = &requestError{faultDenied, http.StatusForbidden, "access token required"}
 	errSpoolLimit   = &requestError{faultTooLarge, http.StatusRequestEntityTooLarge, "request body too large for an origin without chunked encoding"}

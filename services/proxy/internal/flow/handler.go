@@ -243,7 +243,7 @@ func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
 	snapshot := x.h.table.Current()
 	x.route = snapshot.Match(p.host, p.path)
 	if x.route == nil {
-		return errNoRoute
+		return x.refuseManagement(&p)
 	}
 	if snapshot.Dodges(p.host, p.path, x.route) {
 		return errPathDodge

@@ -59,9 +59,9 @@ type client interface {
 	CloseIdleConnections()
 }
 
-// New makes the origin of a service with its effective settings. A CA file that cannot be read is an error; one without
-// certificates is logged.
-func New(svc ingress.Service, set ingress.OriginRequest, log *slog.Logger) (*Origin, error) {
+// New makes the origin of a service with its effective settings. ca is the content of the CA file (see ReadCA); a content
+// without certificates is logged.
+func New(svc ingress.Service, set ingress.OriginRequest, ca []byte, log *slog.Logger) (*Origin, error) {
 	o := &Origin{
 		Text:       svc.Text(),
 		HostHeader: set.HTTPHostHeader,
@@ -71,7 +71,7 @@ func New(svc ingress.Service, set ingress.OriginRequest, log *slog.Logger) (*Ori
 	switch svc.Kind {
 	case ingress.KindHTTP, ingress.KindH2C, ingress.KindUnix, ingress.KindUnixTLS:
 		o.Ability = RoundTrips
-		if err := o.open(svc, set, log); err != nil {
+		if err := o.open(svc, set, ca, log); err != nil {
 			return nil, fmt.Errorf("Error starting local service %s: %w", o.Text, err) //nolint:staticcheck // the text is the reference's
 		}
 	case ingress.KindStatus:

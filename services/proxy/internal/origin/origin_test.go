@@ -16,7 +16,7 @@ func made(t *testing.T, service string, spec ingress.OriginSpec) *origin.Origin 
 	if err != nil {
 		t.Fatalf("Compile(%s): %v", service, err)
 	}
-	o, err := origin.New(set.Rules[0].Service, set.Rules[0].Origin, slog.New(slog.DiscardHandler))
+	o, err := origin.New(set.Rules[0].Service, set.Rules[0].Origin, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatalf("New(%s): %v", service, err)
 	}
@@ -82,7 +82,7 @@ func FuzzTarget(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	o, err := origin.New(set.Rules[0].Service, set.Rules[0].Origin, slog.New(slog.DiscardHandler))
+	o, err := origin.New(set.Rules[0].Service, set.Rules[0].Origin, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		f.Fatal(err)
 	}

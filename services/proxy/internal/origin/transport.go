@@ -3,16 +3,12 @@ package origin
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
-	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
@@ -28,13 +24,13 @@ const (
 )
 
 // open builds the connection pool of an HTTP service (docs/spec/ingress.md 7.2).
-func (o *Origin) open(svc ingress.Service, set ingress.OriginRequest, log *slog.Logger) error {
+func (o *Origin) open(svc ingress.Service, set ingress.OriginRequest, ca []byte, log *slog.Logger) error {
 	tlsConf := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: set.NoTLSVerify, //nolint:gosec // what the setting says
 	}
-	if set.CAPool != "" {
-		pool, err := loadPool(set.CAPool, log)
+	if o.scheme == "https" {
+		pool, err := trusted(ca, set.CAPool, log)
 		if err != nil {
 			return err
 		}
@@ -139,21 +135,4 @@ func dialAddress(svc ingress.Service, scheme string) string {
 		}
 	}
 	return net.JoinHostPort(svc.URL.Hostname(), port)
-}
-
-// loadPool adds the certificates of a PEM file to the system's roots.
-func loadPool(file string, log *slog.Logger) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("Error loading cert pool: unable to read the file %s for --origin-ca-pool: %w", file, err) //nolint:staticcheck // the text is the reference's
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		log.Warn("system roots unavailable", slog.Any(logkey.Err, err))
-		pool = x509.NewCertPool()
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		log.Warn("no certificate in CA file", slog.String(logkey.File, file))
-	}
-	return pool, nil
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -32,7 +31,8 @@ type Snapshot struct {
 	guarded bool
 }
 
-// Match finds the route for a request: host as received, path percent-decoded.
+// Match finds the route for a request: host as received, path percent-decoded. It returns nil for the hosts of the
+// management service, which belong to no rule of the operator.
 func (s *Snapshot) Match(host, path string) *Route {
 	_, i := s.Set.Match(host, path)
 	if i < 0 || i >= len(s.routes) {
@@ -53,6 +53,7 @@ func (s *Snapshot) Routes() []Route { return s.routes }
 // Table is the live table.
 type Table struct {
 	log     *slog.Logger
+	hosts   []string // of the management service
 	swap    sync.Mutex // held by Swap, so that two swaps do not lose each other's origins
 	current atomic.Pointer[Snapshot]
 }
@@ -69,9 +70,9 @@ func (e *StartError) Error() string { return fmt.Sprintf("ingress rule %d: %v", 
 // Unwrap gives the cause.
 func (e *StartError) Unwrap() error { return e.Err }
 
-// New makes a table that serves set.
-func New(set *ingress.Set, log *slog.Logger) (*Table, error) {
-	t := &Table{log: log}
+// New makes a table that serves set. Requests for managementHosts match no rule, also after a Swap.
+func New(set *ingress.Set, log *slog.Logger, managementHosts ...string) (*Table, error) {
+	t := &Table{log: log, hosts: managementHosts}
 	if err := t.Swap(set); err != nil {
 		return nil, err
 	}
@@ -86,6 +87,9 @@ func (t *Table) Swap(set *ingress.Set) error {
 	t.swap.Lock()
 	defer t.swap.Unlock()
 	old := t.current.Load()
+	if len(t.hosts) > 0 {
+		set = set.WithInternal(t.hosts...)
+	}
 	next := &Snapshot{Set: set, routes: make([]Route, len(set.Rules)), pool: make(map[key]*origin.Origin, len(set.Rules))}
 	for i := range set.Rules {
 		rule := &set.Rules[i]
@@ -112,7 +116,11 @@ func (t *Table) Close() { t.Current().closeExcept(nil) }
 // origin gives the origin of a rule: one of this snapshot or of the old one with the same service and settings, or a
 // new one.
 func (s *Snapshot) origin(old *Snapshot, rule *ingress.Rule, log *slog.Logger) (*origin.Origin, error) {
-	k := keyOf(rule)
+	ca, err := origin.ReadCA(rule.Service, rule.Origin)
+	if err != nil {
+		return nil, err
+	}
+	k := keyOf(rule, ca)
 	if o, ok := s.pool[k]; ok {
 		return o, nil
 	}
@@ -122,7 +130,7 @@ func (s *Snapshot) origin(old *Snapshot, rule *ingress.Rule, log *slog.Logger) (
 			return o, nil
 		}
 	}
-	o, err := origin.New(rule.Service, rule.Origin, log)
+	o, err := origin.New(rule.Service, rule.Origin, ca, log)
 	if err != nil {
 		return nil, err
 	}
@@ -149,14 +157,8 @@ type key struct {
 	caSum    [sha256.Size]byte // a CA file replaced in place is another setting
 }
 
-func keyOf(rule *ingress.Rule) key {
+func keyOf(rule *ingress.Rule, ca []byte) key {
 	set := rule.Origin
 	set.Access = ingress.Access{} // not the origin's business
-	k := key{service: rule.Service.Text(), settings: fmt.Sprintf("%+v", set)}
-	if set.CAPool != "" {
-		if pem, err := os.ReadFile(set.CAPool); err == nil { // origin.New reports the error
-			k.caSum = sha256.Sum256(pem)
-		}
-	}
-	return k
+	return key{service: rule.Service.Text(), settings: fmt.Sprintf("%+v", set), caSum: sha256.Sum256(ca)}
 }

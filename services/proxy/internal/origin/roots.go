@@ -1,0 +1,72 @@
+package origin
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"syscall"
+
+	"github.com/culvert-tunnel/culvert/pkg/edgeroots"
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
+)
+
+// trusted returns the certificates that an https origin may chain to: the system's roots, the embedded ones of pkg/edgeroots,
+// and those of ca, which is PEM and may be empty. Stock cloudflared trusts the same. A host without readable roots is not an
+// error: the other certificates may be enough.
+func trusted(ca []byte, file string, log *slog.Logger) (*x509.CertPool, error) {
+	pool, err := edgeroots.Pool()
+	if err != nil {
+		log.Warn("system roots unavailable", slog.Any(logkey.Err, err))
+		pool = x509.NewCertPool()
+		if err := edgeroots.Add(pool); err != nil {
+			return nil, fmt.Errorf("embedded roots: %w", err)
+		}
+	}
+	if len(ca) > 0 && !pool.AppendCertsFromPEM(ca) {
+		log.Warn("no certificate in CA file", slog.String(logkey.File, file))
+	}
+	return pool, nil
+}
+
+// maxCAFile bounds a CA file, in bytes.
+const maxCAFile = 1 << 20
+
+// ReadCA reads the CA file of a service that speaks HTTP; it returns nothing if there is none. A pushed configuration may
+// name any file, so only regular files of at most 1 MiB are read.
+func ReadCA(svc ingress.Service, set ingress.OriginRequest) ([]byte, error) {
+	if set.CAPool == "" || svc.OriginScheme() == "" || svc.Kind == ingress.KindHelloWorld {
+		return nil, nil // the reference, too, reads it for no other service
+	}
+	pem, err := readRegular(set.CAPool, maxCAFile)
+	if err != nil {
+		//nolint:staticcheck // the reference's text
+		return nil, fmt.Errorf("Error starting local service %s: Error loading cert pool: unable to read the file %s for --origin-ca-pool: %w",
+			svc, set.CAPool, err)
+	}
+	return pem, nil
+}
+
+// readRegular reads a whole file. It never waits for a pipe or a device.
+func readRegular(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // nothing was written
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("not a regular file")
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("larger than %d bytes", limit)
+	}
+	return b, err
+}
