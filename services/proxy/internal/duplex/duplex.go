@@ -154,11 +154,10 @@ func (r *run) copy(from Side, src, dst End, count *int64) {
 		}
 		switch {
 		case err == io.EOF: //nolint:errorlint // only the bare value is an orderly end
+			r.ended(from) // first: once the end is passed on, the other direction may end as well
 			if err := dst.CloseWrite(); err != nil {
 				r.refused(to, err)
-				return
 			}
-			r.ended(from)
 			return
 		case err != nil:
 			r.fail(from, failureOf(from), err)

@@ -152,6 +152,37 @@ func TestOriginEndsFirst(t *testing.T) {
 	})
 }
 
+// hookedEnd calls onEnd when the end of the other direction is passed on to it.
+type hookedEnd struct {
+	*end
+	onEnd func()
+}
+
+func (e hookedEnd) CloseWrite() error {
+	err := e.end.CloseWrite()
+	e.onEnd()
+	return err
+}
+
+// TestFirstEndIsRecordedBeforeItIsPassedOn lets the edge end in response to the origin's end, before the copier's CloseWrite
+// returns.
+func TestFirstEndIsRecordedBeforeItIsPassedOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		edge, origin := newEnd(), newEnd()
+		hooked := hookedEnd{edge, func() {
+			_ = edge.farOut.Close()
+			expectEnd(t, origin, nil)
+			synctest.Wait() // until the other direction has recorded its end
+		}}
+		_ = origin.farOut.Close()
+		res := make(chan duplex.Result, 1)
+		go func() { res <- (&duplex.Copier{}).Run(t.Context(), hooked, origin) }()
+		if got := <-res; got.Cause != duplex.Ended || got.First != duplex.Origin {
+			t.Errorf("result %+v, want the origin's end first", got)
+		}
+	})
+}
+
 func TestSilenceWhileBothAreOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, &duplex.Copier{HalfCloseIdle: time.Minute})
