@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/services/edge/internal/front"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/udp"
 )
@@ -49,14 +50,22 @@ type PublicConfig struct {
 	ReadHeaderTimeout     time.Duration  `yaml:"read_header_timeout" usage:"how long a visitor may take to send a request head"`
 	IdleTimeout           time.Duration  `yaml:"idle_timeout" usage:"how long an idle visitor connection is kept"`
 	BodyIdleTimeout       time.Duration  `yaml:"body_idle_timeout" usage:"how long a body may make no progress towards or from a visitor; 0 = for ever"`
-	MaxHeaderBytes        int            `yaml:"max_header_bytes" usage:"limit of a request head"`
-	MaxConnections        int            `yaml:"max_connections" usage:"limit of visitors' connections; further ones are closed at once"`
-	MaxStreams            int            `yaml:"max_streams" usage:"limit of requests in flight on one HTTP/2 connection"`
-	MaxWebSockets         int            `yaml:"max_websockets" usage:"limit of WebSocket connections; further ones are answered 503"`
-	MinBodyRate           int            `yaml:"min_body_rate" usage:"bytes per second that a request body of known length must reach on average, once body_idle_timeout is used up; 0 = none"`
-	HalfCloseTimeout      time.Duration  `yaml:"half_close_timeout" usage:"how long one direction of a WebSocket may be silent once the other has ended; 0 = for ever"`
-	DrainTimeout          time.Duration  `yaml:"drain_timeout" usage:"how long running requests may finish at shutdown"`
-	ExposeErrors          bool           `yaml:"expose_errors" usage:"show connector error texts, which hold internal addresses, to visitors"`
+	TrustedProxies        []string       `yaml:"trusted_proxies" usage:"networks of proxies that may state who the visitor is, by X-Forwarded-For and the like"`
+	ProxyProtocol         bool           `yaml:"proxy_protocol" usage:"connections of trusted_proxies begin with a header of the PROXY protocol, version 1 or 2"`
+	MaxHeaderFields       int            `yaml:"max_header_fields" usage:"limit of the fields of a header or trailer section"`
+	MaxHeaderBytes        int            `yaml:"max_header_bytes" usage:"limit of the decoded size of a header or trailer section: names, values and 32 bytes for each field"`
+	MaxTargetBytes        int            `yaml:"max_target_bytes" usage:"limit of the length of a request target"`
+	// MaxConnectionHeaderBytes exists because HTTP/2 compresses headers: a few bytes can make large ones.
+	MaxConnectionHeaderBytes int           `yaml:"max_connection_header_bytes" usage:"limit of the headers of all requests in flight on one connection, decoded"`
+	MaxConnections           int           `yaml:"max_connections" usage:"limit of visitors' connections; further ones are closed at once"`
+	MaxConnectionsPerAddress int           `yaml:"max_connections_per_address" usage:"the same for one visitor address (IPv6: /64); 0 = a quarter of max_connections, but at least 64"`
+	MaxStreams               int           `yaml:"max_streams" usage:"limit of requests in flight on one HTTP/2 connection"`
+	MaxWebSockets            int           `yaml:"max_websockets" usage:"limit of WebSocket connections; further ones get status 503"`
+	MaxWebSocketsPerAddress  int           `yaml:"max_websockets_per_address" usage:"the same for one visitor address; 0 = a quarter of max_websockets, but at least 64"`
+	MinBodyRate              int           `yaml:"min_body_rate" usage:"bytes per second that a request body of known length must reach on average, once body_idle_timeout is used up; 0 = none"`
+	HalfCloseTimeout         time.Duration `yaml:"half_close_timeout" usage:"how long one direction of a WebSocket may be silent once the other has ended; 0 = for ever"`
+	DrainTimeout             time.Duration `yaml:"drain_timeout" usage:"how long running requests may finish at shutdown"`
+	ExposeErrors             bool          `yaml:"expose_errors" usage:"show connector error texts, which hold internal addresses, to visitors"`
 }
 
 // DNSConfig is the small authoritative name server.
@@ -113,13 +122,18 @@ func Default() Config {
 			ReadHeaderTimeout:     10 * time.Second,
 			IdleTimeout:           2 * time.Minute,
 			BodyIdleTimeout:       5 * time.Minute,
-			MaxHeaderBytes:        1 << 20,
-			MaxConnections:        32768,
-			MaxStreams:            250,
-			MaxWebSockets:         16384,
-			MinBodyRate:           100,
-			HalfCloseTimeout:      5 * time.Minute,
-			DrainTimeout:          30 * time.Second,
+			MaxHeaderFields:       front.DefaultHeaderFields,
+			MaxHeaderBytes:        front.DefaultHeaderBytes,
+			MaxTargetBytes:        16 << 10,
+
+			MaxConnectionHeaderBytes: 4 << 20,
+
+			MaxConnections:   32768,
+			MaxStreams:       250,
+			MaxWebSockets:    16384,
+			MinBodyRate:      100,
+			HalfCloseTimeout: 5 * time.Minute,
+			DrainTimeout:     30 * time.Second,
 		},
 		DNS: DNSConfig{
 			Domain:      "tunnel.internal",
@@ -145,7 +159,16 @@ func (c *Config) Validate() error {
 	p.when(c.Connectors.MaxPending <= 0, "connectors: max_pending: not positive")
 	p.when(!c.Public.HTTP.IsValid() && !c.Public.HTTPS.IsValid(), "public: neither http nor https is set")
 	p.when((c.Public.CertFile == "") != (c.Public.KeyFile == ""), "public: cert_file and key_file: only one is set")
+	p.when(c.Public.MaxHeaderFields <= 0, "public: max_header_fields: not positive")
 	p.when(c.Public.MaxHeaderBytes <= 0, "public: max_header_bytes: not positive")
+	p.when(c.Public.MaxTargetBytes <= 0, "public: max_target_bytes: not positive")
+	p.when(c.Public.MaxConnectionHeaderBytes < c.Public.MaxHeaderBytes, "public: max_connection_header_bytes: less than max_header_bytes")
+	p.when(c.Public.MaxConnectionsPerAddress < 0, "public: max_connections_per_address: negative")
+	p.when(c.Public.MaxWebSocketsPerAddress < 0, "public: max_websockets_per_address: negative")
+	if err := front.CheckProxies(c.Public.TrustedProxies); err != nil {
+		p.when(true, "public: trusted_proxies: "+err.Error())
+	}
+	p.when(c.Public.ProxyProtocol && len(c.Public.TrustedProxies) == 0, "public: proxy_protocol: set, but trusted_proxies is empty")
 	p.when(c.Public.ReadHeaderTimeout <= 0, "public: read_header_timeout: not positive")
 	p.when(c.Public.ResponseHeaderTimeout < 0, "public: response_header_timeout: negative")
 	p.when(c.Public.BodyIdleTimeout < 0, "public: body_idle_timeout: negative")

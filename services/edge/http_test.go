@@ -254,6 +254,10 @@ func TestRequestThroughTheTunnel(t *testing.T) {
 	}
 	ray := seen["Cf-Ray"]
 	delete(seen, "Cf-Ray")
+	if loop := seen["Cdn-Loop"]; len(loop) != 1 || !strings.HasPrefix(loop[0], "culvert-") {
+		t.Errorf("Cdn-Loop = %q", loop)
+	}
+	delete(seen, "Cdn-Loop")
 	delete(seen, "Accept-Encoding")
 	delete(seen, stream.KeyAccept) // what the connector's end of HTTP/2 adds
 	if len(ray) != 1 || !strings.HasSuffix(ray[0], "-local") || len(ray[0]) != 16+len("-local") {

@@ -188,8 +188,11 @@ func (s *Service) openFront(d Deps) error {
 		HTTP: p.HTTP, HTTPS: p.HTTPS, Location: s.cfg.Location, ResponseHeaderTimeout: p.ResponseHeaderTimeout,
 		ReadHeaderTimeout: p.ReadHeaderTimeout, IdleTimeout: p.IdleTimeout, BodyIdleTimeout: p.BodyIdleTimeout,
 		HalfCloseTimeout: p.HalfCloseTimeout, DrainTimeout: p.DrainTimeout, ExposeErrors: p.ExposeErrors,
+		TrustedProxies: p.TrustedProxies, ProxyProtocol: p.ProxyProtocol,
 		Limits: front.Limits{
-			Connections: p.MaxConnections, Streams: p.MaxStreams, WebSockets: p.MaxWebSockets, HeadBytes: p.MaxHeaderBytes, BodyRate: p.MinBodyRate,
+			Connections: p.MaxConnections, ConnectionsPerAddress: p.MaxConnectionsPerAddress, WebSockets: p.MaxWebSockets,
+			WebSocketsPerAddress: p.MaxWebSocketsPerAddress, Streams: p.MaxStreams, HeaderFields: p.MaxHeaderFields, HeaderBytes: p.MaxHeaderBytes,
+			TargetBytes: p.MaxTargetBytes, ConnectionHeaderBytes: p.MaxConnectionHeaderBytes, BodyRate: p.MinBodyRate,
 		},
 	}
 	var err error

@@ -58,7 +58,7 @@ func TestStalledStream(t *testing.T) {
 	b := start(t, func(c *edge.Config) { c.Public.BodyIdleTimeout = 300 * time.Millisecond })
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		if req.Type == stream.WebSocket {
-			accept101(st)
+			accept101(req, st)
 			_, _ = st.Write(pattern(4 << 20))
 			<-st.Context().Done()
 			return
@@ -152,7 +152,7 @@ func TestIdleAndStuckWebSockets(t *testing.T) {
 		p.ReadHeaderTimeout, p.IdleTimeout, p.BodyIdleTimeout, p.ResponseHeaderTimeout, p.HalfCloseTimeout = short, short, short, short, short
 	})
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
-		accept101(st)
+		accept101(req, st)
 		switch {
 		case strings.HasSuffix(req.Dest, "/flood"):
 			for {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	wire "github.com/culvert-tunnel/culvert/pkg/wire/websocket"
 	"github.com/culvert-tunnel/culvert/services/edge"
 )
 
@@ -302,8 +303,10 @@ func (b *bench) handshake(path, extra string) (*net.TCPConn, *bufio.Reader, *htt
 	return c, r, resp
 }
 
-func accept101(st transport.Stream) {
-	answer(st, "101", "Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Accept", "x")
+// accept101 accepts the handshake of a WebSocket.
+func accept101(req *stream.Request, st transport.Stream) {
+	key := strings.Join(header(req, "Sec-Websocket-Key"), "")
+	answer(st, "101", "Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Accept", wire.AcceptKey(key))
 }
 
 // What the visitor sends right behind its handshake, before anybody agreed, is not lost and looked at by nobody.
@@ -315,14 +318,14 @@ func TestBytesBehindTheHandshake(t *testing.T) {
 			header(req, "Transfer-Encoding") != nil || req.Metadata[0].Val != "GET" {
 			t.Errorf("request %+v", req)
 		}
-		accept101(st)
+		accept101(req, st)
 		_, _ = io.Copy(struct{ io.Writer }{st}, body)
 		end(st)
 	}, streams1)
 	for _, extra := range []string{"", "x", "GET / HTTP/1.1\n\x00 \r\n", strings.Repeat("\x00y\n", 5000)} {
 		c, r, resp := b.handshake("/", extra)
 		if resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "websocket" || resp.Header.Get("Connection") != "Upgrade" ||
-			resp.Header.Get("Sec-Websocket-Accept") != "x" {
+			resp.Header.Get("Sec-Websocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
 			t.Errorf("answer %d %v", resp.StatusCode, resp.Header)
 		}
 		_, _ = io.WriteString(c, "more")
@@ -338,8 +341,8 @@ func TestBytesBehindTheHandshake(t *testing.T) {
 func TestWebSocketHalfClose(t *testing.T) {
 	b := start(t, nil)
 	released, done := make(chan struct{}), make(chan struct{})
-	lateAnswer := func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
-		accept101(st)
+	lateAnswer := func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		accept101(req, st)
 		first := make([]byte, 5)
 		if _, err := io.ReadFull(body, first); err != nil {
 			t.Errorf("first bytes: %v", err)
@@ -374,8 +377,8 @@ func TestWebSocketHalfClose(t *testing.T) {
 func TestWebSocketHalfCloseOfTheConnector(t *testing.T) {
 	b := start(t, nil)
 	rest := make(chan string, 1)
-	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
-		accept101(st)
+	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		accept101(req, st)
 		_, _ = st.Write([]byte("all"))
 		_ = st.CloseWrite()
 		got, err := io.ReadAll(body)
@@ -396,7 +399,7 @@ func TestWebSocketBreaks(t *testing.T) {
 	b := start(t, nil)
 	ended := make(chan error, 1)
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
-		accept101(st)
+		accept101(req, st)
 		first := make([]byte, 1)
 		_, _ = io.ReadFull(body, first)
 		switch {
@@ -443,7 +446,7 @@ func TestWebSocketRefused(t *testing.T) {
 	release := make(chan struct{})
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		if strings.HasSuffix(req.Dest, "/ws") {
-			accept101(st)
+			accept101(req, st)
 			<-release
 			end(st)
 			return
@@ -485,8 +488,8 @@ func TestWebSocketRefused(t *testing.T) {
 
 func TestWebSocketsAtShutdown(t *testing.T) {
 	b := start(t, func(c *edge.Config) { c.Public.DrainTimeout = 200 * time.Millisecond })
-	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
-		accept101(st)
+	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		accept101(req, st)
 		_, _ = io.Copy(io.Discard, body)
 	}, streams1)
 	c, r, _ := b.handshake("/", "")

@@ -57,6 +57,9 @@ func pure() map[string][]string {
 		"pkg/link/frame": nil,
 
 		"services/edge/internal/h1guard":         nil,
+		"services/edge/internal/headpolicy":      nil,
+		"services/edge/internal/forwarded":       nil,
+		"services/edge/internal/backlog/evict":   nil,
 		"services/edge/internal/route":           {"golang.org/x/net/idna"},
 		"services/supervisor/internal/placement": nil,
 		"services/supervisor/internal/reconcile": nil,
@@ -81,6 +84,7 @@ func wrappers() map[string][]string {
 		"github.com/sony/gobreaker":      {"pkg/link"},
 		"github.com/urfave/cli":          {"cli"},
 		"go.yaml.in/yaml":                {"pkg/config"},
+		"github.com/pires/go-proxyproto": {"services/edge/internal/visitorconn"},
 		"github.com/miekg/dns":           {"services/discovery", "services/edge"},
 		"github.com/labstack/echo":       {"pkg/ops", "services/"},
 		"github.com/prometheus/client_g": {"pkg/", "services/", "cli"},

@@ -202,7 +202,7 @@ func (s *Server) hold(ctx context.Context, conn *registry.Conn, log *slog.Logger
 			return
 		case <-limit.C:
 			return
-		case <-conn.Quiet():
+		case <-conn.Drained():
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// layout is how the body of an answer is laid out (docs/extensions.md).
+// layout is how the body of a response is laid out (docs/extensions.md).
 type layout int
 
 const (
@@ -16,12 +16,12 @@ const (
 	layoutNone
 )
 
-// layoutOf reports false for a layout that was not asked for.
-func layoutOf(md []stream.Pair, frames bool) (layout, bool) {
+// layoutOf reads the layout from a response's metadata. It reports false for a layout that was not offered.
+func layoutOf(md []stream.Pair, framesAccepted bool) (layout, bool) {
 	switch val, ok := stream.Lookup(md, stream.KeyBody); {
 	case !ok:
 		return layoutPlain, true
-	case !frames:
+	case !framesAccepted:
 		return layoutPlain, false
 	case val == stream.BodyFrames:
 		return layoutFrames, true
@@ -32,17 +32,17 @@ func layoutOf(md []stream.Pair, frames bool) (layout, bool) {
 	}
 }
 
-// answerBody reads the body of an answer from its stream, with the frames taken off.
-type answerBody struct {
+// responseBody reads the body of a response from its stream and removes the frames.
+type responseBody struct {
 	st  transport.Stream
 	buf []byte
 	// frames is nil for a plain body.
 	frames *stream.Deframer
 }
 
-// take gives the data among bytes that were read; fin says that nothing follows. An error means that the frames are no
-// frames.
-func (b *answerBody) take(raw []byte, fin bool) ([]byte, error) {
+// strip returns the data among bytes that were read. fin says that nothing follows. An error means that the frames are
+// malformed.
+func (b *responseBody) strip(raw []byte, fin bool) ([]byte, error) {
 	if b.frames == nil {
 		return raw, nil
 	}
@@ -53,19 +53,19 @@ func (b *answerBody) take(raw []byte, fin bool) ([]byte, error) {
 	return raw[:n], err
 }
 
-// next waits for more; fin says that nothing follows.
-func (b *answerBody) next() (data []byte, fin bool, err error) {
+// next waits for more data. fin says that nothing follows.
+func (b *responseBody) next() (data []byte, fin bool, err error) {
 	n, err := b.st.Read(b.buf)
 	fin = err == io.EOF //nolint:errorlint // the bare value is the contract of io.Reader
 	if err != nil && !fin {
 		return nil, false, err
 	}
-	data, err = b.take(b.buf[:n], fin)
+	data, err = b.strip(b.buf[:n], fin)
 	return data, fin, err
 }
 
-// trailers are there once the body came to its end.
-func (b *answerBody) trailers() []stream.Pair {
+// trailers returns the trailers of a body that has ended.
+func (b *responseBody) trailers() []stream.Pair {
 	if b.frames == nil {
 		return nil
 	}

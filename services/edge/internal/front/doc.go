@@ -1,9 +1,10 @@
-// Package front is the public side: HTTP/1.1 and HTTP/2 listeners, and the exchange that carries one request to a
-// connector and its answer back, streaming both ways.
+// Package front serves HTTP to visitors: it carries each request to a connector of the host's tunnel and the response back,
+// both streaming. Package visitorconn is what faces the connections, dispatch what chooses a connector, and headpolicy what
+// decides which header fields pass.
 //
-// A request goes: host -> tunnel -> connection with the fewest requests in flight -> stream -> ConnectRequest, body to
-// FIN; the answer comes: ConnectResponse, body to FIN (docs/spec/wire.md 5). A body that breaks off is never made to look
-// complete, in either direction.
+// A request goes: host, tunnel, connection with the fewest requests in flight, stream, ConnectRequest, body, FIN. The
+// response comes: ConnectResponse, body, FIN (docs/spec/wire.md 5). A body that breaks off never looks complete, in either
+// direction.
 //
-// Run owns the servers; each exchange owns one goroutine for the request body, if there is one, and waits for it.
+// Run owns the servers. Each exchange owns one goroutine for the request's body, if there is one, and waits for it.
 package front

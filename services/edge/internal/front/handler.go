@@ -6,56 +6,19 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
 
-	"golang.org/x/net/http/httpguts"
-
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/headpolicy"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/visitorconn"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/xconnect"
 )
 
-// kind is what a visitor wants; each kind is carried in its own way.
-type kind int
-
-const (
-	kindHTTP kind = iota
-	kindWebSocket
-	kindConnect
-	kindMalformed
-)
-
-func kindOf(r *http.Request) kind {
-	switch {
-	case r.Method == http.MethodConnect:
-		if p := r.Header[xconnect.Protocol]; len(p) == 1 && p[0] == "websocket" {
-			return kindWebSocket
-		}
-		return kindConnect
-	case r.ProtoMajor > 1 && !knowsLength(r):
-		return kindMalformed
-	case r.ProtoMajor > 1 && len(r.Header[xconnect.Protocol]) > 0: // only a CONNECT has one (RFC 8441, 4)
-		return kindMalformed
-	case len(r.Header["Upgrade"]) > 0 && r.Method == http.MethodGet && r.ProtoMajor == 1 && r.ProtoMinor > 0 && httpguts.HeaderValuesContainsToken(r.Header["Upgrade"], "websocket") &&
-		httpguts.HeaderValuesContainsToken(r.Header["Connection"], "upgrade"):
-		return kindWebSocket
-	default: // an upgrade to anything else may be ignored, and is
-		return kindHTTP
-	}
-}
-
-// knowsLength reports whether the length that a request announces, if it does, is that of its body (RFC 9113, 8.1.1). The library
-// takes a length that it cannot read for none, and does not compare with a body that is not there.
-func knowsLength(r *http.Request) bool {
-	said := r.Header["Content-Length"]
-	if len(said) == 0 {
-		return true
-	}
-	n, err := strconv.ParseUint(said[0], 10, 63)
-	return err == nil && len(said) == 1 && int64(n) == r.ContentLength
-}
+// maxPasses is how often one request may pass this edge: an origin that is a proxy may send it to another host of the same
+// edge, but a request in a loop would take every place there is.
+const maxPasses = 8
 
 // handler serves the requests of one listener.
 type handler struct {
@@ -63,42 +26,55 @@ type handler struct {
 	scheme string
 }
 
-// ServeHTTP answers one request. An answer that cannot be completed ends the visitor's connection or stream.
+// ServeHTTP serves one request. A response that cannot be completed ends the visitor's connection or stream.
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m := h.front.metrics
 	m.inFlight.Inc()
 	defer m.inFlight.Dec()
-	guard := guardOf(r.Context())
-	if guard != nil && guard.upgrade.Load() {
-		w.Header().Set("Connection", "close") // nothing on this connection is guarded any more
+	state := visitorconn.Of(r.Context())
+	if state.Upgraded() {
+		w.Header().Set(headpolicy.Connection, "close") // nothing on this connection is guarded any more
 	}
-	x := exchange{front: h.front, w: w, r: r, visitor: visitor{ip: ipOf(r.RemoteAddr), scheme: h.scheme, ray: newRay(h.front.cfg.Location)}}
-	res := x.serve() //nolint:contextcheck // x holds r, whose context is the one to use
-	if res == resultAborted && !x.begun && guard != nil && guard.refusal.Load() != nil {
-		res = x.page(malformed(), "") //nolint:contextcheck // as above
+	x := exchange{front: h.front, w: w, r: r, conn: state, visitor: h.visitorOf(state, r)}
+	end := x.serve() //nolint:contextcheck // x holds r, whose context is the one to use
+	if end == aborted && !x.begun {
+		if refusal := state.Refusal(); refusal != nil { // the guard refused a part of the body
+			end = x.page(refused(refusal.Reason), "") //nolint:contextcheck // as above
+		}
 	}
 	if r.ProtoMajor == 1 && x.hasBody() && !x.uploading {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTimeout)) // supported by the server's own writers
 	}
-	m.results[res].Inc()
-	if res == resultAborted || res == resultBroken {
-		panic(http.ErrAbortHandler) // the only way to end an answer so that it does not look complete
+	m.requests[end].Inc()
+	if end == aborted || end == truncated {
+		panic(http.ErrAbortHandler) // the only way to end a response so that it does not look complete
 	}
 }
 
-// serve is the switch over the kinds of traffic.
-func (x *exchange) serve() result {
-	switch kindOf(x.r) {
-	case kindConnect:
-		return x.page(methodUnsupported(), "")
-	case kindMalformed:
-		return x.page(malformed(), "")
-	case kindWebSocket:
-		x.visitor.webSocket = true
-		if x.r.ProtoMajor > 1 {
-			x.visitor.key = newKey()
-		}
-	case kindHTTP:
+// visitorOf finds out who the visitor is; a trusted proxy may state it.
+func (h handler) visitorOf(state *visitorconn.State, r *http.Request) headpolicy.Visitor {
+	v := headpolicy.Visitor{
+		Addr: state.PeerText, Peer: state.PeerText, Scheme: h.scheme, Ray: newRay(h.front.cfg.Location), Loop: h.front.loopItem,
+		TrustedProxy: state.TrustedProxy,
+	}
+	if !state.TrustedProxy {
+		return v
+	}
+	stated := h.front.proxies.Resolve(state.Peer, r.Header)
+	v.Addr = stated.Addr.String()
+	if stated.Scheme != "" {
+		v.Scheme = stated.Scheme
+	}
+	if httpfield.IsValue(stated.Host) {
+		v.Host = stated.Host
+	}
+	return v
+}
+
+// serve finds the tunnel of a request and carries it there, unless the edge itself has to respond.
+func (x *exchange) serve() ending {
+	if p := x.classify(); p != nil {
+		return x.page(p, "")
 	}
 	host, err := route.Canonical(x.r.Host)
 	if err != nil {
@@ -111,19 +87,90 @@ func (x *exchange) serve() result {
 	return x.carry(entry.Tunnel)
 }
 
-// page answers with a problem; detail is text for visitors who may see it.
-func (x *exchange) page(p *problem, detail string) result {
+// classify finds out what kind of request it is, and the error page of one that is not carried.
+func (x *exchange) classify() *problem {
+	r := x.r
+	if r.ProtoMajor > 1 {
+		if p := x.check2(); p != nil {
+			return p
+		}
+	}
+	switch {
+	case r.Method == http.MethodConnect:
+		if protocol := r.Header[xconnect.Protocol]; len(protocol) != 1 || protocol[0] != webSocketProtocol {
+			return methodUnsupported()
+		}
+		x.webSocket, x.key = true, newKey()
+	case r.Method == http.MethodTrace: // it would show the visitor what is meant for the origin alone (RFC 9110 9.3.8)
+		return methodNotAllowed()
+	case headpolicy.Passes(r.Header, x.front.loopItem) >= maxPasses:
+		return loopDetected()
+	default:
+		return x.classifyUpgrade()
+	}
+	return nil
+}
+
+// classifyUpgrade looks for a request that wants to leave HTTP/1.
+func (x *exchange) classifyUpgrade() *problem {
+	h := x.r.Header
+	switch protocols := h[headpolicy.Upgrade]; {
+	case len(protocols) == 0, x.r.ProtoMajor > 1, x.r.ProtoMinor == 0, !httpfield.ListHasToken(h[headpolicy.Connection], "upgrade"):
+		return nil // not a request for another protocol
+	case x.r.Method == http.MethodGet && httpfield.ListHasToken(protocols, webSocketProtocol):
+		x.webSocket = true
+		return nil
+	case httpfield.ListHasToken(protocols, "h2c"): // of this hop alone, and may be ignored (RFC 9110 7.8)
+		return nil
+	default: // to run it as an ordinary request would not be what the visitor wants
+		return upgradeUnsupported()
+	}
+}
+
+// check2 finds what makes a request over HTTP/2 malformed, and what the guard refuses over HTTP/1.
+func (x *exchange) check2() *problem {
+	r := x.r
+	target := x.front.cfg.Limits.TargetBytes
+	switch {
+	case !knowsLength(r), !httpfield.IsTarget(r.RequestURI) && r.Method != http.MethodConnect:
+		return malformed()
+	case r.Method != http.MethodConnect && len(r.Header[xconnect.Protocol]) > 0: // only a CONNECT has one (RFC 8441 4)
+		return malformed()
+	case target > 0 && len(r.RequestURI) > target:
+		return targetTooLong()
+	}
+	for _, host := range r.Header["Host"] { // beside :authority; two that differ would be read differently (RFC 9113 8.3.1)
+		if !httpfield.EqualFold(host, r.Host) {
+			return malformed()
+		}
+	}
+	return nil
+}
+
+// knowsLength reports whether the declared length of a request over HTTP/2, if there is one, is that of its body (RFC 9113
+// 8.1.1). net/http treats an unparsable Content-Length as absent, and does not compare a length with a body that is absent.
+func knowsLength(r *http.Request) bool {
+	declared := r.Header[headpolicy.ContentLength]
+	if len(declared) == 0 {
+		return true
+	}
+	n, ok := httpfield.ParseLength(declared[0])
+	return ok && len(declared) == 1 && n == r.ContentLength
+}
+
+// page responds with an error page; detail is text for visitors that may see it.
+func (x *exchange) page(p *problem, detail string) ending {
 	if !x.front.cfg.ExposeErrors {
 		detail = ""
 	}
 	if x.r.ProtoMajor == 1 && x.r.ContentLength != 0 {
-		x.w.Header().Set("Connection", "close") // nobody reads the rest of the body
+		x.w.Header().Set(headpolicy.Connection, "close") // nothing reads the rest of the body
 	}
 	x.begun = true
-	p.write(x.front.page, x.w, x.r, x.visitor.ray, detail)
-	x.front.deps.Logger.DebugContext(x.r.Context(), "request answered by the edge", slog.String(logkey.Code, p.code),
-		slog.String(logkey.RequestID, x.visitor.ray), slog.String(logkey.Host, x.r.Host))
-	return resultPage
+	p.write(x.front.page, x.w, x.r, x.visitor.Ray, detail)
+	x.front.deps.Logger.DebugContext(x.r.Context(), "error page sent", slog.String(logkey.Code, p.code),
+		slog.String(logkey.RequestID, x.visitor.Ray), slog.String(logkey.Host, x.r.Host))
+	return errorPage
 }
 
 // newRay makes a request id: 16 random hexadecimal digits and the edge's location.
@@ -134,17 +181,4 @@ func newRay(location string) string {
 	b = hex.AppendEncode(b, raw[:])
 	b = append(b, '-')
 	return string(append(b, location...))
-}
-
-// ipOf cuts the port off a remote address.
-func ipOf(remote string) string {
-	i := strings.LastIndexByte(remote, ':')
-	if i < 0 {
-		return remote
-	}
-	ip := remote[:i]
-	if len(ip) > 1 && ip[0] == '[' {
-		ip = ip[1 : len(ip)-1]
-	}
-	return ip
 }

@@ -3,52 +3,52 @@ package front
 import (
 	"net/http"
 
-	"golang.org/x/net/http/httpguts"
-
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/headpolicy"
 )
 
-// expectsContinue reports whether the visitor keeps its body back until somebody wants it.
+// expectsContinue reports whether the visitor keeps its body back until the origin wants it.
 func expectsContinue(r *http.Request) bool {
-	return httpguts.HeaderValuesContainsToken(r.Header["Expect"], "100-continue")
+	return httpfield.ListHasToken(r.Header[headpolicy.Expect], "100-continue")
 }
 
-// statusIs looks at the status of the answer's head.
+// statusIs compares the status of the response's head.
 func (x *exchange) statusIs(status string) bool {
 	val, _ := stream.Lookup(x.resp.Metadata, stream.KeyStatus)
 	return val == status
 }
 
-// interim reports whether the head that came is not the final one, and passes it on. Before it n others came.
+// interim reports whether the head that was read is that of an interim response, the n-th counted from 0, and passes it on.
 func (x *exchange) interim(n int) bool {
 	if x.accept != acceptInterim || n >= stream.MaxInterim || x.resp.Error != "" {
-		return false // if it is one after all, it is refused like every other bad answer
+		return false // respond refuses an interim response that was not offered
 	}
 	val, _ := stream.Lookup(x.resp.Metadata, stream.KeyStatus)
 	if len(val) != 3 || val[0] != '1' || val == "101" {
 		return false
 	}
 	h := make(http.Header)
-	a, ok := parseHead(h, x.resp.Metadata)
+	head, err := headpolicy.ParseResponse(h, x.resp.Metadata, x.front.header)
 	switch {
-	case !ok:
+	case err != nil:
 		return false
-	case a.status == http.StatusContinue: // the server says it when it begins to read the body
+	case head.Status == http.StatusContinue: // the server writes it when the body is first read
 		return true
-	case x.r.ProtoMajor == 1 && expectsContinue(x.r): // and must not be interrupted there
+	case x.r.ProtoMajor == 1 && expectsContinue(x.r): // the server's own 100 must come first
 		return true
 	}
-	delete(h, "Content-Length")
+	delete(h, headpolicy.ContentLength)
 	out := x.w.Header()
-	kept := out["Connection"] // of the final answer
+	kept := out[headpolicy.Connection] // it belongs to the final response
 	clear(out)
 	for name, values := range h {
 		out[name] = values
 	}
-	x.w.WriteHeader(a.status)
+	x.w.WriteHeader(head.Status)
 	clear(out)
 	if kept != nil {
-		out["Connection"] = kept
+		out[headpolicy.Connection] = kept
 	}
 	return true
 }

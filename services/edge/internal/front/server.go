@@ -2,96 +2,74 @@ package front
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
-	"net"
+	"math/rand/v2"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/culvert-tunnel/culvert/pkg/flexbuf"
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/dispatch"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/forwarded"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/h1guard"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/visitorconn"
 )
 
-// A visitor over HTTP/2 of whom nothing is heard for pingAfter is asked, and is gone when pingTimeout passes without an
-// answer.
 const (
+	// A visitor over HTTP/2 that is silent for pingAfter gets a ping, and is lost when it does not reply within pingTimeout.
 	pingAfter   = 30 * time.Second
 	pingTimeout = 30 * time.Second
+	// requestLineRoom is what a request head over HTTP/1 may have beyond the target and the fields.
+	requestLineRoom = 4 << 10
+	// logInterval is the least time between two warnings about failed requests.
+	logInterval = time.Second
 )
-
-// Config says where to listen and how long to wait.
-type Config struct {
-	HTTP  netip.AddrPort
-	HTTPS netip.AddrPort
-	// TLS is needed with HTTPS.
-	TLS                   *tls.Config
-	Location              string
-	ResponseHeaderTimeout time.Duration
-	ReadHeaderTimeout     time.Duration
-	IdleTimeout           time.Duration
-	BodyIdleTimeout       time.Duration
-	DrainTimeout          time.Duration
-	ExposeErrors          bool
-	// HalfCloseTimeout bounds how long one direction of an upgraded stream may be silent once the other has ended.
-	HalfCloseTimeout time.Duration
-	Limits           Limits
-}
-
-// Limits bound what visitors can take up.
-type Limits struct {
-	Connections int
-	// Streams is how many requests one visitor may have in flight on one HTTP/2 connection.
-	Streams    int
-	WebSockets int
-	HeadBytes  int
-	// BodyRate is the number of bytes per second that a body of declared length must reach on average.
-	BodyRate int
-}
 
 // router finds the tunnel of a canonical host.
 type router interface {
 	Lookup(host string) (route.Entry, bool)
 }
 
-// picker chooses the connection for a request.
-type picker interface {
-	Pick(id tunnel.ID, not *registry.Conn) (*registry.Conn, bool)
-}
-
 // Deps are what the front works with.
 type Deps struct {
 	Routes router
-	Conns  picker
-	// Backlog may cut answers that nobody reads; nil lets them be.
+	Conns  dispatch.Picker
+	// Backlog aborts responses that fill a connection's window while their visitors read nothing; nil aborts none.
 	Backlog    *backlog.Watch
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
 
-// Front serves the public.
+// Front serves visitors.
 type Front struct {
 	cfg     Config
 	deps    Deps
 	metrics *metrics
-	keys    headerKeys
-	plain   *listener
-	secure  *listener
-	// upgrades are the streams that were upgraded, which the servers know nothing of.
+	gate    *visitorconn.Gate
+	sender  *dispatch.Sender
+	plain   *visitorconn.Listener
+	secure  *visitorconn.Listener
+	// upgrades are the upgraded streams, of which the servers know nothing.
 	upgrades *upgrades
-	guards   guards
-	// failures bounds how often failed requests are logged.
-	failures  throttle
+	proxies  forwarded.Proxies
+	// header bounds header and trailer sections.
+	header httpfield.Limits
+	// loopItem is this edge's item in Cdn-Loop.
+	loopItem string
+	// warnings bounds how often failed requests are logged.
+	warnings  *rate.Limiter
 	page      *template.Template
 	scratches sync.Pool
 	buffers   sync.Pool
@@ -101,24 +79,38 @@ type Front struct {
 
 // New binds the listeners.
 func New(cfg Config, deps Deps) (*Front, error) {
-	f := &Front{cfg: cfg, deps: deps, metrics: newMetrics(deps.Registerer), keys: newHeaderKeys(), page: newPage()}
-	f.guards.metrics = f.metrics
-	f.upgrades = newUpgrades(cfg.Limits.WebSockets, f.metrics)
-	seats := &seats{max: int64(cfg.Limits.Connections), metrics: f.metrics}
+	proxies, err := forwarded.ParseProxies(cfg.TrustedProxies)
+	if err != nil {
+		return nil, fmt.Errorf("trusted proxies: %w", err)
+	}
+	f := &Front{
+		cfg: cfg, deps: deps, metrics: newMetrics(deps.Registerer), page: newPage(), loopItem: newLoopItem(),
+		warnings: rate.NewLimiter(rate.Every(logInterval), 1), proxies: proxies, header: cfg.Limits.header(),
+	}
+	f.sender = dispatch.NewSender(deps.Conns, f.metrics.retries)
+	f.gate = visitorconn.NewGate(visitorconn.Config{
+		WriteTimeout: cfg.BodyIdleTimeout, PrepareTimeout: cfg.ReadHeaderTimeout, Connections: shareOf(cfg.Limits.Connections, cfg.Limits.ConnectionsPerAddress),
+		Head:    h1guard.Limits{Target: cfg.Limits.TargetBytes, Fields: f.header.MaxFields, Bytes: f.header.MaxBytes},
+		Proxies: proxies, ProxyProtocol: cfg.ProxyProtocol,
+	}, deps.Registerer)
+	f.upgrades = newUpgrades(shareOf(cfg.Limits.WebSockets, cfg.Limits.WebSocketsPerAddress), deps.Registerer, f.metrics)
 	f.scratches.New, f.buffers.New = newScratch, newBuffer
-	var err error
 	if cfg.HTTP.IsValid() {
-		if f.plain, err = listen(cfg.HTTP, cfg.BodyIdleTimeout, seats); err != nil {
+		if f.plain, err = f.gate.Listen(cfg.HTTP, nil); err != nil {
 			return nil, fmt.Errorf("public http listener: %w", err)
 		}
 	}
 	if cfg.HTTPS.IsValid() {
-		if f.secure, err = listen(cfg.HTTPS, cfg.BodyIdleTimeout, seats); err != nil {
+		if f.secure, err = f.gate.Listen(cfg.HTTPS, cfg.TLS); err != nil {
 			return nil, errors.Join(fmt.Errorf("public https listener: %w", err), f.Close())
 		}
 	}
 	return f, nil
 }
+
+// newLoopItem makes the identifier of one process: a request that passes the same process again and again is in a loop,
+// while two edges in a row are not.
+func newLoopItem() string { return "culvert-" + strconv.FormatUint(rand.Uint64(), 16) }
 
 // Addr is the bound address for HTTP, or the zero value.
 func (f *Front) Addr() netip.AddrPort { return addrOf(f.plain) }
@@ -126,22 +118,17 @@ func (f *Front) Addr() netip.AddrPort { return addrOf(f.plain) }
 // TLSAddr is the bound address for HTTPS, or the zero value.
 func (f *Front) TLSAddr() netip.AddrPort { return addrOf(f.secure) }
 
-func addrOf(l *listener) netip.AddrPort {
+func addrOf(l *visitorconn.Listener) netip.AddrPort {
 	if l == nil {
 		return netip.AddrPort{}
 	}
-	a, ok := l.Addr().(*net.TCPAddr)
-	if !ok {
-		return netip.AddrPort{}
-	}
-	ap := a.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	return l.AddrPort()
 }
 
 // Close frees the listeners of a front that never ran.
 func (f *Front) Close() error {
 	var errs []error
-	for _, l := range []*listener{f.plain, f.secure} {
+	for _, l := range []*visitorconn.Listener{f.plain, f.secure} {
 		if l != nil {
 			errs = append(errs, l.Close())
 		}
@@ -149,23 +136,23 @@ func (f *Front) Close() error {
 	return errors.Join(errs...)
 }
 
-// Run serves until ctx ends, then lets running requests finish for a while.
+// Run serves until ctx ends, then gives running requests the drain timeout to finish.
 func (f *Front) Run(ctx context.Context) error {
 	var g errgroup.Group
-	if f.plain != nil {
-		srv := f.server("http")
-		srv.Protocols.SetUnencryptedHTTP2(true)
-		l := guardedListener{f.plain, &f.guards}
-		g.Go(func() error { return f.serve(ctx, srv, func() error { return srv.Serve(l) }) })
+	run := func(scheme string, l *visitorconn.Listener, set func(*http.Server)) {
+		if l == nil {
+			return
+		}
+		srv := f.server(scheme)
+		set(srv)
+		g.Go(func() error { return l.Run(ctx) })
+		g.Go(func() error { return f.serve(ctx, srv, l) })
 	}
-	if f.secure != nil {
-		srv := f.server("https")
+	run("http", f.plain, func(srv *http.Server) { srv.Protocols.SetUnencryptedHTTP2(true) })
+	run("https", f.secure, func(srv *http.Server) {
 		srv.Protocols.SetHTTP2(true)
 		srv.TLSConfig = f.cfg.TLS.Clone() // the server adds to it
-		l := newSecureListener(f.secure, f.cfg.TLS, f.cfg.ReadHeaderTimeout, &f.guards)
-		g.Go(func() error { return l.run(ctx) })
-		g.Go(func() error { return f.serve(ctx, srv, func() error { return srv.Serve(l) }) })
-	}
+	})
 	g.Go(func() error { return f.upgrades.drain(ctx, f.cfg.DrainTimeout) })
 	return g.Wait()
 }
@@ -179,16 +166,16 @@ func (f *Front) server(scheme string) *http.Server {
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: f.cfg.Limits.Streams, SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		ReadHeaderTimeout: f.cfg.ReadHeaderTimeout,
 		IdleTimeout:       f.cfg.IdleTimeout,
-		MaxHeaderBytes:    f.cfg.Limits.HeadBytes,
-		ConnContext:       withGuard,
+		MaxHeaderBytes:    f.header.MaxBytes + f.cfg.Limits.TargetBytes + requestLineRoom,
+		ConnContext:       f.gate.Context,
 		ErrorLog:          slog.NewLogLogger(f.deps.Logger.Handler(), slog.LevelDebug),
 	}
 }
 
-// serve runs one server until ctx ends: stop accepting, let requests finish, cut the rest.
-func (f *Front) serve(ctx context.Context, srv *http.Server, run func() error) error {
-	ended := make(chan error, 1) // one send, also when nobody reads it any more
-	go func() { ended <- run() }()
+// serve runs one server until ctx ends: then it stops to accept, lets requests finish, and closes the rest.
+func (f *Front) serve(ctx context.Context, srv *http.Server, l *visitorconn.Listener) error {
+	ended := make(chan error, 1) // one send, also when nobody receives any more
+	go func() { ended <- srv.Serve(l) }()
 	select {
 	case err := <-ended:
 		return fmt.Errorf("public server: %w", err)
@@ -197,8 +184,8 @@ func (f *Front) serve(ctx context.Context, srv *http.Server, run func() error) e
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), f.cfg.DrainTimeout)
 	defer cancel()
 	if err := srv.Shutdown(drain); err != nil {
-		f.guards.hurry.Store(true)
-		_ = srv.Close() // the slow requests were given their time
+		f.gate.CloseAtOnce()
+		_ = srv.Close() // the remaining requests have had their time
 	}
 	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("public server: %w", err)

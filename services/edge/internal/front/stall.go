@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// stall ends a write that the visitor does not take: over HTTP/2 after a while, since nothing else notices a stream that
-// stands still while its connection is alive, and whenever somebody asks for it. A deadline of the server would not do: it
-// resets a stream also while nothing is written.
+// stall aborts a write to a visitor that takes nothing: over HTTP/2 after a timeout, since nothing else notices a stream that
+// makes no progress while its connection is alive, and whenever abort is called. A write deadline of the server would not
+// do: it resets a stream also while nothing is being written.
 type stall struct {
 	rc *http.ResponseController
-	// idle is 0 where the connection itself bounds writes.
-	idle  time.Duration
-	timer *time.Timer
+	// timeout is 0 where the connection itself bounds writes.
+	timeout time.Duration
+	timer   *time.Timer
 
-	// mu protects the field below and makes sure that nothing happens after a write has ended.
+	// mu guards writing, and makes sure that nothing is aborted after a write has ended.
 	mu      sync.Mutex
 	writing bool
 }
@@ -25,12 +25,12 @@ func (s *stall) begin() {
 	s.writing = true
 	s.mu.Unlock()
 	switch {
-	case s.idle <= 0:
+	case s.timeout <= 0:
 		return
 	case s.timer == nil:
-		s.timer = time.AfterFunc(s.idle, s.cut)
+		s.timer = time.AfterFunc(s.timeout, s.abort)
 	default:
-		s.timer.Reset(s.idle)
+		s.timer.Reset(s.timeout)
 	}
 }
 
@@ -43,8 +43,8 @@ func (s *stall) end() {
 	s.mu.Unlock()
 }
 
-// cut ends the write that is under way, if there is one, and with it the visitor's stream or connection.
-func (s *stall) cut() {
+// abort ends the write that is under way, if there is one, and with it the visitor's stream or connection.
+func (s *stall) abort() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.writing {
@@ -52,7 +52,7 @@ func (s *stall) cut() {
 	}
 }
 
-// write sends a part of the answer.
+// write sends a part of the response.
 func (x *exchange) write(p []byte) (int, error) {
 	if s := x.stalls(); s != nil {
 		s.begin()
@@ -61,7 +61,7 @@ func (x *exchange) write(p []byte) (int, error) {
 	return x.w.Write(p)
 }
 
-// flush sends what the server holds back.
+// flush sends what the server has buffered.
 func (x *exchange) flush() error {
 	f, ok := x.w.(interface{ FlushError() error })
 	if !ok {
@@ -74,20 +74,20 @@ func (x *exchange) flush() error {
 	return f.FlushError()
 }
 
-// stalls is nil where the connection itself bounds writes and nobody else cuts them.
+// stalls returns nil where the connection itself bounds writes and nothing else aborts them.
 func (x *exchange) stalls() *stall {
 	if x.stall == nil && x.r.ProtoMajor > 1 && x.front.cfg.BodyIdleTimeout > 0 {
-		x.stall = &stall{rc: http.NewResponseController(x.w), idle: x.front.cfg.BodyIdleTimeout}
+		x.stall = &stall{rc: http.NewResponseController(x.w), timeout: x.front.cfg.BodyIdleTimeout}
 	}
 	return x.stall
 }
 
-// cutter gives what cuts the write that is under way. It is called before the writes that may be cut.
-func (x *exchange) cutter() func() {
+// aborter returns a function that aborts the write under way. It must be called before the writes that may be aborted.
+func (x *exchange) aborter() func() {
 	s := x.stalls()
 	if s == nil {
 		s = &stall{rc: http.NewResponseController(x.w)}
 		x.stall = s
 	}
-	return s.cut
+	return s.abort
 }

@@ -1,111 +1,129 @@
 package front
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/pkg/wire/websocket"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/dispatch"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/headpolicy"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/visitorconn"
 )
 
 const (
-	headerKey    = "Sec-Websocket-Key"
-	headerAccept = "Sec-Websocket-Accept"
-	keySize      = 16
+	webSocketProtocol = "websocket"
+	keySize           = 16
 )
 
-// newKey makes the key that a handshake over HTTP/2 lacks (RFC 8441, 5) and an origin over HTTP/1 wants.
+// newKey makes the key that a handshake over HTTP/2 lacks (RFC 8441 5) and an origin over HTTP/1 needs.
 func newKey() string {
 	var b [keySize]byte
-	_, _ = rand.Read(b[:]) // crypto/rand ends the process rather than fail
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
 	return base64.StdEncoding.EncodeToString(b[:])
 }
 
-// tryUpgrade sends the handshake of a WebSocket on one connection and, when it is accepted, carries bytes both ways
-// until both ends are done. Nothing that the visitor sends after the handshake is read before that, so that a failed
-// try may be followed by another.
-func (x *exchange) tryUpgrade(conn *registry.Conn) outcome {
-	st, unwatch, failed := x.open(conn)
-	if st == nil {
-		return failed
+// attemptUpgrade sends the handshake of a WebSocket on one connection. When it is accepted, it carries bytes both ways until
+// both ends are done. Nothing that the visitor sends behind the handshake is read before that, so that a failed attempt
+// may be followed by another.
+func (x *exchange) attemptUpgrade(conn *registry.Conn) *dispatch.Failure {
+	st, unwatch, f := dispatch.Open(x.r.Context(), conn, x.head)
+	if f != nil {
+		return f
 	}
 	defer unwatch()
 	started := time.Now()
 	x.front.limitWait(st)
-	rest, fin, err := x.readHead(st, nil, false)
-	_ = st.SetReadDeadline(time.Time{}) // fails only on a dead stream, which the next read tells
+	rest, err := dispatch.ReadHead(st, x.buf[:], dispatch.Input{}, &x.resp)
+	_ = st.SetReadDeadline(time.Time{}) // fails only on a dead stream, where the next read fails as well
 	x.front.metrics.wait.Observe(time.Since(started).Seconds())
 	if err != nil {
-		cancelStream(st)
-		o := x.failed(err, nil)
-		o.again = false // the origin may have it
-		return o
+		dispatch.Abort(st)
+		f := x.noResponse(err, nil)
+		f.Retry = false // an origin may have seen the handshake
+		return f
 	}
-	if x.resp.Error != "" {
-		cancelStream(st)
-		return x.refused()
+	if f := dispatch.RefusalOf(&x.resp, false); f != nil {
+		dispatch.Abort(st)
+		return f
 	}
 	h := make(http.Header)
-	a, ok := parseHead(h, x.resp.Metadata)
+	head, err := headpolicy.ParseResponse(h, x.resp.Metadata, x.front.header)
 	switch {
-	case ok && switched(a.status, h, x.resp.Metadata, conn.Protocol):
-		return x.switchProtocols(st, h, rest, fin, conn.HalfClose())
-	case ok && x.r.ProtoMajor > 1 && a.status/100 == 2: // the visitor would take it for an agreement
-		cancelStream(st)
-		return outcome{page: noWebSocket()}
+	case err != nil: // respond reports it
+	case accepted(head.Status, h, x.sentKey(), conn.Protocol):
+		return x.switchProtocols(st, h, rest, conn.HalfClose())
+	case head.Status == http.StatusSwitchingProtocols, x.r.ProtoMajor > 1 && head.Status/100 == 2:
+		// The visitor must not take either for an accepted handshake.
+		dispatch.Abort(st)
+		x.end = x.page(noWebSocket(), "")
+		return nil
 	}
-	o := x.respond(st, rest, fin, nil)
+	f = x.respond(st, rest, nil)
 	st.CancelWrite(transport.NoError)
-	return o
+	return f
 }
 
-// switched reports whether an answer agrees to a WebSocket. Over HTTP/2 101 travels as 200 (docs/spec/wire.md 9.4).
-func switched(status int, h http.Header, md []stream.Pair, p tunnel.Protocol) bool {
-	if status == http.StatusSwitchingProtocols {
-		return true
+// sentKey is the key of the handshake that the connector got.
+func (x *exchange) sentKey() string {
+	if x.key != "" {
+		return x.key
 	}
-	return status == http.StatusOK && p == tunnel.HTTP2 && (h.Get(headerAccept) != "" || connectionOf(md) != nil)
+	return x.r.Header.Get(headpolicy.ClientKey)
 }
 
-// switchProtocols tells the visitor that its handshake was accepted and carries what follows.
-func (x *exchange) switchProtocols(st transport.Stream, h http.Header, rest []byte, fin, halfClose bool) outcome {
-	p := &pipe{front: x.front, conn: x.conn, st: st, halfClose: halfClose, upDone: make(chan struct{})}
+// accepted reports whether a response accepts the handshake with this key (RFC 6455 4.1). Over HTTP/2 status 101 travels as
+// 200 (docs/spec/wire.md 9.4), so that the accept key alone shows it.
+func accepted(status int, h http.Header, key string, p tunnel.Protocol) bool {
+	switched := status == http.StatusSwitchingProtocols || (status == http.StatusOK && p == tunnel.HTTP2)
+	return switched && key != "" && h.Get(headpolicy.AcceptKey) == websocket.AcceptKey(key)
+}
+
+// switchProtocols tells the visitor that its handshake was accepted, and carries what follows.
+func (x *exchange) switchProtocols(st transport.Stream, h http.Header, rest dispatch.Input, halfClose bool) *dispatch.Failure {
+	p := &pipe{front: x.front, via: x.via, st: st, halfClose: halfClose, upDone: make(chan struct{})}
+	p.addr, _ = netip.ParseAddr(x.visitor.Addr) // the zero value outside a server of visitorconn
 	if !x.front.upgrades.add(p) {
-		cancelStream(st)
-		return outcome{page: tooManyWebSockets()}
+		dispatch.Abort(st)
+		x.end = x.page(tooManyWebSockets(), "")
+		return nil
 	}
 	defer x.front.upgrades.remove(p)
-	delete(h, "Content-Length")
+	delete(h, headpolicy.ContentLength)
 	var err error
 	if x.r.ProtoMajor > 1 {
-		p.visitor, err = x.acceptStream(h, rest)
+		p.visitor, err = x.acceptStream(h, rest.Bytes)
 	} else {
-		p.visitor, err = x.acceptConn(h, rest)
+		p.visitor, err = x.acceptConn(h, rest.Bytes)
 	}
 	if err != nil {
-		cancelStream(st)
-		return outcome{result: resultAborted}
+		dispatch.Abort(st)
+		x.end = aborted
+		return nil
 	}
-	x.free() // for others: this may take hours
-	return outcome{result: p.run(fin)}
+	x.free() // for other exchanges: this one may last for hours
+	x.end = p.run(rest.Ended)
+	return nil
 }
 
 // acceptStream accepts an extended CONNECT.
 func (x *exchange) acceptStream(h http.Header, rest []byte) (visitorEnd, error) {
 	out := x.w.Header()
 	for name, values := range h {
-		if name != headerAccept { // it answers a key that the visitor never sent
+		if name != headpolicy.AcceptKey { // it responds to a key that the visitor never sent
 			out[name] = values
 		}
 	}
 	if _, typed := out["Content-Type"]; !typed {
-		out["Content-Type"] = nil // the server must not guess
+		out["Content-Type"] = nil // keeps the server from guessing one
 	}
 	x.w.WriteHeader(http.StatusOK)
 	e := &streamEnd{x: x}
@@ -115,7 +133,7 @@ func (x *exchange) acceptStream(h http.Header, rest []byte) (visitorEnd, error) 
 	return e, nil
 }
 
-// acceptConn takes the connection over from the server and answers the handshake.
+// acceptConn takes the connection over from the server and accepts the handshake.
 func (x *exchange) acceptConn(h http.Header, rest []byte) (visitorEnd, error) {
 	c, rw, err := http.NewResponseController(x.w).Hijack()
 	if err != nil {
@@ -123,17 +141,17 @@ func (x *exchange) acceptConn(h http.Header, rest []byte) (visitorEnd, error) {
 	}
 	e := &connEnd{Conn: c}
 	if n := rw.Reader.Buffered(); n > 0 {
-		early, _ := rw.Peek(n) // it has them
+		early, _ := rw.Peek(n) // they are buffered
 		e.early = append(e.early, early...)
 	}
-	h["Connection"], h["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
-	var head headBuffer
+	h[headpolicy.Connection], h[headpolicy.Upgrade] = []string{"Upgrade"}, []string{webSocketProtocol}
+	var head bytes.Buffer
 	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
-	_ = h.Write(&head) // a buffer takes everything
+	_ = h.Write(&head) // a buffer never fails
 	head.WriteString("\r\n")
 	head.Write(rest)
 	if _, err := c.Write(head.Bytes()); err != nil {
-		reset(c)
+		visitorconn.Reset(c)
 		return nil, err
 	}
 	return e, nil
@@ -163,9 +181,9 @@ func (e *connEnd) endWrite() bool {
 }
 
 func (e *connEnd) limitRead(t time.Time) { _ = e.SetReadDeadline(t) } // fails only on a dead connection
-func (e *connEnd) abort()                { reset(e.Conn) }
-func (e *connEnd) cut()                  { reset(e.Conn) }
-func (e *connEnd) close()                { _ = e.Close() } // all was said
+func (e *connEnd) abort()                { visitorconn.Reset(e.Conn) }
+func (e *connEnd) abortWrite()           { visitorconn.Reset(e.Conn) }
+func (e *connEnd) close()                { _ = e.Close() } // everything was delivered
 
 // streamEnd is a visitor's stream of an HTTP/2 connection.
 type streamEnd struct{ x *exchange }
@@ -177,12 +195,12 @@ func (e *streamEnd) Write(p []byte) (int, error) {
 	return n, errors.Join(err, e.x.flush())
 }
 
-// endWrite cannot be done before the handler returns.
+// endWrite is not possible before the handler returns.
 func (e *streamEnd) endWrite() bool { return false }
 
 func (e *streamEnd) limitRead(t time.Time) {
 	_ = http.NewResponseController(e.x.w).SetReadDeadline(t) // supported by the server's own writers
 }
-func (e *streamEnd) cut()   { e.x.cutter()() }
-func (e *streamEnd) abort() { e.limitRead(time.Unix(1, 0)) } // the handler resets the stream
-func (e *streamEnd) close() { e.limitRead(time.Unix(1, 0)) }
+func (e *streamEnd) abortWrite() { e.x.aborter()() }
+func (e *streamEnd) abort()      { e.limitRead(time.Unix(1, 0)) } // the handler resets the stream
+func (e *streamEnd) close()      { e.limitRead(time.Unix(1, 0)) }

@@ -2,32 +2,43 @@ package front
 
 import (
 	"context"
+	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-tunnel/culvert/services/edge/internal/dispatch"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/quota"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/share"
 )
 
-// upgrades knows the upgraded streams: they are counted against their limit, and ended at shutdown.
+// upgrades tracks the upgraded streams: it counts them against their limits and ends them at shutdown.
 type upgrades struct {
-	max     int
 	metrics *metrics
+	places  *quota.Counter[netip.Prefix] // by the visitor's address
 
-	// mu protects the fields below.
+	// mu guards the fields below.
 	mu   sync.Mutex
 	open map[*pipe]struct{}
-	// empty is closed when none is left, once draining.
+	// empty is closed when none is open any more, once draining.
 	empty    chan struct{}
 	draining bool
 }
 
-func newUpgrades(limit int, m *metrics) *upgrades {
-	return &upgrades{max: limit, metrics: m, open: make(map[*pipe]struct{}), empty: make(chan struct{})}
+func newUpgrades(limits share.Limits, reg prometheus.Registerer, m *metrics) *upgrades {
+	return &upgrades{
+		metrics: m, places: quota.NewCounter[netip.Prefix](reg, "websockets", limits), open: make(map[*pipe]struct{}),
+		empty: make(chan struct{}),
+	}
 }
 
-// add reports whether there is room for one more.
+// add counts a stream. It reports false when a limit leaves no room: that of all streams, or the share of the visitor's
+// address.
 func (u *upgrades) add(p *pipe) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if len(u.open) >= u.max || u.draining {
+	if u.draining || u.places.Take(share.Network(p.addr), 1) != share.Granted {
 		return false
 	}
 	u.open[p] = struct{}{}
@@ -39,12 +50,13 @@ func (u *upgrades) remove(p *pipe) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.open, p)
+	u.places.Give(share.Network(p.addr), 1)
 	u.metrics.webSockets.Dec()
-	u.tellEmpty()
+	u.noteEmptyLocked()
 }
 
-// tellEmpty needs the lock.
-func (u *upgrades) tellEmpty() {
+// noteEmptyLocked closes empty when it is time; u.mu is held.
+func (u *upgrades) noteEmptyLocked() {
 	if u.draining && len(u.open) == 0 {
 		select {
 		case <-u.empty:
@@ -54,12 +66,12 @@ func (u *upgrades) tellEmpty() {
 	}
 }
 
-// drain waits for the end of ctx, gives the streams some time, cuts the rest and waits for it.
+// drain waits for the end of ctx, gives the streams timeout to end, aborts the rest and waits for it.
 func (u *upgrades) drain(ctx context.Context, timeout time.Duration) error {
 	<-ctx.Done()
 	u.mu.Lock()
 	u.draining = true
-	u.tellEmpty()
+	u.noteEmptyLocked()
 	u.mu.Unlock()
 	limit := time.NewTimer(timeout)
 	defer limit.Stop()
@@ -70,7 +82,7 @@ func (u *upgrades) drain(ctx context.Context, timeout time.Duration) error {
 	}
 	u.mu.Lock()
 	for p := range u.open {
-		cancelStream(p.st) // its loop sees it
+		dispatch.Abort(p.st) // its loop ends with an error
 	}
 	u.mu.Unlock()
 	<-u.empty

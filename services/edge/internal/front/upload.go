@@ -9,13 +9,20 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/dispatch"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/headpolicy"
 )
 
-// lingerTimeout is how long a visitor whose body was not wanted may take to notice; the server reads on for so long,
-// since closing at once could destroy the answer on its way.
-const lingerTimeout = 2 * time.Second
+const (
+	// lingerTimeout is how long the server goes on reading a body that is not wanted: to close at once could destroy the
+	// response on its way to the visitor.
+	lingerTimeout = 2 * time.Second
+	// rearmFraction is the fraction of a timeout that may pass before a deadline is moved: to move it costs more than to
+	// read the clock, and a timeout need not be exact.
+	rearmFraction = 4
+)
 
-// upload carries a request's body to the connector while the answer may already be on its way. All methods accept nil,
+// upload carries a request's body to the connector while the response may already be on its way. All methods accept nil,
 // which is a request without a body.
 type upload struct {
 	front *Front
@@ -23,15 +30,15 @@ type upload struct {
 	st    transport.Stream
 	rc    *http.ResponseController
 	done  chan struct{}
-	// framed says that the body goes in frames.
+	// framed says that the body is sent in frames.
 	framed bool
 
-	// mu protects the fields below.
+	// mu guards the fields below.
 	mu       sync.Mutex
 	all      bool // the body was read to its end
 	left     bool // the visitor broke off
-	stuck    bool // the connector took nothing for too long
-	hasHead  bool // the answer's head is there, so nothing bounds reads any more
+	stuck    bool // the connector read nothing for too long
+	hasHead  bool // the head of the response is there, so that the wait for it is over
 	stopping bool
 }
 
@@ -57,7 +64,7 @@ func (u *upload) run() {
 	if u.framed {
 		lead = stream.FrameHeaderSize
 	}
-	pace := u.pace()
+	pace := u.bodyRate()
 	for {
 		readArmed = u.armRead(readArmed)
 		pace.begin()
@@ -90,13 +97,13 @@ func (u *upload) run() {
 	}
 }
 
-// end says that the body is complete, with its trailers if there are any.
+// end sends the end of a complete body, with its trailers if there are any.
 func (u *upload) end() {
 	_ = u.rc.SetReadDeadline(time.Time{}) // supported by the server's own writers
 	if u.framed {
-		frame, err := appendTrailers(nil, u.r.Trailer)
-		if err != nil { // more than can be carried: the request is not what the visitor sent
-			cancelStream(u.st)
+		frame, err := headpolicy.AppendTrailers(nil, u.r.Trailer, u.front.header)
+		if err != nil { // without them the request would not be what the visitor sent
+			dispatch.Abort(u.st)
 			return
 		}
 		if _, err := u.st.Write(frame); err != nil {
@@ -104,14 +111,14 @@ func (u *upload) end() {
 			return
 		}
 	}
-	_ = u.st.CloseWrite() // fails only on a dead stream, which the reader of the answer sees
+	_ = u.st.CloseWrite() // fails only on a dead stream, where reading the response fails as well
 	u.limitWait()
 }
 
-// due reports whether a deadline that was set at last should be moved.
+// due reports whether it is time to move a deadline that was moved last at last.
 func (u *upload) due(last, now time.Time) bool {
 	idle := u.front.cfg.BodyIdleTimeout
-	return idle > 0 && now.Sub(last) >= idle/rearmPart
+	return idle > 0 && now.Sub(last) >= idle/rearmFraction
 }
 
 // armRead bounds how long the visitor may be silent.
@@ -128,44 +135,44 @@ func (u *upload) armRead(last time.Time) time.Time {
 	return now
 }
 
-// armWrite bounds how long the connector may take nothing.
+// armWrite bounds how long a write to the connector may make no progress.
 func (u *upload) armWrite(last time.Time) time.Time {
 	now := time.Now()
 	if !u.due(last, now) {
 		return last
 	}
-	_ = u.st.SetWriteDeadline(now.Add(u.front.cfg.BodyIdleTimeout)) // fails only on a dead stream, which the next write tells
+	_ = u.st.SetWriteDeadline(now.Add(u.front.cfg.BodyIdleTimeout)) // fails only on a dead stream, where the next write fails as well
 	return now
 }
 
-// duplex reports whether the body may pause for as long as it likes while the answer comes: a stream of messages both
-// ways. The connection's pings notice a visitor who is gone.
+// duplex reports whether the body is a stream of messages, which may pause without limit while the response comes. The
+// connection's pings notice a visitor that is gone.
 func (u *upload) duplex() bool { return u.r.ProtoMajor > 1 && u.r.ContentLength < 0 }
 
-// writeFailed: the connector wants no more, which is fine when it has answered; or it is lost or stuck.
+// writeFailed handles a connector that reads no more: it does not want the body, which is no fault, or it is lost or stuck.
 func (u *upload) writeFailed(err error) {
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		u.set(&u.stuck)
-		cancelStream(u.st)
+		dispatch.Abort(u.st)
 		return
 	}
 	u.limitWait()
 }
 
-// readFailed: the visitor broke off, or the exchange is over and wants no more. A broken body never ends with FIN.
+// readFailed handles a visitor that broke off, or an exchange that is over. An incomplete body never ends with FIN.
 func (u *upload) readFailed() {
 	u.mu.Lock()
 	stopping := u.stopping
 	u.left = !stopping
 	u.mu.Unlock()
 	if !stopping {
-		u.st.CancelRead(transport.NoError) // first: an answer to what was broken off is none
+		u.st.CancelRead(transport.NoError) // first: a response to an incomplete request must not be passed on
 	}
 	u.st.CancelWrite(transport.NoError)
 }
 
-// limitWait starts to bound the wait for the answer's head, now that the request is sent.
+// limitWait starts to bound the wait for the head of the response, now that the request is sent.
 func (u *upload) limitWait() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -174,8 +181,8 @@ func (u *upload) limitWait() {
 	}
 }
 
-// answered lifts the bound on reads: the head of the answer is there.
-func (u *upload) answered(st transport.Stream, bounded bool) {
+// responded ends the wait for the head of the response.
+func (u *upload) responded(st transport.Stream, bounded bool) {
 	if u != nil {
 		u.mu.Lock()
 		defer u.mu.Unlock()
@@ -185,11 +192,11 @@ func (u *upload) answered(st transport.Stream, bounded bool) {
 		}
 	}
 	if bounded {
-		_ = st.SetReadDeadline(time.Time{}) // fails only on a dead stream, which the next read tells
+		_ = st.SetReadDeadline(time.Time{}) // fails only on a dead stream, where the next read fails as well
 	}
 }
 
-// stop ends the upload and waits for it. An unfinished one is broken off on both sides.
+// stop ends the upload and waits for it. It aborts an unfinished one on both sides.
 func (u *upload) stop() {
 	if u == nil {
 		return
@@ -199,7 +206,7 @@ func (u *upload) stop() {
 	default:
 		u.mu.Lock()
 		u.stopping = true
-		if !u.all { // else nobody reads but the server, and the connection is to serve the next request
+		if !u.all { // else only the server reads, and the connection is to serve the next request
 			_ = u.rc.SetReadDeadline(time.Unix(1, 0)) // wakes the reader; supported by the server's own writers
 		}
 		u.mu.Unlock()
@@ -210,7 +217,7 @@ func (u *upload) stop() {
 	}
 }
 
-// awaitEnd lets a body that was read to its end be written, and breaks off every other.
+// awaitEnd gives a body that was read to its end time to be written, and aborts every other one.
 func (u *upload) awaitEnd() {
 	if u.consumed() {
 		limit := time.NewTimer(finTimeout)

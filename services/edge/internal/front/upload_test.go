@@ -57,7 +57,7 @@ func TestStopAfterTheWholeBody(t *testing.T) {
 	x := &exchange{front: &Front{}, w: w, r: httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body"))}
 	x.front.buffers.New = newBuffer
 	u := x.startUpload(slow)
-	u.answered(slow, false)
+	u.responded(slow, false)
 	<-slow.sent
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); u.stop() }()

@@ -39,7 +39,7 @@ func FuzzGuard(f *testing.F) {
 // follow runs the guard and notes where requests end, and from where bytes pass unseen (-1: nowhere).
 func follow(t *testing.T, in []byte, size int) (ends []int, through, passed int) {
 	t.Helper()
-	g, whole := h1guard.New(false), h1guard.New(false)
+	g, whole := h1guard.New(false, h1guard.Limits{}), h1guard.New(false, h1guard.Limits{})
 	wholeN, wholeErr := whole.Feed(in)
 	through = -1
 	done, last := 0, h1guard.Between
@@ -67,7 +67,7 @@ func follow(t *testing.T, in []byte, size int) (ends []int, through, passed int)
 	if wholeErr != nil || wholeN != len(in) {
 		t.Fatalf("byte by byte everything passes; at once: %v after %d", wholeErr, wholeN)
 	}
-	if n, err := feed(h1guard.New(false), string(in), size); err != nil || n != len(in) {
+	if n, err := feed(h1guard.New(false, h1guard.Limits{}), string(in), size); err != nil || n != len(in) {
 		t.Fatalf("in pieces of %d: %v after %d", size, err, n)
 	}
 	return ends, through, done

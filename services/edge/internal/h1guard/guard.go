@@ -1,6 +1,6 @@
 package h1guard
 
-import "bytes"
+import "github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 
 // Phase says where in a request a connection is.
 type Phase uint8
@@ -64,8 +64,11 @@ type Guard struct {
 	postBefore bool
 	upgraded   bool
 	refusal    *RefusedError
-	// count is how much of the current part was seen: of the preface, a chunk's line, the fields.
+	// count is how much of the current part was seen: of the preface, the target, a chunk's line, the trailers.
 	count int
+	// fields and size measure the header or trailer section that is read, as Limits counts them.
+	fields, size int
+	limits       Limits
 	// left is how much of the body or of the chunk is to come.
 	left uint64
 	head head
@@ -90,9 +93,19 @@ func (t *text) add(b []byte) {
 
 func (t *text) bytes() []byte { return t.b[:t.n] }
 
-// New makes a guard for a connection that may also start with the preface of HTTP/2.
-func New(priorKnowledge bool) *Guard {
-	g := new(Guard)
+// Limits bound what one request may hold; 0 is no limit.
+type Limits struct {
+	// Target is the length of the request target, in bytes.
+	Target int
+	// Fields is the number of fields in a header or trailer section.
+	Fields int
+	// Bytes is the size of such a section: names, values and httpfield.FieldOverhead for each field.
+	Bytes int
+}
+
+// New makes a guard for a connection that, with prior knowledge, may also start with the preface of HTTP/2.
+func New(priorKnowledge bool, limits Limits) *Guard {
+	g := &Guard{limits: limits}
 	if priorKnowledge {
 		g.state = atPreface
 	}
@@ -226,6 +239,7 @@ func (g *Guard) prefaceByte(c byte) Reason {
 		return Version
 	}
 	seen := g.count
+	g.count = 0
 	return g.afterPreface(c, seen)
 }
 
@@ -249,6 +263,7 @@ func (g *Guard) start(c byte) Reason {
 	}
 	g.head.reset()
 	g.trailer, g.chunked, g.postBefore = false, false, false
+	g.count, g.fields, g.size = 0, 0, 0
 	g.state = atMethod
 	_, reason := g.method([]byte{c})
 	return reason
@@ -303,7 +318,7 @@ func (g *Guard) chunkExtension(p []byte) (int, Reason) {
 			g.state = atChunkSizeLF
 			return i + 1, 0
 		}
-		if class[c]&classValue == 0 {
+		if !httpfield.IsValueByte(c) {
 			return i, Chunk
 		}
 	}
@@ -316,7 +331,7 @@ func (g *Guard) afterChunkSize() {
 		g.state = atChunk
 		return
 	}
-	g.trailer, g.count, g.state = true, 0, atLine
+	g.trailer, g.count, g.fields, g.size, g.state = true, 0, 0, 0, atLine
 }
 
 func hexDigit(c byte) (byte, bool) {
@@ -330,9 +345,4 @@ func hexDigit(c byte) (byte, bool) {
 	default:
 		return 0, false
 	}
-}
-
-// equalFold compares with a text in lower case.
-func equalFold(b []byte, lower string) bool {
-	return len(b) == len(lower) && bytes.EqualFold(b, []byte(lower))
 }

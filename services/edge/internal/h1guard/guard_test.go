@@ -33,7 +33,7 @@ func TestWhatPasses(t *testing.T) {
 		"websocket post":          "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx" + get,
 	} {
 		for _, size := range []int{1, 2, 7, len(text)} {
-			g := h1guard.New(false)
+			g := h1guard.New(false, h1guard.Limits{})
 			if n, err := feed(g, text, size); err != nil {
 				t.Errorf("%s in pieces of %d: refused at %q: %v", name, size, text[:n], err)
 			} else if up := strings.HasPrefix(name, "upgrade") && name != "upgrade to another"; up != g.Upgraded() || up != (g.Phase() == h1guard.Through) ||
@@ -61,15 +61,17 @@ func feed(g *h1guard.Guard, text string, size int) (int, error) {
 	return done, nil
 }
 
-func TestWhatIsRefused(t *testing.T) {
-	t.Parallel()
+// refusal is a text that the guard refuses.
+type refusal struct {
+	name, text string
+	want       h1guard.Reason
+	phase      h1guard.Phase
+}
+
+func refusals() []refusal {
 	head := func(lines string) string { return "POST / HTTP/1.1\r\nHost: a\r\n" + lines + "\r\n\r\n" }
 	chunks := func(body string) string { return head("Transfer-Encoding: chunked") + body }
-	for _, c := range []struct {
-		name, text string
-		want       h1guard.Reason
-		phase      h1guard.Phase
-	}{
+	return []refusal{
 		{"length and coding", head("Content-Length: 3\r\nTransfer-Encoding: chunked"), h1guard.TwoLengths, h1guard.Head},
 		{"coding and length", head("Transfer-Encoding: chunked\r\nContent-Length: 0"), h1guard.TwoLengths, h1guard.Head},
 		{"two lengths", head("Content-Length: 3\r\nContent-Length: 4"), h1guard.ContentLength, h1guard.Head},
@@ -169,9 +171,14 @@ func TestWhatIsRefused(t *testing.T) {
 		{"host as a trailer", chunks("0\r\nhost: b\r\n\r\n"), h1guard.Trailers, h1guard.Body},
 		{"lf after the trailers", chunks("0\r\nX: a\r\n\n"), h1guard.LineEnd, h1guard.Body},
 		{"many trailers", chunks("0\r\n" + strings.Repeat("X: "+strings.Repeat("a", 1000)+"\r\n", 100)), h1guard.Trailers, h1guard.Body},
-	} {
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for _, c := range refusals() {
 		for _, size := range []int{1, 3, len(c.text)} {
-			n, err := feed(h1guard.New(false), c.text, size)
+			n, err := feed(h1guard.New(false, h1guard.Limits{}), c.text, size)
 			var refusal *h1guard.RefusedError
 			if !errors.As(err, &refusal) || refusal.Reason != c.want || refusal.Phase != c.phase {
 				t.Errorf("%s in pieces of %d: %v %+v after %q, want %v in phase %d", c.name, size, err, refusal, c.text[:n], c.want, c.phase)
@@ -179,7 +186,7 @@ func TestWhatIsRefused(t *testing.T) {
 			if size > 1 {
 				continue
 			}
-			if again := h1guard.New(false); n < len(c.text) {
+			if again := h1guard.New(false, h1guard.Limits{}); n < len(c.text) {
 				if m, err := feed(again, c.text[:n], n+1); err != nil || m != n {
 					t.Errorf("%s: the bytes before it are refused too: %v after %d", c.name, err, m)
 				}
@@ -214,7 +221,7 @@ func TestPriorKnowledge(t *testing.T) {
 		{"\r\n" + get, false, 0},
 	} {
 		for _, size := range []int{1, 5, len(c.text) + 1} {
-			g := h1guard.New(true)
+			g := h1guard.New(true, h1guard.Limits{})
 			n, err := feed(g, c.text, size)
 			if (err == nil) != c.fine || (c.fine && g.Phase() != c.phase) {
 				t.Errorf("%q in pieces of %d: %v after %d, phase %d", c.text, size, err, n, g.Phase())
@@ -241,7 +248,7 @@ func BenchmarkHead(b *testing.B) {
 	text := []byte("GET /some/path?with=query HTTP/1.1\r\nHost: app.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\n" +
 		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Encoding: gzip, deflate, br\r\n" +
 		"Accept-Language: en-US,en;q=0.9\r\nCookie: session=0123456789abcdef0123456789abcdef; other=1\r\nConnection: keep-alive\r\n\r\n")
-	g := h1guard.New(true)
+	g := h1guard.New(true, h1guard.Limits{})
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -252,7 +259,7 @@ func BenchmarkHead(b *testing.B) {
 }
 
 func BenchmarkChunks(b *testing.B) {
-	g := h1guard.New(false)
+	g := h1guard.New(false, h1guard.Limits{})
 	if _, err := g.Feed([]byte("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")); err != nil {
 		b.Fatal(err)
 	}
@@ -263,5 +270,44 @@ func BenchmarkChunks(b *testing.B) {
 		if _, err := g.Feed(chunk); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	limits := h1guard.Limits{Target: 20, Fields: 4, Bytes: 4*32 + 40}
+	const start = "GET / HTTP/1.1\r\nHost: a\r\n"
+	chunked := "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+	for name, c := range map[string]struct {
+		text   string
+		reason h1guard.Reason
+		status int
+		phase  h1guard.Phase
+	}{
+		"at the limits":                {"GET /" + strings.Repeat("a", 19) + " HTTP/1.1\r\nHost: a\r\na:\r\nb:\r\nc: " + strings.Repeat("v", 32) + "\r\n\r\n", 0, 0, 0},
+		"the next request starts anew": {start + "a:\r\nb:\r\nc:\r\n\r\n" + start + "a:\r\nb:\r\nc:\r\n\r\n", 0, 0, 0},
+		"target":                       {"GET /" + strings.Repeat("a", 20) + " HTTP/1.1\r\n", h1guard.TargetLength, 414, h1guard.Head},
+		"absolute target":              {"GET http://a/" + strings.Repeat("a", 20) + " HTTP/1.1\r\n", h1guard.TargetLength, 414, h1guard.Head},
+		"fields":                       {start + strings.Repeat("a:\r\n", 4), h1guard.FieldCount, 431, h1guard.Head},
+		"bytes in a name":              {start + strings.Repeat("n", 200), h1guard.FieldBytes, 431, h1guard.Head},
+		"bytes in a value":             {start + "a: " + strings.Repeat("v", 200), h1guard.FieldBytes, 431, h1guard.Head},
+		"bytes in several fields":      {start + "a: " + strings.Repeat("v", 20) + "\r\nb: " + strings.Repeat("v", 20) + "\r\nc: v\r\n", h1guard.FieldBytes, 431, h1guard.Head},
+		"trailers at the limit":        {chunked + strings.Repeat("a:\r\n", 4) + "\r\n", 0, 0, 0},
+		"trailer fields":               {chunked + strings.Repeat("a:\r\n", 5), h1guard.FieldCount, 431, h1guard.Body},
+		"trailer bytes":                {chunked + "a: " + strings.Repeat("v", 200), h1guard.FieldBytes, 431, h1guard.Body},
+	} {
+		for _, size := range []int{1, 3, 1 << 10} {
+			_, err := feed(h1guard.New(false, limits), c.text, size)
+			var r *h1guard.RefusedError
+			switch errors.As(err, &r); {
+			case c.reason == 0 && err != nil:
+				t.Errorf("%s in pieces of %d: %v", name, size, err)
+			case c.reason != 0 && (r == nil || r.Reason != c.reason || r.Phase != c.phase || r.Reason.Status() != c.status):
+				t.Errorf("%s in pieces of %d: %v, want %s", name, size, err, c.reason)
+			}
+		}
+	}
+	if got := h1guard.Folded.Status(); got != 400 {
+		t.Errorf("status of a folded line is %d", got)
 	}
 }

@@ -2,39 +2,9 @@ package h1guard
 
 import (
 	"bytes"
-	"math"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 )
-
-// The classes of bytes.
-const (
-	classToken  = 1 << iota // in a method or a name
-	classValue              // in a value: no control but a tab
-	classTarget             // in a target
-)
-
-//nolint:gochecknoglobals // a table that nothing changes
-var class = classes()
-
-func classes() (t [256]uint8) {
-	for c := range 256 {
-		switch {
-		case c == '\t', c == ' ':
-			t[c] = classValue
-		case c < ' ', c == 0x7f:
-		default:
-			t[c] = classValue | classTarget
-		}
-	}
-	for c := '0'; c <= 'z'; c++ {
-		if c <= '9' || c >= 'a' || (c >= 'A' && c <= 'Z') {
-			t[c] |= classToken
-		}
-	}
-	for _, c := range []byte("!#$%&'*+-.^_`|~") {
-		t[c] |= classToken
-	}
-	return t
-}
 
 // field is a header that matters.
 type field uint8
@@ -107,7 +77,7 @@ func (g *Guard) line(c byte) Reason {
 		return 0
 	case c == ' ', c == '\t':
 		return Folded
-	case class[c]&classToken == 0:
+	case !httpfield.IsTokenByte(c):
 		if c == '\n' {
 			return LineEnd
 		}
@@ -117,12 +87,24 @@ func (g *Guard) line(c byte) Reason {
 	g.name.add([]byte{c})
 	g.state = atName
 	g.count++
+	g.size += httpfield.FieldOverhead
+	if g.fields++; g.limits.Fields > 0 && g.fields > g.limits.Fields {
+		return FieldCount
+	}
+	return g.grow(1)
+}
+
+// grow counts n more bytes of a name or a value.
+func (g *Guard) grow(n int) Reason {
+	if g.size += n; g.limits.Bytes > 0 && g.size > g.limits.Bytes {
+		return FieldBytes
+	}
 	return 0
 }
 
 func (g *Guard) fieldName(p []byte) (int, Reason) {
 	for i, c := range p {
-		if class[c]&classToken != 0 {
+		if httpfield.IsTokenByte(c) {
 			continue
 		}
 		if c != ':' {
@@ -139,11 +121,11 @@ func (g *Guard) fieldName(p []byte) (int, Reason) {
 		g.text.reset()
 		g.state = atSpace
 		g.count += i + 1
-		return i + 1, 0
+		return i + 1, g.grow(i)
 	}
 	g.name.add(p)
 	g.count += len(p)
-	return len(p), 0
+	return len(p), g.grow(len(p))
 }
 
 func fieldOf(name *text) field {
@@ -152,23 +134,23 @@ func fieldOf(name *text) field {
 	}
 	switch b := name.bytes(); len(b) {
 	case len("host"):
-		if equalFold(b, "host") {
+		if httpfield.EqualFold(b, "host") {
 			return hostField
 		}
 	case len("upgrade"):
-		if equalFold(b, "upgrade") {
+		if httpfield.EqualFold(b, "upgrade") {
 			return upgrade
 		}
 	case len("connection"):
-		if equalFold(b, "connection") {
+		if httpfield.EqualFold(b, "connection") {
 			return connection
 		}
 	case len("content-length"):
-		if equalFold(b, "content-length") {
+		if httpfield.EqualFold(b, "content-length") {
 			return contentLength
 		}
 	case len("transfer-encoding"):
-		if equalFold(b, "transfer-encoding") {
+		if httpfield.EqualFold(b, "transfer-encoding") {
 			return transferEncoding
 		}
 	}
@@ -184,13 +166,13 @@ func (g *Guard) space(c byte) Reason {
 	if c == '\r' { // an empty value
 		return g.fieldEnds()
 	}
-	if class[c]&classValue == 0 {
+	if !httpfield.IsValueByte(c) {
 		return controlReason(c)
 	}
 	if g.head.field != otherField {
 		g.text.add([]byte{c})
 	}
-	return 0
+	return g.grow(1)
 }
 
 func controlReason(c byte) Reason {
@@ -202,7 +184,7 @@ func controlReason(c byte) Reason {
 
 func (g *Guard) fieldValue(p []byte) (int, Reason) {
 	for i, c := range p {
-		if class[c]&classValue != 0 {
+		if httpfield.IsValueByte(c) {
 			continue
 		}
 		if c != '\r' {
@@ -212,6 +194,9 @@ func (g *Guard) fieldValue(p []byte) (int, Reason) {
 			g.text.add(p[:i])
 		}
 		g.count += i
+		if reason := g.grow(i); reason != 0 {
+			return i, reason
+		}
 		if reason := g.fieldEnds(); reason != 0 {
 			return i, reason
 		}
@@ -221,7 +206,7 @@ func (g *Guard) fieldValue(p []byte) (int, Reason) {
 		g.text.add(p)
 	}
 	g.count += len(p)
-	return len(p), 0
+	return len(p), g.grow(len(p))
 }
 
 // fieldEnds looks at a field whose value is complete.
@@ -242,7 +227,7 @@ func (h *head) take(value []byte, over bool) Reason {
 	case contentLength:
 		return h.takeLength(value, over)
 	case transferEncoding:
-		if h.hasCoding || over || !equalFold(value, "chunked") {
+		if h.hasCoding || over || !httpfield.EqualFold(value, "chunked") {
 			return TransferEncoding
 		}
 		h.hasCoding = true
@@ -252,42 +237,21 @@ func (h *head) take(value []byte, over bool) Reason {
 		}
 		h.host.add(value)
 	case connection:
-		h.upgrade = h.upgrade || over || hasToken(value, "upgrade")
+		h.upgrade = h.upgrade || over || httpfield.HasToken(value, "upgrade")
 	case upgrade:
-		h.webSocket = h.webSocket || over || hasToken(value, "websocket")
+		h.webSocket = h.webSocket || over || httpfield.HasToken(value, "websocket")
 	case otherField:
 	}
 	return 0
 }
 
 func (h *head) takeLength(value []byte, over bool) Reason {
-	n, ok := number(value)
-	if !ok || over || (h.hasLength && n != h.length) {
+	n, ok := httpfield.ParseLength(value)
+	if !ok || over || (h.hasLength && uint64(n) != h.length) {
 		return ContentLength
 	}
-	h.length, h.hasLength = n, true
+	h.length, h.hasLength = uint64(n), true
 	return 0
-}
-
-// number reads digits only.
-func number(b []byte) (uint64, bool) {
-	var n uint64
-	for _, c := range b {
-		if c < '0' || c > '9' || n > (math.MaxInt64-9)/10 {
-			return 0, false
-		}
-		n = n*10 + uint64(c-'0')
-	}
-	return n, len(b) > 0
-}
-
-func hasToken(list []byte, token string) bool {
-	for part := range bytes.SplitSeq(list, []byte{','}) {
-		if equalFold(bytes.Trim(part, " \t"), token) {
-			return true
-		}
-	}
-	return false
 }
 
 // endOfFields decides at the end of a head how the body is framed, and ends a chunked one at the end of its trailers.
@@ -323,7 +287,7 @@ func (h *head) contradiction() Reason {
 	switch {
 	case h.hosts == 0 && !h.http10:
 		return Host
-	case h.form == absoluteForm && h.hosts > 0 && !bytes.EqualFold(h.authority.bytes(), h.host.bytes()):
+	case h.form == absoluteForm && h.hosts > 0 && !httpfield.EqualFold(h.authority.bytes(), string(h.host.bytes())):
 		return Host
 	case h.hasCoding && h.hasLength:
 		return TwoLengths

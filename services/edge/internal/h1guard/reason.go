@@ -19,6 +19,9 @@ const (
 	Chunk
 	Trailers
 	UpgradeBody
+	TargetLength
+	FieldCount
+	FieldBytes
 	reasons // how many there are, and one
 )
 
@@ -27,6 +30,7 @@ var reasonNames = [reasons]string{
 	RequestLine: "request_line", Target: "target", Version: "version", FieldName: "field_name", FieldValue: "field_value",
 	Folded: "folded_line", LineEnd: "line_end", ContentLength: "content_length", TransferEncoding: "transfer_encoding",
 	TwoLengths: "two_lengths", Host: "host", Chunk: "chunk", Trailers: "trailers", UpgradeBody: "upgrade_body",
+	TargetLength: "target_length", FieldCount: "field_count", FieldBytes: "field_bytes",
 }
 
 // String names the reason for metrics and logs.
@@ -45,6 +49,25 @@ func Reasons() []Reason {
 	}
 	return out
 }
+
+// Status is the status code for a request that is refused for this reason.
+func (r Reason) Status() int {
+	switch r {
+	case TargetLength:
+		return statusURITooLong
+	case FieldCount, FieldBytes:
+		return statusFieldsTooLarge
+	default:
+		return statusBadRequest
+	}
+}
+
+// The status codes.
+const (
+	statusBadRequest     = 400
+	statusURITooLong     = 414
+	statusFieldsTooLarge = 431
+)
 
 // RefusedError is the error of bytes that are not let through.
 type RefusedError struct {

@@ -1,5 +1,7 @@
 package h1guard
 
+import "github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
+
 func (g *Guard) method(p []byte) (int, Reason) {
 	for i, c := range p {
 		if c == ' ' && g.head.method.n > 0 {
@@ -7,7 +9,7 @@ func (g *Guard) method(p []byte) (int, Reason) {
 			g.text.reset()
 			return i + 1, 0
 		}
-		if class[c]&classToken == 0 || !g.head.method.add(p[i:i+1]) {
+		if !httpfield.IsTokenByte(c) || !g.head.method.add(p[i:i+1]) {
 			return i, RequestLine
 		}
 	}
@@ -24,7 +26,10 @@ func (g *Guard) target(p []byte) (int, Reason) {
 			g.text.reset()
 			return i + 1, 0
 		}
-		if class[c]&classTarget == 0 {
+		if g.count++; g.limits.Target > 0 && g.count > g.limits.Target {
+			return i, TargetLength
+		}
+		if !httpfield.IsTargetByte(c) {
 			return i, Target
 		}
 		if g.head.form != originForm && g.head.form != absoluteForm && g.head.form != connectForm && !g.targetByte(c) {
@@ -56,7 +61,7 @@ func (g *Guard) targetByte(c byte) bool {
 	case schemeForm:
 		g.text.add([]byte{c})
 		switch t := g.text.bytes(); {
-		case equalFold(t, "http://"), equalFold(t, "https://"):
+		case httpfield.EqualFold(t, "http://"), httpfield.EqualFold(t, "https://"):
 			h.form = authorityForm
 		case len(t) > len("https://"):
 			return false

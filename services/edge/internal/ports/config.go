@@ -11,22 +11,24 @@ import (
 
 // Config bounds the public ports.
 type Config struct {
-	Address          netip.Addr    `yaml:"address" usage:"address of ports whose route names none; unset = every address of this host"`
-	Allow            []string      `yaml:"allow" usage:"ports that routes may open, as N or N-M; none = all"`
-	MaxConnections   int           `yaml:"max_connections" usage:"limit of TCP connections on one port; more are reset at once"`
-	MaxAssociations  int           `yaml:"max_associations" usage:"limit of sources of datagrams on one UDP port; a new one takes the place of the one heard of least recently"`
-	UDPIdleTimeout   time.Duration `yaml:"udp_idle_timeout" usage:"forget a source of datagrams that was silent for so long, unless its route says otherwise"`
-	ConnectTimeout   time.Duration `yaml:"connect_timeout" usage:"how long a connector may take to reach the origin"`
-	IdleTimeout      time.Duration `yaml:"idle_timeout" usage:"reset a TCP connection that carried nothing for so long, unless its route says otherwise; 0 = never"`
-	HalfCloseTimeout time.Duration `yaml:"half_close_timeout" usage:"the same once one direction has ended"`
-	FinHold          time.Duration `yaml:"fin_hold" usage:"how long the answer must be silent before a connector that would cut it (stock cloudflared) is told that the visitor has ended"`
-	KeepAlive        time.Duration `yaml:"keep_alive" usage:"idle time after which TCP asks whether the visitor is still there"`
-	DrainTimeout     time.Duration `yaml:"drain_timeout" usage:"how long TCP connections may go on at shutdown"`
+	Address                  netip.Addr    `yaml:"address" usage:"the only address of this host that routes may open ports on; unset = every address"`
+	Allow                    []string      `yaml:"allow" usage:"ports that routes may open, as N or N-M; none = all"`
+	MaxConnections           int           `yaml:"max_connections" usage:"limit of TCP connections on one port; more are reset at once"`
+	MaxConnectionsPerAddress int           `yaml:"max_connections_per_address" usage:"the same for one visitor address (IPv6: /64); 0 = a quarter of max_connections, but at least 64"`
+	MaxAssociations          int           `yaml:"max_associations" usage:"limit of sources of datagrams on one UDP port; a new one replaces the one that was silent for longest"`
+	UDPIdleTimeout           time.Duration `yaml:"udp_idle_timeout" usage:"forget a source of datagrams after so much silence, unless its route says otherwise"`
+	ConnectTimeout           time.Duration `yaml:"connect_timeout" usage:"how long a connector may take to reach the origin"`
+	IdleTimeout              time.Duration `yaml:"idle_timeout" usage:"reset a TCP connection that carried nothing for so long, unless its route says otherwise; 0 = never"`
+	HalfCloseTimeout         time.Duration `yaml:"half_close_timeout" usage:"the same once one direction has ended"`
+	FinHold                  time.Duration `yaml:"fin_hold" usage:"how long the response must be silent before a connector that would cut it (stock cloudflared) gets the visitor's FIN"`
+	KeepAlive                time.Duration `yaml:"keep_alive" usage:"idle time after which TCP probes whether the visitor is still there"`
+	DrainTimeout             time.Duration `yaml:"drain_timeout" usage:"how long TCP connections may go on at shutdown"`
 }
 
 // Default holds all default values.
 func Default() Config {
 	return Config{
+		Allow:            []string{"1024-65535"}, // lower ones belong to the host
 		MaxConnections:   10000,
 		MaxAssociations:  16384,
 		UDPIdleTimeout:   210 * time.Second, // that of connectors (docs/spec/ingress.md 9.2)
@@ -48,6 +50,7 @@ func (c *Config) Validate() error {
 	}
 	when(c.Address.Zone() != "" || c.Address.IsMulticast(), "address: not an address of this host")
 	when(c.MaxConnections <= 0, "max_connections: not positive")
+	when(c.MaxConnectionsPerAddress < 0, "max_connections_per_address: negative")
 	when(c.MaxAssociations <= 0, "max_associations: not positive")
 	when(c.UDPIdleTimeout <= 0, "udp_idle_timeout: not positive")
 	when(c.ConnectTimeout <= 0, "connect_timeout: not positive")
@@ -64,7 +67,31 @@ func (c *Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// allows reports whether routes may open a port. The system's choice, port 0, is always allowed.
+// perAddress is the limit of connections of one address on one port.
+func (c *Config) perAddress() int64 {
+	if c.MaxConnectionsPerAddress > 0 {
+		return int64(c.MaxConnectionsPerAddress)
+	}
+	return int64(max(c.MaxConnections/4, 64))
+}
+
+// bindAddress is the address for the port of a route that asks for addr, or for none. It reports false when Address does
+// not allow that: an unspecified address allows all of its family, and "::" those of IPv4 as well.
+func (c *Config) bindAddress(addr netip.Addr) (netip.Addr, bool) {
+	limit := c.Address.Unmap()
+	switch {
+	case !limit.IsValid(), addr == limit:
+		return addr, true
+	case !addr.IsValid():
+		return limit, true
+	case limit.IsUnspecified():
+		return addr, limit.Is6() || addr.Is4()
+	default:
+		return addr, false
+	}
+}
+
+// allows reports whether routes may open a port. Port 0, the system's choice, is always allowed.
 func (c *Config) allows(port uint16) bool {
 	if len(c.Allow) == 0 || port == 0 {
 		return true

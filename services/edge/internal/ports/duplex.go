@@ -11,47 +11,48 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/dispatch"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
-// lingerTimeout is how long a visitor whose bytes nobody wants any more may take to notice: closing at once could destroy
-// the answer on its way, since bytes that nobody read turn the close into a reset.
+// lingerTimeout is how long bytes of a visitor are read that are not wanted: to close with unread bytes would be a reset,
+// which could destroy the last bytes on their way to the visitor.
 const lingerTimeout = 2 * time.Second
 
-// duplex carries the bytes of one visitor both ways.
+// duplex carries the bytes of one visitor in both directions.
 type duplex struct {
 	*visitor
-	st        *leg
+	st        *tunnelEnd
 	conn      *registry.Conn
-	halfClose bool // the connector may be told the end of the visitor's bytes while its answer is wanted
+	halfClose bool // the connector goes on sending after FIN
 	codec     codec
-	guard     guard
-	backlog   *backlog.Answer
+	idle      idleTimer
+	backlog   *backlog.Response
 	in, out   int64
 
 	mu     sync.Mutex // guards the fields below
-	cause  error      // why it broke, nil while it did not
-	result result
+	cause  error      // why it was aborted, or nil
+	ending ending
 	// upEnded and downEnded say that a direction has ended by FIN.
 	upEnded, downEnded bool
 }
 
-// codec puts the bytes on the stream and takes them off: as they are, or in websocket messages.
+// codec writes the bytes to the stream and reads them back: as they are, or in WebSocket messages.
 type codec interface {
-	// room is how many bytes in front of those to send belong to the codec, and most how many it takes at once.
+	// room returns how many bytes before the payload belong to the codec, and the largest payload of one send.
 	room() (front, most int)
-	// send sends the bytes after the room in b.
+	// send sends the payload behind the room in b.
 	send(b []byte) error
-	// end says that nothing more will be sent.
+	// end tells the connector that nothing more follows.
 	end() error
-	// receive takes the bytes of the stream and gives those for the visitor to f, until io.EOF says that all was given.
+	// receive passes the payload among bytes of the stream to f. It returns io.EOF when no payload can follow.
 	receive(b []byte, f func([]byte) error) error
-	// ended looks whether the stream may end here.
+	// ended returns an error when the stream must not end here.
 	ended() error
 }
 
-func newDuplex(v *visitor, st *leg, conn *registry.Conn) *duplex {
-	d := &duplex{visitor: v, st: st, conn: conn, halfClose: conn.HalfClose(), result: resultEnded}
+func newDuplex(v *visitor, st *tunnelEnd, conn *registry.Conn) *duplex {
+	d := &duplex{visitor: v, st: st, conn: conn, halfClose: conn.HalfClose(), ending: ended}
 	d.codec = plain{st}
 	if st.websocket {
 		d.codec = newMessages(st, d.halfClose)
@@ -59,14 +60,14 @@ func newDuplex(v *visitor, st *leg, conn *registry.Conn) *duplex {
 	return d
 }
 
-// errStopped is the cause of an end that nobody asked for: the edge stops.
+// errStopped is the cause of an abort because the edge stops.
 var errStopped = errors.New("the edge stops")
 
-// run carries until both directions have ended.
-func (d *duplex) run(ctx context.Context) (result, error) {
-	unhook := context.AfterFunc(ctx, func() { d.abort(resultStopped, errStopped) })
+// run returns when both directions have ended.
+func (d *duplex) run(ctx context.Context) (ending, error) {
+	unhook := context.AfterFunc(ctx, func() { d.abort(stopped, errStopped) })
 	defer unhook()
-	defer d.guard.stop()
+	defer d.idle.stop()
 	d.rearm()
 	var down sync.WaitGroup
 	down.Go(d.down)
@@ -80,32 +81,32 @@ func (d *duplex) run(ctx context.Context) (result, error) {
 	if d.cause == nil {
 		d.st.CancelRead(transport.NoError) // nothing more is wanted; harmless after its end
 		_ = d.st.CloseWrite()              // fails only on a dead stream
-		_ = d.tcp.Close()                  // both directions were said to be over
+		_ = d.tcp.Close()                  // both directions have ended
 	}
-	return d.result, d.cause
+	return d.ending, d.cause
 }
 
-// abort ends both sides as errors, once.
-func (d *duplex) abort(r result, cause error) {
+// abort resets both sides, once.
+func (d *duplex) abort(e ending, cause error) {
 	d.mu.Lock()
 	first := d.cause == nil
 	if first {
-		d.cause, d.result = cause, r
+		d.cause, d.ending = cause, e
 	}
 	d.mu.Unlock()
 	if first {
-		cancelStream(d.st)
+		dispatch.Abort(d.st)
 		reset(d.tcp)
 	}
 }
 
-// errSilent is the cause of an end by a limit of silence.
+// errSilent is the cause of an abort by the idle timeout.
 var errSilent = errors.New("nothing was carried for too long")
 
-// errGreedy is the cause of an end for the sake of others.
-var errGreedy = errors.New("the visitor takes nothing while others wait")
+// errStalled is the cause of an abort by package backlog.
+var errStalled = errors.New("the visitor reads nothing and fills the window of the connection")
 
-// rearm sets the limit of silence that fits the state.
+// rearm sets the idle timeout for the current state.
 func (d *duplex) rearm() {
 	limit := d.port.Target.Idle
 	if limit == 0 {
@@ -117,7 +118,7 @@ func (d *duplex) rearm() {
 	if half && (limit == 0 || limit > d.cfg.HalfCloseTimeout) {
 		limit = d.cfg.HalfCloseTimeout
 	}
-	d.guard.set(limit, func() { d.abort(resultIdle, errSilent) })
+	d.idle.set(limit, func() { d.abort(idle, errSilent) })
 }
 
 // up carries the visitor's bytes to the connector.
@@ -139,12 +140,12 @@ func (d *duplex) up() {
 		if n > 0 {
 			d.in += int64(n)
 			d.metrics.in.Add(float64(n))
-			d.guard.touch()
+			d.idle.touch()
 			if werr := d.codec.send(b[:front+n]); werr != nil {
 				d.upFailed(werr)
 				return
 			}
-			d.guard.touch()
+			d.idle.touch()
 		}
 		switch {
 		case err == io.EOF: //nolint:errorlint // the bare value is the contract of io.Reader
@@ -157,15 +158,16 @@ func (d *duplex) up() {
 	}
 }
 
-// readFailed: the visitor reset the connection, or the lingering is over.
+// readFailed handles a visitor that has reset the connection, and the end of the linger timeout.
 func (d *duplex) readFailed(err error) {
-	if d.answered() && errors.Is(err, os.ErrDeadlineExceeded) {
-		return // the answer is delivered, and nobody wants what the visitor has to say
+	if d.delivered() && errors.Is(err, os.ErrDeadlineExceeded) {
+		return // the response is delivered, and the rest of the request is not wanted
 	}
-	d.abort(resultVisitorGone, err)
+	d.abort(visitorGone, err)
 }
 
-// upFinished: the visitor has said all. A connector that would cut its answer for that learns it when the answer is silent.
+// upFinished handles FIN of the visitor. A connector that would end the response with it is told only after the response
+// was silent for FinHold.
 func (d *duplex) upFinished() {
 	d.mu.Lock()
 	d.upEnded = true
@@ -180,7 +182,7 @@ func (d *duplex) upFinished() {
 		}
 		d.rearm()
 	default:
-		d.guard.set(d.cfg.FinHold, func() {
+		d.idle.set(d.cfg.FinHold, func() {
 			if err := d.codec.end(); err != nil {
 				d.streamFailed(err)
 				return
@@ -190,24 +192,24 @@ func (d *duplex) upFinished() {
 	}
 }
 
-// upFailed: the connector takes no more. When it has only stopped reading, its answer still counts.
+// upFailed handles a connector that reads no more. When it has only stopped reading, its response still counts.
 func (d *duplex) upFailed(err error) {
 	var stopped *transport.StreamError
-	if d.answered() || (errors.As(err, &stopped) && stopped.Remote) {
+	if d.delivered() || (errors.As(err, &stopped) && stopped.Remote) {
 		d.discard()
 		return
 	}
 	d.streamFailed(err)
 }
 
-// answered reports whether the whole answer was delivered.
-func (d *duplex) answered() bool {
+// delivered reports whether the whole response was delivered.
+func (d *duplex) delivered() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.downEnded
 }
 
-// discard reads what the visitor still sends, so that the answer can reach it, until it ends or the lingering is over.
+// discard reads what the visitor still sends, so that the response can reach it, until FIN or the linger timeout.
 func (d *duplex) discard() {
 	buf := d.buffers.Buffer()
 	defer buf.Free()
@@ -225,14 +227,14 @@ func (d *duplex) discard() {
 	}
 }
 
-// streamFailed: the connector reset the stream, or is lost.
+// streamFailed handles a stream that was reset, or whose connection is lost.
 func (d *duplex) streamFailed(err error) {
 	var lost *tunnel.ConnError
 	if errors.As(err, &lost) {
-		d.abort(resultLost, err)
+		d.abort(connectorLost, err)
 		return
 	}
-	d.abort(resultOriginReset, err)
+	d.abort(originReset, err)
 }
 
 // visitorError wraps an error of writing to the visitor.
@@ -242,9 +244,9 @@ type visitorError struct{ error }
 func (d *duplex) down() {
 	buf := d.buffers.Buffer()
 	defer buf.Free()
-	d.backlog = d.deps.Backlog.Begin(d.conn, func() { d.abort(resultVisitorGone, errGreedy) })
+	d.backlog = d.deps.Backlog.Begin(d.conn, func() { d.abort(visitorGone, errStalled) })
 	defer d.backlog.End()
-	chunk, ended := d.st.first, d.st.ended
+	chunk, fin := d.st.first.Bytes, d.st.first.Ended
 	for {
 		if len(chunk) > 0 {
 			if err := d.codec.receive(chunk, d.deliver); err != nil {
@@ -252,42 +254,42 @@ func (d *duplex) down() {
 				return
 			}
 		}
-		if ended {
+		if fin {
 			d.downEnd(d.codec.ended())
 			return
 		}
 		b := buf.Next()
 		n, err := d.st.Read(b)
 		buf.Took(n)
-		chunk, ended = b[:n], err == io.EOF //nolint:errorlint // the bare value is the contract of io.Reader
-		if err != nil && !ended {
+		chunk, fin = b[:n], err == io.EOF //nolint:errorlint // the bare value is the contract of io.Reader
+		if err != nil && !fin {
 			d.streamFailed(err)
 			return
 		}
-		d.guard.touch()
+		d.idle.touch()
 	}
 }
 
 // deliver writes to the visitor.
 func (d *duplex) deliver(b []byte) error {
-	d.backlog.Waits()
+	d.backlog.WriteStarted()
 	n, err := d.tcp.Write(b)
-	d.backlog.Took(n)
+	d.backlog.WriteDone(n)
 	d.out += int64(n)
 	d.metrics.out.Add(float64(n))
-	d.guard.touch()
+	d.idle.touch()
 	if err != nil {
 		return visitorError{err}
 	}
 	return nil
 }
 
-// downEnd: the answer is over, well or not.
+// downEnd handles the end of the response, orderly or not.
 func (d *duplex) downEnd(err error) {
 	var gone visitorError
 	switch {
 	case errors.As(err, &gone):
-		d.abort(resultVisitorGone, gone.error)
+		d.abort(visitorGone, gone.error)
 		return
 	case err != nil && err != io.EOF: //nolint:errorlint // the bare value is the contract of codec
 		d.streamFailed(err)
@@ -301,7 +303,7 @@ func (d *duplex) downEnd(err error) {
 		return
 	}
 	if cerr := d.tcp.CloseWrite(); cerr != nil {
-		d.abort(resultVisitorGone, cerr)
+		d.abort(visitorGone, cerr)
 		return
 	}
 	if over {
@@ -312,14 +314,14 @@ func (d *duplex) downEnd(err error) {
 		limitRead(d.tcp, lingerTimeout) // the whole stream is over
 		return
 	}
-	// The connector may still read. Once it does not, nobody wants what the visitor has to say.
+	// The connector may still read. Once it does not, the rest of the request is not wanted.
 	context.AfterFunc(d.st.Context(), func() { limitRead(d.tcp, lingerTimeout) })
 }
 
 // plain is the codec of TCP streams.
-type plain struct{ st *leg }
+type plain struct{ st *tunnelEnd }
 
-func (p plain) room() (front, most int) { return 0, bulk }
+func (p plain) room() (front, most int) { return 0, bufferSize }
 func (p plain) send(b []byte) error     { _, err := p.st.Write(b); return err }
 func (p plain) end() error              { return p.st.CloseWrite() }
 func (p plain) ended() error            { return nil }

@@ -7,45 +7,46 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/culvert-tunnel/culvert/pkg/flexbuf"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/dispatch"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/share"
 )
 
 const (
-	// firstPause and lastPause bound the wait after a failed accept, which is mostly a lack of descriptors.
-	firstPause = 5 * time.Millisecond
-	lastPause  = time.Second
-	// probes is how many unanswered keep-alives end a connection, each a probeEvery after the other.
-	probes     = 6
-	probeEvery = 10 * time.Second
-	// bulk is the buffer of one direction of a connection while much comes.
-	bulk = 64 << 10
+	// minBackoff and maxBackoff bound the wait after a failed accept, which is mostly a lack of file descriptors.
+	minBackoff = 5 * time.Millisecond
+	maxBackoff = time.Second
+	// keepAliveCount unanswered keep-alive probes, keepAliveInterval apart, end a connection.
+	keepAliveCount    = 6
+	keepAliveInterval = 10 * time.Second
+	// bufferSize is the buffer of one direction of a busy connection.
+	bufferSize = 64 << 10
+	// logInterval is the least time between two warnings.
+	logInterval = time.Second
 )
 
-// shared is what all TCP ports have in common.
+// shared is what all ports have in common.
 type shared struct {
 	cfg     Config
 	deps    Deps
 	metrics *metrics
+	sender  *dispatch.Sender
 	buffers flexbuf.Pool
-	// failures bounds how often failed connections are logged.
-	failures throttle
+	// warnings bounds how often failures are logged.
+	warnings *rate.Limiter
 }
 
 func newShared(cfg Config, deps Deps, m *metrics) *shared {
-	return &shared{cfg: cfg, deps: deps, metrics: m, buffers: flexbuf.Pool{Large: bulk}}
-}
-
-// throttle lets one event per second through.
-type throttle struct{ last atomic.Int64 }
-
-func (t *throttle) allow(now time.Time) bool {
-	last, n := t.last.Load(), now.UnixNano()
-	return n-last >= int64(time.Second) && t.last.CompareAndSwap(last, n)
+	return &shared{
+		cfg: cfg, deps: deps, metrics: m, sender: dispatch.NewSender(deps.Conns, m.retries), buffers: flexbuf.Pool{Large: bufferSize},
+		warnings: rate.NewLimiter(rate.Every(logInterval), 1),
+	}
 }
 
 // tcpPort is one bound TCP port.
@@ -53,14 +54,18 @@ type tcpPort struct {
 	*shared
 	port     catalog.Port
 	listener *net.TCPListener
-	running  atomic.Int64
+
+	mu     sync.Mutex // guards places
+	places *share.Counter[netip.Prefix]
 }
 
 var _ Listener = (*tcpPort)(nil)
 
 func listenTCP(ctx context.Context, s *shared, where string, p catalog.Port) (Listener, error) {
-	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: s.cfg.KeepAlive, Interval: probeEvery, Count: probes}}
-	l, err := lc.Listen(ctx, "tcp", where)
+	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: s.cfg.KeepAlive, Interval: keepAliveInterval, Count: keepAliveCount,
+	}}
+	l, err := lc.Listen(ctx, network("tcp", where), where)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +73,16 @@ func listenTCP(ctx context.Context, s *shared, where string, p catalog.Port) (Li
 	if !ok {
 		return nil, errors.Join(errors.ErrUnsupported, l.Close())
 	}
-	return &tcpPort{shared: s, port: p, listener: tcp}, nil
+	limits := share.Limits{Total: int64(s.cfg.MaxConnections), PerKey: s.cfg.perAddress()}
+	return &tcpPort{shared: s, port: p, listener: tcp, places: share.NewCounter[netip.Prefix](limits)}, nil
+}
+
+// network limits a socket on an IPv4 address, also on 0.0.0.0, to IPv4: by itself Go makes it one of both families.
+func network(name, where string) string {
+	if ap, err := netip.ParseAddrPort(where); err == nil && ap.Addr().Unmap().Is4() {
+		return name + "4"
+	}
+	return name
 }
 
 // Addr is the bound address.
@@ -97,7 +111,7 @@ func (t *tcpPort) Serve(accept, carry context.Context) {
 	defer unhook()
 	var visitors sync.WaitGroup
 	defer visitors.Wait()
-	pause := firstPause
+	backoff := minBackoff
 	for {
 		c, err := t.listener.AcceptTCP()
 		if accept.Err() != nil {
@@ -107,33 +121,47 @@ func (t *tcpPort) Serve(accept, carry context.Context) {
 			return
 		}
 		if err != nil {
-			if !t.rest(accept, t.port, err, pause) {
+			if !t.backOff(accept, t.port, err, backoff) {
 				return
 			}
-			pause = min(2*pause, lastPause)
+			backoff = min(2*backoff, maxBackoff)
 			continue
 		}
-		pause = firstPause
-		if t.running.Add(1) > int64(t.cfg.MaxConnections) {
-			t.refuse(c)
+		backoff = minBackoff
+		from := share.Network(addrOf(c.RemoteAddr()).Addr())
+		if verdict := t.take(from); verdict != share.Granted {
+			t.refuse(c, verdict)
 			continue
 		}
 		visitors.Go(func() {
-			defer t.running.Add(-1)
+			defer t.give(from)
 			newVisitor(t, c).serve(carry)
 		})
 	}
 }
 
-// rest waits after a failed accept or read; it reports false when the port was closed.
-func (s *shared) rest(ctx context.Context, p catalog.Port, err error, pause time.Duration) bool {
+// take takes a place for a connection from a network of addresses.
+func (t *tcpPort) take(from netip.Prefix) share.Verdict {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.places.Take(from, 1)
+}
+
+func (t *tcpPort) give(from netip.Prefix) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.places.Give(from, 1)
+}
+
+// backOff waits after a failed accept or read; it reports false when the port was closed.
+func (s *shared) backOff(ctx context.Context, p catalog.Port, err error, wait time.Duration) bool {
 	if errors.Is(err, net.ErrClosed) {
 		return false
 	}
-	if s.failures.allow(time.Now()) {
+	if s.warnings.Allow() {
 		s.deps.Logger.WarnContext(ctx, "public port cannot accept", slog.String(logkey.Port, p.Name()), slog.Any(logkey.Err, err))
 	}
-	timer := time.NewTimer(pause)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -143,13 +171,17 @@ func (s *shared) rest(ctx context.Context, p catalog.Port, err error, pause time
 	}
 }
 
-// refuse turns a visitor away who is one too many.
-func (t *tcpPort) refuse(c *net.TCPConn) {
-	t.running.Add(-1)
+// refuse resets a connection beyond a limit.
+func (t *tcpPort) refuse(c *net.TCPConn, verdict share.Verdict) {
 	reset(c)
-	t.metrics.results[resultLimited].Inc()
-	if t.failures.allow(time.Now()) {
-		t.deps.Logger.Warn("public port has too many connections", slog.String(logkey.Port, t.port.Name()), slog.Int(logkey.Limit, t.cfg.MaxConnections))
+	end, limit := limited, int64(t.cfg.MaxConnections)
+	if verdict == share.OverShare {
+		end, limit = overShare, t.cfg.perAddress()
+	}
+	t.metrics.connEndings[end].Inc()
+	if t.warnings.Allow() {
+		t.deps.Logger.Warn("public port has too many connections", slog.String(logkey.Port, t.port.Name()),
+			slog.String(logkey.Reason, verdict.String()), slog.Int64(logkey.Limit, limit))
 	}
 }
 

@@ -12,29 +12,31 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/websocket"
 )
 
-// maxMessage is the largest message that every connector takes whole: the reference loses what is beyond it
+// maxMessage is the largest message that every connector accepts whole: the reference drops the rest of a larger one
 // (docs/spec/ingress.md 8.3).
 const maxMessage = 16 << 10
 
-// messages is the codec of websockets: this end is the client, and each piece of the visitor's bytes one binary message.
+// messages is the codec of WebSockets. This end is the client; each piece of the visitor's bytes is one binary message.
 //
-// A websocket has no half-close. Where the connector knows streams of ours, FIN without a close frame says that the
-// visitor has ended, and the answer goes on; elsewhere a close frame ends all. The connector ends the answer by a close
-// frame or by FIN between two messages.
+// A WebSocket has no half-close. Where the connector supports half-close (docs/extensions.md), FIN without a close frame
+// ends the visitor's direction alone; elsewhere a close frame ends both. The connector ends its direction by a close frame
+// or by FIN between two messages.
 type messages struct {
-	st        *leg
+	st        *tunnelEnd
 	halfClose bool
 	decoder   websocket.Decoder
 
 	mu     sync.Mutex // held while a frame is written; guards closed
 	closed bool       // no frame may follow
 
-	// Control frames are answered beside the flow of data: who reads the answer must never wait for who sends.
+	// Control frames get their replies from other goroutines: the reader of the response must never wait for a write.
 	replies  sync.WaitGroup
 	replying atomic.Bool
 }
 
-func newMessages(st *leg, halfClose bool) *messages { return &messages{st: st, halfClose: halfClose} }
+func newMessages(st *tunnelEnd, halfClose bool) *messages {
+	return &messages{st: st, halfClose: halfClose}
+}
 
 func (m *messages) room() (front, most int) { return websocket.MaxHeader, maxMessage }
 
@@ -51,16 +53,16 @@ func (m *messages) send(b []byte) error {
 }
 
 func newKey() (key [4]byte) {
-	_, _ = rand.Read(key[:]) // crypto/rand ends the process rather than fail
+	_, _ = rand.Read(key[:]) // never fails: crypto/rand ends the process instead
 	return key
 }
 
-// write sends one frame, the last one or not.
+// write sends one frame. No frame may follow the last one.
 func (m *messages) write(frame []byte, last bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
-		return &transport.StreamError{Code: transport.NoError, Remote: true} // as a peer that has stopped reading
+		return &transport.StreamError{Code: transport.NoError, Remote: true} // as if the peer had stopped reading
 	}
 	m.closed = last
 	_, err := m.st.Write(frame)
@@ -100,14 +102,14 @@ func (m *messages) receive(b []byte, f func([]byte) error) error {
 	return nil
 }
 
-// control answers a control frame; a close frame ends the answer, as io.EOF when it says that all went well.
+// control replies to a control frame. A close frame ends the response, with io.EOF when its code means an orderly end.
 func (m *messages) control(ev websocket.Event) error {
 	switch ev.Opcode {
 	case websocket.Ping:
-		if m.replying.CompareAndSwap(false, true) { // of several pings one needs an answer
+		if m.replying.CompareAndSwap(false, true) { // of several pings one needs a reply
 			frame := websocket.AppendMasked(nil, websocket.Pong, newKey(), ev.Payload)
 			m.replies.Go(func() {
-				_ = m.write(frame, false) // an error shows where the data flows
+				_ = m.write(frame, false) // the next write of data fails as well
 				m.replying.Store(false)
 			})
 		}
@@ -118,7 +120,7 @@ func (m *messages) control(ev websocket.Event) error {
 			return err
 		}
 		frame := websocket.AppendMasked(nil, websocket.Close, newKey(), websocket.AppendClose(nil, code, ""))
-		m.replies.Go(func() { _ = m.write(frame, true) }) // the stream is over; its end says the rest
+		m.replies.Go(func() { _ = m.write(frame, true) }) // if it fails, the stream is over in any case
 		switch code {
 		case websocket.CodeNormal, websocket.CodeGoingOff, websocket.CodeNone:
 			return io.EOF
@@ -126,7 +128,7 @@ func (m *messages) control(ev websocket.Event) error {
 			return fmt.Errorf("websocket closed with code %d: %q", code, reason)
 		}
 	default:
-		return nil // an unasked pong
+		return nil // an unsolicited pong
 	}
 }
 
@@ -137,8 +139,8 @@ func (m *messages) ended() error {
 	return nil
 }
 
-// wait lets the last answers to control frames go out, but not for long.
+// wait gives the last replies to control frames time to be written.
 func (m *messages) wait() {
-	_ = m.st.SetWriteDeadline(time.Now().Add(lingerTimeout)) // fails only on a dead stream, where nothing waits
+	_ = m.st.SetWriteDeadline(time.Now().Add(lingerTimeout)) // fails only on a dead stream, where no write waits
 	m.replies.Wait()
 }

@@ -5,34 +5,35 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// result is how a visitor's connection ended.
-type result int
+// ending is how a visitor's connection ended.
+type ending int
 
 const (
-	resultEnded       result = iota // both directions by FIN
-	resultVisitorGone               // the visitor reset the connection or went silent
-	resultOriginReset               // the connector reset the stream
-	resultLost                      // the connection to the connector was lost
-	resultIdle                      // a limit of silence expired
-	resultStopped                   // the edge stops
-	resultNoConnector               // the tunnel has no connection
-	resultRefused                   // the connector could not or would not reach the origin
-	resultLimited                   // a limit of connections
+	ended         ending = iota // both directions by FIN
+	visitorGone                 // the visitor reset the connection, or read nothing for too long
+	originReset                 // the connector reset the stream
+	connectorLost               // the connection to the connector was lost
+	idle                        // nothing was carried for too long
+	stopped                     // the edge stops
+	noConnector                 // the tunnel has no connection
+	refused                     // the connector did not reach the origin
+	limited                     // the port has too many connections
+	overShare                   // the visitor's address has too many connections on the port
 )
 
 //nolint:gochecknoglobals // a table that nothing changes
-var resultNames = [...]string{
-	"ended", "visitor_gone", "origin_reset", "connector_lost", "idle", "stopped", "no_connector", "refused", "limited",
+var endingNames = [...]string{
+	"ended", "visitor_gone", "origin_reset", "connector_lost", "idle", "stopped", "no_connector", "refused", "limited", "address_limited",
 }
 
-// drop says why a datagram of a visitor, or an answer, went no further.
+// drop is why a datagram from or to a visitor was dropped.
 type drop int
 
 const (
-	dropLimit       drop = iota // a source had to give way to a newer one; counted once per source
-	dropQueue                   // too many waited for their association
+	dropLimit       drop = iota // a source was evicted for a newer one; counted once per source
+	dropQueue                   // too many waited for the association to open
 	dropNotOpen                 // the association could not be opened
-	dropTooLarge                // it does not fit the way to the connector
+	dropTooLarge                // for the way to the connector
 	dropEnded                   // the association had ended
 	dropUnreachable             // the visitor cannot be reached
 )
@@ -44,7 +45,7 @@ type metrics struct {
 	associations          prometheus.Gauge
 	packetsIn, packetsOut prometheus.Counter
 	drops                 [len(dropNames)]prometheus.Counter
-	results               [len(resultNames)]prometheus.Counter
+	connEndings           [len(endingNames)]prometheus.Counter
 	connections           prometheus.Gauge
 	retries               prometheus.Counter
 	in, out               prometheus.Counter
@@ -85,7 +86,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	m.associations = f.NewGauge(prometheus.GaugeOpts{
 		Namespace: "culvert", Subsystem: "edge", Name: "port_associations",
-		Help: "Sources of datagrams that UDP ports know.",
+		Help: "Sources of datagrams with an association on a UDP port.",
 	})
 	packets := f.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "culvert", Subsystem: "edge", Name: "port_datagrams_total",
@@ -94,13 +95,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.packetsIn, m.packetsOut = packets.WithLabelValues("in"), packets.WithLabelValues("out")
 	drops := f.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "culvert", Subsystem: "edge", Name: "port_datagrams_dropped_total",
-		Help: "Datagrams of UDP ports that went no further, by reason.",
+		Help: "Datagrams of UDP ports that were dropped, by reason.",
 	}, []string{"reason"})
 	for i, name := range dropNames {
 		m.drops[i] = drops.WithLabelValues(name)
 	}
-	for i, name := range resultNames {
-		m.results[i] = results.WithLabelValues(name)
+	for i, name := range endingNames {
+		m.connEndings[i] = results.WithLabelValues(name)
 	}
 	return m
 }

@@ -11,16 +11,16 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
 )
 
-// change is work for the goroutine of Run; ctx is that of Run, and start serves an entry.
+// change is work for the goroutine of Run: ctx is the one of Run, and start serves an entry.
 type change func(ctx context.Context, start func(*entry))
 
-// call is a change and its end.
+// call is a change; done is closed after it.
 type call struct {
 	do   change
 	done chan struct{}
 }
 
-// Run serves until ctx ends, then lets visitors finish for a while.
+// Run serves until ctx ends, then gives visitors the drain timeout to finish.
 func (s *Set) Run(ctx context.Context) error {
 	carry, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
@@ -37,7 +37,7 @@ func (s *Set) Run(ctx context.Context) error {
 	for _, e := range s.entries {
 		start(e)
 	}
-	retry := time.NewTicker(retryEvery)
+	retry := time.NewTicker(retryInterval)
 	defer retry.Stop()
 	for {
 		select {
@@ -54,7 +54,7 @@ func (s *Set) Run(ctx context.Context) error {
 	}
 }
 
-// drain waits for the visitors, who take no new ones any more, and cuts them off in the end.
+// drain waits for the visitors' connections to end, and cuts them off after the drain timeout.
 func (s *Set) drain(serving *sync.WaitGroup, cut context.CancelFunc) {
 	ended := make(chan struct{})
 	go func() {
@@ -71,7 +71,7 @@ func (s *Set) drain(serving *sync.WaitGroup, cut context.CancelFunc) {
 	}
 }
 
-// retry opens what could not be opened.
+// retry tries to open the ports that are not open.
 func (s *Set) retry(ctx context.Context, start func(*entry)) {
 	for _, e := range s.entries {
 		if e.listener == nil {
@@ -82,7 +82,7 @@ func (s *Set) retry(ctx context.Context, start func(*entry)) {
 	s.count()
 }
 
-// do runs f in the goroutine of Run and waits for it.
+// do runs f in the goroutine of Run, and waits for it.
 func (s *Set) do(ctx context.Context, f change) error {
 	c := call{f, make(chan struct{})}
 	select {
@@ -96,7 +96,8 @@ func (s *Set) do(ctx context.Context, f change) error {
 	}
 }
 
-// Add opens a port and keeps it. The same port again changes nothing, but tries to open it if it could not be opened.
+// Add opens a port and stores it in the catalog. For a port that is stored already it changes nothing, except that it tries
+// to open it again if that had failed.
 func (s *Set) Add(ctx context.Context, p route.Port, id tunnel.ID) (State, error) {
 	var out State
 	var err error
@@ -126,7 +127,7 @@ func (s *Set) add(ctx context.Context, start func(*entry), p route.Port, id tunn
 	p.Number = l.Addr().Port()
 	added, err := s.deps.Store.AddPort(p, id, time.Now())
 	if err != nil {
-		_ = l.Close() // nobody uses it yet
+		_ = l.Close() // nothing uses it yet
 		return State{}, err
 	}
 	e := &entry{port: added, listener: l}
@@ -139,7 +140,7 @@ func (s *Set) add(ctx context.Context, start func(*entry), p route.Port, id tunn
 	return e.state(), nil
 }
 
-// Delete closes a port and forgets it. Its TCP visitors go on until they end.
+// Delete closes a port and removes it from the catalog. Its TCP connections go on until they end.
 func (s *Set) Delete(ctx context.Context, p route.Port) error {
 	var err error
 	if derr := s.do(ctx, func(context.Context, func(*entry)) {
@@ -152,7 +153,7 @@ func (s *Set) Delete(ctx context.Context, p route.Port) error {
 	return err
 }
 
-// Sync closes the ports that the catalog holds no longer, which is what a tunnel's end leaves.
+// Sync closes the ports that are no longer in the catalog, for example after their tunnel was deleted.
 func (s *Set) Sync(ctx context.Context) error {
 	return s.do(ctx, func(context.Context, func(*entry)) { s.sync() })
 }
@@ -168,7 +169,7 @@ func (s *Set) sync() {
 		}
 		if e.listener != nil {
 			e.stop()
-			_ = e.listener.Close() // the port must be free when the operator is told so
+			_ = e.listener.Close() // the port must be free when the operator gets the response
 		}
 		s.mu.Lock()
 		delete(s.entries, name)

@@ -18,12 +18,12 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/dispatch"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
 )
 
-// retryEvery is how often a port that could not be bound is tried again.
-const retryEvery = 3 * time.Second
+// retryInterval is how often a port that could not be bound is tried again.
+const retryInterval = 3 * time.Second
 
 // store is the durable list of ports.
 type store interface {
@@ -33,28 +33,23 @@ type store interface {
 	DeletePort(p route.Port) error
 }
 
-// picker chooses the connection for a visitor.
-type picker interface {
-	Pick(id tunnel.ID, not *registry.Conn) (*registry.Conn, bool)
-}
-
 // Listener is a bound port.
 type Listener interface {
 	Addr() netip.AddrPort
-	// Serve takes visitors until accept ends, and carries those it has until they end or carry does.
+	// Serve accepts visitors until accept ends, and carries the accepted ones until they end or carry does.
 	Serve(accept, carry context.Context)
-	// Close frees the port at once; Serve may still carry visitors. Idempotent.
+	// Close frees the port at once. Serve may still carry visitors. Idempotent.
 	Close() error
 }
 
 // Deps are what the ports work with.
 type Deps struct {
 	Store store
-	Conns picker
-	// Backlog may cut connections whose visitors read nothing; nil lets them be.
+	Conns dispatch.Picker
+	// Backlog aborts connections that fill a connection's window while their visitors read nothing; nil aborts none.
 	Backlog *backlog.Watch
-	// Associate opens a way for one visitor's datagrams to dst; deliver, which must not wait, gets the answers. After the
-	// idle time it may end by itself. Nil refuses UDP ports.
+	// Associate opens an association for one visitor's datagrams to dst. deliver gets the replies and must not wait. The
+	// association may end by itself after the idle time. Nil refuses UDP ports.
 	Associate  func(ctx context.Context, id tunnel.ID, dst netip.AddrPort, idle time.Duration, deliver func([]byte)) (Association, error)
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -67,7 +62,7 @@ type Set struct {
 	metrics *metrics
 	shared  *shared
 	calls   chan call
-	// draining is closed when no port is opened any more.
+	// draining is closed once no port is opened any more.
 	draining chan struct{}
 
 	// mu guards entries; only the goroutine of Run (before it, the caller of New) changes them.
@@ -92,7 +87,7 @@ type State struct {
 	Fault string
 }
 
-// New binds the ports of the catalog. One that cannot be bound keeps nothing else from being served.
+// New binds the ports of the catalog. A port that cannot be bound does not prevent the others from being served.
 func New(cfg Config, deps Deps) *Set {
 	s := &Set{
 		cfg: cfg, deps: deps, metrics: newMetrics(deps.Registerer), calls: make(chan call), draining: make(chan struct{}),
@@ -119,7 +114,7 @@ func (s *Set) Close() error {
 	return errors.Join(errs...)
 }
 
-// List gives the state of all ports, by name.
+// List returns the state of all ports, sorted by network, number and address.
 func (s *Set) List() []State {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,18 +138,18 @@ func (e *entry) state() State {
 	return st
 }
 
-// bindEntry opens a port of the catalog and says so, or why not, if that is news.
+// bindEntry opens a port of the catalog. It logs the result, unless the error is the same as before.
 func (s *Set) bindEntry(ctx context.Context, e *entry) {
 	l, err := s.bind(ctx, e.port)
 	s.mu.Lock()
-	news := err != nil && (e.err == nil || e.err.Error() != err.Error())
+	changed := err != nil && (e.err == nil || e.err.Error() != err.Error())
 	e.listener, e.err = l, err
 	s.mu.Unlock()
 	switch {
 	case err == nil:
 		s.deps.Logger.InfoContext(ctx, "public port open", attrs(e)...)
-	case news:
-		s.deps.Logger.ErrorContext(ctx, "public port not open; it is tried again", append(attrs(e), slog.Any(logkey.Err, err))...)
+	case changed:
+		s.deps.Logger.ErrorContext(ctx, "public port could not be opened; retrying", append(attrs(e), slog.Any(logkey.Err, err))...)
 	}
 }
 
@@ -166,14 +161,14 @@ func attrs(e *entry) []any {
 	return out
 }
 
-// bind opens a listener; errors say what an operator can do about them.
+// bind opens a listener. Its errors say what an operator can do about them.
 func (s *Set) bind(ctx context.Context, p catalog.Port) (Listener, error) {
 	if !s.cfg.allows(p.Number) {
-		return nil, fmt.Errorf("route %s: %w: port %d is not among those that ports.allow lists", p.Name(), catalog.ErrInvalid, p.Number)
+		return nil, fmt.Errorf("route %s: %w: port %d is not allowed by ports.allow", p.Name(), catalog.ErrInvalid, p.Number)
 	}
-	addr := p.Addr
-	if !addr.IsValid() {
-		addr = s.cfg.Address
+	addr, allowed := s.cfg.bindAddress(p.Addr)
+	if !allowed {
+		return nil, fmt.Errorf("route %s: %w: ports.address allows %s alone", p.Name(), catalog.ErrInvalid, s.cfg.Address)
 	}
 	where := fmt.Sprintf(":%d", p.Number)
 	if addr.IsValid() {
@@ -195,7 +190,7 @@ func (s *Set) bind(ctx context.Context, p catalog.Port) (Listener, error) {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("route %s: the port is in use: %w", p.Name(), tunnel.ErrConflict)
 	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("route %s: %w: the system does not let this edge open the port", p.Name(), catalog.ErrInvalid)
+		return nil, fmt.Errorf("route %s: %w: the system does not permit this edge to open the port", p.Name(), catalog.ErrInvalid)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return nil, fmt.Errorf("route %s: %w: this host has no such address", p.Name(), catalog.ErrInvalid)
 	}

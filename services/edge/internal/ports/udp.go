@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
@@ -16,14 +15,14 @@ import (
 )
 
 const (
-	// maxPacket is room for every datagram; what the path does not carry is dropped further on.
+	// maxPacket is room for every datagram; those too large for the path are dropped later.
 	maxPacket = 64 << 10
-	// waiting is how many datagrams of a visitor wait while its association opens.
+	// waiting is how many datagrams of a visitor are kept while its association opens.
 	waiting = 16
 )
 
-// Association carries the datagrams of one visitor to one destination. An error of Send that is not about the datagram
-// means that the association has ended.
+// Association carries the datagrams of one visitor to one destination. After any error of Send but ErrDatagramTooLarge it has
+// ended.
 type Association interface {
 	Send(b []byte) error
 	Close()
@@ -32,28 +31,29 @@ type Association interface {
 // udpPort is one bound UDP port.
 type udpPort struct {
 	*shared
-	port  catalog.Port
-	udp   *net.UDPConn
-	asked bool // the socket is on every address, so that each packet tells which was asked
+	port catalog.Port
+	udp  *net.UDPConn
+	// anyAddress says that the socket is on every address, so that each packet states which one it came to.
+	anyAddress bool
 
 	mu       sync.Mutex // guards the fields below
 	visitors map[visitorKey]*packetVisitor
-	order    list.List // of *packetVisitor, the one heard of last in front
+	order    list.List // of *packetVisitor; the one that sent last is in front
 	closed   bool
 	work     sync.WaitGroup // of the visitors' goroutines
 }
 
 var _ Listener = (*udpPort)(nil)
 
-// visitorKey tells visitors apart: one that asks two addresses of ours wants two answers.
+// visitorKey identifies a visitor: one that sends to two addresses of this host expects replies from both.
 type visitorKey struct {
 	from  netip.AddrPort
-	asked netip.Addr
+	local netip.Addr
 }
 
 func listenUDP(ctx context.Context, s *shared, where string, p catalog.Port) (Listener, error) {
 	var lc net.ListenConfig
-	c, err := lc.ListenPacket(ctx, "udp", where)
+	c, err := lc.ListenPacket(ctx, network("udp", where), where)
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +62,8 @@ func listenUDP(ctx context.Context, s *shared, where string, p catalog.Port) (Li
 		return nil, errors.Join(errors.ErrUnsupported, c.Close())
 	}
 	u := &udpPort{shared: s, port: p, udp: udp, visitors: make(map[visitorKey]*packetVisitor)}
-	if u.asked = u.Addr().Addr().IsUnspecified(); u.asked {
-		if err := askAddresses(udp); err != nil {
+	if u.anyAddress = u.Addr().Addr().IsUnspecified(); u.anyAddress {
+		if err := enableLocalAddress(udp); err != nil {
 			return nil, errors.Join(err, udp.Close())
 		}
 	}
@@ -88,36 +88,36 @@ func (u *udpPort) Close() error {
 	return nil
 }
 
-// Serve takes datagrams until accept ends, which ends all associations: without the port nothing can be answered.
+// Serve reads datagrams until accept ends, which ends all associations: without the port there are no replies.
 func (u *udpPort) Serve(accept, _ context.Context) {
 	unhook := context.AfterFunc(accept, func() { _ = u.Close() }) // wakes the loop
 	defer unhook()
 	defer u.work.Wait()
 	defer u.closeAll()
 	buf, control := make([]byte, maxPacket), make([]byte, controlSize)
-	pause := firstPause
+	backoff := minBackoff
 	for {
 		n, cn, _, from, err := u.udp.ReadMsgUDPAddrPort(buf, control)
 		if accept.Err() != nil || errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil {
-			if !u.rest(accept, u.port, err, pause) {
+			if !u.backOff(accept, u.port, err, backoff) {
 				return
 			}
-			pause = min(2*pause, lastPause)
+			backoff = min(2*backoff, maxBackoff)
 			continue
 		}
-		pause = firstPause
+		backoff = minBackoff
 		key, ifIndex := visitorKey{from: netip.AddrPortFrom(from.Addr().Unmap(), from.Port())}, 0
-		if u.asked {
-			key.asked, ifIndex = askedAddress(control[:cn])
+		if u.anyAddress {
+			key.local, ifIndex = localAddress(control[:cn])
 		}
 		u.take(accept, key, ifIndex, buf[:n])
 	}
 }
 
-// take gives a datagram to its visitor's association, which it opens when there is none.
+// take passes a datagram to its visitor's association, and opens one if there is none.
 func (u *udpPort) take(ctx context.Context, key visitorKey, ifIndex int, b []byte) {
 	u.metrics.packetsIn.Inc()
 	u.mu.Lock()
@@ -136,11 +136,11 @@ func (u *udpPort) take(ctx context.Context, key visitorKey, ifIndex int, b []byt
 		u.order.MoveToFront(v.place)
 	}
 	u.mu.Unlock()
-	v.guard.touch()
+	v.idle.touch()
 	v.send(b)
 }
 
-// dropLocked forgets a visitor; u.mu is held. Closing its association is left to a goroutine, since it may take a while.
+// dropLocked removes a visitor; u.mu is held. Another goroutine closes its association, since that may take a while.
 func (u *udpPort) dropLocked(v *packetVisitor) {
 	if u.visitors[v.key] != v {
 		return
@@ -172,22 +172,22 @@ func (u *udpPort) closeAll() {
 type packetVisitor struct {
 	*udpPort
 	key    visitorKey
-	source []byte // the control message of answers
+	source []byte // the control message of replies
 	place  *list.Element
-	guard  guard
+	idle   idleTimer
 
 	mu     sync.Mutex // guards the fields below
-	queue  [][]byte   // what came while the association opens
+	queue  [][]byte   // datagrams that came while the association opens
 	to     Association
 	ended  bool
 	cancel context.CancelFunc
 }
 
 func newPacketVisitor(u *udpPort, key visitorKey, ifIndex int) *packetVisitor {
-	return &packetVisitor{udpPort: u, key: key, source: answerFrom(key.asked, ifIndex)}
+	return &packetVisitor{udpPort: u, key: key, source: replyFrom(key.local, ifIndex)}
 }
 
-// open makes the association and sends what has come for it.
+// open opens the association and sends the queued datagrams.
 func (v *packetVisitor) open(ctx context.Context) {
 	idle := v.port.Target.Idle
 	if idle == 0 {
@@ -202,7 +202,7 @@ func (v *packetVisitor) open(ctx context.Context) {
 	if ended {
 		return
 	}
-	to, err := v.deps.Associate(limited, v.port.Tunnel, v.port.Target.To, idle, v.answer)
+	to, err := v.deps.Associate(limited, v.port.Tunnel, v.port.Target.To, idle, v.reply)
 	if err != nil {
 		v.failed(ctx, err)
 		return
@@ -212,7 +212,7 @@ func (v *packetVisitor) open(ctx context.Context) {
 	queue := v.queue
 	v.queue, ended = nil, v.ended
 	if !ended {
-		for _, b := range queue { // in order: what comes now waits for the lock
+		for _, b := range queue { // in order: later ones wait for the lock
 			v.sendLocked(b)
 		}
 	}
@@ -221,7 +221,7 @@ func (v *packetVisitor) open(ctx context.Context) {
 		to.Close()
 		return
 	}
-	v.guard.set(idle, func() { v.drop(v) })
+	v.idle.set(idle, func() { v.drop(v) })
 }
 
 func (v *packetVisitor) failed(ctx context.Context, err error) {
@@ -232,18 +232,18 @@ func (v *packetVisitor) failed(ctx context.Context, err error) {
 	v.drop(v)
 	v.metrics.drops[dropNotOpen].Add(float64(lost))
 	level := slog.LevelDebug
-	if ctx.Err() == nil && v.failures.allow(time.Now()) {
+	if ctx.Err() == nil && v.warnings.Allow() {
 		level = slog.LevelWarn
 	}
 	v.deps.Logger.LogAttrs(ctx, level, "port association not opened", slog.String(logkey.Port, v.port.Name()), slog.Any(logkey.Err, err))
 }
 
-// send passes a datagram on, or keeps it until the association is open.
+// send passes a datagram on, or queues it until the association is open.
 func (v *packetVisitor) send(b []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {
-	case v.ended: // and the map does not know it yet
+	case v.ended: // and not yet removed from the map
 		v.metrics.drops[dropEnded].Inc()
 	case v.to != nil:
 		v.sendLocked(b)
@@ -254,7 +254,7 @@ func (v *packetVisitor) send(b []byte) {
 	}
 }
 
-// sendLocked needs v.mu. An association that has ended is forgotten: the next datagram opens another.
+// sendLocked passes a datagram on; v.mu is held. After an association has ended the next datagram opens another one.
 func (v *packetVisitor) sendLocked(b []byte) {
 	err := v.to.Send(b)
 	switch {
@@ -267,9 +267,9 @@ func (v *packetVisitor) sendLocked(b []byte) {
 	}
 }
 
-// answer sends a datagram to the visitor, from the address that it asked.
-func (v *packetVisitor) answer(b []byte) {
-	v.guard.touch()
+// reply sends a datagram to the visitor, from the address that it sent to.
+func (v *packetVisitor) reply(b []byte) {
+	v.idle.touch()
 	if _, _, err := v.udp.WriteMsgUDPAddrPort(b, v.source, v.key.from); err != nil {
 		v.metrics.drops[dropUnreachable].Inc()
 		return
@@ -279,7 +279,7 @@ func (v *packetVisitor) answer(b []byte) {
 
 // close ends the association.
 func (v *packetVisitor) close() {
-	v.guard.stop()
+	v.idle.stop()
 	v.mu.Lock()
 	lost := len(v.queue)
 	v.ended, v.queue = true, nil

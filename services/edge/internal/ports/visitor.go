@@ -10,18 +10,13 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/dispatch"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
-const (
-	// maxTries bounds how many connections are tried for one visitor.
-	maxTries = 3
-	// maxInFlight bounds the streams on one connection of a connector.
-	maxInFlight = 16384
-	flowIDSize  = 8
-)
+const flowIDSize = 8
 
-// visitor is one TCP connection of the public.
+// visitor is one TCP connection of a visitor.
 type visitor struct {
 	*tcpPort
 	tcp           *net.TCPConn
@@ -31,30 +26,35 @@ type visitor struct {
 
 func newVisitor(t *tcpPort, c *net.TCPConn) *visitor {
 	var id [flowIDSize]byte
-	_, _ = rand.Read(id[:]) // crypto/rand ends the process rather than fail
+	_, _ = rand.Read(id[:]) // never fails: crypto/rand ends the process instead
 	return &visitor{tcpPort: t, tcp: c, remote: addrOf(c.RemoteAddr()), local: addrOf(c.LocalAddr()), flow: hex.EncodeToString(id[:])}
 }
 
-// serve carries the visitor until it ends or ctx does.
+// serve carries the visitor's connection until it ends or ctx does.
 func (v *visitor) serve(ctx context.Context) {
 	v.metrics.connections.Inc()
 	defer v.metrics.connections.Dec()
 	began := time.Now()
-	up, conn, fault := v.open(ctx)
-	if fault != nil {
+	var end *tunnelEnd
+	conn, failure := v.sender.Send(ctx, v.port.Tunnel, func(conn *registry.Conn) (f *dispatch.Failure) {
+		end, f = v.connect(ctx, conn)
+		return f
+	})
+	if failure != nil {
 		reset(v.tcp)
-		v.metrics.results[fault.result].Inc()
-		v.report(ctx, fault, conn)
+		end := endingOf(failure)
+		v.metrics.connEndings[end].Inc()
+		v.report(ctx, end, failure, conn)
 		return
 	}
 	defer conn.Release()
 	v.metrics.wait.Observe(time.Since(began).Seconds())
-	d := newDuplex(v, up, conn)
+	d := newDuplex(v, end, conn)
 	res, err := d.run(ctx)
-	v.metrics.results[res].Inc()
+	v.metrics.connEndings[res].Inc()
 	if v.deps.Logger.Enabled(ctx, slog.LevelDebug) {
 		v.deps.Logger.LogAttrs(ctx, slog.LevelDebug, "port connection ended", append(v.attrs(conn),
-			slog.String(logkey.Result, resultNames[res]), slog.Duration(logkey.Took, time.Since(began)),
+			slog.String(logkey.Result, endingNames[res]), slog.Duration(logkey.Took, time.Since(began)),
 			slog.Int64(logkey.BytesIn, d.in), slog.Int64(logkey.BytesOut, d.out), slog.Any(logkey.Err, err))...)
 	}
 }
@@ -69,49 +69,26 @@ func (v *visitor) attrs(conn *registry.Conn) []slog.Attr {
 	return out
 }
 
-// report logs why a visitor was not served, one line per second at most above debug.
-func (v *visitor) report(ctx context.Context, f *fault, conn *registry.Conn) {
+// report logs why a visitor was not served, at most one line per logInterval above debug.
+func (v *visitor) report(ctx context.Context, end ending, f *dispatch.Failure, conn *registry.Conn) {
 	level := slog.LevelDebug
-	if v.failures.allow(time.Now()) {
+	if v.warnings.Allow() {
 		level = slog.LevelWarn
 	}
 	v.deps.Logger.LogAttrs(ctx, level, "port connection not served", append(v.attrs(conn),
-		slog.String(logkey.Result, resultNames[f.result]), slog.String(logkey.Err, f.detail))...)
+		slog.String(logkey.Result, endingNames[end]), slog.String(logkey.Err, f.Detail))...)
 }
 
-// fault says why a visitor is not served.
-type fault struct {
-	result result
-	detail string
-	// again says that another connection may do better. Nothing of the visitor's was sent, so trying does no harm.
-	again bool
-}
-
-// open finds a connection that takes the visitor. On success the caller releases the connection.
-func (v *visitor) open(ctx context.Context) (*leg, *registry.Conn, *fault) {
-	last := &fault{result: resultNoConnector, detail: "the tunnel has no connection"}
-	var not *registry.Conn
-	for try := range maxTries {
-		conn, ok := v.deps.Conns.Pick(v.port.Tunnel, not)
-		if !ok {
-			break
-		}
-		if conn.InFlight() > maxInFlight {
-			conn.Release()
-			return nil, conn, &fault{result: resultLimited, detail: "the connection carries too many streams"}
-		}
-		if try > 0 {
-			v.metrics.retries.Inc()
-		}
-		st, f := v.ask(ctx, conn)
-		if f == nil {
-			return st, conn, nil
-		}
-		conn.Release()
-		last, not = f, conn
-		if !f.again || ctx.Err() != nil {
-			break
-		}
+// endingOf is how a connection ended that could not be carried.
+func endingOf(f *dispatch.Failure) ending {
+	switch f.Kind {
+	case dispatch.NoConnection:
+		return noConnector
+	case dispatch.Busy:
+		return limited
+	case dispatch.Lost:
+		return connectorLost
+	default:
+		return refused
 	}
-	return nil, not, last
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// ability is what a connector can take, worked out once from its registration.
+// ability is what a connector supports, derived once from its registration.
 type ability struct {
 	frames, interim, halfClose, bundles, datagramV3 bool
 }
@@ -15,7 +15,7 @@ type ability struct {
 func abilityOf(info *Info) ability {
 	streams := slices.Contains(info.Features, protocol.FeatureStreams)
 	return ability{
-		frames:     streams || info.Protocol == tunnel.HTTP2, // over HTTP/2 the adapter makes the frames of the peer's trailers
+		frames:     streams || info.Protocol == tunnel.HTTP2, // over HTTP/2 the transport converts between frames and trailers
 		interim:    streams,
 		halfClose:  streams,
 		bundles:    slices.Contains(info.Features, protocol.FeatureDatagrams),
@@ -26,10 +26,10 @@ func abilityOf(info *Info) ability {
 // Frames reports whether bodies may be framed on the connection, so that they can have trailers.
 func (c *Conn) Frames() bool { return c.can.frames }
 
-// Interim reports whether the connector may be asked for interim (1xx) answers.
+// Interim reports whether the connector may send interim (1xx) responses.
 func (c *Conn) Interim() bool { return c.can.interim }
 
-// HalfClose reports whether FIN may be sent on an upgraded stream whose answer is still wanted (docs/spec/wire.md 5.5).
+// HalfClose reports whether FIN may be sent on an upgraded stream while its response goes on (docs/spec/wire.md 5.5).
 func (c *Conn) HalfClose() bool { return c.can.halfClose }
 
 // Bundles reports whether a payload bundled with a UDP session's registration is delivered.

@@ -11,19 +11,19 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// State is where a connection is in its life.
+// State is the state of a registered connection.
 type State string
 
-// The states of a connection. Active is the only one in which it gets new requests; nothing leads back to it.
+// The states of a connection. Only an Active connection gets new requests. No other state leads back to Active.
 const (
 	Active       State = "active"
-	Unregistered State = "unregistered" // the connector drains
-	Replaced     State = "replaced"     // a newer registration of the slot took its place
+	Unregistered State = "unregistered" // by the connector, which drains
+	Replaced     State = "replaced"     // by a newer registration of its slot
 	Evicted      State = "evicted"      // the tunnel was deleted
 	Gone         State = "gone"         // the session ended
 )
 
-// Info is what is known of a connection from its registration. It never changes.
+// Info is what a registration states about a connection. It never changes.
 type Info struct {
 	ID       [16]byte
 	Slot     tunnel.Slot
@@ -49,17 +49,17 @@ type Conn struct {
 	// retired is closed when the connection leaves the state Active.
 	retired     chan struct{}
 	retiredOnce sync.Once
-	// quiet has one place: a note that the last request of a retired connection ended.
-	quiet chan struct{}
+	// drained holds one note: that the last request of a retired connection ended.
+	drained chan struct{}
 
-	// The table's mutex protects the fields below.
+	// The table's mutex guards the fields below.
 	state State
 	seq   uint64
 }
 
-// NewConn makes a connection that is not in any table yet.
+// NewConn makes a connection. Table.Register adds it to a table.
 func NewConn(info Info, session transport.Session) *Conn {
-	return &Conn{Info: info, Session: session, can: abilityOf(&info), retired: make(chan struct{}), quiet: make(chan struct{}, 1)}
+	return &Conn{Info: info, Session: session, can: abilityOf(&info), retired: make(chan struct{}), drained: make(chan struct{}, 1)}
 }
 
 // Release ends one request that Pick began.
@@ -70,8 +70,8 @@ func (c *Conn) Release() {
 	select {
 	case <-c.retired:
 		select {
-		case c.quiet <- struct{}{}:
-		default: // a note is there already
+		case c.drained <- struct{}{}:
+		default: // there is a note already
 		}
 	default:
 	}
@@ -80,16 +80,17 @@ func (c *Conn) Release() {
 // InFlight is the number of requests on the connection.
 func (c *Conn) InFlight() int64 { return c.inFlight.Load() }
 
-// Retired is closed when the connection gets no new requests any more.
+// Retired returns a channel that is closed when the connection gets no new requests any more.
 func (c *Conn) Retired() <-chan struct{} { return c.retired }
 
-// Quiet delivers a note when the last request of a retired connection ended; look at InFlight first.
-func (c *Conn) Quiet() <-chan struct{} { return c.quiet }
+// Drained delivers a note when the last request of a retired connection has ended. Check InFlight first: no note follows
+// when none was in flight.
+func (c *Conn) Drained() <-chan struct{} { return c.drained }
 
-// SetLocalConfig keeps what the connector uploaded for display.
+// SetLocalConfig keeps the configuration that the connector uploaded, for display.
 func (c *Conn) SetLocalConfig(doc json.RawMessage) { c.config.Store(&doc) }
 
-// LocalConfig is the last upload, or nil.
+// LocalConfig returns the last upload, or nil.
 func (c *Conn) LocalConfig() json.RawMessage {
 	if doc := c.config.Load(); doc != nil {
 		return *doc
@@ -97,19 +98,19 @@ func (c *Conn) LocalConfig() json.RawMessage {
 	return nil
 }
 
-// Push is what came of the last configuration that was pushed over a connection.
+// Push is the result of the last configuration that was pushed over a connection.
 type Push struct {
-	// Version was pushed, Applied is what the connector has in force; -1 is none.
+	// Version was pushed; the connector applies Applied. -1 is none.
 	Version, Applied int32
 	// Error is empty after a success.
 	Error string
 	At    time.Time
 }
 
-// SetPushed keeps what came of a push.
+// SetPushed keeps the result of a push.
 func (c *Conn) SetPushed(p Push) { c.pushed.Store(&p) }
 
-// Pushed is the last push.
+// Pushed returns the result of the last push.
 func (c *Conn) Pushed() Push {
 	if p := c.pushed.Load(); p != nil {
 		return *p

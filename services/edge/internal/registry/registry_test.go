@@ -11,7 +11,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
-// session is only alive or dead; the table asks nothing else of it.
+// session is alive or dead; the table uses nothing else of it.
 type session struct {
 	transport.Session
 	ctx  context.Context //nolint:containedctx // it is the session's own life, handed out by Context
@@ -155,7 +155,7 @@ func TestLeastInFlight(t *testing.T) {
 	}
 }
 
-func TestRetiredConnectionTellsItsEnd(t *testing.T) {
+func TestRetiredConnectionDrains(t *testing.T) {
 	t.Parallel()
 	table := registry.NewTable()
 	c := conn(t, 0, 0, "10.0.0.1:1", "10.9.9.9:1")
@@ -171,7 +171,7 @@ func TestRetiredConnectionTellsItsEnd(t *testing.T) {
 		t.Error("the state after Retire is wrong")
 	}
 	picked.Release()
-	<-c.Quiet()
+	<-c.Drained()
 	table.Evict(tunnel.ID{1})
 	if l := table.List(); len(l) != 1 || l[0].State != registry.Evicted {
 		t.Errorf("List = %v", l)
@@ -193,7 +193,7 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-func TestWhatAConnectorCanTake(t *testing.T) {
+func TestAbilitiesOfConnectors(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		protocol tunnel.Protocol

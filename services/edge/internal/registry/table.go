@@ -13,12 +13,12 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// ErrDuplicate says that this edge address already holds the slot.
+// ErrDuplicate says that the slot is registered on the same edge address already.
 var ErrDuplicate = errors.New("duplicate connection")
 
 // Table holds the registered connections of all tunnels.
 type Table struct {
-	// mu protects the fields below and the state of every connection.
+	// mu guards the fields below and the state of every connection.
 	mu     sync.RWMutex
 	groups map[tunnel.ID]*group
 	seq    uint64
@@ -34,9 +34,9 @@ type group struct {
 // NewTable makes an empty table.
 func NewTable() *Table { return &Table{groups: make(map[tunnel.ID]*group)} }
 
-// Register adds c, or says why not: ErrDuplicate while this edge address holds the slot with a live session, and
-// tunnel.ErrFenced while a newer epoch of the slot lives anywhere. A session from the same remote address and one with
-// an older epoch on the same edge address give way; on another edge address the older one stays until it unregisters.
+// Register adds c. It fails with ErrDuplicate while the slot has a live session on the same edge address, and with
+// tunnel.ErrFenced while a live session of the slot has a newer epoch. On the same edge address c replaces a session from
+// the same remote address or with an older epoch; a session on another edge address stays until it unregisters.
 func (t *Table) Register(c *Conn) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -61,29 +61,29 @@ func (t *Table) Register(c *Conn) error {
 		}
 	}
 	for _, o := range old {
-		o.retire(Replaced)
+		o.retireLocked(Replaced)
 	}
 	t.seq++
 	c.state, c.seq = Active, t.seq
 	g.conns = append(g.conns, c)
-	g.refresh()
+	g.refreshLocked()
 	return nil
 }
 
-// Retire takes c out of the choice for new requests; running ones go on.
+// Retire keeps new requests from c; those in flight go on.
 func (t *Table) Retire(c *Conn, s State) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if c.state != Active {
 		return
 	}
-	c.retire(s)
+	c.retireLocked(s)
 	if g := t.groups[c.Slot.Tunnel]; g != nil {
-		g.refresh()
+		g.refreshLocked()
 	}
 }
 
-// Remove forgets c, whose session ended.
+// Remove removes c after its session ended.
 func (t *Table) Remove(c *Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -91,12 +91,12 @@ func (t *Table) Remove(c *Conn) {
 	if g == nil {
 		return
 	}
-	c.retire(Gone)
+	c.retireLocked(Gone)
 	g.conns = slices.DeleteFunc(g.conns, func(o *Conn) bool { return o == c })
 	if len(g.conns) == 0 {
 		delete(t.groups, c.Slot.Tunnel)
 	}
-	g.refresh()
+	g.refreshLocked()
 }
 
 // Evict retires all connections of a tunnel that no longer exists.
@@ -109,26 +109,26 @@ func (t *Table) Evict(id tunnel.ID) {
 	}
 	for _, c := range g.conns {
 		if c.state == Active {
-			c.retire(Evicted)
+			c.retireLocked(Evicted)
 		} else {
 			c.state = Evicted
 		}
 	}
-	g.refresh()
+	g.refreshLocked()
 }
 
 // Pick chooses the connection of a tunnel with the fewest requests in flight, at random among equals, and counts the
-// new request on it; the caller calls Release. It never returns not, which may be nil.
-func (t *Table) Pick(id tunnel.ID, not *Conn) (*Conn, bool) {
+// new request on it; the caller calls Release. It never returns exclude, which may be nil.
+func (t *Table) Pick(id tunnel.ID, exclude *Conn) (*Conn, bool) {
 	t.mu.RLock()
 	g := t.groups[id]
 	t.mu.RUnlock()
 	if g == nil {
 		return nil, false
 	}
-	c := choose(*g.routable.Load(), not)
-	if c == nil && not != nil {
-		c = choose(t.active(g), not)
+	c := choose(*g.routable.Load(), exclude)
+	if c == nil && exclude != nil {
+		c = choose(t.active(g), exclude)
 	}
 	if c == nil {
 		return nil, false
@@ -137,12 +137,12 @@ func (t *Table) Pick(id tunnel.ID, not *Conn) (*Conn, bool) {
 	return c, true
 }
 
-func choose(conns []*Conn, not *Conn) *Conn {
+func choose(conns []*Conn, exclude *Conn) *Conn {
 	var best *Conn
 	var least int64
 	var ties uint32
 	for _, c := range conns {
-		if c == not || !c.alive() {
+		if c == exclude || !c.alive() {
 			continue
 		}
 		n := c.inFlight.Load()
@@ -159,7 +159,7 @@ func choose(conns []*Conn, not *Conn) *Conn {
 	return best
 }
 
-// active lists also those connections whose slot has a newer one.
+// active lists all active connections, also those whose slot has a newer one.
 func (t *Table) active(g *group) []*Conn {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -232,15 +232,15 @@ func (t *Table) StateOf(c *Conn) State {
 	return c.state
 }
 
-// retire needs the table's lock.
-func (c *Conn) retire(s State) {
+// retireLocked sets the state of a connection that gets no new requests any more; the table's mutex is held.
+func (c *Conn) retireLocked(s State) {
 	c.state = s
 	c.retiredOnce.Do(func() { close(c.retired) })
 }
 
-// refresh needs the table's lock. Of several active connections of a slot the one with the highest epoch is current,
-// and of equals the latest.
-func (g *group) refresh() {
+// refreshLocked rebuilds routable; the table's mutex is held. Of several active connections of a slot the one with the
+// highest epoch is current, and of equal ones the latest.
+func (g *group) refreshLocked() {
 	best := make(map[tunnel.Slot]*Conn, len(g.conns))
 	for _, c := range g.conns {
 		if c.state != Active {

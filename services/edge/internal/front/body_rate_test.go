@@ -7,7 +7,7 @@ import (
 )
 
 // White box: what is too slow depends on time spent waiting, which a test with sockets cannot control.
-func TestPace(t *testing.T) {
+func TestBodyRate(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		every time.Duration
@@ -19,7 +19,7 @@ func TestPace(t *testing.T) {
 		"fast":                {time.Second, 1 << 20, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			p := pace{rate: 100, grace: 5 * time.Minute}
+			p := bodyRate{rate: 100, grace: 5 * time.Minute}
 			slow := false
 			for range 100 {
 				p.begin()
@@ -31,9 +31,9 @@ func TestPace(t *testing.T) {
 			}
 		})
 	}
-	var none pace
+	var none bodyRate
 	none.begin()
 	if none.tooSlow(0) {
-		t.Error("without a rate nothing is too slow")
+		t.Error("a body is too slow without a rate")
 	}
 }

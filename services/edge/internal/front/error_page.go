@@ -6,9 +6,12 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/culvert-tunnel/culvert/services/edge/internal/h1guard"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/headpolicy"
 )
 
-// problem is an answer that the edge gives itself.
+// problem is a response of the edge itself.
 type problem struct {
 	status int
 	// code is for machines; it is also the header Culvert-Error.
@@ -17,12 +20,9 @@ type problem struct {
 	text  string
 }
 
-const (
-	headerError = "Culvert-Error"
-	headerRay   = "Cf-Ray"
-)
+const headerError = "Culvert-Error"
 
-// The answers of the edge. They tell a visitor what is wrong, and nothing about the inside.
+// The error pages. They tell a visitor what is wrong, and nothing about the inside.
 func badHost() *problem {
 	return &problem{http.StatusBadRequest, "bad_host", "Bad host name", "The host name of this request is not well formed."}
 }
@@ -36,22 +36,24 @@ func noConnector() *problem {
 }
 
 func connectorLost() *problem {
-	return &problem{http.StatusBadGateway, "connector_lost", "Connection lost", "The connection to the site was lost before it answered."}
+	return &problem{http.StatusBadGateway, "connector_lost", "Connection lost", "The connection to the site was lost before it responded."}
 }
 
 func connectorError() *problem {
-	return &problem{http.StatusBadGateway, "connector_error", "No valid answer", "The connector gave no valid answer."}
+	return &problem{http.StatusBadGateway, "connector_error", "No valid response", "The connector sent no valid response."}
 }
 
 func originUnreachable() *problem {
-	return &problem{http.StatusBadGateway, "origin_unreachable", "Site unreachable", "The connector could not get an answer from the site behind it."}
+	return &problem{http.StatusBadGateway, "origin_unreachable", "Site unreachable", "The connector got no response from the site behind it."}
 }
 
 // connectorRefusal is the page for a status that came with a connector's error.
 func connectorRefusal(status string) (*problem, bool) {
 	switch status {
 	case "400":
-		return &problem{http.StatusBadRequest, "bad_request", "Bad request", "The connector could not make sense of this request."}, true
+		return &problem{http.StatusBadRequest, "bad_request", "Bad request", "The connector could not read this request."}, true
+	case "431":
+		return headTooLarge(), true
 	case "501":
 		return &problem{http.StatusNotImplemented, "kind_unsupported", "Not available", "The connector does not carry requests of this kind."}, true
 	case "503":
@@ -68,7 +70,7 @@ func flowLimited() *problem {
 }
 
 func originTimeout() *problem {
-	return &problem{http.StatusGatewayTimeout, "origin_timeout", "No answer in time", "The site did not answer in time."}
+	return &problem{http.StatusGatewayTimeout, "origin_timeout", "No response in time", "The site did not respond in time."}
 }
 
 func tooManyWebSockets() *problem {
@@ -76,14 +78,38 @@ func tooManyWebSockets() *problem {
 }
 
 func noWebSocket() *problem {
-	return &problem{http.StatusBadGateway, "websocket_refused", "No WebSocket here", "The site answered, but not with a WebSocket."}
+	return &problem{http.StatusBadGateway, "websocket_refused", "No WebSocket here", "The site responded, but not with a WebSocket."}
 }
 
 func headTooLarge() *problem {
 	return &problem{
 		http.StatusRequestHeaderFieldsTooLarge, "head_too_large", "Request head too large",
-		"The head of this request is larger than a connector takes.",
+		"This request has more header fields, or larger ones, than this edge accepts.",
 	}
+}
+
+func targetTooLong() *problem {
+	return &problem{http.StatusRequestURITooLong, "target_too_long", "Address too long", "The target of this request is longer than this edge accepts."}
+}
+
+func loopDetected() *problem {
+	return &problem{http.StatusLoopDetected, "loop_detected", "Loop", "This request has passed this edge too often: the site leads back to it."}
+}
+
+func upgradeUnsupported() *problem {
+	return &problem{http.StatusNotImplemented, "upgrade_unsupported", "Protocol not available", "This site cannot be reached with the protocol that the request asks for."}
+}
+
+func methodNotAllowed() *problem {
+	return &problem{http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed", "This edge does not pass this method on."}
+}
+
+// refused is the page for a body that the guard refused.
+func refused(r h1guard.Reason) *problem {
+	if r.Status() == http.StatusRequestHeaderFieldsTooLarge {
+		return headTooLarge()
+	}
+	return malformed()
 }
 
 func malformed() *problem {
@@ -105,13 +131,13 @@ h1{font-size:1.6em;margin-bottom:.2em}code{color:#555}@media(prefers-color-schem
 
 func newPage() *template.Template { return template.Must(template.New("page").Parse(pageHTML)) }
 
-// write sends the page in the form that the visitor reads. Detail is shown only when it is not empty.
+// write sends the page in the form that the visitor reads, HTML or text. It shows detail unless that is empty.
 func (p *problem) write(page *template.Template, w http.ResponseWriter, r *http.Request, requestID, detail string) {
 	var body strings.Builder
 	h := w.Header()
 	if acceptsHTML(r) {
 		h.Set("Content-Type", "text/html; charset=utf-8")
-		_ = page.Execute(&body, map[string]any{ // the template is fixed and a Builder takes everything
+		_ = page.Execute(&body, map[string]any{ // the template is fixed, and a Builder never fails
 			"Status": p.status, "Title": p.title, "Text": p.text, "Code": p.code, "Request": requestID, "Detail": detail,
 		})
 	} else {
@@ -126,10 +152,10 @@ func (p *problem) write(page *template.Template, w http.ResponseWriter, r *http.
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set(headerError, p.code)
-	h.Set(headerRay, requestID)
+	h.Set(headpolicy.Ray, requestID)
 	w.WriteHeader(p.status)
 	if r.Method != http.MethodHead {
-		_, _ = io.WriteString(w, body.String()) // a visitor who left does not read the page
+		_, _ = io.WriteString(w, body.String()) // if it fails the visitor has left
 	}
 }
 
