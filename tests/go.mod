@@ -17,7 +17,9 @@ require (
 require (
 	github.com/google/go-cmp v0.7.0 // indirect
 	github.com/miekg/dns v1.1.73 // indirect
+	github.com/pires/go-proxyproto v0.12.0 // indirect
 	go.uber.org/goleak v1.3.0 // indirect
+	golang.org/x/time v0.15.0 // indirect
 )
 
 require (
