@@ -189,6 +189,11 @@ type attempt struct {
 	err     error
 }
 
+// refused reports whether the connector itself refused the flow.
+func (a attempt) refused() bool {
+	return errors.Is(a.err, ErrRefused) || errors.Is(a.err, ErrTooManyFlows)
+}
+
 // search is what seek knows.
 type search struct {
 	f *Flow
@@ -271,6 +276,12 @@ func (s *search) again() {
 // ends reports whether the search is over with an answer.
 func (s *search) ends(a attempt) bool {
 	s.asked--
+	if a.refused() && s.asked > 0 {
+		// A connector that is asked over a second connection moves the flow there and fails the first request for it. The
+		// response over the other connection decides.
+		s.last = a.err
+		return false
+	}
 	if s.f.decides(a) {
 		return true
 	}
@@ -289,7 +300,7 @@ func (f *Flow) decides(a attempt) bool {
 	case a.err == nil && f.ctx.Err() != nil:
 		f.m.task(func(ctx context.Context) { a.p.unregister(ctx, f.id, "closed by the edge") })
 		return true
-	case errors.Is(a.err, ErrRefused), errors.Is(a.err, ErrTooManyFlows):
+	case a.refused():
 		f.end(a.err, "")
 		return true
 	default:

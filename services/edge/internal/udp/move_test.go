@@ -178,6 +178,27 @@ func TestDeadConnectionsDoNotHoldUpAMove(t *testing.T) {
 	}
 }
 
+// TestRefusalWhileAnotherConnectionIsAsked: a connector that was asked over two connections moves the flow to the second
+// one and fails the first request. That does not end the flow.
+func TestRefusalWhileAnotherConnectionIsAsked(t *testing.T) {
+	l, table := newLab(t, Default()), registry.NewTable()
+	connections := []*far{l.connect(table, 0, 1, ours), l.connect(table, 1, 2, ours)}
+	f := l.start(0)
+	for _, c := range connections {
+		c.registration() // which of them comes first does not matter
+	}
+	connections[0].answer(f.id, datagram.ResultUnreachable)
+	connections[1].answer(f.id, datagram.ResultOK)
+	receive(t, f.settled, "the flow is not settled")
+	if err := f.Err(); err != nil {
+		t.Fatalf("flow ended: %v", err)
+	}
+	send(t, f, "hello")
+	if got := connections[1].payload(); got != "hello" {
+		t.Errorf("payload = %q", got)
+	}
+}
+
 // TestListeners: a flow that only listens leaves a connection that has gone silent, too.
 func TestListeners(t *testing.T) {
 	l := newLab(t, Default())
