@@ -140,6 +140,10 @@ func (s *Serving) take(f *flow, m *packet.Message) {
 	case packet.Payload:
 		if s.heard(f, m.ID) {
 			s.sendPayload(f, m)
+		} else if other := s.relay.find(s.home(m.ID)); other != nil && other != s && other.revive(m.ID) {
+			// The edge registered the session over two connections, and the registrations overtook each other on their ways
+			// to the proxy: it responds to the connection that the session has left.
+			other.sendPayload(f, m)
 		}
 	case packet.ICMP:
 		s.mark(f)
@@ -163,6 +167,19 @@ func (s *Serving) heard(f *flow, id datagram.ID) bool {
 	}
 	e.used = time.Now()
 	f.used = e.used
+	return true
+}
+
+// revive notes life of a session whose payload came on the flow of another connection. It reports false when the session
+// is not here.
+func (s *Serving) revive(id datagram.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.sessions[id]
+	if e == nil {
+		return false
+	}
+	e.used = time.Now()
 	return true
 }
 

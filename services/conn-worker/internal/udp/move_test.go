@@ -112,6 +112,11 @@ func TestMoveBetweenConnections(t *testing.T) {
 	if _, b, err := datagram.ParsePayload(next(t, two)); err != nil || string(b) != "answer" {
 		t.Errorf("answer = %q, %v", b, err)
 	}
+	// The proxy may have received the two registrations in the other order and use the old flow.
+	old.say(packet.Message{Type: packet.Payload, ID: datagram.ID{1}, Data: []byte("response on the old flow")})
+	if _, b, err := datagram.ParsePayload(next(t, two)); err != nil || string(b) != "response on the old flow" {
+		t.Errorf("response = %q, %v", b, err)
+	}
 	select {
 	case m := <-old.messages:
 		t.Errorf("the old flow got %+v", m)
