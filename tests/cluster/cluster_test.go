@@ -190,18 +190,18 @@ func (c *cluster) origin(_ context.Context, _ link.Meta, s link.Stream) {
 	_ = s.CloseWrite()
 }
 
-// records reads the slots from the store.
-func (c *cluster) records() []lease.Record {
+// records reads the slots from the store. On a busy machine the store may not respond in time at first.
+func (c *cluster) records() (records []lease.Record) {
 	c.t.Helper()
-	id, err := c.store.EnsureConnector(context.Background(), c.cred.TunnelID, tunnel.ConnectorID{9})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	r, err := c.store.Slots(context.Background(), c.cred.TunnelID, id)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return r
+	testkit.Retry(c.t, "read the slots", testkit.Patience, func() error {
+		id, err := c.store.EnsureConnector(context.Background(), c.cred.TunnelID, tunnel.ConnectorID{9})
+		if err != nil {
+			return err
+		}
+		records, err = c.store.Slots(context.Background(), c.cred.TunnelID, id)
+		return err
+	})
+	return records
 }
 
 // holders counts the connected slots of each worker.

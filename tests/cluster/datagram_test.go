@@ -226,7 +226,13 @@ func (v *visitor) counts() (sent, received int) {
 // goesOn waits until the visitor has received a number of further responses.
 func (s *system) goesOn(v *visitor, more int) {
 	s.t.Helper()
-	_, before := v.counts()
+	sent, before := v.counts()
+	defer func() {
+		if s.t.Failed() {
+			nowSent, now := v.counts()
+			s.t.Logf("since then %d datagrams sent, %d responses received, want %d", nowSent-sent, now-before, more)
+		}
+	}()
 	s.eventually("the visitor receives responses", func() bool { _, n := v.counts(); return n >= before+more })
 }
 
