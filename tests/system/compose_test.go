@@ -17,9 +17,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-// stack is a compose project of this test's own.
+// stack is a compose project of one test.
 type stack struct {
 	t       *testing.T
 	tool    []string
@@ -92,14 +94,14 @@ func docker(t *testing.T, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// containers gives the ids of a service's running containers.
+// containers returns the ids of a service's running containers.
 func (s *stack) containers(service string) []string {
 	return strings.Fields(docker(s.t, "ps", "-q", "--filter", "label=com.docker.compose.project="+s.project, "--filter", "label=com.docker.compose.service="+service))
 }
 
 func (s *stack) waitHealthy(want map[string]int) {
 	s.t.Helper()
-	eventually(s.t, "all healthy", 2*patience, func() error {
+	testkit.Retry(s.t, "all healthy", 2*patience, func() error {
 		for service, n := range want {
 			ids := s.containers(service)
 			if len(ids) != n {
@@ -115,7 +117,7 @@ func (s *stack) waitHealthy(want map[string]int) {
 	})
 }
 
-// slots asks the supervisor which worker holds which connected index.
+// slots reads from the supervisor which worker holds which connected index.
 func (s *stack) slots() (map[int]string, error) {
 	ids := s.containers("supervisor")
 	if len(ids) == 0 {
@@ -164,7 +166,7 @@ func (s *stack) slots() (map[int]string, error) {
 func (s *stack) waitConnected(limit time.Duration, unlike string) map[int]string {
 	s.t.Helper()
 	var held map[int]string
-	eventually(s.t, "4 of 4 connected", limit, func() error {
+	testkit.Retry(s.t, "4 of 4 connected", limit, func() error {
 		var err error
 		if held, err = s.slots(); err != nil {
 			return err
@@ -182,7 +184,7 @@ func (s *stack) waitConnected(limit time.Duration, unlike string) map[int]string
 	return held
 }
 
-// traffic keeps a number of visitors busy and counts what they get.
+// traffic sends requests of a number of visitors and counts the responses.
 type traffic struct {
 	ok, failed atomic.Int64
 	stop       context.CancelFunc
@@ -242,13 +244,13 @@ func (tr *traffic) end() {
 	tr.wg.Wait()
 }
 
-// during runs f and a while longer under traffic and says what the visitors saw meanwhile.
+// during runs f under traffic, continues for a while, and returns what the visitors saw.
 func (tr *traffic) during(t *testing.T, what string, most int64, f func()) {
 	t.Helper()
 	ok, failed := tr.ok.Load(), tr.failed.Load()
 	f()
 	seen := tr.ok.Load()
-	eventually(t, "visitors served after: "+what, patience, func() error {
+	testkit.Retry(t, "visitors served after: "+what, patience, func() error {
 		if tr.ok.Load() < seen+200 {
 			return fmt.Errorf("%d served since", tr.ok.Load()-seen)
 		}
@@ -269,7 +271,7 @@ func (tr *traffic) during(t *testing.T, what string, most int64, f func()) {
 func TestComposeStackSurvives(t *testing.T) {
 	s := composeUp(t, "--scale", "conn-worker=3", "--scale", "proxy=2")
 	s.waitHealthy(map[string]int{"redis": 1, "edge": 1, "discovery": 1, "supervisor": 1, "conn-worker": 3, "proxy": 2, "origin": 1})
-	eventually(t, "a request through the stack", patience, func() error {
+	testkit.Retry(t, "a request through the stack", patience, func() error {
 		resp, err := http.Get(s.url + "/")
 		if err != nil {
 			return err
@@ -281,7 +283,7 @@ func TestComposeStackSurvives(t *testing.T) {
 		return nil
 	})
 	var held map[int]string
-	eventually(t, "4 indices on 3 workers", patience, func() error {
+	testkit.Retry(t, "4 indices on 3 workers", patience, func() error {
 		held = s.waitConnected(patience, "")
 		perWorker := map[string]int{}
 		for _, w := range held {
@@ -337,7 +339,7 @@ func pause(t *testing.T, d time.Duration) {
 	}
 }
 
-func TestComposeFilesAreUnderstood(t *testing.T) {
+func TestComposeFilesAreValid(t *testing.T) {
 	s := &stack{t: t, tool: composeTool(t), project: "culvertconfig", env: os.Environ()}
 	out := s.run("config")
 	for _, service := range []string{"redis", "edge", "discovery", "supervisor", "conn-worker", "proxy", "origin"} {

@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 // sshServer is an OpenSSH server with keys of its own.
@@ -22,10 +24,10 @@ type sshServer struct {
 	addr, key, user string
 }
 
-// awaitTCP waits until somebody listens.
+// awaitTCP waits until a TCP port accepts connections.
 func awaitTCP(t *testing.T, what, addr string) {
 	t.Helper()
-	eventually(t, what, patience, func() error {
+	testkit.Retry(t, what, patience, func() error {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			return err
@@ -41,7 +43,7 @@ func startSSH(t *testing.T) *sshServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// An sshd of root wants a directory that exists only while the package's own daemon runs.
+	// When root runs sshd, it needs a directory that exists only while the package's own daemon runs.
 	if privsep := "/run/sshd"; os.Getuid() == 0 {
 		if err := os.Mkdir(privsep, 0o755); err == nil {
 			t.Cleanup(func() { _ = os.Remove(privsep) })
@@ -119,7 +121,7 @@ func startPostgres(t *testing.T) string {
 	path, args = run(postgres, "-D", data, "-h", "127.0.0.1", "-p", port(addr), "-k", dir, "-c", "fsync=off")
 	start(t, nil, path, args...)
 	awaitTCP(t, "postgres", addr)
-	eventually(t, "postgres is ready", patience, func() error {
+	testkit.Retry(t, "postgres is ready", patience, func() error {
 		_, errs, err := try(t, nil, installed(t, "psql"), "-h", "127.0.0.1", "-p", port(addr), "-U", "postgres", "-c", "select 1")
 		if err != nil {
 			return errors.New(errs)
@@ -148,7 +150,8 @@ func startIperf(t *testing.T) string {
 	return addr
 }
 
-// proxiedNginx tells every visitor the address that the PROXY protocol named; it reads both versions, and nothing else.
+// proxiedNginx responds with the visitor's address from the PROXY protocol header; it accepts both versions, and no
+// connection without the header.
 func proxiedNginx(t *testing.T) string {
 	t.Helper()
 	bin, dir, addr := installed(t, "nginx"), t.TempDir(), fmt.Sprintf("127.0.0.1:%d", freePort(t))

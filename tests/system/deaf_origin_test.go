@@ -11,11 +11,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-// TestDeafOrigin: uploads to an origin that takes nothing fill the flow control that all requests of a connection share.
-// Others must be served nevertheless.
-func TestDeafOrigin(t *testing.T) {
+// TestOriginThatReadsNothing uploads to an origin that reads nothing, which fills the flow control window that all
+// requests of a connection share. Other requests must still be served.
+func TestOriginThatReadsNothing(t *testing.T) {
 	for _, protocol := range []string{"quic", "http2"} {
 		t.Run(protocol, func(t *testing.T) {
 			const uploads, size = 60, 8 << 20
@@ -33,7 +35,7 @@ func TestDeafOrigin(t *testing.T) {
 			t.Cleanup(origin.Close)
 			e := startEdge(t)
 			start(t, []string{"TUNNEL_TOKEN=" + e.token}, binary(t, "culvert"), e.connectorCommand(protocol, origin.URL)...)
-			eventually(t, "4 connections", patience, func() error {
+			testkit.Retry(t, "4 connections", patience, func() error {
 				if n := e.connections(t); n != 4 {
 					return fmt.Errorf("%d connections", n)
 				}

@@ -19,9 +19,11 @@ import (
 	"testing"
 
 	"golang.org/x/net/http2"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-// plainOrigin answers everything with a short text.
+// plainOrigin responds to every request with a short text.
 func plainOrigin() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -30,7 +32,7 @@ func plainOrigin() http.Handler {
 }
 
 // TestH2Spec runs the conformance suite of HTTP/2 against the edge's public side and against bare net/http, with and
-// without TLS. The edge may fail nothing that net/http passes.
+// without TLS. The edge must pass every case that net/http passes.
 func TestH2Spec(t *testing.T) {
 	spec := binary(t, "h2spec")
 	origin := httptest.NewServer(plainOrigin())
@@ -64,7 +66,7 @@ func TestH2Spec(t *testing.T) {
 	}
 }
 
-// The seconds that the suite waits for an answer.
+// The seconds that the suite waits for a response.
 const (
 	quickly   = "2"
 	patiently = "10"
@@ -97,7 +99,7 @@ func failing(cases map[string]string) []string {
 	return out
 }
 
-// h2spec gives the failure of each case, or "" where it passed, by section and title.
+// h2spec returns the failure of each case by section and title, "" for a case that passed.
 func h2spec(t *testing.T, program, base, seconds string, sections ...string) map[string]string {
 	t.Helper()
 	u, err := url.Parse(base)
@@ -136,12 +138,12 @@ func h2spec(t *testing.T, program, base, seconds string, sections ...string) map
 	return out
 }
 
-// TestExtendedConnectOfTheBinaries asks the programs themselves whether they offer WebSocket over HTTP/2, since that
-// hangs on the order in which their packages are initialised.
+// TestExtendedConnectOfTheBinaries checks that the binaries offer WebSocket over HTTP/2, which depends on the order in
+// which their packages are initialised.
 func TestExtendedConnectOfTheBinaries(t *testing.T) {
 	_, public := up(t)
 	for name, base := range map[string]string{"edge": startEdge(t).url, "culvert": public} {
-		eventually(t, name, patience, func() error {
+		testkit.Retry(t, name, patience, func() error {
 			on, err := extendedConnect(strings.TrimPrefix(base, "http://"))
 			if err == nil && !on {
 				t.Fatalf("%s does not offer extended CONNECT", name)

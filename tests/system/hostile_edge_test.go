@@ -4,19 +4,11 @@ package system_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,6 +16,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	h2transport "github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
@@ -33,7 +26,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// falseEdge takes every connector and is hostile to it.
+// falseEdge accepts every connector and attacks it.
 type falseEdge struct {
 	addr   netip.AddrPort
 	caFile string
@@ -44,30 +37,16 @@ type falseEdge struct {
 	next     atomic.Uint64
 }
 
-func selfSigned(t *testing.T, name string) (tls.Certificate, string) {
+// edgeCertificate returns a certificate for the names that connectors expect of an edge, and the file of its CA.
+func edgeCertificate(t *testing.T) (tls.Certificate, string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{quic.ServerName, h2transport.ServerName}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, path
+	ca := testkit.NewCA(t)
+	return ca.Issue(t, quic.ServerName, h2transport.ServerName), ca.File(t)
 }
 
 func startFalseEdge(t *testing.T, protocol string) *falseEdge {
 	t.Helper()
-	cert, caFile := selfSigned(t, "edge.pem")
+	cert, caFile := edgeCertificate(t)
 	ctx, stop := context.WithCancel(context.Background())
 	e := &falseEdge{caFile: caFile}
 	local := netip.MustParseAddrPort("127.0.0.1:0")
@@ -130,7 +109,7 @@ func (e *falseEdge) serve(ctx context.Context, s transport.Session) {
 	}
 }
 
-// registrar lets everybody in.
+// registrar accepts every registration.
 type registrar struct {
 	e *falseEdge
 	s transport.Session
@@ -145,7 +124,7 @@ func (r *registrar) Register(context.Context, rpc.RegisterRequest) (rpc.Connecti
 func (*registrar) Unregister(context.Context) error                       { return nil }
 func (*registrar) UpdateLocalConfiguration(context.Context, []byte) error { return nil }
 
-// session gives one of those that live, waiting for it if need be.
+// session returns a live session; it waits until there is one.
 func (e *falseEdge) session(ctx context.Context) (transport.Session, error) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -179,7 +158,7 @@ func requestBytes(path string, more ...stream.Pair) []byte {
 	return b
 }
 
-// open sends b on a stream of its own and does with it what is wanted.
+// open sends b on a new stream and passes the stream to a function.
 func (e *falseEdge) open(ctx context.Context, b []byte, then func(st transport.Stream)) {
 	s, err := e.session(ctx)
 	if err != nil {
@@ -276,7 +255,7 @@ func (e *falseEdge) udpSession(ctx context.Context, dest string) {
 	}
 }
 
-// ask is an honest request among all that.
+// ask sends a valid request between the attacks.
 func (e *falseEdge) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -309,7 +288,8 @@ func (e *falseEdge) ask(ctx context.Context) error {
 	return nil
 }
 
-// TestHostileEdge: whatever an edge sends, the connector lives, serves what is in order, and is what it was afterwards.
+// TestHostileEdge checks that a connector survives whatever an edge sends, still serves valid requests, and needs no more
+// resources afterwards than before.
 func TestHostileEdge(t *testing.T) {
 	for _, protocol := range []string{"quic", "http2"} {
 		t.Run(protocol, func(t *testing.T) {
@@ -319,7 +299,7 @@ func TestHostileEdge(t *testing.T) {
 			token := credential.Token(tunnel.Credentials{AccountTag: "a", Secret: tunnel.Secret(noise(32)), TunnelID: tunnel.ID{1}})
 			c := start(t, []string{"TUNNEL_TOKEN=" + token}, binary(t, "culvert"), "tunnel", "--no-autoupdate", "--protocol", protocol,
 				"--cacert", e.caFile, "--metrics", ops, "--edge", e.addr.String(), "--url", o.http.URL, "run")
-			eventually(t, "a connection", patience, func() error {
+			testkit.Retry(t, "a connection", patience, func() error {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
 				_, err := e.session(ctx)

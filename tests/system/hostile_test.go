@@ -16,13 +16,15 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-// attack is one kind of hostile peer. It ends by itself or with ctx, and gives the number of attempts it has made. What
-// comes back does not matter to it.
+// attack is one kind of hostile peer. It ends by itself or with ctx and returns the number of its attempts. It ignores
+// the responses.
 type attack func(ctx context.Context) int
 
-// siege is how long attacks may last.
+// siege bounds the duration of the attacks.
 const siege = 20 * time.Second
 
 // watched is a process under attack.
@@ -37,7 +39,7 @@ type watched struct {
 	countsBefore, countsAfter map[string]float64
 }
 
-// counters are the metrics that tell of what was refused, dropped or failed.
+// counters are the metrics of refusals, drops and failures.
 func counters(t *testing.T, metrics string) map[string]float64 {
 	t.Helper()
 	out := map[string]float64{}
@@ -53,7 +55,7 @@ func counters(t *testing.T, metrics string) map[string]float64 {
 	return out
 }
 
-// besiege runs the attacks at once against the processes while honest keeps asking, and looks at what is left of them.
+// besiege runs all attacks at once while honest sends valid requests, then checks the resources of the processes.
 func besiege(t *testing.T, attacks map[string]attack, honest func(ctx context.Context) error, all ...*watched) {
 	t.Helper()
 	for _, w := range all {
@@ -108,7 +110,7 @@ func besiege(t *testing.T, attacks map[string]attack, honest func(ctx context.Co
 	}
 }
 
-// observe keeps the highest figures.
+// observe records the highest figures.
 func (w *watched) observe(over context.Context, t *testing.T) {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
@@ -125,10 +127,10 @@ func (w *watched) observe(over context.Context, t *testing.T) {
 	}
 }
 
-// settle waits until the process is what it was.
+// settle waits until the process needs no more resources than before.
 func (w *watched) settle(t *testing.T) {
 	t.Helper()
-	eventually(t, w.name+": descriptors and goroutines of before", 2*patience, func() error {
+	testkit.Retry(t, w.name+": descriptors and goroutines of before", 2*patience, func() error {
 		w.after = measure(t, w.program.cmd.Process.Pid, w.metrics)
 		if w.after.descriptors > w.before.descriptors+32 || w.after.goroutines > w.before.goroutines+320 { // idle connections and runners
 			return fmt.Errorf("before %v, after %v", w.before, w.after)
@@ -159,10 +161,10 @@ func (w *watched) report(t *testing.T) {
 	}
 }
 
-// maxGrowth is how many MiB a siege may cost: far less than its attacks would like.
+// maxGrowth is how many MiB a process may grow during the attacks: far less than they try to make it allocate.
 const maxGrowth = 768
 
-// TestHostileVisitors: floods of broken, slow and greedy visitors and of false connectors at the edge.
+// TestHostileVisitors floods the edge with broken, slow and greedy visitors and with false connectors.
 func TestHostileVisitors(t *testing.T) {
 	for _, protocol := range []string{"quic", "http2"} {
 		t.Run(protocol, func(t *testing.T) {
@@ -204,7 +206,7 @@ func hostileOrigins(t *testing.T) *origins {
 	return o
 }
 
-// honestGet is a visitor on a connection of its own, which must be served.
+// honestGet sends a valid request on a new connection, which must succeed.
 func honestGet(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

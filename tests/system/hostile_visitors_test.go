@@ -25,7 +25,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 )
 
-// visitorTarget is an edge as its visitors see it.
+// visitorTarget has the public addresses of an edge.
 type visitorTarget struct{ http, https, caFile, tcp, connectors string }
 
 func countBody(resp *http.Response) (int64, error) {
@@ -33,7 +33,7 @@ func countBody(resp *http.Response) (int64, error) {
 	return io.Copy(io.Discard, resp.Body)
 }
 
-// attacks are all that a visitor, or somebody who found the address of a tunnel, can do without a secret.
+// attacks are those that need no secret: only the public addresses and the address for connectors.
 func (v visitorTarget) attacks() map[string]attack {
 	return map[string]attack{
 		"slow heads": func(ctx context.Context) int {
@@ -136,7 +136,7 @@ func dialUntil(ctx context.Context, addr string) (net.Conn, func()) {
 	}
 }
 
-// throw sends b, waits a moment for the beginning of an answer, and resets the connection.
+// throw sends b, waits shortly for the beginning of a response, and resets the connection.
 func throw(ctx context.Context, addr string, b []byte) {
 	c, done := dialUntil(ctx, addr)
 	defer done()
@@ -159,7 +159,7 @@ func hold(ctx context.Context, addr string, b []byte) {
 	<-ctx.Done()
 }
 
-// drip sends one byte at a time behind the beginning.
+// drip sends head, then one byte at a time.
 func drip(ctx context.Context, addr, begin string) {
 	c, done := dialUntil(ctx, addr)
 	defer done()
@@ -182,7 +182,7 @@ func drip(ctx context.Context, addr, begin string) {
 	}
 }
 
-// malformed are heads that could be understood in two ways, or not at all.
+// malformed are request heads that are ambiguous or invalid.
 func malformed(i int) []byte {
 	const begin = "POST / HTTP/1.1\r\nHost: a\r\n"
 	all := []string{
@@ -264,7 +264,7 @@ func (v visitorTarget) headBombs(ctx context.Context) int {
 	})
 }
 
-// noWindow asks for much and allows nothing to come.
+// noWindow requests large responses and grants no flow control window for them.
 func (v visitorTarget) noWindow(ctx context.Context) int {
 	block := headBlock("/bytes/67108864")
 	return crowd(ctx, 8, func(ctx context.Context) {
@@ -283,7 +283,7 @@ func (v visitorTarget) noWindow(ctx context.Context) int {
 	})
 }
 
-// falseConnector connects as a connector does and says nothing, or nonsense.
+// falseConnector connects like a connector and sends nothing, or garbage.
 func (v visitorTarget) falseConnector(ctx context.Context, i int) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
@@ -323,7 +323,7 @@ func (v visitorTarget) falseConnector(ctx context.Context, i int) {
 	_, _ = st.Read(make([]byte, 100))
 }
 
-// manySources sends from many ports, and more than fits.
+// manySources sends datagrams from many ports, more than the edge keeps associations for.
 func manySources(ctx context.Context, addr string) int {
 	sizes := []int{0, 1, 100, 1200, 1472, 9000, 60000}
 	return times(ctx, 5000, 8, func(i int) {

@@ -8,11 +8,12 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-// TestOthersJoinOneProcess runs everything in one process on a shared Redis, lets a worker and a proxy in processes of
-// their own join, and then stops the first process: the others carry on without a lost request, except for what only it
-// could do: its supervisor is replaced as well.
+// TestOthersJoinOneProcess runs everything in one process on a shared Redis, adds a worker and a proxy as
+// processes of their own, then stops the first process. The others, with a new supervisor, serve every request.
 func TestOthersJoinOneProcess(t *testing.T) {
 	redis := installed(t, "redis-server")
 	dir := t.TempDir()
@@ -42,11 +43,11 @@ func TestOthersJoinOneProcess(t *testing.T) {
 			return nil
 		}
 	}
-	eventually(t, "4 connections of one process", patience, byWorkers(4))
+	testkit.Retry(t, "4 connections of one process", patience, byWorkers(4))
 
 	worker := start(t, append(env, "CULVERT_EDGE_CACERT="+filepath.Join(e.data, "ca.pem")), binary(t, "conn-worker"))
 	worker.line(t, "connection registered") // its share, over the first process's proxy
-	eventually(t, "4 connections of two workers", patience, byWorkers(4))
+	testkit.Retry(t, "4 connections of two workers", patience, byWorkers(4))
 	if got := get(t, e.url+"/?n=7&seed=1"); len(got) != 7 {
 		t.Errorf("%d bytes through the joined worker, want 7", len(got))
 	}
@@ -58,7 +59,7 @@ func TestOthersJoinOneProcess(t *testing.T) {
 		if code := one.stop(t, syscall.SIGTERM); code != 0 {
 			t.Errorf("exit code %d, want 0", code)
 		}
-		eventually(t, "4 connections of the joined worker", patience, byWorkers(4))
+		testkit.Retry(t, "4 connections of the joined worker", patience, byWorkers(4))
 	})
 	if n := strings.Count(worker.out.String(), "connection registered"); n < 4 {
 		t.Errorf("the joined worker registered %d connections, want all 4", n)

@@ -20,9 +20,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-// pattern gives n reproducible bytes.
+// pattern returns n reproducible bytes.
 func pattern(n int64, seed uint64) io.Reader {
 	var s [32]byte
 	s[0], s[1] = byte(seed), byte(seed>>8)
@@ -39,7 +41,7 @@ func (p paced) Read(b []byte) (int, error) {
 	return p.Reader.Read(b[:min(len(b), 16<<10)])
 }
 
-// echoOrigin answers POST with the checksum of the body, GET /?n=&seed= with n bytes of the pattern.
+// echoOrigin responds to POST with the checksum of the body, to GET /?n=&seed= with n bytes of the pattern.
 func echoOrigin(t *testing.T) string {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +65,7 @@ func echoOrigin(t *testing.T) string {
 	return srv.URL
 }
 
-// sizeOf spreads bodies from nothing to 64 MiB, most of them small, as traffic is.
+// sizeOf returns sizes from 0 to 64 MiB, most of them small, as in ordinary traffic.
 func sizeOf(i int) int64 {
 	switch {
 	case i%100 == 99:
@@ -89,7 +91,7 @@ func TestFiveHundredAtOnceLeakNothing(t *testing.T) {
 	client.CloseIdleConnections()
 	storm(t, client, url, 50) // warm: pools and code
 	client.CloseIdleConnections()
-	eventually(t, "all connections", patience, func() error {
+	testkit.Retry(t, "all connections", patience, func() error {
 		if ready := get(t, "http://"+metrics+"/ready"); !strings.Contains(ready, `"readyConnections":4`) {
 			return errors.New(ready)
 		}
@@ -106,7 +108,7 @@ func TestFiveHundredAtOnceLeakNothing(t *testing.T) {
 	}
 	client.CloseIdleConnections()
 	var after figures
-	eventually(t, "descriptors and goroutines of before", 2*patience, func() error {
+	testkit.Retry(t, "descriptors and goroutines of before", 2*patience, func() error {
 		after = measure(t, p.cmd.Process.Pid, metrics)
 		if after.descriptors > before.descriptors+8 || after.goroutines > before.goroutines+16 {
 			return fmt.Errorf("before %v, after %v", before, after)
@@ -239,7 +241,7 @@ func upload(ctx context.Context, client *http.Client, url string, i int, slow bo
 	return nil
 }
 
-// hangUpReading leaves in the middle of a large answer.
+// hangUpReading closes the connection in the middle of a large response.
 func hangUpReading(ctx context.Context, client *http.Client, url string, i int) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -256,7 +258,7 @@ func hangUpReading(ctx context.Context, client *http.Client, url string, i int) 
 	_ = resp.Body.Close()
 }
 
-// hangUpWriting leaves in the middle of an upload.
+// hangUpWriting closes the connection in the middle of an upload.
 func hangUpWriting(ctx context.Context, client *http.Client, url string) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -4,18 +4,10 @@ package system_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,14 +27,14 @@ func grpcCases() []string {
 	}
 }
 
-// withMessages are the cases whose answers have messages, and so their status in trailers. What has its status in the
-// head passes without a place for trailers.
+// withMessages are the cases whose responses have messages and therefore carry their status in trailers. Responses that
+// carry it in the head pass even where trailers cannot.
 func withMessages() []string {
 	return []string{"empty_unary", "large_unary", "client_streaming", "server_streaming", "ping_pong", "custom_metadata"}
 }
 
 // testGRPC runs the interop suite through the edge: in cleartext to a cleartext origin, and over TLS to a TLS origin. A
-// case that does not pass without a tunnel either says nothing about the tunnel, and is named.
+// case that fails without a tunnel as well is left out and named.
 func (d *deployment) testGRPC(t *testing.T) {
 	plain, err := url.Parse(d.edge.url)
 	if err != nil {
@@ -74,7 +66,7 @@ func (d *deployment) testGRPC(t *testing.T) {
 	}
 }
 
-// grpcCase runs one case of the interop client and gives the end of its output.
+// grpcCase runs one case of the interop client and returns the end of its output.
 func grpcCase(ctx context.Context, t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.CommandContext(ctx, binary(t, "grpc-interop-client"), append(args, "--test_case", name)...)
@@ -83,12 +75,12 @@ func grpcCase(ctx context.Context, t *testing.T, name string, args ...string) (s
 	return tail(string(out), 2000), err
 }
 
-// brokenCases runs every case against the origin itself and gives the output of those that fail.
+// brokenCases runs every case against the origin directly and returns the output of those that fail.
 func brokenCases(t *testing.T, port int) map[string]string {
 	t.Helper()
 	broken := map[string]string{}
 	for _, name := range grpcCases() {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // one of them waits longer for what does not come
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // one of them waits for a timeout
 		out, err := grpcCase(ctx, t, name, "--server_host", "localhost", "--server_port", strconv.Itoa(port))
 		cancel()
 		if err != nil {
@@ -99,36 +91,4 @@ func brokenCases(t *testing.T, port int) map[string]string {
 		t.Fatalf("the interop suite does not work here, without any tunnel: %v", broken)
 	}
 	return broken
-}
-
-// serverCertificate writes a certificate of the loopback address, signed by itself.
-func serverCertificate(t *testing.T) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "origin"}, DNSNames: []string{"localhost"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, block := range map[string]*pem.Block{
-		certFile: {Type: "CERTIFICATE", Bytes: der},
-		keyFile:  {Type: "PRIVATE KEY", Bytes: keyDER},
-	} {
-		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile
 }

@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// sum is what the origin answers about a body.
+// sum is the origin's response to a body: its length and checksum.
 func sum(n int64, seed uint64) string {
 	h := sha256.New()
 	_, _ = io.Copy(h, pattern(n, seed)) // neither fails
@@ -102,7 +102,7 @@ func (d *deployment) testHeads(t *testing.T) {
 	}
 }
 
-// testTrailers sends a trailer and gets back one that was announced, one that was not, and the one that it sent.
+// testTrailers sends a trailer and expects three in the response: one announced, one not announced, and the one sent.
 func (d *deployment) testTrailers(t *testing.T) {
 	for name, client := range map[string]*http.Client{"HTTP/1.1": http.DefaultClient, "h2c": h2c()} {
 		req := d.request(t, http.MethodPost, "/trailers", struct{ io.Reader }{strings.NewReader("question")})
@@ -128,7 +128,7 @@ func (d *deployment) testTrailers(t *testing.T) {
 				}
 			case k == "X-Request-Trailer" && d.form == stock: // its HTTP/2 form may carry them; not promised
 			case d.form == stock && client == http.DefaultClient && resp.ContentLength >= 0 && got == "":
-				// Its HTTP library gave a short answer a length, and with one HTTP/1.1 has no trailers.
+				// Its HTTP library adds a length to a short response, and HTTP/1.1 has no trailers with a length.
 			case got != v:
 				t.Errorf("%s: trailer %s = %q, want %q", name, k, got, v)
 			}
@@ -169,8 +169,7 @@ func (d *deployment) testLargeHeaders(t *testing.T) {
 	}
 }
 
-// testStreaming hands out one event after the other, each only when the one before was seen: any buffer on the way
-// makes it hang.
+// testStreaming sends an event only after the previous one has arrived, so that any buffer on the way makes it hang.
 func (d *deployment) testStreaming(t *testing.T) {
 	for _, kind := range []string{"text/event-stream", "text/plain", "application/octet-stream", "application/x-ndjson"} {
 		for name, client := range map[string]*http.Client{"HTTP/1.1": http.DefaultClient, "h2c": h2c()} {
@@ -204,7 +203,7 @@ func (d *deployment) testStreaming(t *testing.T) {
 	t.Run("duplex", d.testDuplex)
 }
 
-// testDuplex echoes line by line over HTTP/2: the request goes on while its answer comes.
+// testDuplex echoes line by line over HTTP/2: the request body continues while the response arrives.
 func (d *deployment) testDuplex(t *testing.T) {
 	r, w := io.Pipe()
 	req := d.request(t, http.MethodPost, "/echo", r)

@@ -22,24 +22,26 @@ import (
 
 	"github.com/coder/websocket"
 	gorilla "github.com/gorilla/websocket"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-// origins are the services behind the connectors of the matrix; they live as long as the test.
+// origins are the services behind the connectors of the matrix; they run until the test ends.
 type origins struct {
 	http      *httptest.Server
 	grpcPlain int // ports of the gRPC interop server, cleartext and TLS
 	grpcTLS   int
-	// grpcBroken are the interop cases that fail on the origin itself, with what they say.
+	// grpcBroken are the interop cases that fail on the origin directly, with their output.
 	grpcBroken map[string]string
 	// ws maps a host name to the address of a WebSocket origin.
 	ws   map[string]string
 	tcp  string // answers after it has read everything: the answer is the checksum
 	echo string // TCP echo, and UDP echo on the same port
-	// events are handed to those who read the event stream.
+	// events are sent to the readers of the event stream.
 	events chan string
 }
 
-// Sizes of bodies; the largest is what a single answer of an ordinary download may be.
+// Sizes of bodies; the largest is that of an ordinary download.
 func sizes() []int64 { return []int64{0, 1, 1000, 16 << 10, 1<<20 + 7, 64 << 20} }
 
 func startOrigins(t *testing.T) *origins {
@@ -59,8 +61,8 @@ func startOrigins(t *testing.T) *origins {
 	return o
 }
 
-// config is the config.yml of a connector. The stock connector takes h2c for an opaque byte stream, so it gets the TLS
-// origin in its place.
+// config is the config.yml of a connector. The stock connector treats h2c as an opaque byte stream, so it uses the TLS
+// origin instead.
 func (o *origins) config(f form) string {
 	var b strings.Builder
 	rule := func(host, service string, more ...string) {
@@ -159,7 +161,7 @@ func (o *origins) mux() http.Handler {
 	return m
 }
 
-// serveEvents sends each event that the test hands out, and nothing before.
+// serveEvents sends the events of the test, each as soon as the test provides it.
 func (o *origins) serveEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", r.FormValue("type"))
 	w.WriteHeader(http.StatusOK)
@@ -181,7 +183,7 @@ func (o *origins) serveEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveCoder echoes messages. A message "close N" is answered by a close with the code N.
+// serveCoder echoes messages. It responds to a message "close N" with a close frame of code N.
 func serveCoder(w http.ResponseWriter, r *http.Request) {
 	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
@@ -284,7 +286,7 @@ http {
 	}
 	start(t, nil, bin, "-c", path, "-p", dir)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	eventually(t, "nginx", patience, func() error {
+	testkit.Retry(t, "nginx", patience, func() error {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			return err
@@ -300,11 +302,11 @@ func grpcServer(t *testing.T, secure bool) int {
 	port := freePort(t)
 	args := []string{"--port", strconv.Itoa(port)}
 	if secure {
-		cert, key := serverCertificate(t)
+		cert, key := testkit.NewCA(t).IssueFiles(t, "localhost")
 		args = append(args, "--use_tls", "--tls_cert_file", cert, "--tls_key_file", key)
 	}
 	start(t, nil, binary(t, "grpc-interop-server"), args...)
-	eventually(t, "gRPC interop server", patience, func() error {
+	testkit.Retry(t, "gRPC interop server", patience, func() error {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			return err
@@ -314,8 +316,8 @@ func grpcServer(t *testing.T, secure bool) int {
 	return port
 }
 
-// checksumServer reads a connection to its end, then answers with the checksum of what it read: a half-close that does
-// not arrive, or one that cuts the answer, shows at once.
+// checksumServer reads a connection to its end, then responds with the checksum of what it read. A half-close that does
+// not arrive, or that cuts off the response, makes the test fail.
 func checksumServer(t *testing.T) string {
 	t.Helper()
 	return serveTCP(t, func(c *net.TCPConn) {
@@ -328,7 +330,7 @@ func checksumServer(t *testing.T) string {
 	})
 }
 
-// echoServer echoes over TCP and, on the same port, over UDP. A UDP packet "who" is answered by the sender's address.
+// echoServer echoes over TCP and, on the same port, over UDP. It responds to a UDP packet "who" with the sender's address.
 func echoServer(t *testing.T) string {
 	t.Helper()
 	addr := serveTCP(t, func(c *net.TCPConn) {

@@ -14,7 +14,7 @@ import (
 
 func deadline() time.Time { return time.Now().Add(patience) }
 
-// operate runs a command of the operator against the edge of the deployment.
+// operate runs an operator's command against the edge of the deployment.
 func (d *deployment) operate(t *testing.T, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), binary(t, "culvert"), args...)
@@ -26,7 +26,7 @@ func (d *deployment) operate(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// publish opens a public port of the edge and gives its address.
+// publish opens a public port of the edge and returns its address.
 func (d *deployment) publish(t *testing.T, network string, more ...string) string {
 	t.Helper()
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
@@ -91,7 +91,7 @@ func (d *deployment) testTCP(t *testing.T) {
 	})
 }
 
-// ask sends a body, ends its direction, and reads the answer.
+// ask sends a body, closes its direction, and reads the response.
 func ask(addr string, body io.Reader) (string, error) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {

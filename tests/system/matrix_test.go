@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-// deployment is an edge with one connector behind it, in one of the forms of the matrix.
+// deployment is an edge and one connector, in one of the forms of the matrix.
 type deployment struct {
 	name     string // form and protocol, such as "split/http2"
 	form     form
@@ -34,14 +36,14 @@ const (
 	stock      form = "stock" // a cloudflared binary
 )
 
-// datagrams says whether the wire of the deployment has a place for UDP and ICMP.
+// datagrams reports whether the transport of the deployment carries UDP and ICMP.
 func (d *deployment) datagrams() bool { return d.protocol == "quic" }
 
-// trailers says whether trailers can pass: the stock connector has no place for them on QUIC.
+// trailers reports whether trailers can pass: the stock connector drops them on QUIC.
 func (d *deployment) trailers() bool { return d.form != stock || d.protocol == "http2" }
 
 // TestMatrix runs every kind of traffic through every form of the connector over both transports. With
-// CULVERT_PEER_CLOUDFLARED the stock connector runs the same cases on our edge; what it cannot do is expected by name.
+// CULVERT_PEER_CLOUDFLARED the stock connector runs the same cases on our edge, except for those that it cannot pass.
 func TestMatrix(t *testing.T) {
 	o := startOrigins(t)
 	for _, f := range []form{oneProcess, split, stock} {
@@ -98,7 +100,7 @@ func deployConfig(t *testing.T, f form, protocol, content string) *deployment {
 
 func (d *deployment) awaitConnections(t *testing.T, want int) {
 	t.Helper()
-	eventually(t, d.name+": connections", patience, func() error {
+	testkit.Retry(t, d.name+": connections", patience, func() error {
 		list, err := d.edge.admin.ListConnections(t.Context())
 		if err != nil {
 			return err
@@ -116,7 +118,7 @@ func (d *deployment) awaitConnections(t *testing.T, want int) {
 	})
 }
 
-// whole runs a connector of one process with the command line that every such connector takes.
+// whole runs a connector as one process, with a command line that the stock connector accepts as well.
 func (d *deployment) whole(t *testing.T, name, path, config string) {
 	t.Helper()
 	args := []string{"tunnel", "--no-autoupdate", "--config", config, "--protocol", d.protocol, "--cacert", d.caFile, "--grace-period", "5s", "--metrics", "127.0.0.1:0"}
@@ -126,7 +128,7 @@ func (d *deployment) whole(t *testing.T, name, path, config string) {
 	d.procs[name] = append(d.procs[name], start(t, []string{"TUNNEL_TOKEN=" + d.edge.token}, path, append(args, "run")...))
 }
 
-// apart runs every part as a process of its own on a real Redis.
+// apart runs every part as its own process, with a real Redis.
 func (d *deployment) apart(t *testing.T, config string) {
 	t.Helper()
 	redis := installed(t, "redis-server")
@@ -152,7 +154,7 @@ func (d *deployment) apart(t *testing.T, config string) {
 	}
 }
 
-// client speaks HTTP/1.1 to the edge's public address and names host in every request.
+// client sends HTTP/1.1 requests for host to the edge's public address.
 func (d *deployment) do(t *testing.T, req *http.Request, host string) *http.Response {
 	t.Helper()
 	req.Host = host
@@ -163,7 +165,7 @@ func (d *deployment) do(t *testing.T, req *http.Request, host string) *http.Resp
 	return resp
 }
 
-// h2c is a client that speaks HTTP/2 without TLS.
+// h2c is a client for HTTP/2 without TLS.
 func h2c() *http.Client {
 	p := new(http.Protocols)
 	p.SetUnencryptedHTTP2(true)

@@ -12,9 +12,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-// testUDP echoes packets and asks a real name server.
+// testUDP echoes packets and queries a real name server.
 func (d *deployment) testUDP(t *testing.T) {
 	if !d.datagrams() {
 		t.Skip("HTTP/2 has no datagrams (spec of the wire)")
@@ -53,7 +55,7 @@ func dnsServer(t *testing.T) string {
 	start(t, nil, dnsmasq, "--keep-in-foreground", "--conf-file="+conf, fmt.Sprintf("--port=%d", port), "--listen-address=127.0.0.1",
 		"--bind-interfaces", "--user=root", "--address=/tunnel.example/192.0.2.77", "--pid-file="+conf+".pid")
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	eventually(t, "dnsmasq", patience, func() error {
+	testkit.Retry(t, "dnsmasq", patience, func() error {
 		c, err := net.Dial("tcp", addr)
 		if err != nil {
 			return err
@@ -73,7 +75,7 @@ func dialUDP(t *testing.T, addr string) net.Conn {
 	return c
 }
 
-// exchange sends a packet until an answer comes: packets may be lost.
+// exchange sends a packet again until a response arrives, since packets may be lost.
 func exchange(t *testing.T, c net.Conn, packet []byte) []byte {
 	t.Helper()
 	buf := make([]byte, 2048)
@@ -92,11 +94,11 @@ func exchange(t *testing.T, c net.Conn, packet []byte) []byte {
 	return nil
 }
 
-// insideVariable marks a test that runs in a network namespace of its own.
+// insideVariable is set in a test process that runs in its own network namespace.
 const insideVariable = "CULVERT_TEST_INSIDE"
 
-// TestPing pings through the tunnel. Ping sockets are forbidden to most groups of most systems, and the setting is one
-// of the network namespace: the test makes a namespace of its own, allows them there, and runs inside it.
+// TestPing pings through the tunnel. Most systems forbid ping sockets to most groups. The setting belongs to the
+// network namespace, so the test creates a namespace, allows them there, and runs inside it.
 func TestPing(t *testing.T) {
 	if os.Getenv(insideVariable) == "" {
 		runInside(t, "TestPing")
@@ -130,7 +132,7 @@ func runInside(t *testing.T, name string) {
 	}
 }
 
-// testPing gets echoes, and learns of a hop where the time to live ends.
+// testPing receives echoes, and the address of the hop where the time to live ends.
 func (d *deployment) testPing(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "::1"} {
 		out := d.operate(t, "tunnel", "ping", "--count", "3", "peer", ip)

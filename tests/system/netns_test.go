@@ -128,7 +128,7 @@ func (h *twoHosts) command(t *testing.T, ns, path string, args ...string) (strin
 	return installed(t, "ip"), append([]string{"netns", "exec", ns, path}, args...)
 }
 
-// dial gives a connected UDP socket of the client: the kernel drops what does not come from the address that was asked.
+// dial returns a connected UDP socket of the client: the kernel drops packets from any other address than the dialled one.
 func (h *twoHosts) dial(t *testing.T, to netip.AddrPort) *net.UDPConn {
 	t.Helper()
 	return h.dialFrom(t, nil, to)
@@ -146,7 +146,7 @@ func (h *twoHosts) dialFrom(t *testing.T, from *net.UDPAddr, to netip.AddrPort) 
 	return c
 }
 
-// capture sees every packet that arrives at the client's end of the cable.
+// capture records every packet that arrives at the client's end of the cable.
 type capture struct{ fd int }
 
 func (h *twoHosts) capture(t *testing.T) *capture {
@@ -200,7 +200,7 @@ func udpSource(p []byte) (netip.AddrPort, bool) {
 	return netip.AddrPort{}, false
 }
 
-// wantOnly fails when the port answered from another address than was asked, or not at all.
+// wantOnly fails when the port responded from another address than the dialled one, or not at all.
 func (c *capture) wantOnly(t *testing.T, what string, asked netip.AddrPort) {
 	t.Helper()
 	found := c.sources(t, asked.Port())
@@ -210,7 +210,7 @@ func (c *capture) wantOnly(t *testing.T, what string, asked netip.AddrPort) {
 	}
 }
 
-// wantOther fails when a server that must answer from the wrong address does not: then the test would see no fault.
+// wantOther fails when a server that is known to respond from the wrong address does not: the test would miss the fault.
 func (c *capture) wantOther(t *testing.T, what string, asked netip.AddrPort) {
 	t.Helper()
 	found := c.sources(t, asked.Port())

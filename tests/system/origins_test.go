@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 // nginx serves a directory on a free port.
@@ -38,7 +40,7 @@ http {
 	}
 	start(t, nil, bin, "-c", path, "-p", dir)
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
-	eventually(t, "nginx", patience, func() error {
+	testkit.Retry(t, "nginx", patience, func() error {
 		resp, err := http.Get(url + "/")
 		if err != nil {
 			return err
@@ -48,14 +50,14 @@ http {
 	return url
 }
 
-// up starts everything in one process in front of an origin and gives the public URL.
+// up starts everything in one process in front of an origin and returns the public URL.
 func up(t *testing.T, args ...string) (*program, string) {
 	t.Helper()
 	p := start(t, nil, binary(t, "culvert"), append([]string{"up", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir()}, args...)...)
 	return p, strings.TrimSuffix(p.line(t, "Public URL:"), "/")
 }
 
-// writeRandom makes a file of size bytes from a seed and gives its checksum.
+// writeRandom writes a file of pseudo-random bytes and returns its checksum.
 func writeRandom(t *testing.T, path string, size int64, seed byte) string {
 	t.Helper()
 	f, err := os.Create(path)

@@ -14,13 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
 // peerVariable names the environment variable with the path of a cloudflared binary.
 const peerVariable = "CULVERT_PEER_CLOUDFLARED"
 
-// testEdge is our edge in a process of its own, with a tunnel and a catch-all route.
+// testEdge is our edge in its own process, with a tunnel and a catch-all route.
 type testEdge struct {
 	*program
 	data, url, token string
@@ -44,7 +45,7 @@ func startEdge(t *testing.T, env ...string) *testEdge {
 		fmt.Sprintf("CULVERT_PUBLIC_HTTP=127.0.0.1:%d", public), "CULVERT_OPS_LISTEN=127.0.0.1:0",
 		"CULVERT_BOOTSTRAP_TUNNEL=peer", "CULVERT_BOOTSTRAP_ROUTES=*", "CULVERT_BOOTSTRAP_TOKEN_FILE=" + filepath.Join(e.data, "token"),
 	}, env...), binary(t, "edge"))
-	eventually(t, "edge", patience, func() error {
+	testkit.Retry(t, "edge", patience, func() error {
 		b, err := os.ReadFile(filepath.Join(e.data, "token"))
 		if err != nil {
 			return err
@@ -77,7 +78,7 @@ func (e *testEdge) connections(t *testing.T) int {
 	return n
 }
 
-// connectorCommand is one and the same command line for every connector.
+// connectorCommand is the command line that ours and the stock connector both run with.
 func (e *testEdge) connectorCommand(protocol, origin string) []string {
 	args := []string{"tunnel", "--no-autoupdate", "--protocol", protocol, "--cacert", filepath.Join(e.data, "ca.pem"), "--grace-period", "10s", "--url", origin}
 	for _, p := range e.ports {
@@ -121,7 +122,7 @@ func runConnector(t *testing.T, path, protocol string) {
 	defer origin.Close()
 	e := startEdge(t)
 	c := start(t, []string{"TUNNEL_TOKEN=" + e.token}, path, e.connectorCommand(protocol, origin.URL)...)
-	eventually(t, "4 connections", patience, func() error {
+	testkit.Retry(t, "4 connections", patience, func() error {
 		if n := e.connections(t); n != 4 {
 			return fmt.Errorf("%d connections", n)
 		}
@@ -151,7 +152,7 @@ func runConnector(t *testing.T, path, protocol string) {
 	if err := c.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all unregistered", patience, func() error {
+	testkit.Retry(t, "all unregistered", patience, func() error {
 		if n := e.connections(t); n != 0 {
 			return fmt.Errorf("%d connections", n)
 		}

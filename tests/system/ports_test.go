@@ -16,7 +16,7 @@ import (
 	"testing"
 )
 
-// daemons are real servers, each the package's own, with a configuration of its own on a free port.
+// daemons are real servers, each with its own configuration and on a free port.
 type daemons struct {
 	ssh                               *sshServer
 	postgres, redis, dns, iperf, sums string
@@ -36,8 +36,7 @@ func (d *daemons) config(form) string {
 	return b.String()
 }
 
-// TestRealProgramsThroughPorts runs the clients that people use against the servers that people run, through public ports
-// of the edge, in every form of the connector and over both transports.
+// TestRealProgramsThroughPorts runs common clients against common servers through public ports of the edge, in every form of the connector and over both transports.
 func TestRealProgramsThroughPorts(t *testing.T) {
 	s := &daemons{
 		ssh: startSSH(t), postgres: startPostgres(t), redis: startRedis(t), dns: dnsServer(t), iperf: startIperf(t),
@@ -85,7 +84,7 @@ func port(addr string) string {
 	return p
 }
 
-// output runs a program to its end with the given input and gives what it prints.
+// output runs a program with the given input and returns its output.
 func output(t *testing.T, input io.Reader, path string, args ...string) string {
 	t.Helper()
 	out, errs, err := try(t, input, path, args...)
@@ -129,7 +128,7 @@ func (s *sshServer) through(t *testing.T, addr string) {
 	}
 }
 
-// sqlThrough asks small and large questions.
+// sqlThrough runs queries with small and large results.
 func sqlThrough(t *testing.T, addr string) {
 	psql := installed(t, "psql")
 	args := []string{"-h", "127.0.0.1", "-p", port(addr), "-U", "postgres", "-X", "-At", "-v", "ON_ERROR_STOP=1"}
@@ -175,8 +174,8 @@ func redisThrough(t *testing.T, addr string) {
 	}
 }
 
-// halfCloseThrough sends a body, ends it, and only then is answered. The stock connector ends both directions at once, so
-// that the answer may be lost there.
+// halfCloseThrough sends a body and closes its direction; only then the server responds. The stock connector ends both
+// directions at once and may lose the response.
 func (d *deployment) halfCloseThrough(t *testing.T, addr string) {
 	nc := installed(t, "nc")
 	for _, size := range []int64{0, 1, 5 << 20} {
@@ -191,7 +190,7 @@ func (d *deployment) halfCloseThrough(t *testing.T, addr string) {
 	}
 }
 
-// digThrough asks the name server over TCP, and over UDP where the transport has datagrams.
+// digThrough queries the name server over TCP, and over UDP where the transport has datagrams.
 func (d *deployment) digThrough(t *testing.T, server string) {
 	dig := installed(t, "dig")
 	ways := map[string]string{"tcp": "+tcp"}
@@ -257,7 +256,7 @@ func iperfResult(t *testing.T, text string) iperfReport {
 	return r
 }
 
-// proxyProtocolThrough asks nginx which address the PROXY protocol told it.
+// proxyProtocolThrough checks the address that nginx received in the PROXY protocol header.
 func proxyProtocolThrough(t *testing.T, addr string) {
 	curl := installed(t, "curl")
 	got := output(t, nil, curl, "-sS", "-w", " %{local_ip}:%{local_port}", "http://"+addr+"/")

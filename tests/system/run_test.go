@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,12 +19,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-// patience bounds every wait for a condition; what takes longer is a failure.
-const patience = 60 * time.Second
+// patience bounds every wait for a condition.
+const patience = testkit.Patience
 
-// program is a child process whose output is kept.
+// program is a child process and its output so far.
 type program struct {
 	cmd    *exec.Cmd
 	out    *lines
@@ -33,7 +34,7 @@ type program struct {
 	err    error
 }
 
-// lines keeps what a program prints and lets tests wait for it.
+// lines records the output of a program and signals every change.
 type lines struct {
 	mu      sync.Mutex // guards the fields below
 	text    bytes.Buffer
@@ -73,7 +74,7 @@ func binary(t *testing.T, name string) string {
 	return p
 }
 
-// installed gives the path of a program, or skips the test and says why.
+// installed returns the path of a program, or skips the test.
 func installed(t *testing.T, name string) string {
 	t.Helper()
 	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
@@ -85,7 +86,7 @@ func installed(t *testing.T, name string) string {
 	return ""
 }
 
-// start runs a program and ends it with the test: SIGTERM first, SIGKILL when that does not help.
+// start runs a program until the test ends: SIGTERM first, then SIGKILL if it does not exit.
 func start(t *testing.T, env []string, path string, args ...string) *program {
 	t.Helper()
 	p := &program{out: &lines{changed: make(chan struct{})}, exited: make(chan struct{})}
@@ -141,7 +142,7 @@ func (p *program) line(t *testing.T, text string) string {
 	}
 }
 
-// stop sends the signal and gives the exit code.
+// stop sends a signal and returns the exit code.
 func (p *program) stop(t *testing.T, sig os.Signal) int {
 	t.Helper()
 	if err := p.cmd.Process.Signal(sig); err != nil {
@@ -164,27 +165,7 @@ func (p *program) exitCode(t *testing.T) int {
 	return 0
 }
 
-// eventually polls until ok is nil.
-func eventually(t *testing.T, what string, limit time.Duration, ok func() error) {
-	t.Helper()
-	deadline := time.NewTimer(limit)
-	defer deadline.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := ok()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("%s: not within %v: %v", what, limit, err)
-		}
-	}
-}
-
-// figures are what a leak would show in.
+// figures are the resources of a process that a leak would increase.
 type figures struct {
 	descriptors, goroutines int
 	residentMiB             int
@@ -251,13 +232,8 @@ func get(t *testing.T, url string) string {
 	return string(b)
 }
 
-// freePort is a TCP port that nobody uses at this moment.
+// freePort returns a port that is free for TCP and UDP.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	return int(testkit.FreeTCPAndUDP(t).Port())
 }

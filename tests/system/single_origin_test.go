@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/coder/websocket"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 // TestSingleOriginStreams runs a connector with the flags of one stream service, and reaches it as clients do: a byte
@@ -41,7 +43,7 @@ func TestSingleOriginStreams(t *testing.T) {
 				args = append(args, "--edge", fmt.Sprintf("127.0.0.1:%d", p))
 			}
 			start(t, []string{"TUNNEL_TOKEN=" + e.token}, binary(t, "culvert"), append(append(args, tc.flags...), "run")...)
-			eventually(t, "connections", patience, func() error {
+			testkit.Retry(t, "connections", patience, func() error {
 				if n := e.connections(t); n != 4 {
 					return fmt.Errorf("%d connections", n)
 				}
@@ -71,7 +73,7 @@ func TestSingleOriginStreams(t *testing.T) {
 	}
 }
 
-// answering is a TCP server that answers one line and ends.
+// answering is a TCP server that responds to one line and closes.
 func answering(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -111,7 +113,7 @@ func dialService(t *testing.T, e *testEdge, header http.Header) net.Conn {
 	return conn
 }
 
-// talk sends bytes and wants others back.
+// talk sends bytes and checks the response.
 func talk(t *testing.T, c net.Conn, send, want []byte) {
 	t.Helper()
 	if _, err := c.Write(send); err != nil {

@@ -20,16 +20,17 @@ import (
 
 	quicgo "github.com/quic-go/quic-go"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
-// A UDP server on a wildcard address of a host with several addresses must answer from the address that was asked
-// (docs/spec/lifecycle.md 13). These tests ask for an address that the kernel would not choose.
+// A UDP server on a wildcard address of a host with several addresses must answer from the address that the client used
+// (docs/spec/lifecycle.md 13). The clients of these tests use an address that the kernel would not choose by itself.
 
 const sourcePort = 4433
 
-// wildcards are the ways to listen on every address, with what they serve.
+// wildcards are the ways to listen on every address, and the families that each serves.
 func wildcards() map[string][]string {
 	return map[string][]string{
 		"0.0.0.0": {serverSecond4},
@@ -43,11 +44,11 @@ func asked(ip string) netip.AddrPort {
 
 func serverTLS(t *testing.T) *tls.Config {
 	t.Helper()
-	cert, _ := selfSigned(t, "server.pem")
+	cert, _ := edgeCertificate(t)
 	return &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{quic.ALPN}}
 }
 
-// listenQUIC runs the listener that the edge uses in the server's namespace; it gives back what it gets.
+// listenQUIC runs the listener that the edge uses in the server's namespace; it echoes every stream.
 func (h *twoHosts) listenQUIC(t *testing.T, listen string, conf *tls.Config) {
 	t.Helper()
 	var l *quic.Listener
@@ -75,7 +76,7 @@ func (c connected) SetDeadline(t time.Time) error             { return c.udp.Set
 func (c connected) SetReadDeadline(t time.Time) error         { return c.udp.SetReadDeadline(t) }
 func (c connected) SetWriteDeadline(t time.Time) error        { return c.udp.SetWriteDeadline(t) }
 
-// strictDial is a QUIC client that takes packets only from the address that it asked.
+// strictDial opens a QUIC session that accepts packets only from the address that it dialled.
 func strictDial(t *testing.T, c *net.UDPConn, timeout time.Duration) (*quicgo.Conn, error) {
 	t.Helper()
 	return quicgo.Dial(t.Context(), connected{c}, c.RemoteAddr(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{quic.ALPN}}, //nolint:gosec // what is tested is not the certificate
@@ -103,9 +104,9 @@ func echoBytes(conn *quicgo.Conn, n int) error {
 	return nil
 }
 
-// TestQUICListenerAnswersFromTheAskedAddress checks the listener that the edge uses, packet by packet: handshake and
+// TestQUICListenerRespondsFromTheDialledAddress checks the listener that the edge uses, packet by packet: handshake and
 // data, version negotiation, stateless reset.
-func TestQUICListenerAnswersFromTheAskedAddress(t *testing.T) {
+func TestQUICListenerRespondsFromTheDialledAddress(t *testing.T) {
 	h := newTwoHosts(t)
 	conf := serverTLS(t)
 	for listen, ips := range wildcards() {
@@ -140,7 +141,7 @@ func TestQUICListenerAnswersFromTheAskedAddress(t *testing.T) {
 	}
 }
 
-// TestSourceAddressOnAsymmetricRoutes: packets come in by one cable, and the route back is another one.
+// TestSourceAddressOnAsymmetricRoutes checks packets that arrive over one cable while the route back is another one.
 func TestSourceAddressOnAsymmetricRoutes(t *testing.T) {
 	h := newTwoHosts(t)
 	h.asymmetric(t)
@@ -166,7 +167,7 @@ func TestSourceAddressOnAsymmetricRoutes(t *testing.T) {
 	}
 }
 
-// echoSessions serves what strict clients ask for.
+// echoSessions echoes every stream of every session.
 func echoSessions(ctx context.Context, l *quic.Listener) {
 	for {
 		s, err := l.Accept(ctx)
@@ -187,9 +188,9 @@ func echoSessions(ctx context.Context, l *quic.Listener) {
 // wrapped hides from the library what the socket can do.
 type wrapped struct{ net.PacketConn }
 
-// TestWrongSourceAddressIsSeen are the negative controls: a plain echo server and a QUIC server whose socket is wrapped
-// answer from the wrong address, and a strict client does not get through.
-func TestWrongSourceAddressIsSeen(t *testing.T) {
+// TestWrongSourceAddressIsDetected has the negative controls: a plain echo server and a QUIC server whose socket is wrapped
+// respond from the wrong address, and a strict client cannot connect.
+func TestWrongSourceAddressIsDetected(t *testing.T) {
 	h := newTwoHosts(t)
 	for _, ip := range []string{serverSecond4, serverSecond6} {
 		t.Run("plain echo "+ip, func(t *testing.T) {
@@ -265,7 +266,7 @@ func (h *twoHosts) startEdge(t *testing.T, listen string, env ...string) *remote
 		fmt.Sprintf("CULVERT_PUBLIC_HTTP=%s:%d", listen, remotePublic), "CULVERT_OPS_LISTEN=127.0.0.1:0",
 		"CULVERT_BOOTSTRAP_TUNNEL=peer", "CULVERT_BOOTSTRAP_ROUTES=*", "CULVERT_BOOTSTRAP_TOKEN_FILE=" + filepath.Join(e.data, "token"),
 	}, env...), path, args...)
-	eventually(t, "edge", patience, func() error {
+	testkit.Retry(t, "edge", patience, func() error {
 		b, err := os.ReadFile(filepath.Join(e.data, "token"))
 		if err != nil {
 			return err
@@ -289,7 +290,7 @@ func (e *remoteEdge) connect(t *testing.T, connector, ip string) *program {
 		"--grace-period", "1s", "--ha-connections", "1", "--metrics", "127.0.0.1:0", "--hello-world",
 		"--edge", asked(ip).String(), "--edge", netip.AddrPortFrom(asked(ip).Addr(), sourcePort+1).String(), "run")
 	p := start(t, []string{"TUNNEL_TOKEN=" + e.token}, path, args...)
-	eventually(t, "a connection", patience, func() error {
+	testkit.Retry(t, "a connection", patience, func() error {
 		list, err := e.admin.ListConnections(t.Context())
 		if err != nil {
 			return err
@@ -304,7 +305,7 @@ func (e *remoteEdge) connect(t *testing.T, connector, ip string) *program {
 	return p
 }
 
-// get asks the edge's public address from the client's host.
+// get sends a request from the client's host to the edge's public address.
 func (e *remoteEdge) get(t *testing.T, ip string) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
@@ -324,8 +325,8 @@ func (e *remoteEdge) get(t *testing.T, ip string) {
 	}
 }
 
-// TestEdgeAnswersConnectorsFromTheAskedAddress runs the edge and connectors of both makes as processes on two hosts.
-func TestEdgeAnswersConnectorsFromTheAskedAddress(t *testing.T) {
+// TestEdgeRespondsToConnectorsFromTheDialledAddress runs the edge and connectors of both makes as processes on two hosts.
+func TestEdgeRespondsToConnectorsFromTheDialledAddress(t *testing.T) {
 	h := newTwoHosts(t)
 	for _, name := range []string{"culvert", "cloudflared"} {
 		for listen, ips := range wildcards() {
@@ -352,8 +353,8 @@ func TestEdgeAnswersConnectorsFromTheAskedAddress(t *testing.T) {
 	}
 }
 
-// TestNameServerAnswersFromTheAskedAddress asks the edge's own name server, which is plain UDP.
-func TestNameServerAnswersFromTheAskedAddress(t *testing.T) {
+// TestNameServerRespondsFromTheQueriedAddress queries the edge's own name server over plain UDP.
+func TestNameServerRespondsFromTheQueriedAddress(t *testing.T) {
 	h := newTwoHosts(t)
 	for listen, ips := range wildcards() {
 		t.Run(listen, func(t *testing.T) {
@@ -371,8 +372,8 @@ func TestNameServerAnswersFromTheAskedAddress(t *testing.T) {
 	}
 }
 
-// TestUDPPortAnswersFromTheAskedAddress sends datagrams through public ports to an origin on the connector's host.
-func TestUDPPortAnswersFromTheAskedAddress(t *testing.T) {
+// TestUDPPortRespondsFromTheQueriedAddress sends datagrams through public ports to an origin on the connector's host.
+func TestUDPPortRespondsFromTheQueriedAddress(t *testing.T) {
 	h := newTwoHosts(t)
 	var origin *net.UDPConn
 	h.in(t, h.client, func() (err error) {

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 // udpFlow is a visitor of a public UDP port that sends numbered packets and counts which ones come back.
@@ -22,7 +24,7 @@ type udpFlow struct {
 	sentAt   map[string]time.Time
 }
 
-// receive notes every echo until the socket is closed.
+// receive records every echo until the socket is closed.
 func (f *udpFlow) receive() {
 	buf := make([]byte, 2048)
 	for {
@@ -48,7 +50,7 @@ func (f *udpFlow) send(t *testing.T) {
 	}
 }
 
-// lost counts the packets without an answer that were sent before the time at, and gives how long after it the others up to
+// lost counts the packets without a response that were sent before the time at, and returns how long after it the others up to
 // the time end were sent.
 func (f *udpFlow) lost(at, end time.Time) (before int, after []time.Duration) {
 	f.mu.Lock()
@@ -67,7 +69,7 @@ func (f *udpFlow) lost(at, end time.Time) (before int, after []time.Duration) {
 	return before, after
 }
 
-// answeredSince reports whether a packet that was sent after the time came back.
+// answeredSince reports whether a packet sent after the given time came back.
 func (f *udpFlow) answeredSince(at time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -79,8 +81,8 @@ func (f *udpFlow) answeredSince(at time.Time) bool {
 	return false
 }
 
-// TestUDPSessionOutlivesItsWorker kills a worker while packets flow: every session goes on from the same source port at
-// the origin, and what was answered before and after is not touched.
+// TestUDPSessionOutlivesItsWorker kills a worker while packets flow: every session continues from the same source port at
+// the origin, and packets sent before and after the move get their responses.
 func TestUDPSessionOutlivesItsWorker(t *testing.T) {
 	d := deploy(t, split, "quic", startOrigins(t))
 	addr := d.publish(t, "udp", "--to", d.origins.echo)
@@ -123,7 +125,7 @@ func TestUDPSessionOutlivesItsWorker(t *testing.T) {
 	}
 	answered := func(what string) (asked time.Time) {
 		asked = time.Now()
-		eventually(t, what, patience, func() error {
+		testkit.Retry(t, what, patience, func() error {
 			pace(1)
 			for i, f := range flows {
 				if !f.answeredSince(asked) {
