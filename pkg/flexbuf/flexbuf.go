@@ -1,5 +1,5 @@
-// Package flexbuf holds the buffers of copying goroutines: small while little comes, so that many idle streams cost little,
-// large while much comes, so that a busy one needs few calls.
+// Package flexbuf has buffers for goroutines that copy streams. A buffer is small while little data arrives, so that many
+// idle streams cost little memory, and large while much arrives, so that a busy stream needs few calls.
 package flexbuf
 
 import (
@@ -7,13 +7,13 @@ import (
 	"sync"
 )
 
-// Sizes in bytes: what a direction holds while little is said, and, unless Pool says otherwise, while much is.
+// Sizes of a buffer in bytes while little data arrives, and while much does unless Pool.Large says otherwise.
 const (
 	smallSize    = 4 << 10
 	defaultLarge = 32 << 10
 )
 
-// Pool makes buffers. The zero value is ready, and safe for concurrent use; it must not be copied.
+// Pool makes buffers. The zero value is ready for use. It is safe for concurrent use and must not be copied.
 type Pool struct {
 	// Large is the size that a buffer grows to, more than 4 KiB; 0 means 32 KiB.
 	Large int
@@ -36,10 +36,10 @@ func (p *Pool) Buffer() Buffer { return Buffer{pool: p} }
 type Buffer struct {
 	pool *Pool
 	mem  *[]byte
-	last int // what the last read gave
+	last int // bytes of the last read
 }
 
-// Next is where to read to. It is valid until the next call of Next or Free: only then memory goes back to the pool.
+// Next gives the memory for the next read. It is valid until the next call of Next or Free, which may return it to the pool.
 func (b *Buffer) Next() []byte {
 	p := b.pool
 	switch large := b.mem != nil && len(*b.mem) > smallSize; {
@@ -55,10 +55,10 @@ func (b *Buffer) Next() []byte {
 	return *b.mem
 }
 
-// Took says how many bytes were read to Next, which decides on the size of the following one.
+// Took records how many bytes were read into Next. The number decides the size of the following one.
 func (b *Buffer) Took(n int) { b.last = n }
 
-// Free gives the memory back. Idempotent.
+// Free returns the memory to the pool. Idempotent.
 func (b *Buffer) Free() {
 	switch {
 	case b.mem == nil:

@@ -32,7 +32,7 @@ func TestSizeFollowsTheReads(t *testing.T) {
 	}
 }
 
-// What Next gave must stay alone until the next call: nobody else may get that memory.
+// No other buffer may get the memory that Next gave before the next call.
 func TestMemoryStaysUntilTheNextCall(t *testing.T) {
 	p := &flexbuf.Pool{Large: large}
 	a := p.Buffer()

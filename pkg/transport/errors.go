@@ -9,20 +9,20 @@ import (
 var (
 	// ErrReset matches every StreamError.
 	ErrReset = errors.New("stream reset")
-	// ErrDatagramTooLarge says that a datagram does not fit one packet of the path.
+	// ErrDatagramTooLarge means that a datagram does not fit one packet of the path.
 	ErrDatagramTooLarge = errors.New("datagram does not fit a packet")
-	// ErrDatagramUnsupported says that the transport has no datagrams.
+	// ErrDatagramUnsupported means that the transport has no datagrams.
 	ErrDatagramUnsupported = errors.New("the transport carries no datagrams")
 )
 
-// StreamError says that one direction of a stream was reset, while its session goes on.
+// StreamError means that one direction of a stream was reset while its session goes on.
 type StreamError struct {
 	Code Code
 	// Remote tells a reset by the peer from one of our own.
 	Remote bool
 }
 
-// Error names who reset the stream.
+// Error says which end reset the stream.
 func (e *StreamError) Error() string {
 	if e.Remote {
 		return fmt.Sprintf("stream reset by the peer with code %d", e.Code)

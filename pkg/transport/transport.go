@@ -30,7 +30,7 @@ type Stream interface {
 // Closer ends the two directions of a stream, each on its own.
 type Closer interface {
 	// CloseWrite sends FIN. Idempotent; an error means that the session is lost or this end reset its write side. A
-	// peer that told us to stop sending needs no FIN: that is no error.
+	// peer that has stopped reading needs no FIN: that is no error.
 	CloseWrite() error
 	// CancelRead tells the peer to stop sending (STOP_SENDING) and makes pending and later reads fail. Idempotent.
 	CancelRead(code Code)
@@ -55,16 +55,17 @@ type Session interface {
 	Addresses
 }
 
-// Pulse is what a session can do besides whose transport answers every packet by itself, as QUIC does.
+// Pulse is implemented by sessions whose transport acknowledges packets by itself, as QUIC does.
 type Pulse interface {
-	// Received is the number of packets that have come so far. If something was sent and it does not grow, the peer is
-	// dead or cannot be reached.
+	// Received is the number of packets received so far. If something was sent and the number does not grow, the peer is
+	// dead or unreachable.
 	Received() uint64
 }
 
 // Streams opens and accepts streams.
 type Streams interface {
-	// OpenStream opens a stream at once or waits for the peer's limit. The peer sees it with its first bytes.
+	// OpenStream opens a stream. It waits while the peer's limit of streams is reached. The peer sees the stream with its
+	// first bytes.
 	OpenStream(ctx context.Context) (Stream, error)
 	// AcceptStream waits for a stream of the peer.
 	AcceptStream(ctx context.Context) (Stream, error)
@@ -77,7 +78,7 @@ type Datagrams interface {
 	ReceiveDatagram(ctx context.Context) ([]byte, error)
 }
 
-// Addresses tells the two ends.
+// Addresses gives the addresses of both ends.
 type Addresses interface {
 	LocalAddr() netip.AddrPort
 	RemoteAddr() netip.AddrPort

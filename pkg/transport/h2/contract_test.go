@@ -25,15 +25,15 @@ func TestContract(t *testing.T) {
 		return err
 	}
 	greeting := &transporttest.Greeting{
-		Ask: func(s transport.Stream) error { return write(s, &want) },
-		Answer: func(s transport.Stream) error {
+		Request: func(s transport.Stream) error { return write(s, &want) },
+		Respond: func(s transport.Stream) error {
 			got, rest, err := readRequest(s)
 			if d := cmp.Diff(want, got); err == nil && (d != "" || len(rest) > 0) {
 				return errors.New("request: " + d)
 			}
 			return errors.Join(err, write(s, &stream.Response{}))
 		},
-		Listen: func(s transport.Stream) error {
+		ReadResponse: func(s transport.Stream) error {
 			got, rest, err := readResponse(s)
 			if err == nil && (got.Error != "" || len(got.Metadata) > 0 || len(rest) > 0) {
 				return errors.New("unexpected answer")

@@ -13,7 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// DialConfig says where a session goes, and from where.
+// DialConfig has the addresses and settings of a session that is dialled.
 type DialConfig struct {
 	// Edge is the address to dial.
 	Edge netip.AddrPort
@@ -64,7 +64,7 @@ func dialError(err error) error {
 	return &tunnel.ConnError{Reason: reason, Err: err}
 }
 
-// handshakeError tells a peer that says no from one that says nothing.
+// handshakeError tells a peer that fails the handshake (ReasonTLS) from one that closes or does not respond (ReasonDial).
 func handshakeError(err error) error {
 	reason := tunnel.ReasonTLS
 	var timeout net.Error

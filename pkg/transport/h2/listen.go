@@ -13,17 +13,17 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 )
 
-// ListenConfig says where sessions are accepted.
+// ListenConfig says where and how sessions are accepted.
 type ListenConfig struct {
 	Addr netip.AddrPort
 	// TLS needs certificates. Its protocol names are not used: connectors offer none.
 	TLS      *tls.Config
 	Settings Settings
-	// Gate bounds the handshakes in the place of Settings.MaxHandshakes; nil leaves it to them.
+	// Gate bounds the handshakes instead of Settings.MaxHandshakes, if it is not nil.
 	Gate transport.Gate
 }
 
-// acceptPause is how long a listener waits when the system has no resources for a new connection.
+// acceptPause is how long a listener waits after a failed accept, for instance without free file descriptors.
 const acceptPause = 100 * time.Millisecond
 
 // Listener accepts sessions on one TCP socket.
@@ -42,7 +42,7 @@ type Listener struct {
 	shaking map[net.Conn]struct{}
 }
 
-// Listen binds the socket and starts to answer handshakes.
+// Listen binds the socket and starts to accept handshakes.
 func Listen(c ListenConfig) (*Listener, error) {
 	if c.TLS == nil {
 		return nil, errors.New("http2 listener without TLS configuration")
@@ -129,7 +129,7 @@ func (l *Listener) pause(err error) bool {
 	}
 }
 
-// handshake hands a connection over once its handshake is complete. A peer that fails is of no interest to anybody.
+// handshake hands a connection over once its handshake is complete. A failed one is dropped silently.
 func (l *Listener) handshake(tcp net.Conn) {
 	err := l.shake(tcp)
 	conn := tls.Server(&socket{Conn: tcp, stall: l.settings.WriteTimeout}, l.conf)
@@ -147,7 +147,7 @@ func (l *Listener) handshake(tcp net.Conn) {
 	select {
 	case l.ready <- conn:
 	case <-l.closed:
-		_ = tcp.Close() // it came too late
+		_ = tcp.Close() // the listener is closed
 	}
 }
 

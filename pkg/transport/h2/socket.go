@@ -9,18 +9,18 @@ import (
 	"time"
 )
 
-// socket is a TCP connection whose peer must take some bytes within a time, however long the whole write takes. It lies
-// below TLS, which does not survive a write that failed.
+// socket is a TCP connection whose peer must read some bytes within the time stall, however long a whole write takes. It is
+// below TLS, which cannot continue after a write that timed out.
 type socket struct {
 	net.Conn
 	stall time.Duration
 
-	// mu guards last, after which nothing may be written; zero means that there is no end yet.
+	// mu guards last, the deadline of all writing; zero means none.
 	mu   sync.Mutex
 	last time.Time
 }
 
-// Write writes all of p, or fails when the peer takes nothing.
+// Write writes all of p, or fails when the peer reads nothing.
 func (s *socket) Write(p []byte) (n int, err error) {
 	for {
 		if !s.arm() {
@@ -34,7 +34,7 @@ func (s *socket) Write(p []byte) (n int, err error) {
 	}
 }
 
-// arm sets the time by which the peer must have taken something.
+// arm sets the deadline of the next write. It reports false when the deadline of all writing has passed.
 func (s *socket) arm() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -51,7 +51,7 @@ func (s *socket) arm() bool {
 	return s.Conn.SetWriteDeadline(by) == nil
 }
 
-// SetWriteDeadline sets the end of all writing; once set, it only comes nearer.
+// SetWriteDeadline sets the deadline of all writing. Later calls can only bring it nearer.
 func (s *socket) SetWriteDeadline(t time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

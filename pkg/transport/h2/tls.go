@@ -17,17 +17,17 @@ func ClientTLS(roots *x509.CertPool, strictPQ bool) *tls.Config {
 		RootCAs:                roots,
 		CurvePreferences:       []tls.CurveID{tls.X25519MLKEM768, tls.CurveP256},
 		SessionTicketsDisabled: true,
-		// One write carries many frames: small records would only cost.
+		// One write carries many frames, so small records would cost time and not reduce latency.
 		DynamicRecordSizingDisabled: true,
 	}
 	if strictPQ {
 		c.CurvePreferences = c.CurvePreferences[:1]
-		c.MinVersion = tls.VersionTLS13 // the exchange does not exist before
+		c.MinVersion = tls.VersionTLS13 // TLS 1.2 does not have the key exchange
 	}
 	return c
 }
 
-// serverTLS is the edge's configuration: connectors offer no protocol, and one that offers h2 means the same.
+// serverTLS gives the edge's configuration. ALPN is ignored: connectors offer no protocol, and one that offers h2 gets the same.
 func serverTLS(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.NextProtos = nil

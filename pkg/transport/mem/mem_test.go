@@ -25,7 +25,7 @@ func TestContract(t *testing.T) {
 	})
 }
 
-// TestFakeTime: every wait of the package lets the bubble's clock go on.
+// TestFakeTime checks that every wait of the package lets the clock of a synctest bubble advance.
 func TestFakeTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := mem.Pair(t.Context())
@@ -34,8 +34,8 @@ func TestFakeTime(t *testing.T) {
 			if err != nil {
 				return
 			}
-			<-time.NewTimer(time.Hour).C // of the bubble: the peer is slow
-			_, _ = io.Copy(s, s)         // a failure shows at the other end
+			<-time.NewTimer(time.Hour).C // on the bubble's clock: the peer is slow
+			_, _ = io.Copy(s, s)         // the other end sees a failure
 			_ = s.CloseWrite()
 		}()
 		s, err := a.OpenStream(t.Context())

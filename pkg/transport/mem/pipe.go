@@ -11,9 +11,9 @@ import (
 
 var errWriteClosed = errors.New("write after CloseWrite")
 
-// pipe is one direction of a stream: a bounded buffer with an end.
+// pipe is one direction of a stream: a bounded buffer that can be ended.
 type pipe struct {
-	// onFirst is called once, when the peer is to see the stream; onStop when the reader stops the writer.
+	// onFirst is called once, when the peer must see the stream; onStop is called when the reader stops the writer.
 	onFirst func()
 	onStop  context.CancelCauseFunc
 	first   sync.Once
@@ -128,7 +128,7 @@ func (p *pipe) closeWrite() error {
 	return nil
 }
 
-// fail ends the direction in disorder, unless all of it was delivered or it failed before. What is unread is lost.
+// fail resets the direction, unless all of it was delivered or it failed before. Unread bytes are lost.
 func (p *pipe) fail(readErr, writeErr error) {
 	p.first.Do(p.onFirst)
 	p.mu.Lock()
@@ -145,7 +145,7 @@ func (p *pipe) fail(readErr, writeErr error) {
 	}
 }
 
-// bound is a deadline that can be moved while somebody waits.
+// bound is a deadline that can be moved during a wait.
 type bound struct {
 	// mu guards the rest.
 	mu      sync.Mutex

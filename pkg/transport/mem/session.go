@@ -36,7 +36,7 @@ type Session struct {
 	streams map[*Stream]struct{}
 }
 
-// Pair makes two joined sessions. Values of ctx are kept, its end is not.
+// Pair makes two joined sessions. They keep the values of ctx, but do not end with it.
 func Pair(ctx context.Context) (a, b *Session) {
 	a = newSession(ctx, 1, 2)
 	b = newSession(ctx, 2, 1)
@@ -66,7 +66,7 @@ func (s *Session) CloseWithError(code transport.Code, reason string) error {
 	return nil
 }
 
-// Lose ends both sessions as if the network between them were gone.
+// Lose ends both sessions as if the network between them had failed.
 func (s *Session) Lose() {
 	err := &tunnel.ConnError{Reason: tunnel.ReasonIdle, Err: errors.New("no packet from the peer")}
 	s.end(err)
@@ -84,7 +84,7 @@ func (s *Session) end(err *tunnel.ConnError) {
 	}
 }
 
-// add reports false when the session is over.
+// add registers a stream. It reports false when the session has ended.
 func (s *Session) add(st *Stream) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -119,7 +119,7 @@ func (s *Session) open() (transport.Stream, error) {
 	return near, nil
 }
 
-// over is why the session ended.
+// over gives the reason of the session's end.
 func (s *Session) over() error { return context.Cause(s.ctx) }
 
 // AcceptStream waits for a stream of the peer.
@@ -137,7 +137,7 @@ func (s *Session) AcceptStream(ctx context.Context) (transport.Stream, error) {
 	}
 }
 
-// SendDatagram drops the datagram when the peer has too many, as a network does.
+// SendDatagram drops the datagram when too many wait for the peer, as a network does.
 func (s *Session) SendDatagram(b []byte) error {
 	if s.ctx.Err() != nil {
 		return s.over()

@@ -23,7 +23,7 @@ func newStream(s *Session, in, out *pipe) *Stream {
 	return st
 }
 
-// lose ends both directions, each for both of its ends.
+// lose ends both directions for both ends.
 func (s *Stream) lose(err error) {
 	s.in.fail(err, err)
 	s.out.fail(err, err)

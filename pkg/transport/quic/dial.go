@@ -14,7 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// DialConfig says where a session goes, and from where.
+// DialConfig has the addresses and settings of a session that is dialled.
 type DialConfig struct {
 	// Edge is the address to dial.
 	Edge netip.AddrPort

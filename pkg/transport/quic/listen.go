@@ -15,7 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 )
 
-// ListenConfig says where sessions are accepted.
+// ListenConfig says where and how sessions are accepted.
 type ListenConfig struct {
 	Addr netip.AddrPort
 	// TLS needs certificates; the wire's protocol name is added when NextProtos is empty.

@@ -16,14 +16,14 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// patience bounds what must happen some time; no test passes because of it.
+// patience bounds the waits of a test that would fail otherwise. No test passes because of it.
 const patience = 20 * time.Second
 
 // Run checks the contract with a transport that can do everything.
 func Run(t *testing.T, setup Setup) { RunLimited(t, setup, Limits{}) }
 
-// RunLimited checks the contract with a transport that cannot do all of it. Where it cannot, what it does instead is
-// checked.
+// RunLimited checks the contract with a transport that cannot do all of it, and for each limit what the transport does
+// instead.
 func RunLimited(t *testing.T, setup Setup, limits Limits) {
 	tests := []struct {
 		name string
@@ -107,7 +107,7 @@ func receive[T any](t *testing.T, ch <-chan T, complaint string) T {
 	}
 }
 
-// failing repeats a write until it fails: news from the peer takes its time.
+// failing repeats a write until it fails, since a reset by the peer takes time to arrive.
 func failing(w io.Writer) <-chan error {
 	ch := make(chan error, 1)
 	go func() {
@@ -148,11 +148,11 @@ func testHalfClose(t *testing.T, p pair) {
 	if far.Context().Err() != nil {
 		t.Error("context ended though the write side is open")
 	}
-	write(t, far, "answer")
+	write(t, far, "response")
 	if err := far.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	read(t, near, "answer")
+	read(t, near, "response")
 	wantEOF(t, near)
 	if _, err := near.Write([]byte("x")); err == nil {
 		t.Error("write after CloseWrite gave no error")
@@ -163,7 +163,7 @@ func testLarge(t *testing.T, p pair) {
 	body := bytes.Repeat([]byte("0123456789abcde"), 200_000)
 	near, far := p.open(t)
 	go func() {
-		_, _ = io.Copy(far, far) // the echo: a failure shows at the other end
+		_, _ = io.Copy(far, far) // an echo; the other end sees a failure
 		_ = far.CloseWrite()
 	}()
 	go func() {
@@ -219,7 +219,7 @@ func testCancelRead(t *testing.T, p pair) {
 	read(t, near, "still open")
 }
 
-// checkSilentStop: what near sends goes nowhere and stops nothing, until far has said all it had to say.
+// checkSilentStop checks that near can send without effect until far has ended its direction.
 func checkSilentStop(t *testing.T, near, far transport.Stream) {
 	t.Helper()
 	if n, err := near.Write(make([]byte, 8<<20)); n != 8<<20 || err != nil {
@@ -391,7 +391,7 @@ func testDatagrams(t *testing.T, p pair) {
 			got <- d
 		}
 	}()
-	// Datagrams may be lost: repeat.
+	// Datagrams may be lost, so they are repeated.
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	timeout := time.NewTimer(patience)
@@ -430,18 +430,18 @@ func testMany(t *testing.T, p pair) {
 			}
 			echoes.Go(func() {
 				if p.Greeting != nil {
-					if err := p.Greeting.Answer(s); err != nil {
+					if err := p.Greeting.Respond(s); err != nil {
 						t.Error(err)
 					}
 				}
-				_, _ = io.Copy(s, s) // a failure shows at the other end
+				_, _ = io.Copy(s, s) // the other end sees a failure
 				_ = s.CloseWrite()
 			})
 		}
 	})
 	for i := range n {
 		wg.Go(func() {
-			s, err := p.ask(t.Context())
+			s, err := p.request(t.Context())
 			if err != nil {
 				t.Error(err)
 				return

@@ -7,31 +7,32 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 )
 
-// Setup makes two joined sessions that live as long as the test: a has dialled, b was accepted.
+// Setup makes two joined sessions that last as long as the test: a has dialled, b was accepted.
 type Setup func(t *testing.T) (a, b transport.Session)
 
-// Limits say what a transport cannot do. The zero value can do everything.
+// Limits says what a transport cannot do. The zero value means that it can do everything.
 type Limits struct {
 	// OpenedByAccepter: only the accepting session opens streams.
 	OpenedByAccepter bool
 	// WholeReset: a reset of one direction resets the stream.
 	WholeReset bool
-	// SilentStop: the dialling session does not tell its peer that it reads no more of a stream, but drops what comes,
-	// and ends the peer's direction together with its own.
+	// SilentStop: the peer of the dialling session does not learn that a stream is read no further. The dialling session
+	// drops what arrives and ends the peer's direction together with its own.
 	SilentStop bool
-	// NoDatagrams: there are none.
+	// NoDatagrams: the transport has no datagrams.
 	NoDatagrams bool
-	// Greeting is what the ends of a stream say before its bytes are free; nil where they are from the start.
+	// Greeting is the exchange that a stream must begin with; nil where its bytes are free from the start.
 	Greeting *Greeting
 }
 
-// Greeting is the exchange that opens a stream.
+// Greeting is the exchange that a stream begins with.
 type Greeting struct {
-	// Ask is the opener's part, Answer the acceptor's, Listen the opener's again.
-	Ask, Answer, Listen func(s transport.Stream) error
+	// Request is sent by the opener and Respond by the acceptor, which reads the request first. ReadResponse is the
+	// opener's again.
+	Request, Respond, ReadResponse func(s transport.Stream) error
 }
 
-// pair is one way to look at two sessions.
+// pair has two joined sessions in the roles near and far.
 type pair struct {
 	Limits
 	near, far transport.Session
@@ -39,7 +40,7 @@ type pair struct {
 	nearAccepted bool
 }
 
-// opener and acceptor are who opens streams, and who gets them: near opens if it can.
+// opener and acceptor give the sessions that open and accept streams: near opens if it can.
 func (p *pair) opener() transport.Session {
 	if p.nearOpens() {
 		return p.near
@@ -56,21 +57,21 @@ func (p *pair) acceptor() transport.Session {
 
 func (p *pair) nearOpens() bool { return p.nearAccepted || !p.OpenedByAccepter }
 
-// farStopsSilently says that SilentStop is true of far's session.
+// farStopsSilently reports whether SilentStop applies to far.
 func (p *pair) farStopsSilently() bool { return p.SilentStop && p.nearAccepted }
 
-// ask opens a stream, with the opener's part of the greeting.
-func (p *pair) ask(ctx context.Context) (transport.Stream, error) {
+// request opens a stream, with the opener's part of the greeting.
+func (p *pair) request(ctx context.Context) (transport.Stream, error) {
 	s, err := p.opener().OpenStream(ctx)
 	if err == nil && p.Greeting != nil {
-		if err = p.Greeting.Ask(s); err == nil {
-			err = p.Greeting.Listen(s)
+		if err = p.Greeting.Request(s); err == nil {
+			err = p.Greeting.ReadResponse(s)
 		}
 	}
 	return s, err
 }
 
-// open opens a stream with its first bytes, and gives both ends after those were read.
+// open opens a stream, sends its first bytes and reads them, and gives both ends.
 func (p *pair) open(t *testing.T) (near, far transport.Stream) {
 	t.Helper()
 	opened, err := p.opener().OpenStream(t.Context())
@@ -85,7 +86,7 @@ func (p *pair) open(t *testing.T) (near, far transport.Stream) {
 			t.Fatal(err)
 		}
 	}
-	greet(func(g *Greeting) error { return g.Ask(opened) })
+	greet(func(g *Greeting) error { return g.Request(opened) })
 	if p.Greeting == nil {
 		write(t, opened, "open")
 	}
@@ -93,8 +94,8 @@ func (p *pair) open(t *testing.T) (near, far transport.Stream) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	greet(func(g *Greeting) error { return g.Answer(accepted) })
-	greet(func(g *Greeting) error { return g.Listen(opened) })
+	greet(func(g *Greeting) error { return g.Respond(accepted) })
+	greet(func(g *Greeting) error { return g.ReadResponse(opened) })
 	if p.Greeting != nil {
 		write(t, opened, "open")
 	}

@@ -1,9 +1,9 @@
 // Package icmp is the codec of the IP packets that carry ping through a tunnel: IPv4 and IPv6 with an ICMP message
 // (docs/spec/wire.md 10, docs/spec/ingress.md 9.4). It works on bytes alone.
 //
-// An edge sends whole packets with an echo request. The connector answers with whole packets: the echo reply, or the
-// error that a router on the way would send. Parse reads a packet and Append functions write one, checksums included.
-// EchoMessage is the part behind the IP header, which is what a ping socket of the system takes and gives.
+// An edge sends whole packets with an echo request. The connector sends whole packets back: the echo reply, or the
+// error that a router on the path would send. Parse reads a packet and Append functions write one, checksums included.
+// AppendMessage and ParseMessage handle the part after the IP header, which the ping sockets of the system use.
 //
 //	IPv4 header   20 to 60 bytes: version 4 and length, total length, TTL, protocol 1, checksum, addresses
 //	IPv6 header   40 bytes: version 6, payload length, next header 58, hop limit, addresses; no extension headers
@@ -13,7 +13,7 @@
 //
 // What is parsed is bounded by the packet's own length fields, which may not exceed the bytes given; bytes behind them are
 // ignored. Checksums of received packets are not verified: the transport that brought them has its own integrity, and
-// everything sent on gets new ones. Fragments are refused, since nothing here puts them together.
+// everything sent on gets new ones. Fragments are refused, since they are not reassembled.
 //
 // The codec is our own rather than golang.org/x/net/icmp: that package imports net, works on net.IP, allocates per
 // packet, and has no headers of IPv6.

@@ -11,7 +11,7 @@ const (
 	MaxQuote6 = 1280 - header6 - headerICMP
 )
 
-// Fault is what a router or a host says about a packet that it did not take.
+// Fault is the content of an ICMP error: why a router or a host dropped a packet.
 type Fault struct {
 	Type, Code uint8
 	// Info is the second word of the message: the MTU of TooBig6, and of Unreachable4 with CodeFragmentationNeeded.
@@ -26,8 +26,8 @@ func TimeExceeded(is6 bool) Fault {
 	return Fault{Type: TimeExceeded4}
 }
 
-// AppendError adds a whole packet to dst that tells to about the fault of the packet in original, as router. The quote
-// is cut to what the family allows.
+// AppendError appends a whole ICMP error packet to dst, from router to the address to, about the packet in original. The
+// quote of original is cut to what the family allows.
 func AppendError(dst []byte, router, to netip.Addr, f Fault, original []byte) ([]byte, error) {
 	limit := MaxQuote4
 	if router.Is6() {
@@ -60,7 +60,7 @@ func (p *Packet) IsError() bool {
 	}
 }
 
-// Fault gives what an error message says.
+// Fault gives the content of an error message.
 func (p *Packet) Fault() Fault {
 	return Fault{Type: p.Type, Code: p.Code, Info: binary.BigEndian.Uint32(p.Message[4:])}
 }

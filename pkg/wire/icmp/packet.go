@@ -34,7 +34,7 @@ const (
 	EchoReply6    = 129
 )
 
-// CodeFragmentationNeeded is the code of Unreachable4 that says what TooBig6 says.
+// CodeFragmentationNeeded is the code of Unreachable4 that corresponds to TooBig6.
 const CodeFragmentationNeeded = 4
 
 // Errors of the codec. Compare with errors.Is.
@@ -135,18 +135,18 @@ func (p *Packet) parse6(b []byte) error {
 	return nil
 }
 
-// IsEchoRequest reports whether the message asks for a reply.
+// IsEchoRequest reports whether the message is an echo request.
 func (p *Packet) IsEchoRequest() bool {
 	return p.Code == 0 && (p.Is6() && p.Type == EchoRequest6 || !p.Is6() && p.Type == EchoRequest4)
 }
 
-// IsEchoReply reports whether the message answers an echo request.
+// IsEchoReply reports whether the message is the reply to an echo request.
 func (p *Packet) IsEchoReply() bool {
 	return p.Code == 0 && (p.Is6() && p.Type == EchoReply6 || !p.Is6() && p.Type == EchoReply4)
 }
 
-// Quote parses as much of the packet inside an error message as it holds: who sent what to whom. Its Message may be cut
-// short, but holds the echo's id and sequence.
+// Quote parses the beginning of the packet that an error message quotes. The Message of the result may be cut short, but
+// has the echo's id and sequence.
 func (p *Packet) Quote() (Packet, error) {
 	inner := p.Message[headerICMP:]
 	if len(inner) == 0 {

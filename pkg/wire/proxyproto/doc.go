@@ -1,5 +1,5 @@
 // Package proxyproto is the codec of the PROXY protocol, versions 1 and 2, for TCP: a header that tells a server the
-// addresses of the connection that it is served through.
+// addresses of the client's original connection.
 //
 // Version 1 is a line of at most 107 bytes:
 //

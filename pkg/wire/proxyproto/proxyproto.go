@@ -42,11 +42,11 @@ const (
 
 // Errors of the codec. Compare with errors.Is.
 var (
-	// ErrShort says that b ends before the header does: read more and parse again.
+	// ErrShort means that b ends before the header does: read more and parse again.
 	ErrShort = errors.New("more bytes needed")
-	// ErrMalformed says that the bytes are no header.
+	// ErrMalformed means that the bytes are not a header.
 	ErrMalformed = errors.New("malformed proxy protocol header")
-	// ErrUnknownVersion says that a text names no version.
+	// ErrUnknownVersion means that a text is not the name of a version.
 	ErrUnknownVersion = errors.New("unknown proxy protocol version, known are v1 and v2")
 )
 
@@ -75,7 +75,7 @@ func ParseVersion(text string) (Version, error) {
 	return None, ErrUnknownVersion
 }
 
-// Header tells the two ends of a proxied connection. When either is not valid the ends are unknown.
+// Header has the two ends of a proxied connection. If either is not valid, both are unknown.
 type Header struct {
 	Source      netip.AddrPort
 	Destination netip.AddrPort

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Stream is what StreamConn needs of a transport's stream; every transport.Stream has it.
+// Stream has the methods that StreamConn needs; every transport.Stream has them.
 type Stream interface {
 	io.ReadWriter
 	CloseWrite() error
@@ -16,9 +16,9 @@ type Stream interface {
 // noError is the only application code that the wire uses.
 const noError = 0
 
-// StreamConn turns a stream with two directions into the byte stream that clients and servers take: Close stops
-// reading with code 0 and ends the writing side with FIN (docs/spec/wire.md 7.2). A write that is stuck because the peer
-// does not read is ended by a reset instead, so that Close always gets through.
+// StreamConn adapts a stream to the io.ReadWriteCloser that clients and servers need. Close stops reading with code 0 and
+// ends the writing side with FIN (docs/spec/wire.md 7.2). If a write blocks because the peer does not read, Close resets the
+// writing side instead, so it never blocks.
 func StreamConn(s Stream) io.ReadWriteCloser { return &streamConn{stream: s} }
 
 type streamConn struct {

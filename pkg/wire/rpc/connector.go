@@ -29,8 +29,8 @@ type ConfigurationHandler interface {
 }
 
 // ServeConnector serves one edge-opened RPC stream, after its signature, until the peer ends it (nil) or ctx does (its
-// cause), closes rw and waits for the handler's methods. Any other error says how the stream broke or what the peer
-// did wrong. The caller bounds the time (docs/spec/wire.md 5.6).
+// cause), closes rw and waits for the handler's methods. Any other error is that of the stream or of a peer that
+// violates the protocol. The caller bounds the time (docs/spec/wire.md 5.6).
 func ServeConnector(ctx context.Context, rw io.ReadWriteCloser, h ConnectorHandler) error {
 	s := &connectorServer{handler: h}
 	return serve(ctx, rw, capnp.Client(schema.CloudflaredServer_ServerToClient(s)), &s.calls)

@@ -12,19 +12,18 @@ const maxCaps = 4
 
 var (
 	errEmpty       = errors.New("message without content")
-	errKind        = errors.New("message of a kind that is not part of the protocol")
-	errDestination = errors.New("call whose results go elsewhere")
-	errTarget      = errors.New("call to something else than the bootstrap object")
+	errKind        = errors.New("message kind outside the protocol")
+	errDestination = errors.New("call with redirected results")
+	errTarget      = errors.New("call to an object other than the bootstrap object")
 	errParamCaps   = errors.New("call with capabilities")
 	errResultCaps  = errors.New("return with unexpected capabilities")
 )
 
 // guard decides which messages of the peer reach the library. The library implements far more than the subset that
-// both ends of this protocol speak (docs/spec/wire.md 7.1), and parts of that surplus can be made to panic or to hold
-// memory by a peer that means to. So the subset is enforced: a bootstrap object without promises, called by its import
+// this protocol uses (docs/spec/wire.md 7.1), and a hostile peer can make parts of the rest panic or hold memory. So the subset is enforced: a bootstrap object without promises, called by its import
 // or by the answer to a bootstrap, with plain data as parameters.
 type guard struct {
-	// bootstraps holds the question ids of bootstraps that the peer has not finished.
+	// bootstraps has the question ids of the peer's bootstraps that it has not finished.
 	bootstraps map[uint32]struct{}
 }
 
@@ -65,7 +64,7 @@ func (g *guard) check(m rpccp.Message) (pass bool, err error) {
 		}
 		return true, checkReturn(ret)
 	case rpccp.Message_Which_unimplemented, rpccp.Message_Which_resolve:
-		// The first needs no action. The second tells where a promise leads; calls by way of the promise stay valid.
+		// The first needs no action. The second resolves a promise; calls through the promise stay valid.
 		return false, nil
 	default:
 		return false, errKind

@@ -34,14 +34,14 @@ type RegisterRequest struct {
 	Options  Options
 }
 
-// ConnectionDetails is the edge's answer to a registration that it accepted.
+// ConnectionDetails is the edge's response to a registration that it accepts.
 type ConnectionDetails struct {
 	UUID            [16]byte
 	Location        string
 	RemotelyManaged bool
 }
 
-// CauseDuplicate is the text by which an edge says that it already holds this connector's connection.
+// CauseDuplicate is the text of a refusal because the edge already has this connection of the connector.
 const CauseDuplicate = "EDUPCONN"
 
 // RegistrationClient is the connector's end of the control stream.
@@ -55,8 +55,8 @@ func NewRegistrationClient(rw io.ReadWriteCloser) *RegistrationClient {
 	return &RegistrationClient{session: newSession(rw)}
 }
 
-// Register registers one connection. A refusal is a *tunnel.ConnError with ReasonDuplicate or ReasonRefused, everything
-// else that goes wrong is one with ReasonRPC.
+// Register registers one connection. A refusal is a *tunnel.ConnError with ReasonDuplicate or ReasonRefused, any
+// other failure is one with ReasonRPC.
 func (c *RegistrationClient) Register(ctx context.Context, req RegisterRequest) (ConnectionDetails, error) {
 	server := schema.RegistrationServer(c.session.bootstrap(ctx))
 	f, release := server.RegisterConnection(ctx, func(p schema.RegistrationServer_registerConnection_Params) error {
@@ -81,7 +81,7 @@ func (c *RegistrationClient) Register(ctx context.Context, req RegisterRequest) 
 	return details, nil
 }
 
-// Unregister asks the edge to send no new requests. It returns when the edge has answered or ctx ends.
+// Unregister asks the edge to send no new requests. It returns when the edge has responded or ctx ends.
 func (c *RegistrationClient) Unregister(ctx context.Context) error {
 	server := schema.RegistrationServer(c.session.bootstrap(ctx))
 	f, release := server.UnregisterConnection(ctx, nil)
@@ -95,7 +95,7 @@ func (c *RegistrationClient) Unregister(ctx context.Context) error {
 	return nil
 }
 
-// UpdateLocalConfiguration tells the edge the connector's own configuration as JSON.
+// UpdateLocalConfiguration sends the connector's own configuration as JSON to the edge.
 func (c *RegistrationClient) UpdateLocalConfiguration(ctx context.Context, json []byte) error {
 	server := schema.RegistrationServer(c.session.bootstrap(ctx))
 	f, release := server.UpdateLocalConfiguration(ctx, func(p schema.RegistrationServer_updateLocalConfiguration_Params) error {
@@ -187,12 +187,12 @@ func readRegistration(results schema.RegistrationServer_registerConnection_Resul
 			return ConnectionDetails{}, nil, err
 		}
 		if !e.IsValid() {
-			return ConnectionDetails{}, nil, errors.New("answer without a result")
+			return ConnectionDetails{}, nil, errors.New("response without a result")
 		}
 		refusal, err := readRefusal(e)
 		return ConnectionDetails{}, refusal, err
 	default:
-		return ConnectionDetails{}, nil, errors.New("answer of an unknown kind")
+		return ConnectionDetails{}, nil, errors.New("response of an unknown kind")
 	}
 }
 

@@ -29,7 +29,7 @@ type RegistrationHandler interface {
 }
 
 // ServeRegistration serves one control stream until the peer ends it (nil) or ctx does (its cause), closes rw and
-// waits for the handler's methods. Any other error says how the stream broke or what the peer did wrong.
+// waits for the handler's methods. Any other error is that of the stream or of a peer that violates the protocol.
 func ServeRegistration(ctx context.Context, rw io.ReadWriteCloser, h RegistrationHandler) error {
 	s := &registrationServer{handler: h}
 	return serve(ctx, rw, capnp.Client(schema.RegistrationServer_ServerToClient(s)), &s.calls)
@@ -172,7 +172,7 @@ func readOptions(p schema.ConnectionOptions) (Options, error) {
 	if err != nil {
 		return Options{}, fmt.Errorf("local address: %w", err)
 	}
-	if addr, ok := netip.AddrFromSlice(ip); ok { // informative only; an odd length is no reason to refuse
+	if addr, ok := netip.AddrFromSlice(ip); ok { // informative only, so another length is ignored
 		o.OriginLocalIP = addr.Unmap()
 	}
 	return o, nil
@@ -214,7 +214,7 @@ func writeRefusal(response schema.ConnectionResponse, refusal *tunnel.ConnError)
 	return e.SetCause(refusalCause(refusal))
 }
 
-// refusalCause is the text that the connector sees.
+// refusalCause gives the text that the connector receives.
 func refusalCause(refusal *tunnel.ConnError) string {
 	switch {
 	case refusal.Reason == tunnel.ReasonDuplicate:

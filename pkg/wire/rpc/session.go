@@ -12,12 +12,12 @@ import (
 	capnprpc "capnproto.org/go/capnp/v3/rpc"
 )
 
-// closeGrace is how long the last messages of a peer that hung up may take to be handled.
+// closeGrace is how long handling the last messages may take after the peer has closed the stream.
 const closeGrace = time.Second
 
 var errClosed = errors.New("rpc connection closed")
 
-// gate counts what is running and, once closed, lets nothing in.
+// gate counts running calls. Once it is closed no call may start.
 type gate struct {
 	mu      sync.Mutex
 	closed  bool
@@ -36,7 +36,7 @@ func (g *gate) enter() bool {
 
 func (g *gate) leave() { g.running.Done() }
 
-// close waits for everything inside to leave.
+// close lets no call start any more and waits for those that run.
 func (g *gate) close() {
 	g.mu.Lock()
 	g.closed = true
@@ -82,7 +82,7 @@ func watch(stop <-chan struct{}, w *wire, conn *capnprpc.Conn) {
 		case <-grace.C:
 		}
 	}
-	_ = conn.Close() // the error would be that of closing a stream that is given up
+	_ = conn.Close() // the connection has ended in any case
 }
 
 // session is the calling end of a connection.
@@ -90,7 +90,7 @@ type session struct {
 	wire     *wire
 	conn     *capnprpc.Conn
 	watching sync.WaitGroup
-	// abandoned holds calls that their callers no longer wait for.
+	// abandoned has the calls whose callers have stopped waiting.
 	abandoned gate
 
 	mu   sync.Mutex
@@ -104,8 +104,8 @@ func newSession(rw io.ReadWriteCloser) *session {
 	return s
 }
 
-// bootstrap gives the peer's object. The first call asks for it and does not wait: calls are sent along with the
-// question. It lives as long as the connection, whatever becomes of the first caller's ctx.
+// bootstrap gives the peer's object. The first call requests it and does not wait, since calls can be sent together with that
+// request. The object lasts as long as the connection, independent of the first caller's ctx.
 func (s *session) bootstrap(ctx context.Context) capnp.Client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,8 +115,8 @@ func (s *session) bootstrap(ctx context.Context) capnp.Client {
 	return s.boot
 }
 
-// finish waits for the answer f and reads it, or gives up with ctx. Answers are valid until release, which blocks
-// until there is one: it is left to a goroutine of the session if the caller gives up.
+// finish waits for the answer f and reads it, or returns when ctx ends. An answer is valid until release, which blocks until
+// the answer has arrived. If the caller stops waiting, a goroutine of the session calls release.
 func (s *session) finish(ctx context.Context, f *capnp.Future, release capnp.ReleaseFunc, read func() error) error {
 	select {
 	case <-f.Done():
@@ -142,8 +142,8 @@ func (s *session) finish(ctx context.Context, f *capnp.Future, release capnp.Rel
 	}
 }
 
-// explain replaces the library's error: by the reason why the connection ended if it has, else by the text of the
-// innermost error, which is the peer's own when it threw an exception.
+// explain replaces an error of the library: by the reason of the connection's end if it has ended, or else by the innermost
+// error's text, which is the peer's when the call ended with an exception.
 func (s *session) explain(err error) error {
 	select {
 	case <-s.conn.Done():

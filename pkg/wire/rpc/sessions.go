@@ -14,7 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/schema"
 )
 
-// What a connector answers to session calls on a connection with datagram v3 (docs/spec/wire.md 11).
+// The errors of a connector for session calls on a connection with datagram v3 (docs/spec/wire.md 11).
 var (
 	ErrRegisterV3   = errors.New("datagram v3 does not support RegisterUdpSession RPC")
 	ErrUnregisterV3 = errors.New("datagram v3 does not support UnregisterUdpSession RPC")
@@ -26,7 +26,7 @@ const sessionIDSize = 16
 type UDPSession struct {
 	ID   [sessionIDSize]byte
 	Dest netip.AddrPort
-	// Idle ends the session after so long without a datagram; 0 leaves it to the connector.
+	// Idle is the time without a datagram after which the session ends; 0 means the connector's default.
 	Idle time.Duration
 	// Trace is the text form of a tracing identity, or empty.
 	Trace string
@@ -40,7 +40,7 @@ type SessionHandler interface {
 	UnregisterUDPSession(ctx context.Context, id [sessionIDSize]byte, message string) error
 }
 
-// EndHandler is the edge's side: the connector tells that it ended a session.
+// EndHandler is the edge's side of a connector's message that it has ended a session.
 type EndHandler func(ctx context.Context, id [sessionIDSize]byte, message string) error
 
 // ServeSessionEnds serves one connector-opened RPC stream, after its signature, under the rules of ServeConnector.
@@ -124,7 +124,7 @@ func serveUnregister(ctx context.Context, call schema.SessionManager_unregisterU
 	return h(ctx, id, message)
 }
 
-// readSession reads what the edge asks for. A mapped IPv4 address is an IPv4 address.
+// readSession reads the parameters of a registration. A mapped IPv4 address becomes an IPv4 address.
 func readSession(p schema.SessionManager_registerUdpSession_Params) (UDPSession, error) {
 	id, err := p.SessionId()
 	if err != nil {
@@ -151,8 +151,8 @@ func readSession(p schema.SessionManager_registerUdpSession_Params) (UDPSession,
 	}, nil
 }
 
-// RegisterUDPSession asks the connector for a session and returns when its socket exists. A connector that refuses is
-// a *SessionError.
+// RegisterUDPSession asks the connector for a session and returns when its socket exists. The error of a connector
+// that refuses is a *SessionError.
 func (c *ConnectorClient) RegisterUDPSession(ctx context.Context, s UDPSession) (spans []byte, err error) {
 	manager := schema.SessionManager(c.session.bootstrap(ctx))
 	f, release := manager.RegisterUdpSession(ctx, func(p schema.SessionManager_registerUdpSession_Params) error {
@@ -171,7 +171,7 @@ func (c *ConnectorClient) RegisterUDPSession(ctx context.Context, s UDPSession) 
 			return err
 		}
 		if !response.IsValid() {
-			return errors.New("answer without a result")
+			return errors.New("response without a result")
 		}
 		b, err := response.Spans()
 		if err != nil {
@@ -190,7 +190,7 @@ func (c *ConnectorClient) RegisterUDPSession(ctx context.Context, s UDPSession) 
 	return spans, nil
 }
 
-// UnregisterUDPSession tells the connector that the edge ended a session.
+// UnregisterUDPSession tells the connector that the edge has ended a session.
 func (c *ConnectorClient) UnregisterUDPSession(ctx context.Context, id [sessionIDSize]byte, message string) error {
 	return c.session.unregister(ctx, id, message)
 }
@@ -205,7 +205,7 @@ func NewSessionClient(rw io.ReadWriteCloser) *SessionClient {
 	return &SessionClient{session: newSession(rw)}
 }
 
-// UnregisterUDPSession tells the edge that the connector ended a session, and why.
+// UnregisterUDPSession tells the edge that the connector has ended a session, and the reason.
 func (c *SessionClient) UnregisterUDPSession(ctx context.Context, id [sessionIDSize]byte, message string) error {
 	return c.session.unregister(ctx, id, message)
 }
@@ -228,7 +228,7 @@ func (s *session) unregister(ctx context.Context, id [sessionIDSize]byte, messag
 	return nil
 }
 
-// SessionError is the connector's answer to a session that it did not open.
+// SessionError means that the connector refused to register a session.
 type SessionError struct {
 	// Detail is the connector's text.
 	Detail string

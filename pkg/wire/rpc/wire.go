@@ -15,29 +15,29 @@ import (
 	rpccp "capnproto.org/go/capnp/v3/std/capnp/rpc"
 )
 
-// Limits that a peer is held to.
+// Limits for a peer.
 const (
 	// MaxMessage is the largest RPC message that is read, in bytes with its framing.
 	MaxMessage = 4 << 20
-	// maxSegments is what the reference accepts.
+	// maxSegments is the limit of the reference.
 	maxSegments = 512 + 1
-	// maxOutstanding bounds our messages that the peer has not let go of: answers to calls that it neither finished
-	// nor read. One control stream needs a handful.
+	// maxOutstanding bounds our messages that are still in memory because the peer has neither finished its calls nor read
+	// the answers. A control stream needs a handful.
 	maxOutstanding = 64
 	// readFactor bounds how often, on average, a message's bytes may be visited while it is handled.
 	readFactor = 8
-	// readChunk is how much memory a message gets before its bytes have arrived.
+	// readChunk is how much memory is allocated for a message before its bytes have arrived.
 	readChunk = 64 << 10
 )
 
 const wordSize = 8
 
-// Errors of a stream whose peer does not keep to the protocol.
+// Errors of a stream whose peer violates the protocol.
 var (
 	errSegments    = errors.New("message with too many segments")
 	errTooLarge    = errors.New("message too large")
 	errOutstanding = errors.New("too many unfinished calls")
-	errNotAsked    = errors.New("return to a question that was not asked")
+	errNotAsked    = errors.New("return for an unknown question")
 )
 
 // wire carries RPC messages over a byte stream for the library. It differs from the library's own transport in four
@@ -52,14 +52,14 @@ type wire struct {
 	guard     guard
 
 	outstanding atomic.Int32
-	// closing is set when our side decides to end the connection.
+	// closing is set when this end closes the connection.
 	closing atomic.Bool
-	// broken is closed when nothing can be received any more.
+	// broken is closed when nothing more can be received.
 	broken chan struct{}
 
 	sending sync.Mutex
-	// asked holds the ids of our questions that have left completely and that the peer has not answered; sending
-	// guards it and is held during a write.
+	// asked has the ids of our questions that were sent completely and have no answer yet. sending guards it and is held
+	// during a write.
 	asked map[uint32]struct{}
 
 	mu sync.Mutex
@@ -93,7 +93,7 @@ func (w *wire) NewMessage() (transport.OutgoingMessage, error) {
 	return &outgoing{wire: w, message: m}, nil
 }
 
-// RecvMessage reads the next message that is of interest. The library does not call it again after an error.
+// RecvMessage reads the next message that the library needs. The library does not call it again after an error.
 func (w *wire) RecvMessage() (transport.IncomingMessage, error) {
 	w.receiving.Lock()
 	defer w.receiving.Unlock()
@@ -117,13 +117,13 @@ func (w *wire) RecvMessage() (transport.IncomingMessage, error) {
 // Close closes the stream, which ends pending reads and writes.
 func (w *wire) Close() error { return w.rw.Close() }
 
-// wait returns when nobody reads the stream any more; call it after Close.
+// wait returns when the stream is not read any more. Call it after Close.
 func (w *wire) wait() {
 	w.receiving.Lock()
 	defer w.receiving.Unlock()
 }
 
-// fail notes why the connection ended. The first reason counts, and none after our own decision to end it.
+// fail records the reason of the connection's end. Only the first one counts, and none after this end has closed it.
 func (w *wire) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -132,14 +132,14 @@ func (w *wire) fail(err error) {
 	}
 }
 
-// ended is the reason that fail noted.
+// ended gives the reason that fail recorded.
 func (w *wire) ended() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.cause
 }
 
-// receive reads one message and judges it.
+// receive reads one message and reports whether the library gets it.
 func (w *wire) receive() (m rpccp.Message, pass bool, err error) {
 	if w.outstanding.Load() > maxOutstanding {
 		return rpccp.Message{}, false, errOutstanding
@@ -218,8 +218,8 @@ func (w *wire) extend(b []byte, size int) ([]byte, error) {
 	return b, nil
 }
 
-// send writes one message. The library says goodbye with an abort in every case; it is the only place where it tells
-// about a violation that it found itself. A peer that has ended the connection gets none.
+// send writes one message. The library ends every connection with an abort, which also carries violations that it has found.
+// A peer that has ended the connection gets none.
 func (w *wire) send(m rpccp.Message) error {
 	if m.Which() == rpccp.Message_Which_abort {
 		w.fail(abortReason(m))
@@ -242,8 +242,8 @@ func (w *wire) send(m rpccp.Message) error {
 	return nil
 }
 
-// checkAnswer refuses a return to a question that was not asked. The library knows a question from before it is sent;
-// an answer that is ahead of it, followed by a failure to send, makes the library panic.
+// checkAnswer refuses a return for a question that was not sent. The library registers a question before it sends it; an answer
+// that arrives before that, followed by a failure to send, makes the library panic.
 func (w *wire) checkAnswer(m rpccp.Message) error {
 	if m.Which() != rpccp.Message_Which_return {
 		return nil
@@ -261,7 +261,7 @@ func (w *wire) checkAnswer(m rpccp.Message) error {
 	return nil
 }
 
-// questionID is the id of a message that asks for a return.
+// questionID gives the id of a message that expects a return.
 func questionID(m rpccp.Message) (uint32, bool) {
 	switch m.Which() {
 	case rpccp.Message_Which_bootstrap:

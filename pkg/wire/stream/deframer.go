@@ -2,10 +2,10 @@ package stream
 
 import "fmt"
 
-// Deframer takes the frames off a body as its bytes come, in pieces of any size. It keeps at most one frame header and the
-// trailers, never data. The zero value is ready. An error is for good: the stream is to be reset.
+// Deframer parses a framed body, which it gets in pieces of any size. It keeps at most one frame header and the trailers,
+// never data. The zero value is ready for use. After an error every call fails, and the stream must be reset.
 //
-// When the stream's FIN came, ask End whether it was in place; Trailers then gives what the body brought.
+// After the stream's FIN, End reports whether the body was complete, and Trailers gives its trailers.
 type Deframer struct {
 	header   [FrameHeaderSize]byte
 	have     int // bytes of header
@@ -17,8 +17,8 @@ type Deframer struct {
 	err      error
 }
 
-// Next takes in the start of b: used bytes of it, of which data (perhaps none) belong to the body; data is part of b. Call
-// it until b is used up. It uses at least one byte of a b that is not empty, or gives an error.
+// Next parses the beginning of b. It uses the first used bytes, and data is the part of them that belongs to the body. Call
+// it until b is used up: it uses at least one byte of a b that is not empty, or gives an error.
 func (d *Deframer) Next(b []byte) (data []byte, used int, err error) {
 	for used < len(b) {
 		if d.err != nil {
@@ -34,7 +34,7 @@ func (d *Deframer) Next(b []byte) (data []byte, used int, err error) {
 	return nil, used, d.err
 }
 
-// step takes in bytes that are no data: of a header or of trailers.
+// step parses bytes of a frame header or of trailers.
 func (d *Deframer) step(b []byte) (used int) {
 	if d.ended {
 		d.err = errFrameAfterEnd
@@ -59,14 +59,14 @@ func (d *Deframer) step(b []byte) (used int) {
 	case t == FrameData:
 		d.inData, d.left = true, n
 	default:
-		// The announced size is reserved no further than bytes come: growth is the append's.
+		// Memory grows with the bytes that have arrived, not with the announced size.
 		d.inData, d.left, d.payload = false, n, make([]byte, 0, min(n, 512))
 		d.endTrailers()
 	}
 	return used
 }
 
-// endTrailers parses the trailers once they are whole.
+// endTrailers parses the trailers when all their bytes are there.
 func (d *Deframer) endTrailers() {
 	if d.left > 0 {
 		return
@@ -75,8 +75,7 @@ func (d *Deframer) endTrailers() {
 	d.payload, d.ended = nil, true
 }
 
-// Strip takes in the whole of p and moves the data in it to its front, where n bytes are. With an error these n bytes
-// came before the fault.
+// Strip parses all of p and moves the n bytes of data in it to its front. With an error, the n bytes came before the fault.
 func (d *Deframer) Strip(p []byte) (n int, err error) {
 	for rest := p; len(rest) > 0; {
 		data, used, err := d.Next(rest)
@@ -89,7 +88,7 @@ func (d *Deframer) Strip(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// End reports whether the body may end here: nil, ErrFrameCut, or the error before.
+// End gives nil when the body is complete, ErrFrameCut when it ended within a frame, and an earlier error again.
 func (d *Deframer) End() error {
 	if d.err != nil {
 		return d.err
@@ -100,8 +99,8 @@ func (d *Deframer) End() error {
 	return nil
 }
 
-// Trailers gives the trailers once their frame was whole; nil without any.
+// Trailers gives the trailers when their frame was parsed; nil without any.
 func (d *Deframer) Trailers() []Pair { return d.trailers }
 
-// Ended reports whether the trailers frame was there, so that nothing but FIN may follow.
+// Ended reports whether the trailers frame was parsed, so that only FIN may follow.
 func (d *Deframer) Ended() bool { return d.ended && d.err == nil }

@@ -5,9 +5,9 @@ import "strings"
 // Metadata keys of the extension of the stream form (docs/extensions.md). A peer that does not know them ignores them;
 // they are never headers.
 const (
-	// KeyAccept lists, in a request, what the edge can take in the answer: AcceptFrames, AcceptInterim.
+	// KeyAccept lists, in a request, what the edge accepts in the response: AcceptFrames, AcceptInterim.
 	KeyAccept = "CulvertAccept"
-	// KeyBody says how the body that follows is laid out: BodyFrames or BodyNone. Without it the body is plain bytes.
+	// KeyBody gives the format of the body that follows: BodyFrames or BodyNone. Without it the body is plain bytes.
 	KeyBody = "CulvertBody"
 	// KeyClient is, in a TCP request, the visitor's address as ip:port.
 	KeyClient = "CulvertClient"
@@ -15,24 +15,24 @@ const (
 
 // Items of KeyAccept.
 const (
-	// AcceptFrames says that the answer's body may be framed, or be announced as absent.
+	// AcceptFrames means that the response's body may be framed, or be announced as absent.
 	AcceptFrames = "frames"
-	// AcceptInterim says that answers with a status of 100 to 199 (never 101) may precede the final one.
+	// AcceptInterim means that responses with a status of 100 to 199 (never 101) may precede the final one.
 	AcceptInterim = "interim"
 )
 
-// MaxInterim is the number of interim answers that may precede a final one.
+// MaxInterim bounds the interim responses that may precede a final one.
 const MaxInterim = 16
 
 // Values of KeyBody.
 const (
-	// BodyFrames says that the body is a sequence of frames.
+	// BodyFrames means that the body is a sequence of frames.
 	BodyFrames = "frames"
-	// BodyNone says, in an answer, that FIN follows at once.
+	// BodyNone means, in a response, that FIN follows at once.
 	BodyNone = "none"
 )
 
-// Lookup gives the value of a metadata key; of several the last one counts, as everywhere on this wire.
+// Lookup gives the value of a metadata key. If the key is repeated the last value counts, as everywhere on this wire.
 func Lookup(pairs []Pair, key string) (val string, ok bool) {
 	for i := len(pairs) - 1; i >= 0; i-- {
 		if pairs[i].Key == key {
@@ -42,8 +42,8 @@ func Lookup(pairs []Pair, key string) (val string, ok bool) {
 	return "", false
 }
 
-// Accepts reports whether the comma list of a KeyAccept value has an item. Items are compared exactly; unknown ones mean
-// nothing.
+// Accepts reports whether the comma list of a KeyAccept value has an item. Items are compared exactly; unknown ones are
+// ignored.
 func Accepts(list, item string) bool {
 	for len(list) > 0 {
 		var head string

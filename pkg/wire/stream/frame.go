@@ -10,8 +10,7 @@ import (
 // FrameType is the first byte of a frame of a framed body.
 type FrameType uint8
 
-// The frame types. There is no other one: a body is framed only towards a peer that announced it, so nothing unknown has
-// to be skipped.
+// The frame types. Any other one is an error: a body is framed only for a peer that accepts it, so both ends know all types.
 const (
 	FrameData     FrameType = 0
 	FrameTrailers FrameType = 1
@@ -35,7 +34,7 @@ var (
 	errFrameAfterEnd  = fmt.Errorf("%w: bytes after the trailers", ErrMalformed)
 	errTrailersLayout = fmt.Errorf("%w: bad trailers", ErrMalformed)
 	errTrailersSize   = fmt.Errorf("%w: trailers", ErrTooLarge)
-	// ErrFrameCut says that a framed body ended within a frame.
+	// ErrFrameCut means that a framed body ended within a frame.
 	ErrFrameCut = errors.New("body ends within a frame")
 )
 
@@ -105,8 +104,8 @@ func ParseFrameHeader(b []byte) (t FrameType, n int, err error) {
 	return t, n, nil
 }
 
-// ParseTrailers reads the payload of a trailers frame. The texts share one copy of it. Whether a name or a value is fit
-// for a header is not its business.
+// ParseTrailers reads the payload of a trailers frame. The texts share one copy of it. It does not check whether names
+// and values are valid in a header.
 func ParseTrailers(payload []byte) ([]Pair, error) {
 	if len(payload) > MaxTrailers {
 		return nil, errTrailersSize

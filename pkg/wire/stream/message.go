@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// Limits of a message. The reference accepts MaxReferenceMessage bytes; MaxMessage is what an unknown peer gets unless
-// the caller says otherwise, far above any request head that an HTTP server accepts.
+// Limits of a message. The reference accepts MaxReferenceMessage bytes. MaxMessage is the default here; it is far above any
+// request header that an HTTP server accepts.
 const (
 	MaxSegments         = 512 + 1
 	MaxReferenceMessage = 64 << 20
@@ -44,8 +44,8 @@ var (
 
 // message reads one framed message. It holds one copy of all segments as a string, so that every text is a view into
 // it. Pointers are followed to a fixed depth (root, list, text), so no depth needs to be counted; the words that they
-// lead to are charged against budget, which starts at the message's size: an honest message refers to each of its
-// words at most once, and one that does otherwise could make its reader handle far more data than was sent.
+// lead to are charged against budget, which starts at the message's size: a correct encoder refers to each word
+// at most once, and a message that does otherwise could make its reader handle far more data than was sent.
 type message struct {
 	data   string
 	ends   []int // end of each segment in data; nil when there is only one
@@ -174,7 +174,7 @@ func structureAt(at int, seg span, word uint64) structure {
 	return structure{seg: seg, at: at, ptrs: at + data*wordSize, data: data, pointers: pointers}
 }
 
-// charge pays for words that are about to be visited.
+// charge takes words that are about to be visited from the budget.
 func (m *message) charge(words int) error {
 	m.budget -= words
 	if m.budget < 0 {
@@ -305,7 +305,7 @@ func (m *message) pairs(s structure, i int, dst []Pair) ([]Pair, error) {
 		}
 	}
 	if len(dst) < len(old) {
-		clear(old[len(dst):]) // let go of what earlier messages left behind
+		clear(old[len(dst):]) // releases the texts of an earlier message
 	}
 	return dst, nil
 }

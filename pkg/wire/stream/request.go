@@ -45,7 +45,7 @@ const (
 // Pair is one metadata entry. Values are bytes of any encoding, without a zero byte at the end.
 type Pair struct{ Key, Val string }
 
-// Request is what the edge says first on a data stream.
+// Request is the ConnectRequest, the edge's first message on a data stream.
 type Request struct {
 	Dest     string
 	Type     Type

@@ -2,7 +2,8 @@ package stream
 
 import "fmt"
 
-// Response is what the connector says first on a data stream. A non-empty Error means that the request failed.
+// Response is the ConnectResponse, the connector's first message on a data stream. A non-empty Error means that the request
+// failed.
 type Response struct {
 	Error    string
 	Metadata []Pair

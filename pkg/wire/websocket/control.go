@@ -81,7 +81,7 @@ func AppendMasked(dst []byte, op Opcode, key [4]byte, payload []byte) []byte {
 	return dst
 }
 
-// AcceptKey is the Sec-WebSocket-Accept that answers a Sec-WebSocket-Key.
+// AcceptKey gives the Sec-WebSocket-Accept value for a Sec-WebSocket-Key (RFC 6455 4.2.2).
 func AcceptKey(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) //nolint:gosec // as above
 	return base64.StdEncoding.EncodeToString(sum[:])

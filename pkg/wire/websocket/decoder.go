@@ -7,7 +7,7 @@ type Kind uint8
 
 // The kinds of events.
 const (
-	// More: all bytes were taken, and nothing came of them yet.
+	// More: all bytes were used, and no event is complete yet.
 	More Kind = iota
 	// Data: a piece of a message.
 	Data
@@ -18,16 +18,16 @@ const (
 // Event is what a Decoder found.
 type Event struct {
 	Kind Kind
-	// Opcode is that of the control frame, or Text or Binary for a piece of such a message.
+	// Opcode is the opcode of the control frame, or Text or Binary for a piece of a message.
 	Opcode Opcode
 	// Payload is unmasked. Of Data it is part of the bytes given to Next, in place; of Control it is the decoder's own and
-	// stands until the next call.
+	// valid until the next call.
 	Payload []byte
 	// Last says that the piece ends its message. Only a message's end may come with an empty payload.
 	Last bool
 }
 
-// Decoder takes the bytes of one direction apart. The zero value expects the frames of a server, which are not masked.
+// Decoder parses the frames of one direction. The zero value expects the frames of a server, which are not masked.
 type Decoder struct {
 	// Client says that the frames are those of a client, all masked.
 	Client bool
@@ -42,8 +42,8 @@ type Decoder struct {
 	err     error // sticky
 }
 
-// Next takes bytes from the start of b and says how many. Call it again with the rest until all are taken. After an error,
-// which is always ErrProtocol, it gives that error for ever.
+// Next uses bytes from the beginning of b and gives their number. Call it again with the rest until all are used. After an
+// error, which is always ErrProtocol, it always gives that error.
 func (d *Decoder) Next(b []byte) (ev Event, n int, err error) {
 	if d.err != nil {
 		return Event{}, 0, d.err
@@ -71,7 +71,7 @@ func (d *Decoder) Next(b []byte) (ev Event, n int, err error) {
 	return d.event(payload), n + take, nil
 }
 
-// event says what a piece of the current frame's payload is.
+// event makes the event for a piece of the current frame's payload.
 func (d *Decoder) event(payload []byte) Event {
 	if d.h.Opcode.IsControl() {
 		if d.inFrame {
@@ -88,7 +88,7 @@ func (d *Decoder) event(payload []byte) Event {
 	return ev
 }
 
-// header takes in the header of a frame; inFrame is set when it is whole.
+// header parses the header of a frame; inFrame is set when it is complete.
 func (d *Decoder) header(b []byte) (n int, err error) {
 	src, had := b, d.held
 	if had > 0 {

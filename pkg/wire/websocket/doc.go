@@ -11,7 +11,7 @@
 // its continuations, the last with FIN. Control frames carry at most 125 bytes, are never fragmented, and may stand between
 // the fragments of a message.
 //
-// Decoder takes the bytes of one direction apart as they come, of any message size, without holding any payload but that
-// of a control frame. Nothing here is negotiated: extensions are not known, so a reserved bit is a protocol error. The
-// package does no I/O and starts nothing; a Decoder belongs to one goroutine.
+// Decoder parses the bytes of one direction as they arrive. Messages may have any size; only the payload of a control frame
+// is buffered. Extensions are not supported, so a reserved bit is a protocol error. The package does no I/O and starts no
+// goroutine; a Decoder belongs to one goroutine.
 package websocket

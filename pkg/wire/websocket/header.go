@@ -47,9 +47,9 @@ const (
 
 // Errors of the codec. Compare with errors.Is.
 var (
-	// ErrShort says that b ends before the header does: read more and parse again.
+	// ErrShort means that b ends before the header does: read more and parse again.
 	ErrShort = errors.New("more bytes needed")
-	// ErrProtocol says that the peer breaks the protocol; the answer to it is a close frame with CodeProtocol.
+	// ErrProtocol means that the peer violates the protocol. The response is a close frame with CodeProtocol.
 	ErrProtocol = errors.New("websocket protocol error")
 )
 
@@ -87,8 +87,8 @@ func (h Header) Append(dst []byte) []byte {
 	return dst
 }
 
-// ParseHeader reads the header at the start of b and gives its size. What the two bytes at the start already break is told
-// before the rest is there.
+// ParseHeader reads the header at the start of b and gives its size. Violations in the first
+// two bytes are reported before the rest is there.
 func ParseHeader(b []byte) (h Header, n int, err error) {
 	if len(b) < sizeFixed {
 		return Header{}, 0, ErrShort
