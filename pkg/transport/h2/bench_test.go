@@ -11,8 +11,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// serveEcho answers every stream: a request's head by a small answer, then the bytes that a bulk request asks for.
-func serveEcho(b *testing.B, s *h2.Session, answer []byte, bulk int) {
+// serveEcho writes the response and then bulk bytes on every stream.
+func serveEcho(b *testing.B, s *h2.Session, response []byte, bulk int) {
 	buffers := sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}
 	for {
 		st, err := s.AcceptStream(b.Context())
@@ -29,7 +29,7 @@ func serveEcho(b *testing.B, s *h2.Session, answer []byte, bulk int) {
 					return
 				}
 			}
-			if _, err := st.Write(answer); err != nil {
+			if _, err := st.Write(response); err != nil {
 				return
 			}
 			for left := bulk; left > 0; left -= len(*buf) {
@@ -42,7 +42,7 @@ func serveEcho(b *testing.B, s *h2.Session, answer []byte, bulk int) {
 	}
 }
 
-func benchHeads(b *testing.B, length string) (ask, answer []byte) {
+func benchHeads(b *testing.B, length string) (request, response []byte) {
 	b.Helper()
 	req := stream.Request{Dest: "http://app.example/path?query", Metadata: []stream.Pair{
 		{Key: "HttpMethod", Val: "GET"},
@@ -62,16 +62,16 @@ func benchHeads(b *testing.B, length string) (ask, answer []byte) {
 		{Key: "HttpHeader:Content-Length", Val: length},
 	}}
 	var err error
-	if ask, err = req.Append(nil); err == nil {
-		answer, err = resp.Append(nil)
+	if request, err = req.Append(nil); err == nil {
+		response, err = resp.Append(nil)
 	}
 	if err != nil {
 		b.Fatal(err)
 	}
-	return ask, answer
+	return request, response
 }
 
-func ask(b *testing.B, edge transport.Session, head, buf []byte) int {
+func roundTrip(b *testing.B, edge transport.Session, head, buf []byte) int {
 	st, err := edge.OpenStream(b.Context())
 	if err != nil {
 		b.Error(err)
@@ -94,17 +94,17 @@ func ask(b *testing.B, edge transport.Session, head, buf []byte) int {
 	}
 }
 
-// BenchmarkSmall is a request without a body and its answer of 200 bytes, both ends in one process.
+// BenchmarkSmall is a request without a body and its response of 200 bytes, both ends in one process.
 func BenchmarkSmall(b *testing.B) {
 	connector, edge := sessions(b, nil)
 	control(b, connector, edge)
-	head, answer := benchHeads(b, "200")
-	go serveEcho(b, connector, append(answer, make([]byte, 200)...), 0)
+	head, response := benchHeads(b, "200")
+	go serveEcho(b, connector, append(response, make([]byte, 200)...), 0)
 	b.Run("one", func(b *testing.B) {
 		b.ReportAllocs()
 		buf := make([]byte, 32<<10)
 		for b.Loop() {
-			ask(b, edge, head, buf)
+			roundTrip(b, edge, head, buf)
 		}
 	})
 	b.Run("parallel", func(b *testing.B) {
@@ -113,24 +113,24 @@ func BenchmarkSmall(b *testing.B) {
 		b.RunParallel(func(pb *testing.PB) {
 			buf := make([]byte, 32<<10)
 			for pb.Next() {
-				ask(b, edge, head, buf)
+				roundTrip(b, edge, head, buf)
 			}
 		})
 	})
 }
 
-// BenchmarkBulk is an answer of 16 MiB.
+// BenchmarkBulk is a response of 16 MiB.
 func BenchmarkBulk(b *testing.B) {
 	const size = 16 << 20
 	connector, edge := sessions(b, nil)
 	control(b, connector, edge)
-	head, answer := benchHeads(b, "16777216")
-	go serveEcho(b, connector, answer, size)
+	head, response := benchHeads(b, "16777216")
+	go serveEcho(b, connector, response, size)
 	b.ReportAllocs()
 	b.SetBytes(size)
 	buf := make([]byte, 32<<10)
 	for b.Loop() {
-		if n := ask(b, edge, head, buf); n < size {
+		if n := roundTrip(b, edge, head, buf); n < size {
 			b.Fatalf("%d bytes", n)
 		}
 	}

@@ -137,7 +137,7 @@ func TestForeignEdge(t *testing.T) {
 	resp, body := do(http.MethodPost, "http://app.example/p?q", "question", "Cookie", "a=1")
 	if resp.StatusCode != 201 || body != "hello" || resp.Trailer.Get("Grpc-Status") != "0" ||
 		resp.Header.Get(h2head.Meta) != h2head.MetaOrigin || resp.Header.Get(h2head.Block) != "WC1B:MQ" {
-		t.Errorf("answer %d %q, header %v, trailer %v", resp.StatusCode, body, resp.Header, resp.Trailer)
+		t.Errorf("response %d %q, header %v, trailer %v", resp.StatusCode, body, resp.Header, resp.Trailer)
 	}
 
 	serve(func(stream.Request, []byte, io.ReadWriter) []byte {
@@ -206,7 +206,7 @@ func TestTrailersAndInterim(t *testing.T) {
 	send(t, near, &stream.Response{Metadata: []stream.Pair{{Key: "HttpStatus", Val: "103"}, {Key: "HttpHeader:Link", Val: "</a>"}}}, "")
 	resp, rest, err := readResponse(far)
 	if link, _ := stream.Lookup(resp.Metadata, "HttpHeader:Link"); err != nil || len(rest) > 0 || resp.Metadata[0].Val != "103" || link != "</a>" {
-		t.Errorf("interim answer %+v, %v", resp, err)
+		t.Errorf("interim response %+v, %v", resp, err)
 	}
 	send(t, near, &stream.Response{Metadata: []stream.Pair{{Key: "HttpStatus", Val: "200"}, {Key: stream.KeyBody, Val: stream.BodyFrames}}}, string(body))
 	if err := near.CloseWrite(); err != nil {
@@ -214,21 +214,21 @@ func TestTrailersAndInterim(t *testing.T) {
 	}
 	resp, rest, err = readResponse(far)
 	if kind, _ := stream.Lookup(resp.Metadata, stream.KeyBody); err != nil || kind != stream.BodyFrames {
-		t.Fatalf("answer %+v, %v", resp, err)
+		t.Fatalf("response %+v, %v", resp, err)
 	}
 	more, err = io.ReadAll(io.MultiReader(bytes.NewReader(rest), oneByte{far})) // frames survive the smallest reads
 	d = stream.Deframer{}
 	n, serr := d.Strip(more)
 	if err != nil || serr != nil || string(more[:n]) != "data" || len(d.Trailers()) != 1 {
-		t.Errorf("answer's body %q, %v, %v, %v", more[:n], d.Trailers(), err, serr)
+		t.Errorf("body of the response %q, %v, %v, %v", more[:n], d.Trailers(), err, serr)
 	}
 
-	// Trailers only: the answer says that it has no body.
+	// Trailers only: the response announces that it has no body.
 	near, far, _, _ = exchange(t, connector, edge, stream.Request{Dest: "http://a/", Metadata: []stream.Pair{{Key: stream.KeyAccept, Val: "frames"}}}, "")
 	send(t, near, &stream.Response{Metadata: []stream.Pair{{Key: "HttpStatus", Val: "200"}, {Key: "HttpHeader:Grpc-Status", Val: "7"}, {Key: stream.KeyBody, Val: stream.BodyNone}}}, "")
 	resp, _, err = readResponse(far)
 	if kind, _ := stream.Lookup(resp.Metadata, stream.KeyBody); err != nil || kind != stream.BodyNone {
-		t.Errorf("answer without a body %+v, %v", resp, err)
+		t.Errorf("response without a body %+v, %v", resp, err)
 	}
 	if n, err := far.Read(make([]byte, 1)); n != 0 || err != io.EOF { //nolint:errorlint // the bare value is the contract of io.Reader
 		t.Errorf("read = %d, %v", n, err)

@@ -16,7 +16,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// hostileEdge gives the raw connection of an edge that has sent its preface.
+// hostileEdge gives the raw connection of an edge that has sent its preface, and the connector's session.
 func hostileEdge(t *testing.T, change func(s *h2.Settings)) (*h2.Session, *http2.Framer, net.Conn) {
 	t.Helper()
 	cert, pool := certificate(t, h2.ServerName)
@@ -56,12 +56,12 @@ func getBlock() []byte {
 	return block(":method", "GET", ":scheme", "http", ":authority", "a", ":path", "/")
 }
 
-// TestGarbage ends the session with an error, whatever comes first.
+// TestGarbage: bytes that are not HTTP/2 end the session with an error.
 func TestGarbage(t *testing.T) {
 	for name, garbage := range map[string][]byte{
 		"http/1":           []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
 		"zeros":            make([]byte, 64),
-		"data of nobody":   {0, 0, 1, 0, 0, 0, 0, 0, 9, 'x'},
+		"unknown stream":   {0, 0, 1, 0, 0, 0, 0, 0, 9, 'x'},
 		"a huge frame":     {0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1},
 		"a window of zero": {0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0},
 		"continuation":     {0, 0, 0, 9, 0, 0, 0, 0, 1},
@@ -78,8 +78,8 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
-// TestRapidReset: streams that are reset as soon as they are opened are cleared away, and those that nobody has cleared
-// away yet are bounded.
+// TestRapidReset: streams that the edge opens and resets at once are removed, and the number of those that were not handled
+// yet is bounded.
 func TestRapidReset(t *testing.T) {
 	const limit = 64
 	s, fr, conn := hostileEdge(t, func(s *h2.Settings) { s.MaxStreams = limit })
@@ -93,7 +93,7 @@ func TestRapidReset(t *testing.T) {
 		}
 		id += 2
 	}
-	// A stream after the flood is served once what came before was looked at.
+	// A stream after the flood is served when the frames before it were handled.
 	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: controlBlock(), EndHeaders: true})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -103,7 +103,7 @@ func TestRapidReset(t *testing.T) {
 			if err != nil {
 				return
 			}
-			st.CancelRead(0) // it was quicker than the reset
+			st.CancelRead(0) // the reset has not arrived yet
 			st.CancelWrite(0)
 		}
 	}()
@@ -125,7 +125,7 @@ func TestRapidReset(t *testing.T) {
 	}
 }
 
-// TestPingFlood: a peer that asks and never reads the answers loses its session.
+// TestPingFlood: a peer that sends PINGs and never reads the acknowledgements loses its session.
 func TestPingFlood(t *testing.T) {
 	s, fr, _ := hostileEdge(t, nil)
 	for s.Context().Err() == nil {
@@ -136,18 +136,18 @@ func TestPingFlood(t *testing.T) {
 	<-s.Context().Done()
 }
 
-// TestHeaderBomb: heads that grow when they are unpacked are refused.
+// TestHeaderBomb: headers that grow by decompression are refused.
 func TestHeaderBomb(t *testing.T) {
 	s, fr, conn := hostileEdge(t, nil)
-	answers := http2.NewFramer(nil, conn)
+	responses := http2.NewFramer(nil, conn)
 	before := heap()
 	// One entry of the table, referred to by one byte each.
 	bomb := append(block("x-bomb", string(bytes.Repeat([]byte("a"), 4000))), bytes.Repeat([]byte{0x80 | 62}, 15000)...)
 	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: append(getBlock(), bomb...), EndHeaders: true})
 	for {
-		f, err := answers.ReadFrame()
+		f, err := responses.ReadFrame()
 		if err != nil {
-			break // ended as a whole: fine, too
+			break // the whole connection has ended
 		}
 		if _, refused := f.(*http2.RSTStreamFrame); refused {
 			break

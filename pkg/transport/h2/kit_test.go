@@ -86,7 +86,7 @@ func sessions(t testing.TB, change func(d *h2.DialConfig, edge *h2.Settings)) (c
 	return connector, edge
 }
 
-// control takes the control stream at both ends.
+// control gives both ends of the control stream.
 func control(t testing.TB, connector, edge *h2.Session) (near, far transport.Stream) {
 	t.Helper()
 	near, err := connector.OpenStream(t.Context())
@@ -100,7 +100,7 @@ func control(t testing.TB, connector, edge *h2.Session) (near, far transport.Str
 	return near, far
 }
 
-// head reads until a head is whole, and gives what was read beyond it.
+// readRequest reads a whole ConnectRequest, and gives the bytes that were read beyond it.
 func readRequest(r io.Reader) (req stream.Request, rest []byte, err error) {
 	rest, err = readHead(r, func(b []byte) (int, error) { return stream.ParseRequest(b, &req) })
 	return req, rest, err

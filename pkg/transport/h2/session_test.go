@@ -149,7 +149,7 @@ func TestStrictPostQuantum(t *testing.T) {
 	}
 }
 
-// TestSilentPeer: an established connection that nobody answers on ends with reason idle, at both ends.
+// TestSilentPeer: an established connection over which nothing arrives ends with reason idle at both ends.
 func TestSilentPeer(t *testing.T) {
 	quick := func(s h2.Settings) h2.Settings {
 		s.PingInterval, s.PingTimeout = 50*time.Millisecond, 50*time.Millisecond
@@ -217,7 +217,7 @@ func TestSilentPeer(t *testing.T) {
 	_ = ln.Close()
 }
 
-// TestStalledPeer: a peer that takes no bytes does not hold the session for ever, and its memory is bounded meanwhile.
+// TestStalledPeer: a session whose peer reads no bytes ends after a while, and the memory that it takes until then is bounded.
 func TestStalledPeer(t *testing.T) {
 	cert, pool := certificate(t, h2.ServerName)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -265,7 +265,7 @@ func TestStalledPeer(t *testing.T) {
 		t.Errorf("cause = %v", context.Cause(s.Context()))
 	}
 	if total > 64<<20 {
-		t.Errorf("%d bytes went to a peer that takes none", total)
+		t.Errorf("%d bytes were accepted for a peer that reads none", total)
 	}
 }
 
@@ -322,7 +322,7 @@ func TestConfiguration(t *testing.T) {
 	}
 }
 
-// TestListenerSheds: a peer that never finishes its handshake, and one that is no TLS client, harm nobody.
+// TestListenerSheds: a peer that never completes its handshake, and one that is not a TLS client, do not affect other sessions.
 func TestListenerSheds(t *testing.T) {
 	settings := h2.EdgeSettings()
 	settings.HandshakeTimeout, settings.MaxHandshakes = 100*time.Millisecond, 1

@@ -69,7 +69,8 @@ func sessionError(err error) *tunnel.ConnError {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &app) && app.Remote:
-		return &tunnel.ConnError{Reason: tunnel.ReasonPeerClosed, Code: uint64(app.ErrorCode), Err: errors.New("application close: " + app.ErrorMessage)}
+		text := errors.New("application close: " + app.ErrorMessage)
+		return &tunnel.ConnError{Reason: tunnel.ReasonPeerClosed, Code: uint64(app.ErrorCode), Err: text}
 	case errors.As(err, &app):
 		return &tunnel.ConnError{Reason: tunnel.ReasonNone, Code: uint64(app.ErrorCode), Err: errClosed}
 	case errors.As(err, &idle):

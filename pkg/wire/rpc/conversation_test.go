@@ -74,7 +74,7 @@ func say(t testing.TB, what, id byte) []byte {
 	}
 }
 
-// FuzzConversation says well-formed things in any order, as a caller and as an answering edge.
+// FuzzConversation sends well-formed messages in any order, as a caller and as an edge that is called.
 func FuzzConversation(f *testing.F) {
 	f.Add([]byte{0, 0, 2, 1, 1, 0, 3, 2, 6, 0, 11, 0})
 	f.Add([]byte{0, 0, 0, 1, 3, 2, 1, 1, 6, 4, 6, 4, 2, 3})

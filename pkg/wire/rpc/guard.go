@@ -20,8 +20,9 @@ var (
 )
 
 // guard decides which messages of the peer reach the library. The library implements far more than the subset that
-// this protocol uses (docs/spec/wire.md 7.1), and a hostile peer can make parts of the rest panic or hold memory. So the subset is enforced: a bootstrap object without promises, called by its import
-// or by the answer to a bootstrap, with plain data as parameters.
+// this protocol uses (docs/spec/wire.md 7.1), and a hostile peer can make parts of the rest panic or hold memory. So only
+// the subset passes: a bootstrap object without promises, called by its import or by the answer to a bootstrap, with plain
+// data as parameters.
 type guard struct {
 	// bootstraps has the question ids of the peer's bootstraps that it has not finished.
 	bootstraps map[uint32]struct{}

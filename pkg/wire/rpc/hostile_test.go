@@ -149,7 +149,7 @@ func manyBootstraps(t testing.TB) [][]byte {
 	return in
 }
 
-// TestAbuseWithoutReading: a peer that finishes its questions but reads no answer is cut off before it costs memory.
+// TestAbuseWithoutReading: a peer that finishes its questions but reads no answers loses its connection before that costs much memory.
 func TestAbuseWithoutReading(t *testing.T) {
 	near, far := net.Pipe()
 	done := make(chan error, 1)

@@ -195,7 +195,7 @@ func (e exchange) refusal() *tunnel.ConnError {
 	}
 }
 
-// edge is a handler with prepared answers.
+// edge is a handler with prepared results.
 type edge struct {
 	register     func(context.Context, rpc.RegisterRequest) (rpc.ConnectionDetails, error)
 	unregister   func(context.Context) error

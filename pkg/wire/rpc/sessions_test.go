@@ -17,7 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 )
 
-// sessions is a connector with prepared answers to session calls.
+// sessions is a connector with prepared results of session calls.
 type sessions struct {
 	connector
 	register   func(rpc.UDPSession) ([]byte, error)
@@ -32,7 +32,7 @@ func (s sessions) UnregisterUDPSession(_ context.Context, id [16]byte, message s
 	return s.unregister(id, message)
 }
 
-// udpSession is what the recorded call asks for, with the address as it was sent.
+// udpSession has the parameters of the recorded call, with the address as it was sent.
 func (e exchange) udpSession(t testing.TB) rpc.UDPSession {
 	t.Helper()
 	s := rpc.UDPSession{ID: e.sessionID(t), Idle: e.Call.Idle, Trace: e.Call.Trace}
@@ -186,7 +186,7 @@ func wantFailure(t *testing.T, e exchange, err error) {
 	}
 }
 
-// TestSessionsOfV3: a connection with datagram v3 answers as the reference does: one refusal in the result, one
+// TestSessionsOfV3: a connection with datagram v3 responds as the reference does: one refusal in the result, one
 // exception.
 func TestSessionsOfV3(t *testing.T) {
 	near, far := pair(t)
@@ -208,7 +208,7 @@ func TestSessionsOfV3(t *testing.T) {
 	}
 }
 
-// TestEdgeRegistersNothing: a connector that asks the edge for a session gets an exception, and the stream goes on.
+// TestEdgeRegistersNothing: a connector that registers a session at the edge gets an exception, and the stream stays usable.
 func TestEdgeRegistersNothing(t *testing.T) {
 	near, far := pair(t)
 	ended := make(chan string, 1)

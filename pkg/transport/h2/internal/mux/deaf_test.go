@@ -12,7 +12,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// deaf is a peer that sends the same bytes again and again, and takes none.
+// deaf is a peer that sends the same bytes again and again, and reads none.
 type deaf struct {
 	net.Conn
 	start *bytes.Reader
@@ -52,7 +52,7 @@ func (d *deaf) SetWriteDeadline(t time.Time) error {
 }
 func (d *deaf) Close() error { return d.SetWriteDeadline(time.Time{}) }
 
-// TestDeafPeer: whatever a peer makes us answer, the answers that it does not take stay bounded.
+// TestDeafPeer: the replies that a peer provokes and does not read are bounded.
 func TestDeafPeer(t *testing.T) {
 	get := encoded(":method", "POST", ":scheme", "http", ":authority", "a", ":path", "/")
 	head := func(id uint32, end bool) []byte {
@@ -70,10 +70,10 @@ func TestDeafPeer(t *testing.T) {
 	for name, c := range map[string]struct {
 		first []byte
 		again func() []byte
-		// stays says that nothing needs an answer.
+		// stays says that the bytes need no reply.
 		stays bool
 	}{
-		"questions":    {again: func() []byte { return frame(http2.FramePing, 0, 0, make([]byte, 8)...) }},
+		"pings":        {again: func() []byte { return frame(http2.FramePing, 0, 0, make([]byte, 8)...) }},
 		"settings":     {again: func() []byte { return window }},
 		"padding":      {first: head(1, false), again: func() []byte { return frame(http2.FrameData, http2.FlagDataPadded, 1, 1, 0) }, stays: true},
 		"no increment": {first: head(1, true), again: func() []byte { return frame(http2.FrameWindowUpdate, 0, 1, 0, 0, 0, 0) }},
@@ -121,7 +121,7 @@ func TestDeafPeer(t *testing.T) {
 			conn.mu.Lock()
 			defer conn.mu.Unlock()
 			if kept := cap(conn.out); kept > 4*maxControl {
-				t.Errorf("%d bytes of answers are kept after %d rounds", kept, n)
+				t.Errorf("%d bytes of replies are kept after %d rounds", kept, n)
 			}
 		})
 	}

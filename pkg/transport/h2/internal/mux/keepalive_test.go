@@ -10,8 +10,7 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// TestQuietConnectionStays: two ends that have nothing to say ask each other for hours, whichever of the two times is the
-// longer one.
+// TestQuietConnectionStays: a connection without traffic stays open for hours, whichever of the two times is longer.
 func TestQuietConnectionStays(t *testing.T) {
 	for name, times := range map[string][2]time.Duration{
 		"short timeout": {10 * time.Second, 5 * time.Second},
