@@ -15,7 +15,9 @@ require (
 )
 
 require (
+	github.com/gofrs/flock v0.13.2 // indirect
 	github.com/google/go-cmp v0.7.0 // indirect
+	github.com/google/renameio/v2 v2.0.2 // indirect
 	github.com/miekg/dns v1.1.73 // indirect
 	github.com/pires/go-proxyproto v0.12.0 // indirect
 	go.uber.org/goleak v1.3.0 // indirect

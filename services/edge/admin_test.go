@@ -22,7 +22,7 @@ import (
 func TestAdminAPI(t *testing.T) {
 	b := start(t, nil)
 	ctx := t.Context()
-	made, err := b.admin.CreateTunnel(ctx, "my app")
+	made, err := b.admin.CreateTunnel(ctx, "my-app")
 	if err != nil {
 		t.Fatalf("CreateTunnel: %v", err)
 	}
@@ -34,13 +34,13 @@ func TestAdminAPI(t *testing.T) {
 	if err != nil || fromFile.TunnelID != made.Tunnel.ID || string([]byte(fromFile.Secret)) != string([]byte(fromToken.Secret)) || len(fromFile.Secret) != 32 {
 		t.Errorf("credentials file and token differ: %v, %v, %v", fromFile, fromToken, err)
 	}
-	if _, err := b.admin.CreateTunnel(ctx, "my app"); !errors.Is(err, tunnel.ErrConflict) {
+	if _, err := b.admin.CreateTunnel(ctx, "my-app"); !errors.Is(err, tunnel.ErrConflict) {
 		t.Errorf("the same name again: %v", err)
 	}
 	if _, err := b.admin.CreateTunnel(ctx, " "); err == nil {
 		t.Error("an empty name was accepted")
 	}
-	for _, ref := range []string{"my app", made.Tunnel.ID.String()} {
+	for _, ref := range []string{"my-app", made.Tunnel.ID.String()} {
 		if got, err := b.admin.GetTunnel(ctx, ref); err != nil || got.ID != made.Tunnel.ID {
 			t.Errorf("GetTunnel(%q) = %v, %v", ref, got, err)
 		}
@@ -51,7 +51,7 @@ func TestAdminAPI(t *testing.T) {
 	if _, err := b.admin.GetTunnel(ctx, "none"); !errors.Is(err, tunnel.ErrNotFound) {
 		t.Errorf("GetTunnel(none) = %v", err)
 	}
-	if _, err := b.admin.AddRoute(ctx, "*.App.test", "my app"); err != nil {
+	if _, err := b.admin.AddRoute(ctx, "*.App.test", "my-app"); err != nil {
 		t.Errorf("AddRoute: %v", err)
 	}
 	if _, err := b.admin.AddRoute(ctx, "*.app.test", "demo"); !errors.Is(err, tunnel.ErrConflict) {
@@ -61,20 +61,20 @@ func TestAdminAPI(t *testing.T) {
 		t.Errorf("a malformed host: %v", err)
 	}
 	routes, err := b.admin.ListRoutes(ctx)
-	if err != nil || len(routes) != 2 || routes[1].Host != "*.app.test" || routes[1].TunnelName != "my app" {
+	if err != nil || len(routes) != 2 || routes[1].Host != "*.app.test" || routes[1].TunnelName != "my-app" {
 		t.Errorf("ListRoutes = %+v, %v", routes, err)
 	}
 	if err := b.admin.DeleteRoute(ctx, "*.app.test"); err != nil {
 		t.Errorf("DeleteRoute: %v", err)
 	}
-	rotated, err := b.admin.RotateSecret(ctx, "my app")
+	rotated, err := b.admin.RotateSecret(ctx, "my-app", 0)
 	if err != nil || rotated.Token == made.Token {
 		t.Errorf("RotateSecret: %v, same token %v", err, rotated.Token == made.Token)
 	}
-	if list, err := b.admin.ListTunnels(ctx); err != nil || len(list) != 2 || list[1].Name != "my app" {
+	if list, err := b.admin.ListTunnels(ctx); err != nil || len(list) != 2 || list[1].Name != "my-app" {
 		t.Errorf("ListTunnels = %+v, %v", list, err)
 	}
-	if err := b.admin.DeleteTunnel(ctx, "my app", false); err != nil {
+	if err := b.admin.DeleteTunnel(ctx, "my-app", false); err != nil {
 		t.Errorf("DeleteTunnel: %v", err)
 	}
 }
@@ -217,4 +217,13 @@ func TestDefaultsAreValid(t *testing.T) {
 	if err := (&edge.Config{}).Validate(); err == nil || strings.Count(err.Error(), "\n") < 5 {
 		t.Errorf("an empty configuration: %v, want all problems at once", err)
 	}
+}
+
+func credentialsOf(t *testing.T, token string) tunnel.Credentials {
+	t.Helper()
+	c, err := credential.ParseToken(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }

@@ -35,8 +35,12 @@ type ConnectorsConfig struct {
 	RegisterTimeout time.Duration    `yaml:"register_timeout" usage:"how long a session may stay without a registration"`
 	ReplaceTimeout  time.Duration    `yaml:"replace_timeout" usage:"how long a replaced session may finish its requests"`
 	DrainTimeout    time.Duration    `yaml:"drain_timeout" usage:"how long an unregistered session may stay"`
-	MaxSessions     int              `yaml:"max_sessions" usage:"limit of sessions, registered or not"`
-	MaxPending      int              `yaml:"max_pending" usage:"limit of sessions that are not registered yet"`
+	MaxSessions     int              `yaml:"max_sessions" usage:"limit of registered sessions"`
+	MaxPerTunnel    int              `yaml:"max_sessions_per_tunnel" usage:"limit of registered sessions of one tunnel; 0 = only max_sessions"`
+	MaxPending      int              `yaml:"max_pending" usage:"limit of handshakes, and apart from these of sessions that have not registered yet; the oldest ones make room for new ones"`
+	MaxPerAddress   int              `yaml:"max_pending_per_address" usage:"the same for one IPv4 address or IPv6 /64; 0 = only max_pending"`
+	MaxLocalConfig  int              `yaml:"max_local_config_bytes" usage:"limit of the configurations that connectors upload for display"`
+	MaxTunnelConfig int              `yaml:"max_local_config_bytes_per_tunnel" usage:"the same for the connectors of one tunnel; 0 = only max_local_config_bytes"`
 }
 
 // PublicConfig is the side that visitors see.
@@ -110,11 +114,15 @@ func Default() Config {
 		Connectors: ConnectorsConfig{
 			Listen:          []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:7844")},
 			HTTP2:           true,
-			RegisterTimeout: 15 * time.Second,
+			RegisterTimeout: 10 * time.Second,
 			ReplaceTimeout:  30 * time.Second,
 			DrainTimeout:    200 * time.Second,
 			MaxSessions:     16384,
+			MaxPerTunnel:    1024,
 			MaxPending:      1024,
+			MaxPerAddress:   256,
+			MaxLocalConfig:  64 << 20,
+			MaxTunnelConfig: 8 << 20,
 		},
 		Public: PublicConfig{
 			HTTP:                  netip.MustParseAddrPort("0.0.0.0:8080"),
@@ -156,7 +164,11 @@ func (c *Config) Validate() error {
 	p.when(c.Connectors.ReplaceTimeout <= 0, "connectors: replace_timeout: not positive")
 	p.when(c.Connectors.DrainTimeout <= 0, "connectors: drain_timeout: not positive")
 	p.when(c.Connectors.MaxSessions <= 0, "connectors: max_sessions: not positive")
+	p.when(c.Connectors.MaxPerTunnel < 0, "connectors: max_sessions_per_tunnel: negative")
 	p.when(c.Connectors.MaxPending <= 0, "connectors: max_pending: not positive")
+	p.when(c.Connectors.MaxPerAddress < 0, "connectors: max_pending_per_address: negative")
+	p.when(c.Connectors.MaxLocalConfig < 0, "connectors: max_local_config_bytes: negative")
+	p.when(c.Connectors.MaxTunnelConfig < 0, "connectors: max_local_config_bytes_per_tunnel: negative")
 	p.when(!c.Public.HTTP.IsValid() && !c.Public.HTTPS.IsValid(), "public: neither http nor https is set")
 	p.when((c.Public.CertFile == "") != (c.Public.KeyFile == ""), "public: cert_file and key_file: only one is set")
 	p.when(c.Public.MaxHeaderFields <= 0, "public: max_header_fields: not positive")

@@ -29,6 +29,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/share"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/udp"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/zone"
 )
@@ -166,7 +167,10 @@ func (s *Service) openConnectors(d Deps) error {
 	c := s.cfg.Connectors
 	s.connectors, err = connector.New(connector.Config{
 		Listen: c.Listen, TLS: conf, HTTP2: c.HTTP2, Location: s.cfg.Location, RegisterTimeout: c.RegisterTimeout, ReplaceTimeout: c.ReplaceTimeout,
-		DrainTimeout: c.DrainTimeout, MaxSessions: c.MaxSessions, MaxPending: c.MaxPending,
+		DrainTimeout:     c.DrainTimeout,
+		Sessions:         share.Limits{Total: int64(c.MaxSessions), PerKey: int64(c.MaxPerTunnel)},
+		Pending:          share.Limits{Total: int64(c.MaxPending), PerKey: int64(c.MaxPerAddress)},
+		LocalConfigBytes: share.Limits{Total: int64(c.MaxLocalConfig), PerKey: int64(c.MaxTunnelConfig)},
 	}, connector.Deps{Tunnels: s.catalog, Table: s.table, Datagrams: s.udp, Logger: d.Logger, Registerer: d.Registerer})
 	return err
 }

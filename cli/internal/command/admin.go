@@ -45,6 +45,10 @@ func (c *commands) admin() []*urfave.Command {
 			&urfave.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also when it has connections, which are closed"}),
 		c.ping(),
 		cmd("token", "print the run token of a tunnel", "NAME|ID", 1, c.tunnelToken),
+		cmd("rotate", "give a tunnel a new secret, print its run token, and end the connections with the old secret", "NAME|ID", 1, c.rotateSecret,
+			&urfave.DurationFlag{Name: "grace", Usage: "`TIME` during which the old secret stays valid, such as 10m (default: none)"}),
+		cmd("connections", "list the connections of all tunnels", "", 0, c.listConnections, outputFlag()),
+		cmd("evict", "end one connection; its connector may connect again", "CONNECTION-ID", 1, c.evictConnection),
 		c.route(), c.configuration(),
 	}
 }
@@ -253,5 +257,37 @@ func (c *commands) tunnelToken(ctx *urfave.Context, api *adminclient.Client) err
 		return fmt.Errorf("token of tunnel %q: %w", ctx.Args().First(), err)
 	}
 	c.println(token)
+	return nil
+}
+
+func (c *commands) rotateSecret(ctx *urfave.Context, api *adminclient.Client) error {
+	ref := ctx.Args().First()
+	rotated, err := api.RotateSecret(ctx.Context, ref, ctx.Duration("grace"))
+	if err != nil {
+		return fmt.Errorf("rotate secret of tunnel %q: %w", ref, err)
+	}
+	c.println(rotated.Token)
+	return nil
+}
+
+func (c *commands) listConnections(ctx *urfave.Context, api *adminclient.Client) error {
+	list, err := api.ListConnections(ctx.Context)
+	if err != nil {
+		return fmt.Errorf("list connections: %w", err)
+	}
+	return c.table(ctx, list, "ID\tTUNNEL\tCONNECTOR\tINDEX\tPROTOCOL\tSTATE\tREMOTE\tSINCE", func(w *tabwriter.Writer) {
+		for _, k := range list {
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", k.ID, k.TunnelID, k.ConnectorID, k.ConnIndex, k.Protocol, k.State,
+				k.RemoteAddr, k.Since.UTC().Format(time.RFC3339))
+		}
+	})
+}
+
+func (c *commands) evictConnection(ctx *urfave.Context, api *adminclient.Client) error {
+	id := ctx.Args().First()
+	if err := api.EvictConnection(ctx.Context, id); err != nil {
+		return fmt.Errorf("evict connection %q: %w", id, err)
+	}
+	c.println("Evicted connection", id)
 	return nil
 }

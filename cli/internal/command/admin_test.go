@@ -56,6 +56,16 @@ func TestOperatorCommands(t *testing.T) {
 		t.Errorf("list = %s", text)
 	}
 
+	before := must("tunnel", "token", "shop")
+	if rotated := must("tunnel", "rotate", "shop", "--grace", "1m"); rotated == before || rotated != must("tunnel", "token", "shop") {
+		t.Errorf("rotate printed %q, the token before was %q", rotated, before)
+	}
+	refused("not found", "tunnel", "rotate", "none")
+	refused("not found", "tunnel", "evict", "00")
+	if text := must("tunnel", "connections"); !strings.HasPrefix(text, "ID ") {
+		t.Errorf("connections = %s", text)
+	}
+
 	token := strings.TrimSpace(must("tunnel", "token", "shop"))
 	if got, err := credential.ParseToken(token); err != nil || got.TunnelID != c.TunnelID {
 		t.Errorf("token = %v %v", got, err)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -94,11 +95,22 @@ func (c *Client) Token(ctx context.Context, ref string) (string, error) {
 	return out.Token, err
 }
 
-// RotateSecret gives a tunnel a new secret; connections that are registered stay.
-func (c *Client) RotateSecret(ctx context.Context, ref string) (TunnelCredentials, error) {
+// RotateSecret gives a tunnel a new secret and evicts the connections that registered with the old one. With a grace period the
+// old secret stays valid for so long, for new connections, too, so that connectors can be given the new one meanwhile.
+func (c *Client) RotateSecret(ctx context.Context, ref string, grace time.Duration) (TunnelCredentials, error) {
+	path := "/v1/tunnels/" + url.PathEscape(ref) + "/rotate"
+	if grace != 0 {
+		path += "?grace=" + url.QueryEscape(grace.String())
+	}
 	var out TunnelCredentials
-	err := c.call(ctx, http.MethodPost, "/v1/tunnels/"+url.PathEscape(ref)+"/rotate", nil, &out)
+	err := c.call(ctx, http.MethodPost, path, nil, &out)
 	return out, err
+}
+
+// EvictConnection ends one connection, given by the id that ListConnections shows: it gets no new requests, and is closed when the
+// running ones have ended. Its connector may connect again.
+func (c *Client) EvictConnection(ctx context.Context, id string) error {
+	return c.call(ctx, http.MethodDelete, "/v1/connections/"+url.PathEscape(id), nil, nil)
 }
 
 // SetConfiguration gives a tunnel a configuration, a JSON object, which is pushed to all its connections. The edge does not

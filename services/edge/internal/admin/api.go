@@ -53,6 +53,7 @@ func (a *API) Write(g *echo.Group) {
 	g.POST("/tunnels/:ref/rotate", a.rotate)
 	g.PUT("/tunnels/:ref/configuration", a.putConfiguration)
 	g.POST("/tunnels/:ref/ping", a.ping)
+	g.DELETE("/connections/:id", a.evictConnection)
 	g.POST("/routes", a.addRoute)
 	g.DELETE("/routes/:host", a.deleteRoute)
 }
@@ -113,15 +114,23 @@ func (a *API) credentials(c echo.Context) error {
 	return c.JSON(http.StatusOK, a.secretDocument(t))
 }
 
+// rotate gives a tunnel a new secret. Connections with the old one are evicted, after the grace period in the query if there is
+// one; during that time the old secret is valid for new connections, too.
 func (a *API) rotate(c echo.Context) error {
 	t, err := a.byRef(c)
 	if err != nil {
 		return err
 	}
-	if t, err = a.deps.Catalog.RotateSecret(t.ID); err != nil {
+	var grace time.Duration
+	if text := c.QueryParam("grace"); text != "" {
+		if grace, err = time.ParseDuration(text); err != nil {
+			return fmt.Errorf("grace period %q: %w: it is not a duration such as 10m", text, catalog.ErrInvalid)
+		}
+	}
+	if t, err = a.deps.Catalog.RotateSecret(t.ID, time.Now(), grace); err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel secret rotated", slog.String(logkey.TunnelID, t.ID.String()))
+	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel secret rotated", slog.String(logkey.TunnelID, t.ID.String()), slog.Duration(logkey.GracePeriod, grace))
 	return c.JSON(http.StatusOK, a.secretDocument(t))
 }
 
@@ -147,6 +156,24 @@ func (a *API) listConnections(c echo.Context) error {
 		})
 	}
 	return c.JSON(http.StatusOK, out)
+}
+
+// evictConnection gives a connection no new requests, and closes it when the running ones have ended or have used up their time.
+func (a *API) evictConnection(c echo.Context) error {
+	id, err := param(c, "id")
+	if err != nil {
+		return err
+	}
+	for _, k := range a.deps.Table.List() {
+		if hex.EncodeToString(k.ID[:]) != id {
+			continue
+		}
+		a.deps.Table.Retire(k.Conn, registry.Evicted)
+		a.deps.Logger.InfoContext(c.Request().Context(), "connection evicted", slog.String(logkey.ConnectionID, id),
+			slog.String(logkey.TunnelID, k.Slot.Tunnel.String()), slog.String(logkey.ConnectorID, k.Slot.Connector.String()), slog.Int(logkey.ConnIndex, int(k.Slot.Index)))
+		return c.NoContent(http.StatusNoContent)
+	}
+	return fmt.Errorf("connection %q: %w", id, tunnel.ErrNotFound)
 }
 
 func (a *API) byRef(c echo.Context) (catalog.Tunnel, error) {

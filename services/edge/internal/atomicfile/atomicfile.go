@@ -1,52 +1,49 @@
-// Package atomicfile replaces files so that a crash at any moment leaves the old or the new content, never a mixture.
-// It starts no goroutine and keeps no state.
+// Package atomicfile replaces files so that a crash at any moment leaves the old or the new content, never a mixture. It wraps
+// google/renameio, and adds what that leaves out: the new name is on disk when Write returns. It starts no goroutine and keeps
+// no state.
 package atomicfile
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/google/renameio/v2"
 )
 
-// Write writes a file through a temporary one beside it, synchronised to disk before and after the rename.
+// Write replaces a file by way of a temporary one beside it. The file gets exactly the mode, whatever the umask and the mode of
+// the old file are.
 func Write(path string, b []byte, mode fs.FileMode) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, filepath.Base(path)+".tmp-*")
-	if err != nil {
-		return fmt.Errorf("file %s: %w", path, err)
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone after the rename
-	err = f.Chmod(mode)
-	if err == nil {
-		_, err = f.Write(b)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
+	if err := replace(path, b, mode); err != nil {
 		return fmt.Errorf("file %s: %w", path, err)
 	}
 	return nil
 }
 
+func replace(path string, b []byte, mode fs.FileMode) error {
+	dir := filepath.Dir(path)
+	// renameio.WriteFile would keep the mode of the old file.
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(mode))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Cleanup() }() // the file is gone after the rename
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	if err := f.CloseAtomicallyReplace(); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncDir makes a rename durable.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -1,336 +1,274 @@
 package catalog
 
 import (
-	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/atomicfile"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog/document"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
 )
 
 const (
+	fileName = "tunnels.json"
+	lockName = "lock"
+	fileMode = 0o600
+	dirMode  = 0o700
+
 	secretSize  = 32
-	maxName     = 128
 	accountSize = 16
 )
 
-// ErrInvalid says that a name or a host is not acceptable.
-var ErrInvalid = errors.New("invalid")
+// ErrInvalid means that a name, a host, a port or a configuration is not acceptable.
+var ErrInvalid = document.ErrInvalid
 
-// Tunnel is one tunnel that exists.
-type Tunnel struct {
-	ID         tunnel.ID
-	Name       string
-	AccountTag string
-	Secret     tunnel.Secret
-	CreatedAt  time.Time
-	// Configuration is nil when the tunnel manages itself.
-	Configuration *Configuration
-}
-
-// Credentials are what a connector needs to register.
-func (t Tunnel) Credentials() tunnel.Credentials {
-	return tunnel.Credentials{AccountTag: t.AccountTag, Secret: t.Secret, TunnelID: t.ID}
-}
-
-// Route sends a host to a tunnel.
-type Route struct {
-	Host      string
-	Tunnel    tunnel.ID
-	CreatedAt time.Time
-}
+// What the catalog holds; package document describes each.
+type (
+	Tunnel        = document.Tunnel
+	Route         = document.Route
+	Port          = document.Port
+	Configuration = document.Configuration
+)
 
 // Catalog is the list of tunnels and routes of one edge.
 type Catalog struct {
 	path  string
-	lock  *os.File
+	lock  *lock
 	guard guard
 
 	// mu protects doc and serialises writers.
 	mu  sync.Mutex
-	doc document
+	doc document.Document
 
-	view atomic.Pointer[view]
+	current atomic.Pointer[snapshot]
 }
 
-// view is what readers share; it is never changed.
-type view struct {
-	// changed is closed when another view has taken this one's place.
+// snapshot is what readers share; it is never changed.
+type snapshot struct {
+	*document.View
+	// changed is closed when another snapshot has replaced this one.
 	changed chan struct{}
-	tunnels map[tunnel.ID]Tunnel
-	names   map[string]tunnel.ID
-	routes  *route.Table
-	ports   []Port
 }
 
-// Open reads the catalog of a data directory, which it creates when it is missing.
+// Open reads the catalog of a data directory, which it creates when it is missing. A directory that another edge uses is an
+// error.
 func Open(dir string) (*Catalog, error) {
 	if err := os.MkdirAll(dir, dirMode); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	lock, err := lockDir(filepath.Join(dir, "lock"))
+	l, err := lockFile(filepath.Join(dir, lockName))
 	if err != nil {
 		return nil, err
 	}
-	c := &Catalog{path: filepath.Join(dir, fileName), lock: lock, guard: newGuard()}
+	c := &Catalog{path: filepath.Join(dir, fileName), lock: l, guard: newGuard()}
 	if err := c.load(); err != nil {
-		_ = lock.Close() // the load's error says it all
-		return nil, err
+		return nil, errors.Join(err, l.Close())
 	}
 	return c, nil
 }
 
 func (c *Catalog) load() error {
-	d, err := readFile(c.path)
-	if err != nil {
-		return err
+	d := document.Empty()
+	b, err := os.ReadFile(c.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("tunnel file: %w", err)
+	default:
+		if d, err = document.Parse(b); err != nil {
+			return fmt.Errorf("tunnel file %s: %w", c.path, err)
+		}
 	}
 	if d.AccountTag == "" {
 		d.AccountTag = hex.EncodeToString(randomBytes(accountSize))
-		if err := writeFile(c.path, d); err != nil {
+		if err := c.write(d); err != nil {
 			return err
 		}
 	}
-	v, err := index(d)
+	v, err := d.View()
 	if err != nil {
 		return fmt.Errorf("tunnel file %s: %w", c.path, err)
 	}
 	c.doc = d
-	c.view.Store(v)
+	c.current.Store(&snapshot{View: v, changed: make(chan struct{})})
 	return nil
 }
 
-// Close gives the data directory free.
+func (c *Catalog) write(d document.Document) error {
+	b, err := d.Marshal()
+	if err != nil {
+		return fmt.Errorf("tunnel file: %w", err)
+	}
+	return atomicfile.Write(c.path, b, fileMode)
+}
+
+// Close releases the data directory.
 func (c *Catalog) Close() error { return c.lock.Close() }
 
-// Authenticate checks what a connector presents. Its time does not depend on whether the tunnel exists or on how much
-// of the secret is right.
-func (c *Catalog) Authenticate(got tunnel.Credentials) (Tunnel, bool) {
-	t, known := c.view.Load().tunnels[got.TunnelID]
+// change applies f to a copy of the document, writes it, and only then shows it to readers.
+func (c *Catalog) change(now time.Time, f func(*document.Document) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	next := c.doc.Clone()
+	next.ForgetExpired(now)
+	if err := f(&next); err != nil {
+		return err
+	}
+	v, err := next.View()
+	if err != nil {
+		return err
+	}
+	if err := c.write(next); err != nil {
+		return err
+	}
+	c.doc = next
+	close(c.current.Swap(&snapshot{View: v, changed: make(chan struct{})}).changed)
+	return nil
+}
+
+// Validity says whether credentials are valid, and until when.
+type Validity struct {
+	Valid bool
+	// Until is the zero value when the credentials stay valid until a change.
+	Until time.Time
+	// Changed is closed when anything in the catalog has changed since.
+	Changed <-chan struct{}
+}
+
+// Validity checks the credentials of a connector: the tunnel's secret, or the previous one during the grace period of a rotation.
+// The time that it takes does not depend on whether the tunnel exists or on how much of the secret is right.
+func (c *Catalog) Validity(got tunnel.Credentials, now time.Time) Validity {
+	s := c.current.Load()
+	out := Validity{Changed: s.changed}
+	t, known := s.ByID[got.TunnelID]
 	want := t.Credentials()
 	if !known {
 		want = c.guard.decoy
 	}
-	same := c.guard.equal(want.Secret, got.Secret) & c.guard.equal([]byte(want.AccountTag), []byte(got.AccountTag))
-	if same != 1 || !known {
-		return Tunnel{}, false
+	previous := t.Previous
+	graceful := now.Before(t.PreviousUntil) && len(previous) > 0
+	if !graceful {
+		previous = c.guard.decoy.Secret
 	}
-	return t, true
+	account := c.guard.equal([]byte(want.AccountTag), []byte(got.AccountTag))
+	current, old := c.guard.equal(want.Secret, got.Secret), c.guard.equal(previous, got.Secret)
+	switch {
+	case !known || account != 1:
+	case current == 1:
+		out.Valid = true
+	case old == 1 && graceful:
+		out.Valid, out.Until = true, t.PreviousUntil
+	}
+	return out
 }
 
 // Lookup finds the tunnel of a canonical host.
-func (c *Catalog) Lookup(host string) (route.Entry, bool) { return c.view.Load().routes.Lookup(host) }
+func (c *Catalog) Lookup(host string) (route.Entry, bool) { return c.current.Load().Hosts.Lookup(host) }
 
 // Tunnel finds a tunnel by id or by name.
-func (c *Catalog) Tunnel(ref string) (Tunnel, error) {
-	v := c.view.Load()
-	id, ok := v.names[ref]
-	if !ok {
-		parsed, err := tunnel.ParseID(ref)
-		if err != nil {
-			return Tunnel{}, fmt.Errorf("tunnel %q: %w", ref, tunnel.ErrNotFound)
-		}
-		id = parsed
-	}
-	t, ok := v.tunnels[id]
-	if !ok {
-		return Tunnel{}, fmt.Errorf("tunnel %q: %w", ref, tunnel.ErrNotFound)
-	}
-	return t, nil
-}
+func (c *Catalog) Tunnel(ref string) (Tunnel, error) { return c.current.Load().Tunnel(ref) }
 
 // Name is the name of a tunnel, or "".
-func (c *Catalog) Name(id tunnel.ID) string { return c.view.Load().tunnels[id].Name }
+func (c *Catalog) Name(id tunnel.ID) string { return c.current.Load().ByID[id].Name }
 
 // Tunnels lists all tunnels by name.
-func (c *Catalog) Tunnels() []Tunnel {
-	v := c.view.Load()
-	out := make([]Tunnel, 0, len(v.tunnels))
-	for _, t := range v.tunnels {
-		out = append(out, t)
-	}
-	slices.SortFunc(out, func(a, b Tunnel) int { return cmp.Compare(a.Name, b.Name) })
-	return out
-}
-
-// Routes lists all routes by host.
-func (c *Catalog) Routes() []Route {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	out := make([]Route, 0, len(c.doc.Routes))
-	for _, r := range c.doc.Routes {
-		out = append(out, Route(r))
-	}
-	slices.SortFunc(out, func(a, b Route) int { return cmp.Compare(a.Host, b.Host) })
-	return out
-}
+func (c *Catalog) Tunnels() []Tunnel { return c.current.Load().Tunnels() }
 
 // CreateTunnel makes a tunnel with a new id and secret; a taken name is tunnel.ErrConflict.
-func (c *Catalog) CreateTunnel(name string, now time.Time) (Tunnel, error) {
-	if err := checkName(name); err != nil {
-		return Tunnel{}, err
-	}
+func (c *Catalog) CreateTunnel(name string, now time.Time) (t Tunnel, err error) {
 	id, err := tunnel.NewID(rand.Reader)
 	if err != nil {
 		return Tunnel{}, fmt.Errorf("tunnel id: %w", err)
 	}
-	e := tunnelEntry{ID: id, Name: name, Secret: randomBytes(secretSize), CreatedAt: now.UTC()}
-	err = c.change(func(d *document) error {
-		e.AccountTag = d.AccountTag
-		if findTunnel(d, func(o tunnelEntry) bool { return o.Name == name }) >= 0 {
-			return fmt.Errorf("tunnel name %q is taken: %w", name, tunnel.ErrConflict)
-		}
-		d.Tunnels = append(d.Tunnels, e)
-		return nil
+	secret := randomBytes(secretSize)
+	err = c.change(now, func(d *document.Document) (err error) {
+		t, err = d.CreateTunnel(name, id, secret, now)
+		return err
 	})
-	if err != nil {
-		return Tunnel{}, err
-	}
-	return e.public(), nil
+	return t, err
 }
 
-// DeleteTunnel removes a tunnel, its routes and its ports. The entry stays in the file without its secret, so that the id and
-// the time of its end are known.
+// DeleteTunnel removes a tunnel, its routes and its ports.
 func (c *Catalog) DeleteTunnel(id tunnel.ID, now time.Time) error {
-	return c.change(func(d *document) error {
-		i := findTunnel(d, func(o tunnelEntry) bool { return o.ID == id })
-		if i < 0 {
-			return fmt.Errorf("tunnel %s: %w", id, tunnel.ErrNotFound)
-		}
-		at := now.UTC()
-		d.Tunnels[i].DeletedAt, d.Tunnels[i].Secret = &at, nil
-		d.Routes = slices.DeleteFunc(d.Routes, func(r routeEntry) bool { return r.Tunnel == id })
-		d.Ports = slices.DeleteFunc(d.Ports, func(p portEntry) bool { return p.Tunnel == id })
-		return nil
-	})
+	return c.change(now, func(d *document.Document) error { return d.DeleteTunnel(id, now) })
 }
 
-// RotateSecret gives a tunnel a new secret.
-func (c *Catalog) RotateSecret(id tunnel.ID) (Tunnel, error) {
-	var out Tunnel
-	err := c.change(func(d *document) error {
-		i := findTunnel(d, func(o tunnelEntry) bool { return o.ID == id })
-		if i < 0 {
-			return fmt.Errorf("tunnel %s: %w", id, tunnel.ErrNotFound)
-		}
-		d.Tunnels[i].Secret = randomBytes(secretSize)
-		out = d.Tunnels[i].public()
-		return nil
+// RotateSecret gives a tunnel a new secret; the old one is accepted for the grace period.
+func (c *Catalog) RotateSecret(id tunnel.ID, now time.Time, grace time.Duration) (t Tunnel, err error) {
+	secret := randomBytes(secretSize)
+	err = c.change(now, func(d *document.Document) (err error) {
+		t, err = d.RotateSecret(id, secret, now, grace)
+		return err
+	})
+	return t, err
+}
+
+// Configuration is that of a tunnel, or nil when the tunnel manages itself. The channel is closed when anything in the
+// catalog has changed since.
+func (c *Catalog) Configuration(id tunnel.ID) (*Configuration, <-chan struct{}) {
+	s := c.current.Load()
+	return s.ByID[id].Configuration, s.changed
+}
+
+// SetConfiguration gives a tunnel a new configuration, as document.SetConfiguration describes.
+func (c *Catalog) SetConfiguration(id tunnel.ID, doc []byte, above int32, now time.Time) (out *Configuration, err error) {
+	err = c.change(now, func(d *document.Document) (err error) {
+		out, err = d.SetConfiguration(id, doc, above, now)
+		return err
 	})
 	return out, err
 }
 
-// AddRoute sends a host pattern to a tunnel. The same route again changes nothing; a host of another tunnel is
-// tunnel.ErrConflict.
-func (c *Catalog) AddRoute(pattern string, id tunnel.ID, now time.Time) (Route, error) {
-	host, err := route.CanonicalPattern(pattern)
-	if err != nil {
-		return Route{}, fmt.Errorf("route: %w: %w", ErrInvalid, err)
-	}
-	out := routeEntry{Host: host, Tunnel: id, CreatedAt: now.UTC()}
-	err = c.change(func(d *document) error {
-		if findTunnel(d, func(o tunnelEntry) bool { return o.ID == id }) < 0 {
-			return fmt.Errorf("tunnel %s: %w", id, tunnel.ErrNotFound)
-		}
-		if i := slices.IndexFunc(d.Routes, func(r routeEntry) bool { return r.Host == host }); i >= 0 {
-			if d.Routes[i].Tunnel != id {
-				return fmt.Errorf("route %s belongs to tunnel %s: %w", host, d.Routes[i].Tunnel, tunnel.ErrConflict)
-			}
-			out = d.Routes[i]
-			return nil
-		}
-		d.Routes = append(d.Routes, out)
-		return nil
+// Routes lists all routes of hosts, by host.
+func (c *Catalog) Routes() []Route { return slices.Clone(c.current.Load().Routes) }
+
+// AddRoute sends a host pattern to a tunnel, as document.AddRoute describes.
+func (c *Catalog) AddRoute(pattern string, id tunnel.ID, now time.Time) (r Route, err error) {
+	err = c.change(now, func(d *document.Document) (err error) {
+		r, err = d.AddRoute(pattern, id, now)
+		return err
 	})
-	return Route(out), err
+	return r, err
 }
 
 // DeleteRoute removes the route of a host pattern.
 func (c *Catalog) DeleteRoute(pattern string) error {
-	host, err := route.CanonicalPattern(pattern)
-	if err != nil {
-		return fmt.Errorf("route: %w: %w", ErrInvalid, err)
-	}
-	return c.change(func(d *document) error {
-		i := slices.IndexFunc(d.Routes, func(r routeEntry) bool { return r.Host == host })
-		if i < 0 {
-			return fmt.Errorf("route %s: %w", host, tunnel.ErrNotFound)
-		}
-		d.Routes = slices.Delete(d.Routes, i, i+1)
-		return nil
+	return c.change(time.Now(), func(d *document.Document) error { return d.DeleteRoute(pattern) })
+}
+
+// Ports lists all public ports by name.
+func (c *Catalog) Ports() []Port { return slices.Clone(c.current.Load().Ports) }
+
+// Port finds a port by what it listens on.
+func (c *Catalog) Port(p route.Port) (Port, bool) { return c.current.Load().Port(p) }
+
+// CheckPort says whether AddPort would add the port, without adding it; document.CheckPort describes the result.
+func (c *Catalog) CheckPort(p route.Port, id tunnel.ID) (exists bool, err error) {
+	return c.current.Load().CheckPort(p, id)
+}
+
+// AddPort gives a port to a tunnel, as document.AddPort describes.
+func (c *Catalog) AddPort(p route.Port, id tunnel.ID, now time.Time) (out Port, err error) {
+	err = c.change(now, func(d *document.Document) (err error) {
+		out, err = d.AddPort(p, id, now)
+		return err
 	})
+	return out, err
 }
 
-// change applies f to a copy, writes it, and only then shows it to readers.
-func (c *Catalog) change(f func(*document) error) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	next := c.doc
-	next.Tunnels, next.Routes, next.Ports = slices.Clone(c.doc.Tunnels), slices.Clone(c.doc.Routes), slices.Clone(c.doc.Ports)
-	if err := f(&next); err != nil {
-		return err
-	}
-	v, err := index(next)
-	if err != nil {
-		return err
-	}
-	if err := writeFile(c.path, next); err != nil {
-		return err
-	}
-	c.doc = next
-	close(c.view.Swap(v).changed)
-	return nil
-}
-
-func index(d document) (*view, error) {
-	ports, err := indexPorts(d)
-	if err != nil {
-		return nil, err
-	}
-	v := &view{tunnels: make(map[tunnel.ID]Tunnel), names: make(map[string]tunnel.ID), changed: make(chan struct{}), ports: ports}
-	for _, e := range d.Tunnels {
-		if e.DeletedAt == nil {
-			v.tunnels[e.ID], v.names[e.Name] = e.public(), e.ID
-		}
-	}
-	entries := make([]route.Entry, 0, len(d.Routes))
-	for _, r := range d.Routes {
-		entries = append(entries, route.Entry{Pattern: r.Host, Tunnel: r.Tunnel})
-	}
-	v.routes = route.NewTable(entries)
-	return v, nil
-}
-
-func (e tunnelEntry) public() Tunnel {
-	return Tunnel{ID: e.ID, Name: e.Name, AccountTag: e.AccountTag, Secret: tunnel.Secret(e.Secret), CreatedAt: e.CreatedAt, Configuration: e.Configuration}
-}
-
-func findTunnel(d *document, match func(tunnelEntry) bool) int {
-	return slices.IndexFunc(d.Tunnels, func(e tunnelEntry) bool { return e.DeletedAt == nil && match(e) })
-}
-
-// checkName keeps names apart from ids, and fit for paths and terminals.
-func checkName(name string) error {
-	switch {
-	case strings.TrimSpace(name) == "" || strings.TrimSpace(name) != name || len(name) > maxName:
-		return fmt.Errorf("tunnel name: %w: it must have 1 to %d characters and no space at its ends", ErrInvalid, maxName)
-	case strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '/' }):
-		return fmt.Errorf("tunnel name: %w: it holds a slash or a control character", ErrInvalid)
-	}
-	if _, err := tunnel.ParseID(name); err == nil {
-		return fmt.Errorf("tunnel name: %w: it looks like a tunnel id", ErrInvalid)
-	}
-	return nil
+// DeletePort removes a port.
+func (c *Catalog) DeletePort(p route.Port) error {
+	return c.change(time.Now(), func(d *document.Document) error { return d.DeletePort(p) })
 }
 
 func randomBytes(n int) []byte {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
 )
@@ -124,28 +125,30 @@ func TestAuthenticate(t *testing.T) {
 	} {
 		bad := good
 		change(&bad)
-		if _, ok := c.Authenticate(bad); ok {
+		if c.Validity(bad, day()).Valid {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if got, ok := c.Authenticate(good); !ok || got.ID != tn.ID {
-		t.Errorf("right credentials: %v, %v", got.ID, ok)
+	before := c.Validity(good, day())
+	if !before.Valid || !before.Until.IsZero() {
+		t.Errorf("right credentials: %+v, want valid without end", before)
 	}
-	rotated, err := c.RotateSecret(tn.ID)
+	rotated, err := c.RotateSecret(tn.ID, day(), 0)
 	if err != nil {
 		t.Fatalf("RotateSecret: %v", err)
 	}
-	if _, ok := c.Authenticate(good); ok {
-		t.Error("the old secret was accepted after the rotation")
+	testkit.Receive(t, "notice of the change", before.Changed)
+	if c.Validity(good, day()).Valid {
+		t.Error("the old secret is valid after a rotation without grace")
 	}
-	if _, ok := c.Authenticate(rotated.Credentials()); !ok {
-		t.Error("the new secret was refused")
+	if !c.Validity(rotated.Credentials(), day()).Valid {
+		t.Error("the new secret is not valid")
 	}
 	if err := c.DeleteTunnel(tn.ID, day()); err != nil {
 		t.Fatalf("DeleteTunnel: %v", err)
 	}
-	if _, ok := c.Authenticate(rotated.Credentials()); ok {
-		t.Error("a deleted tunnel was accepted")
+	if c.Validity(rotated.Credentials(), day()).Valid {
+		t.Error("the secret of a deleted tunnel is valid")
 	}
 	if _, err := c.Tunnel("a"); !errors.Is(err, tunnel.ErrNotFound) {
 		t.Errorf("Tunnel(a) after its end = %v", err)
@@ -155,19 +158,65 @@ func TestAuthenticate(t *testing.T) {
 	}
 }
 
+func TestRotationWithGrace(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := open(t, dir)
+	tn, err := c.CreateTunnel("a", day())
+	if err != nil {
+		t.Fatalf("CreateTunnel: %v", err)
+	}
+	first := tn.Credentials()
+	second, err := c.RotateSecret(tn.ID, day(), time.Hour)
+	if err != nil {
+		t.Fatalf("RotateSecret: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c = open(t, dir)
+	end := day().Add(time.Hour)
+	if v := c.Validity(first, end.Add(-1)); !v.Valid || !v.Until.Equal(end) {
+		t.Errorf("old secret during the grace period, after reopening: %+v, want valid until %v", v, end)
+	}
+	if v := c.Validity(second.Credentials(), end.Add(-1)); !v.Valid || !v.Until.IsZero() {
+		t.Errorf("new secret: %+v, want valid without end", v)
+	}
+	if c.Validity(first, end).Valid {
+		t.Error("the old secret is valid after the grace period")
+	}
+	if _, err := c.RotateSecret(tn.ID, day(), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if c.Validity(first, day()).Valid || !c.Validity(second.Credentials(), day()).Valid {
+		t.Error("after a second rotation the previous secret alone must be valid beside the new one")
+	}
+	if _, err := c.CreateTunnel("b", end); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := os.ReadFile(filepath.Join(dir, "tunnels.json")); err != nil || strings.Contains(string(b), "previous_secret") {
+		t.Errorf("a secret that is no longer valid is still in the file (%v)", err)
+	}
+	if _, err := c.RotateSecret(tn.ID, day(), -1); !errors.Is(err, catalog.ErrInvalid) {
+		t.Errorf("negative grace period: %v, want ErrInvalid", err)
+	}
+}
+
 func TestNames(t *testing.T) {
 	t.Parallel()
 	c := open(t, t.TempDir())
-	for _, name := range []string{"", " a", "a/b", "a\n", strings.Repeat("x", 129), "6ff42ae2-765d-4adf-8112-31c55c1551ef"} {
+	for _, name := range []string{
+		"", " a", "a b", "a/b", "a\n", "..", "-a", strings.Repeat("x", 129), "6ff42ae2-765d-4adf-8112-31c55c1551ef", "a\u202eb", "a\u2066b", "a\u200eb", "a\xff",
+	} {
 		if _, err := c.CreateTunnel(name, day()); !errors.Is(err, catalog.ErrInvalid) {
 			t.Errorf("CreateTunnel(%q) = %v, want ErrInvalid", name, err)
 		}
 	}
-	tn, err := c.CreateTunnel("my tunnel ü", day())
+	tn, err := c.CreateTunnel("my-tunnel_ü.1", day())
 	if err != nil {
 		t.Fatalf("CreateTunnel: %v", err)
 	}
-	for _, ref := range []string{"my tunnel ü", tn.ID.String(), strings.ReplaceAll(tn.ID.String(), "-", "")} {
+	for _, ref := range []string{"my-tunnel_ü.1", tn.ID.String(), strings.ReplaceAll(tn.ID.String(), "-", "")} {
 		if got, err := c.Tunnel(ref); err != nil || got.ID != tn.ID {
 			t.Errorf("Tunnel(%q) = %v, %v", ref, got.ID, err)
 		}
@@ -195,8 +244,8 @@ func TestConcurrentChanges(t *testing.T) {
 	if n := len(c.Routes()); n != 8 {
 		t.Errorf("%d routes, want 8", n)
 	}
-	if left, _ := filepath.Glob(filepath.Join(dir, "*.tmp-*")); len(left) != 0 {
-		t.Errorf("temporary files left: %v", left)
+	if left, _ := os.ReadDir(dir); len(left) != 2 {
+		t.Errorf("%v are left, want the tunnel file and the lock", left)
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// guard compares secrets. It hashes both sides with a key that nobody outside knows, so that neither the length of a
-// secret nor the place of the first difference shows in the time taken.
+// guard compares secrets. It hashes both sides with a key that is known to this process only, so that the time taken shows
+// neither the length of a secret nor the place of the first difference.
 type guard struct {
 	key   []byte
 	decoy tunnel.Credentials

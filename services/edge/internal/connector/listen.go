@@ -30,15 +30,15 @@ type socket interface {
 // Accept waits for a session whose handshake is complete.
 func (l listener) Accept(ctx context.Context) (transport.Session, error) { return l.accept(ctx) }
 
-// listen binds one address for QUIC and, if it is to be, for HTTP/2 on the same port.
-func listen(addr netip.AddrPort, cfg Config) ([]listener, error) {
+// listen binds one address for QUIC and, if configured, for HTTP/2 on the same port.
+func listen(addr netip.AddrPort, cfg Config, g transport.Gate) ([]listener, error) {
 	tries := 1
 	if addr.Port() == 0 && cfg.HTTP2 {
-		tries = portTries // the port that is free for UDP may be taken for TCP
+		tries = portTries // a port that is free for UDP may be taken for TCP
 	}
 	var last error
 	for range tries {
-		q, err := quic.Listen(quic.ListenConfig{Addr: addr, TLS: cfg.TLS, Settings: quic.EdgeSettings()})
+		q, err := quic.Listen(quic.ListenConfig{Addr: addr, TLS: cfg.TLS, Settings: quic.EdgeSettings(), Gate: g})
 		if err != nil {
 			return nil, err
 		}
@@ -47,7 +47,7 @@ func listen(addr netip.AddrPort, cfg Config) ([]listener, error) {
 			return ls, nil
 		}
 		h, err := h2.Listen(h2.ListenConfig{
-			Addr: netip.AddrPortFrom(addr.Addr(), q.Addr().Port()), TLS: overTCP(cfg.TLS), Settings: h2.EdgeSettings(),
+			Addr: netip.AddrPortFrom(addr.Addr(), q.Addr().Port()), TLS: tcpTLS(cfg.TLS), Settings: h2.EdgeSettings(), Gate: g,
 		})
 		if err == nil {
 			return append(ls, listener{h, tunnel.HTTP2, func(ctx context.Context) (transport.Session, error) { return h.Accept(ctx) }}), nil
@@ -57,8 +57,9 @@ func listen(addr netip.AddrPort, cfg Config) ([]listener, error) {
 	return nil, last
 }
 
-// overTCP is the configuration for HTTP/2: connectors offer no protocol there, and TLS 1.2 beside 1.3 (docs/spec/wire.md 3).
-func overTCP(c *tls.Config) *tls.Config {
+// tcpTLS is the TLS configuration for HTTP/2: connectors offer no protocol name there, and TLS 1.2 as well as 1.3
+// (docs/spec/wire.md 3).
+func tcpTLS(c *tls.Config) *tls.Config {
 	c = c.Clone()
 	c.NextProtos, c.MinVersion = nil, tls.VersionTLS12
 	return c

@@ -8,13 +8,14 @@ import (
 // The results of a session's attempt to register.
 const (
 	resultAccepted     = "accepted"
-	resultProbe        = "probe"        // went away without asking for anything
-	resultTimeout      = "timeout"      // asked for nothing in time
+	resultProbe        = "probe"        // ended without an attempt
+	resultTimeout      = "timeout"      // no attempt in time
+	resultEvicted      = "evicted"      // the place was needed before a registration
 	resultUnauthorized = "unauthorized" // unknown tunnel or wrong secret
 	resultDuplicate    = "duplicate"
 	resultFenced       = "fenced"
 	resultMalformed    = "malformed"
-	resultLimited      = "limited" // too many sessions
+	resultLimited      = "limited" // too many sessions, of all or of the tunnel
 )
 
 type metrics struct {
@@ -22,10 +23,10 @@ type metrics struct {
 	registrations *prometheus.CounterVec
 	// ended counts registered sessions that ended, by reason.
 	ended *prometheus.CounterVec
-	// refusedStreams counts streams of connectors that are of no use to us.
+	// refusedStreams counts streams of connectors that the edge has no use for.
 	refusedStreams prometheus.Counter
 	sessions       prometheus.Gauge
-	// pushes counts configurations that were pushed, by result.
+	// pushes counts pushed configurations, by result.
 	pushes *prometheus.CounterVec
 }
 

@@ -1,4 +1,4 @@
-package catalog
+package document
 
 import (
 	"cmp"
@@ -57,29 +57,16 @@ func (e portEntry) public() (Port, error) {
 	return Port{Port: p, Tunnel: e.Tunnel, CreatedAt: e.CreatedAt}, p.Validate()
 }
 
-// Ports lists all public ports by name.
-func (c *Catalog) Ports() []Port { return slices.Clone(c.view.Load().ports) }
-
-// Port finds a port by what it listens on.
-func (c *Catalog) Port(p route.Port) (Port, bool) {
-	for _, o := range c.view.Load().ports {
-		if o.Name() == p.Name() {
-			return o, true
-		}
-	}
-	return Port{}, false
-}
-
-// CheckPort says whether AddPort would take the port, without taking it: it is well formed, the tunnel exists, and the
-// port is not there with another tunnel or another target. known says that it is there as it is.
-func (c *Catalog) CheckPort(p route.Port, id tunnel.ID) (known bool, err error) {
+// CheckPort says whether AddPort would add the port: it is well formed, the tunnel exists, and the port does not belong to another
+// tunnel or have another target. exists means that it is there with this tunnel and this target.
+func (v *View) CheckPort(p route.Port, id tunnel.ID) (exists bool, err error) {
 	if err := p.Validate(); err != nil {
 		return false, fmt.Errorf("route: %w: %w", ErrInvalid, err)
 	}
-	if _, ok := c.view.Load().tunnels[id]; !ok {
+	if _, ok := v.ByID[id]; !ok {
 		return false, fmt.Errorf("tunnel %s: %w", id, tunnel.ErrNotFound)
 	}
-	o, ok := c.Port(p)
+	o, ok := v.Port(p)
 	switch {
 	case !ok:
 		return false, nil
@@ -91,42 +78,38 @@ func (c *Catalog) CheckPort(p route.Port, id tunnel.ID) (known bool, err error) 
 	return true, nil
 }
 
-// AddPort gives a port to a tunnel. The same port again changes nothing; the port of another tunnel, or with another
-// target, is tunnel.ErrConflict.
-func (c *Catalog) AddPort(p route.Port, id tunnel.ID, now time.Time) (Port, error) {
-	if err := p.Validate(); err != nil {
-		return Port{}, fmt.Errorf("route: %w: %w", ErrInvalid, err)
+// AddPort gives a port to a tunnel. The same port again changes nothing; the port of another tunnel, or with another target, is
+// tunnel.ErrConflict.
+func (d *Document) AddPort(p route.Port, id tunnel.ID, now time.Time) (Port, error) {
+	v, err := d.View()
+	if err != nil {
+		return Port{}, err
+	}
+	exists, err := v.CheckPort(p, id)
+	if err != nil {
+		return Port{}, err
+	}
+	if exists {
+		old, _ := v.Port(p)
+		return old, nil
 	}
 	out := Port{Port: p, Tunnel: id, CreatedAt: now.UTC()}
-	err := c.change(func(d *document) error {
-		known, err := c.CheckPort(p, id) // the view is that of the document: writers are alone
-		if err != nil {
-			return err
-		}
-		if known {
-			out, _ = c.Port(p)
-			return nil
-		}
-		d.Ports = append(d.Ports, newPortEntry(out))
-		return nil
-	})
-	return out, err
+	d.Ports = append(d.Ports, newPortEntry(out))
+	return out, nil
 }
 
 // DeletePort removes a port.
-func (c *Catalog) DeletePort(p route.Port) error {
-	return c.change(func(d *document) error {
-		i := slices.IndexFunc(d.Ports, func(e portEntry) bool { return e.Listen == p.Name() })
-		if i < 0 {
-			return fmt.Errorf("route %s: %w", p.Name(), tunnel.ErrNotFound)
-		}
-		d.Ports = slices.Delete(d.Ports, i, i+1)
-		return nil
-	})
+func (d *Document) DeletePort(p route.Port) error {
+	i := slices.IndexFunc(d.Ports, func(e portEntry) bool { return e.Listen == p.Name() })
+	if i < 0 {
+		return fmt.Errorf("route %s: %w", p.Name(), tunnel.ErrNotFound)
+	}
+	d.Ports = slices.Delete(d.Ports, i, i+1)
+	return nil
 }
 
-// indexPorts reads the ports of a document.
-func indexPorts(d document) ([]Port, error) {
+// listPorts reads the ports, sorted by network, address and number.
+func (d *Document) listPorts() ([]Port, error) {
 	out := make([]Port, 0, len(d.Ports))
 	for _, e := range d.Ports {
 		p, err := e.public()
