@@ -67,6 +67,9 @@ func (e Endpoint) String() string {
 // IsZero reports whether e is nowhere.
 func (e Endpoint) IsZero() bool { return e == Endpoint{} }
 
+// Address is the path of a Unix socket, or host and port.
+func (e Endpoint) Address() string { return e.address }
+
 // IsUnix reports whether e is a Unix socket, which needs no TLS.
 func (e Endpoint) IsUnix() bool { return e.network == networkUnix }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/push"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
@@ -64,7 +65,8 @@ type QUICConfig struct {
 
 // LinkConfig says how to reach proxies in other processes.
 type LinkConfig struct {
-	TLSDir string `yaml:"tls_dir" usage:"directory with ca.pem, link.pem and link-key.pem, for proxies reached over TCP"`
+	TLSDir    string `yaml:"tls_dir" usage:"directory with ca.pem, link.pem and link-key.pem; without it no proxy is reached over TCP"`
+	SocketDir string `yaml:"socket_dir" usage:"directory below which Unix sockets of proxies are used (default: culvert-UID in the directory for temporary files, if no other user may change it)"`
 }
 
 // StreamsConfig bounds what streams of the edge may take (docs/limits.md).
@@ -204,6 +206,15 @@ func (c QUICConfig) settings(maxSession int) quic.Settings {
 	s.ConnWindow, s.StreamWindow, s.DisablePMTU = c.ConnectionWindow, c.StreamWindow, c.DisablePMTU
 	s.FirstConnWindow = c.ConnectionWindow
 	return s
+}
+
+// trust says which proxies may be used.
+func (c LinkConfig) trust() push.Trust {
+	t := push.Trust{TLS: c.TLSDir != "", SocketDir: c.SocketDir}
+	if dir := link.DefaultSocketDir(); t.SocketDir == "" && link.IsPrivateDir(dir) {
+		t.SocketDir = dir
+	}
+	return t
 }
 
 // balancer is the carrier to proxies in other processes.

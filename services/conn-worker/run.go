@@ -12,6 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/push"
 )
 
 const (
@@ -55,7 +56,7 @@ func (s *Service) Run(ctx context.Context) error {
 	loops.Wait()
 	if s.balancer != nil {
 		_ = s.balancer.Close() // nothing is under way any more
-		_ = s.pusher.balancer.Close()
+		_ = s.pusher.Close()
 	}
 	return nil
 }
@@ -104,12 +105,14 @@ func (s *Service) followProxies(ctx context.Context) {
 	wake := s.store.Watch(ctx, lease.TopicFleet)
 	tick := time.NewTicker(lease.RenewEvery)
 	defer tick.Stop()
+	usable := push.Selector{Logger: s.log}
 	roster := fleet.Roster{Settle: lease.ProxyTTL + lease.RenewEvery}
 	for {
 		proxies, err := s.store.Proxies(ctx)
 		s.heard(ctx, err)
 		if err == nil {
-			s.setProxies(ctx, s.pusher.admit(ctx, s.usable(ctx, roster.Listed(time.Now(), proxies))))
+			usable.Trust = s.cfg.Link.trust() // the default directory may have been created since
+			s.setProxies(ctx, s.pusher.Admit(ctx, usable.Select(ctx, roster.Listed(time.Now(), proxies))))
 		} else {
 			roster.Missed()
 		}
@@ -133,23 +136,6 @@ func (s *Service) setProxies(ctx context.Context, proxies []link.Proxy) {
 	if s.announced(ctx) == nil {
 		s.hint(ctx, lease.TopicFleet)
 	}
-}
-
-// usable leaves out what this worker cannot reach: the Unix sockets of other hosts.
-func (s *Service) usable(ctx context.Context, proxies []fleet.Proxy) []target {
-	var out []target
-	for _, p := range proxies {
-		e, err := link.ParseEndpoint(p.Endpoint)
-		if err != nil {
-			s.log.DebugContext(ctx, "proxy without a usable endpoint", slog.String(logkey.ProxyID, string(p.ID)), slog.Any(logkey.Err, err))
-			continue
-		}
-		if !e.IsHere() {
-			continue
-		}
-		out = append(out, target{link.Proxy{ID: p.ID, Endpoint: e}, p.Instance})
-	}
-	return out
 }
 
 // drain leaves all slots within the grace period.

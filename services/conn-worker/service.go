@@ -20,11 +20,11 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
-	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/dial"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/push"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
 )
@@ -62,11 +62,6 @@ type Store interface {
 	Signals
 }
 
-// Applier puts configurations in force that the edge pushes; see package remoteconfig.
-type Applier interface {
-	Apply(ctx context.Context, u remoteconfig.Update) (applied int32, err error)
-}
-
 // Deps are what a worker is given.
 type Deps struct {
 	Store Store
@@ -84,7 +79,7 @@ type Deps struct {
 	LocalConfig func() []byte
 	// Applier gets pushed configurations where Carrier is given; without one they are rejected. Without a Carrier they go to
 	// the proxies that are registered in the store.
-	Applier Applier
+	Applier relay.Applier
 }
 
 // Service is a conn-worker.
@@ -100,7 +95,7 @@ type Service struct {
 	dialer      *dial.Dialer
 	relay       *relay.Relay
 	balancer    *link.Balancer // nil when the carrier was given
-	pusher      *pusher        // likewise
+	pusher      *push.Pusher   // likewise
 	localConfig func() []byte
 	keepers     []*keeper
 	choices     *choices
@@ -155,7 +150,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		if err != nil {
 			return nil, fmt.Errorf("conn-worker: link: %w", err)
 		}
-		s.pusher = newPusher(way, s.log)
+		s.pusher = push.New(way, s.log)
 		applier = s.pusher
 	}
 	s.dialer = dial.New(dial.Config{

@@ -165,7 +165,7 @@ func (l launcher) split(bin string, e *edge, origin, endpoint string) error {
 		{"discovery", []string{"CULVERT_STATIC=" + strings.Join(static, ",")}},
 		{"supervisor", nil},
 		{"proxy", []string{"CULVERT_LISTEN=" + endpoint, "CULVERT_TLS_DIR=" + pki, "CULVERT_ORIGIN_URL=http://" + origin}},
-		{"conn-worker", []string{"TUNNEL_TOKEN=" + credential.Token(credentials()), "CULVERT_EDGE_CACERT=" + e.caPath, "CULVERT_EDGE_PROTOCOL=" + string(l.protocol), "CULVERT_LINK_TLS_DIR=" + pki}},
+		{"conn-worker", []string{"TUNNEL_TOKEN=" + credential.Token(credentials()), "CULVERT_EDGE_CACERT=" + e.caPath, "CULVERT_EDGE_PROTOCOL=" + string(l.protocol), "CULVERT_LINK_TLS_DIR=" + pki, "CULVERT_LINK_SOCKET_DIR=" + l.dir}},
 	} {
 		if err := l.start(true, append(p.env, common...), filepath.Join(bin, p.name)); err != nil {
 			return err

@@ -137,7 +137,7 @@ func (c *cluster) workerWith(p *part, id string, carrier link.Carrier) *part {
 	c.t.Helper()
 	cfg := connworker.Default()
 	cfg.ID, cfg.Host, cfg.Edge.CACert = id, "host-"+id, c.net.caFile
-	cfg.GracePeriod, cfg.Features = 10*time.Second, c.features
+	cfg.GracePeriod, cfg.Features, cfg.Link.SocketDir = 10*time.Second, c.features, os.TempDir()
 	if overHTTP2(c.t) {
 		cfg.Edge.Protocol = string(protocol.HTTP2)
 	}

@@ -4,6 +4,7 @@ package system_test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -45,7 +46,7 @@ func TestOthersJoinOneProcess(t *testing.T) {
 	}
 	testkit.Retry(t, "4 connections of one process", patience, byWorkers(4))
 
-	worker := start(t, append(env, "CULVERT_EDGE_CACERT="+filepath.Join(e.data, "ca.pem")), binary(t, "conn-worker"))
+	worker := start(t, append(env, "CULVERT_LINK_SOCKET_DIR="+os.TempDir(), "CULVERT_EDGE_CACERT="+filepath.Join(e.data, "ca.pem")), binary(t, "conn-worker"))
 	worker.line(t, "connection registered") // its share, over the first process's proxy
 	testkit.Retry(t, "4 connections of two workers", patience, byWorkers(4))
 	if got := get(t, e.url+"/?n=7&seed=1"); len(got) != 7 {

@@ -150,7 +150,7 @@ func (d *deployment) apart(t *testing.T, config string) {
 		run("proxy", fmt.Sprintf("CULVERT_LISTEN=unix:%s/proxy%d.sock", dir, i), "CULVERT_CONFIG_FILE="+config)
 	}
 	for range 2 {
-		run("conn-worker", "TUNNEL_TOKEN="+d.edge.token, "CULVERT_EDGE_CACERT="+d.caFile, "CULVERT_EDGE_PROTOCOL="+d.protocol)
+		run("conn-worker", "TUNNEL_TOKEN="+d.edge.token, "CULVERT_EDGE_CACERT="+d.caFile, "CULVERT_EDGE_PROTOCOL="+d.protocol, "CULVERT_LINK_SOCKET_DIR="+dir)
 	}
 }
 

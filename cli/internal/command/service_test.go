@@ -48,7 +48,7 @@ func TestServicesApart(t *testing.T) {
 		{"discovery", "--static", strings.Join(edges, ",")},
 		{"supervisor"},
 		{"proxy", "--listen", socket, "--origin.hello-world"},
-		{"conn-worker", "--credentials.token-file", token, "--edge.cacert", e.CACertPath(), "--grace-period", "5s"},
+		{"conn-worker", "--credentials.token-file", token, "--edge.cacert", e.CACertPath(), "--link.socket-dir", dir, "--grace-period", "5s"},
 	}
 	ops, c := map[string]string{}, client(t)
 	var programs []*program

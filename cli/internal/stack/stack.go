@@ -172,7 +172,11 @@ func (s *Stack) shareProxy() (err error) {
 	case s.cfg.RedisURL == "" || given:
 		return nil
 	}
-	if s.socketDir, err = os.MkdirTemp("", "culvert-"); err != nil {
+	dir, err := link.MakeSocketDir() // where workers look by default
+	if err != nil {
+		return err
+	}
+	if s.socketDir, err = os.MkdirTemp(dir, "proxy-"); err != nil {
 		return fmt.Errorf("link socket: %w", err)
 	}
 	s.cfg.Proxy.Listen = []string{"unix:" + filepath.Join(s.socketDir, "proxy.sock")}

@@ -1,7 +1,8 @@
-package connworker
+package push
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,47 +18,50 @@ import (
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
-// target is one run of one proxy: a proxy that was started anew has forgotten what it was pushed.
-type target struct {
+// Target is one run of one proxy. A proxy that was restarted has lost the configurations that it got before.
+type Target struct {
 	link.Proxy
-	instance string
+	// Instance differs between two runs of a proxy.
+	Instance string
 }
 
-// pusher hands configurations that the edge pushes to the proxies in other processes, and the last ones again to proxies
-// that come later: they get no flows before. It has a way to the proxies of its own, for a proxy must be reached before
-// flows may be.
-type pusher struct {
+var errNoProxy = errors.New("no proxy could be reached")
+
+// Pusher sends configurations to the proxies in other processes, and the last ones again to proxies that come later: those get
+// no flows before they have them. It has connections of its own, because a configuration must reach a proxy before flows may.
+type Pusher struct {
 	balancer *link.Balancer
 	log      *slog.Logger
 
-	// pushing makes pushes and replays come one after another. It guards last and generation, and goes before mu.
+	// pushing serialises pushes and replays. It guards last and generation, and is locked before mu.
 	pushing    sync.Mutex
 	last       map[tunnel.ID]remoteconfig.Update
 	generation int
 
-	// mu guards targets: what generation each has.
+	// mu guards targets, which has the generation of each target.
 	mu      sync.Mutex
-	targets map[target]int
+	targets map[Target]int
 }
 
-var _ relay.Applier = (*pusher)(nil)
+var _ relay.Applier = (*Pusher)(nil)
 
-func newPusher(b *link.Balancer, log *slog.Logger) *pusher {
-	return &pusher{
-		balancer: b, log: log, last: map[tunnel.ID]remoteconfig.Update{}, targets: map[target]int{},
+// New makes a pusher that reaches the proxies through b, which it owns from then on.
+func New(b *link.Balancer, log *slog.Logger) *Pusher {
+	return &Pusher{
+		balancer: b, log: log, last: map[tunnel.ID]remoteconfig.Update{}, targets: map[Target]int{},
 	}
 }
 
 // Apply pushes a configuration to every known proxy. It succeeds when all proxies that could be reached have applied it; one
 // that could not be reached gets it later. When none could be reached, the error is no rejection: the edge tries again.
-func (p *pusher) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) {
+func (p *Pusher) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) {
 	p.pushing.Lock()
 	defer p.pushing.Unlock()
 	if last, known := p.last[u.Tunnel]; known && u.Version <= last.Version {
 		return last.Version, nil
 	}
 	u.Document = slices.Clone(u.Document)
-	results := p.spread(ctx, p.known(), func(ctx context.Context, to target) (remoteconfig.Result, error) {
+	results := p.spread(ctx, p.known(), func(ctx context.Context, to Target) (remoteconfig.Result, error) {
 		return p.send(ctx, to, u)
 	})
 	if len(results) == 0 {
@@ -82,19 +86,19 @@ func (p *pusher) Apply(ctx context.Context, u remoteconfig.Update) (int32, error
 	return applied, nil
 }
 
-func (p *pusher) current(id tunnel.ID) int32 {
+func (p *Pusher) current(id tunnel.ID) int32 {
 	if last, known := p.last[id]; known {
 		return last.Version
 	}
 	return remoteconfig.LocalVersion
 }
 
-// admit takes the proxies that there are, brings new ones up to date, and gives those that flows may go to: all that are
-// up to date, or all if none is.
-func (p *pusher) admit(ctx context.Context, present []target) []link.Proxy {
+// Admit replaces the set of proxies, sends new ones the last configurations, and returns the proxies that may get flows: those
+// that are up to date, or all if none is.
+func (p *Pusher) Admit(ctx context.Context, present []Target) []link.Proxy {
 	all := make([]link.Proxy, len(present))
 	p.mu.Lock()
-	next := map[target]int{}
+	next := map[Target]int{}
 	for i, t := range present {
 		all[i] = t.Proxy
 		next[t] = p.targets[t]
@@ -107,7 +111,7 @@ func (p *pusher) admit(ctx context.Context, present []target) []link.Proxy {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, t := range present {
-		if p.targets[t] == p.reached() {
+		if p.targets[t] == p.newestLocked() {
 			ready = append(ready, t.Proxy)
 		}
 	}
@@ -117,8 +121,8 @@ func (p *pusher) admit(ctx context.Context, present []target) []link.Proxy {
 	return ready
 }
 
-// reached is the newest generation that any proxy has; mu is held.
-func (p *pusher) reached() int {
+// newestLocked is the newest generation that any proxy has.
+func (p *Pusher) newestLocked() int {
 	most := 0
 	for _, g := range p.targets {
 		most = max(most, g)
@@ -127,17 +131,17 @@ func (p *pusher) reached() int {
 }
 
 // replay pushes the last configurations to the proxies that do not have them.
-func (p *pusher) replay(ctx context.Context) {
+func (p *Pusher) replay(ctx context.Context) {
 	p.pushing.Lock()
 	defer p.pushing.Unlock()
 	behind := p.known()
 	p.mu.Lock()
-	behind = slices.DeleteFunc(behind, func(t target) bool { return p.targets[t] == p.generation })
+	behind = slices.DeleteFunc(behind, func(t Target) bool { return p.targets[t] == p.generation })
 	p.mu.Unlock()
 	if len(behind) == 0 {
 		return
 	}
-	p.mark(p.spread(ctx, behind, func(ctx context.Context, to target) (remoteconfig.Result, error) {
+	p.mark(p.spread(ctx, behind, func(ctx context.Context, to Target) (remoteconfig.Result, error) {
 		for _, u := range p.last {
 			r, err := p.send(ctx, to, u)
 			if err != nil {
@@ -152,14 +156,14 @@ func (p *pusher) replay(ctx context.Context) {
 	}))
 }
 
-func (p *pusher) known() []target {
+func (p *Pusher) known() []Target {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Collect(maps.Keys(p.targets))
 }
 
 // mark records that the targets with a result have what is newest.
-func (p *pusher) mark(results map[target]remoteconfig.Result) {
+func (p *Pusher) mark(results map[Target]remoteconfig.Result) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for t := range results {
@@ -170,16 +174,16 @@ func (p *pusher) mark(results map[target]remoteconfig.Result) {
 }
 
 // spread runs f for every target and collects the results of those that could be reached.
-func (p *pusher) spread(ctx context.Context, to []target, f func(context.Context, target) (remoteconfig.Result, error)) map[target]remoteconfig.Result {
+func (p *Pusher) spread(ctx context.Context, to []Target, f func(context.Context, Target) (remoteconfig.Result, error)) map[Target]remoteconfig.Result {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	results := map[target]remoteconfig.Result{}
+	results := map[Target]remoteconfig.Result{}
 	for _, t := range to {
 		wg.Go(func() {
 			r, err := f(ctx, t)
 			if err != nil {
 				p.log.WarnContext(ctx, "proxy not reached with a configuration", slog.String(logkey.ProxyID, string(t.ID)), slog.Any(logkey.Err, err))
-				return // the next look at the proxies tries again
+				return // the next Admit tries again
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -191,7 +195,7 @@ func (p *pusher) spread(ctx context.Context, to []target, f func(context.Context
 }
 
 // send runs one flow with one configuration.
-func (p *pusher) send(ctx context.Context, to target, u remoteconfig.Update) (remoteconfig.Result, error) {
+func (p *Pusher) send(ctx context.Context, to Target, u remoteconfig.Update) (remoteconfig.Result, error) {
 	st := &resultStream{ctx: ctx}
 	err := p.balancer.Carry(ctx, link.Flow{
 		Meta: link.Meta{Kind: link.KindConfig, Tunnel: u.Tunnel}, Stream: st, First: u.Append(nil), EOF: true, Proxy: to.ID,
@@ -209,7 +213,7 @@ func (p *pusher) send(ctx context.Context, to target, u remoteconfig.Update) (re
 // resultStream is the edge's side of a flow that has no edge: it has nothing to read after the first bytes, and keeps the
 // response.
 type resultStream struct {
-	ctx context.Context //nolint:containedctx // link.EdgeStream asks for it
+	ctx context.Context //nolint:containedctx // link.EdgeStream has a method for it
 	b   []byte
 }
 
@@ -227,3 +231,6 @@ func (*resultStream) CloseWrite() error          { return nil }
 func (*resultStream) CancelRead(uint64)          {}
 func (*resultStream) CancelWrite(uint64)         {}
 func (s *resultStream) Context() context.Context { return s.ctx }
+
+// Close closes the connections to the proxies.
+func (p *Pusher) Close() error { return p.balancer.Close() }

@@ -1,4 +1,4 @@
-package connworker
+package push
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// farProxy is a proxy that takes configurations, or rejects those that say "bad".
-type farProxy struct {
-	target
+// remoteProxy applies configurations, except those with the text "bad".
+type remoteProxy struct {
+	Target
 	stop func()
 
 	mu      sync.Mutex
@@ -25,7 +25,7 @@ type farProxy struct {
 	pushes  int
 }
 
-func (p *farProxy) ServeStream(_ context.Context, m link.Meta, st link.Stream) {
+func (p *remoteProxy) ServeStream(_ context.Context, m link.Meta, st link.Stream) {
 	b, err := io.ReadAll(st)
 	u, perr := remoteconfig.ParseUpdate(b)
 	if err != nil || perr != nil || m.Kind != link.KindConfig || m.Tunnel != (tunnel.ID{1}) {
@@ -47,19 +47,19 @@ func (p *farProxy) ServeStream(_ context.Context, m link.Meta, st link.Stream) {
 	_ = st.CloseWrite()
 }
 
-func (p *farProxy) has() int32 {
+func (p *remoteProxy) has() int32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.version
 }
 
-func newFarProxy(t *testing.T, id string) *farProxy {
+func newRemoteProxy(t *testing.T, id string) *remoteProxy {
 	t.Helper()
 	e, err := link.ParseEndpoint("unix:" + filepath.Join(t.TempDir(), id+".sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &farProxy{target: target{link.Proxy{ID: tunnel.ProxyID(id), Endpoint: e}, "first"}, version: remoteconfig.LocalVersion}
+	p := &remoteProxy{Target: Target{link.Proxy{ID: tunnel.ProxyID(id), Endpoint: e}, "first"}, version: remoteconfig.LocalVersion}
 	l, err := e.Listen(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func newFarProxy(t *testing.T, id string) *farProxy {
 func TestPusher(t *testing.T) {
 	b := link.NewBalancer(link.BalancerConfig{})
 	t.Cleanup(func() { _ = b.Close() })
-	p := newPusher(b, slog.New(slog.DiscardHandler))
+	p := New(b, slog.New(slog.DiscardHandler))
 	id := tunnel.ID{1}
 	update := func(version int32, config string, applied int32, text string) {
 		t.Helper()
@@ -88,14 +88,14 @@ func TestPusher(t *testing.T) {
 			t.Errorf("version %d: %d, %v, want %d, %q", version, v, err, applied, text)
 		}
 	}
-	admit := func(present []*farProxy, want ...string) {
+	admit := func(present []*remoteProxy, want ...string) {
 		t.Helper()
-		var targets []target
+		var targets []Target
 		for _, f := range present {
-			targets = append(targets, f.target)
+			targets = append(targets, f.Target)
 		}
 		var got []string
-		for _, ready := range p.admit(t.Context(), targets) {
+		for _, ready := range p.Admit(t.Context(), targets) {
 			got = append(got, string(ready.ID))
 		}
 		if !slices.Equal(got, want) {
@@ -103,8 +103,8 @@ func TestPusher(t *testing.T) {
 		}
 	}
 	update(1, "{}", -1, errNoProxy.Error())
-	one, two, three := newFarProxy(t, "one"), newFarProxy(t, "two"), newFarProxy(t, "three")
-	admit([]*farProxy{one, two}, "one", "two")
+	one, two, three := newRemoteProxy(t, "one"), newRemoteProxy(t, "two"), newRemoteProxy(t, "three")
+	admit([]*remoteProxy{one, two}, "one", "two")
 	update(3, "{}", 3, "")
 	if one.has() != 3 || two.has() != 3 {
 		t.Errorf("versions %d and %d", one.has(), two.has())
@@ -118,21 +118,21 @@ func TestPusher(t *testing.T) {
 		t.Errorf("%d pushes to the first proxy", one.pushes-pushes)
 	}
 	// A proxy that comes later is brought up to date before it gets flows.
-	admit([]*farProxy{one, two, three}, "one", "two", "three")
+	admit([]*remoteProxy{one, two, three}, "one", "two", "three")
 	if three.has() != 3 {
 		t.Errorf("the late proxy has %d", three.has())
 	}
 	// One that was started anew, too.
 	two.mu.Lock()
-	two.version, two.instance = remoteconfig.LocalVersion, "second"
+	two.version, two.Instance = remoteconfig.LocalVersion, "second"
 	two.mu.Unlock()
-	admit([]*farProxy{one, two, three}, "one", "two", "three")
+	admit([]*remoteProxy{one, two, three}, "one", "two", "three")
 	if two.has() != 3 {
 		t.Errorf("the restarted proxy has %d", two.has())
 	}
 	// One that cannot be reached does not make a push fail, and gets no flows until it has it.
 	three.stop()
 	update(5, "{}", 5, "")
-	admit([]*farProxy{one, two, three}, "one", "two")
-	admit([]*farProxy{three}, "three")
+	admit([]*remoteProxy{one, two, three}, "one", "two")
+	admit([]*remoteProxy{three}, "three")
 }
