@@ -19,6 +19,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
@@ -166,14 +167,37 @@ func (s *Service) Handler() link.Handler { return link.HandlerFunc(s.serveStream
 
 // serveStream hands a flow to what serves its kind.
 func (s *Service) serveStream(ctx context.Context, m link.Meta, st link.Stream) {
-	switch m.Kind {
-	case link.KindConfig:
+	switch {
+	case m.Kind == link.KindConfig:
 		s.live.ServeStream(ctx, m, st)
-	case link.KindDatagrams:
+	case !s.live.Serves(m.Tunnel):
+		refuseTunnel(st, m.Kind)
+	case m.Kind == link.KindDatagrams:
 		s.private.udp.ServeStream(ctx, m, st)
 	default:
 		s.flows.ServeStream(ctx, m, st)
 	}
+}
+
+// refuseTunnel ends a flow of a tunnel that the rules in force do not belong to.
+func refuseTunnel(st link.Stream, kind link.Kind) {
+	if kind == link.KindDatagrams {
+		st.Abort()
+		return
+	}
+	resp := stream.Response{
+		Error:    "this proxy has the rules of another tunnel",
+		Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: "503"}},
+	}
+	b, err := resp.Append(nil)
+	if err == nil {
+		_, err = st.Write(b)
+	}
+	if err != nil {
+		st.Abort()
+		return
+	}
+	_ = st.CloseWrite() // a failure means that the worker is gone
 }
 
 // Apply puts a configuration in force that the edge pushed to a worker in the same process.

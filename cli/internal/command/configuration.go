@@ -103,12 +103,21 @@ func (c *commands) setConfiguration(ctx *urfave.Context, api *adminclient.Client
 	if err := c.showConfiguration(ctx, now); err != nil {
 		return err
 	}
-	for _, conn := range now.Connections {
-		if conn.Applied < set.Version {
-			return errNotApplied
-		}
+	if !applied(now, set.Version) {
+		return errNotApplied
 	}
 	return nil
+}
+
+// applied reports whether every connection has the version, or a newer one, in force. One that reports an error has not: the
+// version that it names may be that of another tunnel.
+func applied(now adminclient.Configuration, version int32) bool {
+	for _, conn := range now.Connections {
+		if conn.Applied < version || conn.Error != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // settled reports whether all connections have answered a push of the version.

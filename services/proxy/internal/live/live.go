@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -36,11 +37,12 @@ type Config struct {
 type State struct {
 	cfg   Config
 	gauge prometheus.Gauge
+	// owner is the tunnel whose configuration is in force; nil as long as the local one is. Written with mu held.
+	owner atomic.Pointer[tunnel.ID]
 
 	// mu makes pushes come one after another, and guards what follows.
 	mu      sync.Mutex
 	version int32
-	owner   tunnel.ID // whose pushes count; zero before the first
 	closed  bool
 	// last is the error of the last push that was rejected, until one is applied, and tried its version.
 	last  string
@@ -68,16 +70,18 @@ func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error)
 	defer s.mu.Unlock()
 	log := s.cfg.Logger.With(slog.String(logkey.TunnelID, u.Tunnel.String()), slog.Int(logkey.Version, int(u.Version)))
 	switch {
-	case !s.owner.IsZero() && s.owner != u.Tunnel:
-		return s.version, remoteconfig.Reject(errOther)
+	case !s.Serves(u.Tunnel):
+		return remoteconfig.LocalVersion, remoteconfig.Reject(errOther) // s.version is not a version of this tunnel
 	case u.Version <= s.version:
 		log.DebugContext(ctx, "configuration is not newer", slog.Int(logkey.Applied, int(s.version)))
 		return s.version, nil
 	case s.closed:
 		return s.version, remoteconfig.Reject(errClosed)
 	}
+	owner := s.owner.Swap(&u.Tunnel) // before the rules: no other tunnel's request may meet them
 	set, err := s.apply(u.Document)
 	if err != nil {
+		s.owner.Store(owner)
 		tell := log.DebugContext // each connection pushes: once is enough
 		if s.last != err.Error() || s.tried != u.Version {
 			tell = log.ErrorContext
@@ -86,13 +90,20 @@ func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error)
 		tell(ctx, "configuration rejected", slog.Int(logkey.Applied, int(s.version)), slog.Any(logkey.Err, err))
 		return s.version, remoteconfig.Reject(err)
 	}
-	s.version, s.owner, s.last = u.Version, u.Tunnel, ""
+	s.version, s.last = u.Version, ""
 	s.gauge.Set(float64(u.Version))
 	log.InfoContext(ctx, "configuration applied", slog.Int(logkey.Rules, len(set.Rules)), slog.Int(logkey.Bytes, len(u.Document)))
 	for _, text := range set.Warnings() {
 		log.WarnContext(ctx, "ingress rules accepted with a warning", slog.String(logkey.Warning, text))
 	}
 	return u.Version, nil
+}
+
+// Serves reports whether the rules in force apply to requests of a tunnel: local rules do to all, pushed ones to their own
+// tunnel alone.
+func (s *State) Serves(id tunnel.ID) bool {
+	owner := s.owner.Load()
+	return owner == nil || *owner == id
 }
 
 // apply makes a document the live one, or changes nothing.

@@ -186,11 +186,14 @@ func TestOtherTunnel(t *testing.T) {
 		t.Fatalf("%d, %v", v, err)
 	}
 	before := table.Current()
-	if v, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{2}, Version: 9, Document: rules}); v != 3 || err == nil || !strings.Contains(err.Error(), "another tunnel") {
+	if v, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{2}, Version: 9, Document: rules}); v != remoteconfig.LocalVersion || err == nil || !strings.Contains(err.Error(), "another tunnel") {
 		t.Errorf("%d, %v", v, err)
 	}
 	if table.Current() != before {
 		t.Error("the table changed")
+	}
+	if !s.Serves(tunnel.ID{1}) || s.Serves(tunnel.ID{2}) {
+		t.Error("pushed rules must serve their own tunnel and no other")
 	}
 }
 
