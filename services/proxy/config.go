@@ -9,6 +9,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/icmp"
@@ -54,6 +55,8 @@ type LimitsConfig struct {
 	Flows       int           `yaml:"flows" usage:"most requests and streams at a time; further ones are refused; 0 is no limit"`
 	HeadTimeout time.Duration `yaml:"head_timeout" usage:"time within which the head of a request must be there; 0 is no limit"`
 	HeadBytes   int           `yaml:"head_bytes" usage:"largest head of a request, with all its headers, in bytes"`
+
+	Fields httpfield.Limits `yaml:"fields"`
 }
 
 // StreamsConfig bounds websockets, TCP and stream services (docs/origins.md).
@@ -87,7 +90,7 @@ func Default() Config {
 			PingInterval:  54 * time.Second, // as the reference; below the minute after which many middleboxes forget
 			SocksTimeout:  30 * time.Second,
 		},
-		Limits: LimitsConfig{Flows: 50_000, HeadTimeout: 10 * time.Second, HeadBytes: 1 << 20},
+		Limits: LimitsConfig{Flows: 50_000, HeadTimeout: 10 * time.Second, HeadBytes: 1 << 20, Fields: httpfield.DefaultLimits()},
 		UDP:    udp.Default(), ICMP: icmp.Default(),
 	}
 }
@@ -167,6 +170,9 @@ func (l LimitsConfig) validate(report func(format string, args ...any)) {
 	if l.HeadTimeout < 0 {
 		report("limits: head_timeout: %s is negative", l.HeadTimeout)
 	}
+	if err := l.Fields.Validate(); err != nil {
+		report("limits: fields: %w", err)
+	}
 	if l.HeadBytes < minHeadBytes || l.HeadBytes > stream.MaxReferenceMessage {
 		report("limits: head_bytes: %d is not between %d and %d", l.HeadBytes, minHeadBytes, stream.MaxReferenceMessage)
 	}
@@ -174,7 +180,7 @@ func (l LimitsConfig) validate(report func(format string, args ...any)) {
 
 // limits are the settings for all flows.
 func (l LimitsConfig) limits() flow.Limits {
-	return flow.Limits{Flows: l.Flows, HeadTimeout: l.HeadTimeout, HeadBytes: l.HeadBytes}
+	return flow.Limits{Flows: l.Flows, HeadTimeout: l.HeadTimeout, HeadBytes: l.HeadBytes, Fields: l.Fields}
 }
 
 // limits are the settings for the flows.

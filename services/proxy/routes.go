@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/culvert-tunnel/culvert/pkg/redact"
 )
 
 // status is the proxy as its packages see it.
@@ -46,6 +48,7 @@ func (s *Service) status() status {
 		st.State = err.Error()
 	}
 	st.ConfigVersion, st.ConfigError = s.live.Version()
+	st.ConfigError = redact.URL(st.ConfigError)
 	for _, e := range s.Endpoints() {
 		st.Endpoints = append(st.Endpoints, e.String())
 	}
@@ -53,7 +56,7 @@ func (s *Service) status() status {
 	for i := range routes {
 		r := &routes[i]
 		st.Rules = append(st.Rules, ruleStatus{
-			Rule: r.Index, Hostname: r.Rule.Hostname, Path: r.Rule.Path, Service: r.Origin.Text, Closed: r.Guarded,
+			Rule: r.Index, Hostname: r.Rule.Hostname, Path: r.Rule.Path, Service: redact.URL(r.Origin.Text), Closed: r.Guarded,
 		})
 	}
 	return st

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
@@ -57,7 +58,9 @@ func (x *exchange) forward(ctx context.Context, p *parsed, res *http.Response) e
 			return err
 		}
 	}
-	x.setHead(res.StatusCode, res.Header)
+	if err := x.setHead(res.StatusCode, res.Header); err != nil {
+		return err
+	}
 	if p.takesFrames {
 		x.announceBody(res)
 	}
@@ -73,23 +76,29 @@ func (x *exchange) forward(ctx context.Context, p *parsed, res *http.Response) e
 	return x.copyBody(ctx, res.Body)
 }
 
-// setHead makes the ConnectResponse of an answer: status first, then one entry per header value.
-func (x *exchange) setHead(status int, header http.Header) {
-	x.startHead(status)
-	md := x.resp.Metadata
+// setHead makes the ConnectResponse of a response: the status first, then one entry per header value. A header beyond the
+// limits is an error.
+func (x *exchange) setHead(status int, header http.Header) error {
+	meter := x.h.limits.Fields.Meter()
+	connection := header["Connection"]
+	md := append(x.resp.Metadata[:0], stream.Pair{Key: stream.KeyStatus, Val: statusText(status)})
 	for name, values := range header {
-		if len(values) == 0 || !keepsInAnswer(name) {
+		for _, v := range values {
+			if err := meter.Add(len(name), len(v)); err != nil {
+				return &originError{err}
+			}
+		}
+		if len(values) == 0 || !keepsInResponse(name) || httpfield.IsNamed(connection, name) {
 			continue
 		}
-		key := headerKey(name)
+		key := stream.HeaderKey(name)
 		for _, v := range values {
 			md = append(md, stream.Pair{Key: key, Val: v})
 		}
 	}
-	for _, named := range header["Connection"] {
-		md = dropPairsNamed(md, named)
-	}
-	x.resp.Metadata = md
+	x.h.metrics.answered(status)
+	x.resp.Error, x.resp.Metadata = "", md
+	return nil
 }
 
 // startHead begins a ConnectResponse with the status alone.
@@ -104,18 +113,6 @@ func statusText(status int) string {
 		return "200"
 	}
 	return strconv.Itoa(status)
-}
-
-// dropPairsNamed removes the headers that an answer's Connection names; the length of the body is not for it to name.
-func dropPairsNamed(md []stream.Pair, connection string) []stream.Pair {
-	kept := md[:0]
-	for _, p := range md {
-		name := p.Key[min(len(stream.HeaderPrefix), len(p.Key)):]
-		if p.Key == stream.KeyStatus || name == "Content-Length" || !hasToken(connection, name) {
-			kept = append(kept, p)
-		}
-	}
-	return kept
 }
 
 // bufferHead encodes the ConnectResponse of the final answer and lets it travel with what comes next.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
@@ -37,6 +38,7 @@ type frames struct {
 	stream.Deframer
 	// trailer gets the trailers before the body's reader sees io.EOF; it holds the announced names until then.
 	trailer http.Header
+	limits  httpfield.Limits // of the trailers
 }
 
 // Read gives the next bytes. A stream that ends before the declared length is io.ErrUnexpectedEOF.
@@ -101,7 +103,7 @@ func (b *body) strip(p []byte, n int, err error) (int, error) {
 		case ferr != nil:
 			return data, badRequest(ferr.Error())
 		case fin:
-			if terr := fillTrailer(b.frames.trailer, b.frames.Trailers()); terr != nil {
+			if terr := fillTrailer(b.frames.trailer, b.frames.Trailers(), b.frames.limits); terr != nil {
 				return data, terr
 			}
 			return data, err

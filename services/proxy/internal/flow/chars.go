@@ -19,8 +19,6 @@ func charsetOf(chars string) (c charset) {
 }
 
 var (
-	// tokenChars are the characters of a token (RFC 9110 5.6.2).
-	tokenChars = charsetOf("!#$%&'*+-.^_`|~") //nolint:gochecknoglobals // a table
 	// legalInPath are the characters that a path may hold; "%" starts an escape.
 	legalInPath = charsetOf("-._~!$&'()*+,;=:@[]/%") //nolint:gochecknoglobals // a table
 	// legalInQuery is everything that does not break the request line: origins see queries as they were sent.
@@ -32,26 +30,6 @@ func visible() (c charset) {
 		c[b] = b != 0x7f
 	}
 	return c
-}
-
-// isToken reports whether s is a token.
-func isToken(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if !tokenChars[s[i]] {
-			return false
-		}
-	}
-	return s != ""
-}
-
-// isFieldValue reports whether s can be a header's value: no control characters except the tab.
-func isFieldValue(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // hasControl reports whether s holds a control character.
@@ -88,15 +66,4 @@ func escape(s string, legal *charset) string {
 		}
 	}
 	return b.String()
-}
-
-// hasToken reports whether a comma-separated list holds a token, in any letter case, with or without parameters.
-func hasToken(list, token string) bool {
-	for item := range strings.SplitSeq(list, ",") {
-		item, _, _ = strings.Cut(item, ";")
-		if strings.EqualFold(strings.TrimSpace(item), token) {
-			return true
-		}
-	}
-	return false
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
@@ -70,6 +71,7 @@ func (e *originError) Unwrap() error { return e.err }
 var (
 	errHeadSlow     = &requestError{faultRequest, 0, "connect request did not come in time"}
 	errTooManyFlows = &requestError{faultFull, http.StatusServiceUnavailable, "too many requests at a time"}
+	errFields       = &requestError{faultRequest, http.StatusRequestHeaderFieldsTooLarge, "request header fields exceed a limit"}
 	errHeadCut      = &requestError{faultRequest, http.StatusBadRequest, "connect request ended early"}
 	errNoRoute      = &requestError{faultInternal, http.StatusBadGateway, "the rule's service cannot serve the request"}
 	errPathDodge    = &requestError{faultDenied, http.StatusBadRequest, "path is ambiguous to access control"}
@@ -140,6 +142,8 @@ func originFault(err error) fault {
 	switch {
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		return fault{faultTimeout, http.StatusGatewayTimeout, "timeout"}
+	case errors.Is(err, httpfield.ErrLimit):
+		return bad(faultProtocol, "response header fields exceed a limit")
 	case errors.As(err, &dns):
 		return bad(faultDial, "dial tcp: lookup: no such host")
 	case errors.As(err, &verify):

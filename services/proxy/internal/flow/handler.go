@@ -16,6 +16,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
@@ -30,6 +31,8 @@ const (
 	// one that waits in a pool.
 	firstRead = 8 << 10
 	keepRead  = 64 << 10
+	// keepPairs is the largest number of metadata entries whose memory waits in a pool.
+	keepPairs = 1 << 10
 	// copySize is the size of the buffer that answer bodies pass through.
 	copySize = 32 << 10
 	// spoolFlows times the spool limit is what all spooled bodies together may hold.
@@ -55,6 +58,9 @@ type Limits struct {
 	// HeadTimeout bounds the time until the ConnectRequest is there, HeadBytes its size.
 	HeadTimeout time.Duration
 	HeadBytes   int
+	// Fields bounds the header and the trailers of requests and responses. A request gets a little more than a response, as
+	// the edge adds fields of its own.
+	Fields httpfield.Limits
 }
 
 // Handler serves flows. It implements link.Handler.
@@ -87,6 +93,7 @@ func New(cfg Config, table *router.Table, log *slog.Logger, reg prometheus.Regis
 		streams: byteStreams{set: cfg.Streams, dialer: cfg.Dialer, flows: cfg.Flows, metrics: newStreamMetrics(reg)},
 	}
 	h.limits.HeadBytes = cmp.Or(h.limits.HeadBytes, maxHead)
+	h.limits.Fields = cmp.Or(h.limits.Fields, httpfield.DefaultLimits())
 	h.streams.copier.HalfCloseIdle, h.streams.copier.Count = cfg.Streams.HalfCloseIdle, h.streams.metrics.count
 	if h.streams.dialer == nil {
 		h.streams.dialer = dialer.New(h.warp)
@@ -150,6 +157,9 @@ func (h *Handler) put(x *exchange) {
 	}
 	if cap(x.out) > keepRead {
 		x.out = nil
+	}
+	if cap(x.req.Metadata) > keepPairs {
+		x.req.Metadata = nil
 	}
 	clear(x.req.Metadata)
 	clear(x.resp.Metadata)
@@ -237,7 +247,7 @@ func (x *exchange) growHead() error {
 // serveHTTP chooses the route and lets its origin answer.
 func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
 	var p parsed
-	if err := p.parse(&x.req); err != nil {
+	if err := p.parse(&x.req, x.h.limits.Fields.BehindEdge()); err != nil {
 		return err
 	}
 	snapshot := x.h.table.Current()
@@ -277,14 +287,14 @@ func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
 // open makes the request's body, and what leads its reader's wishes back to the edge.
 func (x *exchange) open(p *parsed, rest []byte) {
 	if p.takesInterim {
-		x.early = newInterim(x.s, x.h.metrics)
+		x.early = newInterim(x.s, x.h.limits.Fields, x.h.metrics)
 	}
 	if p.length == 0 {
 		return
 	}
 	x.body = &body{s: x.s, first: rest, left: p.length}
 	if p.framed {
-		x.body.frames = &frames{trailer: announced(p.trailers)}
+		x.body.frames = &frames{trailer: announced(p.trailers), limits: x.h.limits.Fields.BehindEdge()}
 	}
 	if p.expects && x.early != nil {
 		x.body.wanted = x.early.proceed

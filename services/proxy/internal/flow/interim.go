@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
@@ -17,15 +18,16 @@ import (
 type interim struct {
 	trace httptrace.ClientTrace
 
-	mu   sync.Mutex  // held during a write, so that no interim answer comes behind the final one
-	s    link.Stream // nil once the final answer is due
-	left int         // how many may still go
-	said bool        // 100 has gone
-	m    *metrics
+	mu     sync.Mutex       // held during a write, so that no interim answer comes behind the final one
+	s      link.Stream      // nil once the final answer is due
+	left   int              // how many may still go
+	fields httpfield.Limits // of each one
+	said   bool             // 100 has gone
+	m      *metrics
 }
 
-func newInterim(s link.Stream, m *metrics) *interim {
-	i := &interim{s: s, left: stream.MaxInterim, m: m}
+func newInterim(s link.Stream, fields httpfield.Limits, m *metrics) *interim {
+	i := &interim{s: s, left: stream.MaxInterim, fields: fields, m: m}
 	i.trace.Got1xxResponse = i.got
 	return i
 }
@@ -41,8 +43,15 @@ func (i *interim) got(code int, header textproto.MIMEHeader) error {
 		return nil
 	}
 	md := []stream.Pair{{Key: stream.KeyStatus, Val: strconv.Itoa(code)}}
+	meter := i.fields.Meter()
+	connection := header["Connection"]
 	for name, values := range header {
-		if !keepsInAnswer(name) || name == "Content-Length" {
+		for _, v := range values {
+			if err := meter.Add(len(name), len(v)); err != nil {
+				return err // ends the request
+			}
+		}
+		if !keepsInResponse(name) || name == "Content-Length" || httpfield.IsNamed(connection, name) {
 			continue
 		}
 		for _, v := range values {

@@ -42,8 +42,9 @@ func (w *writer) WriteHeader(status int) {
 		return
 	}
 	w.started = true
-	w.x.setHead(status, w.header)
-	w.err = w.x.bufferHead()
+	if w.err = w.x.setHead(status, w.header); w.err == nil {
+		w.err = w.x.bufferHead()
+	}
 }
 
 // Write sends p, after the head.

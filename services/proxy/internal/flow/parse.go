@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
@@ -34,11 +35,13 @@ type parsed struct {
 	expects                      bool     // Expect: 100-continue
 }
 
-// parse fills p from a request of type HTTP. A header the origin must not see is not in p.header.
-func (p *parsed) parse(r *stream.Request) error {
+// parse fills p from a request of type HTTP. Headers that the origin must not see are not in p.header. A header section
+// beyond the limits is errFields.
+func (p *parsed) parse(r *stream.Request, limits httpfield.Limits) error {
 	p.method = http.MethodGet
-	p.header = make(http.Header, len(r.Metadata)+4)
-	values := make([]string, 0, len(r.Metadata))
+	p.header = make(http.Header, min(len(r.Metadata), limits.MaxFields)+4)
+	meter := limits.Meter()
+	values := make([]string, 0, min(len(r.Metadata), limits.MaxFields))
 	for i := range r.Metadata {
 		pair := &r.Metadata[i]
 		switch pair.Key {
@@ -61,6 +64,9 @@ func (p *parsed) parse(r *stream.Request) error {
 			if !ok {
 				continue
 			}
+			if meter.Add(len(name), len(pair.Val)) != nil {
+				return errFields
+			}
 			if values, err = p.addHeader(name, pair.Val, values); err != nil {
 				return err
 			}
@@ -69,16 +75,14 @@ func (p *parsed) parse(r *stream.Request) error {
 	if p.method == "" {
 		p.method = http.MethodGet
 	}
-	if !isToken(p.method) || p.method == http.MethodConnect {
+	if !httpfield.IsToken(p.method) || p.method == http.MethodConnect {
 		return badRequest("method is not one that can be forwarded")
 	}
-	if !isFieldValue(p.host) {
+	if !httpfield.IsValue(p.host) {
 		return badRequest("host is malformed")
 	}
 	p.settleLength()
-	for _, v := range p.connection {
-		dropNamed(p.header, v)
-	}
+	dropNamed(p.header, p.connection)
 	return p.parseDest(r.Dest)
 }
 
@@ -97,13 +101,13 @@ func headerName(key string) (name string, ok bool, err error) {
 
 // addHeader takes in one header line. Values of all headers share the array of values.
 func (p *parsed) addHeader(name, value string, values []string) ([]string, error) {
-	if !isToken(name) {
+	if !httpfield.IsToken(name) {
 		return values, badRequest("header name is malformed")
 	}
-	if !isFieldValue(value) {
+	if !httpfield.IsValue(value) {
 		return values, badRequest("header value is malformed: " + name)
 	}
-	name = http.CanonicalHeaderKey(name)
+	name = httpfield.Canonical(name)
 	switch requestRule(name) {
 	case dropHeader:
 		return values, nil
@@ -113,7 +117,7 @@ func (p *parsed) addHeader(name, value string, values []string) ([]string, error
 		p.connection = append(p.connection, value)
 		return values, nil
 	case teHeader:
-		if !hasToken(value, "trailers") {
+		if !httpfield.HasToken(value, "trailers") {
 			return values, nil
 		}
 		value = "trailers"
@@ -124,7 +128,7 @@ func (p *parsed) addHeader(name, value string, values []string) ([]string, error
 		return values, nil
 	case passHeader:
 		if name == "Expect" {
-			p.expects = hasToken(value, "100-continue")
+			p.expects = httpfield.HasToken(value, "100-continue")
 		}
 	}
 	if have, ok := p.header[name]; ok {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
@@ -61,7 +62,7 @@ func TestParseWireVectors(t *testing.T) {
 				t.Fatal(err)
 			}
 			var p parsed
-			err = p.parse(&r)
+			err = p.parse(&r, httpfield.DefaultLimits().BehindEdge())
 			if v.Error != "" {
 				// The language library's tail of a URL error is no promise.
 				if err == nil || !strings.HasPrefix(v.Error, "parse ") && err.Error() != v.Error {
@@ -131,7 +132,7 @@ func TestLengthRules(t *testing.T) {
 			r.Metadata = append(r.Metadata, stream.Pair{Key: "HttpHeader:Transfer-Encoding", Val: tc.transfer})
 		}
 		var p parsed
-		if err := p.parse(&r); err != nil || p.length != tc.want {
+		if err := p.parse(&r, httpfield.DefaultLimits().BehindEdge()); err != nil || p.length != tc.want {
 			t.Errorf("Content-Length %q, Transfer-Encoding %q: length %d, %v; want %d", tc.length, tc.transfer, p.length, err, tc.want)
 		}
 	}
@@ -150,10 +151,10 @@ func FuzzParse(f *testing.F) {
 			{Key: stream.KeyMethod, Val: method}, {Key: stream.KeyHost, Val: host}, {Key: key, Val: val}, {Key: key, Val: val},
 		}}
 		var p parsed
-		if p.parse(&r) != nil {
+		if p.parse(&r, httpfield.DefaultLimits().BehindEdge()) != nil {
 			return
 		}
-		if !isToken(p.method) || !isFieldValue(p.host) {
+		if !httpfield.IsToken(p.method) || !httpfield.IsValue(p.host) {
 			t.Errorf("method %q, host %q", p.method, p.host)
 		}
 		for _, s := range []string{p.raw, p.query} {
@@ -165,11 +166,11 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("path %q matched as %q goes out as %q", p.raw, p.path, u.EscapedPath())
 		}
 		for name, values := range p.header {
-			if http.CanonicalHeaderKey(name) != name || !isToken(name) || dropped(name) && name != "Te" {
+			if http.CanonicalHeaderKey(name) != name || !httpfield.IsToken(name) || dropped(name) && name != "Te" {
 				t.Errorf("header %q", name)
 			}
 			for _, v := range values {
-				if !isFieldValue(v) {
+				if !httpfield.IsValue(v) {
 					t.Errorf("value %q of %s", v, name)
 				}
 			}

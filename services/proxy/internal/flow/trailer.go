@@ -8,29 +8,19 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
-
-// keepsAsTrailer is the table of trailers by canonical name: what says where a body ends or goes, who may see it, or how it
-// is coded must be known before it, so a trailer of that name is dropped (RFC 9110 6.5.1).
-func keepsAsTrailer(name string) bool {
-	switch name {
-	case "Authorization", "Cache-Control", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type", "Expect", "Host",
-		"Max-Forwards", "Pragma", "Range", "Realm", "Set-Cookie", "Www-Authenticate":
-		return false
-	}
-	return keepsInAnswer(name) && !hasFoldedPrefix(name, "If-")
-}
 
 // announced gives the names in the values of Trailer, as keys without values; nil without any.
 func announced(values []string) http.Header {
 	var names http.Header
 	for _, v := range values {
-		for name := range strings.SplitSeq(v, ",") {
-			name = http.CanonicalHeaderKey(strings.TrimSpace(name))
-			if !isToken(name) || !keepsAsTrailer(name) {
+		for name := range httpfield.Items(v) {
+			if !httpfield.IsTrailer(name) {
 				continue
 			}
+			name = httpfield.Canonical(name)
 			if names == nil {
 				names = make(http.Header)
 			}
@@ -42,12 +32,16 @@ func announced(values []string) http.Header {
 
 // fillTrailer puts the trailers that came behind a request's body where the origin's client looks for them, now that it
 // has read the body. Only announced ones are sent: the others find no place on every protocol.
-func fillTrailer(into http.Header, from []stream.Pair) error {
+func fillTrailer(into http.Header, from []stream.Pair, limits httpfield.Limits) error {
+	meter := limits.Meter()
 	for _, p := range from {
-		if !isToken(p.Key) || !isFieldValue(p.Val) {
+		if meter.Add(len(p.Key), len(p.Val)) != nil {
+			return errFields
+		}
+		if !httpfield.IsToken(p.Key) || !httpfield.IsValue(p.Val) {
 			return badRequest("trailer is malformed")
 		}
-		name := http.CanonicalHeaderKey(p.Key)
+		name := httpfield.Canonical(p.Key)
 		if have, ok := into[name]; ok {
 			into[name] = append(have, p.Val)
 		}
@@ -96,7 +90,7 @@ func (x *exchange) announceBody(res *http.Response) {
 		if len(res.Trailer) > 0 {
 			names := make([]string, 0, len(res.Trailer))
 			for name := range res.Trailer {
-				if keepsAsTrailer(name) {
+				if httpfield.IsTrailer(name) {
 					names = append(names, name)
 				}
 			}
@@ -135,12 +129,19 @@ func (x *exchange) copyFramed(ctx context.Context, res *http.Response) error {
 // closeFramed ends a framed answer.
 func (x *exchange) closeFramed(ctx context.Context, trailer http.Header) error {
 	var pairs []stream.Pair
+	meter := x.h.limits.Fields.Meter()
 	for name, values := range trailer {
-		if !keepsAsTrailer(name) {
+		if !httpfield.IsToken(name) {
+			return &originError{errTrailer}
+		}
+		if !httpfield.IsTrailer(name) {
 			continue
 		}
 		for _, v := range values {
-			if !isToken(name) || !isFieldValue(v) {
+			if err := meter.Add(len(name), len(v)); err != nil {
+				return &originError{err}
+			}
+			if !httpfield.IsValue(v) {
 				return &originError{errTrailer}
 			}
 			pairs = append(pairs, stream.Pair{Key: name, Val: v})

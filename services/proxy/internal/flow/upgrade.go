@@ -71,7 +71,10 @@ func (x *exchange) upgrade(ctx context.Context, p *parsed, o *origin.Origin, res
 	}
 	end := x.originEnd(conn)
 	end.From = res.Body // some bytes may have come with the head
-	x.setHead(res.StatusCode, res.Header)
+	if err := x.setHead(res.StatusCode, res.Header); err != nil {
+		end.Abort()
+		return err
+	}
 	x.resp.Metadata = append(x.resp.Metadata,
 		stream.Pair{Key: keyConn, Val: "Upgrade"}, stream.Pair{Key: keyUpgr, Val: res.Header.Get("Upgrade")})
 	if err := x.sendHead(); err != nil {

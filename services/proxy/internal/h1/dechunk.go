@@ -5,6 +5,8 @@ import (
 	"io"
 	"math"
 	"net/http"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 )
 
 const (
@@ -32,6 +34,7 @@ type dechunker struct {
 	excess int64
 	// trailer gets the trailer fields; it is made when there is one.
 	trailer *http.Header
+	limits  httpfield.Limits // of the trailer fields
 }
 
 // read gives data. Once it has some it goes on only with what is in the buffer, so that it never waits with data in hand,
@@ -190,7 +193,7 @@ func (d *dechunker) readTrailer(in *reader) error {
 	}
 	if end > 2 {
 		b := in.unread()[:end]
-		fields, err := parseHeader(string(b), bytes.Count(b, []byte{'\n'}))
+		fields, err := parseHeader(string(b), bytes.Count(b, []byte{'\n'}), d.limits)
 		if err != nil {
 			return err
 		}

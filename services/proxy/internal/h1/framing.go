@@ -5,6 +5,8 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 )
 
 // framing says how an answer's body ends.
@@ -65,22 +67,18 @@ func takeClose(h *head) bool {
 	if !h.atLeast11() {
 		return true
 	}
-	if !ok || !hasToken(values, "close") {
+	if !ok || !httpfield.ListHasToken(values, "close") {
 		return false
 	}
-	delete(h.header, "Connection")
-	return true
-}
-
-func hasToken(values []string, token string) bool {
-	for _, v := range values {
-		for item := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(textproto.TrimString(item), token) {
-				return true
+	for _, v := range values { // these end here, and nobody sees the list any more
+		for name := range httpfield.Items(v) {
+			if httpfield.IsNamed(values, name) {
+				delete(h.header, httpfield.Canonical(name))
 			}
 		}
 	}
-	return false
+	delete(h.header, "Connection")
+	return true
 }
 
 // takeTransferEncoding reports whether the body is chunked; no other coding is accepted.
@@ -131,7 +129,7 @@ func takeTrailer(header http.Header) (http.Header, error) {
 	trailer := make(http.Header)
 	for _, v := range values {
 		for name := range strings.SplitSeq(v, ",") {
-			name = http.CanonicalHeaderKey(textproto.TrimString(name))
+			name = httpfield.Canonical(textproto.TrimString(name))
 			if framesBody(name) {
 				return nil, malformed("trailer name", name)
 			}

@@ -6,18 +6,18 @@ import (
 	"io"
 	"net/http"
 	"strings"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 )
 
 const (
-	// maxLines bounds the lines of a head: each costs far more memory than the three bytes it may have.
-	maxLines = 10_000
 	// slab is how many header values are allocated at a time, and the most that a header map is made for beforehand.
 	slab = 64
 )
 
 // readHead reads the next head of at most limit bytes, up to and with its blank line. Each line is looked at as soon as it
 // is there, so that a peer that talks something else is noticed without waiting for a blank line.
-func (in *reader) readHead(limit int) (text string, lines int, err error) {
+func (in *reader) readHead(limit, maxLines int) (text string, lines int, err error) {
 	at, seen := 0, 0 // start of the current line and end of what was searched, from in.r
 	for {
 		i := bytes.IndexByte(in.buf[in.r+seen:in.w], '\n')
@@ -34,8 +34,11 @@ func (in *reader) readHead(limit int) (text string, lines int, err error) {
 		line := stripCR(in.buf[in.r+at : in.r+seen+i])
 		at = seen + i + 1
 		seen = at
-		if at > limit || lines > maxLines {
+		if at > limit {
 			return "", 0, errHeadTooLarge
+		}
+		if lines > maxLines {
+			return "", 0, httpfield.ErrTooManyFields
 		}
 		if lines > 0 && len(line) == 0 {
 			text = string(in.buf[in.r : in.r+at])
@@ -96,12 +99,12 @@ type head struct {
 }
 
 // parseHead parses the text of a whole head with so many header lines.
-func parseHead(text string, lines int) (h head, err error) {
+func parseHead(text string, lines int, limits httpfield.Limits) (h head, err error) {
 	line, rest := cutLine(text)
 	if err := h.parseStatusLine(line); err != nil {
 		return head{}, err
 	}
-	h.header, err = parseHeader(rest, lines)
+	h.header, err = parseHeader(rest, lines, limits)
 	return h, err
 }
 
@@ -147,8 +150,10 @@ func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 // atLeast11 reports whether the peer speaks HTTP/1.1 or better.
 func (h *head) atLeast11() bool { return h.major > 1 || h.minor >= 1 }
 
-// parseHeader parses header lines up to a blank line, which must be the last. The values share text's memory.
-func parseHeader(text string, lines int) (http.Header, error) {
+// parseHeader parses header lines up to a blank line, which must be the last. The values share text's memory. A section
+// beyond the limits is httpfield.ErrLimit.
+func parseHeader(text string, lines int, limits httpfield.Limits) (http.Header, error) {
+	meter := limits.Meter()
 	header := make(http.Header, min(lines, slab))
 	var values []string
 	for {
@@ -173,8 +178,11 @@ func parseHeader(text string, lines int) (http.Header, error) {
 			return nil, err
 		}
 		value = strings.TrimLeft(value, " \t")
-		if !isValue(value) {
+		if !httpfield.IsValue(value) {
 			return nil, malformed("header line", line)
+		}
+		if err := meter.Add(len(name), len(value)); err != nil {
+			return nil, err
 		}
 		if have, ok := header[name]; ok {
 			header[name] = append(have, value)
@@ -210,7 +218,7 @@ func headerName(raw string) (string, error) {
 	upper, canonical := true, true
 	for i := 0; i < len(raw); i++ {
 		c := raw[i]
-		if !isTokenByte(c) {
+		if !httpfield.IsTokenByte(c) {
 			return spacedName(raw)
 		}
 		if upper && 'a' <= c && c <= 'z' || !upper && 'A' <= c && c <= 'Z' {
@@ -224,13 +232,13 @@ func headerName(raw string) (string, error) {
 	case canonical:
 		return raw, nil
 	}
-	return http.CanonicalHeaderKey(raw), nil
+	return httpfield.Canonical(raw), nil
 }
 
 // spacedName judges a name that is no token.
 func spacedName(raw string) (string, error) {
 	for i := 0; i < len(raw); i++ {
-		if !isTokenByte(raw[i]) && raw[i] != ' ' {
+		if !httpfield.IsTokenByte(raw[i]) && raw[i] != ' ' {
 			return "", malformed("header name", raw)
 		}
 	}

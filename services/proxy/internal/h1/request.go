@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 )
 
 // keepHead is the largest head whose buffer waits for the next request.
@@ -66,7 +68,7 @@ func (o *outgoing) encode(req *http.Request) bool {
 	}
 	o.appendField("Host", host)
 	if v := req.Header[userAgent]; len(v) > 0 && v[0] != "" {
-		if !isValue(v[0]) {
+		if !httpfield.IsValue(v[0]) {
 			return false
 		}
 		o.appendField(userAgent, v[0])
@@ -96,7 +98,7 @@ func (o *outgoing) setBody(req *http.Request) bool {
 	}
 	o.body = bodyChunked
 	for name := range req.Trailer {
-		if !isToken(name) || framesBody(http.CanonicalHeaderKey(name)) {
+		if !httpfield.IsToken(name) || framesBody(httpfield.Canonical(name)) {
 			return false
 		}
 	}
@@ -118,7 +120,7 @@ func (o *outgoing) appendLine(req *http.Request) bool {
 	if method == "" {
 		method = http.MethodGet
 	}
-	if method == http.MethodConnect || !isToken(method) {
+	if method == http.MethodConnect || !httpfield.IsToken(method) {
 		return false
 	}
 	o.buf = append(append(o.buf, method...), ' ')
@@ -134,7 +136,7 @@ func (o *outgoing) appendTarget(u *url.URL) bool {
 	if path == "" {
 		path = "/"
 	}
-	if u.Opaque != "" || path[0] != '/' && path != "*" || !isTarget(path) || !isTarget(u.RawQuery) {
+	if u.Opaque != "" || path[0] != '/' && path != "*" || !httpfield.IsTarget(path) || u.RawQuery != "" && !httpfield.IsTarget(u.RawQuery) {
 		return false
 	}
 	o.buf = append(o.buf, path...)
@@ -152,7 +154,7 @@ func (o *outgoing) appendHeaders(header http.Header) bool {
 	slices.Sort(o.keys)
 	for _, name := range o.keys {
 		values := header[name]
-		if !isToken(name) {
+		if !httpfield.IsToken(name) {
 			return false
 		}
 		switch ruleOf(name) {
@@ -167,7 +169,7 @@ func (o *outgoing) appendHeaders(header http.Header) bool {
 		case writeField:
 		}
 		for _, v := range values {
-			if !isValue(v) {
+			if !httpfield.IsValue(v) {
 				return false
 			}
 			o.appendField(name, v)
@@ -252,7 +254,7 @@ func (o *outgoing) appendFraming(req *http.Request) {
 		if len(req.Trailer) > 0 {
 			names := make([]string, 0, len(req.Trailer))
 			for name := range req.Trailer {
-				names = append(names, http.CanonicalHeaderKey(name))
+				names = append(names, httpfield.Canonical(name))
 			}
 			slices.Sort(names)
 			o.appendField("Trailer", strings.Join(names, ","))

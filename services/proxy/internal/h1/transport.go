@@ -11,9 +11,11 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 )
 
-const defaultMaxHead = 10 << 20
+const defaultMaxHead = 256 << 10
 
 // Config says how origins are reached.
 type Config struct {
@@ -29,8 +31,10 @@ type Config struct {
 	IdleTimeout time.Duration
 	// ResponseHeaderTimeout is how long the answer's head may take after the request is sent; 0 is no limit.
 	ResponseHeaderTimeout time.Duration
-	// MaxResponseHeaderBytes bounds an answer's head together with the interim answers before it; 0 is 10 MiB.
+	// MaxResponseHeaderBytes bounds an answer's head together with the interim answers before it; 0 is 256 KiB.
 	MaxResponseHeaderBytes int
+	// Fields bounds the header, the interim responses and the trailers each; zero is httpfield.DefaultLimits.
+	Fields httpfield.Limits
 	// Fallback does what this package does not. It must be able to reach the same origins.
 	Fallback http.RoundTripper
 }
@@ -50,6 +54,9 @@ var _ http.RoundTripper = (*Transport)(nil)
 func New(cfg Config) *Transport {
 	if cfg.MaxResponseHeaderBytes == 0 {
 		cfg.MaxResponseHeaderBytes = defaultMaxHead
+	}
+	if cfg.Fields == (httpfield.Limits{}) {
+		cfg.Fields = httpfield.DefaultLimits()
 	}
 	return &Transport{cfg: cfg, idle: newPool(cfg.MaxIdle, cfg.MaxIdlePerHost, cfg.IdleTimeout)}
 }
@@ -194,13 +201,13 @@ func (x *exchange) send(kind bodyKind) {
 func (x *exchange) readHead(ctx context.Context) (h head, err error) {
 	limit := x.t.cfg.MaxResponseHeaderBytes
 	for {
-		text, lines, err := x.in.readHead(limit)
+		text, lines, err := x.in.readHead(limit, 2*x.t.cfg.Fields.MaxFields) // folded lines count once more
 		if err != nil {
 			return head{}, err
 		}
 		x.heard = true
 		limit -= len(text)
-		if h, err = parseHead(text, lines); err != nil {
+		if h, err = parseHead(text, lines, x.t.cfg.Fields); err != nil {
 			return head{}, err
 		}
 		if h.code >= 200 || h.code == http.StatusSwitchingProtocols {
@@ -267,7 +274,7 @@ func (x *exchange) accept(ctx context.Context, h head) (*http.Response, error) {
 	}
 	b := &a.body
 	b.x, b.framing, b.left, b.closes = *x, s.framing, s.length, s.closes
-	b.chunks.trailer = &a.res.Trailer
+	b.chunks.trailer, b.chunks.limits = &a.res.Trailer, x.t.cfg.Fields
 	b.open.Store(x.c)
 	a.res.Body = b
 	return &a.res, nil

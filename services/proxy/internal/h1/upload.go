@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 )
 
 const (
@@ -135,7 +137,7 @@ func (u *upload) sendTrailer(buf []byte) error {
 	out := outgoing{buf: append(buf[:0], "0\r\n"...)}
 	for name, values := range u.req.Trailer {
 		for _, v := range values {
-			if !isValue(v) || !isToken(name) {
+			if !httpfield.IsValue(v) || !httpfield.IsToken(name) {
 				return malformedTrailer(name)
 			}
 			out.appendField(name, v)

@@ -2,14 +2,11 @@ package origin
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
-	"syscall"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgeroots"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
@@ -41,32 +38,11 @@ func ReadCA(svc ingress.Service, set ingress.OriginRequest) ([]byte, error) {
 	if set.CAPool == "" || svc.OriginScheme() == "" || svc.Kind == ingress.KindHelloWorld {
 		return nil, nil // the reference, too, reads it for no other service
 	}
-	pem, err := readRegular(set.CAPool, maxCAFile)
+	pem, err := filewatch.ReadRegular(set.CAPool, maxCAFile)
 	if err != nil {
 		//nolint:staticcheck // the reference's text
 		return nil, fmt.Errorf("Error starting local service %s: Error loading cert pool: unable to read the file %s for --origin-ca-pool: %w",
 			svc, set.CAPool, err)
 	}
 	return pem, nil
-}
-
-// readRegular reads a whole file. It never waits for a pipe or a device.
-func readRegular(path string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // nothing was written
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("not a regular file")
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("larger than %d bytes", limit)
-	}
-	return b, err
 }

@@ -65,7 +65,7 @@ func TestCAFilesAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
-		"/dev/zero": "not a regular file", t.TempDir(): "not a regular file", large: "larger than", "/does/not/exist": "no such file",
+		"/dev/zero": "not a regular file", t.TempDir(): "not a regular file", large: "too large", "/does/not/exist": "no such file",
 	} {
 		svc, set := service(t, "https://app.test", func(o *ingress.OriginSpec) { o.CAPool = &path })
 		if _, err := ReadCA(svc, set); err == nil || !strings.Contains(err.Error(), want) {

@@ -15,8 +15,9 @@ import (
 const (
 	// continueWait is how long a request with Expect waits for 100 Continue before it sends its body anyway.
 	continueWait = time.Second
-	// maxHeadBytes bounds a response head, interim answers included.
-	maxHeadBytes = 10 << 20
+	// maxHeadBytes bounds a response head with the interim responses before it, as it is on the wire. What is left after
+	// decoding is bounded by httpfield.Limits.
+	maxHeadBytes = 256 << 10
 	// streamWindow is how much of an answer an HTTP/2 origin may send ahead of its reader.
 	streamWindow = 1 << 20
 	// unixHost stands in the URL of requests over a Unix socket when nothing better is known.

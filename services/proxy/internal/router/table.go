@@ -53,7 +53,7 @@ func (s *Snapshot) Routes() []Route { return s.routes }
 // Table is the live table.
 type Table struct {
 	log     *slog.Logger
-	hosts   []string // of the management service
+	hosts   []string   // of the management service
 	swap    sync.Mutex // held by Swap, so that two swaps do not lose each other's origins
 	current atomic.Pointer[Snapshot]
 }
