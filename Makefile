@@ -5,7 +5,7 @@ SHELL    := bash
 BIN      := bin
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X github.com/culvert-tunnel/culvert/pkg/process.version=$(VERSION)
-GOBUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)'
+GOBUILD  := CGO_ENABLED=0 go build -trimpath -tags timetzdata -ldflags '$(LDFLAGS)'
 GOTEST   := set -o pipefail; go test -json -race -shuffle=on -timeout 15m
 SERVICES := discovery supervisor conn-worker proxy edge
 MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
@@ -80,7 +80,7 @@ build: toolchain ## build the static binaries into bin/
 
 # images packs the binaries of `make build` and a Redis from this machine's packages, for machines without a registry.
 images: build ## pack the binaries and a Redis into images, for machines without a registry
-	@tests/deps.sh redis-server
+	@tests/deps.sh redis-server update-ca-certificates
 	deploy/compose/pack.sh
 
 # system runs the suites with real programs and containers: nginx, git, a browser, compose, failures, and

@@ -4,7 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 ctx=bin/image
-rm -rf "$ctx" && mkdir -p "$ctx/empty"
+rm -rf "$ctx" && mkdir -p "$ctx"
+deploy/compose/rootfs.sh "$ctx/rootfs" /etc/ssl/certs/ca-certificates.crt
 for s in discovery supervisor conn-worker proxy edge culvert; do
   cp "bin/$s" "$ctx/$s"
   docker build -q -t "culvert/$s:local" --build-arg SERVICE="$s" -f deploy/compose/Dockerfile.local "$ctx" >/dev/null

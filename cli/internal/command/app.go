@@ -47,7 +47,7 @@ func (c *commands) app() *urfave.App {
 		Flags:          c.connectorFlags(true),
 		Action:         c.fallback,
 		Commands: append([]*urfave.Command{
-			c.up(), c.tunnel(), c.route(), c.hello(), c.linkCerts(), c.healthcheck(), c.version(),
+			c.up(), c.tunnel(), c.route(), c.hello(), c.linkCerts(), c.storeUsers(), c.healthcheck(), c.version(),
 		}, c.services()...),
 	}
 }
