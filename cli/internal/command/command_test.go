@@ -63,6 +63,9 @@ func TestOneLineErrors(t *testing.T) {
 			"tunnel", "--config",
 			file("order.yml", "ingress:\n- service: http://localhost:1\n- hostname: a.example.com\n  service: http://localhost:1\n"), "run",
 		}, want: "order.yml: rule #1: Rule #1 is matching"},
+		"rule, unusable URL": {args: []string{
+			"tunnel", "--config", file("good.yml", "ingress: [{service: 'http_status:404'}]\n"), "ingress", "rule", "example",
+		}, want: "doesn't have a hostname"},
 		"quick tunnel":      {args: []string{"tunnel", "--url", "http://localhost:1"}, want: "quick tunnels are not supported"},
 		"tunnel with key":   {args: []string{"tunnel", "--config", file("t.yml", "tunnel: x\n")}, want: "use culvert tunnel run"},
 		"no edge":           {args: []string{"tunnel", "list", "--edge-admin", "unix:/no/such.sock"}, want: "edge at unix:/no/such.sock"},

@@ -32,43 +32,57 @@ func (c *commands) configuration() *urfave.Command {
 	}
 }
 
-// readConfiguration gives the JSON form of a file, and its fault if our own connector would refuse it.
-func readConfiguration(path string) (doc json.RawMessage, fault, err error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	if text := bytes.TrimSpace(b); len(text) > 0 && text[0] == '{' {
-		if !json.Valid(text) {
-			return nil, nil, fmt.Errorf("%s: not valid JSON", path)
-		}
-		doc = text
-	} else if doc, err = jsonOf(path, b); err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", path, err)
-	}
-	d, err := ingress.ParseJSON(doc)
-	if err == nil {
-		_, err = ingress.CompileRemote(d)
-	}
-	if err != nil {
-		fault = fmt.Errorf("%s: %w", path, err)
-	}
-	return doc, fault, nil
+// readDocument is a configuration file as it will be pushed.
+type readDocument struct {
+	json json.RawMessage
+	// warnings are those of `tunnel run` for the same file.
+	warnings []string
+	// fault is why a connector of this version would refuse the document, or nil.
+	fault error
 }
 
-// jsonOf translates a YAML file.
-func jsonOf(path string, b []byte) (json.RawMessage, error) {
+// readConfiguration reads a file in YAML or JSON. The same code judges it as when `tunnel run` reads it or the edge pushes it.
+func readConfiguration(path string) (readDocument, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return readDocument{}, err
+	}
+	var doc readDocument
+	if text := bytes.TrimSpace(b); len(text) > 0 && text[0] == '{' {
+		if !json.Valid(text) {
+			return doc, fmt.Errorf("%s: not valid JSON", path)
+		}
+		doc.json = text
+	} else if err := doc.fromYAML(path, b); err != nil {
+		return doc, fmt.Errorf("%s: %w", path, err)
+	}
+	d, err := ingress.ParseJSON(doc.json)
+	if err == nil {
+		var set *ingress.Set
+		if set, err = ingress.CompileRemote(d); err == nil {
+			doc.warnings = append(doc.warnings, set.Warnings()...)
+		}
+	}
+	if err != nil {
+		doc.fault = fmt.Errorf("%s: %w", path, err)
+	}
+	return doc, nil
+}
+
+// fromYAML translates a YAML file. Keys that have no effect are a warning, as in `tunnel run`.
+func (d *readDocument) fromYAML(path string, b []byte) error {
 	file, err := cfdfile.Parse(path, b)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if len(file.UnusedKeys) > 0 {
-		return nil, fmt.Errorf("unknown keys: %v", file.UnusedKeys)
+	for _, key := range file.UnusedKeys {
+		d.warnings = append(d.warnings, "unused key "+key)
 	}
 	if len(file.Document.Ingress) == 0 {
-		return nil, ingress.ErrNoIngress
+		return ingress.ErrNoIngress
 	}
-	return file.Document.JSON()
+	d.json, err = file.Document.JSON()
+	return err
 }
 
 var errNotApplied = errors.New("not every connection has applied the configuration")
@@ -76,14 +90,17 @@ var errNotApplied = errors.New("not every connection has applied the configurati
 // setConfiguration waits until every connection has answered.
 func (c *commands) setConfiguration(ctx *urfave.Context, api *adminclient.Client) error {
 	ref, path := ctx.Args().Get(0), ctx.Args().Get(1)
-	doc, fault, err := readConfiguration(path)
+	doc, err := readConfiguration(path)
 	if err != nil {
 		return err
 	}
-	if fault != nil && !ctx.Bool("unchecked") {
-		return fault
+	for _, w := range doc.warnings {
+		_, _ = fmt.Fprintln(c.host.Stderr, "Warning:", w) // nobody to tell when stderr is gone
 	}
-	set, err := api.SetConfiguration(ctx.Context, ref, doc)
+	if doc.fault != nil && !ctx.Bool("unchecked") {
+		return doc.fault
+	}
+	set, err := api.SetConfiguration(ctx.Context, ref, doc.json)
 	if err != nil {
 		return fmt.Errorf("set configuration of tunnel %q: %w", ref, err)
 	}

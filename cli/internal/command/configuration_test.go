@@ -63,6 +63,11 @@ func TestConfigurationFromTheEdge(t *testing.T) {
 			if code, stdout, _ := run(t, env, "tunnel", "config", "get", "web"); code != 0 || !strings.Contains(stdout, `"http_status:42"`) || !strings.Contains(stdout, "Version 2") {
 				t.Errorf("get: %d, %s", code, stdout)
 			}
+			out = set(0, file("unused.yml", "bogus: 1\ningress:\n- {hostname: A.example.com, service: 'http_status:404'}\n"+
+				"- {hostname: a.example.com, service: 'http_status:404'}\n- service: http_status:410\n"))
+			if !strings.Contains(out, "Warning: unused key bogus") || !strings.Contains(out, "Warning: Rule #2 ") {
+				t.Errorf("set of a file that tunnel run warns about says %s", out)
+			}
 			set(1, file("empty.yml", "tunnel: x\n"))
 			set(1, file("broken.json", "{"))
 			if code := p.stop(t); code != 0 {

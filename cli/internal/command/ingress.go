@@ -74,7 +74,8 @@ func (c *commands) validateIngress(ctx *urfave.Context) error {
 	if file != nil {
 		c.println("Validating rules from", file.Path)
 	}
-	if _, err := ingress.Compile(doc); err != nil {
+	set, err := ingress.Compile(doc)
+	if err != nil {
 		return validationError(err)
 	}
 	s, err := c.resolve(file)
@@ -83,6 +84,9 @@ func (c *commands) validateIngress(ctx *urfave.Context) error {
 	}
 	if s.IsSet("url") {
 		return ingress.ErrURLConflict
+	}
+	for _, w := range set.Warnings() { // what `tunnel run` logs
+		c.println("Warning:", w)
 	}
 	if file != nil && len(file.UnusedKeys) > 0 {
 		c.println("Warning: unused keys detected in your config file. Here is a list of unused keys:")
@@ -101,27 +105,37 @@ func (c *commands) matchIngress(ctx *urfave.Context) error {
 	if err != nil && !errors.Is(err, connector.ErrNoFile) {
 		return err
 	}
-	path := ""
-	if file != nil {
-		path = file.Path
+	u, badURL := targetURL(ctx.Args().First())
+	if badURL == nil { // scripts read standard output: nothing before a refusal of the URL
+		path := ""
+		if file != nil {
+			path = file.Path
+		}
+		c.println("Using rules from", path)
 	}
-	c.println("Using rules from", path)
 	set, err := ingress.Compile(doc)
 	if err != nil {
 		return validationError(err)
 	}
-	target := ctx.Args().First()
-	u, err := url.Parse(target)
-	if err != nil {
-		return fmt.Errorf("%s is not a valid URL", target)
-	}
-	if u.Host == "" && u.Scheme == "" {
-		return fmt.Errorf("%s doesn't have a hostname, consider adding a scheme", target)
+	if badURL != nil {
+		return badURL
 	}
 	rule, index := set.Match(u.Host, u.Path)
 	c.println(fmt.Sprintf("Matched rule #%d", index))
 	c.println(rule.Text())
 	return nil
+}
+
+// targetURL parses the URL that rules are tried with.
+func targetURL(target string) (*url.URL, error) {
+	u, err := url.Parse(target)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not a valid URL", target)
+	}
+	if u.Host == "" && u.Scheme == "" {
+		return nil, fmt.Errorf("%s doesn't have a hostname, consider adding a scheme", target)
+	}
+	return u, nil
 }
 
 // validationError is the reference's text, and where the fault is when the text does not tell.

@@ -66,6 +66,14 @@ func TestIngressValidateWarnings(t *testing.T) {
 	if code != 0 || !strings.Contains(stdout, "Warning: unused keys detected") || !strings.Contains(stdout, "noTlsVerify") || strings.Contains(stdout, "OK") {
 		t.Errorf("exit %d, stdout %s", code, stdout)
 	}
+	if err := os.WriteFile(path, []byte("ingress:\n- {hostname: A.example.com, service: 'http_status:404'}\n"+
+		"- {hostname: a.example.com, service: 'http_status:404'}\n- service: http_status:404\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, _ = run(t, nil, "tunnel", "--config", path, "ingress", "validate")
+	if code != 0 || !strings.Contains(stdout, "Warning: Rule #2 has the same hostname and path as rule #1") || !strings.Contains(stdout, "OK") {
+		t.Errorf("validate of a rule that is never reached: exit %d, stdout %s", code, stdout)
+	}
 	code, _, stderr := run(t, []string{"TUNNEL_INGRESS_VALIDATE_JSON={"}, "tunnel", "ingress", "validate")
 	if code != 1 || !strings.Contains(stderr, "unexpected end of JSON input") {
 		t.Errorf("exit %d, stderr %s", code, stderr)

@@ -63,7 +63,7 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 	return nil
 }
 
-// openLog makes the logger that the flags ask for; lines go to standard error, and to a file as well.
+// openLog makes the logger that the flags describe. Lines go to standard error, and to the log file when it can be written.
 func (c *commands) openLog(s *settings.Settings) (*slog.Logger, func(), error) {
 	cfg := telemetry.Config{Level: s.Text("loglevel"), Format: telemetry.FormatText}
 	switch out := s.Text("output"); out {
@@ -77,19 +77,25 @@ func (c *commands) openLog(s *settings.Settings) (*slog.Logger, func(), error) {
 	if dir := s.Text("log-directory"); path == "" && dir != "" {
 		path = filepath.Join(dir, "culvert.log")
 	}
-	w, closer := c.host.Stderr, func() {}
-	if path != "" {
-		path = connector.ExpandHome(path, c.home())
-		if err := os.MkdirAll(filepath.Dir(path), 0o744); err != nil {
-			return nil, nil, fmt.Errorf("log file: %w", err)
-		}
-		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, logFileMode)
-		if err != nil {
-			return nil, nil, fmt.Errorf("log file: %w", err)
-		}
-		w, closer = io.MultiWriter(c.host.Stderr, f), func() { _ = f.Close() } // every line is written at once
+	if path == "" {
+		return telemetry.NewLogger(cfg, c.host.Stderr), func() {}, nil
 	}
-	return telemetry.NewLogger(cfg, w), closer, nil
+	path = connector.ExpandHome(path, c.home())
+	f, err := openLogFile(path)
+	if err != nil {
+		logger := telemetry.NewLogger(cfg, c.host.Stderr)
+		logger.Warn("log file cannot be written, logging to standard error only", slog.String(logkey.File, path), slog.Any(logkey.Err, err))
+		return logger, func() {}, nil
+	}
+	closer := func() { _ = f.Close() } // every line is written at once
+	return telemetry.NewLogger(cfg, io.MultiWriter(c.host.Stderr, f)), closer, nil
+}
+
+func openLogFile(path string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o744); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, logFileMode)
 }
 
 // tellStart logs what is in force, and everything that is odd about it.
@@ -142,6 +148,12 @@ func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, fi
 	}
 	for _, w := range rules.Warnings() {
 		logger.WarnContext(ctx.Context, "ingress rule to look at", slog.String(logkey.Rule, w))
+	}
+	for _, w := range connector.Warnings(s, file) {
+		logger.WarnContext(ctx.Context, "flag to look at", slog.String(logkey.Flag, w.Flag), slog.String(logkey.Reason, w.Text))
+	}
+	if len(creds.Secret) == 0 { // the reference starts as well, and its edge refuses the registration
+		logger.WarnContext(ctx.Context, "credentials have no TunnelSecret, so the edge will refuse them; fetch the credentials file or token again")
 	}
 	cfg, err := connector.Plan(s, creds)
 	if err != nil {

@@ -228,12 +228,15 @@ func TestUpWithRulesAndUnreachableOrigin(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, "from "+r.Host) }))
 	defer origin.Close()
 	path := filepath.Join(t.TempDir(), "config.yml")
-	rules := "ingress:\n- hostname: a.example.com\n  service: " + origin.URL + "\n- hostname: dead.example.com\n  service: http://127.0.0.1:1\n- service: http_status:404\n"
+	rules := "ingress:\n- hostname: a.example.com\n  service: " + origin.URL + "\n- hostname: dead.example.com\n  service: http://127.0.0.1:1\n- service: http_status:404\nbogus: 1\n"
 	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := start(t, nil, "up", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--config", path)
 	url, c := p.line(t, "Public URL:"), client(t)
+	if !strings.Contains(p.log(), "Warning: unused key bogus in "+path) {
+		t.Errorf("no warning about the unused key:\n%s", p.log())
+	}
 	if status, body := fetch(t, c, url, "a.example.com"); status != http.StatusOK || body != "from a.example.com" {
 		t.Errorf("a.example.com = %d %s", status, body)
 	}
@@ -344,6 +347,26 @@ func TestTunnelRun(t *testing.T) {
 		if strings.Contains(line, `"level":"ERROR"`) || strings.Contains(line, `"level":"WARN"`) {
 			t.Errorf("an orderly run complains: %s", line)
 		}
+	}
+}
+
+// TestTunnelRunWithoutItsFiles: files that cannot be written are a warning, and the tunnel is served.
+func TestTunnelRunWithoutItsFiles(t *testing.T) {
+	e := startEdge(t)
+	const nowhere = "/dev/null/directory/"
+	p := start(t, []string{"TUNNEL_TOKEN=" + e.token},
+		append(e.flags(), "--pidfile", nowhere+"pid", "--logfile", nowhere+"log", "run", "--hello-world", "--grace-period", "5s")...)
+	c := client(t)
+	eventually(t, "the tunnel is served", func() bool {
+		status, _ := fetch(t, c, e.PublicURL(), "anything.example.com")
+		return status == http.StatusOK
+	})
+	eventually(t, "a line about the pid file", func() bool { return len(p.linesWith("pid file not written")) == 1 })
+	if lines := p.linesWith("log file cannot be written"); len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") {
+		t.Errorf("lines about the log file: %q", lines)
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit %d", code)
 	}
 }
 

@@ -122,7 +122,16 @@ func (c *commands) upRules(ctx *urfave.Context) (*ingress.Set, error) {
 		if err != nil {
 			return nil, err
 		}
-		return connector.FileRules(file)
+		set, err := connector.FileRules(file)
+		if err == nil {
+			for _, key := range file.UnusedKeys {
+				_, _ = fmt.Fprintln(c.host.Stderr, "Warning: unused key", key, "in", path) // nobody to tell when stderr is gone
+			}
+			for _, w := range set.Warnings() {
+				_, _ = fmt.Fprintln(c.host.Stderr, "Warning:", w) // nobody to tell when stderr is gone
+			}
+		}
+		return set, err
 	case origin != "":
 		return ingress.SingleOrigin(ingress.SingleFlags{URL: &origin})
 	default:

@@ -195,7 +195,7 @@ func TestRules(t *testing.T) {
 }
 
 func TestPlan(t *testing.T) {
-	s := resolve(t, nil, nil, "ha-connections=2", "grace-period=3m", "edge=127.0.0.1:1,127.0.0.1:2", "tag=a=b", "edge-ip-version=4",
+	s := resolve(t, nil, nil, "ha-connections=2", "grace-period=3m", "edge=127.0.0.1:1,127.0.0.1:2", "tag=a=b", "edge-ip-version=auto",
 		"rpc-timeout=7s", "post-quantum=true", "edge-bind-address=127.0.0.1", "features=x", "region=us",
 		"protocol=h2mux", "retries=7", "token-file=/x", "write-stream-timeout=4s")
 	cfg, err := connector.Plan(s, creds(1, "a"))
@@ -204,7 +204,7 @@ func TestPlan(t *testing.T) {
 	}
 	w := cfg.Worker
 	if w.Edge.Connections != 2 || cfg.Supervisor.Connections != 2 || w.GracePeriod != 3*time.Minute || w.RPCTimeout != 7*time.Second ||
-		!w.PostQuantum || w.Edge.IPVersion != "4" || w.Edge.BindAddress != "127.0.0.1" || len(cfg.Discovery.Static) != 2 || cfg.Discovery.SRV.Region != "us" ||
+		!w.PostQuantum || w.Edge.IPVersion != "auto" || w.Edge.BindAddress != "127.0.0.1" || len(cfg.Discovery.Static) != 2 || cfg.Discovery.SRV.Region != "us" ||
 		len(cfg.Proxy.Tags) != 1 || len(w.Features) != 1 || w.Edge.Protocol != "h2mux" || w.Edge.Retries != 7 || w.Streams.WriteTimeout != 4*time.Second || cfg.Proxy.Streams.WriteTimeout != 4*time.Second || !cfg.FromToken || w.QUIC.StreamWindow != 6291456 {
 		t.Errorf("Plan = %+v", cfg)
 	}
@@ -218,7 +218,6 @@ func TestPlanErrors(t *testing.T) {
 	bound.Endpoint = "fed"
 	for flag, want := range map[string]string{
 		"grace-period=3m1s":           "--grace-period 3m1s is not between 0s and 3m0s",
-		"ha-connections=0":            "--ha-connections 0",
 		"retries=-1":                  "--retries -1 is negative",
 		"protocol=QUIC":               `--protocol "QUIC" is none of`,
 		"edge-ip-version=5":           `--edge-ip-version "5" is none of auto, 4, 6`,

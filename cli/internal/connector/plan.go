@@ -40,9 +40,6 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (stack.Config, error) 
 	if g := s.Duration("grace-period"); g < 0 || g > maxGrace {
 		bad("--grace-period %v is not between 0s and %v", g, maxGrace)
 	}
-	if n := s.Int("ha-connections"); n < 1 || n > maxConnections {
-		bad("--ha-connections %d is not between 1 and %d", n, maxConnections)
-	}
 	if d := s.Duration("rpc-timeout"); d <= 0 {
 		bad("--rpc-timeout %v is not positive", d)
 	}
@@ -79,11 +76,11 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.C
 	d.Static, d.SRV.Region = s.List("edge"), region
 	d.SRV.Domain = cmp.Or(s.Text("edge-dns-domain"), d.SRV.Domain)
 	d.Resolver = cmp.Or(s.Text("edge-dns-resolver"), d.Resolver)
-	cfg.Supervisor.Connections = s.Int("ha-connections")
+	cfg.Supervisor.Connections = connections(s)
 	w := &cfg.Worker
 	w.Edge.CACert, w.Edge.BindAddress = s.Text("cacert"), s.Text("edge-bind-address")
-	w.Edge.IPVersion, w.Edge.Protocol = s.Text("edge-ip-version"), s.Text("protocol")
-	w.Edge.Connections, w.Edge.Retries = s.Int("ha-connections"), s.Int("retries")
+	w.Edge.IPVersion, w.Edge.Protocol = ipVersion(s), s.Text("protocol")
+	w.Edge.Connections, w.Edge.Retries = connections(s), s.Int("retries")
 	w.QUIC.ConnectionWindow = s.Uint("quic-connection-level-flow-control-limit")
 	w.QUIC.StreamWindow = s.Uint("quic-stream-level-flow-control-limit")
 	w.QUIC.DisablePMTU = s.Bool("quic-disable-pmtu-discovery")
