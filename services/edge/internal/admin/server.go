@@ -163,12 +163,14 @@ func (s *Server) handler() http.Handler {
 	return http.MaxBytesHandler(e, bodyLimit)
 }
 
-// authorized asks for the bearer token. Both sides are hashed, so that the comparison tells nothing, not even a length.
+// authorized requires the header "Authorization: Bearer TOKEN". Both sides are hashed, so that the time of the comparison shows
+// nothing of the token, not even its length.
 func (s *Server) authorized(next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(s.token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		got := sha256.Sum256([]byte(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")))
-		if subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+		token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		got := sha256.Sum256([]byte(token))
+		if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || !bearer {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			w.Header().Set("Content-Type", "application/problem+json")
 			w.WriteHeader(http.StatusUnauthorized)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/zone/ratelimit"
 )
 
 const (
@@ -25,6 +27,8 @@ const (
 	closeTimeout = 2 * time.Second
 	// bindTries is how often a common free port for both protocols is looked for.
 	bindTries = 16
+	// responseRate is how many responses per second one network gets over UDP: a resolver with its cache needs a few per minute.
+	responseRate = 50
 )
 
 // Deps are what the server works with.
@@ -40,6 +44,12 @@ type Server struct {
 	udp     net.PacketConn
 	tcp     net.Listener
 	queries *prometheus.CounterVec
+	// limited counts responses over UDP that were truncated or dropped.
+	limited prometheus.Counter
+
+	// mu protects limiter.
+	mu      sync.Mutex
+	limiter *ratelimit.Limiter
 }
 
 // New binds addr for UDP and TCP; port 0 takes one that is free for both.
@@ -48,7 +58,7 @@ func New(addr netip.AddrPort, c Content, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{deps: deps, zone: z}
+	s := &Server{deps: deps, zone: z, limiter: ratelimit.New(responseRate)}
 	for range bindTries {
 		if err = s.bind(addr); err == nil || addr.Port() != 0 {
 			break
@@ -61,17 +71,25 @@ func New(addr netip.AddrPort, c Content, deps Deps) (*Server, error) {
 		Namespace: "culvert", Subsystem: "edge", Name: "dns_queries_total",
 		Help: "Questions to the edge's name server by the answer's code.",
 	}, []string{"rcode"})
+	s.limited = promauto.With(deps.Registerer).NewCounter(prometheus.CounterOpts{
+		Namespace: "culvert", Subsystem: "edge", Name: "dns_responses_limited_total",
+		Help: "Responses of the edge's name server over UDP that were truncated or dropped, since their network had too many.",
+	})
 	return s, nil
 }
 
 func (s *Server) bind(addr netip.AddrPort) error {
 	var lc net.ListenConfig
 	ctx := context.Background() // binding an address does not wait
-	udp, err := lc.ListenPacket(ctx, "udp", addr.String())
+	family := ""
+	if addr.Addr().Is4() {
+		family = "4" // "udp" and "tcp" would take 0.0.0.0 as every address of both families
+	}
+	udp, err := lc.ListenPacket(ctx, "udp"+family, addr.String())
 	if err != nil {
 		return fmt.Errorf("dns listener: %w", err)
 	}
-	tcp, err := lc.Listen(ctx, "tcp", udp.LocalAddr().String())
+	tcp, err := lc.Listen(ctx, "tcp"+family, udp.LocalAddr().String())
 	if err != nil {
 		return errors.Join(fmt.Errorf("dns listener: %w", err), udp.Close())
 	}
@@ -131,11 +149,31 @@ func (s *Server) serve(w dns.ResponseWriter, q *dns.Msg) {
 			size = min(maxUDP, max(size, int(o.UDPSize())))
 		}
 		m.Truncate(size)
+		switch s.limit(w.RemoteAddr()) {
+		case ratelimit.Drop:
+			s.limited.Inc()
+			return
+		case ratelimit.Truncate:
+			s.limited.Inc()
+			m.Truncated, m.Answer, m.Ns, m.Extra = true, nil, nil, nil // the resolver comes again over TCP
+		case ratelimit.Send:
+		}
 	}
 	s.queries.WithLabelValues(dns.RcodeToString[m.Rcode]).Inc()
 	if err := w.WriteMsg(m); err != nil {
 		s.deps.Logger.Debug("dns answer not delivered", slog.Any(logkey.Err, err))
 	}
+}
+
+// limit decides whether a response over UDP is sent.
+func (s *Server) limit(to net.Addr) ratelimit.Decision {
+	a, ok := to.(*net.UDPAddr)
+	if !ok {
+		return ratelimit.Send
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.limiter.Decide(a.AddrPort().Addr(), time.Now())
 }
 
 // answer decides about one message; it never fails.
