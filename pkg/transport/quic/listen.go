@@ -95,7 +95,7 @@ func (l *Listener) Accept(ctx context.Context) (*Session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("accept quic session: %w", err)
 	}
-	if leave, ok := conn.Context().Value(leaveKey{}).(func()); ok { //nolint:contextcheck // the value is the connection's own
+	if leave, ok := conn.Context().Value(leaveKey{}).(func()); ok {
 		leave()
 	}
 	return newSession(conn, nil, l.settings), nil //nolint:contextcheck // a session outlives its accept

@@ -11,10 +11,15 @@ import (
 // BenchmarkHeads maps a usual request and its response both ways.
 func BenchmarkHeads(b *testing.B) {
 	req := stream.Request{Dest: "http://app.example/path?query", Metadata: []stream.Pair{
-		{Key: "HttpMethod", Val: "GET"}, {Key: "HttpHost", Val: "app.example"}, {Key: "HttpHeader:Accept", Val: "*/*"},
-		{Key: "HttpHeader:User-Agent", Val: "benchmark"}, {Key: "HttpHeader:Accept-Encoding", Val: "gzip"},
-		{Key: "HttpHeader:X-Forwarded-For", Val: "192.0.2.1"}, {Key: "HttpHeader:X-Forwarded-Proto", Val: "http"},
-		{Key: "HttpHeader:X-Custom-Name", Val: "value"}, {Key: "HttpHeader:Cf-Ray", Val: "0123456789abcdef-local"},
+		{Key: "HttpMethod", Val: "GET"},
+		{Key: "HttpHost", Val: "app.example"},
+		{Key: "HttpHeader:Accept", Val: "*/*"},
+		{Key: "HttpHeader:User-Agent", Val: "benchmark"},
+		{Key: "HttpHeader:Accept-Encoding", Val: "gzip"},
+		{Key: "HttpHeader:X-Forwarded-For", Val: "192.0.2.1"},
+		{Key: "HttpHeader:X-Forwarded-Proto", Val: "http"},
+		{Key: "HttpHeader:X-Custom-Name", Val: "value"},
+		{Key: "HttpHeader:Cf-Ray", Val: "0123456789abcdef-local"},
 	}}
 	fields, sent := h2head.EncodeRequest(nil, &req)
 	b.Run("request_encode", func(b *testing.B) {
@@ -32,9 +37,12 @@ func BenchmarkHeads(b *testing.B) {
 	})
 	var enc h2head.ResponseEncoder
 	resp := stream.Response{Metadata: []stream.Pair{
-		{Key: "HttpStatus", Val: "200"}, {Key: "HttpHeader:Content-Type", Val: "text/plain"},
-		{Key: "HttpHeader:Date", Val: "Thu, 01 Jan 1970 00:00:00 GMT"}, {Key: "HttpHeader:Server", Val: "benchmark"},
-		{Key: "HttpHeader:Content-Length", Val: "200"}, {Key: "HttpHeader:X-Custom-Name", Val: "value"},
+		{Key: "HttpStatus", Val: "200"},
+		{Key: "HttpHeader:Content-Type", Val: "text/plain"},
+		{Key: "HttpHeader:Date", Val: "Thu, 01 Jan 1970 00:00:00 GMT"},
+		{Key: "HttpHeader:Server", Val: "benchmark"},
+		{Key: "HttpHeader:Content-Length", Val: "200"},
+		{Key: "HttpHeader:X-Custom-Name", Val: "value"},
 	}}
 	b.Run("response_encode", func(b *testing.B) {
 		b.ReportAllocs()

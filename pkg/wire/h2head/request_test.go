@@ -16,9 +16,15 @@ import (
 // read as the same name, and headers that only edge and connector may send.
 func TestRequestDropsWhatEndsHere(t *testing.T) {
 	req := stream.Request{Dest: "http://a/", Metadata: []stream.Pair{
-		{Key: "HttpHeader:Connection", Val: "x"}, {Key: "HttpHeader:keep_alive", Val: "x"}, {Key: "HttpHeader:Transfer_Encoding", Val: "chunked"},
-		{Key: "HttpHeader:Te", Val: "gzip"}, {Key: "HttpHeader:Cf-Cloudflared-Proxy-Src", Val: "x"}, {Key: "HttpHeader:Culvert-Accept", Val: "x"},
-		{Key: "HttpHeader:X-Bad", Val: "a\r\nb"}, {Key: "HttpHeader:X Bad", Val: "x"}, {Key: "HttpHeader:X-Good", Val: "1"},
+		{Key: "HttpHeader:Connection", Val: "x"},
+		{Key: "HttpHeader:keep_alive", Val: "x"},
+		{Key: "HttpHeader:Transfer_Encoding", Val: "chunked"},
+		{Key: "HttpHeader:Te", Val: "gzip"},
+		{Key: "HttpHeader:Cf-Cloudflared-Proxy-Src", Val: "x"},
+		{Key: "HttpHeader:Culvert-Accept", Val: "x"},
+		{Key: "HttpHeader:X-Bad", Val: "a\r\nb"},
+		{Key: "HttpHeader:X Bad", Val: "x"},
+		{Key: "HttpHeader:X-Good", Val: "1"},
 		{Key: "HttpHeader:Te", Val: "trailers"},
 	}}
 	fields, _ := h2head.EncodeRequest(nil, &req)

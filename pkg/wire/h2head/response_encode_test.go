@@ -46,7 +46,7 @@ func TestResponseWriterVectors(t *testing.T) {
 			var enc h2head.ResponseEncoder
 			var resp stream.Response
 			request := []httpfield.Field{{Name: ":method", Value: "GET"}}
-			switch kind {
+			switch kind { //nolint:exhaustive // other kinds have no field of their own
 			case h2head.WebSocket:
 				request = append(request, httpfield.Field{Name: h2head.Upgrade, Value: h2head.UpgradeWebSocket})
 			case h2head.TCP:

@@ -28,10 +28,10 @@ func (c *Conn) readFrames() error {
 			return err
 		}
 		c.lastRead.Store(int64(time.Since(c.began)))
-		if first && (fh.Type != http2.FrameSettings || fh.Flags.Has(http2.FlagSettingsAck)) {
+		if first && !isSettings(fh) {
 			return violation(http2.ErrCodeProtocol, "the first frame is not SETTINGS")
 		}
-		if fh.Type == http2.FrameData && !fh.Flags.Has(http2.FlagDataPadded) && fh.StreamID != 0 {
+		if isPlainData(fh) {
 			if err := c.readData(fh); err != nil {
 				return err
 			}
@@ -54,6 +54,16 @@ func (c *Conn) readFrames() error {
 			return err
 		}
 	}
+}
+
+// isPlainData reports whether a frame is DATA without padding.
+func isPlainData(fh http2.FrameHeader) bool {
+	return fh.Type == http2.FrameData && !fh.Flags.Has(http2.FlagDataPadded) && fh.StreamID != 0
+}
+
+// isSettings reports whether a frame is SETTINGS and not their acknowledgement.
+func isSettings(fh http2.FrameHeader) bool {
+	return fh.Type == http2.FrameSettings && !fh.Flags.Has(http2.FlagSettingsAck)
 }
 
 func (c *Conn) readPreface() error {
