@@ -76,7 +76,7 @@ func (d *readDocument) fromYAML(path string, b []byte) error {
 		return err
 	}
 	for _, key := range file.UnusedKeys {
-		d.warnings = append(d.warnings, "unused key "+key)
+		d.warnings = append(d.warnings, path+": "+key)
 	}
 	if len(file.Document.Ingress) == 0 {
 		return ingress.ErrNoIngress
@@ -87,7 +87,7 @@ func (d *readDocument) fromYAML(path string, b []byte) error {
 
 var errNotApplied = errors.New("not every connection has applied the configuration")
 
-// setConfiguration waits until every connection has answered.
+// setConfiguration stores a document at the edge and waits until every connection has responded to it.
 func (c *commands) setConfiguration(ctx *urfave.Context, api *adminclient.Client) error {
 	ref, path := ctx.Args().Get(0), ctx.Args().Get(1)
 	doc, err := readConfiguration(path)
@@ -95,7 +95,7 @@ func (c *commands) setConfiguration(ctx *urfave.Context, api *adminclient.Client
 		return err
 	}
 	for _, w := range doc.warnings {
-		_, _ = fmt.Fprintln(c.host.Stderr, "Warning:", w) // nobody to tell when stderr is gone
+		_, _ = fmt.Fprintln(c.host.Stderr, "Warning:", w) // nothing is left to do when standard error is closed
 	}
 	if doc.fault != nil && !ctx.Bool("unchecked") {
 		return doc.fault
@@ -137,7 +137,7 @@ func applied(now adminclient.Configuration, version int32) bool {
 	return true
 }
 
-// settled reports whether all connections have answered a push of the version.
+// settled reports whether all connections have responded to the push of the version.
 func settled(now adminclient.Configuration, version int32) bool {
 	for _, conn := range now.Connections {
 		if conn.Pushed < version {

@@ -36,10 +36,10 @@ func TestConfigurationFromTheEdge(t *testing.T) {
 				}
 				return stdout + stderr
 			}
-			answers := func(host string, want int) {
+			responds := func(host string, want int) {
 				t.Helper()
 				if status, _ := fetch(t, c, e.PublicURL(), host); status != want {
-					t.Errorf("%s answers %d, want %d", host, status, want)
+					t.Errorf("%s responds %d, want %d", host, status, want)
 				}
 			}
 			if code, _, stderr := run(t, env, "tunnel", "config", "get", "web"); code != 1 || !strings.Contains(stderr, "not found") {
@@ -49,23 +49,23 @@ func TestConfigurationFromTheEdge(t *testing.T) {
 			if !strings.Contains(out, "Version 0") || !strings.Contains(out, protocol) {
 				t.Errorf("set says %s", out)
 			}
-			answers("a.example.com", http.StatusTeapot)
-			answers("b.example.com", http.StatusNotFound)
+			responds("a.example.com", http.StatusTeapot)
+			responds("b.example.com", http.StatusNotFound)
 			set(0, file("c.json", `{"ingress":[{"service":"http_status:409"}]}`))
-			answers("a.example.com", http.StatusConflict)
+			responds("a.example.com", http.StatusConflict)
 			if out := set(1, "--unchecked", file("bad.json", `{"ingress":[{"service":"http_status:42"}]}`)); !strings.Contains(out, "invalid HTTP status code: 42") {
 				t.Errorf("set says %s", out)
 			}
-			answers("a.example.com", http.StatusConflict)
+			responds("a.example.com", http.StatusConflict)
 			if _, body := fetch(t, c, "http://"+metrics+"/config", ""); !strings.Contains(body, `"version":1`) {
 				t.Errorf("/config = %s", body)
 			}
 			if code, stdout, _ := run(t, env, "tunnel", "config", "get", "web"); code != 0 || !strings.Contains(stdout, `"http_status:42"`) || !strings.Contains(stdout, "Version 2") {
 				t.Errorf("get: %d, %s", code, stdout)
 			}
-			out = set(0, file("unused.yml", "bogus: 1\ningress:\n- {hostname: A.example.com, service: 'http_status:404'}\n"+
+			out = set(0, file("unused.yml", "ingress:\n- {bogus: 1, hostname: A.example.com, service: 'http_status:404'}\n"+
 				"- {hostname: a.example.com, service: 'http_status:404'}\n- service: http_status:410\n"))
-			if !strings.Contains(out, "Warning: unused key bogus") || !strings.Contains(out, "Warning: Rule #2 ") {
+			if !strings.Contains(out, "unused.yml: line 2, column 4: field bogus not found") || !strings.Contains(out, "Warning: Rule #2 ") {
 				t.Errorf("set of a file that tunnel run warns about says %s", out)
 			}
 			set(1, file("empty.yml", "tunnel: x\n"))

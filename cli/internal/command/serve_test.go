@@ -181,7 +181,7 @@ func TestUpServesTheDemoPage(t *testing.T) {
 	}
 }
 
-// TestUpFinishesWhatIsInFlight stops the system in the middle of a slow answer, which must arrive whole.
+// TestUpFinishesWhatIsInFlight stops the system in the middle of a slow response, which must arrive whole.
 func TestUpFinishesWhatIsInFlight(t *testing.T) {
 	const chunk, chunks = 64 << 10, 32
 	begun, goOn := make(chan struct{}), make(chan struct{})
@@ -228,14 +228,14 @@ func TestUpWithRulesAndUnreachableOrigin(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, "from "+r.Host) }))
 	defer origin.Close()
 	path := filepath.Join(t.TempDir(), "config.yml")
-	rules := "ingress:\n- hostname: a.example.com\n  service: " + origin.URL + "\n- hostname: dead.example.com\n  service: http://127.0.0.1:1\n- service: http_status:404\nbogus: 1\n"
+	rules := "ingress:\n- hostname: a.example.com\n  service: " + origin.URL + "\n- hostname: dead.example.com\n  service: http://127.0.0.1:1\n- service: http_status:404\n  bogus: 1\n"
 	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	p := start(t, nil, "up", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--config", path)
 	url, c := p.line(t, "Public URL:"), client(t)
-	if !strings.Contains(p.log(), "Warning: unused key bogus in "+path) {
-		t.Errorf("no warning about the unused key:\n%s", p.log())
+	if !strings.Contains(p.log(), "Warning: "+path+": line 7, column 3: field bogus not found in ingress rule") {
+		t.Errorf("no warning about the unknown field:\n%s", p.log())
 	}
 	if status, body := fetch(t, c, url, "a.example.com"); status != http.StatusOK || body != "from a.example.com" {
 		t.Errorf("a.example.com = %d %s", status, body)
@@ -247,11 +247,11 @@ func TestUpWithRulesAndUnreachableOrigin(t *testing.T) {
 		t.Errorf("dead.example.com = %d", status)
 	}
 	if lines := p.linesWith("origin=http://127.0.0.1:1 "); len(lines) != 1 || !strings.Contains(lines[0], "connection refused") {
-		t.Errorf("an unreachable origin must be told in one line that names it:\n%s", p.log())
+		t.Errorf("want one line about the unreachable origin, with its address:\n%s", p.log())
 	}
 }
 
-// farEdge is somebody's edge, as far as the connector knows.
+// farEdge is an edge in this process that the connector reaches by its addresses only.
 type farEdge struct {
 	*edge.Service
 	token string
@@ -388,10 +388,25 @@ func TestTunnelRunWrongSecret(t *testing.T) {
 	}
 }
 
+// TestTunnelRunWithoutASecret: credentials without a secret are a warning at the start; the edge decides about them.
+func TestTunnelRunWithoutASecret(t *testing.T) {
+	e := startEdge(t)
+	c, _ := e.BootstrapCredentials()
+	c.Secret = nil
+	p := start(t, []string{"TUNNEL_TOKEN=" + credential.Token(c)}, append(e.flags(), "run", "--hello-world")...)
+	eventually(t, "the refusal in the log", func() bool { return strings.Contains(strings.ToLower(p.log()), "unauthorized") })
+	if lines := p.linesWith("credentials have no TunnelSecret"); len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") {
+		t.Errorf("want one warning about the missing secret:\n%s", p.log())
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+}
+
 func TestTunnelRunWithUnreachableRedis(t *testing.T) {
 	e, metrics := startEdge(t), freeAddr(t)
 	p := start(t, []string{"TUNNEL_TOKEN=" + e.token, "TUNNEL_METRICS=" + metrics}, append(e.flags(), "--redis", "redis://127.0.0.1:1", "run", "--hello-world")...)
-	eventually(t, "every part that misses the store in the log", func() bool { return len(p.linesWith("control plane is away")) >= 3 })
+	eventually(t, "every part logs that the store is unavailable", func() bool { return len(p.linesWith("control plane is away")) >= 3 })
 	c := client(t)
 	eventually(t, "not ready", func() bool {
 		status, _ := fetch(t, c, "http://"+metrics+"/readyz", "")
@@ -405,7 +420,7 @@ func TestTunnelRunWithUnreachableRedis(t *testing.T) {
 			}
 		}
 		if n != 1 {
-			t.Errorf("%s tells %d times that the store is away:\n%s", part, n, p.log())
+			t.Errorf("%s logs %d times that the store is unavailable:\n%s", part, n, p.log())
 		}
 	}
 	if code := p.stop(t); code != 0 {

@@ -61,7 +61,7 @@ func TestServicesApart(t *testing.T) {
 			return status == http.StatusOK
 		})
 	}
-	eventually(t, "an answer through all services", func() bool {
+	eventually(t, "a response through all services", func() bool {
 		status, _ := fetch(t, c, e.PublicURL(), "a.example.com")
 		return status == http.StatusOK
 	})

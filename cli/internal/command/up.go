@@ -125,10 +125,10 @@ func (c *commands) upRules(ctx *urfave.Context) (*ingress.Set, error) {
 		set, err := connector.FileRules(file)
 		if err == nil {
 			for _, key := range file.UnusedKeys {
-				_, _ = fmt.Fprintln(c.host.Stderr, "Warning: unused key", key, "in", path) // nobody to tell when stderr is gone
+				_, _ = fmt.Fprintln(c.host.Stderr, "Warning:", path+":", key) // nothing is left to do when standard error is closed
 			}
 			for _, w := range set.Warnings() {
-				_, _ = fmt.Fprintln(c.host.Stderr, "Warning:", w) // nobody to tell when stderr is gone
+				_, _ = fmt.Fprintln(c.host.Stderr, "Warning:", w) // nothing is left to do when standard error is closed
 			}
 		}
 		return set, err
