@@ -64,10 +64,10 @@ func newBackend(b *Balancer, p Proxy) *backend {
 
 // carry runs f on this proxy. A stale idle connection is replaced by a fresh one, once. A flow that may wait for a long
 // time gets a fresh one at once: then the proxy's HELLO has shown that it works, and waiting is no failure.
-func (be *backend) carry(ctx context.Context, f *Flow) outcome {
+func (be *backend) carry(ctx context.Context, f *Flow) attempt {
 	settle, err := be.breaker.Allow()
 	if err != nil {
-		return outcome{err: fmt.Errorf("proxy %s: %w", be.ID, err), notTaken: true}
+		return attempt{err: fmt.Errorf("proxy %s: %w", be.ID, err), notTaken: true}
 	}
 	be.inFlight.Add(1)
 	defer be.inFlight.Add(-1)
@@ -76,7 +76,7 @@ func (be *backend) carry(ctx context.Context, f *Flow) outcome {
 		c = be.get()
 	}
 	if c != nil {
-		x := exchange{c: c, edge: f.Stream, settle: settle, goAway: be.leave}
+		x := clientFlow{c: c, edge: f.Stream, settle: settle, goAway: be.leave}
 		o := x.run(ctx, f)
 		be.put(c, o)
 		if !o.notTaken {
@@ -91,12 +91,12 @@ func (be *backend) carry(ctx context.Context, f *Flow) outcome {
 			settle(errNeutral)
 			f.Stream.CancelRead(0)
 			f.Stream.CancelWrite(0)
-			return outcome{err: fmt.Errorf("%w: %w", ErrEdge, context.Cause(ctx))}
+			return attempt{err: fmt.Errorf("%w: %w", ErrEdge, context.Cause(ctx))}
 		}
 		settle(err)
-		return outcome{err: fmt.Errorf("proxy %s: %w", be.ID, err), notTaken: true}
+		return attempt{err: fmt.Errorf("proxy %s: %w", be.ID, err), notTaken: true}
 	}
-	x := exchange{c: c, edge: f.Stream, settle: settle, goAway: be.leave}
+	x := clientFlow{c: c, edge: f.Stream, settle: settle, goAway: be.leave}
 	if f.Meta.Kind == KindDatagrams || be.breaker.State() == gobreaker.StateHalfOpen {
 		x.settled() // HELLO is proof enough: a slow answer must not keep all others waiting
 	}
@@ -107,7 +107,7 @@ func (be *backend) carry(ctx context.Context, f *Flow) outcome {
 }
 
 // settle tells the breaker what no answer has told it.
-func (be *backend) settle(x *exchange, o outcome) {
+func (be *backend) settle(x *clientFlow, o attempt) {
 	switch {
 	case x.settle == nil:
 	case errors.Is(o.err, ErrEdge):
@@ -152,7 +152,7 @@ func (be *backend) pop() *clientConn {
 }
 
 // put takes a connection back after a flow.
-func (be *backend) put(c *clientConn, o outcome) {
+func (be *backend) put(c *clientConn, o attempt) {
 	if c.fr.in != nil {
 		c.fr.release()
 	}

@@ -25,7 +25,7 @@ type attempt struct {
 	edge         tunnel.EdgeAddr
 	features     []string // announced with the registration
 	details      rpc.ConnectionDetails
-	serving      *relay.Serving
+	serving      *relay.Session
 	unregistered chan struct{}
 
 	// mu guards what follows. After ended nothing more is opened.

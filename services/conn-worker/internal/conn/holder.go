@@ -73,7 +73,7 @@ type Holder struct {
 	mailbox []message
 	offered tunnel.Epoch
 	view    Snapshot
-	serving *relay.Serving
+	serving *relay.Session
 }
 
 // message is an event for the machine, and what it brings along.

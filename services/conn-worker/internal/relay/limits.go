@@ -42,7 +42,7 @@ func (c *count) add(limit int) bool {
 func (c *count) done() { c.n.Add(-1) }
 
 // admit counts a stream that is to be served; leave takes it back.
-func (s *Serving) admit() bool {
+func (s *Session) admit() bool {
 	l := &s.relay.cfg.Limits
 	if !s.inFlight.add(l.PerSession) {
 		return false
@@ -54,14 +54,14 @@ func (s *Serving) admit() bool {
 	return true
 }
 
-func (s *Serving) leave() {
+func (s *Session) leave() {
 	s.inFlight.done()
 	s.relay.inFlight.done()
 }
 
 // turnAway ends a stream that is one too many: with an answer that lets the edge try another connection, or, in a flood,
 // without.
-func (s *Serving) turnAway(st transport.Stream) {
+func (s *Session) turnAway(st transport.Stream) {
 	o := s.relay.cfg.Observer
 	o.StreamOpened()
 	select {

@@ -37,7 +37,7 @@ func (*tally) SessionsChanged(int)        {}
 func (*tally) DatagramDropped(udp.Reason) {}
 
 // limited is a relay with limits; serve gives the edge's end of a new session of it.
-func limited(t *testing.T, limits Limits, carrier carrierFunc) (serve func() (transport.Session, *Serving), o *tally) {
+func limited(t *testing.T, limits Limits, carrier carrierFunc) (serve func() (transport.Session, *Session), o *tally) {
 	t.Helper()
 	o = newTally()
 	logger := slog.New(slog.DiscardHandler)
@@ -45,7 +45,7 @@ func limited(t *testing.T, limits Limits, carrier carrierFunc) (serve func() (tr
 		Carrier: carrier, Applier: Unsupported{}, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second, Limits: limits,
 		Datagrams: udp.New(udp.Config{Carrier: carrier, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second}),
 	})
-	return func() (transport.Session, *Serving) {
+	return func() (transport.Session, *Session) {
 		edge, connector := mem.Pair(t.Context())
 		s := r.Session(connector, link.Meta{}, Options{})
 		done := make(chan struct{})

@@ -119,12 +119,12 @@ type Options struct {
 	DatagramV3 bool
 }
 
-// Serving is one session that is being served.
-type Serving struct {
+// Session serves one transport session.
+type Session struct {
 	relay     *Relay
 	session   transport.Session
 	meta      link.Meta
-	datagrams *udp.Serving
+	datagrams *udp.Session
 	inFlight  count
 	// lastEnd is when the last flow ended, in nanoseconds of the wall clock; it is compared with itself only.
 	lastEnd atomic.Int64
@@ -132,20 +132,20 @@ type Serving struct {
 	runners runners
 }
 
-// Session makes the serving of one session; nothing is accepted before Serve.
-func (r *Relay) Session(s transport.Session, meta link.Meta, o Options) *Serving {
+// Session makes a Session; nothing is accepted before Serve.
+func (r *Relay) Session(s transport.Session, meta link.Meta, o Options) *Session {
 	version := udp.V2
 	if o.DatagramV3 {
 		version = udp.V3
 	}
-	return &Serving{relay: r, session: s, meta: meta, datagrams: r.cfg.Datagrams.Session(s, meta, version)}
+	return &Session{relay: r, session: s, meta: meta, datagrams: r.cfg.Datagrams.Session(s, meta, version)}
 }
 
 // InFlight is the number of streams that are being served.
-func (s *Serving) InFlight() int { return int(s.inFlight.n.Load()) }
+func (s *Session) InFlight() int { return int(s.inFlight.n.Load()) }
 
 // Serve accepts streams until the session ends, waits for the flows, and says why the session ended.
-func (s *Serving) Serve() error {
+func (s *Session) Serve() error {
 	ctx := s.session.Context()
 	s.flows.Go(s.datagrams.Serve)
 	s.flows.Go(func() { s.runners.trimLoop(ctx) })
@@ -169,7 +169,7 @@ func (s *Serving) Serve() error {
 }
 
 // Drained waits until no flow is left and none can be on its way, or ctx ends.
-func (s *Serving) Drained(ctx context.Context) {
+func (s *Session) Drained(ctx context.Context) {
 	ticker := time.NewTicker(pollTime)
 	defer ticker.Stop()
 	idleSince := time.Now()
@@ -193,7 +193,7 @@ func (s *Serving) Drained(ctx context.Context) {
 }
 
 // serve runs one stream.
-func (s *Serving) serve(ctx context.Context, r *runner, st transport.Stream) {
+func (s *Session) serve(ctx context.Context, r *runner, st transport.Stream) {
 	o := s.relay.cfg.Observer
 	outcome := Panicked
 	o.StreamOpened()
@@ -222,7 +222,7 @@ func (s *Serving) serve(ctx context.Context, r *runner, st transport.Stream) {
 
 // first reads until the kind of the stream is known, which must not take long: an edge that opens a stream has something to
 // say.
-func (s *Serving) first(g *guard, st transport.Stream, buf []byte) (n int, eof bool, kind stream.Kind, err error) {
+func (s *Session) first(g *guard, st transport.Stream, buf []byte) (n int, eof bool, kind stream.Kind, err error) {
 	if limit := s.relay.cfg.Limits.HeadTimeout; limit > 0 {
 		g.begin(st, limit)
 		defer g.end()
@@ -241,7 +241,7 @@ func (s *Serving) first(g *guard, st transport.Stream, buf []byte) (n int, eof b
 	}
 }
 
-func (s *Serving) carry(ctx context.Context, st transport.Stream, b []byte, eof bool) Outcome {
+func (s *Session) carry(ctx context.Context, st transport.Stream, b []byte, eof bool) Outcome {
 	if limit := s.relay.cfg.Limits.WriteTimeout; limit > 0 {
 		st = &hurried{st, limit}
 	}
@@ -282,7 +282,7 @@ func abort(st transport.Stream) {
 }
 
 // rpc serves one edge-opened RPC stream for a bounded time (docs/spec/wire.md 5.6).
-func (s *Serving) rpc(ctx context.Context, st transport.Stream, rest []byte) {
+func (s *Session) rpc(ctx context.Context, st transport.Stream, rest []byte) {
 	ctx, cancel := context.WithTimeout(ctx, s.relay.cfg.RPCTimeout)
 	defer cancel()
 	rw := &prefixed{ReadWriteCloser: rpc.StreamConn(st), prefix: append([]byte(nil), rest...)}

@@ -74,7 +74,7 @@ func (remote) Apply(_ context.Context, u remoteconfig.Update) (int32, error) {
 }
 
 // start serves a session and gives the edge's end.
-func start(t *testing.T, carrier carrierFunc, handler Applier) (transport.Session, *Serving, *observer) {
+func start(t *testing.T, carrier carrierFunc, handler Applier) (transport.Session, *Session, *observer) {
 	t.Helper()
 	o := &observer{outcomes: map[Outcome]int{}, changed: make(chan struct{}, 16)}
 	edge, connector := mem.Pair(t.Context())

@@ -95,7 +95,7 @@ func (rs *runners) close() {
 }
 
 // start serves st on an idle runner or on a new one.
-func (s *Serving) start(ctx context.Context, st transport.Stream) {
+func (s *Session) start(ctx context.Context, st transport.Stream) {
 	if r := s.runners.take(); r != nil {
 		r.next <- st
 		return

@@ -13,7 +13,7 @@ import (
 )
 
 // waiting is the number of idle runners.
-func (s *Serving) waiting() int {
+func (s *Session) waiting() int {
 	s.runners.mu.Lock()
 	defer s.runners.mu.Unlock()
 	return len(s.runners.idle)

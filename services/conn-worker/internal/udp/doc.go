@@ -2,7 +2,7 @@
 // knows the two datagram versions (docs/spec/wire.md 10, 11) and translates between them and the messages of the link
 // (package packet); the proxy does not know which version an edge speaks.
 //
-// A Serving belongs to one session to the edge. It remembers of each UDP session what it takes to register it again, and
+// A Session belongs to one session to the edge. It remembers of each UDP session what it takes to register it again, and
 // keeps one flow to each proxy that has one of them. The proxy of a session is chosen by its id, so that every worker of
 // the connector comes to the same one: that is how a session survives its worker. A flow that breaks is opened again, at
 // the same proxy if that lives, at another one if not, and the edge learns nothing of it.

@@ -42,7 +42,7 @@ type flow struct {
 	// out is the buffer of take, which one goroutine at a time calls.
 	out []byte
 
-	// The Serving's mu guards the rest.
+	// The Session's mu guards the rest.
 	sessions int
 	used     time.Time
 	spoke    bool
@@ -51,7 +51,7 @@ type flow struct {
 func contains(ids []tunnel.ProxyID, id tunnel.ProxyID) bool { return slices.Contains(ids, id) }
 
 // askLocked registers e at a proxy: at the one it has, or at the one that its id chooses.
-func (s *Serving) askLocked(e *session, payload []byte) error {
+func (s *Session) askLocked(e *session, payload []byte) error {
 	if e.flow == nil {
 		f, err := s.flowLocked(e.id[:])
 		if err != nil {
@@ -71,7 +71,7 @@ func (s *Serving) askLocked(e *session, payload []byte) error {
 }
 
 // flowLocked gives the flow to the proxy that key chooses among those without trouble, and begins it if need be.
-func (s *Serving) flowLocked(key []byte) (*flow, error) {
+func (s *Session) flowLocked(key []byte) (*flow, error) {
 	if s.over {
 		return nil, errNotHere
 	}
@@ -96,7 +96,7 @@ func (s *Serving) flowLocked(key []byte) (*flow, error) {
 }
 
 // carry runs a flow to its end.
-func (s *Serving) carry(f *flow) {
+func (s *Session) carry(f *flow) {
 	ctx := s.session.Context()
 	err := s.cfg.Carrier.Carry(ctx, link.Flow{Meta: s.meta, Stream: f.pipe, Proxy: f.proxy})
 	f.pipe.fail(errOver)
@@ -108,7 +108,7 @@ func (s *Serving) carry(f *flow) {
 
 // lost moves the sessions of a flow that ended. Those of a sound one go back to the same proxy first, where their sockets
 // are if only the link broke.
-func (s *Serving) lost(f *flow) {
+func (s *Session) lost(f *flow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.flows[f.proxy] == f {
@@ -135,7 +135,7 @@ func (s *Serving) lost(f *flow) {
 }
 
 // take handles one message of a proxy.
-func (s *Serving) take(f *flow, m *packet.Message) {
+func (s *Session) take(f *flow, m *packet.Message) {
 	switch m.Type {
 	case packet.Payload:
 		if s.heard(f, m.ID) {
@@ -157,7 +157,7 @@ func (s *Serving) take(f *flow, m *packet.Message) {
 }
 
 // heard notes life of a session; it reports false for one that is not at this flow any more.
-func (s *Serving) heard(f *flow, id datagram.ID) bool {
+func (s *Session) heard(f *flow, id datagram.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.spoke = true
@@ -172,7 +172,7 @@ func (s *Serving) heard(f *flow, id datagram.ID) bool {
 
 // revive notes life of a session whose payload came on the flow of another connection. It reports false when the session
 // is not here.
-func (s *Serving) revive(id datagram.ID) bool {
+func (s *Session) revive(id datagram.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.sessions[id]
@@ -183,7 +183,7 @@ func (s *Serving) revive(id datagram.ID) bool {
 	return true
 }
 
-func (s *Serving) mark(f *flow) {
+func (s *Session) mark(f *flow) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.spoke = true
@@ -191,7 +191,7 @@ func (s *Serving) mark(f *flow) {
 }
 
 // registered passes the proxy's answer to whoever waits for it. A refusal ends the session.
-func (s *Serving) registered(f *flow, m *packet.Message) {
+func (s *Session) registered(f *flow, m *packet.Message) {
 	s.mu.Lock()
 	f.spoke = true
 	e := s.sessions[m.ID]
@@ -216,7 +216,7 @@ func (s *Serving) registered(f *flow, m *packet.Message) {
 }
 
 // ended forgets a session that the proxy closed. Version 2 has a word for it.
-func (s *Serving) ended(f *flow, m *packet.Message) {
+func (s *Session) ended(f *flow, m *packet.Message) {
 	s.mu.Lock()
 	f.spoke = true
 	e := s.sessions[m.ID]
@@ -246,6 +246,6 @@ func refusal(r datagram.Result, text string) string {
 const limited = "failed to start udp session due to rate limiting: too many active flows"
 
 // withTimeout bounds one word to the edge.
-func (s *Serving) withTimeout() (context.Context, context.CancelFunc) {
+func (s *Session) withTimeout() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(s.session.Context(), s.cfg.RPCTimeout)
 }

@@ -191,7 +191,7 @@ func (l *lab) nextFlow() *proxyFlow {
 }
 
 // serve serves a session with the edge that it gives.
-func (l *lab) serve(v Version, index tunnel.ConnIndex) (edge transport.Session, s *Serving) {
+func (l *lab) serve(v Version, index tunnel.ConnIndex) (edge transport.Session, s *Session) {
 	l.t.Helper()
 	edge, near := mem.Pair(context.Background())
 	s = l.relay.Session(near, link.Meta{Tunnel: tunnel.ID{1}, Connector: tunnel.ConnectorID{2}, Index: index}, v)

@@ -66,7 +66,7 @@ type Relay struct {
 	// mu guards homes; it is taken last and never held during a call.
 	mu sync.Mutex
 	// homes tells which connection of this worker a UDP session is registered on: payload may come on any.
-	homes map[home]*Serving
+	homes map[home]*Session
 }
 
 // home names a UDP session among those of all connectors.
@@ -81,11 +81,11 @@ func New(cfg Config) *Relay {
 	if cfg.Proxies == nil {
 		cfg.Proxies = func() []tunnel.ProxyID { return []tunnel.ProxyID{""} }
 	}
-	return &Relay{cfg: cfg, homes: make(map[home]*Serving)}
+	return &Relay{cfg: cfg, homes: make(map[home]*Session)}
 }
 
 // settle makes s the home of a UDP session, and gives the former one.
-func (r *Relay) settle(h home, s *Serving) *Serving {
+func (r *Relay) settle(h home, s *Session) *Session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.homes[h]
@@ -96,7 +96,7 @@ func (r *Relay) settle(h home, s *Serving) *Serving {
 	return old
 }
 
-func (r *Relay) leave(h home, s *Serving) {
+func (r *Relay) leave(h home, s *Session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.homes[h] == s {
@@ -104,7 +104,7 @@ func (r *Relay) leave(h home, s *Serving) {
 	}
 }
 
-func (r *Relay) find(h home) *Serving {
+func (r *Relay) find(h home) *Session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.homes[h]

@@ -13,7 +13,7 @@ import (
 )
 
 // receiveV2 handles one datagram of version 2.
-func (s *Serving) receiveV2(b []byte) {
+func (s *Session) receiveV2(b []byte) {
 	d, err := datagram.ParseV2(b)
 	if err != nil {
 		s.drop(Malformed)
@@ -30,7 +30,7 @@ func (s *Serving) receiveV2(b []byte) {
 }
 
 // RegisterUDPSession asks a proxy for a session of version 2 and waits for its answer.
-func (s *Serving) RegisterUDPSession(ctx context.Context, r rpc.UDPSession) ([]byte, error) {
+func (s *Session) RegisterUDPSession(ctx context.Context, r rpc.UDPSession) ([]byte, error) {
 	if s.version == V3 {
 		return nil, rpc.ErrRegisterV3
 	}
@@ -58,7 +58,7 @@ func (s *Serving) RegisterUDPSession(ctx context.Context, r rpc.UDPSession) ([]b
 }
 
 // UnregisterUDPSession ends a session of version 2 for the edge.
-func (s *Serving) UnregisterUDPSession(_ context.Context, id [datagram.IDSize]byte, message string) error {
+func (s *Session) UnregisterUDPSession(_ context.Context, id [datagram.IDSize]byte, message string) error {
 	if s.version == V3 {
 		return rpc.ErrUnregisterV3
 	}
@@ -67,7 +67,7 @@ func (s *Serving) UnregisterUDPSession(_ context.Context, id [datagram.IDSize]by
 }
 
 // unregister forgets a session and lets its proxy do so.
-func (s *Serving) unregister(id datagram.ID, message string) {
+func (s *Session) unregister(id datagram.ID, message string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if e := s.forgetLocked(id); e != nil && e.flow != nil {
@@ -77,7 +77,7 @@ func (s *Serving) unregister(id datagram.ID, message string) {
 }
 
 // tell opens a stream and says that a session ended. It does its best: an edge that hears nothing has its own idle time.
-func (s *Serving) tell(id datagram.ID, message string) {
+func (s *Session) tell(id datagram.ID, message string) {
 	select {
 	case s.telling <- struct{}{}:
 	default:
@@ -99,7 +99,7 @@ func (s *Serving) tell(id datagram.ID, message string) {
 	})
 }
 
-func (s *Serving) tellNow(ctx context.Context, id datagram.ID, message string) error {
+func (s *Session) tellNow(ctx context.Context, id datagram.ID, message string) error {
 	st, err := s.session.OpenStream(ctx)
 	if err != nil {
 		return err

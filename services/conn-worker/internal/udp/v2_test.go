@@ -13,7 +13,7 @@ import (
 )
 
 // call registers a session as the edge's RPC does.
-func call(s *Serving, ctx context.Context, n byte) <-chan error { //nolint:revive // the test's context is not the point
+func call(s *Session, ctx context.Context, n byte) <-chan error { //nolint:revive // the test's context is not the point
 	done := make(chan error, 1)
 	go func() {
 		_, err := s.RegisterUDPSession(ctx, rpc.UDPSession{ID: [16]byte{n}, Dest: dest("192.0.2.1:53")})

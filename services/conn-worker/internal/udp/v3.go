@@ -8,7 +8,7 @@ import (
 )
 
 // receiveV3 handles one datagram of version 3.
-func (s *Serving) receiveV3(b []byte) {
+func (s *Session) receiveV3(b []byte) {
 	t, err := datagram.TypeV3(b)
 	if err != nil {
 		s.drop(Malformed)
@@ -41,7 +41,7 @@ func (s *Serving) receiveV3(b []byte) {
 	}
 }
 
-func (s *Serving) refuse(err error) {
+func (s *Session) refuse(err error) {
 	if errors.Is(err, datagram.ErrTooLarge) {
 		s.drop(TooLarge)
 		return
@@ -50,7 +50,7 @@ func (s *Serving) refuse(err error) {
 }
 
 // registerV3 asks a proxy for the session; its answer is the edge's. A payload that is too large to be one is left out.
-func (s *Serving) registerV3(r *datagram.Registration) {
+func (s *Session) registerV3(r *datagram.Registration) {
 	payload := r.Payload
 	if len(payload) > datagram.MaxPayload {
 		s.drop(TooLarge)
@@ -70,7 +70,7 @@ func (s *Serving) registerV3(r *datagram.Registration) {
 }
 
 // respond answers a registration.
-func (s *Serving) respond(id datagram.ID, r datagram.Result, text string) {
+func (s *Session) respond(id datagram.ID, r datagram.Result, text string) {
 	text = text[:min(len(text), datagram.V3MaxText)]
 	b, err := (&datagram.Response{ID: id, Result: r, Text: text}).Append(nil)
 	if err != nil {
@@ -81,7 +81,7 @@ func (s *Serving) respond(id datagram.ID, r datagram.Result, text string) {
 }
 
 // sendPayload gives a payload of the origin to the edge.
-func (s *Serving) sendPayload(f *flow, m *packet.Message) {
+func (s *Session) sendPayload(f *flow, m *packet.Message) {
 	if len(m.Data) > datagram.MaxPayload {
 		s.drop(TooLarge)
 		return
@@ -101,7 +101,7 @@ func (s *Serving) sendPayload(f *flow, m *packet.Message) {
 }
 
 // sendICMP gives a packet to the edge.
-func (s *Serving) sendICMP(f *flow, b []byte) {
+func (s *Session) sendICMP(f *flow, b []byte) {
 	var err error
 	if s.version == V3 {
 		f.out, err = datagram.AppendICMP(f.out[:0], b)

@@ -9,9 +9,9 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link/frame"
 )
 
-// exchange is one flow on one connection, from the worker's side. If the request is complete, all of it runs on the
+// clientFlow is one flow on one connection, from the worker's side. If the request is complete, all of it runs on the
 // caller's goroutine: one write, then a loop of reads.
-type exchange struct {
+type clientFlow struct {
 	c    *clientConn
 	edge EdgeStream
 	// settle reports the first answer, or the lack of it, to the circuit breaker; it is nil afterwards.
@@ -27,15 +27,15 @@ type exchange struct {
 	pump *pump
 }
 
-// outcome says how an attempt ended. A flow that was not taken may be tried elsewhere.
-type outcome struct {
+// attempt is the result of running a flow on one connection. A flow that was not taken may be tried on another proxy.
+type attempt struct {
 	err      error
 	notTaken bool
 	reusable bool
 }
 
 // run carries f. It leaves the edge stream alone when the flow was not taken.
-func (x *exchange) run(ctx context.Context, f *Flow) outcome {
+func (x *clientFlow) run(ctx context.Context, f *Flow) attempt {
 	c := x.c
 	c.giveUp.start(ctx, f.Stream)
 	taken, accepted, err := c.start(f)
@@ -44,7 +44,7 @@ func (x *exchange) run(ctx context.Context, f *Flow) outcome {
 		if cause != nil {
 			return x.abort(fmt.Errorf("%w: %w", ErrEdge, cause))
 		}
-		return outcome{err: fmt.Errorf("link write: %w", err), notTaken: true}
+		return attempt{err: fmt.Errorf("link write: %w", err), notTaken: true}
 	}
 	rest := f.First[taken:]
 	whole := err == nil && f.EOF && len(rest) == 0
@@ -62,7 +62,7 @@ func (x *exchange) run(ctx context.Context, f *Flow) outcome {
 	}
 	unread := whole && !x.answered && taken < unreadLimit && c.isUnread(err)
 	if err = x.failed(err); unread && errors.Is(err, ErrLost) {
-		return outcome{err: err, notTaken: true}
+		return attempt{err: err, notTaken: true}
 	}
 	return x.abort(err)
 }
@@ -74,13 +74,13 @@ const unreadLimit = smallBuffer / 2
 const maxStreamID = 1 << 31
 
 // end finishes a flow whose two directions ended.
-func (x *exchange) end() outcome {
+func (x *clientFlow) end() attempt {
 	gaveUp := x.c.giveUp.stop() != nil // too late: all was said
-	return outcome{reusable: !gaveUp && !x.c.goAway && x.c.id < maxStreamID && x.c.fr.buffered() == 0}
+	return attempt{reusable: !gaveUp && !x.c.goAway && x.c.id < maxStreamID && x.c.fr.buffered() == 0}
 }
 
 // failed names the reason of an error of answer.
-func (x *exchange) failed(err error) error {
+func (x *clientFlow) failed(err error) error {
 	c := x.c
 	c.close() // the proxy sees the hang-up, our own pump fails
 	switch cause := c.giveUp.stop(); {
@@ -96,18 +96,18 @@ func (x *exchange) failed(err error) error {
 }
 
 // abort ends the edge stream in disorder, and waits for the pump.
-func (x *exchange) abort(err error) outcome {
+func (x *clientFlow) abort(err error) attempt {
 	if !x.replied {
 		x.edge.CancelWrite(0) // after FIN it could still cut the answer short
 	}
 	x.edge.CancelRead(0)
 	x.c.close()
 	x.pump.wait()
-	return outcome{err: err}
+	return attempt{err: err}
 }
 
 // answer passes the proxy's frames on until both directions have ended.
-func (x *exchange) answer() error {
+func (x *clientFlow) answer() error {
 	for waiting := false; ; {
 		h, err := x.c.fr.header()
 		if err != nil {
@@ -131,7 +131,7 @@ func (x *exchange) answer() error {
 }
 
 // resume clears the deadline with which the pump woke us.
-func (x *exchange) resume() error {
+func (x *clientFlow) resume() error {
 	x.pump.wait()
 	if err := x.c.fr.nc.SetReadDeadline(time.Time{}); err != nil {
 		return fmt.Errorf("%w: %w", ErrLost, err)
@@ -139,7 +139,7 @@ func (x *exchange) resume() error {
 	return x.pump.result()
 }
 
-func (x *exchange) handle(h frame.Header) error {
+func (x *clientFlow) handle(h frame.Header) error {
 	switch h.Type {
 	case frame.Data:
 		if h.Stream != x.c.id || x.replied {
@@ -175,14 +175,14 @@ func (x *exchange) handle(h frame.Header) error {
 }
 
 // settled reports to the breaker that the proxy works.
-func (x *exchange) settled() {
+func (x *clientFlow) settled() {
 	if x.settle != nil {
 		x.settle(nil)
 		x.settle = nil
 	}
 }
 
-func (x *exchange) pong(h frame.Header) error {
+func (x *clientFlow) pong(h frame.Header) error {
 	p, err := x.c.fr.payload(h)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrLost, err)
@@ -198,7 +198,7 @@ func (x *exchange) pong(h frame.Header) error {
 }
 
 // data writes the payload of a frame to the edge stream as it comes, in slices of the read buffer.
-func (x *exchange) data(h frame.Header) error {
+func (x *clientFlow) data(h frame.Header) error {
 	x.answered = true
 	x.settled()
 	fr := &x.c.fr

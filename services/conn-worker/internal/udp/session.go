@@ -50,8 +50,8 @@ type session struct {
 	answer chan packet.Message
 }
 
-// Serving passes the datagrams of one session to the edge on.
-type Serving struct {
+// Session forwards the datagrams of one session to the edge.
+type Session struct {
 	relay   *Relay
 	cfg     *Config
 	session transport.Session
@@ -71,16 +71,16 @@ type Serving struct {
 }
 
 // Session makes the serving of one session; nothing happens before Serve.
-func (r *Relay) Session(s transport.Session, meta link.Meta, v Version) *Serving {
+func (r *Relay) Session(s transport.Session, meta link.Meta, v Version) *Session {
 	meta.Kind = link.KindDatagrams
-	return &Serving{
+	return &Session{
 		relay: r, cfg: &r.cfg, session: s, meta: meta, version: v, telling: make(chan struct{}, tellers),
 		sessions: make(map[datagram.ID]*session), flows: make(map[tunnel.ProxyID]*flow), trouble: make(map[tunnel.ProxyID]trouble),
 	}
 }
 
 // Serve receives datagrams until the session ends, and waits for the flows.
-func (s *Serving) Serve() {
+func (s *Session) Serve() {
 	ctx := s.session.Context()
 	s.tasks.Go(func() { s.tidyLoop(ctx) })
 	for {
@@ -101,7 +101,7 @@ func (s *Serving) Serve() {
 }
 
 // end forgets everything. The flows end with the session; what the proxies keep waits for another connection.
-func (s *Serving) end() {
+func (s *Session) end() {
 	s.mu.Lock()
 	s.over = true
 	n := len(s.sessions)
@@ -116,14 +116,14 @@ func (s *Serving) end() {
 	s.cfg.Observer.SessionsChanged(-n)
 }
 
-func (s *Serving) home(id datagram.ID) home {
+func (s *Session) home(id datagram.ID) home {
 	return home{tunnel: s.meta.Tunnel, connector: s.meta.Connector, id: id}
 }
 
-func (s *Serving) drop(why Reason) { s.cfg.Observer.DatagramDropped(why) }
+func (s *Session) drop(why Reason) { s.cfg.Observer.DatagramDropped(why) }
 
 // register remembers a session, or renews what is known of it, and asks its proxy for it. answer may be nil.
-func (s *Serving) register(id datagram.ID, dest netip.AddrPort, idle time.Duration, payload []byte, answer chan packet.Message) error {
+func (s *Session) register(id datagram.ID, dest netip.AddrPort, idle time.Duration, payload []byte, answer chan packet.Message) error {
 	if err := s.remember(id, dest, idle, answer); err != nil {
 		return err
 	}
@@ -140,7 +140,7 @@ func (s *Serving) register(id datagram.ID, dest netip.AddrPort, idle time.Durati
 	return s.askLocked(e, payload)
 }
 
-func (s *Serving) remember(id datagram.ID, dest netip.AddrPort, idle time.Duration, answer chan packet.Message) error {
+func (s *Session) remember(id datagram.ID, dest netip.AddrPort, idle time.Duration, answer chan packet.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, err := s.rememberLocked(id, dest, idle)
@@ -154,7 +154,7 @@ func (s *Serving) remember(id datagram.ID, dest netip.AddrPort, idle time.Durati
 	return nil
 }
 
-func (s *Serving) rememberLocked(id datagram.ID, dest netip.AddrPort, idle time.Duration) (*session, error) {
+func (s *Session) rememberLocked(id datagram.ID, dest netip.AddrPort, idle time.Duration) (*session, error) {
 	if s.over {
 		return nil, errNotHere
 	}
@@ -172,13 +172,13 @@ func (s *Serving) rememberLocked(id datagram.ID, dest netip.AddrPort, idle time.
 }
 
 // forget drops a session without a word to anybody: it lives on elsewhere.
-func (s *Serving) forget(id datagram.ID) {
+func (s *Session) forget(id datagram.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgetLocked(id)
 }
 
-func (s *Serving) forgetLocked(id datagram.ID) *session {
+func (s *Session) forgetLocked(id datagram.ID) *session {
 	e := s.sessions[id]
 	if e == nil {
 		return nil
@@ -197,7 +197,7 @@ func (s *Serving) forgetLocked(id datagram.ID) *session {
 }
 
 // payload passes a payload of the edge on. It may belong to a session of another connection.
-func (s *Serving) payload(id datagram.ID, data []byte) {
+func (s *Session) payload(id datagram.ID, data []byte) {
 	if s.pass(id, data) {
 		return
 	}
@@ -208,7 +208,7 @@ func (s *Serving) payload(id datagram.ID, data []byte) {
 }
 
 // pass reports whether the session is here.
-func (s *Serving) pass(id datagram.ID, data []byte) bool {
+func (s *Session) pass(id datagram.ID, data []byte) bool {
 	s.mu.Lock()
 	e := s.sessions[id]
 	if e == nil {
@@ -230,7 +230,7 @@ func (s *Serving) pass(id datagram.ID, data []byte) bool {
 }
 
 // icmp passes a packet of the edge to the proxy that has its ping.
-func (s *Serving) icmp(b []byte) {
+func (s *Session) icmp(b []byte) {
 	key := echoKey(b)
 	if key == nil {
 		s.drop(Malformed)
@@ -249,7 +249,7 @@ func (s *Serving) icmp(b []byte) {
 }
 
 // send gives one datagram to the edge.
-func (s *Serving) send(b []byte) {
+func (s *Session) send(b []byte) {
 	err := s.session.SendDatagram(b)
 	switch {
 	case err == nil:
@@ -261,7 +261,7 @@ func (s *Serving) send(b []byte) {
 	}
 }
 
-func (s *Serving) tidyLoop(ctx context.Context) {
+func (s *Session) tidyLoop(ctx context.Context) {
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	for {
@@ -275,7 +275,7 @@ func (s *Serving) tidyLoop(ctx context.Context) {
 }
 
 // tidy finds a proxy for sessions that have none, forgets those whose end was not told, and ends flows without use.
-func (s *Serving) tidy(now time.Time) {
+func (s *Session) tidy(now time.Time) {
 	staying := s.cfg.Proxies()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -308,4 +308,4 @@ func (s *Serving) tidy(now time.Time) {
 	}
 }
 
-var _ rpc.SessionHandler = (*Serving)(nil)
+var _ rpc.SessionHandler = (*Session)(nil)
