@@ -143,7 +143,7 @@ func (s Set) read() (contents [][]byte, sum [sha256.Size]byte, err error) {
 		if sumAgain == sum {
 			return again, sum, nil
 		}
-		contents, sum = again, sumAgain
+		sum = sumAgain
 	}
 	return nil, sum, fmt.Errorf("%s changes all the time", strings.Join(s.Paths, ", "))
 }

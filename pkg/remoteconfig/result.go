@@ -63,7 +63,7 @@ func (r Result) Unpack(version int32) (applied int32, err error) {
 // Append appends the form on the link: the version in force as 4 bytes, big-endian, then the rejection. A message longer than
 // MaxResult is truncated.
 func (r Result) Append(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, uint32(r.Applied)) //nolint:gosec // same bits
+	dst = binary.BigEndian.AppendUint32(dst, uint32(r.Applied))
 	return append(dst, r.Rejection[:min(len(r.Rejection), MaxResult-versionSize)]...)
 }
 
@@ -72,5 +72,5 @@ func ParseResult(b []byte) (Result, error) {
 	if len(b) < versionSize {
 		return Result{}, ErrMalformed
 	}
-	return Result{Applied: int32(binary.BigEndian.Uint32(b)), Rejection: string(b[versionSize:])}, nil //nolint:gosec // same bits
+	return Result{Applied: int32(binary.BigEndian.Uint32(b)), Rejection: string(b[versionSize:])}, nil
 }

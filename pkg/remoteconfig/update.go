@@ -33,7 +33,7 @@ type Update struct {
 
 // Append appends the form on the link: the version as 4 bytes, big-endian, then the document. The OPEN frame names the tunnel.
 func (u Update) Append(dst []byte) []byte {
-	dst = binary.BigEndian.AppendUint32(dst, uint32(u.Version)) //nolint:gosec // same bits
+	dst = binary.BigEndian.AppendUint32(dst, uint32(u.Version))
 	return append(dst, u.Document...)
 }
 
@@ -42,5 +42,5 @@ func ParseUpdate(b []byte) (Update, error) {
 	if len(b) < versionSize {
 		return Update{}, ErrMalformed
 	}
-	return Update{Version: int32(binary.BigEndian.Uint32(b)), Document: b[versionSize:]}, nil //nolint:gosec // same bits
+	return Update{Version: int32(binary.BigEndian.Uint32(b)), Document: b[versionSize:]}, nil
 }

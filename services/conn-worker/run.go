@@ -128,7 +128,7 @@ func (s *Service) followProxies(ctx context.Context) {
 // setProxies hands the proxies to the balancer, and tells the supervisors when the first one came or the last one went.
 func (s *Service) setProxies(ctx context.Context, proxies []link.Proxy) {
 	s.balancer.SetProxies(proxies)
-	before := s.proxies.Swap(int32(len(proxies))) //nolint:gosec // a deployment has no two thousand million proxies
+	before := s.proxies.Swap(int32(len(proxies)))
 	if (before > 0) == (len(proxies) > 0) {
 		return
 	}

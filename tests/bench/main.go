@@ -41,7 +41,7 @@ func main() {
 	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
-		os.Exit(1) //nolint:gocritic // stop was called; nothing else is deferred
+		os.Exit(1) // stop was called; nothing else is deferred
 	}
 }
 

@@ -80,7 +80,7 @@ func writeJSON(path string, results []result) error {
 	if err != nil {
 		return fmt.Errorf("figures: %w", err)
 	}
-	if err := os.WriteFile(path, append(b, '\n'), 0o644); err != nil { //nolint:gosec // figures are no secret
+	if err := os.WriteFile(path, append(b, '\n'), 0o644); err != nil {
 		return fmt.Errorf("figures: %w", err)
 	}
 	return nil

@@ -93,7 +93,7 @@ func (h *twoHosts) asymmetric(t *testing.T) {
 		"-n " + h.client + " route add " + serviceFar4 + " via " + serverFirst4, "-n " + h.client + " route add " + serviceFar6 + " via " + serverFirst6,
 		"-n " + h.server + " route add " + clientFar4 + " via 10.78.0.2", "-n " + h.server + " route add " + clientFar6 + " via fd78::2",
 	} {
-		if out, err := exec.Command(ip, strings.Fields(command)...).CombinedOutput(); err != nil { //nolint:gosec // the words are ours
+		if out, err := exec.Command(ip, strings.Fields(command)...).CombinedOutput(); err != nil {
 			t.Fatalf("ip %s: %v: %s", command, err, out)
 		}
 	}

@@ -31,7 +31,7 @@ func TestReferenceIsCurrent(t *testing.T) {
 		path := filepath.Join(root, "docs", "reference", name)
 		want := generated + text
 		if *update {
-			if err := os.WriteFile(path, []byte(want), 0o644); err != nil { //nolint:gosec // a document
+			if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 				t.Fatal(err)
 			}
 			continue

@@ -26,7 +26,7 @@ func TestClientHello(t *testing.T) {
 				Certificates: []tls.Certificate{cert},
 				GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 					hellos <- h
-					return nil, nil //nolint:nilnil // the configuration as it is
+					return nil, nil // keeps the configuration as it is
 				},
 			}})
 			if err != nil {

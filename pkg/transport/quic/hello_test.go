@@ -26,7 +26,7 @@ func TestClientHello(t *testing.T) {
 				Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, NextProtos: []string{quic.ALPN},
 				GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 					hellos <- h
-					return nil, nil //nolint:nilnil // the configuration as it is
+					return nil, nil // keeps the configuration as it is
 				},
 			}
 			l, err := quic.Listen(quic.ListenConfig{Addr: netip.MustParseAddrPort("127.0.0.1:0"), TLS: conf, Settings: quic.EdgeSettings()})

@@ -46,11 +46,12 @@ func TestResponseWriterVectors(t *testing.T) {
 			var enc h2head.ResponseEncoder
 			var resp stream.Response
 			request := []httpfield.Field{{Name: ":method", Value: "GET"}}
-			switch kind { //nolint:exhaustive // other kinds have no field of their own
+			switch kind {
 			case h2head.WebSocket:
 				request = append(request, httpfield.Field{Name: h2head.Upgrade, Value: h2head.UpgradeWebSocket})
 			case h2head.TCP:
 				request = append(request, httpfield.Field{Name: h2head.Source, Value: "192.0.2.1:1"})
+			case h2head.HTTP, h2head.Control, h2head.Configuration: // no field of their own
 			}
 			meta := v.Headers["Cf-Cloudflared-Response-Meta"][0]
 			var origin []stream.Pair

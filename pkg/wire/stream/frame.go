@@ -85,7 +85,7 @@ func AppendTrailers(dst []byte, trailers []Pair) ([]byte, error) {
 }
 
 func appendText(dst []byte, s string) []byte {
-	return append(binary.BigEndian.AppendUint16(dst, uint16(len(s))), s...) //nolint:gosec // bounded by the caller
+	return append(binary.BigEndian.AppendUint16(dst, uint16(len(s))), s...) // the caller bounds the length
 }
 
 // ParseFrameHeader reads the header of a frame: its type and the length of its payload, within the type's limit. It gives

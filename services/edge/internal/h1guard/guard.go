@@ -273,7 +273,7 @@ func (g *Guard) start(c byte) Reason {
 func (g *Guard) skip(p []byte) int {
 	n := len(p)
 	if uint64(n) > g.left {
-		n = int(g.left) //nolint:gosec // less than len(p)
+		n = int(g.left) // less than len(p)
 	}
 	if g.left -= uint64(n); g.left == 0 {
 		if g.chunked {

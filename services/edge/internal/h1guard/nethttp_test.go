@@ -38,7 +38,7 @@ func accepts(t *testing.T, c refusal) bool {
 	l.close = sync.OnceFunc(func() { close(l.conn) })
 	l.conn <- far
 	requests, bodies := 0, 0
-	srv := &http.Server{ //nolint:gosec // the test ends the connection
+	srv := &http.Server{
 		ErrorLog: log.New(io.Discard, "", 0),
 		Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			requests++

@@ -56,7 +56,7 @@ func build(c Content) (*records, error) {
 	if _, ok := dns.IsDomainName(origin); !ok || origin == "." {
 		return nil, fmt.Errorf("domain %q is not a domain name", c.Domain)
 	}
-	ttl := uint32(max(0, c.TTL/time.Second)) //nolint:gosec // a configured time to live is far below the limit
+	ttl := uint32(max(0, c.TTL/time.Second)) // a configured time to live is far below the limit
 	z := &records{origin: origin, names: make(map[string][]dns.RR)}
 	ns := nameServer + "." + origin
 	z.soa = &dns.SOA{

@@ -116,7 +116,7 @@ func contentLength(header http.Header) (int64, error) {
 	if err != nil {
 		return 0, malformed("content length", first)
 	}
-	return int64(n), nil //nolint:gosec // 63 bits
+	return int64(n), nil // at most 63 bits
 }
 
 // takeTrailer gives the announced trailer names, nil without any.

@@ -54,7 +54,7 @@ type Slot struct {
 // Acquire takes a place, or gives ErrTooMany. The caller releases it when the flow ends, whatever became of it.
 func (l *Flows) Acquire(t Type) (*Slot, error) {
 	limit := l.max()
-	if n := l.active.Add(1); limit != 0 && uint64(n) > limit { //nolint:gosec // never negative
+	if n := l.active.Add(1); limit != 0 && uint64(n) > limit { // never negative
 		l.active.Add(-1)
 		l.refused[t].Inc()
 		return nil, ErrTooMany

@@ -145,7 +145,7 @@ func (s *Service) refresh() {
 // pick gives the resolver for one flow.
 func (s *Service) pick() netip.AddrPort {
 	addrs := *s.addrs.Load()
-	return addrs[rand.IntN(len(addrs))] //nolint:gosec // this spreads load and hides nothing
+	return addrs[rand.IntN(len(addrs))]
 }
 
 // DialTCP connects to the resolver.

@@ -37,23 +37,25 @@ func (c *Conn) readFrames() error {
 			}
 			continue
 		}
-		f, err := c.fr.ReadFrameForHeader(fh)
-		var se http2.StreamError
-		switch {
-		case errors.As(err, &se) && fh.Type == http2.FrameHeaders: // the block was not decoded, so the tables would differ
-			return violation(http2.ErrCodeProtocol, "malformed HEADERS frame")
-		case errors.As(err, &se):
-			if err := c.refuse(se.StreamID, se.Code); err != nil {
-				return err
-			}
-			continue
-		case err != nil:
-			return err
-		}
-		if err := c.handle(f); err != nil {
+		if err := c.readOther(fh); err != nil {
 			return err
 		}
 	}
+}
+
+// readOther reads and handles a frame that is not plain DATA. A fault of one stream resets that stream only.
+func (c *Conn) readOther(fh http2.FrameHeader) error {
+	f, err := c.fr.ReadFrameForHeader(fh)
+	var se http2.StreamError
+	switch {
+	case errors.As(err, &se) && fh.Type == http2.FrameHeaders: // the block was not decoded, so the tables would differ
+		return violation(http2.ErrCodeProtocol, "malformed HEADERS frame")
+	case errors.As(err, &se):
+		return c.refuse(se.StreamID, se.Code)
+	case err != nil:
+		return err
+	}
+	return c.handle(f)
 }
 
 // isPlainData reports whether a frame is DATA without padding.
