@@ -21,7 +21,7 @@ var (
 func ReadRegular(path string, maxBytes int64) ([]byte, error) {
 	info, err := os.Stat(path) // before the open, which alone can have an effect on a device
 	if err != nil {
-		return nil, err
+		return nil, asOpen(err)
 	}
 	if err := check(info, path, maxBytes); err != nil {
 		return nil, err
@@ -45,6 +45,14 @@ func ReadRegular(path string, maxBytes int64) ([]byte, error) {
 		return nil, tooLarge(path, maxBytes)
 	}
 	return b, nil
+}
+
+// asOpen gives an error of os.Stat the words of os.Open, so that callers report a missing file as cloudflared does.
+func asOpen(err error) error {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
+		return &fs.PathError{Op: "open", Path: p.Path, Err: p.Err}
+	}
+	return err
 }
 
 func check(info fs.FileInfo, path string, maxBytes int64) error {
