@@ -47,7 +47,7 @@ type Service struct {
 	catalog   *catalog.Catalog
 	authority *certs.Authority
 	table     *registry.Table
-	udp       *udp.Manager
+	udp       *udp.Flows
 	backlog   *backlog.Watch
 	api       *admin.API
 

@@ -65,6 +65,10 @@ func pure() map[string][]string {
 		"services/supervisor/internal/reconcile": nil,
 		"cli/internal/settings":                  nil,
 		"services/edge/internal/share":           nil,
+
+		"services/edge/internal/catalog/document":  nil,
+		"services/edge/internal/connector/options": nil,
+		"services/edge/internal/zone/ratelimit":    nil,
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
-// abyss is a session that passes registrations on, and lets payloads vanish as if they had arrived.
+// abyss is a session that delivers registrations and discards payloads.
 type abyss struct {
 	transport.Session
 	n atomic.Uint64
@@ -26,7 +26,7 @@ func (a *abyss) SendDatagram(b []byte) error {
 
 func (a *abyss) Received() uint64 { return a.n.Load() }
 
-// BenchmarkSend is the edge's part of a payload's way to a connector, without the transport.
+// BenchmarkSend measures the edge's part of sending a payload, without the transport.
 func BenchmarkSend(b *testing.B) {
 	for _, size := range []int{64, 1200} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {

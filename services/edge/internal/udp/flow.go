@@ -14,62 +14,66 @@ import (
 )
 
 const (
-	// maxKept is how many payloads of a flow wait for a connection, and how many that were sent are remembered.
+	// maxKept bounds the payloads of a flow that wait for a connection, and apart from these the sent ones that are remembered.
 	maxKept = 256
-	// inFlight is how long before a sign of life of the peer a payload must have been sent to be taken for delivered.
+	// inFlight is the assumed travel time of a payload: one that was sent this long before the peer's last sign of life counts
+	// as delivered.
 	inFlight = 50 * time.Millisecond
-	// hedgeAfter is how long a connection may take to answer before another one is asked besides.
+	// hedgeAfter is how long a registration may take before another connection is tried at the same time.
 	hedgeAfter = 250 * time.Millisecond
-	// retryEvery is how often connections that did not answer are asked again by a flow that has none.
+	// retryEvery is the time after which a flow without a connection tries the silent connections again.
 	retryEvery = 2 * time.Second
 )
 
 // Flow is one UDP flow through a tunnel.
 type Flow struct {
-	m       *Manager
+	owner   *Flows
 	id      datagram.ID
 	tunnel  tunnel.ID
 	dst     netip.AddrPort
 	idle    time.Duration
 	deliver func([]byte)
-	// used is when the last datagram passed, in nanoseconds.
+	// used is the time of the last datagram in either direction, in nanoseconds.
 	used atomic.Int64
-	// ctx ends with the flow, and its cause is why.
-	ctx    context.Context //nolint:containedctx // the life of the flow
+	// ctx ends with the flow; its cause is the reason.
+	ctx    context.Context //nolint:containedctx // the lifetime of the flow
 	cancel context.CancelCauseFunc
-	// settled is closed when the first registration was answered or the flow is over.
+	// settled is closed when a connector has accepted the flow, or the flow is over.
 	settled chan struct{}
 	once    sync.Once
 
-	// mu guards the rest.
+	// mu protects the rest.
 	mu   sync.Mutex
 	over bool
 	// seeking says that a goroutine looks for a connection.
 	seeking bool
-	// peer is where payloads go; nil while there is none. home is the connector that has the socket.
+	// peer is the connection that payloads go to, or nil. home is the connector that has the origin's socket.
 	peer *peer
 	home tunnel.ConnectorID
-	// waiting holds payloads for which there is no connection yet, in order.
-	waiting keeping
-	// recent holds payloads that were sent to peer and may not have arrived: if it turns out to be dead, they are sent
-	// again elsewhere.
-	recent keeping
+	// waiting holds payloads that wait for a connection, in order.
+	waiting payloadQueue
+	// recent holds payloads that were sent to peer and may not have arrived. If peer turns out to be dead, they are sent again
+	// over another connection.
+	recent payloadQueue
 }
 
-func newFlow(m *Manager, id tunnel.ID, dst netip.AddrPort, idle time.Duration, deliver func([]byte)) *Flow {
+func newFlow(fs *Flows, id tunnel.ID, dst netip.AddrPort, idle time.Duration, deliver func([]byte)) *Flow {
 	f := &Flow{
-		m: m, id: newID(), tunnel: id, dst: dst, idle: idle, deliver: deliver, seeking: true,
-		settled: make(chan struct{}), waiting: keeping{of: &m.kept}, recent: keeping{of: &m.kept},
+		owner: fs, id: newID(), tunnel: id, dst: dst, idle: idle, deliver: deliver, seeking: true,
+		settled: make(chan struct{}),
 	}
-	f.ctx, f.cancel = context.WithCancelCause(m.ctx)
+	f.ctx, f.cancel = context.WithCancelCause(fs.ctx)
 	f.touch()
 	return f
 }
 
-// Done is closed when the flow is over; Err says why.
+// keepWithin sets the budget of the payloads that the flow keeps, before the flow is used.
+func (f *Flow) keepWithin(b *budget) { f.waiting.budget, f.recent.budget = b, b }
+
+// Done is closed when the flow is over; Err is the reason.
 func (f *Flow) Done() <-chan struct{} { return f.ctx.Done() }
 
-// Err is why the flow is over, or nil.
+// Err is the reason why the flow is over, or nil.
 func (f *Flow) Err() error { return context.Cause(f.ctx) }
 
 func (f *Flow) touch() { f.used.Store(time.Now().UnixNano()) }
@@ -78,11 +82,11 @@ func (f *Flow) isIdle(now time.Time) bool {
 	return now.UnixNano()-f.used.Load() > int64(f.idle)
 }
 
-// Send sends one payload, or keeps it until there is a connection. It returns an error when the payload can never be
-// sent; what is lost on the way is lost, as with any UDP.
+// Send sends one payload, or keeps it until the flow has a connection. Errors: ErrTooLarge, ErrClosed. Loss on the way is not an
+// error, as with any UDP.
 func (f *Flow) Send(b []byte) error {
 	if len(b) > datagram.MaxPayload {
-		f.m.metrics.drop(dropTooLarge)
+		f.owner.metrics.drop(dropTooLarge)
 		return ErrTooLarge
 	}
 	now := time.Now().UnixNano()
@@ -95,13 +99,13 @@ func (f *Flow) Send(b []byte) error {
 	p := f.peer
 	if p == nil || p.isOver() {
 		if !f.waiting.add(bytes.Clone(b), now, maxKept) {
-			f.m.metrics.drop(dropNoRoom)
+			f.owner.metrics.drop(dropNoRoom)
 		}
 		return nil
 	}
 	out, payload, err := p.encode(f.id, b)
 	if err != nil {
-		f.m.metrics.drop(dropTooLarge)
+		f.owner.metrics.drop(dropTooLarge)
 		return nil
 	}
 	f.recent.dropBefore(p.lastHeard(now) - int64(inFlight))
@@ -110,8 +114,8 @@ func (f *Flow) Send(b []byte) error {
 	return nil
 }
 
-// rememberLocked keeps what is sent to the flow's connection. Beyond the bound of a flow the oldest is forgotten, beyond
-// that of all flows what is new.
+// rememberLocked keeps a payload that is sent to the flow's connection. With maxKept payloads the oldest is dropped; with a budget
+// that is used up the new one is not kept.
 func (f *Flow) rememberLocked(payload []byte, now int64) {
 	if len(f.recent.queue) >= maxKept {
 		f.recent.drop(1)
@@ -119,7 +123,7 @@ func (f *Flow) rememberLocked(payload []byte, now int64) {
 	f.recent.add(payload, now, maxKept)
 }
 
-// resendLocked sends what waits to the flow's new connection.
+// resendLocked sends the waiting payloads to the flow's new connection.
 func (f *Flow) resendLocked() {
 	now := time.Now().UnixNano()
 	f.recent.clear()
@@ -127,7 +131,7 @@ func (f *Flow) resendLocked() {
 	for _, k := range f.waiting.queue {
 		out, payload, err := f.peer.encode(f.id, k.b)
 		if err != nil {
-			f.m.metrics.drop(dropTooLarge)
+			f.owner.metrics.drop(dropTooLarge)
 			continue
 		}
 		again = append(again, out)
@@ -140,7 +144,7 @@ func (f *Flow) resendLocked() {
 // Close ends the flow. Idempotent.
 func (f *Flow) Close() { f.end(ErrClosed, "closed by the edge") }
 
-// end ends the flow once. text is for the connector, where the version has a word for it; empty says nothing.
+// end ends the flow once. text is the reason for the connector, which version 2 has a call for; empty sends nothing.
 func (f *Flow) end(err error, text string) {
 	f.once.Do(func() {
 		f.mu.Lock()
@@ -150,13 +154,13 @@ func (f *Flow) end(err error, text string) {
 		f.waiting.clear()
 		f.recent.clear()
 		f.mu.Unlock()
-		f.m.remove(f, p)
+		f.owner.remove(f, p)
 		f.cancel(err)
 		f.mu.Lock()
-		f.settleLocked() // last: who waits for it asks Err
+		f.settleLocked() // after cancel: Open reads Err when it is settled
 		f.mu.Unlock()
 		if p != nil && text != "" && !p.v3 {
-			f.m.task(func(ctx context.Context) { p.unregister(ctx, f.id, text) })
+			f.owner.task(func(ctx context.Context) { p.unregister(ctx, f.id, text) })
 		}
 	})
 }
@@ -169,22 +173,23 @@ func (f *Flow) settleLocked() {
 	}
 }
 
-func (m *Manager) remove(f *Flow, p *peer) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.flows[f.id] == f {
-		delete(m.flows, f.id)
-		m.metrics.flows.Dec()
+func (fs *Flows) remove(f *Flow, p *peer) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.flows[f.id] == f {
+		delete(fs.flows, f.id)
+		fs.releaseLocked(f.tunnel)
+		fs.metrics.flows.Dec()
 	}
 	if p != nil {
 		delete(p.flows, f)
 	}
 }
 
-// attempt is what came of asking a connection for a flow.
+// attempt is the result of one registration of a flow.
 type attempt struct {
 	p *peer
-	// bundled says that the first payload that waits arrived with the registration.
+	// bundled says that the first waiting payload arrived with the registration.
 	bundled bool
 	err     error
 }
@@ -194,54 +199,54 @@ func (a attempt) refused() bool {
 	return errors.Is(a.err, ErrRefused) || errors.Is(a.err, ErrTooManyFlows)
 }
 
-// search is what seek knows.
+// search is the state of seek.
 type search struct {
 	f *Flow
-	// ctx ends with the search, and ends what still asks then.
-	ctx     context.Context //nolint:containedctx // the life of the search
-	asking  sync.WaitGroup
-	answers chan attempt
-	// tried are those that were asked, asked is how many of them have not answered.
-	tried map[*peer]bool
-	asked int
-	// last is why the last one that answered did not take the flow.
+	// ctx ends with the search, and cancels the attempts that are under way.
+	ctx      context.Context //nolint:containedctx // the lifetime of the search
+	attempts sync.WaitGroup
+	results  chan attempt
+	// tried holds the connections that were tried, pending counts those without a result.
+	tried   map[*peer]bool
+	pending int
+	// last is the error of the last attempt that failed.
 	last error
-	// hedge fires when one more may be asked.
+	// hedge fires when one more connection may be tried.
 	hedge *time.Timer
 }
 
-// seek finds a connection that takes the flow. It looks for one no longer than wait, then the flow is over. A connection
-// that does not answer soon does not hold up the search: the next one is asked as well, and the first answer decides.
+// seek looks for a connection that accepts the flow. After the time wait without one it ends the flow. A connection that does
+// not respond within hedgeAfter does not delay the search: the next one is tried at the same time, and the first response decides.
 func (f *Flow) seek(wait time.Duration) {
 	deadline, retry := time.NewTimer(max(wait, time.Nanosecond)), time.NewTicker(retryEvery)
 	defer deadline.Stop()
 	defer retry.Stop()
-	s := search{f: f, answers: make(chan attempt), tried: make(map[*peer]bool), last: ErrNoConnection, hedge: time.NewTimer(0)}
+	s := search{f: f, results: make(chan attempt), tried: make(map[*peer]bool), last: ErrNoConnection, hedge: time.NewTimer(0)}
 	defer s.hedge.Stop()
-	defer s.asking.Wait()
+	defer s.attempts.Wait()
 	ctx, cancel := context.WithCancel(f.ctx)
 	defer cancel()
 	s.ctx = ctx
 	for {
-		p, changed := f.m.seekFor(f, s.tried)
-		if p == nil && s.asked == 0 && wait <= 0 {
+		p, changed := f.owner.seekFor(f, s.tried)
+		if p == nil && s.pending == 0 && wait <= 0 {
 			f.end(s.last, "")
 			return
 		}
 		turn := s.hedge.C
 		if p == nil {
-			turn = nil // it stays due until there is somebody to ask
+			turn = nil // the timer stays due until there is a connection to try
 		}
 		select {
 		case <-turn:
-			s.ask(p)
-		case a := <-s.answers:
+			s.try(p)
+		case a := <-s.results:
 			if s.ends(a) {
 				return
 			}
-		case <-changed: // what came is not in tried
-		case <-retry.C: // those that did not answer may do so now
-			s.again()
+		case <-changed: // seekFor finds the new connection, which is not in tried
+		case <-retry.C: // silent connections may respond now
+			s.retry()
 		case <-deadline.C:
 			if wait > 0 {
 				f.end(s.last, "")
@@ -252,33 +257,34 @@ func (f *Flow) seek(wait time.Duration) {
 	}
 }
 
-func (s *search) ask(p *peer) {
+// try registers the flow on a connection in a goroutine, which sends its result to s.results.
+func (s *search) try(p *peer) {
 	s.tried[p] = true
-	s.asked++
-	s.asking.Go(func() {
+	s.pending++
+	s.attempts.Go(func() {
 		a := attempt{p: p}
 		a.bundled, a.err = p.register(s.ctx, s.f)
 		select {
-		case s.answers <- a:
+		case s.results <- a:
 		case <-s.ctx.Done():
 		}
 	})
 	s.hedge.Reset(hedgeAfter)
 }
 
-// again lets all be asked once more, when nobody has anything to answer any more.
-func (s *search) again() {
-	if s.asked == 0 {
+// retry allows all connections to be tried again, once no attempt is pending.
+func (s *search) retry() {
+	if s.pending == 0 {
 		clear(s.tried)
 	}
 }
 
-// ends reports whether the search is over with an answer.
+// ends reports whether the search is over with the result a.
 func (s *search) ends(a attempt) bool {
-	s.asked--
-	if a.refused() && s.asked > 0 {
-		// A connector that is asked over a second connection moves the flow there and fails the first request for it. The
-		// response over the other connection decides.
+	s.pending--
+	if a.refused() && s.pending > 0 {
+		// A connector that gets the registration over a second connection moves the flow there and fails the first request for
+		// it. The response over the other connection decides.
 		s.last = a.err
 		return false
 	}
@@ -292,13 +298,13 @@ func (s *search) ends(a attempt) bool {
 	return false
 }
 
-// decides reports whether the search is over with the answer a.
+// decides binds the flow to the connection of a, or ends it, and reports whether the search is over with that.
 func (f *Flow) decides(a attempt) bool {
 	switch {
-	case a.err == nil && f.m.bind(f, a.p, a.bundled):
+	case a.err == nil && f.owner.bind(f, a.p, a.bundled):
 		return true
 	case a.err == nil && f.ctx.Err() != nil:
-		f.m.task(func(ctx context.Context) { a.p.unregister(ctx, f.id, "closed by the edge") })
+		f.owner.task(func(ctx context.Context) { a.p.unregister(ctx, f.id, "closed by the edge") })
 		return true
 	case a.refused():
 		f.end(a.err, "")
@@ -308,7 +314,7 @@ func (f *Flow) decides(a attempt) bool {
 	}
 }
 
-// first is the payload that may travel with the registration, or nil.
+// first returns the payload that may travel with the registration, or nil.
 func (f *Flow) first() []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -325,8 +331,8 @@ func (f *Flow) first() []byte {
 	return nil
 }
 
-// leave is called when the connection p cannot be relied on: lost says that nothing reaches it any more. The flow looks
-// for another one; until it has that, it goes on with p unless p is lost.
+// leave makes a flow of the unreliable connection p look for another one. Until it has one the flow stays with p, unless lost says
+// that p no longer delivers anything.
 func (f *Flow) leave(p *peer, lost bool) {
 	f.mu.Lock()
 	if f.over || f.peer != p {
@@ -336,42 +342,43 @@ func (f *Flow) leave(p *peer, lost bool) {
 	if lost {
 		f.peer = nil
 		f.recent.dropBefore(p.lastHeard(time.Now().UnixNano()) - int64(inFlight))
-		f.waiting.takeFrom(&f.recent, maxKept)
+		f.waiting.prepend(&f.recent, maxKept)
 	}
 	busy := f.seeking
 	f.seeking = true
 	f.mu.Unlock()
 	if !busy {
-		f.m.task(func(context.Context) { f.move(p) })
+		f.owner.task(func(context.Context) { f.move(p) })
 	}
 }
 
-// move seeks another connection than from.
+// move looks for a connection other than from.
 func (f *Flow) move(from *peer) {
-	if !f.needs() {
-		// The old one still works. Without another one the flow stays there; the next one that comes moves it.
-		p, _ := f.m.seekFor(f, map[*peer]bool{from: true})
+	if !f.needsPeer() {
+		// The old one still works. Without another one the flow stays there; attach moves it when a new one is added.
+		p, _ := f.owner.seekFor(f, map[*peer]bool{from: true})
 		if p != nil {
-			if bundled, err := p.register(f.ctx, f); err == nil && f.m.bind(f, p, bundled) {
+			if bundled, err := p.register(f.ctx, f); err == nil && f.owner.bind(f, p, bundled) {
 				return
 			}
 		}
-		if !f.stops() {
+		if !f.stopSeeking() {
 			return
 		}
 	}
-	f.seek(f.m.cfg.MoveTimeout)
+	f.seek(f.owner.cfg.MoveTimeout)
 }
 
-// needs reports whether the flow has no connection.
-func (f *Flow) needs() bool {
+// needsPeer reports whether the flow has no connection.
+func (f *Flow) needsPeer() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.peer == nil
 }
 
-// stops ends the search if the flow still has a connection; otherwise that was lost meanwhile, and it reports true.
-func (f *Flow) stops() bool {
+// stopSeeking ends the search if the flow still has a connection. If the connection was lost meanwhile, it reports true: the
+// search must go on.
+func (f *Flow) stopSeeking() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.peer == nil {

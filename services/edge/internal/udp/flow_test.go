@@ -13,11 +13,12 @@ import (
 )
 
 func TestV3Bundles(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	f := l.connect(registry.NewTable(), 0, 1, ours)
 	flow := l.start(30 * time.Second)
 	send(t, flow, "first")
-	// The search may have been faster than the payload; then it follows.
+	// If the registration was sent before Send was called, the payload follows it.
 	r := f.accept()
 	if r.Dest != resolver || r.Idle != 30*time.Second {
 		t.Errorf("registration = %+v", r)
@@ -30,14 +31,15 @@ func TestV3Bundles(t *testing.T) {
 	receive(t, flow.settled, "not settled")
 	send(t, flow, "second")
 	if got := f.payload(); got != "second" {
-		t.Errorf("payload = %q, want the second: a bundled one is not sent twice", got)
+		t.Errorf("payload = %q, want the second: a bundled payload is sent once", got)
 	}
-	f.reply(r.ID, "answer")
-	l.wantAnswer("answer")
+	f.reply(r.ID, "reply")
+	l.wantReply("reply")
 }
 
-// TestStockIsNotBundled: a stock connector loses what is bundled, so the payload is held until the answer.
+// TestStockIsNotBundled: a stock connector loses bundled payloads, so the payload waits for the response.
 func TestStockIsNotBundled(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	f := l.connect(registry.NewTable(), 0, 1, stockV3)
 	flow := l.start(0)
@@ -46,17 +48,18 @@ func TestStockIsNotBundled(t *testing.T) {
 	if r.Payload != nil || r.Idle != datagram.DefaultIdle {
 		t.Errorf("registration = %+v", r)
 	}
-	again := f.registration() // the answer is late: asked again, and nothing else was sent
+	again := f.registration() // sent again without a response, and nothing else before it
 	if again.ID != r.ID || again.Payload != nil {
 		t.Errorf("second registration = %+v", again)
 	}
-	f.answer(r.ID, datagram.ResultOK)
+	f.respond(r.ID, datagram.ResultOK)
 	if got := f.payload(); got != "first" {
 		t.Errorf("payload = %q", got)
 	}
 }
 
 func TestV2(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	f := l.connect(registry.NewTable(), 0, 1, stockV2)
 	c := f.serveCalls()
@@ -70,11 +73,11 @@ func TestV2(t *testing.T) {
 	if err != nil || d.ID != s.ID || string(d.Data) != "first" {
 		t.Errorf("payload = %+v, %v", d, err)
 	}
-	f.send(datagram.AppendV2UDP(nil, s.ID, []byte("answer")), nil)
-	l.wantAnswer("answer")
+	f.send(datagram.AppendV2UDP(nil, s.ID, []byte("reply")), nil)
+	l.wantReply("reply")
 	flow.Close()
-	if got := receive(t, c.ended, "no word about the end"); got != "closed by the edge" {
-		t.Errorf("told %q", got)
+	if got := receive(t, c.ended, "the end was not sent"); got != "closed by the edge" {
+		t.Errorf("reason = %q", got)
 	}
 	if err := flow.Send(nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("Send after Close = %v", err)
@@ -83,7 +86,7 @@ func TestV2(t *testing.T) {
 	flow = l.start(0)
 	s = receive(t, c.sessions, "no session")
 	receive(t, flow.settled, "not settled")
-	l.m.Ended(f.conn, s.ID, "session idle for 3m30s")
+	l.flows.Ended(f.conn, s.ID, "session idle for 3m30s")
 	l.wantEnd(flow, ErrClosed)
 
 	c.mu.Lock()
@@ -93,6 +96,7 @@ func TestV2(t *testing.T) {
 }
 
 func TestResults(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	f := l.connect(registry.NewTable(), 0, 1, ours)
 	for result, want := range map[datagram.Result]error{
@@ -101,43 +105,45 @@ func TestResults(t *testing.T) {
 	} {
 		opened := make(chan error, 1)
 		go func() {
-			_, err := l.m.Open(t.Context(), app, resolver, 0, l.deliver)
+			_, err := l.flows.Open(t.Context(), app, resolver, 0, l.deliver)
 			opened <- err
 		}()
-		f.answer(f.registration().ID, result)
+		f.respond(f.registration().ID, result)
 		if err := receive(t, opened, "no result"); !errors.Is(err, want) {
 			t.Errorf("%s: Open = %v, want %v", result, err, want)
 		}
 	}
-	if n := len(l.m.flows); n != 0 {
+	if n := len(l.flows.flows); n != 0 {
 		t.Errorf("%d flows are left", n)
 	}
 }
 
-func TestNowhere(t *testing.T) {
+func TestNoUsableConnection(t *testing.T) {
+	t.Parallel()
 	cfg := Default()
 	cfg.MaxFlows = 1
 	l := newLab(t, cfg)
 	table := registry.NewTable()
 	l.connectAs(table, registry.Info{Slot: tunnel.Slot{Tunnel: app}, Protocol: tunnel.HTTP2})
 	l.connectAs(table, registry.Info{Slot: tunnel.Slot{Tunnel: tunnel.ID{2}}, Protocol: tunnel.QUIC, Features: ours})
-	if _, err := l.m.Open(t.Context(), app, resolver, 0, l.deliver); !errors.Is(err, ErrNoConnection) {
+	if _, err := l.flows.Open(t.Context(), app, resolver, 0, l.deliver); !errors.Is(err, ErrNoConnection) {
 		t.Errorf("Open = %v, want ErrNoConnection", err)
 	}
 	for _, dst := range []string{"10.0.0.1:0", "[::]:0"} {
-		if _, err := l.m.Start(app, netip.MustParseAddrPort(dst), 0, l.deliver); !errors.Is(err, datagram.ErrAddress) {
+		if _, err := l.flows.Start(app, netip.MustParseAddrPort(dst), 0, l.deliver); !errors.Is(err, datagram.ErrAddress) {
 			t.Errorf("Start to %s = %v", dst, err)
 		}
 	}
-	if _, err := l.m.Start(tunnel.ID{2}, resolver, 0, l.deliver); err != nil {
+	if _, err := l.flows.Start(tunnel.ID{2}, resolver, 0, l.deliver); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.m.Start(tunnel.ID{2}, resolver, 0, l.deliver); !errors.Is(err, ErrTooManyFlows) {
+	if _, err := l.flows.Start(tunnel.ID{2}, resolver, 0, l.deliver); !errors.Is(err, ErrTooManyFlows) {
 		t.Errorf("one flow too many = %v", err)
 	}
 }
 
 func TestBounds(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	f := l.connect(registry.NewTable(), 0, 1, stockV3)
 	flow := l.start(0)
@@ -146,13 +152,13 @@ func TestBounds(t *testing.T) {
 		send(t, flow, fmt.Sprint(i))
 	}
 	if n := l.dropped(dropNoRoom); n != 5 {
-		t.Errorf("%d dropped of what waits, want 5", n)
+		t.Errorf("%d waiting payloads dropped, want 5", n)
 	}
 	if err := flow.Send(make([]byte, datagram.MaxPayload+1)); !errors.Is(err, ErrTooLarge) || l.dropped(dropTooLarge) != 1 {
-		t.Errorf("Send of too much = %v", err)
+		t.Errorf("Send of a large payload = %v", err)
 	}
-	f.answer(r.ID, datagram.ResultOK)
-	for i := range 4 { // the network in memory holds no more at once
+	f.respond(r.ID, datagram.ResultOK)
+	for i := range 4 { // the in-memory network holds no more at a time
 		if got := f.payload(); got != fmt.Sprint(i) {
 			t.Fatalf("payload %d = %q", i, got)
 		}
@@ -160,6 +166,7 @@ func TestBounds(t *testing.T) {
 }
 
 func TestIdle(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	f := l.connect(registry.NewTable(), 0, 1, ours)
 	flow := l.start(time.Second)
@@ -167,14 +174,15 @@ func TestIdle(t *testing.T) {
 	l.wantEnd(flow, ErrClosed)
 }
 
-func TestAnswersOfStrangers(t *testing.T) {
+func TestRepliesOfAnotherTunnelAreDropped(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	table := registry.NewTable()
 	mine := l.connect(table, 0, 1, ours)
 	other := l.connect(table, 1, 1, ours)
 	stranger := l.connectAs(table, registry.Info{Slot: tunnel.Slot{Tunnel: tunnel.ID{2}}, Protocol: tunnel.QUIC, Features: ours})
 	flow := l.start(0)
-	// Either connection may have been chosen; answers come on both.
+	// Either connection may have been chosen; replies come on both.
 	id := flow.id
 	accepted := make(chan struct{}, 2)
 	for _, f := range []*far{mine, other} {
@@ -194,12 +202,12 @@ func TestAnswersOfStrangers(t *testing.T) {
 		}()
 	}
 	receive(t, accepted, "no registration")
-	stranger.reply(id, "of a stranger")
+	stranger.reply(id, "of another tunnel")
 	l.eventually("dropped", func() bool { return l.dropped(dropUnknownFlow) == 1 })
 	mine.reply(id, "one")
-	l.wantAnswer("one")
+	l.wantReply("one")
 	other.reply(id, "two")
-	l.wantAnswer("two")
+	l.wantReply("two")
 	for _, b := range [][]byte{{}, {7}, {1, 2}, {3, 0}, {2}, {2, 0x45, 1}} {
 		before := l.dropped(dropMalformed)
 		stranger.send(b, nil)

@@ -26,24 +26,24 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience bounds what must happen some time; no test passes because of it.
+// patience is the timeout of every wait; no test passes because of it.
 const patience = 20 * time.Second
 
-// lab is a manager with connectors that the test plays.
+// lab is a Flows whose connectors are played by the test.
 type lab struct {
-	t testing.TB
-	m *Manager
-	// answers are what came for the flows that the lab opened.
-	answers chan string
-	// wrap, when not nil, changes the edge's end of connections.
+	t     testing.TB
+	flows *Flows
+	// replies holds the datagrams of the origin that were delivered to the flows.
+	replies chan string
+	// wrap, when not nil, replaces the edge's end of each connection.
 	wrap func(transport.Session) transport.Session
 }
 
 func newLab(t testing.TB, cfg Config) *lab {
-	l := &lab{t: t, answers: make(chan string, 1024), m: New(cfg, Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})}
+	l := &lab{t: t, replies: make(chan string, 1024), flows: New(cfg, Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- l.m.Run(ctx) }()
+	go func() { done <- l.flows.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := receive(t, done, "Run does not end"); err != nil {
@@ -68,7 +68,7 @@ type far struct {
 	gone chan struct{}
 }
 
-// connect registers a connection of the slot's index.
+// connect registers a connection with a connection index and an epoch.
 func (l *lab) connect(table *registry.Table, index tunnel.ConnIndex, epoch tunnel.Epoch, features []string) *far {
 	l.t.Helper()
 	return l.connectAs(table, registry.Info{
@@ -90,14 +90,14 @@ func (l *lab) connectAs(table *registry.Table, info registry.Info) *far {
 	}
 	go func() {
 		defer close(f.gone)
-		l.m.Serve(near.Context(), f.conn)
+		l.flows.Serve(near.Context(), f.conn)
 		table.Remove(f.conn)
 	}()
 	l.t.Cleanup(f.die)
 	l.eventually("connection is known", func() bool {
-		l.m.mu.Lock()
-		defer l.m.mu.Unlock()
-		return l.m.peers[f.conn.Slot.Tunnel][f.conn] != nil || info.Protocol != tunnel.QUIC
+		l.flows.mu.Lock()
+		defer l.flows.mu.Unlock()
+		return l.flows.peers[f.conn.Slot.Tunnel][f.conn] != nil || info.Protocol != tunnel.QUIC
 	})
 	return f
 }
@@ -108,7 +108,7 @@ func (f *far) die() {
 	receive(f.t, f.gone, "Serve does not end")
 }
 
-// next gives the next datagram of the edge.
+// next returns the next datagram of the edge.
 func (f *far) next() []byte {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
@@ -130,7 +130,7 @@ func (f *far) send(b []byte, err error) {
 	}
 }
 
-// registration gives the next registration of version 3; probes and payloads before it are passed over.
+// registration returns the next registration of version 3; probes and payloads before it are skipped.
 func (f *far) registration() datagram.Registration {
 	f.t.Helper()
 	for {
@@ -146,27 +146,28 @@ func (f *far) registration() datagram.Registration {
 	}
 }
 
-func (f *far) answer(id datagram.ID, result datagram.Result) {
+// respond sends the response to a registration.
+func (f *far) respond(id datagram.ID, result datagram.Result) {
 	f.t.Helper()
 	f.send((&datagram.Response{ID: id, Result: result, Text: "text"}).Append(nil))
 }
 
-// accept answers the next registration with OK.
+// accept accepts the next registration.
 func (f *far) accept() datagram.Registration {
 	f.t.Helper()
 	r := f.registration()
-	f.answer(r.ID, datagram.ResultOK)
+	f.respond(r.ID, datagram.ResultOK)
 	return r
 }
 
-// payload gives the next payload of version 3. Registrations before it are answered.
+// payload returns the next payload of version 3, and accepts the registrations before it.
 func (f *far) payload() string {
 	f.t.Helper()
 	for {
 		b := f.next()
 		if t, _ := datagram.TypeV3(b); t == datagram.V3Registration {
 			r, _ := datagram.ParseRegistration(b)
-			f.answer(r.ID, datagram.ResultOK)
+			f.respond(r.ID, datagram.ResultOK)
 			continue
 		}
 		_, data, err := datagram.ParsePayload(b)
@@ -222,23 +223,23 @@ func (f *far) serveCalls() *calls {
 	return c
 }
 
-func (l *lab) deliver(b []byte) { l.answers <- string(b) }
+func (l *lab) deliver(b []byte) { l.replies <- string(b) }
 
 var resolver = netip.MustParseAddrPort("10.0.0.53:53")
 
 func (l *lab) start(idle time.Duration) *Flow {
 	l.t.Helper()
-	f, err := l.m.Start(app, resolver, idle, l.deliver)
+	f, err := l.flows.Start(app, resolver, idle, l.deliver)
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	return f
 }
 
-func (l *lab) wantAnswer(want string) {
+func (l *lab) wantReply(want string) {
 	l.t.Helper()
-	if got := receive(l.t, l.answers, "no answer "+want); got != want {
-		l.t.Fatalf("answer = %q, want %q", got, want)
+	if got := receive(l.t, l.replies, "no reply "+want); got != want {
+		l.t.Fatalf("reply = %q, want %q", got, want)
 	}
 }
 
@@ -250,7 +251,7 @@ func (l *lab) wantEnd(f *Flow, want error) {
 	}
 }
 
-func (l *lab) dropped(r reason) int { return int(testutil.ToFloat64(l.m.metrics.dropped[r])) }
+func (l *lab) dropped(r reason) int { return int(testutil.ToFloat64(l.flows.metrics.dropped[r])) }
 
 func receive[T any](t testing.TB, ch <-chan T, complaint string) T {
 	t.Helper()
@@ -273,7 +274,7 @@ func (l *lab) eventually(what string, cond func() bool) {
 	for !cond() {
 		select {
 		case <-timeout.C:
-			l.t.Fatal("not in time: " + what)
+			l.t.Fatal("timeout: " + what)
 		case <-tick.C:
 		}
 	}

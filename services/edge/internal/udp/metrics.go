@@ -11,10 +11,10 @@ type reason string
 const (
 	dropMalformed   reason = "malformed"
 	dropUnexpected  reason = "unexpected"   // of a type that a connector does not send
-	dropUnknownFlow reason = "unknown_flow" // an answer to a flow that is over, or of another tunnel
-	dropTooLarge    reason = "too_large"    // more than the wire or the path carries
-	dropNoRoom      reason = "no_room"      // too many wait for a connection
-	dropNotSent     reason = "not_sent"     // the connection went away
+	dropUnknownFlow reason = "unknown_flow" // for a flow that is over, or of another tunnel
+	dropTooLarge    reason = "too_large"    // does not fit into a datagram of the wire or the path
+	dropNoRoom      reason = "no_room"      // a queue or the budget of kept bytes is full
+	dropNotSent     reason = "not_sent"     // the connection ended
 )
 
 func reasons() []reason {
@@ -25,12 +25,13 @@ type metrics struct {
 	sent, received prometheus.Counter
 	dropped        map[reason]prometheus.Counter
 	flows          prometheus.Gauge
-	// registrations counts what came of asking a connection for a flow, moves the flows that changed theirs.
+	// registrations counts registrations at connectors by result, moves the connections that lost their flows by cause.
 	registrations *prometheus.CounterVec
 	moves         *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// newMetrics registers the metrics. kept is called when metrics are collected.
+func newMetrics(reg prometheus.Registerer, kept func() float64) *metrics {
 	f := promauto.With(reg)
 	datagrams := f.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "culvert", Subsystem: "edge", Name: "datagrams_total", Help: "Datagrams to and from connectors.",
@@ -38,6 +39,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	dropped := f.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "culvert", Subsystem: "edge", Name: "datagrams_dropped_total", Help: "Datagrams that the edge dropped, by reason.",
 	}, []string{"reason"})
+	f.NewGaugeFunc(prometheus.GaugeOpts{
+		Namespace: "culvert", Subsystem: "edge", Name: "udp_kept_bytes", Help: "Bytes of payloads that UDP flows keep for retransmission.",
+	}, kept)
 	m := &metrics{
 		sent: datagrams.WithLabelValues("sent"), received: datagrams.WithLabelValues("received"),
 		dropped: make(map[reason]prometheus.Counter),

@@ -14,8 +14,9 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
-// TestMoveAfterLoss: the flow keeps its id, nothing that comes in between is lost, and the same connector is preferred.
+// TestMoveAfterLoss: the flow keeps its id, payloads sent meanwhile are not lost, and the same connector is preferred.
 func TestMoveAfterLoss(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	table := registry.NewTable()
 	one := l.connect(table, 0, 1, ours)
@@ -32,10 +33,10 @@ func TestMoveAfterLoss(t *testing.T) {
 	if r := two.accept(); r.ID != id || r.Dest != resolver {
 		t.Errorf("registration = %+v", r)
 	}
-	for two.payload() != "meanwhile" { // what was sent just before the loss comes again
+	for two.payload() != "meanwhile" { // payloads sent just before the loss are sent again
 	}
-	two.reply(id, "answer")
-	l.wantAnswer("answer")
+	two.reply(id, "reply")
+	l.wantReply("reply")
 	two.die()
 	if r := foreign.accept(); r.ID != id {
 		t.Errorf("registration = %+v", r)
@@ -43,6 +44,7 @@ func TestMoveAfterLoss(t *testing.T) {
 }
 
 func TestWaitsForAConnection(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	table := registry.NewTable()
 	one := l.connect(table, 0, 1, ours)
@@ -61,6 +63,7 @@ func TestWaitsForAConnection(t *testing.T) {
 }
 
 func TestWaitIsBounded(t *testing.T) {
+	t.Parallel()
 	cfg := Default()
 	cfg.MoveTimeout = 10 * time.Millisecond
 	l := newLab(t, cfg)
@@ -72,8 +75,9 @@ func TestWaitIsBounded(t *testing.T) {
 	l.wantEnd(flow, ErrNoConnection)
 }
 
-// TestPlannedMove: while a retired connection lives, payloads go on there until another one has taken the flow.
+// TestPlannedMove: payloads use a retired connection until another one has accepted the flow.
 func TestPlannedMove(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	table := registry.NewTable()
 	one := l.connect(table, 0, 1, ours)
@@ -91,7 +95,7 @@ func TestPlannedMove(t *testing.T) {
 	if got := one.payload(); got != "not yet" {
 		t.Errorf("payload = %q", got)
 	}
-	two.answer(r.ID, 0)
+	two.respond(r.ID, 0)
 	if r.ID != id {
 		t.Errorf("registration = %+v", r)
 	}
@@ -101,11 +105,12 @@ func TestPlannedMove(t *testing.T) {
 		t.Errorf("payload = %q", got)
 	}
 	one.reply(id, "late on the old one")
-	l.wantAnswer("late on the old one")
+	l.wantReply("late on the old one")
 }
 
-// TestNewerEpoch: a slot that moved takes its flows along, though the old session has not said goodbye.
+// TestNewerEpoch: flows move to the connection with the newer epoch of their slot, although the old session still exists.
 func TestNewerEpoch(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	table := registry.NewTable()
 	old := l.connect(table, 0, 1, ours)
@@ -118,9 +123,10 @@ func TestNewerEpoch(t *testing.T) {
 	}
 }
 
-// TestSilence: a connection that takes datagrams and says nothing, not even when it is asked, loses its flows; what was
-// sent since it spoke last is sent again, even if that is more than may wait for a connection otherwise.
+// TestSilence: a connection that accepts datagrams but stays silent, even when probed, loses its flows. Payloads sent since its last
+// sign of life are sent again, even if they are more than QueueBytes.
 func TestSilence(t *testing.T) {
+	t.Parallel()
 	cfg := Default()
 	cfg.QueueBytes = datagram.V2MaxDatagram
 	l := newLab(t, cfg)
@@ -130,7 +136,7 @@ func TestSilence(t *testing.T) {
 	id := one.accept().ID
 	receive(t, flow.settled, "not settled")
 	two := l.connect(table, 1, 1, stockV3)
-	const n = 30 // the network in memory holds no more at once
+	const n = 30 // the in-memory network holds no more at a time
 	for i := range n {
 		send(t, flow, fmt.Sprintf("%100d", i))
 	}
@@ -153,42 +159,43 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestDeadConnectionsDoNotHoldUpAMove: the one that does not answer is not waited for; the next is asked meanwhile, and
-// nothing of what was sent is lost.
-func TestDeadConnectionsDoNotHoldUpAMove(t *testing.T) {
+// TestDeadConnectionsDoNotDelayAMove: while a connection does not respond, the flow tries the next one, and no payload is lost.
+func TestDeadConnectionsDoNotDelayAMove(t *testing.T) {
+	t.Parallel()
 	for _, features := range [][]string{ours, stockV2} {
 		l := newLab(t, Default())
 		table := registry.NewTable()
-		silent := l.connect(table, 0, 1, features) // never answers, and does not end
+		silent := l.connect(table, 0, 1, features) // never responds, and does not end
 		flow := l.start(0)
 		send(t, flow, "first")
 		if features[len(features)-1] == protocol.FeatureDatagrams {
 			silent.registration()
 		}
-		answering := l.connect(table, 1, 1, ours)
-		if r := answering.accept(); r.ID != flow.id {
+		live := l.connect(table, 1, 1, ours)
+		if r := live.accept(); r.ID != flow.id {
 			t.Errorf("registration = %+v", r)
 		} else if string(r.Payload) != "first" {
 			t.Errorf("bundled %q", r.Payload)
 		}
 		send(t, flow, "second")
-		if got := answering.payload(); got != "second" {
+		if got := live.payload(); got != "second" {
 			t.Errorf("payload = %q", got)
 		}
 	}
 }
 
-// TestRefusalWhileAnotherConnectionIsAsked: a connector that was asked over two connections moves the flow to the second
-// one and fails the first request. That does not end the flow.
-func TestRefusalWhileAnotherConnectionIsAsked(t *testing.T) {
+// TestRefusalWhileAnotherAttemptIsPending: a connector that gets the registration over two connections moves the flow to the second
+// one and fails the first registration. That must not end the flow.
+func TestRefusalWhileAnotherAttemptIsPending(t *testing.T) {
+	t.Parallel()
 	l, table := newLab(t, Default()), registry.NewTable()
 	connections := []*far{l.connect(table, 0, 1, ours), l.connect(table, 1, 2, ours)}
 	f := l.start(0)
 	for _, c := range connections {
 		c.registration() // which of them comes first does not matter
 	}
-	connections[0].answer(f.id, datagram.ResultUnreachable)
-	connections[1].answer(f.id, datagram.ResultOK)
+	connections[0].respond(f.id, datagram.ResultUnreachable)
+	connections[1].respond(f.id, datagram.ResultOK)
 	receive(t, f.settled, "the flow is not settled")
 	if err := f.Err(); err != nil {
 		t.Fatalf("flow ended: %v", err)
@@ -199,8 +206,9 @@ func TestRefusalWhileAnotherConnectionIsAsked(t *testing.T) {
 	}
 }
 
-// TestListeners: a flow that only listens leaves a connection that has gone silent, too.
-func TestListeners(t *testing.T) {
+// TestFlowThatOnlyReceives: a flow that sends nothing leaves a silent connection, too.
+func TestFlowThatOnlyReceives(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	table := registry.NewTable()
 	l.wrap = func(s transport.Session) transport.Session { return &beating{Session: s} }
@@ -214,8 +222,9 @@ func TestListeners(t *testing.T) {
 	}
 }
 
-// TestKeptBytes: what all flows keep is bounded, and what leaves gives its room back.
+// TestKeptBytes: the bytes that all flows keep are bounded, and returned when a flow ends.
 func TestKeptBytes(t *testing.T) {
+	t.Parallel()
 	cfg := Default()
 	cfg.KeptBytes = 10
 	l := newLab(t, cfg)
@@ -234,18 +243,18 @@ func TestKeptBytes(t *testing.T) {
 	if !got["12345678"] || !got["90"] {
 		t.Errorf("payloads %v", got)
 	}
-	send(t, one, "sent though it cannot be remembered")
-	if got := f.payload(); got != "sent though it cannot be remembered" {
+	send(t, one, "sent though it cannot be kept")
+	if got := f.payload(); got != "sent though it cannot be kept" {
 		t.Errorf("payload = %q", got)
 	}
 	one.Close()
 	two.Close()
-	if n := l.m.kept.used.Load(); n != 0 {
-		t.Errorf("%d bytes kept by nobody", n)
+	if n := l.flows.kept.used.Load(); n != 0 {
+		t.Errorf("%d bytes still taken after the flows ended", n)
 	}
 }
 
-// beating is a session that tells how many packets have come.
+// beating is a session that counts received packets, as the test sets it.
 type beating struct {
 	transport.Session
 	n atomic.Uint64
@@ -253,9 +262,10 @@ type beating struct {
 
 func (b *beating) Received() uint64 { return b.n.Load() }
 
-// TestPulse: also with version 2, which has no question, silence shows where the transport answers by itself; a connection
-// whose transport answers keeps its flows although nothing comes back.
+// TestPulse: version 2 has no probes, but the received packets of the transport show silence. A connection whose transport receives
+// packets keeps its flows although the origin sends nothing.
 func TestPulse(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	table := registry.NewTable()
 	var hearts []*beating
@@ -266,7 +276,7 @@ func TestPulse(t *testing.T) {
 	}
 	one := l.connect(table, 0, 1, stockV2)
 	one.serveCalls()
-	flow, err := l.m.Open(t.Context(), app, resolver, 0, l.deliver)
+	flow, err := l.flows.Open(t.Context(), app, resolver, 0, l.deliver)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -298,13 +308,14 @@ func TestPulse(t *testing.T) {
 		t.Errorf("registered %v, want %v", moved.ID, flow.id)
 	}
 	d, err := datagram.ParseV2(two.next())
-	if got := string(d.Data); err != nil || got != "into the silence" && got != "x" { // what was not acknowledged comes again
+	if got := string(d.Data); err != nil || got != "into the silence" && got != "x" { // unacknowledged payloads are sent again
 		t.Errorf("payload = %q, %v", got, err)
 	}
 }
 
-// TestProbesAreAnswered: one-way traffic over a connection that lives stays where it is.
-func TestProbesAreAnswered(t *testing.T) {
+// TestOneWayTraffic: a flow without replies stays on a connection that responds to probes.
+func TestOneWayTraffic(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	table := registry.NewTable()
 	one := l.connect(table, 0, 1, ours)
@@ -315,13 +326,13 @@ func TestProbesAreAnswered(t *testing.T) {
 	began := time.Now()
 	for time.Since(began) < 2*suspectAfter {
 		send(t, flow, "x")
-		if got := one.payload(); got != "x" { // it answers probes
+		if got := one.payload(); got != "x" { // payload responds to probes
 			t.Fatalf("payload = %q", got)
 		}
 	}
 	flow.mu.Lock()
 	defer flow.mu.Unlock()
 	if flow.peer.conn != one.conn {
-		t.Error("the flow moved away from a connection that answers")
+		t.Error("the flow moved away from a connection that responds")
 	}
 }

@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// What is sent again comes all at once, from all flows that a connection takes over. A peer drops datagrams that its receive
-// queue has no room for (128 with quic-go), so it goes in bursts with pauses; what is new does not wait for it.
+// All flows that move to a connection retransmit at the same time. A peer drops datagrams beyond its receive queue (128 with
+// quic-go), so retransmissions are sent in bursts with pauses. New datagrams do not wait for them.
 const (
 	resendBurst = 32
 	resendPause = 2 * time.Millisecond
 )
 
-// outbox holds the datagrams that wait for the transport of one connection, which blocks while its peer is silent.
+// outbox holds the datagrams that wait for the transport of one connection, which blocks while the peer does not respond.
 type outbox struct {
-	// wake has room for one token, which says that there is something to take.
+	// wake has a buffer of one; a token says that datagrams wait.
 	wake chan struct{}
 
-	// mu guards the rest.
+	// mu protects the rest.
 	mu      sync.Mutex
 	waiting [][]byte
 	bytes   int
@@ -33,7 +33,7 @@ func (o *outbox) signal() {
 	}
 }
 
-// put adds b, which the outbox keeps, unless more than limit bytes would wait then; it reports whether it did.
+// put queues b and keeps it, unless more than limit bytes would wait; it reports whether it did.
 func (o *outbox) put(b []byte, limit int) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -47,7 +47,7 @@ func (o *outbox) put(b []byte, limit int) bool {
 	return true
 }
 
-// putAgain adds what is sent once more: a bound on that holds already.
+// putAgain queues retransmissions, which the budget of kept bytes bounds already.
 func (o *outbox) putAgain(bs [][]byte) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -55,7 +55,7 @@ func (o *outbox) putAgain(bs [][]byte) {
 	o.signal()
 }
 
-// take gives all that waits, in order, and takes room for what comes next.
+// take returns all waiting datagrams in order; room becomes the buffer for the next ones.
 func (o *outbox) take(room [][]byte) [][]byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -64,7 +64,7 @@ func (o *outbox) take(room [][]byte) [][]byte {
 	return out
 }
 
-// takeAgain gives a burst of what is sent once more, or nothing.
+// takeAgain returns a burst of retransmissions, or none.
 func (o *outbox) takeAgain() [][]byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()

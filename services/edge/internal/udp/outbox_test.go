@@ -3,15 +3,16 @@ package udp
 import "testing"
 
 func TestOutbox(t *testing.T) {
+	t.Parallel()
 	o := newOutbox()
 	if !o.put([]byte("12"), 3) || o.put([]byte("34"), 3) || !o.put([]byte("5"), 3) {
-		t.Error("the limit is not kept")
+		t.Error("the limit is not enforced")
 	}
 	if got := o.take(nil); len(got) != 2 || string(got[0]) != "12" || string(got[1]) != "5" {
 		t.Errorf("took %q", got)
 	}
 	if !o.put([]byte("678"), 3) {
-		t.Error("what was taken still counts")
+		t.Error("datagrams that were taken still count")
 	}
 	var again [][]byte
 	for i := range 2*resendBurst + 5 {

@@ -17,48 +17,48 @@ import (
 )
 
 const (
-	// tries is how often a registration of version 3 is sent; the wait for its answer doubles from firstWait.
+	// tries is how often a registration of version 3 is sent; the wait for its response starts with firstWait and doubles.
 	tries     = 3
 	firstWait = 500 * time.Millisecond
-	// headRoom is what a datagram adds to a payload in either version, or a little more.
+	// headRoom is at least the number of bytes that a datagram of either version adds to a payload.
 	headRoom = 24
 )
 
-// peer is a connection as flows see it.
+// peer is a connection that flows use.
 type peer struct {
-	m    *Manager
-	conn *registry.Conn
-	v3   bool
-	// pulse is nil where the transport does not tell that the peer lives; received is what it said last.
+	owner *Flows
+	conn  *registry.Conn
+	v3    bool
+	// pulse is nil if the transport does not count received packets; received is its last count.
 	pulse    transport.Pulse
 	received atomic.Uint64
-	// heard is when the peer gave a sign of life, spoken when a datagram was sent first after that (0: none was), in
-	// nanoseconds.
-	heard, spoken atomic.Int64
-	probed        atomic.Int64
-	suspect       atomic.Bool
-	out           *outbox
+	// heard is the time of the peer's last sign of life, unansweredSince the time of the first datagram that was sent after that
+	// (0: none), in nanoseconds.
+	heard, unansweredSince atomic.Int64
+	probed                 atomic.Int64
+	suspect                atomic.Bool
+	out                    *outbox
 
-	// flows is guarded by the manager's mu.
+	// flows is protected by the mu of owner.
 	flows map[*Flow]struct{}
 
-	// mu guards answers: where registrations of version 3 wait.
-	mu      sync.Mutex
-	answers map[datagram.ID]chan datagram.Response
+	// mu protects responses: the channels of registrations of version 3 that wait for their response.
+	mu        sync.Mutex
+	responses map[datagram.ID]chan datagram.Response
 }
 
-// lives notes a sign of life.
-func (p *peer) lives(now int64) {
+// markAlive records a sign of life.
+func (p *peer) markAlive(now int64) {
 	p.heard.Store(now)
-	p.spoken.Store(0)
+	p.unansweredSince.Store(0)
 	p.suspect.Store(false)
 }
 
-// lastHeard is when the peer gave its last sign of life. It asks the transport for one.
+// lastHeard is the time of the peer's last sign of life, including the packets that the transport has received.
 func (p *peer) lastHeard(now int64) int64 {
 	if p.pulse != nil {
 		if n := p.pulse.Received(); p.received.Swap(n) != n {
-			p.lives(now)
+			p.markAlive(now)
 			return now
 		}
 	}
@@ -76,7 +76,7 @@ func (p *peer) isRetired() bool {
 	}
 }
 
-// encode makes the datagram for one payload. payload is the copy of b in it, which nobody changes any more.
+// encode makes the datagram of one payload. payload is the copy of b in it, which is not changed later.
 func (p *peer) encode(id datagram.ID, b []byte) (out, payload []byte, err error) {
 	out = make([]byte, 0, len(b)+headRoom)
 	if !p.v3 {
@@ -89,24 +89,24 @@ func (p *peer) encode(id datagram.ID, b []byte) (out, payload []byte, err error)
 	return out, out[len(out)-len(b):], nil
 }
 
-// send queues one datagram for the connector, which keeps b.
+// send queues one datagram for the connector and keeps b. With a full queue it drops b.
 func (p *peer) send(b []byte) {
-	if p.out.put(b, p.m.cfg.QueueBytes) {
-		p.spoken.CompareAndSwap(0, time.Now().UnixNano())
+	if p.out.put(b, p.owner.cfg.QueueBytes) {
+		p.unansweredSince.CompareAndSwap(0, time.Now().UnixNano())
 	} else {
-		p.m.metrics.drop(dropNoRoom)
+		p.owner.metrics.drop(dropNoRoom)
 	}
 }
 
-// sendAgain is send for what a flow kept.
+// sendAgain queues the payloads that a flow has kept.
 func (p *peer) sendAgain(bs [][]byte) {
 	if len(bs) > 0 {
 		p.out.putAgain(bs)
-		p.spoken.CompareAndSwap(0, time.Now().UnixNano())
+		p.unansweredSince.CompareAndSwap(0, time.Now().UnixNano())
 	}
 }
 
-// sendLoop sends what is queued until ctx or the session ends.
+// sendLoop sends the queued datagrams until ctx or the session ends.
 func (p *peer) sendLoop(ctx context.Context) {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
@@ -140,21 +140,21 @@ func (p *peer) sendNow(batch [][]byte) {
 		err := p.conn.Session.SendDatagram(b)
 		switch {
 		case err == nil:
-			p.m.metrics.sent.Inc()
+			p.owner.metrics.sent.Inc()
 		case errors.Is(err, transport.ErrDatagramTooLarge):
-			p.m.metrics.drop(dropTooLarge)
+			p.owner.metrics.drop(dropTooLarge)
 		default:
-			p.m.metrics.drop(dropNotSent)
+			p.owner.metrics.drop(dropNotSent)
 		}
 	}
 }
 
-// register asks the connector for the flow, in the connection's version. bundled says that the first payload that waits went
-// with it.
+// register registers the flow at the connector, in the connection's version. bundled says that the first waiting payload went
+// with the registration.
 func (p *peer) register(ctx context.Context, f *Flow) (bundled bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	//nolint:contextcheck // the session's end is to end ctx
+	//nolint:contextcheck // the end of the session must end ctx
 	unlink := context.AfterFunc(p.conn.Session.Context(), func() { cancel(context.Cause(p.conn.Session.Context())) })
 	defer unlink()
 	if p.v3 {
@@ -162,7 +162,7 @@ func (p *peer) register(ctx context.Context, f *Flow) (bundled bool, err error) 
 	} else {
 		err = p.registerV2(ctx, f)
 	}
-	p.m.metrics.registrations.WithLabelValues(resultOf(err)).Inc()
+	p.owner.metrics.registrations.WithLabelValues(resultOf(err)).Inc()
 	return bundled, err
 }
 
@@ -181,17 +181,17 @@ func resultOf(err error) string {
 	}
 }
 
-// registerV3 sends the registration until it is answered.
+// registerV3 sends the registration until a response arrives, at most tries times.
 func (p *peer) registerV3(ctx context.Context, f *Flow) (bundled bool, err error) {
-	answer := make(chan datagram.Response, 1)
+	response := make(chan datagram.Response, 1)
 	p.mu.Lock()
-	p.answers[f.id] = answer
+	p.responses[f.id] = response
 	p.mu.Unlock()
 	defer func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if p.answers[f.id] == answer {
-			delete(p.answers, f.id)
+		if p.responses[f.id] == response {
+			delete(p.responses, f.id)
 		}
 	}()
 	r := datagram.Registration{ID: f.id, Dest: f.dst, Idle: f.idle}
@@ -208,8 +208,8 @@ func (p *peer) registerV3(ctx context.Context, f *Flow) (bundled bool, err error
 		p.send(b)
 		timer.Reset(firstWait << try)
 		select {
-		case a := <-answer:
-			err := errorOf(a.Result, a.Text)
+		case got := <-response:
+			err := errorOf(got.Result, got.Text)
 			return err == nil && len(r.Payload) > 0, err
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
@@ -219,7 +219,7 @@ func (p *peer) registerV3(ctx context.Context, f *Flow) (bundled bool, err error
 	return false, ErrSilent
 }
 
-// errorOf turns a result into an error.
+// errorOf returns the error of a result; nil for ResultOK.
 func errorOf(r datagram.Result, text string) error {
 	switch r {
 	case datagram.ResultOK:
@@ -242,19 +242,19 @@ func (p *peer) registerV2(ctx context.Context, f *Flow) error {
 	})
 }
 
-// unregister tells a connector with version 2 that a flow is over; it does its best.
+// unregister ends a flow at a connector with version 2. Errors are ignored: the connector has an idle timeout of its own.
 func (p *peer) unregister(ctx context.Context, id datagram.ID, text string) {
 	if p.v3 || p.isOver() {
 		return
 	}
-	_ = p.call(ctx, func(ctx context.Context, c *rpc.ConnectorClient) error { // the connector has its own idle time
+	_ = p.call(ctx, func(ctx context.Context, c *rpc.ConnectorClient) error { // see above
 		return c.UnregisterUDPSession(ctx, id, text)
 	})
 }
 
-// call opens an RPC stream for one call.
+// call makes one call on an RPC stream of its own.
 func (p *peer) call(ctx context.Context, f func(ctx context.Context, c *rpc.ConnectorClient) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, p.m.cfg.RPCTimeout, ErrSilent)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.owner.cfg.RPCTimeout, ErrSilent)
 	defer cancel()
 	st, err := p.conn.Session.OpenStream(ctx)
 	if err != nil {
@@ -267,17 +267,17 @@ func (p *peer) call(ctx context.Context, f func(ctx context.Context, c *rpc.Conn
 	}
 	c := rpc.NewConnectorClient(rpc.StreamConn(st))
 	err = f(ctx, c)
-	_ = c.Close() // the call's own end was said
+	_ = c.Close() // the result of the call is known
 	return err
 }
 
-// Serve receives for a connection until ctx or its session ends. Flows leave it when it is retired, at the latest when
-// it ends. It may be called for any connection; one that carries no datagrams is left alone.
-func (m *Manager) Serve(ctx context.Context, conn *registry.Conn) {
+// Serve receives for a connection until ctx or its session ends. Its flows move elsewhere when it is retired, or else when it
+// ends. For a connection that carries no datagrams it returns at once.
+func (fs *Flows) Serve(ctx context.Context, conn *registry.Conn) {
 	if conn.Protocol != tunnel.QUIC {
 		return
 	}
-	p := m.attach(conn)
+	p := fs.attach(conn)
 	var own sync.WaitGroup
 	defer own.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -288,7 +288,7 @@ func (m *Manager) Serve(ctx context.Context, conn *registry.Conn) {
 		case <-ctx.Done():
 		case <-conn.Session.Context().Done():
 		case <-conn.Retired():
-			m.vacate(p, "retired")
+			fs.vacate(p, "retired")
 		}
 	})
 	for {
@@ -296,100 +296,100 @@ func (m *Manager) Serve(ctx context.Context, conn *registry.Conn) {
 		if err != nil {
 			break
 		}
-		p.lives(time.Now().UnixNano())
-		m.metrics.received.Inc()
+		p.markAlive(time.Now().UnixNano())
+		fs.metrics.received.Inc()
 		if p.v3 {
-			m.receiveV3(p, b)
+			fs.receiveV3(p, b)
 		} else {
-			m.receiveV2(p, b)
+			fs.receiveV2(p, b)
 		}
 	}
-	m.detach(p)
+	fs.detach(p)
 }
 
-// Ended is the connector's word (version 2) that it ended a session of conn.
-func (m *Manager) Ended(conn *registry.Conn, id datagram.ID, text string) {
-	m.mu.Lock()
-	f, here := m.flows[id], false
-	if p := m.peers[conn.Slot.Tunnel][conn]; f != nil && p != nil {
+// Ended ends a flow of conn, because the connector (version 2) has said that it ended the session.
+func (fs *Flows) Ended(conn *registry.Conn, id datagram.ID, text string) {
+	fs.mu.Lock()
+	f, here := fs.flows[id], false
+	if p := fs.peers[conn.Slot.Tunnel][conn]; f != nil && p != nil {
 		_, here = p.flows[f]
 	}
-	m.mu.Unlock()
+	fs.mu.Unlock()
 	if here {
 		f.end(fmt.Errorf("%w: connector: %s", ErrClosed, text), "")
 	}
 }
 
-func (m *Manager) receiveV3(p *peer, b []byte) {
+func (fs *Flows) receiveV3(p *peer, b []byte) {
 	t, err := datagram.TypeV3(b)
 	if err != nil {
-		m.metrics.drop(dropMalformed)
+		fs.metrics.drop(dropMalformed)
 		return
 	}
 	switch t {
 	case datagram.V3Payload:
 		id, data, err := datagram.ParsePayload(b)
 		if err != nil {
-			m.metrics.drop(dropMalformed)
+			fs.metrics.drop(dropMalformed)
 			return
 		}
-		m.deliver(p, id, data)
+		fs.deliver(p, id, data)
 	case datagram.V3Response:
 		r, err := datagram.ParseResponse(b)
 		if err != nil {
-			m.metrics.drop(dropMalformed)
+			fs.metrics.drop(dropMalformed)
 			return
 		}
-		p.answered(r)
+		p.respond(r)
 	case datagram.V3ICMP:
 		data, err := datagram.ParseICMP(b)
 		if err != nil {
-			m.metrics.drop(dropMalformed)
+			fs.metrics.drop(dropMalformed)
 			return
 		}
-		m.echoed(p, data)
+		fs.echoed(p, data)
 	case datagram.V3Registration:
-		m.metrics.drop(dropUnexpected)
+		fs.metrics.drop(dropUnexpected)
 	}
 }
 
-func (m *Manager) receiveV2(p *peer, b []byte) {
+func (fs *Flows) receiveV2(p *peer, b []byte) {
 	d, err := datagram.ParseV2(b)
 	if err != nil {
-		m.metrics.drop(dropMalformed)
+		fs.metrics.drop(dropMalformed)
 		return
 	}
 	switch d.Type {
 	case datagram.V2UDP:
-		m.deliver(p, d.ID, d.Data)
+		fs.deliver(p, d.ID, d.Data)
 	case datagram.V2IP, datagram.V2TracedIP:
-		m.echoed(p, d.Data)
-	case datagram.V2Spans: // nobody asked for a trace
-		m.metrics.drop(dropUnexpected)
+		fs.echoed(p, d.Data)
+	case datagram.V2Spans: // the edge requests no traces
+		fs.metrics.drop(dropUnexpected)
 	}
 }
 
-// deliver gives an answer to its flow, whichever connection of the tunnel it came on.
-func (m *Manager) deliver(p *peer, id datagram.ID, b []byte) {
-	m.mu.Lock()
-	f := m.flows[id]
-	m.mu.Unlock()
+// deliver passes a datagram of the origin to its flow; it may come on any connection of the tunnel.
+func (fs *Flows) deliver(p *peer, id datagram.ID, b []byte) {
+	fs.mu.Lock()
+	f := fs.flows[id]
+	fs.mu.Unlock()
 	if f == nil || f.tunnel != p.conn.Slot.Tunnel {
-		m.metrics.drop(dropUnknownFlow)
+		fs.metrics.drop(dropUnknownFlow)
 		return
 	}
 	f.touch()
 	f.deliver(b)
 }
 
-// answered wakes the registration that waits for r. The answer to a probe is for nobody.
-func (p *peer) answered(r datagram.Response) {
+// respond passes r to the registration that waits for it. No registration waits for the response to a probe.
+func (p *peer) respond(r datagram.Response) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c := p.answers[r.ID]; c != nil {
+	if c := p.responses[r.ID]; c != nil {
 		select {
 		case c <- r:
-		default: // a second answer
+		default: // a second response
 		}
 	}
 }

@@ -12,32 +12,31 @@ import (
 )
 
 const (
-	// probeAfter is how long a connection that was spoken to may say nothing before it is asked for a sign of life, and
-	// how often it is asked; suspectAfter is when its flows go elsewhere.
+	// probeAfter is how long a connection may be silent after a datagram was sent to it before it is probed, and the time
+	// between two probes. After suspectAfter its flows move elsewhere.
 	probeAfter   = 250 * time.Millisecond
 	suspectAfter = time.Second
-	// quietAfter is a little more than the time after which connectors ping a connection that has nothing to say
-	// (docs/spec/wire.md 4).
+	// quietAfter is slightly more than the interval of a connector's keep-alive pings (docs/spec/wire.md 4).
 	quietAfter = 1100 * time.Millisecond
 )
 
-// attach adds a connection. Flows of connections that it replaces come over.
-func (m *Manager) attach(conn *registry.Conn) *peer {
+// attach adds a connection. The flows of connections that it replaces move to it.
+func (fs *Flows) attach(conn *registry.Conn) *peer {
 	p := &peer{
-		m: m, conn: conn, v3: conn.DatagramV3(), out: newOutbox(),
-		flows: make(map[*Flow]struct{}), answers: make(map[datagram.ID]chan datagram.Response),
+		owner: fs, conn: conn, v3: conn.DatagramV3(), out: newOutbox(),
+		flows: make(map[*Flow]struct{}), responses: make(map[datagram.ID]chan datagram.Response),
 	}
 	p.pulse, _ = conn.Session.(transport.Pulse)
 	p.heard.Store(time.Now().UnixNano())
-	m.mu.Lock()
-	of := m.peers[conn.Slot.Tunnel]
+	fs.mu.Lock()
+	of := fs.peers[conn.Slot.Tunnel]
 	if of == nil {
 		of = make(map[*registry.Conn]*peer)
-		m.peers[conn.Slot.Tunnel] = of
+		fs.peers[conn.Slot.Tunnel] = of
 	}
 	of[conn] = p
-	close(m.changed)
-	m.changed = make(chan struct{})
+	close(fs.changed)
+	fs.changed = make(chan struct{})
 	var stale []*peer
 	for _, o := range of {
 		older := o != p && o.conn.Slot == conn.Slot && o.conn.Epoch < conn.Epoch
@@ -45,45 +44,45 @@ func (m *Manager) attach(conn *registry.Conn) *peer {
 			stale = append(stale, o)
 		}
 	}
-	m.mu.Unlock()
+	fs.mu.Unlock()
 	for _, o := range stale {
-		m.vacate(o, "replaced")
+		fs.vacate(o, "replaced")
 	}
 	return p
 }
 
-// detach forgets a connection that ended.
-func (m *Manager) detach(p *peer) {
-	m.mu.Lock()
-	of := m.peers[p.conn.Slot.Tunnel]
+// detach removes a connection that ended.
+func (fs *Flows) detach(p *peer) {
+	fs.mu.Lock()
+	of := fs.peers[p.conn.Slot.Tunnel]
 	if delete(of, p.conn); len(of) == 0 {
-		delete(m.peers, p.conn.Slot.Tunnel)
+		delete(fs.peers, p.conn.Slot.Tunnel)
 	}
-	m.mu.Unlock()
-	m.vacate(p, "lost")
+	fs.mu.Unlock()
+	fs.vacate(p, "lost")
 }
 
 // vacate makes the flows of a connection look for another one.
-func (m *Manager) vacate(p *peer, cause string) {
-	m.mu.Lock()
+func (fs *Flows) vacate(p *peer, cause string) {
+	fs.mu.Lock()
 	flows := slices.Collect(maps.Keys(p.flows))
-	m.mu.Unlock()
+	fs.mu.Unlock()
 	if len(flows) == 0 {
 		return
 	}
-	m.metrics.moves.WithLabelValues(cause).Inc()
+	fs.metrics.moves.WithLabelValues(cause).Inc()
 	lost := p.isOver() || p.suspect.Load()
 	for _, f := range flows {
 		f.leave(p, lost)
 	}
 }
 
-// bind makes p the connection of f and sends what waited, but for the first if that was bundled; it reports false when either
-// is over.
-func (m *Manager) bind(f *Flow, p *peer, bundled bool) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.peers[p.conn.Slot.Tunnel][p.conn] != p || m.flows[f.id] != f {
+// bind makes p the connection of f and sends the waiting payloads, without the first one if that was bundled. It reports false if
+// either is over.
+func (fs *Flows) bind(f *Flow, p *peer, bundled bool) bool {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.peers[p.conn.Slot.Tunnel][p.conn] != p || fs.flows[f.id] != f {
 		return false
 	}
 	f.mu.Lock()
@@ -104,35 +103,35 @@ func (m *Manager) bind(f *Flow, p *peer, bundled bool) bool {
 	return true
 }
 
-// seekFor is choose for a flow.
-func (m *Manager) seekFor(f *Flow, not map[*peer]bool) (*peer, <-chan struct{}) {
+// seekFor is choose for a flow, with the connector that has the flow's socket.
+func (fs *Flows) seekFor(f *Flow, exclude map[*peer]bool) (*peer, <-chan struct{}) {
 	f.mu.Lock()
 	home := f.home
 	f.mu.Unlock()
-	return m.choose(f.tunnel, home, not)
+	return fs.choose(f.tunnel, home, exclude)
 }
 
-// choose gives the best connection of a tunnel that is not in not, and what tells that there may be a better one. Those
-// that stay come first, then those of the connector home, which has the socket, then those of the newest epoch of their
-// slot, then those with fewer flows.
-func (m *Manager) choose(id tunnel.ID, home tunnel.ConnectorID, not map[*peer]bool) (*peer, <-chan struct{}) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// choose returns the best connection of a tunnel that is not in exclude, or nil, and a channel that is closed when a connection
+// is added. It prefers, in this order, connections that are neither retired nor silent, those of the connector home, which has
+// the socket, those with the newest epoch of their slot, and those with fewer flows.
+func (fs *Flows) choose(id tunnel.ID, home tunnel.ConnectorID, exclude map[*peer]bool) (*peer, <-chan struct{}) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
 	var best *peer
 	var bestRank rank
-	for _, p := range m.peers[id] {
-		if not[p] || p.isOver() {
+	for _, p := range fs.peers[id] {
+		if exclude[p] || p.isOver() {
 			continue
 		}
 		r := rank{
 			retired: p.isRetired() || p.suspect.Load() || p.isQuiet(), foreign: !home.IsZero() && p.conn.Slot.Connector != home,
-			outdated: m.outdatedLocked(p), flows: len(p.flows),
+			outdated: fs.outdatedLocked(p), flows: len(p.flows),
 		}
 		if best == nil || r.before(bestRank) {
 			best, bestRank = p, r
 		}
 	}
-	return best, m.changed
+	return best, fs.changed
 }
 
 // rank orders connections; the lesser one is better.
@@ -155,8 +154,8 @@ func (r rank) before(o rank) bool {
 }
 
 // outdatedLocked reports whether the slot of p has a newer connection.
-func (m *Manager) outdatedLocked(p *peer) bool {
-	for _, o := range m.peers[p.conn.Slot.Tunnel] {
+func (fs *Flows) outdatedLocked(p *peer) bool {
+	for _, o := range fs.peers[p.conn.Slot.Tunnel] {
 		if o.conn.Slot == p.conn.Slot && o.conn.Epoch > p.conn.Epoch {
 			return true
 		}
@@ -164,45 +163,45 @@ func (m *Manager) outdatedLocked(p *peer) bool {
 	return false
 }
 
-// watch gives up connections that are silent although they were spoken to. Their sessions may live on; a sign of life clears
-// them of the suspicion. Every packet is one where the transport tells of it; besides, a connection with version 3 is asked for
-// one: the answer to a registration, which changes nothing.
-func (m *Manager) watch(now time.Time) {
+// watch moves the flows away from connections that stay silent after a datagram was sent to them. Such a connection becomes
+// suspect; the next sign of life ends that. If the transport counts received packets, each of them is a sign of life. A connection
+// with version 3 is probed as well: with a repeated registration, whose response changes nothing.
+func (fs *Flows) watch(now time.Time) {
 	var dead []*peer
-	m.mu.Lock()
-	for _, of := range m.peers {
+	fs.mu.Lock()
+	for _, of := range fs.peers {
 		for _, p := range of {
 			if p.watchLocked(now.UnixNano()) {
 				dead = append(dead, p)
 			}
 		}
 	}
-	m.mu.Unlock()
+	fs.mu.Unlock()
 	for _, p := range dead {
-		m.vacate(p, "silent")
+		fs.vacate(p, "silent")
 	}
 }
 
-// isQuiet reports whether a connection misses its keep-alive. It is no reason to leave it, but one to prefer another, and to
-// ask it.
+// isQuiet reports whether a keep-alive of the connection is overdue. Flows prefer other connections then, and the connection is
+// probed, but its flows stay.
 func (p *peer) isQuiet() bool {
 	return p.pulse != nil && time.Duration(time.Now().UnixNano()-p.heard.Load()) > quietAfter
 }
 
-// watchLocked is watch for one connection; it reports whether it was given up.
+// watchLocked is watch for one connection; it reports whether the connection has become suspect.
 func (p *peer) watchLocked(now int64) bool {
 	p.lastHeard(now)
 	if p.pulse == nil && !p.v3 || p.suspect.Load() {
 		return false
 	}
-	spoken := p.spoken.Load()
-	if spoken == 0 {
+	since := p.unansweredSince.Load()
+	if since == 0 {
 		if p.v3 && p.isQuiet() {
-			p.probeLocked(now) // its flows only listen, and it would go unnoticed that there is nobody to listen to
+			p.probeLocked(now) // otherwise flows that only receive would not notice its death
 		}
 		return false
 	}
-	quiet := time.Duration(now - spoken)
+	quiet := time.Duration(now - since)
 	if quiet > suspectAfter {
 		p.suspect.Store(true)
 		return true
@@ -213,7 +212,7 @@ func (p *peer) watchLocked(now int64) bool {
 	return false
 }
 
-// probeLocked asks for any one of the connection's flows again, but not too often.
+// probeLocked sends the registration of any one of the connection's flows again, at most once in probeAfter.
 func (p *peer) probeLocked(now int64) {
 	if now-p.probed.Load() <= int64(probeAfter) {
 		return

@@ -12,12 +12,13 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/pkg/wire/icmp"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/share"
 )
 
-// ErrPing says that a ping cannot be made as it was asked for.
+// ErrPing says that the parameters of a ping are invalid, or that too many pings are in flight.
 var ErrPing = errors.New("not a possible ping")
 
-// The kinds of answers to a ping.
+// The kinds of replies to a ping.
 const (
 	EchoReply    = "echo_reply"
 	TimeExceeded = "time_exceeded"
@@ -26,15 +27,14 @@ const (
 )
 
 const (
-	// Pings come from addresses that no network routes, since nobody but this edge gets the answers: 192.0.0.8 is the
-	// IPv4 dummy address, 100::1 is in the discard-only block.
+	// The source addresses of pings are never routed: 192.0.0.8 is the IPv4 dummy address, 100::1 is in the discard-only block.
+	// The connector returns replies to this edge.
 	pingSource4 = "192.0.0.8"
 	pingSource6 = "100::1"
 
 	defaultTTL  = 64
 	defaultWait = 5 * time.Second
-	maxPings    = 1024
-	// icmpHead is the room that both headers take of the largest packet.
+	// icmpHead4 and icmpHead6 are the sizes of the IP and ICMP headers together.
 	icmpHead4, icmpHead6 = 28, 48
 )
 
@@ -42,24 +42,24 @@ const (
 type PingRequest struct {
 	Destination netip.Addr
 	TTL         uint8
-	// Size is the number of bytes behind the ICMP header.
+	// Size is the number of bytes after the ICMP header.
 	Size    int
 	Timeout time.Duration
 }
 
-// PingReply is what came back.
+// PingReply is the reply to a ping: of the destination, or an ICMP error of a router.
 type PingReply struct {
 	From netip.Addr
 	// Kind is one of EchoReply, TimeExceeded, Unreachable, OtherError.
 	Kind string
 	// Type and Code are those of the ICMP message.
 	Type, Code uint8
-	// Size is that of the echoed data.
+	// Size is the number of bytes of the echoed data.
 	Size int
 	RTT  time.Duration
 }
 
-// pingKey names a ping by what its answer quotes.
+// pingKey identifies a ping by the fields that its reply repeats.
 type pingKey struct {
 	tunnel  tunnel.ID
 	is6     bool
@@ -72,13 +72,14 @@ type ping struct {
 	sent  time.Time
 }
 
-// Ping sends one echo request through the tunnel and waits for what comes back.
-func (m *Manager) Ping(ctx context.Context, id tunnel.ID, r PingRequest) (PingReply, error) {
+// Ping sends one echo request through the tunnel and waits for the reply. Errors: ErrPing, ErrNoConnection, ErrSilent, or the
+// cause of ctx.
+func (fs *Flows) Ping(ctx context.Context, id tunnel.ID, r PingRequest) (PingReply, error) {
 	packet, key, err := r.packet(id)
 	if err != nil {
 		return PingReply{}, err
 	}
-	p := m.choosePeer(id)
+	p := fs.choosePeer(id)
 	if p == nil {
 		return PingReply{}, ErrNoConnection
 	}
@@ -89,13 +90,13 @@ func (m *Manager) Ping(ctx context.Context, id tunnel.ID, r PingRequest) (PingRe
 	if r.Timeout <= 0 {
 		r.Timeout = defaultWait
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("%w: nothing came back within %v", ErrSilent, r.Timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("%w: no reply within %v", ErrSilent, r.Timeout))
 	defer cancel()
 	wait := &ping{dst: r.Destination.Unmap(), reply: make(chan PingReply, 1), sent: time.Now()}
-	if !m.addPing(key, wait) {
-		return PingReply{}, fmt.Errorf("%w: too many pings at once", ErrPing)
+	if err := fs.addPing(key, wait); err != nil {
+		return PingReply{}, err
 	}
-	defer m.removePing(key)
+	defer fs.removePing(key)
 	p.send(b)
 	select {
 	case reply := <-wait.reply:
@@ -105,7 +106,7 @@ func (m *Manager) Ping(ctx context.Context, id tunnel.ID, r PingRequest) (PingRe
 	}
 }
 
-// packet builds the request under a random id.
+// packet builds the echo request with a random id and sequence number.
 func (r PingRequest) packet(id tunnel.ID) ([]byte, pingKey, error) {
 	dst := r.Destination.Unmap().WithZone("")
 	src, head := netip.MustParseAddr(pingSource4), icmpHead4
@@ -123,7 +124,7 @@ func (r PingRequest) packet(id tunnel.ID) ([]byte, pingKey, error) {
 		ttl = defaultTTL
 	}
 	data := make([]byte, 4+r.Size)
-	_, _ = rand.Read(data) // it ends the process rather than fail
+	_, _ = rand.Read(data) // never fails: crypto/rand ends the process instead
 	key := pingKey{tunnel: id, is6: dst.Is6(), id: binary.BigEndian.Uint16(data), seq: binary.BigEndian.Uint16(data[2:])}
 	e := icmp.Echo{ID: key.id, Seq: key.seq, Data: data[4:]}
 	b, err := e.Append(nil, src, dst, ttl, icmp.Request)
@@ -133,7 +134,7 @@ func (r PingRequest) packet(id tunnel.ID) ([]byte, pingKey, error) {
 	return b, key, nil
 }
 
-// wrap puts a packet into a datagram of the connection's version.
+// wrap makes a datagram of the connection's version from an IP packet.
 func (p *peer) wrap(packet []byte) ([]byte, error) {
 	if p.v3 {
 		return datagram.AppendICMP(nil, packet)
@@ -141,54 +142,63 @@ func (p *peer) wrap(packet []byte) ([]byte, error) {
 	return (&datagram.V2{Type: datagram.V2IP, Data: packet}).Append(nil)
 }
 
-// choosePeer gives the best connection of a tunnel.
-func (m *Manager) choosePeer(id tunnel.ID) *peer {
-	p, _ := m.choose(id, tunnel.ConnectorID{}, nil)
+// choosePeer returns the best connection of a tunnel, or nil.
+func (fs *Flows) choosePeer(id tunnel.ID) *peer {
+	p, _ := fs.choose(id, tunnel.ConnectorID{}, nil)
 	return p
 }
 
-func (m *Manager) addPing(key pingKey, p *ping) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if _, taken := m.pings[key]; taken || len(m.pings) >= maxPings {
-		return false
+// addPing registers a ping that waits for its reply, unless too many wait.
+func (fs *Flows) addPing(key pingKey, p *ping) error {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if _, taken := fs.pings[key]; taken {
+		return fmt.Errorf("%w: its random id is in use", ErrPing)
 	}
-	m.pings[key] = p
-	return true
+	switch fs.pingQuota.Take(key.tunnel, 1) {
+	case share.Granted:
+	case share.OverShare:
+		return fmt.Errorf("%w: too many pings of this tunnel are in flight", ErrPing)
+	case share.Full:
+		return fmt.Errorf("%w: too many pings are in flight", ErrPing)
+	}
+	fs.pings[key] = p
+	return nil
 }
 
-func (m *Manager) removePing(key pingKey) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.pings, key)
+func (fs *Flows) removePing(key pingKey) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	delete(fs.pings, key)
+	fs.pingQuota.Give(key.tunnel, 1)
 }
 
-// echoed gives a packet of a connector to the ping that it answers.
-func (m *Manager) echoed(p *peer, b []byte) {
+// echoed passes an ICMP packet of a connector to the ping that it replies to.
+func (fs *Flows) echoed(p *peer, b []byte) {
 	packet, err := icmp.Parse(b)
 	if err != nil {
-		m.metrics.drop(dropMalformed)
+		fs.metrics.drop(dropMalformed)
 		return
 	}
 	about, kind := packet, EchoReply
 	if packet.IsError() {
 		if about, err = packet.Quote(); err != nil {
-			m.metrics.drop(dropMalformed)
+			fs.metrics.drop(dropMalformed)
 			return
 		}
 		kind = faultKind(&packet)
 	}
 	echo, err := about.Echo()
 	if err != nil || kind == EchoReply && !packet.IsEchoReply() {
-		m.metrics.drop(dropUnexpected)
+		fs.metrics.drop(dropUnexpected)
 		return
 	}
 	key := pingKey{tunnel: p.conn.Slot.Tunnel, is6: packet.Is6(), id: echo.ID, seq: echo.Seq}
-	m.mu.Lock()
-	wait := m.pings[key]
-	m.mu.Unlock()
+	fs.mu.Lock()
+	wait := fs.pings[key]
+	fs.mu.Unlock()
 	if wait == nil || kind != EchoReply && about.Dst != wait.dst {
-		m.metrics.drop(dropUnknownFlow)
+		fs.metrics.drop(dropUnknownFlow)
 		return
 	}
 	reply := PingReply{From: packet.Src, Kind: kind, Type: packet.Type, Code: packet.Code, RTT: time.Since(wait.sent)}
@@ -197,7 +207,7 @@ func (m *Manager) echoed(p *peer, b []byte) {
 	}
 	select {
 	case wait.reply <- reply:
-	default: // a second answer
+	default: // a second reply
 	}
 }
 

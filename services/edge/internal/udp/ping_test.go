@@ -12,6 +12,7 @@ import (
 )
 
 func TestPing(t *testing.T) {
+	t.Parallel()
 	router := map[bool]netip.Addr{false: netip.MustParseAddr("10.9.9.9"), true: netip.MustParseAddr("2001:db8::9")}
 	for _, features := range [][]string{ours, stockV2} {
 		for _, dst := range []string{"10.0.0.1", "2001:db8::1"} {
@@ -19,7 +20,7 @@ func TestPing(t *testing.T) {
 				l := newLab(t, Default())
 				f := l.connect(registry.NewTable(), 0, 1, features)
 				go f.pong(router[netip.MustParseAddr(dst).Is6()], kind, len(features) == 3)
-				got, err := l.m.Ping(t.Context(), app, PingRequest{Destination: netip.MustParseAddr(dst), TTL: 7, Size: 100})
+				got, err := l.flows.Ping(t.Context(), app, PingRequest{Destination: netip.MustParseAddr(dst), TTL: 7, Size: 100})
 				want := netip.MustParseAddr(dst)
 				if kind != EchoReply {
 					want = router[want.Is6()]
@@ -32,7 +33,7 @@ func TestPing(t *testing.T) {
 	}
 }
 
-// pong answers one echo request.
+// pong replies to one echo request.
 func (f *far) pong(router netip.Addr, kind string, v3 bool) {
 	b, err := f.sess.ReceiveDatagram(f.sess.Context())
 	if err != nil {
@@ -74,17 +75,18 @@ func (f *far) pong(router netip.Addr, kind string, v3 bool) {
 }
 
 func TestPingFails(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, Default())
 	dst := netip.MustParseAddr("10.0.0.1")
-	if _, err := l.m.Ping(t.Context(), app, PingRequest{Destination: dst}); !errors.Is(err, ErrNoConnection) {
+	if _, err := l.flows.Ping(t.Context(), app, PingRequest{Destination: dst}); !errors.Is(err, ErrNoConnection) {
 		t.Errorf("without a connection: %v", err)
 	}
 	l.connect(registry.NewTable(), 0, 1, ours)
-	if _, err := l.m.Ping(t.Context(), app, PingRequest{Destination: dst, Timeout: time.Millisecond}); !errors.Is(err, ErrSilent) {
-		t.Errorf("without an answer: %v", err)
+	if _, err := l.flows.Ping(t.Context(), app, PingRequest{Destination: dst, Timeout: time.Millisecond}); !errors.Is(err, ErrSilent) {
+		t.Errorf("without a reply: %v", err)
 	}
 	for _, r := range []PingRequest{{}, {Destination: dst, Size: -1}, {Destination: dst, Size: 1253}} {
-		if _, err := l.m.Ping(t.Context(), app, r); !errors.Is(err, ErrPing) {
+		if _, err := l.flows.Ping(t.Context(), app, r); !errors.Is(err, ErrPing) {
 			t.Errorf("Ping(%+v) = %v", r, err)
 		}
 	}
@@ -104,11 +106,11 @@ func FuzzReceive(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, v3 bool) {
 		l := newLab(t, Default())
 		c := l.connect(registry.NewTable(), 0, 1, ours)
-		p := &peer{m: l.m, conn: c.conn, v3: v3}
+		p := &peer{owner: l.flows, conn: c.conn, v3: v3}
 		if v3 {
-			l.m.receiveV3(p, b)
+			l.flows.receiveV3(p, b)
 		} else {
-			l.m.receiveV2(p, b)
+			l.flows.receiveV2(p, b)
 		}
 	})
 }
