@@ -63,21 +63,21 @@ type Event struct {
 	Location string
 	// Newer is the record with the newer epoch, with EventNewer.
 	Newer Record
-	// Soon says that the next attempt is made in another way, with EventDialFailed: it is not held back by the failures of
-	// the old one.
-	Soon bool
-	// Alone says that the store is away, so that no new grant can come; with every failure and loss.
-	Alone bool
+	// SkipBackoff starts the next attempt at once, with EventDialFailed: it uses another protocol, to which the failures of the
+	// former one do not apply.
+	SkipBackoff bool
+	// StoreDown says that the store is unavailable, so that no new grant can arrive; with every failure and loss.
+	StoreDown bool
 }
 
 // DialFailure is the event for a dial that ended with err.
-func DialFailure(err error, alone bool) Event {
-	return Event{Kind: EventDialFailed, Err: err, Alone: alone}
+func DialFailure(err error, storeDown bool) Event {
+	return Event{Kind: EventDialFailed, Err: err, StoreDown: storeDown}
 }
 
 // RegisterFailure is the event for a registration that ended with err.
-func RegisterFailure(err error, alone bool) Event {
-	e := Event{Kind: EventBroken, Err: err, Alone: alone}
+func RegisterFailure(err error, storeDown bool) Event {
+	e := Event{Kind: EventBroken, Err: err, StoreDown: storeDown}
 	var ce *tunnel.ConnError
 	if !errors.As(err, &ce) {
 		return e
@@ -94,8 +94,8 @@ func RegisterFailure(err error, alone bool) Event {
 }
 
 // Loss is the event for a registered session that ended with err.
-func Loss(err error, alone bool) Event {
-	e := Event{Kind: EventLost, Err: err, Alone: alone}
+func Loss(err error, storeDown bool) Event {
+	e := Event{Kind: EventLost, Err: err, StoreDown: storeDown}
 	if tunnel.ReasonOf(err) == tunnel.ReasonIdle {
 		e.Kind = EventSilent
 	}

@@ -71,7 +71,7 @@ func park(m *Machine, now time.Time, e Event) []Action {
 	reason := m.fail(now, e, m.policy.Delay)
 	m.phase = PhaseParked
 	wait := m.policy.NewGrant
-	if e.Alone {
+	if e.StoreDown {
 		wait = 0
 	}
 	return []Action{Close{Reason: reason}, ReportStatus{}, m.wake(now, wait)}
@@ -166,7 +166,7 @@ func (m *Machine) fail(now time.Time, e Event, delay func(retries int) time.Dura
 	m.retries++
 	m.failure, m.failedHere = e, true
 	retries := m.retries
-	if e.Soon {
+	if e.SkipBackoff {
 		retries = 1
 	}
 	m.notBefore = now.Add(max(delay(retries), e.RetryAfter))

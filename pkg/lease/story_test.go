@@ -145,7 +145,7 @@ func (p *player) event(words []string) Event {
 		case "gone":
 			e.Newer.Live = false
 		case "alone":
-			e.Alone = true
+			e.StoreDown = true
 		default:
 			p.t.Fatalf("unknown word %q", w)
 		}

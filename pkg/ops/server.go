@@ -2,7 +2,6 @@ package ops
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,17 +14,18 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-const (
-	readHeaderTimeout = 5 * time.Second
-	shutdownTimeout   = 3 * time.Second
-)
+const readHeaderTimeout = 5 * time.Second
 
 // Config is the ops section of a process.
 type Config struct {
 	Listen string `yaml:"listen" usage:"address of the private listener for health, metrics and the ops API; empty for none"`
+	// Hosts are names under which the listener is reached, beside localhost and every IP address.
+	Hosts []string `yaml:"hosts" usage:"host names that requests may use beside localhost and IP addresses"`
+	// TokenFile opens the profiles on a listener that is not on the loopback interface.
+	TokenFile string `yaml:"token_file" usage:"file with the bearer token for profiles, where the listener is not on the loopback interface"`
 }
 
-// Validate reports an address that cannot be one.
+// Validate reports an address without a port.
 func (c Config) Validate() error {
 	if c.Listen == "" {
 		return nil
@@ -51,6 +51,7 @@ type Deps struct {
 
 // Server is the ops server of one process.
 type Server struct {
+	cfg      Config
 	deps     Deps
 	ln       net.Listener
 	echo     *echo.Echo
@@ -65,7 +66,7 @@ type part struct {
 
 // New binds the listener of cfg. With an empty address the server has no listener and Run only waits.
 func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
-	s := &Server{deps: deps, echo: echo.New()}
+	s := &Server{cfg: cfg, deps: deps, echo: echo.New()}
 	if cfg.Listen != "" {
 		var lc net.ListenConfig
 		ln, err := lc.Listen(ctx, "tcp", cfg.Listen)
@@ -75,15 +76,13 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 		s.ln = ln
 	}
 	s.echo.HideBanner, s.echo.HidePort = true, true
-	s.echo.HTTPErrorHandler = s.problem
+	s.echo.HTTPErrorHandler = ErrorHandler(deps.Logger)
 	s.echo.GET("/healthz", s.healthz)
 	s.echo.GET("/readyz", s.readyz)
 	if deps.Metrics != nil {
 		s.echo.GET("/metrics", echo.WrapHandler(deps.Metrics))
 	}
-	if s.private() {
-		s.mountProfiles()
-	}
+	s.mountProfiles()
 	return s, nil
 }
 
@@ -130,41 +129,31 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	srv := &http.Server{
-		Handler: s.echo, ReadHeaderTimeout: readHeaderTimeout,
+		Handler: HostGuard(s.cfg.Hosts, s.echo), ReadHeaderTimeout: readHeaderTimeout,
 		ErrorLog: slog.NewLogLogger(s.deps.Logger.Handler(), slog.LevelDebug),
 	}
-	served := make(chan error, 1) // one send, also when nobody reads any more
-	go func() { served <- srv.Serve(s.ln) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("ops server: %w", err)
-	case <-ctx.Done():
-	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	if err := srv.Shutdown(stop); err != nil {
-		_ = srv.Close() // the slow requests were given their time
-	}
-	if err := <-served; err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("ops server: %w", err)
-	}
-	return nil
+	return Serve(ctx, "ops server", srv, s.ln)
 }
 
-// private reports whether only this host or a private network can reach the listener.
-func (s *Server) private() bool {
-	ip := s.Addr().Addr().Unmap()
-	return ip.IsValid() && (ip.IsLoopback() || ip.IsPrivate())
-}
-
+// mountProfiles adds the profiles: open on the loopback interface, elsewhere only for the holder of the token.
 func (s *Server) mountProfiles() {
+	open := s.Addr().Addr().Unmap().IsLoopback()
+	if !open && s.cfg.TokenFile == "" {
+		return
+	}
+	guard := func(h http.HandlerFunc) echo.HandlerFunc {
+		if open {
+			return echo.WrapHandler(h)
+		}
+		return echo.WrapHandler(tokenGuard(s.cfg.TokenFile, h))
+	}
 	g := s.echo.Group("/debug/pprof")
-	g.GET("/cmdline", func(c echo.Context) error { // argv may hold secrets
+	g.GET("/cmdline", func(echo.Context) error { // argv may hold secrets
 		return echo.NewHTTPError(http.StatusForbidden, "the command line is not shown")
 	})
-	g.GET("/profile", echo.WrapHandler(http.HandlerFunc(pprof.Profile)))
-	g.GET("/symbol", echo.WrapHandler(http.HandlerFunc(pprof.Symbol)))
-	g.GET("/trace", echo.WrapHandler(http.HandlerFunc(pprof.Trace)))
-	g.GET("", echo.WrapHandler(http.HandlerFunc(pprof.Index)))
-	g.GET("/*", echo.WrapHandler(http.HandlerFunc(pprof.Index)))
+	g.GET("/profile", guard(pprof.Profile))
+	g.GET("/symbol", guard(pprof.Symbol))
+	g.GET("/trace", guard(pprof.Trace))
+	g.GET("", guard(pprof.Index))
+	g.GET("/*", guard(pprof.Index))
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -28,7 +30,7 @@ func (p *fakePart) Routes(g *echo.Group) {
 	for name, err := range map[string]error{
 		"missing": fmt.Errorf("tunnel 7: %w", tunnel.ErrNotFound), "conflict": tunnel.ErrConflict,
 		"fenced": tunnel.ErrFenced, "away": tunnel.ErrUnavailable, "draining": tunnel.ErrDraining,
-		"noaddr": tunnel.ErrNoAddress, "odd": errors.New("odd"), "teapot": echo.NewHTTPError(http.StatusTeapot, "short"),
+		"noaddr": tunnel.ErrNoAddress, "odd": errors.New("odd"), "url": errors.New("get http://user:hunter2@host: EOF"), "teapot": echo.NewHTTPError(http.StatusTeapot, "short"),
 	} {
 		g.GET("/"+name, func(echo.Context) error { return err })
 	}
@@ -36,7 +38,12 @@ func (p *fakePart) Routes(g *echo.Group) {
 
 func startServer(t *testing.T, listen string, parts map[string]any) (*ops.Server, string) {
 	t.Helper()
-	s, err := ops.New(t.Context(), ops.Config{Listen: listen}, ops.Deps{
+	return start(t, ops.Config{Listen: listen, Hosts: []string{"ops.internal"}}, parts)
+}
+
+func start(t *testing.T, cfg ops.Config, parts map[string]any) (*ops.Server, string) {
+	t.Helper()
+	s, err := ops.New(t.Context(), cfg, ops.Deps{
 		Logger: slog.New(slog.DiscardHandler), Version: "v1",
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "figures") }),
 	})
@@ -117,6 +124,77 @@ func TestEndpoints(t *testing.T) {
 	s.SetStopping()
 	if status, _, body := get(t, base+"/readyz"); status != 503 || !strings.Contains(body, `"stopping"`) {
 		t.Errorf("stopping: %d %s", status, body)
+	}
+}
+
+// getAs sends a GET with a Host and, unless it is empty, an Authorization of its own.
+func getAs(t *testing.T, url, host, authorization string) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = host
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode
+}
+
+func TestForeignHostIsRefused(t *testing.T) {
+	_, base := startServer(t, "127.0.0.1:0", nil)
+	for host, want := range map[string]int{
+		"localhost": 200, "LOCALHOST:1": 200, "a.localhost": 200, "localhost.": 200, "127.0.0.1": 200, "192.0.2.1:80": 200, "[::1]": 200,
+		"[2001:db8::1]:80": 200, "ops.internal": 200, "Ops.Internal:8101": 200,
+		"evil": 403, "evil.example:8101": 403, "127.0.0.1.evil.example": 403, "localhost.evil.example": 403, "xops.internal": 403,
+	} {
+		for _, path := range []string{"/healthz", "/metrics", "/debug/pprof/"} {
+			if got := getAs(t, base+path, host, ""); got != want {
+				t.Errorf("GET %s with Host %q = %d, want %d", path, host, got, want)
+			}
+		}
+	}
+}
+
+func TestProfilesNeedTheToken(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	writeToken := func(token string) {
+		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	writeToken("first-token")
+	s, _ := start(t, ops.Config{Listen: "0.0.0.0:0", TokenFile: file}, nil)
+	url := fmt.Sprintf("http://127.0.0.1:%d/debug/pprof/", s.Addr().Port())
+	expect := func(authorization string, want int) {
+		t.Helper()
+		if got := getAs(t, url, "localhost", authorization); got != want {
+			t.Errorf("profiles with %q = %d, want %d", authorization, got, want)
+		}
+	}
+	expect("", http.StatusUnauthorized)
+	expect("first-token", http.StatusUnauthorized)
+	expect("Bearer other", http.StatusUnauthorized)
+	expect("Bearer first-token", http.StatusOK)
+	writeToken("second-token")
+	expect("Bearer first-token", http.StatusUnauthorized)
+	expect("Bearer second-token", http.StatusOK)
+	writeToken("")
+	expect("Bearer ", http.StatusUnauthorized)
+}
+
+func TestProblemCarriesNoPassword(t *testing.T) {
+	_, base := startServer(t, "127.0.0.1:0", map[string]any{"part": &fakePart{err: errors.New("dial http://user:hunter2@host: refused")}})
+	for _, path := range []string{"/v1/url", "/readyz"} {
+		if _, _, body := get(t, base+path); strings.Contains(body, "hunter2") || !strings.Contains(body, "user:***@host") {
+			t.Errorf("GET %s = %s", path, body)
+		}
 	}
 }
 

@@ -111,7 +111,7 @@ func l2() map[string][]string {
 		"pkg/filewatch":               nil,
 		"pkg/edgeroots":               nil,
 		"pkg/config/cfdfile":          {"pkg/config"},
-		"pkg/ops":                     nil,
+		"pkg/ops":                     {"pkg/filewatch"},
 		"pkg/telemetry":               nil,
 		"pkg/wire/rpc":                nil,
 		"pkg/process":                 {"pkg/config", "pkg/ops", "pkg/telemetry", "pkg/redisstore"},

@@ -115,7 +115,7 @@ func (h *Holder) dial(ctx context.Context, d lease.Dial) {
 		if err != nil {
 			failure := lease.DialFailure(err, h.cfg.Host.Alone())
 			if ctx.Err() == nil { // a dial that was given up proves nothing
-				failure.Soon = h.observe(a, protocol.EventOf(tunnel.ReasonOf(err)))
+				failure.SkipBackoff = h.observe(a, protocol.EventOf(tunnel.ReasonOf(err)))
 			}
 			h.post(message{event: failure, attempt: a})
 			return

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
@@ -206,45 +206,12 @@ func (a *API) secretDocument(t catalog.Tunnel) adminclient.TunnelCredentials {
 	return adminclient.TunnelCredentials{Tunnel: a.document(t), Credentials: credential.File(creds), Token: credential.Token(creds)}
 }
 
-// statusOf is the one place where errors become status codes.
-func statusOf(err error) int {
-	var he *echo.HTTPError
-	switch {
-	case errors.As(err, &he):
-		return he.Code
-	case errors.Is(err, catalog.ErrInvalid), errors.Is(err, udp.ErrPing):
-		return http.StatusUnprocessableEntity
-	case errors.Is(err, tunnel.ErrNotFound):
-		return http.StatusNotFound
-	case errors.Is(err, tunnel.ErrDraining):
-		return http.StatusServiceUnavailable
-	case errors.Is(err, tunnel.ErrConflict):
-		return http.StatusConflict
-	case errors.Is(err, udp.ErrNoConnection):
-		return http.StatusServiceUnavailable
-	case errors.Is(err, udp.ErrSilent):
-		return http.StatusGatewayTimeout
-	default:
-		return http.StatusInternalServerError
-	}
-}
-
-// problem writes an error as a problem document.
-func (a *API) problem(err error, c echo.Context) {
-	if c.Response().Committed {
-		return
-	}
-	p := adminclient.Problem{Type: "about:blank", Status: statusOf(err), Detail: err.Error()}
-	p.Title = http.StatusText(p.Status)
-	var he *echo.HTTPError
-	if errors.As(err, &he) {
-		p.Detail = fmt.Sprint(he.Message)
-	}
-	if p.Status == http.StatusInternalServerError {
-		a.deps.Logger.ErrorContext(c.Request().Context(), "admin call failed", slog.Any(logkey.Err, err))
-	}
-	c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
-	if err := c.JSON(p.Status, p); err != nil {
-		a.deps.Logger.DebugContext(c.Request().Context(), "problem not delivered", slog.Any(logkey.Err, err))
+// statusRules gives the errors of the edge their status codes, beside those that all services share.
+func statusRules() []ops.StatusRule {
+	return []ops.StatusRule{
+		{Err: catalog.ErrInvalid, Status: http.StatusUnprocessableEntity},
+		{Err: udp.ErrPing, Status: http.StatusUnprocessableEntity},
+		{Err: udp.ErrNoConnection, Status: http.StatusServiceUnavailable},
+		{Err: udp.ErrSilent, Status: http.StatusGatewayTimeout},
 	}
 }

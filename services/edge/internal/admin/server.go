@@ -18,6 +18,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -25,7 +26,6 @@ const (
 	socketMode        = 0o600
 	readHeaderTimeout = 5 * time.Second
 	bodyLimit         = 1 << 20 // a configuration with thousands of rules fits
-	shutdownTimeout   = 3 * time.Second
 	// minToken is the shortest bearer token that is accepted.
 	minToken = 16
 )
@@ -156,7 +156,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) handler() http.Handler {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
-	e.HTTPErrorHandler = s.api.problem
+	e.HTTPErrorHandler = ops.ErrorHandler(s.api.deps.Logger, statusRules()...)
 	g := e.Group("/v1")
 	s.api.Read(g)
 	s.api.Write(g)
@@ -172,9 +172,7 @@ func (s *Server) authorized(next http.Handler) http.Handler {
 		got := sha256.Sum256([]byte(token))
 		if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || !bearer {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			w.Header().Set("Content-Type", "application/problem+json")
-			w.WriteHeader(http.StatusUnauthorized)
-			_, _ = w.Write([]byte(`{"type":"about:blank","title":"Unauthorized","status":401,"detail":"bearer token missing or wrong"}`)) // the caller may be gone
+			ops.WriteProblem(w, http.StatusUnauthorized, "bearer token missing or wrong")
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -186,20 +184,5 @@ func (s *Server) serve(ctx context.Context, l net.Listener, h http.Handler) erro
 		Handler: h, ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: 2 * readHeaderTimeout,
 		ErrorLog: slog.NewLogLogger(s.api.deps.Logger.Handler(), slog.LevelDebug),
 	}
-	ended := make(chan error, 1) // one send, also when nobody reads it any more
-	go func() { ended <- srv.Serve(l) }()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("admin server: %w", err)
-	case <-ctx.Done():
-	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
-	defer cancel()
-	if err := srv.Shutdown(stop); err != nil {
-		_ = srv.Close() // the slow calls were given their time
-	}
-	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin server: %w", err)
-	}
-	return nil
+	return ops.Serve(ctx, "admin server", srv, l)
 }

@@ -20,10 +20,10 @@ func TestSoon(t *testing.T) {
 	step(Event{Kind: EventGranted, Grant: grant(5, 1, 0)})
 	for i := 1; i <= 3; i++ {
 		e := DialFailure(conn(tunnel.ReasonDial), true)
-		e.Soon = i == 3
+		e.SkipBackoff = i == 3
 		step(e)
 		want := time.Second << i
-		if e.Soon {
+		if e.SkipBackoff {
 			want = 2 * time.Second
 		}
 		if got := m.notBefore.Sub(now); got != want || m.retries != i {
