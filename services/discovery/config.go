@@ -26,7 +26,7 @@ type Config struct {
 	Name     string        `yaml:"name" usage:"name of the pool to publish (default: the default pool)"`
 	Static   []string      `yaml:"static" usage:"edge addresses host:port, instead of DNS records"`
 	SRV      SRV           `yaml:"srv"`
-	Resolver string        `yaml:"resolver" usage:"name server host:port, or system"`
+	Resolver string        `yaml:"resolver" usage:"name server host:port, the only one that is used then, or system"`
 	DoT      DoT           `yaml:"dot"`
 	Refresh  time.Duration `yaml:"refresh" usage:"time between two lookups"`
 	Timeout  time.Duration `yaml:"timeout" usage:"bound of one query"`
@@ -39,7 +39,7 @@ type SRV struct {
 	Service string `yaml:"service" usage:"service name of the SRV record"`
 }
 
-// DoT is the name server to ask over TLS when the resolver fails.
+// DoT is the name server that is used over TLS when the resolver fails.
 type DoT struct {
 	Addr       string `yaml:"addr" usage:"host:port of the DNS over TLS server; off or empty for none"`
 	ServerName string `yaml:"server_name" usage:"name that the server's certificate must have"`
@@ -96,6 +96,12 @@ func (c Config) Validate() error {
 		errs = append(errs, fmt.Errorf("timeout: %v is not positive", c.Timeout))
 	}
 	return errors.Join(errs...)
+}
+
+// fallsBackToDoT reports whether a failed lookup is repeated over TLS. An operator who names a resolver keeps private names from
+// others, so the public server that is built in is not asked then; one that the operator names as well is.
+func (c Config) fallsBackToDoT() bool {
+	return c.DoT.enabled() && (c.Resolver == SystemResolver || c.DoT.Addr != defaultDoT)
 }
 
 func (d DoT) enabled() bool { return d.Addr != "" && d.Addr != "off" }

@@ -60,7 +60,7 @@ type Service struct {
 	state state
 }
 
-// New makes a replica. It reads the files that cfg names, and asks nobody anything.
+// New makes a replica. It reads the files that cfg names and sends no query.
 func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("discovery: %w", err)
@@ -73,7 +73,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if cfg.Resolver != SystemResolver {
 		client.Server = cfg.Resolver
 	}
-	if cfg.DoT.enabled() {
+	if cfg.fallsBackToDoT() {
 		client.DoTAddr = cfg.DoT.Addr
 		if client.DoTTLS, err = cfg.DoT.tls(); err != nil {
 			return nil, fmt.Errorf("discovery: dot: %w", err)
