@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/config"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
@@ -28,6 +29,8 @@ type Env struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Version    string
+	// Files reads the files of settings, and reads them again when they change and on SIGHUP.
+	Files *filewatch.Watcher
 	// Defer keeps a function that runs after the part has ended, the last one first: closing the store, for example.
 	Defer func(func() error)
 }
@@ -169,8 +172,9 @@ func run[C any](ctx context.Context, logger *slog.Logger, name string, cfg setti
 			err = errors.Join(err, deferred[i]())
 		}
 	}()
+	files := NewFiles(logger)
 	part, err := build(ctx, Env{
-		Logger: logger, Registerer: registry, Version: Version(),
+		Logger: logger, Registerer: registry, Version: Version(), Files: files,
 		Defer: func(f func() error) { deferred = append(deferred, f) },
 	}, cfg.Service)
 	if err != nil {
@@ -179,6 +183,7 @@ func run[C any](ctx context.Context, logger *slog.Logger, name string, cfg setti
 	server.Add(name, part)
 	logger.InfoContext(ctx, "process started", slog.String(logkey.Version, Version()), slog.String(logkey.Ops, server.Addr().String()))
 	return NewGroup(logger,
+		Row{Name: "reload", Runner: Reloader{Files: files, Logger: logger}},
 		Row{Name: "ops", Runner: server},
 		Row{Name: name, Runner: stopping{part: part, server: server}},
 	).Run(ctx)

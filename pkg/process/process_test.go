@@ -6,6 +6,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -174,7 +176,7 @@ func TestExecCommands(t *testing.T) {
 	}{
 		"version":         {[]string{"version"}, 0, "demo ", ""},
 		"help":            {[]string{"--help"}, 0, "--ops.listen", ""},
-		"config":          {[]string{"config", "--log.level", "warn"}, 0, "name: fromenv\nops:\n    listen: 127.0.0.1:0\nlog:\n    level: warn", ""},
+		"config":          {[]string{"config", "--log.level", "warn"}, 0, "name: fromenv\nops:\n    listen: 127.0.0.1:0\n    hosts: []\n    token_file: \"\"\nlog:\n    level: warn", ""},
 		"unknown flag":    {[]string{"--nope"}, 1, "", "demo: unknown flag --nope\n"},
 		"unknown command": {[]string{"fly"}, 1, "", `demo: unknown command "fly"`},
 		"argument":        {[]string{"config", "x"}, 1, "", `demo: unexpected argument "x"`},
@@ -227,6 +229,39 @@ func TestExecEarlyEndIsFatal(t *testing.T) {
 	p := exec(t.Context(), func(context.Context) error { return nil })
 	if p.code != 1 || !strings.Contains(p.stderr.String(), "stopped early") {
 		t.Errorf("code %d, stderr %s", p.code, p.stderr.String())
+	}
+}
+
+func TestHangupReloads(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	reloaded, ended := make(chan struct{}, 1), make(chan error, 1)
+	// The test's own handler makes sure that a signal before Reloads listens does not end the test.
+	guard := make(chan os.Signal, 1)
+	signal.Notify(guard, syscall.SIGHUP)
+	defer signal.Stop(guard)
+	go func() {
+		ended <- process.Reloads(ctx, func() {
+			select {
+			case reloaded <- struct{}{}:
+			default: // once is enough
+			}
+		})
+	}()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for done := false; !done; {
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-reloaded:
+			done = true
+		case <-tick.C:
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Reloads = %v", err)
 	}
 }
 

@@ -15,6 +15,21 @@ const signalExitBase = 128
 // terminals with a launcher between, signal the process and its group.
 const signalEcho = 250 * time.Millisecond
 
+// Reloads calls reload for each SIGHUP until ctx ends. While it runs, SIGHUP does not end the process.
+func Reloads(ctx context.Context, reload func()) error {
+	ch := make(chan os.Signal, 1) // one pending reload covers all signals before it
+	signal.Notify(ch, syscall.SIGHUP)
+	defer signal.Stop(ch)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ch:
+			reload()
+		}
+	}
+}
+
 // Signals makes a context that the first SIGINT or SIGTERM cancels, with a SignalError as the cause. A later one calls
 // exit at once, with 128 plus its number. stop must be called when the context is of no more use.
 func Signals(parent context.Context, exit func(code int)) (ctx context.Context, stop func()) {

@@ -40,7 +40,7 @@ func MainWithStore[C any](name string, defaults C, build StoreBuilder[C], opts .
 func WithStore[C any](defaults C, build StoreBuilder[C]) (Stored[C], Builder[Stored[C]]) {
 	return Stored[C]{Service: defaults, Redis: redisstore.Default()},
 		func(ctx context.Context, env Env, cfg Stored[C]) (Runner, error) {
-			store, err := redisstore.Open(ctx, cfg.Redis)
+			store, err := redisstore.OpenWatched(ctx, cfg.Redis, env.Files)
 			if err != nil {
 				return nil, fmt.Errorf("store: %w", err)
 			}

@@ -10,10 +10,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 )
 
 const (
@@ -51,8 +54,25 @@ func (c Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// options turns the configuration into the client's, reading the files it names.
-func (c Config) options() (*redis.Options, error) {
+// watchPassword gives the client a password that follows the file: each new connection uses the latest one.
+func watchPassword(opts *redis.Options, path string, files *filewatch.Watcher) error {
+	var password atomic.Pointer[string]
+	_, err := files.Add(filewatch.Set{Name: "password_file", Paths: []string{path}, Apply: func(contents [][]byte) error {
+		text := strings.TrimRight(string(contents[0]), "\r\n")
+		password.Store(&text)
+		return nil
+	}})
+	if err != nil {
+		return err
+	}
+	user := opts.Username
+	opts.CredentialsProvider = func() (string, string) { return user, *password.Load() }
+	return nil
+}
+
+// options turns the configuration into the client's. It reads the files that the configuration names, and files, which may be
+// nil, reads the password again when it changes.
+func (c Config) options(files *filewatch.Watcher) (*redis.Options, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -61,11 +81,9 @@ func (c Config) options() (*redis.Options, error) {
 		return nil, err
 	}
 	if c.PasswordFile != "" {
-		b, err := os.ReadFile(c.PasswordFile)
-		if err != nil {
-			return nil, fmt.Errorf("password_file: %w", err)
+		if err := watchPassword(opts, c.PasswordFile, files); err != nil {
+			return nil, err
 		}
-		opts.Password = strings.TrimRight(string(b), "\r\n")
 	}
 	if c.CAFile != "" {
 		if opts.TLSConfig == nil {

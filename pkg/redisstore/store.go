@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -32,11 +33,14 @@ type Store struct {
 
 // Open makes a store for the Redis that cfg names. It fails for a configuration that cannot work, but not for a server
 // that does not answer: callers see tunnel.ErrUnavailable then, and Ping tells.
-func Open(ctx context.Context, cfg Config) (*Store, error) {
+func Open(ctx context.Context, cfg Config) (*Store, error) { return OpenWatched(ctx, cfg, nil) }
+
+// OpenWatched is Open, and files reads the password again when its file changes.
+func OpenWatched(ctx context.Context, cfg Config, files *filewatch.Watcher) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	opts, err := cfg.options()
+	opts, err := cfg.options(files)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}

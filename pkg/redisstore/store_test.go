@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/storetest"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -129,6 +130,30 @@ func TestPasswordFile(t *testing.T) {
 	closing(t, s, err)
 	if err := s.Ping(t.Context()); err != nil {
 		t.Errorf("Ping with the password: %v", err)
+	}
+}
+
+func TestPasswordFileIsReadAgain(t *testing.T) {
+	const password = "second"
+	dir, url := startServer(t, "--requirepass", password)
+	file := filepath.Join(dir, "password")
+	cfg := redisstore.Default()
+	cfg.URL, cfg.PasswordFile = url, file
+	if err := os.WriteFile(file, []byte("first\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files := filewatch.New(func(filewatch.Event) {})
+	s, err := redisstore.OpenWatched(t.Context(), cfg, files)
+	closing(t, s, err)
+	if err := s.Ping(t.Context()); !errors.Is(err, tunnel.ErrUnavailable) {
+		t.Errorf("Ping with the former password: got %v, want unavailable", err)
+	}
+	if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files.Check()
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("Ping with the replaced password: %v", err)
 	}
 }
 

@@ -105,7 +105,7 @@ func l2() map[string][]string {
 		"pkg/transport/transporttest": {"pkg/transport"},
 		"pkg/link":                    nil,
 		"pkg/link/linktest":           {"pkg/link"},
-		"pkg/redisstore":              nil,
+		"pkg/redisstore":              {"pkg/filewatch"},
 		"pkg/redisstore/storetest":    {"pkg/redisstore"},
 		"pkg/config":                  nil,
 		"pkg/filewatch":               nil,
@@ -114,7 +114,7 @@ func l2() map[string][]string {
 		"pkg/ops":                     {"pkg/filewatch"},
 		"pkg/telemetry":               nil,
 		"pkg/wire/rpc":                nil,
-		"pkg/process":                 {"pkg/config", "pkg/ops", "pkg/telemetry", "pkg/redisstore"},
+		"pkg/process":                 {"pkg/filewatch", "pkg/config", "pkg/ops", "pkg/telemetry", "pkg/redisstore"},
 	}
 }
 

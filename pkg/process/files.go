@@ -1,0 +1,41 @@
+package process
+
+import (
+	"context"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
+)
+
+// NewFiles makes the watcher of the files that a process was given, which logs one line for each change.
+func NewFiles(logger *slog.Logger) *filewatch.Watcher {
+	return filewatch.New(func(e filewatch.Event) {
+		if e.Err != nil {
+			logger.Warn("changed file not used, the former content stays in use", slog.Any(logkey.File, e.Paths), slog.Any(logkey.Err, e.Err))
+			return
+		}
+		logger.Info("file read again", slog.String(logkey.Name, e.Name), slog.Any(logkey.File, e.Paths))
+	})
+}
+
+// Reloader is the part of a process that reads changed files again: by itself, and at once on SIGHUP.
+type Reloader struct {
+	Files  *filewatch.Watcher
+	Logger *slog.Logger
+}
+
+// Run watches the files until ctx ends.
+func (r Reloader) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return r.Files.Run(ctx) })
+	g.Go(func() error {
+		return Reloads(ctx, func() {
+			r.Logger.InfoContext(ctx, "reload requested, reading changed files")
+			r.Files.Check()
+		})
+	})
+	return g.Wait()
+}
