@@ -75,6 +75,11 @@ func (be *backend) carry(ctx context.Context, f *Flow) attempt {
 	if f.Meta.Kind != KindDatagrams {
 		c = be.get()
 	}
+	if c != nil && !c.takes(f) {
+		be.put(c, attempt{reusable: true})
+		settle(errNeutral)
+		return attempt{err: be.cannotRepeat(), notTaken: true}
+	}
 	if c != nil {
 		x := clientFlow{c: c, edge: f.Stream, settle: settle, goAway: be.leave}
 		o := x.run(ctx, f)
@@ -96,6 +101,11 @@ func (be *backend) carry(ctx context.Context, f *Flow) attempt {
 		settle(err)
 		return attempt{err: fmt.Errorf("proxy %s: %w", be.ID, err), notTaken: true}
 	}
+	if !c.takes(f) {
+		c.close()
+		settle(errNeutral)
+		return attempt{err: be.cannotRepeat(), notTaken: true}
+	}
 	x := clientFlow{c: c, edge: f.Stream, settle: settle, goAway: be.leave}
 	if f.Meta.Kind == KindDatagrams || be.breaker.State() == gobreaker.StateHalfOpen {
 		x.settled() // HELLO is proof enough: a slow answer must not keep all others waiting
@@ -104,6 +114,10 @@ func (be *backend) carry(ctx context.Context, f *Flow) attempt {
 	be.put(c, o)
 	be.settle(&x, o)
 	return o
+}
+
+func (be *backend) cannotRepeat() error {
+	return fmt.Errorf("proxy %s does not check repeats", be.ID)
 }
 
 // settle tells the breaker what no answer has told it.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sony/gobreaker/v2"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -107,7 +108,8 @@ func (b *Balancer) SetProxies(proxies []Proxy) {
 	}
 }
 
-// Carry runs f on one of the proxies. Those that did not take it are left out, and the next one is tried.
+// Carry runs f on one of the proxies. It goes on to the next one if a proxy did not accept a byte of f. If a proxy is lost
+// that had the whole request and has not responded, Carry repeats the request once through another proxy (Meta.Repeat).
 func (b *Balancer) Carry(ctx context.Context, f Flow) error {
 	set := *b.set.Load()
 	if f.Proxy != "" {
@@ -116,16 +118,44 @@ func (b *Balancer) Carry(ctx context.Context, f Flow) error {
 	be := pick(set)
 	var tried []*backend
 	err := errNoProxy
+	var lost error // set once the request is repeated
 	for be != nil {
 		o := be.carry(ctx, &f)
-		if !o.notTaken {
-			return o.err
-		}
-		err = o.err
 		tried = append(tried, be)
+		switch {
+		case o.notTaken:
+			err = o.err
+		case !o.lost:
+			return repeated(lost, o.err)
+		case f.Meta.Repeat:
+			abortEdge(f.Stream)
+			return o.err
+		default:
+			lost = o.err
+			f.Meta.Repeat, f.EOF = true, true
+			set = *b.set.Load() // it may have changed because of the loss
+			b.cfg.Logger.DebugContext(ctx, "request repeated through another proxy", logkey.ProxyID, be.ID, logkey.Err, lost)
+		}
 		be = pickOther(set, tried)
 	}
+	if lost != nil {
+		abortEdge(f.Stream)
+		return lost
+	}
 	return fmt.Errorf("%w: %w", ErrNotAccepted, err)
+}
+
+// repeated is the result of a flow whose last attempt ended with err. A repeat that the proxy reset counts as lost.
+func repeated(lost, err error) error {
+	if lost != nil && errors.Is(err, ErrReset) {
+		return fmt.Errorf("%w; repeat: %w", lost, err)
+	}
+	return err
+}
+
+func abortEdge(s EdgeStream) {
+	s.CancelRead(0)
+	s.CancelWrite(0)
 }
 
 // pinned runs f on the proxy that it asks for, also when that one is about to leave.
@@ -137,6 +167,9 @@ func pinned(ctx context.Context, set []*backend, f *Flow) error {
 	o := set[i].carry(ctx, f)
 	if o.notTaken {
 		return fmt.Errorf("%w: %w", ErrNotAccepted, o.err)
+	}
+	if o.lost {
+		abortEdge(f.Stream)
 	}
 	return o.err
 }

@@ -20,8 +20,9 @@ type clientConn struct {
 	raw  syscall.RawConn
 	fr   frameReader
 	fw   frameWriter
-	// instance is what the proxy's HELLO said.
+	// instance and features are from the proxy's HELLO.
 	instance string
+	features uint64
 	id       uint32
 	used     bool
 	goAway   bool
@@ -72,7 +73,7 @@ func (c *clientConn) greet(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.instance = info.Instance
+	c.instance, c.features = info.Instance, info.Features
 	return c.fr.nc.SetReadDeadline(time.Time{})
 }
 
@@ -112,6 +113,7 @@ func (c *clientConn) start(f *Flow) (taken int, accepted bool, err error) {
 		Tunnel:    f.Meta.Tunnel,
 		Connector: f.Meta.Connector,
 		Index:     uint8(f.Meta.Index),
+		Repeat:    f.Meta.Repeat,
 	})
 	taken = min(len(f.First), cap(b)-len(b)-frame.HeaderSize, maxFirst)
 	if taken > 0 || f.EOF {
@@ -219,6 +221,11 @@ func (g *giveUp) stop() error {
 	}
 	g.edge, g.ctx, g.stopEdge, g.stopCtx = nil, nil, nil, nil
 	return g.cause
+}
+
+// takes reports whether the proxy can be given f: a repeat needs a proxy that checks that the request is safe.
+func (c *clientConn) takes(f *Flow) bool {
+	return !f.Meta.Repeat || c.features&frame.FeatureRepeat != 0
 }
 
 // isUnread reports whether err, from a connection that gave no answer, proves that the proxy never read what one

@@ -31,6 +31,9 @@ type clientFlow struct {
 type attempt struct {
 	err      error
 	notTaken bool
+	// lost says that the connection was lost before any response, and that Flow.First holds the whole request. The edge
+	// stream is as it was.
+	lost     bool
 	reusable bool
 }
 
@@ -52,7 +55,7 @@ func (x *clientFlow) run(ctx context.Context, f *Flow) attempt {
 		x.pump = newPump(c, f.Stream, rest, f.EOF)
 	}
 	if err != nil {
-		return x.abort(x.failed(fmt.Errorf("%w: %w", ErrLost, err)))
+		return x.fail(f, fmt.Errorf("%w: %w", ErrLost, err), false)
 	}
 	if c.fr.in == nil {
 		c.fr.in = c.fr.bufs.get(smallBuffer)
@@ -61,10 +64,30 @@ func (x *clientFlow) run(ctx context.Context, f *Flow) attempt {
 		return x.end()
 	}
 	unread := whole && !x.answered && taken < unreadLimit && c.isUnread(err)
-	if err = x.failed(err); unread && errors.Is(err, ErrLost) {
+	return x.fail(f, err, unread)
+}
+
+// fail ends a flow after err. It leaves the edge stream alone if the flow may go to another proxy.
+func (x *clientFlow) fail(f *Flow, err error, unread bool) attempt {
+	err = x.failed(err)
+	switch {
+	case x.answered || !errors.Is(err, ErrLost):
+	case unread:
 		return attempt{err: err, notTaken: true}
+	case f.Meta.Kind == KindStream && x.hasWholeRequest(f):
+		return attempt{err: err, lost: true}
 	}
 	return x.abort(err)
+}
+
+// hasWholeRequest reports whether f.First is all that the edge sends. The connection must be closed: that ends a pump
+// that only sends the rest of f.First.
+func (x *clientFlow) hasWholeRequest(f *Flow) bool {
+	if f.EOF {
+		x.pump.wait()
+		return true
+	}
+	return x.pump.readOnlyFIN()
 }
 
 // unreadLimit is how much one read of the proxy takes for certain, so that "some bytes unread" means all of them.

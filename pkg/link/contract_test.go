@@ -110,6 +110,7 @@ func start(t testing.TB, endpoint string, conf *tls.Config, cfg link.ServerConfi
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = 5 * time.Second
 	}
+	cfg.SafeRepeats = true
 	s := link.NewServer(cfg)
 	go func() { done <- s.Serve(ctx, l); close(done) }()
 	t.Cleanup(func() {

@@ -24,6 +24,13 @@ const proxyVariable = "CULVERT_LINK_TEST_PROXY"
 // longAnswer is more than any socket buffer holds, so that a killed proxy always has some of it in hand.
 const longAnswer = 1 << 20
 
+// Requests that the proxy process holds until it is killed; a repeat of the first one gets a response, one of the second one
+// is aborted. Everything else gets longAnswer.
+const (
+	safeRequest   = "safe"
+	unsafeRequest = "unsafe"
+)
+
 // beProxy serves until it is killed.
 func beProxy(endpoint string) error {
 	e, err := link.ParseEndpoint(endpoint)
@@ -38,8 +45,21 @@ func beProxy(endpoint string) error {
 		return err
 	}
 	chunk := make([]byte, 64<<10)
-	return link.NewServer(link.ServerConfig{Handler: link.HandlerFunc(func(_ context.Context, _ link.Meta, s link.Stream) {
-		_, _ = io.Copy(io.Discard, s) // the test sees a failure
+	return link.NewServer(link.ServerConfig{SafeRepeats: true, Handler: link.HandlerFunc(func(ctx context.Context, m link.Meta, s link.Stream) {
+		request, _ := io.ReadAll(s) // the test sees a failure
+		switch {
+		case string(request) == safeRequest && m.Repeat:
+			_, _ = io.WriteString(s, "repeated")
+			_ = s.CloseWrite()
+			return
+		case string(request) == safeRequest, string(request) == unsafeRequest && !m.Repeat:
+			_, _ = os.Stdout.WriteString("held\n")
+			<-ctx.Done()
+			return
+		case m.Repeat:
+			s.Abort()
+			return
+		}
 		for range longAnswer / len(chunk) {
 			if _, err := s.Write(chunk); err != nil {
 				return
@@ -50,7 +70,7 @@ func beProxy(endpoint string) error {
 }
 
 // spawn starts a proxy in a process of its own.
-func spawn(t *testing.T, endpoint string) (link.Endpoint, *exec.Cmd) {
+func spawn(t *testing.T, endpoint string) (link.Endpoint, *proxyProcess) {
 	t.Helper()
 	e, err := link.ParseEndpoint(endpoint)
 	if err != nil {
@@ -69,10 +89,23 @@ func spawn(t *testing.T, endpoint string) (link.Endpoint, *exec.Cmd) {
 		_ = cmd.Process.Kill() // it may be gone already
 		_ = cmd.Wait()
 	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		t.Fatalf("proxy process said %q, %v", line, err)
+	p := &proxyProcess{cmd, bufio.NewReader(out)}
+	p.expect(t, "ready")
+	return e, p
+}
+
+// proxyProcess is a proxy in a process of its own.
+type proxyProcess struct {
+	*exec.Cmd
+	out *bufio.Reader
+}
+
+// expect reads one line of the process's output.
+func (p *proxyProcess) expect(t *testing.T, want string) {
+	t.Helper()
+	if line, err := p.out.ReadString('\n'); err != nil || line != want+"\n" {
+		t.Fatalf("proxy process printed %q, %v, want %q", line, err, want)
 	}
-	return e, cmd
 }
 
 // TestKilledProxy: SIGKILL under load costs what the proxy had in hand and nothing else, and no answer is short.
@@ -135,7 +168,8 @@ func fakeProxy(t *testing.T, script func(c net.Conn, id uint32)) link.Endpoint {
 			if err != nil {
 				return
 			}
-			_, _ = c.Write(frame.AppendHello(nil, frame.HelloInfo{Version: frame.Version})) // the test sees a failure
+			hello := frame.HelloInfo{Version: frame.Version, Features: frame.FeatureRepeat}
+			_, _ = c.Write(frame.AppendHello(nil, hello)) // the test sees a failure
 			buf := make([]byte, 1024)
 			if n, _ := c.Read(buf); n > 0 {
 				script(c, 1)

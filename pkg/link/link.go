@@ -30,6 +30,10 @@ type Meta struct {
 	Tunnel    tunnel.ID
 	Connector tunnel.ConnectorID
 	Index     tunnel.ConnIndex
+	// Repeat says that another proxy was given the same request and was lost before it responded, so the origin may have
+	// seen the request. The handler must abort the flow unless it is an HTTP request without body whose method is safe
+	// (RFC 9110 9.2.1). Only a Balancer sets it, and only for a server with ServerConfig.SafeRepeats.
+	Repeat bool
 }
 
 // EdgeStream is what a carrier needs of an edge stream; transport.Stream has it.

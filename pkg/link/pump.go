@@ -28,6 +28,8 @@ type pump struct {
 	// err is read after done is closed, readErr after edgeFailed or that.
 	err, readErr error
 	edgeFailed   atomic.Bool
+	// onlyFIN says that the edge sent FIN and nothing before it.
+	onlyFIN atomic.Bool
 }
 
 func newPump(c *clientConn, edge EdgeStream, rest []byte, eof bool) *pump {
@@ -47,9 +49,12 @@ func (p *pump) run(rest []byte, eof bool) {
 			return
 		}
 	}
-	for {
+	for first := true; ; first = false {
 		n, err := p.edge.Read(out.b[frame.HeaderSize:])
 		fin := err == io.EOF //nolint:errorlint // the bare value is the contract of io.Reader
+		if first && fin && n == 0 {
+			p.onlyFIN.Store(true)
+		}
 		if err != nil && !fin {
 			if !p.stopped.Load() {
 				p.readErr = err
@@ -102,6 +107,15 @@ func (p *pump) wait() {
 	if p != nil {
 		<-p.done
 	}
+}
+
+// readOnlyFIN reports whether the edge sent FIN alone. If so, it waits for the pump, which reads no more.
+func (p *pump) readOnlyFIN() bool {
+	if p == nil || !p.onlyFIN.Load() {
+		return false
+	}
+	p.wait()
+	return true
 }
 
 // result is the pump's error once it is done.

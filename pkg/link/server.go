@@ -35,6 +35,8 @@ type ServerConfig struct {
 	DrainTimeout time.Duration
 	// ReadAhead makes the hang-up watch read instead of look, as it does on systems that cannot look.
 	ReadAhead bool
+	// SafeRepeats says that Handler obeys Meta.Repeat. Without it workers repeat nothing through this server.
+	SafeRepeats bool
 }
 
 // Server is the proxy's end of the link. One server may serve several listeners.

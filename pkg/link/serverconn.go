@@ -112,7 +112,11 @@ func (c *serverConn) hello() error {
 func (c *serverConn) greet() error {
 	c.fw.mu.Lock()
 	defer c.fw.mu.Unlock()
-	b := frame.AppendHello(nil, hello(c.srv.cfg.Instance))
+	info := hello(c.srv.cfg.Instance)
+	if c.srv.cfg.SafeRepeats {
+		info.Features |= frame.FeatureRepeat
+	}
+	b := frame.AppendHello(nil, info)
 	if c.leaving {
 		b = c.appendGoAway(b)
 	}
@@ -201,6 +205,7 @@ func (c *serverConn) open(h frame.Header) error {
 		Tunnel:    tunnel.ID(info.Tunnel),
 		Connector: tunnel.ConnectorID(info.Connector),
 		Index:     tunnel.ConnIndex(info.Index),
+		Repeat:    info.Repeat,
 	}, s)
 	c.watch.stop()
 	if err := s.finish(); err != nil {

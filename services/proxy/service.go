@@ -171,7 +171,7 @@ func (s *Service) serveStream(ctx context.Context, m link.Meta, st link.Stream) 
 	case m.Kind == link.KindConfig:
 		s.live.ServeStream(ctx, m, st)
 	case !s.live.Serves(m.Tunnel):
-		refuseTunnel(st, m.Kind)
+		refuseTunnel(st, m)
 	case m.Kind == link.KindDatagrams:
 		s.private.udp.ServeStream(ctx, m, st)
 	default:
@@ -180,8 +180,8 @@ func (s *Service) serveStream(ctx context.Context, m link.Meta, st link.Stream) 
 }
 
 // refuseTunnel ends a flow of a tunnel that the rules in force do not belong to.
-func refuseTunnel(st link.Stream, kind link.Kind) {
-	if kind == link.KindDatagrams {
+func refuseTunnel(st link.Stream, m link.Meta) {
+	if m.Kind == link.KindDatagrams || m.Repeat { // the 503 below would say that nobody has seen the request
 		st.Abort()
 		return
 	}
@@ -239,7 +239,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g, served := errgroup.WithContext(served)
 	for _, l := range s.listeners {
 		server := link.NewServer(link.ServerConfig{
-			Handler: s.Handler(), Logger: s.log, Instance: s.cfg.ID, DrainTimeout: s.cfg.DrainTimeout,
+			Handler: s.Handler(), Logger: s.log, Instance: s.cfg.ID, DrainTimeout: s.cfg.DrainTimeout, SafeRepeats: true,
 		})
 		g.Go(func() error { return server.Serve(served, l) })
 	}

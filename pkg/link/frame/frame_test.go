@@ -35,6 +35,11 @@ func TestGolden(t *testing.T) {
 			"open", frame.AppendOpen(nil, 7, frame.OpenInfo{Kind: 1, Tunnel: tun, Connector: con, Index: 3}),
 			"01 00 002e 00000007 01 0001 01 02 0010 000102030405060708090a0b0c0d0e0f 03 0010 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff 04 0001 03",
 		},
+		{
+			"open of a repeat", frame.AppendOpen(nil, 7, frame.OpenInfo{Kind: 1, Tunnel: tun, Connector: con, Index: 3, Repeat: true}),
+			"01 00 0032 00000007 01 0001 01 02 0010 000102030405060708090a0b0c0d0e0f 03 0010 f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff 04 0001 03" +
+				" 07 0001 01",
+		},
 		{"data", frame.AppendData(nil, 7, []byte("hi"), false), "02 00 0002 00000007 6869"},
 		{"data fin", frame.AppendData(nil, 7, nil, true), "02 01 0000 00000007"},
 		{"reset", frame.AppendCode(nil, frame.Reset, 7, 9), "03 00 0004 00000007 00000009"},
@@ -57,10 +62,16 @@ func TestGolden(t *testing.T) {
 
 func TestRoundTrip(t *testing.T) {
 	tun, con := ids()
-	open := frame.OpenInfo{Kind: 2, Tunnel: tun, Connector: con, Index: 255}
-	gotOpen, err := frame.ParseOpen(frame.AppendOpen(nil, 1, open)[frame.HeaderSize:])
-	if err != nil || gotOpen != open {
-		t.Errorf("ParseOpen = %+v, %v, want %+v", gotOpen, err, open)
+	for _, repeat := range []bool{false, true} {
+		open := frame.OpenInfo{Kind: 2, Tunnel: tun, Connector: con, Index: 255, Repeat: repeat}
+		b := frame.AppendOpen(nil, 1, open)
+		got, err := frame.ParseOpen(b[frame.HeaderSize:])
+		if err != nil || got != open {
+			t.Errorf("ParseOpen = %+v, %v, want %+v", got, err, open)
+		}
+		if len(b) > frame.OpenSize {
+			t.Errorf("OPEN of %d bytes, OpenSize is %d", len(b), frame.OpenSize)
+		}
 	}
 	hello := frame.HelloInfo{Version: 1, Mode: frame.Shared, MaxFrame: 1, Credit: 2, Features: 1 << 40, Instance: "proxy-1"}
 	gotHello, err := frame.ParseHello(frame.AppendHello(nil, hello)[frame.HeaderSize:])
@@ -93,6 +104,7 @@ func TestMalformed(t *testing.T) {
 		{"open entry value", second(frame.ParseOpen([]byte{1, 0, 2, 0})), frame.ErrMalformed},
 		{"open tunnel too long", second(frame.ParseOpen(append([]byte{2, 0, 17}, make([]byte, 17)...))), frame.ErrMalformed},
 		{"open kind of two bytes", second(frame.ParseOpen([]byte{1, 0, 2, 0, 0})), frame.ErrMalformed},
+		{"open repeat of no bytes", second(frame.ParseOpen([]byte{7, 0, 0})), frame.ErrMalformed},
 		{"hello short", second(frame.ParseHello(make([]byte, 15))), frame.ErrMalformed},
 		{"hello long", second(frame.ParseHello(make([]byte, 81))), frame.ErrMalformed},
 		{"code", second(frame.ParseCode(make([]byte, 3))), frame.ErrMalformed},
@@ -115,6 +127,7 @@ func FuzzFrame(f *testing.F) {
 	tun, con := ids()
 	f.Add(frame.AppendHello(nil, frame.HelloInfo{Version: 1, Instance: "x"}))
 	f.Add(frame.AppendOpen(nil, 1, frame.OpenInfo{Tunnel: tun, Connector: con}))
+	f.Add(frame.AppendOpen(nil, 1, frame.OpenInfo{Tunnel: tun, Repeat: true}))
 	f.Add(frame.AppendData(nil, 1, []byte("payload"), true))
 	f.Add(frame.AppendCode(nil, frame.Stop, 1, 0))
 	f.Add(frame.AppendPing(nil, frame.Pong, [8]byte{}))

@@ -24,6 +24,12 @@ const (
 	Shared Mode = 1
 )
 
+// Feature bits of HELLO. Values never change, and a receiver ignores bits that it does not know.
+const (
+	// FeatureRepeat announces that a proxy aborts the repeat of a request unless the request is safe (OpenInfo.Repeat).
+	FeatureRepeat uint64 = 1 << 0
+)
+
 // HelloInfo is the payload of HELLO, the first frame each way.
 type HelloInfo struct {
 	Version  uint8

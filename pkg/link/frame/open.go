@@ -5,19 +5,22 @@ import (
 	"fmt"
 )
 
-// Entry types of OPEN. Values never change; 5 (trace context) and 6 (configuration version) are set aside.
+// Entry types of OPEN. Values never change; 5 (trace context) and 6 (configuration version) are reserved.
 const (
 	entryKind      = 1
 	entryTunnel    = 2
 	entryConnector = 3
 	entryIndex     = 4
+	entryRepeat    = 7
 )
 
 const (
 	entryHeader = 3
 	idSize      = 16
-	// OpenSize is the size of an OPEN frame of this version, header included.
-	OpenSize = HeaderSize + 4*entryHeader + 1 + idSize + idSize + 1
+	// repeatSize is the size of the entry that marks a repeat.
+	repeatSize = entryHeader + 1
+	// OpenSize is the size of the largest OPEN frame of this version, header included.
+	OpenSize = HeaderSize + 4*entryHeader + 1 + idSize + idSize + 1 + repeatSize
 )
 
 // OpenInfo is the payload of OPEN: what a flow is, not what it says.
@@ -26,17 +29,28 @@ type OpenInfo struct {
 	Tunnel    [idSize]byte
 	Connector [idSize]byte
 	Index     uint8
+	// Repeat says that another proxy had the same request and was lost before it responded. It is sent only to a proxy
+	// that announced FeatureRepeat, since others skip the entry and would run the request.
+	Repeat bool
 }
 
 // AppendOpen appends an OPEN frame.
 func AppendOpen(dst []byte, stream uint32, o OpenInfo) []byte {
-	dst = Header{Type: Open, Length: OpenSize - HeaderSize, Stream: stream}.Append(dst)
+	h := Header{Type: Open, Length: OpenSize - HeaderSize - repeatSize, Stream: stream}
+	if o.Repeat {
+		h.Length += repeatSize
+	}
+	dst = h.Append(dst)
 	dst = append(dst, entryKind, 0, 1, o.Kind)
 	dst = append(dst, entryTunnel, 0, idSize)
 	dst = append(dst, o.Tunnel[:]...)
 	dst = append(dst, entryConnector, 0, idSize)
 	dst = append(dst, o.Connector[:]...)
-	return append(dst, entryIndex, 0, 1, o.Index)
+	dst = append(dst, entryIndex, 0, 1, o.Index)
+	if o.Repeat {
+		dst = append(dst, entryRepeat, 0, 1, 1)
+	}
+	return dst
 }
 
 // ParseOpen reads the payload of OPEN. Unknown entries are skipped; of two with the same type the last one holds.
@@ -70,6 +84,9 @@ func (o *OpenInfo) set(kind byte, v []byte) bool {
 		return copy(o.Connector[:], v) == idSize && len(v) == idSize
 	case entryIndex:
 		return setByte(&o.Index, v)
+	case entryRepeat:
+		o.Repeat = len(v) == 1 && v[0] != 0
+		return len(v) == 1
 	default:
 		return true
 	}

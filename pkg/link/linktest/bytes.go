@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -47,6 +48,36 @@ func testMeta(t *testing.T, setup Setup) {
 	wantErr(t, wait(t, done), nil)
 	if m := receive(t, got, "no metadata"); m != meta() {
 		t.Errorf("metadata = %+v, want %+v", m, meta())
+	}
+}
+
+// testRepeat: the mark of a repeat reaches the handler, and an abort by the handler is the only response to it.
+func testRepeat(t *testing.T, setup Setup) {
+	got := make(chan link.Meta, 1)
+	c := setup(t, link.HandlerFunc(func(ctx context.Context, m link.Meta, s link.Stream) {
+		got <- m
+		if m.Index == 0 {
+			s.Abort()
+			return
+		}
+		echo(ctx, m, s)
+	}))
+	for _, m := range []link.Meta{{Index: 1, Repeat: true}, {Index: 1}, {Index: 0, Repeat: true}} {
+		v, e := NewVisitor()
+		done := make(chan error, 1)
+		go func() { done <- c.Carry(t.Context(), link.Flow{Meta: m, Stream: e, First: []byte("hello"), EOF: true}) }()
+		if m.Index == 0 {
+			if b, err := io.ReadAll(v); !errors.Is(err, ErrReset) || len(b) > 0 {
+				t.Errorf("response = %q, %v, want a reset", b, err)
+			}
+			wantErr(t, wait(t, done), link.ErrReset)
+		} else {
+			wantAnswer(t, v, "hello")
+			wantErr(t, wait(t, done), nil)
+		}
+		if g := receive(t, got, "no metadata"); g != m {
+			t.Errorf("metadata = %+v, want %+v", g, m)
+		}
 	}
 }
 

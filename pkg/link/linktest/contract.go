@@ -13,7 +13,7 @@ import (
 // patience bounds what must happen some time; no test passes because of it.
 const patience = 20 * time.Second
 
-// Setup makes a carrier to h that lives as long as the test.
+// Setup makes a carrier to h that lives as long as the test. A Server behind it has SafeRepeats.
 type Setup func(t *testing.T, h link.Handler) link.Carrier
 
 // Run checks the contract.
@@ -24,6 +24,7 @@ func Run(t *testing.T, setup Setup) {
 	}{
 		{"whole request in the first bytes", testWhole},
 		{"metadata", testMeta},
+		{"repeat", testRepeat},
 		{"kinds of flows", testKinds},
 		{"a flow of messages that waits", testMessages},
 		{"fin comes late", testLateFIN},

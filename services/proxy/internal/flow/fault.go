@@ -72,6 +72,7 @@ var (
 	errHeadSlow     = &requestError{faultRequest, 0, "connect request did not come in time"}
 	errTooManyFlows = &requestError{faultFull, http.StatusServiceUnavailable, "too many requests at a time"}
 	errFields       = &requestError{faultRequest, http.StatusRequestHeaderFieldsTooLarge, "request header fields exceed a limit"}
+	errRepeat       = &requestError{faultRequest, 0, "request cannot be repeated safely"}
 	errHeadCut      = &requestError{faultRequest, http.StatusBadRequest, "connect request ended early"}
 	errNoRoute      = &requestError{faultInternal, http.StatusBadGateway, "the rule's service cannot serve the request"}
 	errPathDodge    = &requestError{faultDenied, http.StatusBadRequest, "path is ambiguous to access control"}
@@ -186,11 +187,12 @@ func dialCause(err error) string {
 }
 
 // fail ends the flow after a failure that nobody has been told of: an error answer while there is no head yet, an abort
-// otherwise.
+// otherwise. A repeat is aborted until it is known to be safe: our edge reads from a 503 that nobody has seen the request, and
+// would send it again.
 func (x *exchange) fail(ctx context.Context, err error) {
 	f := faultOf(ctx, err)
 	x.h.metrics.count(f.kind)
-	if x.answered || f.status == 0 || x.refuse(f) != nil {
+	if x.answered || f.status == 0 || x.meta.Repeat && !x.safe || x.refuse(f) != nil {
 		x.s.Abort()
 	}
 	x.report(ctx, f, err)

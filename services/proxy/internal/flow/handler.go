@@ -120,6 +120,8 @@ type exchange struct {
 	route *router.Route
 	early *interim // nil when interim answers are not wanted
 	began time.Time
+	// safe says that a second run of the request does no harm.
+	safe bool
 	// answered says that a head has been handed to the stream.
 	answered bool
 }
@@ -196,6 +198,9 @@ func (x *exchange) serve(ctx context.Context) error {
 	case stream.HTTP, stream.WebSocket:
 		return x.serveHTTP(ctx, rest)
 	case stream.TCP:
+		if x.meta.Repeat {
+			return errRepeat
+		}
 		return x.serveTCP(ctx, rest)
 	default:
 		return stream.ErrUnknownType
@@ -249,6 +254,11 @@ func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
 	var p parsed
 	if err := p.parse(&x.req, x.h.limits.Fields.BehindEdge()); err != nil {
 		return err
+	}
+	if x.meta.Repeat {
+		if x.safe = x.req.Type == stream.HTTP && p.isSafe(rest); !x.safe {
+			return errRepeat
+		}
 	}
 	snapshot := x.h.table.Current()
 	x.route = snapshot.Match(p.host, p.path)

@@ -114,6 +114,11 @@ func start(t *testing.T, h link.Handler, req stream.Request) *call {
 
 func startRaw(t *testing.T, h link.Handler) *call {
 	t.Helper()
+	return startMeta(t, h, link.Meta{})
+}
+
+func startMeta(t *testing.T, h link.Handler, m link.Meta) *call {
+	t.Helper()
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -123,7 +128,7 @@ func startRaw(t *testing.T, h link.Handler) *call {
 	}
 	go func() {
 		defer close(c.done)
-		h.ServeStream(ctx, link.Meta{}, c.stream)
+		h.ServeStream(ctx, m, c.stream)
 		if !c.stream.closed {
 			c.stream.Abort()
 		}

@@ -86,6 +86,16 @@ func (p *parsed) parse(r *stream.Request, limits httpfield.Limits) error {
 	return p.parseDest(r.Dest)
 }
 
+// isSafe reports whether the request has a safe method (RFC 9110 9.2.1) and no body. rest is what follows the head.
+func (p *parsed) isSafe(rest []byte) bool {
+	switch p.method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return p.length == 0 && len(rest) == 0
+	default:
+		return false
+	}
+}
+
 // headerName takes the header's name out of a metadata key. A key that contains the marker anywhere is a header
 // (docs/spec/wire.md 5.3).
 func headerName(key string) (name string, ok bool, err error) {
