@@ -47,6 +47,25 @@ func (p Policy) Decide(addr netip.Addr, port int) (bool, *IPRule) {
 	return p.DefaultAllow, nil
 }
 
+// ErrDenied says that IP rules do not let a flow go to its destination.
+var ErrDenied = errors.New("destination denied by ip rules")
+
+// Allow gives an error that wraps ErrDenied unless the rules contain the destination and allow it. No rules at all allow
+// everything.
+func Allow(rules []IPRule, dst netip.AddrPort) error {
+	if len(rules) == 0 {
+		return nil
+	}
+	allowed, rule := Policy{Rules: rules}.Decide(dst.Addr(), int(dst.Port()))
+	switch {
+	case allowed:
+		return nil
+	case rule != nil:
+		return fmt.Errorf("%w: %s by %s", ErrDenied, dst, rule.Text())
+	}
+	return fmt.Errorf("%w: %s is in none of them", ErrDenied, dst)
+}
+
 // Text is the form that logs show.
 func (r IPRule) Text() string {
 	ports := "all"

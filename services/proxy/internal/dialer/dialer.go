@@ -2,17 +2,12 @@ package dialer
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 )
-
-// ErrDenied says that the rules of warp-routing do not let a flow go to its destination.
-var ErrDenied = errors.New("destination denied by ip rules")
 
 // Dialer opens sockets for destinations.
 type Dialer interface {
@@ -71,26 +66,11 @@ func (r *Registry) lookup(dst netip.AddrPort) Dialer {
 
 func (r *Registry) dial(ctx context.Context, network string, dst netip.AddrPort) (net.Conn, error) {
 	set := r.settings()
-	if err := Allow(set.IPRules, dst); err != nil {
+	if err := ingress.Allow(set.IPRules, dst); err != nil {
 		return nil, err
 	}
 	d := net.Dialer{Timeout: set.ConnectTimeout, KeepAlive: set.TCPKeepAlive}
 	return d.DialContext(ctx, network, plain(dst).String())
-}
-
-// Allow gives ErrDenied unless the rules contain the destination and allow it. No rules at all allow everything.
-func Allow(rules []ingress.IPRule, dst netip.AddrPort) error {
-	if len(rules) == 0 {
-		return nil
-	}
-	allowed, rule := ingress.Policy{Rules: rules}.Decide(dst.Addr(), int(dst.Port()))
-	switch {
-	case allowed:
-		return nil
-	case rule != nil:
-		return fmt.Errorf("%w: %s by %s", ErrDenied, dst, rule.Text())
-	}
-	return fmt.Errorf("%w: %s is in none of them", ErrDenied, dst)
 }
 
 func plain(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }

@@ -42,11 +42,11 @@ func TestReserved(t *testing.T) {
 			t.Errorf("DialUDP(%s): %v", dst, err)
 		}
 	}
-	if _, err := r.DialTCP(t.Context(), netip.MustParseAddrPort("192.0.2.53:54")); !errors.Is(err, dialer.ErrDenied) {
+	if _, err := r.DialTCP(t.Context(), netip.MustParseAddrPort("192.0.2.53:54")); !errors.Is(err, ingress.ErrDenied) {
 		t.Errorf("DialTCP of another port: %v", err)
 	}
 	r.Reserve(virtual, nil)
-	if _, err := r.DialUDP(t.Context(), virtual); !errors.Is(err, dialer.ErrDenied) {
+	if _, err := r.DialUDP(t.Context(), virtual); !errors.Is(err, ingress.ErrDenied) {
 		t.Errorf("DialUDP after the reservation ended: %v", err)
 	}
 }
@@ -71,7 +71,7 @@ func TestNetworkAndRules(t *testing.T) {
 		t.Errorf("without rules: %v", err)
 	}
 	set.IPRules = []ingress.IPRule{rule(t, "10.0.0.0/8", true)}
-	if err := dial(); !errors.Is(err, dialer.ErrDenied) {
+	if err := dial(); !errors.Is(err, ingress.ErrDenied) {
 		t.Errorf("not in the rules: %v", err)
 	}
 	set.IPRules = append(set.IPRules, rule(t, "127.0.0.0/8", true))

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/duplex"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/socks"
@@ -145,7 +144,7 @@ func (x *exchange) socks(ctx context.Context, st *origin.Stream, ws *websock.Ser
 func socksReply(err error) socks.Reply {
 	var dns *net.DNSError
 	switch {
-	case errors.Is(err, dialer.ErrDenied), errors.As(err, &dns):
+	case errors.Is(err, ingress.ErrDenied), errors.As(err, &dns):
 		return socks.NotAllowed
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return socks.Refused
@@ -157,8 +156,8 @@ func socksReply(err error) socks.Reply {
 
 // serviceFault names what is wrong with a stream service, or with the way of a client to it.
 func serviceFault(err error) fault {
-	if errors.Is(err, dialer.ErrDenied) {
-		return fault{faultDenied, http.StatusForbidden, dialer.ErrDenied.Error()}
+	if errors.Is(err, ingress.ErrDenied) {
+		return fault{faultDenied, http.StatusForbidden, ingress.ErrDenied.Error()}
 	}
 	return originFault(err)
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/wire/proxyproto"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 )
 
 // ErrNoDestination says that a bastion's client named none.
@@ -83,7 +82,7 @@ func (s *Stream) Dial(ctx context.Context, destination string) (net.Conn, error)
 		return s.dialer.DialContext(ctx, "tcp", destination)
 	}
 	if len(s.rules) == 0 {
-		return nil, fmt.Errorf("%w: there are none", dialer.ErrDenied)
+		return nil, fmt.Errorf("%w: there are none", ingress.ErrDenied)
 	}
 	if s.dialer.Timeout > 0 {
 		var cancel context.CancelFunc
@@ -94,7 +93,7 @@ func (s *Stream) Dial(ctx context.Context, destination string) (net.Conn, error)
 	if err != nil {
 		return nil, err
 	}
-	if err := dialer.Allow(s.rules, dst); err != nil {
+	if err := ingress.Allow(s.rules, dst); err != nil {
 		return nil, err
 	}
 	return s.dialer.DialContext(ctx, "tcp", dst.String())

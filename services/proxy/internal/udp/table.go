@@ -12,10 +12,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
@@ -253,8 +253,8 @@ func (t *Table) refuse(ctx context.Context, f *flow, m *packet.Message, result d
 		c.Inc()
 	}
 	text := cause(err)
-	if errors.Is(err, dialer.ErrDenied) {
-		text = dialer.ErrDenied.Error() // the rules are nobody's business outside
+	if errors.Is(err, ingress.ErrDenied) {
+		text = ingress.ErrDenied.Error() // the rules are nobody's business outside
 	}
 	answer := packet.Message{Type: packet.Registered, ID: m.ID, Result: result, Text: text}
 	if !m.Answer {
@@ -314,7 +314,7 @@ func (t *Table) open(ctx context.Context, f *flow, m *packet.Message) (*session,
 	conn, err := t.deps.Dialer.DialUDP(ctx, m.Dest)
 	if err != nil {
 		slot.Release()
-		if errors.Is(err, dialer.ErrDenied) {
+		if errors.Is(err, ingress.ErrDenied) {
 			return nil, datagram.ResultError, err
 		}
 		return nil, resultOf(err), err

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
 )
 
@@ -161,7 +161,7 @@ func TestSocketsThatCannotBeHadReleaseTheirPlace(t *testing.T) {
 	}{
 		"no descriptors": {sys(syscall.EMFILE), dest, datagram.ResultNoSocket, syscall.EMFILE.Error()},
 		"no route":       {sys(syscall.ENETUNREACH), dest, datagram.ResultUnreachable, syscall.ENETUNREACH.Error()},
-		"denied":         {fmt.Errorf("%w: by a rule", dialer.ErrDenied), dest, datagram.ResultError, dialer.ErrDenied.Error()},
+		"denied":         {fmt.Errorf("%w: by a rule", ingress.ErrDenied), dest, datagram.ResultError, ingress.ErrDenied.Error()},
 		"no port":        {nil, netip.AddrPortFrom(dest.Addr(), 0), datagram.ResultError, "destination has no port"},
 	} {
 		t.Run(name, func(t *testing.T) {
