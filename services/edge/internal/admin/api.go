@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
@@ -16,15 +17,25 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/udp"
 )
+
+// Ports are the public ports of the edge; they are open while the catalog has them.
+type Ports interface {
+	List() []catalog.PortState
+	// Add opens a port for a tunnel and records it.
+	Add(ctx context.Context, p route.Port, id tunnel.ID) (catalog.PortState, error)
+	Delete(ctx context.Context, p route.Port) error
+	// Sync closes the ports that the catalog no longer has.
+	Sync(ctx context.Context) error
+}
 
 // Deps are what the API shows and changes.
 type Deps struct {
 	Catalog *catalog.Catalog
-	Ports   *ports.Set
+	Ports   Ports
 	Table   *registry.Table
 	Pings   Pinger
 	Logger  *slog.Logger

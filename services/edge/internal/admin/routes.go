@@ -12,7 +12,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
 )
 
@@ -107,7 +106,7 @@ func (a *API) routeDocument(r catalog.Route) adminclient.Route {
 	return adminclient.Route{Host: r.Host, TunnelID: r.Tunnel, TunnelName: a.deps.Catalog.Name(r.Tunnel), CreatedAt: r.CreatedAt}
 }
 
-func (a *API) portDocument(p ports.State) adminclient.Route {
+func (a *API) portDocument(p catalog.PortState) adminclient.Route {
 	out := adminclient.Route{
 		Host: p.Name(), TunnelID: p.Tunnel, TunnelName: a.deps.Catalog.Name(p.Tunnel), CreatedAt: p.CreatedAt, Fault: p.Fault,
 		PortTarget: adminclient.PortTarget{HostName: p.Target.Host, ProxyProtocol: string(p.Target.ProxyProtocol)},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,6 +40,15 @@ type (
 	Port          = document.Port
 	Configuration = document.Configuration
 )
+
+// PortState is a port with what became of its listener, as operators see it.
+type PortState struct {
+	Port
+	// Bound is where it listens, or the zero value.
+	Bound netip.AddrPort
+	// Fault says why it does not listen.
+	Fault string
+}
 
 // Catalog is the list of tunnels and routes of one edge.
 type Catalog struct {

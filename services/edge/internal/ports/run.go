@@ -98,8 +98,8 @@ func (s *Set) do(ctx context.Context, f change) error {
 
 // Add opens a port and stores it in the catalog. For a port that is stored already it changes nothing, except that it tries
 // to open it again if that had failed.
-func (s *Set) Add(ctx context.Context, p route.Port, id tunnel.ID) (State, error) {
-	var out State
+func (s *Set) Add(ctx context.Context, p route.Port, id tunnel.ID) (catalog.PortState, error) {
+	var out catalog.PortState
 	var err error
 	if derr := s.do(ctx, func(ctx context.Context, start func(*entry)) { out, err = s.add(ctx, start, p, id) }); derr != nil {
 		return out, derr
@@ -107,10 +107,10 @@ func (s *Set) Add(ctx context.Context, p route.Port, id tunnel.ID) (State, error
 	return out, err
 }
 
-func (s *Set) add(ctx context.Context, start func(*entry), p route.Port, id tunnel.ID) (State, error) {
+func (s *Set) add(ctx context.Context, start func(*entry), p route.Port, id tunnel.ID) (catalog.PortState, error) {
 	known, err := s.deps.Store.CheckPort(p, id)
 	if err != nil {
-		return State{}, err
+		return catalog.PortState{}, err
 	}
 	if e := s.entries[p.Name()]; known && e != nil {
 		if e.listener == nil {
@@ -122,13 +122,13 @@ func (s *Set) add(ctx context.Context, start func(*entry), p route.Port, id tunn
 	}
 	l, err := s.bind(ctx, catalog.Port{Port: p, Tunnel: id})
 	if err != nil {
-		return State{}, err
+		return catalog.PortState{}, err
 	}
 	p.Number = l.Addr().Port()
 	added, err := s.deps.Store.AddPort(p, id, time.Now())
 	if err != nil {
 		_ = l.Close() // nothing uses it yet
-		return State{}, err
+		return catalog.PortState{}, err
 	}
 	e := &entry{port: added, listener: l}
 	s.mu.Lock()

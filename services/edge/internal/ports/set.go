@@ -78,15 +78,6 @@ type entry struct {
 	stop     context.CancelFunc
 }
 
-// State is a port as operators see it.
-type State struct {
-	catalog.Port
-	// Bound is where it listens, or the zero value.
-	Bound netip.AddrPort
-	// Fault says why it does not.
-	Fault string
-}
-
 // New binds the ports of the catalog. A port that cannot be bound does not prevent the others from being served.
 func New(cfg Config, deps Deps) *Set {
 	s := &Set{
@@ -115,21 +106,21 @@ func (s *Set) Close() error {
 }
 
 // List returns the state of all ports, sorted by network, number and address.
-func (s *Set) List() []State {
+func (s *Set) List() []catalog.PortState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := make([]State, 0, len(s.entries))
+	out := make([]catalog.PortState, 0, len(s.entries))
 	for _, e := range s.entries {
 		out = append(out, e.state())
 	}
-	slices.SortFunc(out, func(a, b State) int {
+	slices.SortFunc(out, func(a, b catalog.PortState) int {
 		return cmp.Or(cmp.Compare(a.Network, b.Network), cmp.Compare(a.Number, b.Number), a.Addr.Compare(b.Addr))
 	})
 	return out
 }
 
-func (e *entry) state() State {
-	st := State{Port: e.port}
+func (e *entry) state() catalog.PortState {
+	st := catalog.PortState{Port: e.port}
 	if e.listener != nil {
 		st.Bound = e.listener.Addr()
 	} else if e.err != nil {
