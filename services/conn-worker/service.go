@@ -20,6 +20,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -169,7 +170,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 }
 
 // datagrams makes the way of datagrams to the proxies.
-func (s *Service) datagrams(carrier link.Carrier) *udp.Relay {
+func (s *Service) datagrams(carrier link.Carrier) func(transport.Session, link.Meta, relay.Options) relay.Datagrams {
 	c := udp.Config{
 		Carrier: carrier, Observer: s.metrics, Logger: s.log, RPCTimeout: s.cfg.RPCTimeout,
 		Limits: udp.Limits{Sessions: s.cfg.Datagrams.MaxSessions, QueueBytes: s.cfg.Datagrams.QueueBytes},
@@ -177,7 +178,14 @@ func (s *Service) datagrams(carrier link.Carrier) *udp.Relay {
 	if s.balancer != nil {
 		c.Proxies = s.balancer.Proxies
 	}
-	return udp.New(c)
+	all := udp.New(c)
+	return func(session transport.Session, meta link.Meta, o relay.Options) relay.Datagrams {
+		version := udp.V2
+		if o.DatagramV3 {
+			version = udp.V3
+		}
+		return all.Session(session, meta, version)
+	}
 }
 
 func (d Deps) served() []served {

@@ -144,11 +144,14 @@ func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 	t.Helper()
 	l.t, l.wake = t, make(chan struct{}, 1)
 	logger := slog.New(slog.DiscardHandler)
+	all := udp.New(udp.Config{Carrier: link.NewDirect(nil), Observer: uncounted{}, Logger: logger})
 	h := New(tunnel.Slot{Tunnel: tunnel.ID{1}}, Config{
 		Host: l, RPCTimeout: 5 * time.Second, Logger: logger, LocalConfig: config,
 		Relay: relay.New(relay.Config{
-			Datagrams: udp.New(udp.Config{Carrier: link.NewDirect(nil), Observer: uncounted{}, Logger: logger}),
-			Carrier:   link.NewDirect(nil), Applier: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second,
+			Datagrams: func(s transport.Session, meta link.Meta, _ relay.Options) relay.Datagrams {
+				return all.Session(s, meta, udp.V2)
+			},
+			Carrier: link.NewDirect(nil), Applier: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second,
 		}),
 		Policy: lease.Policy{
 			Delay: func(int) time.Duration { return 0 }, SlowDelay: func(int) time.Duration { return time.Hour },

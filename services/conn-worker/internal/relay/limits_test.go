@@ -43,7 +43,7 @@ func limited(t *testing.T, limits Limits, carrier carrierFunc) (serve func() (tr
 	logger := slog.New(slog.DiscardHandler)
 	r := New(Config{
 		Carrier: carrier, Applier: Unsupported{}, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second, Limits: limits,
-		Datagrams: udp.New(udp.Config{Carrier: carrier, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second}),
+		Datagrams: datagrams(udp.Config{Carrier: carrier, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second}),
 	})
 	return func() (transport.Session, *Session) {
 		edge, connector := mem.Pair(t.Context())

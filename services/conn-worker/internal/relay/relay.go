@@ -18,7 +18,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
-	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
 )
 
 const (
@@ -84,11 +83,18 @@ func (f ForTunnel) Apply(ctx context.Context, u remoteconfig.Update) (int32, err
 	return f.Applier.Apply(ctx, u)
 }
 
+// Datagrams passes the datagrams of one session on; package udp does. The handler is for the calls of datagram v2.
+type Datagrams interface {
+	rpc.SessionHandler
+	// Serve passes them on until the session ends, and waits for the flows.
+	Serve()
+}
+
 // Config is what all sessions of a worker share.
 type Config struct {
 	Carrier link.Carrier
-	// Datagrams passes the datagrams of sessions on.
-	Datagrams *udp.Relay
+	// Datagrams makes what passes the datagrams of one session on; it does nothing before Serve.
+	Datagrams func(s transport.Session, meta link.Meta, o Options) Datagrams
 	Applier   Applier
 	Observer  Observer
 	Logger    *slog.Logger
@@ -124,7 +130,7 @@ type Session struct {
 	relay     *Relay
 	session   transport.Session
 	meta      link.Meta
-	datagrams *udp.Session
+	datagrams Datagrams
 	inFlight  count
 	// lastEnd is when the last flow ended, in nanoseconds of the wall clock; it is compared with itself only.
 	lastEnd atomic.Int64
@@ -134,11 +140,7 @@ type Session struct {
 
 // Session makes a Session; nothing is accepted before Serve.
 func (r *Relay) Session(s transport.Session, meta link.Meta, o Options) *Session {
-	version := udp.V2
-	if o.DatagramV3 {
-		version = udp.V3
-	}
-	return &Session{relay: r, session: s, meta: meta, datagrams: r.cfg.Datagrams.Session(s, meta, version)}
+	return &Session{relay: r, session: s, meta: meta, datagrams: r.cfg.Datagrams(s, meta, o)}
 }
 
 // InFlight is the number of streams that are being served.

@@ -73,6 +73,12 @@ func (remote) Apply(_ context.Context, u remoteconfig.Update) (int32, error) {
 	return u.Version, nil
 }
 
+// datagrams passes datagrams of v2 on.
+func datagrams(c udp.Config) func(transport.Session, link.Meta, Options) Datagrams {
+	all := udp.New(c)
+	return func(s transport.Session, meta link.Meta, _ Options) Datagrams { return all.Session(s, meta, udp.V2) }
+}
+
 // start serves a session and gives the edge's end.
 func start(t *testing.T, carrier carrierFunc, handler Applier) (transport.Session, *Session, *observer) {
 	t.Helper()
@@ -81,7 +87,7 @@ func start(t *testing.T, carrier carrierFunc, handler Applier) (transport.Sessio
 	logger := slog.New(slog.DiscardHandler)
 	r := New(Config{
 		Carrier: carrier, Applier: handler, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second,
-		Datagrams: udp.New(udp.Config{Carrier: carrier, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second}),
+		Datagrams: datagrams(udp.Config{Carrier: carrier, Observer: o, Logger: logger, RPCTimeout: 5 * time.Second}),
 	})
 	s := r.Session(connector, link.Meta{Index: 3}, Options{})
 	done := make(chan error, 1)
