@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -185,7 +186,8 @@ func freePort() (int, error) {
 		return 0, fmt.Errorf("free port: %w", err)
 	}
 	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port, nil
+	addr, err := netip.ParseAddrPort(ln.Addr().String())
+	return int(addr.Port()), err
 }
 
 // measureVariant starts a variant, takes every figure once, and stops it.

@@ -35,9 +35,13 @@ var ErrInvalid = document.ErrInvalid
 
 // What the catalog holds; package document describes each.
 type (
-	Tunnel        = document.Tunnel
-	Route         = document.Route
-	Port          = document.Port
+	// Tunnel is a named tunnel with its secrets.
+	Tunnel = document.Tunnel
+	// Route sends the requests for a host to a tunnel.
+	Route = document.Route
+	// Port is a public port of a tunnel.
+	Port = document.Port
+	// Configuration is the document that the edge pushes to the connectors of a tunnel.
 	Configuration = document.Configuration
 )
 

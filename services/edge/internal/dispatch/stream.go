@@ -66,13 +66,13 @@ func ReadHead(st io.Reader, buf []byte, already Input, resp *stream.Response) (r
 		used, perr := stream.ParseResponseLimit(buf[:have], resp, maxHeadBytes)
 		switch {
 		case perr == nil:
-			if rerr != nil && rerr != io.EOF { //nolint:errorlint // the bare value is the contract of io.Reader
+			if rerr != nil && rerr != io.EOF {
 				return Input{}, rerr
 			}
 			return Input{Bytes: buf[used:have], Ended: rerr != nil}, nil
 		case !errors.Is(perr, stream.ErrShort):
 			return Input{}, errors.Join(ErrResponse, perr)
-		case rerr == io.EOF: //nolint:errorlint // the bare value is the contract of io.Reader
+		case rerr == io.EOF:
 			return Input{}, errors.Join(ErrResponse, io.ErrUnexpectedEOF)
 		case rerr != nil:
 			return Input{}, rerr

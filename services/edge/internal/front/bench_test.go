@@ -37,8 +37,10 @@ func startFront(b *testing.B, size int) *front.Front {
 	}
 	body := make([]byte, size)
 	resp := stream.Response{Metadata: []stream.Pair{
-		{Key: stream.KeyStatus, Val: "200"}, {Key: stream.HeaderPrefix + "Content-Type", Val: "text/plain"},
-		{Key: stream.HeaderPrefix + "Content-Length", Val: fmt.Sprint(size)}, {Key: stream.HeaderPrefix + "Server", Val: "bench"},
+		{Key: stream.KeyStatus, Val: "200"},
+		{Key: stream.HeaderPrefix + "Content-Type", Val: "text/plain"},
+		{Key: stream.HeaderPrefix + "Content-Length", Val: fmt.Sprint(size)},
+		{Key: stream.HeaderPrefix + "Server", Val: "bench"},
 	}}
 	head, err := resp.Append(nil)
 	if err != nil {

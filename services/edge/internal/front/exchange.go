@@ -167,15 +167,11 @@ func (x *exchange) encode(conn *registry.Conn) *dispatch.Failure {
 		Method: x.r.Method, Host: x.r.Host, Header: x.r.Header, Visitor: x.visitor, WebSocket: x.webSocket, Key: x.key,
 		Body: headpolicy.Body{Length: x.r.ContentLength},
 	}
-	x.req.Type, x.accept, x.framed, x.expects = stream.HTTP, "", false, false
-	switch {
-	case x.webSocket:
+	x.req.Type = stream.HTTP
+	if x.webSocket {
 		x.req.Type, head.Method = stream.WebSocket, http.MethodGet // also of an extended CONNECT
-	case conn.Interim() && x.r.ProtoAtLeast(1, 1):
-		x.accept, x.expects = acceptInterim, x.hasBody() && expectsContinue(x.r)
-	case conn.Frames():
-		x.accept = acceptFrames
 	}
+	x.negotiate(conn)
 	head.Body.Expect = x.expects
 	if x.accept != "" && len(x.r.Trailer) > 0 && x.hasBody() {
 		head.Body.Trailers = headpolicy.TrailerNames(x.r.Trailer)
@@ -204,6 +200,18 @@ func (x *exchange) encode(conn *registry.Conn) *dispatch.Failure {
 		return &dispatch.Failure{Kind: dispatch.TooLarge, Detail: err.Error()}
 	}
 	return nil
+}
+
+// negotiate decides which extensions of a response the request accepts, by what the connector supports.
+func (x *exchange) negotiate(conn *registry.Conn) {
+	x.accept, x.framed, x.expects = "", false, false
+	switch {
+	case x.webSocket:
+	case conn.Interim() && x.r.ProtoAtLeast(1, 1):
+		x.accept, x.expects = acceptInterim, x.hasBody() && expectsContinue(x.r)
+	case conn.Frames():
+		x.accept = acceptFrames
+	}
 }
 
 // originTarget is the path and query of a request.

@@ -87,14 +87,18 @@ func TestAppendRequest(t *testing.T) {
 		"fields named by Connection": {headpolicy.Request{Visitor: visitor, Header: header{
 			"Connection": {"close, x-hop", "X-Other"}, "X-Hop": {"1"}, "X-Other": {"1"}, "X-Kept": {"1"},
 		}}, with("X-Kept: 1")},
-		"hops before": {headpolicy.Request{Visitor: visitor, Header: header{"Cdn-Loop": {"other; x=1"}, "Connection": {"Cdn-Loop"}}},
-			append([]string{"Cdn-Loop: other; x=1, me"}, set[1:]...)},
+		"hops before": {
+			headpolicy.Request{Visitor: visitor, Header: header{"Cdn-Loop": {"other; x=1"}, "Connection": {"Cdn-Loop"}}},
+			append([]string{"Cdn-Loop: other; x=1, me"}, set[1:]...),
+		},
 		"length":         {headpolicy.Request{Visitor: visitor, Body: headpolicy.Body{Length: 3}}, with("Content-Length: 3")},
 		"length of zero": {headpolicy.Request{Visitor: visitor, Header: header{"Content-Length": {"0"}}}, with("Content-Length: 0")},
 		"unknown length": {headpolicy.Request{Visitor: visitor, Body: headpolicy.Body{Length: -1, Expect: true, Trailers: "A"}}, with("Expect: 100-continue", "Trailer: A", "Transfer-Encoding: chunked")},
 		"TE":             {headpolicy.Request{Visitor: visitor, Header: header{"Te": {"gzip, trailers"}}}, with("Te: trailers")},
-		"key of the edge": {headpolicy.Request{Visitor: visitor, WebSocket: true, Key: "ours", Header: header{"Sec-Websocket-Key": {"theirs"}}},
-			with("Sec-Websocket-Key: ours")},
+		"key of the edge": {
+			headpolicy.Request{Visitor: visitor, WebSocket: true, Key: "ours", Header: header{"Sec-Websocket-Key": {"theirs"}}},
+			with("Sec-Websocket-Key: ours"),
+		},
 	} {
 		c.r.Method, c.r.Host = "GET", "a.test"
 		md, cost, err := headpolicy.AppendRequest(nil, &c.r, httpfield.DefaultLimits())

@@ -47,8 +47,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		unknownTypes: counter("messages_skipped_total", "Messages of a type that this version does not know."),
 		refused:      make(map[datagram.Result]prometheus.Counter),
 	}
-	gauge := func(name, help string, v *atomic.Int64) prometheus.GaugeFunc {
-		return f.NewGaugeFunc(prometheus.GaugeOpts{Name: "culvert_proxy_udp_" + name, Help: help}, func() float64 { return float64(v.Load()) })
+	gauge := func(name, help string, v *atomic.Int64) {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Name: "culvert_proxy_udp_" + name, Help: help}, func() float64 { return float64(v.Load()) })
 	}
 	gauge("sessions_active", "UDP sessions that are open.", &m.active)
 	gauge("sessions_orphaned", "Open UDP sessions without a flow to a worker.", &m.orphans)
