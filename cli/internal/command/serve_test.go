@@ -14,9 +14,11 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -175,6 +177,26 @@ func TestUpServesTheDemoPage(t *testing.T) {
 		if status, body := fetch(t, c, private+path, ""); status != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("GET %s = %d %s", path, status, body)
 		}
+	}
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit %d, stderr %s", code, p.log())
+	}
+}
+
+// TestHangupDoesNotEndUp sends SIGHUP to a running system, which must read its files again and go on.
+func TestHangupDoesNotEndUp(t *testing.T) {
+	// The test's own handler keeps the test process alive when the program does not handle the signal.
+	guard := make(chan os.Signal, 1)
+	signal.Notify(guard, syscall.SIGHUP)
+	defer signal.Stop(guard)
+	p := start(t, nil, "up", "--loglevel", "info", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0")
+	url := p.line(t, "Public URL:")
+	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "reload", func() bool { return len(p.linesWith("reload requested")) == 1 })
+	if status, _ := fetch(t, client(t), url, ""); status != http.StatusOK {
+		t.Errorf("GET after SIGHUP = %d", status)
 	}
 	if code := p.stop(t); code != 0 {
 		t.Errorf("exit %d, stderr %s", code, p.log())

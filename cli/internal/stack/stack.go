@@ -68,8 +68,8 @@ type Stack struct {
 	stopping atomic.Bool
 }
 
-// awaitStore bounds how long a part that needs the store may hold up the others: a store that is away must not keep the
-// proxy from serving.
+// awaitStore bounds how long a part that needs the store may delay the start of the next ones: the proxy must serve while the
+// store is unavailable.
 const awaitStore = 250 * time.Millisecond
 
 // part is a service as the stack sees it.
@@ -102,7 +102,9 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
 		{name: "proxy", build: s.buildProxy},
 		{name: "conn-worker", build: s.buildWorker},
 	}
-	s.rows = append(s.rows, process.Row{Name: "ops", Runner: deps.Ops})
+	s.rows = append(s.rows,
+		process.Row{Name: "reload", Runner: process.Reloader{Files: process.NewFiles(deps.Logger), Logger: deps.Logger}},
+		process.Row{Name: "ops", Runner: deps.Ops})
 	for _, row := range table {
 		if row.skip {
 			continue
