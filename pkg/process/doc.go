@@ -4,7 +4,7 @@
 // Main does flags, file and environment (package config), the logger and the registry (telemetry), the private
 // listener with health and readiness (ops), the store (redisstore), signals and the exit code. A service's main is
 //
-//	func main() { process.MainWithStore("discovery", discovery.Default(), build, process.OpsListen("127.0.0.1:8101")) }
+//	func main() { process.MainWithStore("discovery", discovery.Default(), build, process.OpsListen(process.OpsDiscovery)) }
 //
 //	func build(_ context.Context, env process.Env, store *redisstore.Store, cfg discovery.Config) (process.Runner, error) {
 //		return discovery.New(cfg, discovery.Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer})

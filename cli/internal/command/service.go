@@ -42,24 +42,24 @@ func (c *commands) services() []*urfave.Command {
 
 func execDiscovery(ctx context.Context, host process.Host) int {
 	cfg, build := process.WithStore(discovery.Default(), discovery.Build)
-	return process.Exec(ctx, host, "discovery", cfg, build, process.OpsListen("127.0.0.1:8101"))
+	return process.Exec(ctx, host, "discovery", cfg, build, process.OpsListen(process.OpsDiscovery))
 }
 
 func execSupervisor(ctx context.Context, host process.Host) int {
 	cfg, build := process.WithStore(supervisor.Default(), supervisor.Build)
-	return process.Exec(ctx, host, "supervisor", cfg, build, process.OpsListen("127.0.0.1:8102"))
+	return process.Exec(ctx, host, "supervisor", cfg, build, process.OpsListen(process.OpsSupervisor))
 }
 
 func execWorker(ctx context.Context, host process.Host) int {
 	cfg, build := process.WithStore(connworker.Default(), connworker.Build)
-	return process.Exec(ctx, host, "conn-worker", cfg, build, process.OpsListen("127.0.0.1:8103"), process.HalfCores())
+	return process.Exec(ctx, host, "conn-worker", cfg, build, process.OpsListen(process.OpsConnWorker), process.HalfCores())
 }
 
 func execProxy(ctx context.Context, host process.Host) int {
 	cfg, build := process.WithStore(proxy.Default(), proxy.Build)
-	return process.Exec(ctx, host, "proxy", cfg, build, process.OpsListen("127.0.0.1:8104"), process.HalfCores())
+	return process.Exec(ctx, host, "proxy", cfg, build, process.OpsListen(process.OpsProxy), process.HalfCores())
 }
 
 func execEdge(ctx context.Context, host process.Host) int {
-	return process.Exec(ctx, host, "edge", edge.Default(), edge.Build, process.OpsListen("127.0.0.1:8105"))
+	return process.Exec(ctx, host, "edge", edge.Default(), edge.Build, process.OpsListen(process.OpsEdge))
 }

@@ -7,5 +7,5 @@ import (
 )
 
 func main() {
-	process.MainWithStore("conn-worker", connworker.Default(), connworker.Build, process.OpsListen("127.0.0.1:8103"), process.HalfCores())
+	process.MainWithStore("conn-worker", connworker.Default(), connworker.Build, process.OpsListen(process.OpsConnWorker), process.HalfCores())
 }

@@ -7,5 +7,5 @@ import (
 )
 
 func main() {
-	process.MainWithStore("discovery", discovery.Default(), discovery.Build, process.OpsListen("127.0.0.1:8101"))
+	process.MainWithStore("discovery", discovery.Default(), discovery.Build, process.OpsListen(process.OpsDiscovery))
 }

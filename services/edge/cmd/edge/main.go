@@ -7,5 +7,5 @@ import (
 )
 
 func main() {
-	process.Main("edge", edge.Default(), edge.Build, process.OpsListen("127.0.0.1:8105"))
+	process.Main("edge", edge.Default(), edge.Build, process.OpsListen(process.OpsEdge))
 }

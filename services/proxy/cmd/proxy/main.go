@@ -7,5 +7,5 @@ import (
 )
 
 func main() {
-	process.MainWithStore("proxy", proxy.Default(), proxy.Build, process.OpsListen("127.0.0.1:8104"), process.HalfCores())
+	process.MainWithStore("proxy", proxy.Default(), proxy.Build, process.OpsListen(process.OpsProxy), process.HalfCores())
 }

@@ -7,5 +7,5 @@ import (
 )
 
 func main() {
-	process.MainWithStore("supervisor", supervisor.Default(), supervisor.Build, process.OpsListen("127.0.0.1:8102"))
+	process.MainWithStore("supervisor", supervisor.Default(), supervisor.Build, process.OpsListen(process.OpsSupervisor))
 }
