@@ -14,9 +14,13 @@ import (
 
 const maxTokenBytes = 4 << 10
 
+// AnyHost, as one of the allowed names, turns the check of the Host off.
+const AnyHost = "*"
+
 // HostGuard passes requests on to next whose Host is the name of the loopback interface (localhost and names below it), an IP
-// address, or one of names, with any port. It refuses others with 403: a page in a browser on this host may resolve a name of its
-// own to the address of a private listener, and would read the response as one of its own site (DNS rebinding).
+// address, or one of names, with any port; the name AnyHost allows every Host. It refuses others with 403: a page in a browser on
+// this host may resolve a name of its own to the address of a private listener, and would read the response as one of its own
+// site (DNS rebinding).
 func HostGuard(names []string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !hostAllowed(r.Host, names) {
@@ -40,7 +44,7 @@ func hostAllowed(host string, names []string) bool {
 	if _, err := netip.ParseAddr(host); err == nil {
 		return true
 	}
-	return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(strings.TrimSuffix(n, "."), host) })
+	return slices.ContainsFunc(names, func(n string) bool { return n == AnyHost || strings.EqualFold(strings.TrimSuffix(n, "."), host) })
 }
 
 // tokenGuard passes requests on to next that carry the token in file as bearer token. The file is read for each request, so that a

@@ -19,8 +19,8 @@ const readHeaderTimeout = 5 * time.Second
 // Config is the ops section of a process.
 type Config struct {
 	Listen string `yaml:"listen" usage:"address of the private listener for health, metrics and the ops API; empty for none"`
-	// Hosts are names under which the listener is reached, beside localhost and every IP address.
-	Hosts []string `yaml:"hosts" usage:"host names that requests may use beside localhost and IP addresses"`
+	// Hosts are the names that the Host of a request may have, beside localhost and every IP address; see HostGuard.
+	Hosts []string `yaml:"hosts" usage:"host names that requests may use beside localhost and IP addresses; * allows every name"`
 	// TokenFile opens the profiles on a listener that is not on the loopback interface.
 	TokenFile string `yaml:"token_file" usage:"file with the bearer token for profiles, where the listener is not on the loopback interface"`
 }

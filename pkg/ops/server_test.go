@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,6 +159,19 @@ func TestForeignHostIsRefused(t *testing.T) {
 			if got := getAs(t, base+path, host, ""); got != want {
 				t.Errorf("GET %s with Host %q = %d, want %d", path, host, got, want)
 			}
+		}
+	}
+}
+
+func TestAnyHostIsAllowed(t *testing.T) {
+	next := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) })
+	for host, names := range map[string][]string{"connector:2000": {ops.AnyHost}, "other": {"name", "*"}} {
+		req := httptest.NewRequest(http.MethodGet, "/metrics", http.NoBody)
+		req.Host = host
+		rec := httptest.NewRecorder()
+		ops.HostGuard(names, next).ServeHTTP(rec, req)
+		if rec.Code != http.StatusNoContent {
+			t.Errorf("Host %q with %v = %d", host, names, rec.Code)
 		}
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"syscall"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
@@ -31,10 +33,11 @@ func (m *metricsListener) open(ctx context.Context) error {
 	m.registry = telemetry.NewRegistry(process.Version())
 	deps := ops.Deps{Logger: m.logger, Metrics: m.registry.Handler(), Version: process.Version()}
 	if m.addr != "" && m.addr != "localhost:0" {
-		if err := (ops.Config{Listen: m.addr}).Validate(); err != nil {
+		cfg := ops.Config{Listen: m.addr, Hosts: metricsHosts(m.addr)}
+		if err := cfg.Validate(); err != nil {
 			return fmt.Errorf("metrics: %w", err)
 		}
-		server, err := ops.New(ctx, ops.Config{Listen: m.addr}, deps)
+		server, err := ops.New(ctx, cfg, deps)
 		if err != nil {
 			return fmt.Errorf("metrics: %w", err)
 		}
@@ -54,7 +57,20 @@ func (m *metricsListener) open(ctx context.Context) error {
 	return nil
 }
 
-// readyBody is the reference's answer of /ready.
+// metricsHosts gives the names that requests to the listener on addr may use. A listener that is open to other hosts, such as
+// 0.0.0.0:2000 in a container, is scraped by names that are not known here, as with stock cloudflared, so it allows all.
+func metricsHosts(addr string) []string {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil || host == "localhost" {
+		return nil
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.Unmap().IsLoopback() {
+		return nil
+	}
+	return []string{ops.AnyHost}
+}
+
+// readyBody is the reference's response on /ready.
 type readyBody struct {
 	Status           int    `json:"status"`
 	ReadyConnections int    `json:"readyConnections"`
@@ -76,10 +92,10 @@ func (m *metricsListener) mount(st *stack.Stack) {
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(body.Status)
-		_, _ = w.Write(b) // the asker may be gone
+		_, _ = w.Write(b) // the client may be gone
 	}))
 	m.ops.Handle("/healthcheck", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprintln(w, "OK") // the asker may be gone
+		_, _ = fmt.Fprintln(w, "OK") // the client may be gone
 	}))
 	m.ops.Handle("/config", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		b, err := st.ConfigJSON()
@@ -88,9 +104,9 @@ func (m *metricsListener) mount(st *stack.Stack) {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(b) // the asker may be gone
+		_, _ = w.Write(b) // the client may be gone
 	}))
 	m.ops.Handle("/quicktunnel", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = fmt.Fprint(w, `{"hostname":""}`) // the asker may be gone
+		_, _ = fmt.Fprint(w, `{"hostname":""}`) // the client may be gone
 	}))
 }
