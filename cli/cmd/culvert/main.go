@@ -1,11 +1,18 @@
-// Command culvert is the whole system in one process: the demo, the drop-in connector, every service, and the operator's
-// commands.
 package main
 
 import (
+	"context"
 	"os"
 
-	"github.com/culvert-tunnel/culvert/cli"
+	"github.com/culvert-tunnel/culvert/cli/internal/command"
+	"github.com/culvert-tunnel/culvert/pkg/process"
 )
 
-func main() { os.Exit(cli.Main()) }
+func main() { os.Exit(run()) }
+
+// run runs the command line of this process and returns its exit code.
+func run() int {
+	ctx, stop := process.Signals(context.Background(), os.Exit)
+	defer stop()
+	return command.Run(ctx, process.Host{Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr})
+}

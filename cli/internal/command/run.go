@@ -45,7 +45,7 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 	if err := server.open(ctx.Context); err != nil {
 		return err
 	}
-	st, err := stack.New(ctx.Context, cfg, stack.Deps{
+	st, err := stack.New(ctx.Context, stack.Config(cfg), stack.Deps{
 		Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version(),
 	})
 	if err != nil {
@@ -133,15 +133,15 @@ func (c *commands) tellStart(ctx context.Context, logger *slog.Logger, s *settin
 }
 
 // connectorConfig turns what was given into the configuration of the parts.
-func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, file *cfdfile.File, logger *slog.Logger) (stack.Config, error) {
+func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, file *cfdfile.File, logger *slog.Logger) (connector.Config, error) {
 	source := connector.Source{Settings: s, File: file, Args: ctx.Args().Slice(), Home: c.home(), Resolve: c.resolveName}
 	creds, err := source.Credentials(ctx.Context)
 	if err != nil {
-		return stack.Config{}, err
+		return connector.Config{}, err
 	}
 	rules, warning, err := connector.Rules(s, file, ctx.Args().Present())
 	if err != nil {
-		return stack.Config{}, err
+		return connector.Config{}, err
 	}
 	if warning != nil && s.Text("token") == "" {
 		logger.WarnContext(ctx.Context, "no ingress rules, every request is answered 503", slog.Any(logkey.Err, warning))
@@ -157,11 +157,11 @@ func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, fi
 	}
 	cfg, err := connector.Plan(s, creds)
 	if err != nil {
-		return stack.Config{}, err
+		return connector.Config{}, err
 	}
 	report, err := rules.ReportJSON(shownFlags(s))
 	if err != nil {
-		return stack.Config{}, fmt.Errorf("configuration report: %w", err)
+		return connector.Config{}, fmt.Errorf("configuration report: %w", err)
 	}
 	cfg.Rules, cfg.LocalConfig = rules, func() []byte { return report }
 	return cfg, nil

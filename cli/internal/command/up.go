@@ -70,7 +70,7 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	if err := server.open(ctx.Context); err != nil {
 		return err
 	}
-	st, err := stack.New(ctx.Context, cfg, stack.Deps{Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version()})
+	st, err := stack.New(ctx.Context, stack.Config(cfg), stack.Deps{Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version()})
 	if err != nil {
 		return errors.Join(err, server.ops.Close())
 	}
@@ -83,8 +83,8 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	return nil
 }
 
-func (c *commands) upConfig(ctx *urfave.Context) (stack.Config, error) {
-	var cfg stack.Config
+func (c *commands) upConfig(ctx *urfave.Context) (connector.Config, error) {
+	var cfg connector.Config
 	rules, err := c.upRules(ctx)
 	if err != nil {
 		return cfg, err

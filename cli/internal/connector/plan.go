@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
-	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
@@ -32,8 +31,23 @@ const (
 	maxConnections = 255
 )
 
+// Config is the configuration of every part; package stack has the same one, and the command hands it over.
+type Config struct {
+	RedisURL   string
+	Edge       *edge.Config
+	Discovery  discovery.Config
+	Supervisor supervisor.Config
+	Proxy      proxy.Config
+	Worker     connworker.Config
+
+	Credentials tunnel.Credentials
+	FromToken   bool
+	Rules       *ingress.Set
+	LocalConfig func() []byte
+}
+
 // Plan turns the settings into the configuration of the parts of a connector. All faults come back joined.
-func Plan(s *settings.Settings, creds tunnel.Credentials) (stack.Config, error) {
+func Plan(s *settings.Settings, creds tunnel.Credentials) (Config, error) {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
@@ -63,12 +77,12 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (stack.Config, error) 
 		region = creds.Endpoint
 	}
 	if err := errors.Join(problems...); err != nil {
-		return stack.Config{}, err
+		return Config{}, err
 	}
 	return plan(s, creds, region), nil
 }
 
-func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.Config {
+func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config {
 	cfg := defaults(s.Duration("grace-period"))
 	cfg.RedisURL, cfg.Credentials = s.Text("redis"), creds
 	cfg.FromToken = s.IsSet("token") || s.IsSet("token-file") // a token goes before all other credentials
@@ -98,8 +112,8 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) stack.C
 }
 
 // defaults is a connector that nobody configured.
-func defaults(grace time.Duration) stack.Config {
-	cfg := stack.Config{Discovery: discovery.Default(), Supervisor: supervisor.Default(), Proxy: proxy.Default(), Worker: connworker.Default()}
+func defaults(grace time.Duration) Config {
+	cfg := Config{Discovery: discovery.Default(), Supervisor: supervisor.Default(), Proxy: proxy.Default(), Worker: connworker.Default()}
 	cfg.Worker.GracePeriod = grace
 	cfg.Proxy.DrainTimeout = proxyDrain
 	return cfg
@@ -145,9 +159,9 @@ type LocalEdge struct {
 }
 
 // Local is a whole system on one machine: an edge on the loopback that sends every host to one tunnel, and its connector.
-func Local(l LocalEdge) (stack.Config, error) {
+func Local(l LocalEdge) (Config, error) {
 	if l.Grace < 0 || l.Grace > maxGrace {
-		return stack.Config{}, fmt.Errorf("--grace-period %v is not between 0s and %v", l.Grace, maxGrace)
+		return Config{}, fmt.Errorf("--grace-period %v is not between 0s and %v", l.Grace, maxGrace)
 	}
 	cfg := defaults(l.Grace)
 	e := edge.Default()

@@ -1,4 +1,4 @@
-package cli_test
+package main_test
 
 import (
 	"bufio"
@@ -21,7 +21,7 @@ const patience = 30 * time.Second
 func build(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "culvert")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./cmd/culvert").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, ".").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return path

@@ -1,6 +1,0 @@
-// Package cli is the culvert binary: the whole system in one process, the drop-in for the reference connector, the
-// services one by one, and the operator's commands.
-//
-// It has no behaviour of its own beyond composing; see internal/command for the commands and internal/stack for the
-// composition.
-package cli
