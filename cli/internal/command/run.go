@@ -147,7 +147,7 @@ func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, fi
 		logger.WarnContext(ctx.Context, "no ingress rules, every request is answered 503", slog.Any(logkey.Err, warning))
 	}
 	for _, w := range rules.Warnings() {
-		logger.WarnContext(ctx.Context, "ingress rule to look at", slog.String(logkey.Rule, w))
+		logger.WarnContext(ctx.Context, "ingress rule to look at", slog.String(logkey.Warning, w))
 	}
 	for _, w := range connector.Warnings(s, file) {
 		logger.WarnContext(ctx.Context, "flag to look at", slog.String(logkey.Flag, w.Flag), slog.String(logkey.Reason, w.Text))
