@@ -11,7 +11,7 @@ const statusNoRules = 503
 
 // Compile validates the operator's own document and returns its rules. It reports the first fault only: it checks rule by
 // rule, and within a rule the service, the access settings, the host name and the path (docs/spec/ingress.md 3). A document
-// without rules is ErrNoIngress; a fault of a rule is a *Fault. It refuses nothing that the reference runs: where the
+// without rules is ErrNoIngress; a fault of a rule is a *RuleError. It refuses nothing that the reference runs: where the
 // reference ignores a mistake, Compile adds a warning to the set.
 func Compile(doc Document) (*Set, error) {
 	if len(doc.Ingress) == 0 {
@@ -38,7 +38,7 @@ func compile(doc *Document, paths *pathBudget) (*Set, error) {
 	for i := range doc.Ingress {
 		rule, err := s.compileRule(doc, i, paths)
 		if err != nil {
-			return nil, &Fault{Rule: i, Hostname: doc.Ingress[i].Hostname, Err: err}
+			return nil, &RuleError{Rule: i, Hostname: doc.Ingress[i].Hostname, Err: err}
 		}
 		s.Rules[i] = rule
 	}

@@ -26,24 +26,24 @@ var (
 	errUnixAlone    = errors.New("--unix-socket must be used exclusively.")
 )
 
-// Fault is what is wrong with a rule. Its text is the one operators search for, which often does not tell the rule; Where
+// RuleError is what is wrong with a rule. Its text is the one operators search for, which often does not tell the rule; Where
 // does.
-type Fault struct { //nolint:errname // operators and texts speak of faults
+type RuleError struct {
 	Rule     int // from 0
 	Hostname string
 	Err      error
 }
 
 // Error is the reference's text.
-func (f *Fault) Error() string { return f.Err.Error() }
+func (e *RuleError) Error() string { return e.Err.Error() }
 
 // Unwrap gives the cause.
-func (f *Fault) Unwrap() error { return f.Err }
+func (e *RuleError) Unwrap() error { return e.Err }
 
 // Where names the rule, counting from 1 as the texts do.
-func (f *Fault) Where() string {
-	if f.Hostname == "" {
-		return fmt.Sprintf("rule #%d", f.Rule+1)
+func (e *RuleError) Where() string {
+	if e.Hostname == "" {
+		return fmt.Sprintf("rule #%d", e.Rule+1)
 	}
-	return fmt.Sprintf("rule #%d (hostname %s)", f.Rule+1, f.Hostname)
+	return fmt.Sprintf("rule #%d (hostname %s)", e.Rule+1, e.Hostname)
 }

@@ -75,7 +75,7 @@ func checkFault(t *testing.T, c validationCase, err error) {
 	if err.Error() != c.ErrorText {
 		t.Errorf("error\n got %q\nwant %q", err, c.ErrorText)
 	}
-	var fault *ingress.Fault
+	var fault *ingress.RuleError
 	if !errors.As(err, &fault) && !errors.Is(err, ingress.ErrNoIngress) {
 		t.Errorf("error %T tells no rule", err)
 	}
@@ -107,7 +107,7 @@ func TestFaultTellsTheRule(t *testing.T) {
 		{Hostname: "b.example.com:80", Service: "http://localhost:1"},
 		{Service: "http_status:404"},
 	}})
-	var fault *ingress.Fault
+	var fault *ingress.RuleError
 	if !errors.As(err, &fault) || fault.Rule != 1 || fault.Where() != "rule #2 (hostname b.example.com:80)" {
 		t.Fatalf("fault = %+v", fault)
 	}

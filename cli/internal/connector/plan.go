@@ -180,7 +180,7 @@ func Local(l LocalEdge) (Config, error) {
 // FileRules compiles the rules of a file that must have some; errors name the file and the rule.
 func FileRules(file *cfdfile.File) (*ingress.Set, error) {
 	set, err := ingress.Compile(file.Document)
-	var fault *ingress.Fault
+	var fault *ingress.RuleError
 	if errors.As(err, &fault) {
 		return nil, fmt.Errorf("%s: %s: %w", file.Path, fault.Where(), err)
 	}

@@ -80,8 +80,8 @@ func (c Cause) String() string {
 // errIdle is the error of Idle.
 var errIdle = errors.New("silent for too long after one direction had ended")
 
-// Result tells how a stream went.
-type Result struct {
+// Summary tells how a stream went.
+type Summary struct {
 	Cause Cause
 	// First is the side whose end or failure came first.
 	First Side
@@ -102,7 +102,7 @@ type Copier struct {
 }
 
 // Run copies until both directions have ended, or the stream has failed or ctx is over; then both ends have been aborted.
-func (c *Copier) Run(ctx context.Context, edge, origin End) Result {
+func (c *Copier) Run(ctx context.Context, edge, origin End) Summary {
 	r := &run{c: c, edge: edge, origin: origin}
 	r.late.Add(1)
 	stopWatch := context.AfterFunc(ctx, func() {
@@ -110,8 +110,8 @@ func (c *Copier) Run(ctx context.Context, edge, origin End) Result {
 		r.fail(Edge, Cancelled, context.Cause(ctx))
 	})
 	var other sync.WaitGroup
-	other.Go(func() { r.copy(Origin, origin, edge, &r.res.ToEdge) })
-	r.copy(Edge, edge, origin, &r.res.ToOrigin)
+	other.Go(func() { r.copy(Origin, origin, edge, &r.sum.ToEdge) })
+	r.copy(Edge, edge, origin, &r.sum.ToOrigin)
 	other.Wait()
 	if stopWatch() {
 		r.late.Done()
@@ -120,7 +120,7 @@ func (c *Copier) Run(ctx context.Context, edge, origin End) Result {
 	r.late.Wait() // neither end is touched once Run has returned
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.res
+	return r.sum
 }
 
 // run is one stream.
@@ -130,11 +130,11 @@ type run struct {
 	half         atomic.Bool    // one direction has ended, so idle runs
 	late         sync.WaitGroup // of functions that timers and contexts may have started
 
-	mu    sync.Mutex // guards the rest, without the counters of res, each of which belongs to one copy
+	mu    sync.Mutex // guards the rest, without the counters of sum, each of which belongs to one copy
 	begun bool       // First is known
 	over  bool       // the stream failed
 	idle  *time.Timer
-	res   Result
+	sum   Summary
 }
 
 // copy runs one direction.
@@ -204,7 +204,7 @@ func (r *run) ended(by Side) {
 	if r.begun {
 		return
 	}
-	r.begun, r.res.First = true, by
+	r.begun, r.sum.First = true, by
 	if r.c.HalfCloseIdle > 0 {
 		r.late.Add(1)
 		r.idle = time.AfterFunc(r.c.HalfCloseIdle, func() {
@@ -244,9 +244,9 @@ func (r *run) fail(by Side, cause Cause, err error) {
 	}
 	r.over = true
 	if !r.begun {
-		r.begun, r.res.First = true, by
+		r.begun, r.sum.First = true, by
 	}
-	r.res.Cause, r.res.Err = cause, err
+	r.sum.Cause, r.sum.Err = cause, err
 	r.mu.Unlock()
 	r.origin.Abort()
 	r.edge.Abort()

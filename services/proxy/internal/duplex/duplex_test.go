@@ -61,14 +61,14 @@ func (e *end) wasAborted() bool {
 // rig is a running stream between two ends in memory.
 type rig struct {
 	edge, origin *end
-	result       chan duplex.Result
+	result       chan duplex.Summary
 	cancel       context.CancelFunc
 }
 
 func start(t *testing.T, c *duplex.Copier) *rig {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	r := &rig{edge: newEnd(), origin: newEnd(), result: make(chan duplex.Result, 1), cancel: cancel}
+	r := &rig{edge: newEnd(), origin: newEnd(), result: make(chan duplex.Summary, 1), cancel: cancel}
 	go func() { r.result <- c.Run(ctx, r.edge, r.origin) }()
 	return r
 }
@@ -95,7 +95,7 @@ func expectEnd(t *testing.T, at *end, want error) {
 	}
 }
 
-func (r *rig) done(t *testing.T, cause duplex.Cause, first duplex.Side) duplex.Result {
+func (r *rig) done(t *testing.T, cause duplex.Cause, first duplex.Side) duplex.Summary {
 	t.Helper()
 	res := <-r.result
 	r.cancel()
@@ -175,7 +175,7 @@ func TestFirstEndIsRecordedBeforeItIsPassedOn(t *testing.T) {
 			synctest.Wait() // until the other direction has recorded its end
 		}}
 		_ = origin.farOut.Close()
-		res := make(chan duplex.Result, 1)
+		res := make(chan duplex.Summary, 1)
 		go func() { res <- (&duplex.Copier{}).Run(t.Context(), hooked, origin) }()
 		if got := <-res; got.Cause != duplex.Ended || got.First != duplex.Origin {
 			t.Errorf("result %+v, want the origin's end first", got)

@@ -75,7 +75,7 @@ type Handler struct {
 	streams byteStreams
 
 	connector atomic.Pointer[connectorTag]
-	exchanges sync.Pool // of *exchange
+	states    sync.Pool // of *flowState
 	copies    sync.Pool // of *[]byte, each copySize long
 }
 
@@ -107,8 +107,8 @@ func New(cfg Config, table *router.Table, log *slog.Logger, reg prometheus.Regis
 // InFlight is the number of running flows.
 func (h *Handler) InFlight() int { return int(h.metrics.running.Load()) }
 
-// exchange is the state of one flow. It is reused; nothing of it may be referred to after the flow ends.
-type exchange struct {
+// flowState is the state of one flow. It is reused; nothing of it may be referred to after the flow ends.
+type flowState struct {
 	h     *Handler
 	meta  link.Meta
 	s     link.Stream
@@ -122,8 +122,8 @@ type exchange struct {
 	began time.Time
 	// safe says that a second run of the request does no harm.
 	safe bool
-	// answered says that a head has been handed to the stream.
-	answered bool
+	// responded says that a head has been handed to the stream.
+	responded bool
 }
 
 // ServeStream serves one flow to its end.
@@ -143,17 +143,17 @@ func (h *Handler) ServeStream(ctx context.Context, m link.Meta, s link.Stream) {
 	}
 }
 
-// take gives an exchange with empty buffers.
-func (h *Handler) take() *exchange {
-	if x, ok := h.exchanges.Get().(*exchange); ok {
+// take gives a state with empty buffers.
+func (h *Handler) take() *flowState {
+	if x, ok := h.states.Get().(*flowState); ok {
 		x.began = time.Now()
 		return x
 	}
-	return &exchange{h: h, buf: make([]byte, 0, firstRead), began: time.Now()}
+	return &flowState{h: h, buf: make([]byte, 0, firstRead), began: time.Now()}
 }
 
 // put returns an exchange without the memory of an unusual flow and without references to this one's strings.
-func (h *Handler) put(x *exchange) {
+func (h *Handler) put(x *flowState) {
 	if cap(x.buf) > keepRead {
 		x.buf = make([]byte, 0, firstRead)
 	}
@@ -165,19 +165,19 @@ func (h *Handler) put(x *exchange) {
 	}
 	clear(x.req.Metadata)
 	clear(x.resp.Metadata)
-	*x = exchange{
+	*x = flowState{
 		h: h, buf: x.buf[:0], out: x.out[:0],
 		req:  stream.Request{Metadata: x.req.Metadata[:0]},
 		resp: stream.Response{Metadata: x.resp.Metadata[:0]},
 	}
-	h.exchanges.Put(x)
+	h.states.Put(x)
 }
 
 // contain ends the flow's reading side, and turns a panic into an abort of this flow alone.
-func (x *exchange) contain(ctx context.Context) {
+func (x *flowState) contain(ctx context.Context) {
 	if p := recover(); p != nil {
 		x.s.Abort()
-		x.h.metrics.count(faultInternal)
+		x.h.metrics.count(failureInternal)
 		if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
 			x.h.log.LogAttrs(ctx, slog.LevelError, "flow panicked", append(x.attrs(),
 				slog.Any(logkey.Panic, p), slog.String(logkey.Stack, string(debug.Stack())))...)
@@ -189,7 +189,7 @@ func (x *exchange) contain(ctx context.Context) {
 }
 
 // serve runs the flow. The error, if any, has not been told to anybody.
-func (x *exchange) serve(ctx context.Context) error {
+func (x *flowState) serve(ctx context.Context) error {
 	rest, err := x.readHead()
 	if err != nil {
 		return err
@@ -208,7 +208,7 @@ func (x *exchange) serve(ctx context.Context) error {
 }
 
 // readHead reads until the ConnectRequest is whole and gives the bytes that follow it.
-func (x *exchange) readHead() (rest []byte, err error) {
+func (x *flowState) readHead() (rest []byte, err error) {
 	var slow *time.Timer // runs when the head does not come in one piece
 	for {
 		n, rerr := x.s.Read(x.buf[len(x.buf):cap(x.buf)])
@@ -238,7 +238,7 @@ func (x *exchange) readHead() (rest []byte, err error) {
 }
 
 // growHead makes room for more of the head.
-func (x *exchange) growHead() error {
+func (x *flowState) growHead() error {
 	if len(x.buf) < cap(x.buf) {
 		return nil
 	}
@@ -250,7 +250,7 @@ func (x *exchange) growHead() error {
 }
 
 // serveHTTP chooses the route and lets its origin answer.
-func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
+func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 	var p parsed
 	if err := p.parse(&x.req, x.h.limits.Fields.BehindEdge()); err != nil {
 		return err
@@ -265,8 +265,8 @@ func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
 	if x.route == nil {
 		return x.refuseManagement(&p)
 	}
-	if snapshot.Dodges(p.host, p.path, x.route) {
-		return errPathDodge
+	if snapshot.Ambiguous(p.host, p.path, x.route) {
+		return errPathAmbiguous
 	}
 	if x.route.Guarded {
 		// Tokens cannot be checked yet. A rule that demands one is closed rather than open.
@@ -277,25 +277,25 @@ func (x *exchange) serveHTTP(ctx context.Context, rest []byte) error {
 	}
 	x.open(&p, rest)
 	o := x.route.Origin
-	switch o.Ability {
-	case origin.RoundTrips:
+	switch o.Kind {
+	case origin.KindHTTP:
 		return x.roundTrip(ctx, &p, o)
-	case origin.Answers:
+	case origin.KindStatus:
 		if o.Status == http.StatusSwitchingProtocols {
 			return errSwitched
 		}
-		return x.answer(o.Status, nil, "")
-	case origin.Handles:
+		return x.respond(o.Status, nil, "")
+	case origin.KindHandler:
 		return x.handle(ctx, &p, o)
-	case origin.Streams:
+	case origin.KindStream:
 		// A plain request on a service that is no HTTP (docs/spec/ingress.md D12).
-		return x.answer(http.StatusUpgradeRequired, upgradeToWebSocket, "This service speaks websocket only.\n")
+		return x.respond(http.StatusUpgradeRequired, upgradeToWebSocket, "This service speaks websocket only.\n")
 	}
 	return errNoRoute
 }
 
 // open makes the request's body, and what leads its reader's wishes back to the edge.
-func (x *exchange) open(p *parsed, rest []byte) {
+func (x *flowState) open(p *parsed, rest []byte) {
 	if p.takesInterim {
 		x.early = newInterim(x.s, x.h.limits.Fields, x.h.metrics)
 	}
@@ -312,7 +312,7 @@ func (x *exchange) open(p *parsed, rest []byte) {
 }
 
 // attrs are the attributes of every line about this flow.
-func (x *exchange) attrs() []slog.Attr {
+func (x *flowState) attrs() []slog.Attr {
 	a := make([]slog.Attr, 0, 8)
 	a = append(a, slog.String(logkey.TunnelID, x.meta.Tunnel.String()), slog.Int(logkey.ConnIndex, int(x.meta.Index)))
 	if x.route != nil {

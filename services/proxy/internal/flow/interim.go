@@ -86,7 +86,7 @@ func (i *interim) send(code int, md []stream.Pair) {
 		return
 	}
 	i.left--
-	i.m.answered(code)
+	i.m.responded(code)
 	_, _ = i.s.Write(out)
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // handle lets a handler in this process answer.
-func (x *exchange) handle(ctx context.Context, p *parsed, o *origin.Origin) error {
+func (x *flowState) handle(ctx context.Context, p *parsed, o *origin.Origin) error {
 	req, err := x.outgoing(ctx, p, o)
 	if err != nil {
 		return err
@@ -21,12 +21,12 @@ func (x *exchange) handle(ctx context.Context, p *parsed, o *origin.Origin) erro
 	if w.err != nil {
 		return w.err
 	}
-	return x.closeAnswer(ctx)
+	return x.closeResponse(ctx)
 }
 
 // writer is the http.ResponseWriter of a handler in this process. Each Write goes out at once.
 type writer struct {
-	x       *exchange
+	x       *flowState
 	header  http.Header
 	head    bool // the answer has no body
 	started bool

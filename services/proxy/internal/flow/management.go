@@ -20,11 +20,11 @@ var jsonContent = []stream.Pair{ //nolint:gochecknoglobals // a constant
 
 // refuseManagement responds to a request for the management host. The management service does not exist yet; the request
 // must not reach an origin, since its query holds an access token.
-func (x *exchange) refuseManagement(p *parsed) error {
-	x.h.metrics.count(faultRequest)
+func (x *flowState) refuseManagement(p *parsed) error {
+	x.h.metrics.count(failureRequest)
 	query, err := url.ParseQuery(p.query)
 	if err != nil || query.Get("access_token") == "" {
-		return x.answer(http.StatusBadRequest, jsonContent, managementNoToken)
+		return x.respond(http.StatusBadRequest, jsonContent, managementNoToken)
 	}
-	return x.answer(http.StatusBadRequest, jsonContent, managementAbsent)
+	return x.respond(http.StatusBadRequest, jsonContent, managementAbsent)
 }

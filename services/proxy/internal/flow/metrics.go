@@ -12,7 +12,7 @@ type metrics struct {
 	running   atomic.Int64
 	total     prometheus.Counter
 	byClass   [10]prometheus.Counter // by the status' first digit
-	faults    map[faultKind]prometheus.Counter
+	faults    map[failureKind]prometheus.Counter
 	firstByte prometheus.Histogram
 }
 
@@ -27,7 +27,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help:    "Time from a flow's start to the head of the origin's answer.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
-		faults: make(map[faultKind]prometheus.Counter),
+		faults: make(map[failureKind]prometheus.Counter),
 	}
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "culvert_proxy_requests_in_flight", Help: "Flows that are running.",
@@ -49,9 +49,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	errs := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "culvert_proxy_request_errors_total", Help: "Flows that failed or were refused.",
 	}, []string{"reason"})
-	for _, k := range []faultKind{
-		faultCancelled, faultRequest, faultDenied, faultTooLarge, faultLimited, faultFull,
-		faultDial, faultTLS, faultTimeout, faultProtocol, faultInternal,
+	for _, k := range []failureKind{
+		failureCancelled, failureRequest, failureDenied, failureTooLarge, failureLimited, failureFull,
+		failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal,
 	} {
 		m.faults[k] = errs.WithLabelValues(string(k))
 	}
@@ -66,10 +66,10 @@ func (m *metrics) begin() int64 {
 
 func (m *metrics) end() { m.running.Add(-1) }
 
-func (m *metrics) answered(status int) {
+func (m *metrics) responded(status int) {
 	if class := status / 100; class >= 0 && class < len(m.byClass) {
 		m.byClass[class].Inc()
 	}
 }
 
-func (m *metrics) count(k faultKind) { m.faults[k].Inc() }
+func (m *metrics) count(k failureKind) { m.faults[k].Inc() }

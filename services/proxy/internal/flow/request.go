@@ -34,7 +34,7 @@ func (h *Handler) connectorValues(id tunnel.ConnectorID) []string {
 var keepAlive = []string{"keep-alive"} //nolint:gochecknoglobals // a constant
 
 // outgoing builds the request for an origin from parts, without parsing anything again. ctx ends the exchange.
-func (x *exchange) outgoing(ctx context.Context, p *parsed, o *origin.Origin) (*http.Request, error) {
+func (x *flowState) outgoing(ctx context.Context, p *parsed, o *origin.Origin) (*http.Request, error) {
 	host := p.host
 	if o.HostHeader != "" {
 		host = o.HostHeader

@@ -31,7 +31,7 @@ var errSocksRefused = errors.New("socks request refused")
 
 // serveService is a websocket server in front of a service that is no HTTP: it connects first, then accepts
 // (docs/spec/ingress.md 8.3 to 8.5).
-func (x *exchange) serveService(ctx context.Context, p *parsed, o *origin.Origin, rest []byte) error {
+func (x *flowState) serveService(ctx context.Context, p *parsed, o *origin.Origin, rest []byte) error {
 	st := o.Stream
 	destination, err := st.Destination(p.header.Get(destinationHeader))
 	if err != nil {
@@ -57,7 +57,7 @@ func (x *exchange) serveService(ctx context.Context, p *parsed, o *origin.Origin
 }
 
 // runService carries an accepted websocket. It owns conn.
-func (x *exchange) runService(ctx context.Context, p *parsed, st *origin.Stream, ws *websock.Server, conn net.Conn) error {
+func (x *flowState) runService(ctx context.Context, p *parsed, st *origin.Stream, ws *websock.Server, conn net.Conn) error {
 	edge := &duplex.Head{End: ws}
 	if st.Socks || st.Kind == ingress.KindSocks {
 		var err error
@@ -90,7 +90,7 @@ func discard(c net.Conn) {
 	}
 }
 
-func (x *exchange) dialService(ctx context.Context, st *origin.Stream, destination string) (net.Conn, error) {
+func (x *flowState) dialService(ctx context.Context, st *origin.Stream, destination string) (net.Conn, error) {
 	began := time.Now()
 	conn, err := st.Dial(ctx, destination)
 	x.h.streams.metrics.connected(began, err)
@@ -99,7 +99,7 @@ func (x *exchange) dialService(ctx context.Context, st *origin.Stream, destinati
 
 // socks answers a SOCKS5 client: with the connection that is there (proxyType), else with one to where it wants to go. It
 // gives the connection and the bytes that came early. After errSocksRefused the client knows why.
-func (x *exchange) socks(ctx context.Context, st *origin.Stream, ws *websock.Server, fixed net.Conn) (net.Conn, []byte, error) {
+func (x *flowState) socks(ctx context.Context, st *origin.Stream, ws *websock.Server, fixed net.Conn) (net.Conn, []byte, error) {
 	within := ctx
 	if d := x.h.streams.set.HandshakeTimeout; d > 0 {
 		var cancel context.CancelFunc
@@ -113,7 +113,7 @@ func (x *exchange) socks(ctx context.Context, st *origin.Stream, ws *websock.Ser
 	}
 	switch {
 	case errors.Is(err, socks.ErrVersion), errors.Is(err, socks.ErrMethod), errors.Is(err, socks.ErrCommand), errors.Is(err, socks.ErrAddress):
-		x.h.metrics.count(faultRequest)
+		x.h.metrics.count(failureRequest)
 		return fixed, nil, errSocksRefused
 	case err != nil:
 		return fixed, nil, &leftError{err}
@@ -121,10 +121,10 @@ func (x *exchange) socks(ctx context.Context, st *origin.Stream, ws *websock.Ser
 	conn := fixed
 	if conn == nil {
 		if conn, err = x.dialService(ctx, st, req.To.String()); err != nil {
-			f := faultOf(ctx, &serviceError{err})
+			f := failureOf(ctx, &serviceError{err})
 			x.h.metrics.count(f.kind)
 			x.report(ctx, f, err)
-			if err := socks.Answer(ws, socksReply(err), req.To); err != nil {
+			if err := socks.Respond(ws, socksReply(err), req.To); err != nil {
 				return nil, nil, &leftError{err}
 			}
 			return nil, nil, errSocksRefused
@@ -134,7 +134,7 @@ func (x *exchange) socks(ctx context.Context, st *origin.Stream, ws *websock.Ser
 	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok {
 		local = a.AddrPort()
 	}
-	if err := socks.Answer(ws, socks.Succeeded, socks.AddressOf(local)); err != nil {
+	if err := socks.Respond(ws, socks.Succeeded, socks.AddressOf(local)); err != nil {
 		return conn, nil, &leftError{err}
 	}
 	return conn, early, nil
@@ -154,17 +154,17 @@ func socksReply(err error) socks.Reply {
 	return socks.HostUnreachable
 }
 
-// serviceFault names what is wrong with a stream service, or with the way of a client to it.
-func serviceFault(err error) fault {
+// serviceFailure names what is wrong with a stream service, or with the way of a client to it.
+func serviceFailure(err error) failure {
 	if errors.Is(err, ingress.ErrDenied) {
-		return fault{faultDenied, http.StatusForbidden, ingress.ErrDenied.Error()}
+		return failure{failureDenied, http.StatusForbidden, ingress.ErrDenied.Error()}
 	}
-	return originFault(err)
+	return originFailure(err)
 }
 
-// privateFault is serviceFault for a destination that the edge named itself.
-func privateFault(e *privateError) fault {
-	f := serviceFault(e.err)
+// privateFailure is serviceFailure for a destination that the edge named itself.
+func privateFailure(e *privateError) failure {
+	f := serviceFailure(e.err)
 	dst := e.dst.String()
 	f.text = "unable to dial tcp to origin " + dst + ": " + strings.Replace(f.text, "dial tcp:", "dial tcp "+dst+":", 1)
 	return f

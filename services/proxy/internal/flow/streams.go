@@ -40,10 +40,10 @@ type byteStreams struct {
 func (h *Handler) warp() ingress.WarpRouting { return h.table.Current().Set.WarpRouting }
 
 // edge is the edge's end of the stream, behind the head.
-func (x *exchange) edge(rest []byte) *duplex.Head { return &duplex.Head{End: x.s, First: rest} }
+func (x *flowState) edge(rest []byte) *duplex.Head { return &duplex.Head{End: x.s, First: rest} }
 
 // sendHead sends the ConnectResponse at once: what follows may take its time.
-func (x *exchange) sendHead() error {
+func (x *flowState) sendHead() error {
 	if err := x.bufferHead(); err != nil {
 		return err
 	}
@@ -54,13 +54,13 @@ func (x *exchange) sendHead() error {
 }
 
 // originEnd is the origin's end of a stream.
-func (x *exchange) originEnd(c net.Conn) *duplex.Conn {
+func (x *flowState) originEnd(c net.Conn) *duplex.Conn {
 	return &duplex.Conn{NetConn: c, WriteTimeout: x.h.streams.set.WriteTimeout}
 }
 
 // pump runs an accepted stream to its end, which is nobody's fault as far as the request goes: it is counted, and told at
 // debug level.
-func (x *exchange) pump(ctx context.Context, kind streamKind, edge duplex.End, conn *duplex.Conn) {
+func (x *flowState) pump(ctx context.Context, kind streamKind, edge duplex.End, conn *duplex.Conn) {
 	m := x.h.streams.metrics
 	m.begin(kind)
 	res := x.h.streams.copier.Run(ctx, edge, conn)
@@ -90,7 +90,7 @@ func (x *exchange) pump(ctx context.Context, kind streamKind, edge duplex.End, c
 const keyFlowID = "FlowID"
 
 // metadata gives the value of a key that is no header.
-func (x *exchange) metadata(key string) string {
+func (x *flowState) metadata(key string) string {
 	for i := range x.req.Metadata {
 		if p := &x.req.Metadata[i]; p.Key == key {
 			return p.Val
@@ -101,7 +101,7 @@ func (x *exchange) metadata(key string) string {
 
 // client is the visitor's address as the edge says it: with the port where it says so, else the address alone. It may be
 // unknown.
-func (x *exchange) client(p *parsed) netip.AddrPort {
+func (x *flowState) client(p *parsed) netip.AddrPort {
 	if a, err := netip.ParseAddrPort(x.metadata(stream.KeyClient)); err == nil {
 		return a
 	}

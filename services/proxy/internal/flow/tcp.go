@@ -31,7 +31,7 @@ func (e *privateError) Error() string {
 func (e *privateError) Unwrap() error { return e.err }
 
 // serveTCP connects the stream to an address of a private network (docs/spec/ingress.md 9.1).
-func (x *exchange) serveTCP(ctx context.Context, rest []byte) error {
+func (x *flowState) serveTCP(ctx context.Context, rest []byte) error {
 	slot, err := x.h.streams.flows.Acquire(limit.TCP)
 	if err != nil {
 		return &limitedError{err}
@@ -55,7 +55,7 @@ func (x *exchange) serveTCP(ctx context.Context, rest []byte) error {
 	return nil
 }
 
-func (x *exchange) dialPrivate(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
+func (x *flowState) dialPrivate(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
 	began := time.Now()
 	conn, err := x.h.streams.dialer.DialTCP(ctx, dst)
 	if err == nil {

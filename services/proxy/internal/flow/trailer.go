@@ -75,17 +75,17 @@ func settleBody(method string, res *http.Response) error {
 	return nil
 }
 
-// framesAnswer reports whether trailers may follow an answer's body: its length is not known, or they are announced.
-func framesAnswer(res *http.Response) bool {
+// framesResponse reports whether trailers may follow an answer's body: its length is not known, or they are announced.
+func framesResponse(res *http.Response) bool {
 	return res.Body != http.NoBody && (res.ContentLength < 0 || len(res.Trailer) > 0)
 }
 
 // announceBody says in the head how the body is laid out, to an edge that asked.
-func (x *exchange) announceBody(res *http.Response) {
+func (x *flowState) announceBody(res *http.Response) {
 	switch {
 	case res.Body == http.NoBody:
 		x.resp.Metadata = append(x.resp.Metadata, stream.Pair{Key: stream.KeyBody, Val: stream.BodyNone})
-	case framesAnswer(res):
+	case framesResponse(res):
 		x.resp.Metadata = append(x.resp.Metadata, stream.Pair{Key: stream.KeyBody, Val: stream.BodyFrames})
 		if len(res.Trailer) > 0 {
 			names := make([]string, 0, len(res.Trailer))
@@ -102,7 +102,7 @@ func (x *exchange) announceBody(res *http.Response) {
 }
 
 // copyFramed streams an answer's body as frames: each read is one and goes out at once, and the trailers go with FIN.
-func (x *exchange) copyFramed(ctx context.Context, res *http.Response) error {
+func (x *flowState) copyFramed(ctx context.Context, res *http.Response) error {
 	buf := x.h.takeCopy()
 	defer x.h.copies.Put(buf)
 	for {
@@ -127,7 +127,7 @@ func (x *exchange) copyFramed(ctx context.Context, res *http.Response) error {
 }
 
 // closeFramed ends a framed answer.
-func (x *exchange) closeFramed(ctx context.Context, trailer http.Header) error {
+func (x *flowState) closeFramed(ctx context.Context, trailer http.Header) error {
 	var pairs []stream.Pair
 	meter := x.h.limits.Fields.Meter()
 	for name, values := range trailer {
@@ -157,5 +157,5 @@ func (x *exchange) closeFramed(ctx context.Context, trailer http.Header) error {
 			return &leftError{err}
 		}
 	}
-	return x.closeAnswer(ctx)
+	return x.closeResponse(ctx)
 }

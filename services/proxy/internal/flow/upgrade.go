@@ -23,23 +23,23 @@ const (
 
 // serveWebSocket lets the route's origin answer a websocket request. Whatever the request says of a body, what follows
 // the head is the visitor's stream.
-func (x *exchange) serveWebSocket(ctx context.Context, p *parsed, rest []byte) error {
+func (x *flowState) serveWebSocket(ctx context.Context, p *parsed, rest []byte) error {
 	p.length = 0
 	o := x.route.Origin
-	switch o.Ability {
-	case origin.RoundTrips:
+	switch o.Kind {
+	case origin.KindHTTP:
 		return x.upgrade(ctx, p, o, rest)
-	case origin.Answers:
+	case origin.KindStatus:
 		if o.Status == http.StatusSwitchingProtocols {
 			return errSwitched
 		}
-		return x.answer(o.Status, nil, "")
-	case origin.Handles:
+		return x.respond(o.Status, nil, "")
+	case origin.KindHandler:
 		if p.path == origin.EchoPath {
 			return x.echo(ctx, p, rest)
 		}
 		return x.handle(ctx, p, o)
-	case origin.Streams:
+	case origin.KindStream:
 		return x.serveService(ctx, p, o, rest)
 	}
 	return errNoRoute
@@ -47,7 +47,7 @@ func (x *exchange) serveWebSocket(ctx context.Context, p *parsed, rest []byte) e
 
 // upgrade passes the websocket handshake on to an HTTP origin, and then bytes both ways without a look at them
 // (docs/spec/ingress.md 8.1). Any other answer than 101 goes back as it is.
-func (x *exchange) upgrade(ctx context.Context, p *parsed, o *origin.Origin, rest []byte) error {
+func (x *flowState) upgrade(ctx context.Context, p *parsed, o *origin.Origin, rest []byte) error {
 	req, err := x.outgoing(ctx, p, o)
 	if err != nil {
 		return err
@@ -86,7 +86,7 @@ func (x *exchange) upgrade(ctx context.Context, p *parsed, o *origin.Origin, res
 }
 
 // acceptWebSocket answers 101 in our own name; without a key there is nothing to prove (docs/spec/ingress.md 8.3).
-func (x *exchange) acceptWebSocket(p *parsed) error {
+func (x *flowState) acceptWebSocket(p *parsed) error {
 	x.startHead(http.StatusSwitchingProtocols)
 	if key := p.header.Get(keyHeader); key != "" {
 		x.resp.Metadata = append(x.resp.Metadata,
@@ -98,7 +98,7 @@ func (x *exchange) acceptWebSocket(p *parsed) error {
 }
 
 // echo is the websocket of the demo origin.
-func (x *exchange) echo(ctx context.Context, p *parsed, rest []byte) error {
+func (x *flowState) echo(ctx context.Context, p *parsed, rest []byte) error {
 	if p.header.Get(keyHeader) == "" {
 		return badRequest("websocket key missing")
 	}

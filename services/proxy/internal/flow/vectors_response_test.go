@@ -37,8 +37,8 @@ type responseCase struct {
 	} `json:"stream"`
 }
 
-// outcome is an answer reduced to what the vectors promise.
-type outcome struct {
+// reduced is an answer reduced to what the vectors promise.
+type reduced struct {
 	Status  string
 	Failed  bool // an error text in place of an answer
 	Aborted bool
@@ -58,29 +58,29 @@ func zipped() []byte {
 // responseDifferences lists the cases where we differ on purpose, with the row of docs/spec/ingress.md 14 or the reason.
 var responseDifferences = map[string]struct {
 	row   string
-	apply func(want *outcome)
+	apply func(want *reduced)
 }{
-	"large response headers, 900 KiB": {"header sections are bounded (docs/limits.md)", func(w *outcome) {
-		*w = outcome{Status: "502", Failed: true}
+	"large response headers, 900 KiB": {"header sections are bounded (docs/limits.md)", func(w *reduced) {
+		*w = reduced{Status: "502", Failed: true}
 	}},
-	"control response headers without the invalid one": {"D19", func(w *outcome) {
+	"control response headers without the invalid one": {"D19", func(w *reduced) {
 		w.Pairs = []string{"Cf-Ray: 1", "Content-Length: 2"}
 	}},
-	"gzip answer when the request had no Accept-Encoding": {"D13", func(w *outcome) {
+	"gzip answer when the request had no Accept-Encoding": {"D13", func(w *reduced) {
 		z := zipped()
 		w.Body, w.Pairs = string(z), []string{"Content-Encoding: gzip", fmt.Sprintf("Content-Length: %d", len(z))}
 	}},
-	"broken gzip when the request had no Accept-Encoding": {"D13", func(w *outcome) {
-		*w = outcome{Status: "200", Body: "notgz", Pairs: []string{"Content-Encoding: gzip", "Content-Length: 5"}}
+	"broken gzip when the request had no Accept-Encoding": {"D13", func(w *reduced) {
+		*w = reduced{Status: "200", Body: "notgz", Pairs: []string{"Content-Encoding: gzip", "Content-Length: 5"}}
 	}},
-	"101 to a plain request": {"D20: a switch that nobody asked for is an origin's fault", func(w *outcome) {
-		*w = outcome{Status: "502", Failed: true}
+	"101 to a plain request": {"D20: a switch that nobody asked for is an origin's fault", func(w *reduced) {
+		*w = reduced{Status: "502", Failed: true}
 	}},
-	"http_status:101": {"D20: refused before the head instead of a reset", func(w *outcome) {
-		*w = outcome{Status: "502", Failed: true}
+	"http_status:101": {"D20: refused before the head instead of a reset", func(w *reduced) {
+		*w = reduced{Status: "502", Failed: true}
 	}},
-	"tcp service, plain GET, nothing listens": {"D12", func(w *outcome) {
-		*w = outcome{
+	"tcp service, plain GET, nothing listens": {"D12", func(w *reduced) {
+		*w = reduced{
 			Status: "426", Body: "This service speaks websocket only.\n",
 			Pairs: []string{"Content-Length: 36", "Content-Type: text/plain; charset=utf-8", "Upgrade: websocket"},
 		}
@@ -122,10 +122,10 @@ func (c responseCase) raw() []byte {
 }
 
 // want is what was recorded.
-func (c responseCase) want() outcome {
-	w := outcome{Status: c.Stream.Status, Failed: c.Stream.Error != "", Body: expand(c.Stream.Body)}
+func (c responseCase) want() reduced {
+	w := reduced{Status: c.Stream.Status, Failed: c.Stream.Error != "", Body: expand(c.Stream.Body)}
 	if c.Stream.Reset != "" || c.Stream.BodyEnd != "end-of-stream" {
-		return outcome{Aborted: true}
+		return reduced{Aborted: true}
 	}
 	if w.Failed {
 		w.Status = "502" // docs/spec/ingress.md D20: the reference gives no status
@@ -154,10 +154,10 @@ func TestResponseVectors(t *testing.T) {
 			}
 			var l logs
 			a := do(t, serve(t, set, &l), c.Request.wire(), expand(c.Request.Body))
-			got := outcome{Status: a.status, Failed: a.err != "", Aborted: a.end != nil, Pairs: a.pairs, Body: a.body}
+			got := reduced{Status: a.status, Failed: a.err != "", Aborted: a.end != nil, Pairs: a.pairs, Body: a.body}
 			slices.Sort(got.Pairs)
 			if got.Aborted { // how much arrived before is a race
-				got = outcome{Aborted: true}
+				got = reduced{Aborted: true}
 			}
 			want := c.want()
 			if d, ok := responseDifferences[c.Name]; ok {

@@ -100,7 +100,7 @@ func TestUpgradeResponseVectors(t *testing.T) {
 			f.wait()
 			slices.Sort(a.pairs)
 			want := c.want()
-			got := outcome{Status: a.status, Failed: a.err != "", Aborted: a.end != nil, Pairs: a.pairs, Body: a.body}
+			got := reduced{Status: a.status, Failed: a.err != "", Aborted: a.end != nil, Pairs: a.pairs, Body: a.body}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("answer (-want +got):\n%s", diff)
 			}

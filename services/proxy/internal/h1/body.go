@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// exchange is one request on one connection, up to the end of the answer's body.
-type exchange struct {
+// roundTrip is one request on one connection, up to the end of the response's body.
+type roundTrip struct {
 	t    *Transport
 	c    *conn
 	req  *http.Request
@@ -29,10 +29,10 @@ func cause(ctx context.Context, err error) error {
 }
 
 // release ends the watch on the context. It reports false if the connection was or is being closed by it.
-func (x *exchange) release() bool { return x.stop == nil || x.stop() }
+func (x *roundTrip) release() bool { return x.stop == nil || x.stop() }
 
-// finish gives the connection back after a complete answer, or closes it.
-func (x *exchange) finish(reusable bool) {
+// finish gives the connection back after a complete response, or closes it.
+func (x *roundTrip) finish(reusable bool) {
 	reusable = reusable && x.in.buffered() == 0 && (x.up == nil || x.up.settle())
 	if x.release() && reusable {
 		x.t.idle.put(x.c)
@@ -43,21 +43,21 @@ func (x *exchange) finish(reusable bool) {
 }
 
 // abort ends an exchange that did not get to its end.
-func (x *exchange) abort() {
+func (x *roundTrip) abort() {
 	x.release()
 	x.c.close()
 	x.drop()
 }
 
-func (x *exchange) drop() {
+func (x *roundTrip) drop() {
 	if x.up != nil {
 		x.up.stop()
 	}
 	x.t.readers.put(x.in)
 }
 
-// answer is a response with its body, in one piece of memory.
-type answer struct {
+// response is a response with its body, in one piece of memory.
+type response struct {
 	res  http.Response
 	body body
 }
@@ -69,7 +69,7 @@ type body struct {
 	closed atomic.Bool
 
 	mu      sync.Mutex // held during a read; guards the rest
-	x       exchange
+	x       roundTrip
 	framing framing
 	left    int64 // when sized
 	closes  bool

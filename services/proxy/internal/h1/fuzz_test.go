@@ -133,12 +133,12 @@ func FuzzAnswer(f *testing.F) {
 }
 
 // reference reads an answer with the standard library, past interim ones.
-func reference(raw string, r *http.Request) result {
+func reference(raw string, r *http.Request) observed {
 	br := bufio.NewReaderSize(strings.NewReader(raw), 64<<10)
 	for {
 		res, err := http.ReadResponse(br, r)
 		if err != nil {
-			return result{err: err}
+			return observed{err: err}
 		}
 		if res.StatusCode < 200 && res.StatusCode >= 100 && res.StatusCode != http.StatusSwitchingProtocols {
 			continue
@@ -148,6 +148,6 @@ func reference(raw string, r *http.Request) result {
 		if errors.Is(err, io.EOF) {
 			err = nil
 		}
-		return result{status: res.StatusCode, header: res.Header, trailer: res.Trailer, body: string(b), length: res.ContentLength, bodyErr: err}
+		return observed{status: res.StatusCode, header: res.Header, trailer: res.Trailer, body: string(b), length: res.ContentLength, bodyErr: err}
 	}
 }

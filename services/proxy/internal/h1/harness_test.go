@@ -134,8 +134,8 @@ func request(t testing.TB, ctx context.Context, method, addr string, body io.Rea
 	return r
 }
 
-// result is what became of an exchange.
-type result struct {
+// observed is what became of an exchange.
+type observed struct {
 	status  int
 	header  http.Header
 	trailer http.Header
@@ -147,26 +147,26 @@ type result struct {
 	bodyErr error
 }
 
-func run(rt http.RoundTripper, r *http.Request) result {
+func run(rt http.RoundTripper, r *http.Request) observed {
 	res, err := rt.RoundTrip(r)
 	if err != nil {
-		return result{err: err}
+		return observed{err: err}
 	}
 	b, err := io.ReadAll(res.Body)
 	_ = res.Body.Close()
-	return result{
+	return observed{
 		status: res.StatusCode, header: res.Header, trailer: res.Trailer, body: string(b), length: res.ContentLength,
 		coding: res.TransferEncoding, close: res.Close, bodyErr: err,
 	}
 }
 
-func get(t testing.TB, rt http.RoundTripper, addr string) result {
+func get(t testing.TB, rt http.RoundTripper, addr string) observed {
 	t.Helper()
 	return run(rt, request(t, t.Context(), http.MethodGet, addr, nil))
 }
 
 // wantOK fails unless the answer is okAnswer.
-func wantOK(t testing.TB, what string, r result) {
+func wantOK(t testing.TB, what string, r observed) {
 	t.Helper()
 	if r.err != nil || r.bodyErr != nil || r.status != http.StatusOK || r.body != "ok" {
 		t.Fatalf("%s: %+v, want ok", what, r)

@@ -149,7 +149,7 @@ func closeBody(req *http.Request) {
 // that the request may be sent once more; then nothing was done to its body.
 func (t *Transport) exchange(req *http.Request, c *conn, out *outgoing) (res *http.Response, again bool, err error) {
 	ctx := req.Context()
-	x := exchange{t: t, c: c, req: req}
+	x := roundTrip{t: t, c: c, req: req}
 	if ctx.Done() != nil {
 		x.stop = context.AfterFunc(ctx, c.hangUp)
 	}
@@ -177,7 +177,7 @@ func (t *Transport) exchange(req *http.Request, c *conn, out *outgoing) (res *ht
 }
 
 // send starts the body, or the clock for the answer.
-func (x *exchange) send(kind bodyKind) {
+func (x *roundTrip) send(kind bodyKind) {
 	wait := x.t.cfg.ResponseHeaderTimeout
 	if kind == bodyNone {
 		if wait > 0 {
@@ -198,7 +198,7 @@ func (x *exchange) send(kind bodyKind) {
 }
 
 // readHead reads the final head, past interim ones.
-func (x *exchange) readHead(ctx context.Context) (h head, err error) {
+func (x *roundTrip) readHead(ctx context.Context) (h head, err error) {
 	limit := x.t.cfg.MaxResponseHeaderBytes
 	for {
 		text, lines, err := x.in.readHead(limit, 2*x.t.cfg.Fields.MaxFields) // folded lines count once more
@@ -236,7 +236,7 @@ func interim(ctx context.Context, h head) error {
 }
 
 // failure is why there is no head.
-func (x *exchange) failure(ctx context.Context, err error) error {
+func (x *roundTrip) failure(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		if x.up != nil {
 			if uerr := x.up.failure(); uerr != nil {
@@ -251,14 +251,14 @@ func (x *exchange) failure(ctx context.Context, err error) error {
 }
 
 // accept makes the response of a head. Without a body the exchange ends here.
-func (x *exchange) accept(ctx context.Context, h head) (*http.Response, error) {
+func (x *roundTrip) accept(ctx context.Context, h head) (*http.Response, error) {
 	s, err := settle(x.req.Method, &h)
 	if err != nil {
 		x.abort()
 		return nil, cause(ctx, err)
 	}
 	fixPragma(h.header)
-	a := &answer{res: http.Response{
+	a := &response{res: http.Response{
 		Status: h.status, StatusCode: h.code,
 		Proto: h.proto, ProtoMajor: h.major, ProtoMinor: h.minor,
 		Header: h.header, Trailer: s.trailer,

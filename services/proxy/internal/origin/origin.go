@@ -13,15 +13,15 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 )
 
-// Ability is what an origin can do with a request. Dispatch goes by it and not by the request (docs/spec/ingress.md 6.3).
-type Ability uint8
+// Kind is how an origin serves a request. Dispatch depends on it and not on the request (docs/spec/ingress.md 6.3).
+type Kind uint8
 
-// The abilities.
+// The kinds.
 const (
-	RoundTrips Ability = iota + 1 // an HTTP exchange over the network
-	Answers                       // a fixed status, no network
-	Handles                       // a handler in this process
-	Streams                       // a byte stream, not HTTP: tcp, ssh, bastion, socks-proxy and the like
+	KindHTTP    Kind = iota + 1 // an HTTP request over the network
+	KindStatus                  // a fixed status, no network
+	KindHandler                 // a handler in this process
+	KindStream                  // a byte stream, not HTTP: tcp, ssh, bastion, socks-proxy and the like
 )
 
 // ErrHostName says that a request's host cannot serve as the name in a TLS handshake.
@@ -30,13 +30,13 @@ var ErrHostName = errors.New("host is not usable as a TLS server name")
 // Origin is a rule's service, ready for use.
 type Origin struct {
 	// Text is the canonical form of the service, for logs and reports.
-	Text    string
-	Ability Ability
-	// Status is the answer of an origin that Answers.
+	Text string
+	Kind Kind
+	// Status is the response of KindStatus.
 	Status int
-	// Handler serves an origin that Handles.
+	// Handler serves KindHandler.
 	Handler http.Handler
-	// Stream opens the connections of an origin that Streams.
+	// Stream opens the connections of KindStream.
 	Stream *Stream
 	// HostHeader replaces Host towards the origin when it is not empty.
 	HostHeader string
@@ -70,16 +70,16 @@ func New(svc ingress.Service, set ingress.OriginRequest, ca []byte, log *slog.Lo
 	}
 	switch svc.Kind {
 	case ingress.KindHTTP, ingress.KindH2C, ingress.KindUnix, ingress.KindUnixTLS:
-		o.Ability = RoundTrips
+		o.Kind = KindHTTP
 		if err := o.open(svc, set, ca, log); err != nil {
 			return nil, fmt.Errorf("Error starting local service %s: %w", o.Text, err) //nolint:staticcheck // the text is the reference's
 		}
 	case ingress.KindStatus:
-		o.Ability, o.Status = Answers, svc.Status
+		o.Kind, o.Status = KindStatus, svc.Status
 	case ingress.KindHelloWorld:
-		o.Ability, o.Handler = Handles, newHello()
+		o.Kind, o.Handler = KindHandler, newHello()
 	case ingress.KindStream, ingress.KindBastion, ingress.KindSocks:
-		o.Ability, o.Stream = Streams, newStream(svc, set)
+		o.Kind, o.Stream = KindStream, newStream(svc, set)
 	case ingress.KindManagement:
 		fallthrough // belongs to no rule of a user
 	default:
@@ -104,12 +104,12 @@ func (o *Origin) Target(outgoing string) (scheme, host string, err error) {
 	return o.scheme, name + o.port, nil
 }
 
-// RoundTrip runs one exchange with an origin that RoundTrips.
+// RoundTrip runs one exchange with an origin of KindHTTP.
 func (o *Origin) RoundTrip(req *http.Request) (*http.Response, error) {
 	return o.client.RoundTrip(req)
 }
 
-// Upgrade runs a websocket handshake with an origin that RoundTrips, always over HTTP/1.1. The connection is given to
+// Upgrade runs a websocket handshake with an origin of KindHTTP, always over HTTP/1.1. The connection is given to
 // connected when there is one; the body of an answer 101 is its reading side.
 func (o *Origin) Upgrade(req *http.Request, connected func(net.Conn)) (*http.Response, error) {
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{

@@ -25,14 +25,14 @@ func made(t *testing.T, service string, spec ingress.OriginSpec) *origin.Origin 
 }
 
 func TestAbilities(t *testing.T) {
-	for service, want := range map[string]origin.Ability{
-		"http://x:1": origin.RoundTrips, "https://x": origin.RoundTrips, "ws://x": origin.RoundTrips, "h2c://x:1": origin.RoundTrips,
-		"unix:/x": origin.RoundTrips, "unix+tls:/x": origin.RoundTrips,
-		"http_status:404": origin.Answers, "hello_world": origin.Handles,
-		"tcp://x:1": origin.Streams, "ssh://x": origin.Streams, "bastion": origin.Streams, "socks-proxy": origin.Streams,
+	for service, want := range map[string]origin.Kind{
+		"http://x:1": origin.KindHTTP, "https://x": origin.KindHTTP, "ws://x": origin.KindHTTP, "h2c://x:1": origin.KindHTTP,
+		"unix:/x": origin.KindHTTP, "unix+tls:/x": origin.KindHTTP,
+		"http_status:404": origin.KindStatus, "hello_world": origin.KindHandler,
+		"tcp://x:1": origin.KindStream, "ssh://x": origin.KindStream, "bastion": origin.KindStream, "socks-proxy": origin.KindStream,
 	} {
-		if o := made(t, service, ingress.OriginSpec{}); o.Ability != want || o.Text != service && service != "ssh://x" {
-			t.Errorf("%s: ability %d, text %s, want ability %d", service, o.Ability, o.Text, want)
+		if o := made(t, service, ingress.OriginSpec{}); o.Kind != want || o.Text != service && service != "ssh://x" {
+			t.Errorf("%s: ability %d, text %s, want ability %d", service, o.Kind, o.Text, want)
 		}
 	}
 }

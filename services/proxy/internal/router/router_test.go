@@ -82,7 +82,7 @@ func TestSwap(t *testing.T) {
 	}
 }
 
-func TestDodges(t *testing.T) {
+func TestAmbiguous(t *testing.T) {
 	table, err := router.New(compile(t,
 		ingress.RuleSpec{Path: "^/admin", Service: "http_status:200", OriginRequest: ingress.OriginSpec{
 			Access: &ingress.AccessSpec{Required: true, TeamName: "t", AudTag: []string{"a"}},
@@ -95,8 +95,8 @@ func TestDodges(t *testing.T) {
 	defer table.Close()
 	s := table.Current()
 	for path, want := range map[string]bool{"/public": false, "/public/../admin": true, "/admin": false} {
-		if got := s.Dodges("x.test", path, s.Match("x.test", path)); got != want {
-			t.Errorf("Dodges(%s) = %v, want %v", path, got, want)
+		if got := s.Ambiguous("x.test", path, s.Match("x.test", path)); got != want {
+			t.Errorf("Ambiguous(%s) = %v, want %v", path, got, want)
 		}
 	}
 }

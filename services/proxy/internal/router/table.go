@@ -41,9 +41,9 @@ func (s *Snapshot) Match(host, path string) *Route {
 	return &s.routes[i]
 }
 
-// Dodges reports whether a path could mean another rule to the origin than to the matcher while access control is at
-// stake (docs/spec/ingress.md D2).
-func (s *Snapshot) Dodges(host, path string, r *Route) bool {
+// Ambiguous reports whether the origin could resolve the path so that another rule would apply, while one of the two rules
+// demands an access token (docs/spec/ingress.md D2).
+func (s *Snapshot) Ambiguous(host, path string, r *Route) bool {
 	return s.guarded && s.Set.Conflicts(host, path, r.Index)
 }
 

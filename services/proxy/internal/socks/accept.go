@@ -31,19 +31,19 @@ func Accept(rw io.ReadWriter) (r Request, rest []byte, err error) {
 		return err
 	})
 	if errors.Is(err, ErrAddress) {
-		return Request{}, nil, errors.Join(err, Answer(rw, BadAddressType, Address{}))
+		return Request{}, nil, errors.Join(err, Respond(rw, BadAddressType, Address{}))
 	}
 	if err != nil {
 		return Request{}, nil, fmt.Errorf("socks request: %w", err)
 	}
 	if r.Command != Connect {
-		return Request{}, nil, errors.Join(ErrCommand, Answer(rw, BadCommand, Address{}))
+		return Request{}, nil, errors.Join(ErrCommand, Respond(rw, BadCommand, Address{}))
 	}
 	return r, buf[n:], nil
 }
 
-// Answer ends the handshake: a is the local address of the new connection, or the destination that was refused.
-func Answer(w io.Writer, r Reply, a Address) error {
+// Respond ends the handshake: a is the local address of the new connection, or the destination that was refused.
+func Respond(w io.Writer, r Reply, a Address) error {
 	if _, err := w.Write(AppendReply(nil, r, a)); err != nil {
 		return fmt.Errorf("socks reply: %w", err)
 	}

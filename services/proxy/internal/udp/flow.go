@@ -48,17 +48,17 @@ func newFlow(t *Table, m link.Meta, s link.Stream, cancel context.CancelFunc) *f
 	return f
 }
 
-// outcome of a push.
-type outcome int
+// pushResult says whether a message was queued.
+type pushResult uint8
 
 const (
-	pushed outcome = iota
+	pushed pushResult = iota
 	full
 	gone
 )
 
 // push queues a message, unless the queue is full; reserve is what it may take beyond the limit.
-func (f *flow) push(m *packet.Message, reserve int) outcome {
+func (f *flow) push(m *packet.Message, reserve int) pushResult {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closing {

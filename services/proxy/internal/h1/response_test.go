@@ -135,7 +135,7 @@ func TestLikeNetHTTP(t *testing.T) {
 }
 
 // same compares what two clients made of one answer.
-func same(t *testing.T, got, want result) {
+func same(t *testing.T, got, want observed) {
 	t.Helper()
 	if (got.err != nil) != (want.err != nil) || (got.bodyErr != nil) != (want.bodyErr != nil) {
 		t.Fatalf("errors %v, %v; net/http: %v, %v", got.err, got.bodyErr, want.err, want.bodyErr)

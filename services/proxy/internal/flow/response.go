@@ -21,7 +21,7 @@ var upgradeToWebSocket = []stream.Pair{ //nolint:gochecknoglobals // a constant
 }
 
 // roundTrip lets an HTTP origin answer.
-func (x *exchange) roundTrip(ctx context.Context, p *parsed, o *origin.Origin) error {
+func (x *flowState) roundTrip(ctx context.Context, p *parsed, o *origin.Origin) error {
 	req, err := x.outgoing(ctx, p, o)
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (x *exchange) roundTrip(ctx context.Context, p *parsed, o *origin.Origin) e
 }
 
 // forward sends an origin's answer. The caller closes its body.
-func (x *exchange) forward(ctx context.Context, p *parsed, res *http.Response) error {
+func (x *flowState) forward(ctx context.Context, p *parsed, res *http.Response) error {
 	if p.takesFrames {
 		if err := settleBody(p.method, res); err != nil {
 			return err
@@ -69,8 +69,8 @@ func (x *exchange) forward(ctx context.Context, p *parsed, res *http.Response) e
 	}
 	switch {
 	case res.Body == http.NoBody:
-		return x.closeAnswer(ctx)
-	case p.takesFrames && framesAnswer(res):
+		return x.closeResponse(ctx)
+	case p.takesFrames && framesResponse(res):
 		return x.copyFramed(ctx, res)
 	}
 	return x.copyBody(ctx, res.Body)
@@ -78,7 +78,7 @@ func (x *exchange) forward(ctx context.Context, p *parsed, res *http.Response) e
 
 // setHead makes the ConnectResponse of a response: the status first, then one entry per header value. A header beyond the
 // limits is an error.
-func (x *exchange) setHead(status int, header http.Header) error {
+func (x *flowState) setHead(status int, header http.Header) error {
 	meter := x.h.limits.Fields.Meter()
 	connection := header["Connection"]
 	md := append(x.resp.Metadata[:0], stream.Pair{Key: stream.KeyStatus, Val: statusText(status)})
@@ -96,14 +96,14 @@ func (x *exchange) setHead(status int, header http.Header) error {
 			md = append(md, stream.Pair{Key: key, Val: v})
 		}
 	}
-	x.h.metrics.answered(status)
+	x.h.metrics.responded(status)
 	x.resp.Error, x.resp.Metadata = "", md
 	return nil
 }
 
 // startHead begins a ConnectResponse with the status alone.
-func (x *exchange) startHead(status int) {
-	x.h.metrics.answered(status)
+func (x *flowState) startHead(status int) {
+	x.h.metrics.responded(status)
 	x.resp.Error = ""
 	x.resp.Metadata = append(x.resp.Metadata[:0], stream.Pair{Key: stream.KeyStatus, Val: statusText(status)})
 }
@@ -116,21 +116,21 @@ func statusText(status int) string {
 }
 
 // bufferHead encodes the ConnectResponse of the final answer and lets it travel with what comes next.
-func (x *exchange) bufferHead() error {
+func (x *flowState) bufferHead() error {
 	x.early.end()
 	out, err := x.resp.Append(x.out[:0])
 	if err != nil {
 		return &originError{err}
 	}
-	x.out, x.answered = out, true
+	x.out, x.responded = out, true
 	if err := x.s.Buffer(out); err != nil {
 		return &leftError{err}
 	}
 	return nil
 }
 
-// closeAnswer ends a whole answer.
-func (x *exchange) closeAnswer(ctx context.Context) error {
+// closeResponse ends a whole answer.
+func (x *flowState) closeResponse(ctx context.Context) error {
 	if err := x.s.CloseWrite(); err != nil {
 		return &leftError{err}
 	}
@@ -142,7 +142,7 @@ func (x *exchange) closeAnswer(ctx context.Context) error {
 }
 
 // copyBody streams an answer's body: each read goes out at once, and the last one together with FIN.
-func (x *exchange) copyBody(ctx context.Context, from io.Reader) error {
+func (x *flowState) copyBody(ctx context.Context, from io.Reader) error {
 	buf := x.h.takeCopy()
 	defer x.h.copies.Put(buf)
 	for {
@@ -157,7 +157,7 @@ func (x *exchange) copyBody(ctx context.Context, from io.Reader) error {
 			}
 		}
 		if err == io.EOF {
-			return x.closeAnswer(ctx)
+			return x.closeResponse(ctx)
 		}
 		if err != nil {
 			return &originError{err}
@@ -165,7 +165,7 @@ func (x *exchange) copyBody(ctx context.Context, from io.Reader) error {
 	}
 }
 
-func (x *exchange) bufferAll(p []byte) (int, error) { return len(p), x.s.Buffer(p) }
+func (x *flowState) bufferAll(p []byte) (int, error) { return len(p), x.s.Buffer(p) }
 
 func (h *Handler) takeCopy() *[]byte {
 	if b, ok := h.copies.Get().(*[]byte); ok {
@@ -176,7 +176,7 @@ func (h *Handler) takeCopy() *[]byte {
 }
 
 // answer gives an answer of our own.
-func (x *exchange) answer(status int, headers []stream.Pair, text string) error {
+func (x *flowState) respond(status int, headers []stream.Pair, text string) error {
 	x.startHead(status)
 	x.resp.Metadata = append(x.resp.Metadata, headers...)
 	if text != "" {
@@ -198,7 +198,7 @@ func (x *exchange) answer(status int, headers []stream.Pair, text string) error 
 }
 
 // isHead reports whether the request's method is HEAD.
-func (x *exchange) isHead() bool {
+func (x *flowState) isHead() bool {
 	head := false
 	for _, p := range x.req.Metadata {
 		if p.Key == stream.KeyMethod {
