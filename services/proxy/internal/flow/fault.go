@@ -192,7 +192,11 @@ func dialCause(err error) string {
 func (x *flowState) fail(ctx context.Context, err error) {
 	f := failureOf(ctx, err)
 	x.h.metrics.count(f.kind)
-	if x.responded || f.status == 0 || x.meta.Repeat && !x.safe || x.refuse(f) != nil {
+	switch {
+	case x.short && f.kind != failureCancelled && x.s.CloseWrite() == nil:
+		// A reset could overtake what the origin sent, and the edge would then blame the connector for the missing head. FIN
+		// arrives behind it, and the edge sees by the length that the body is incomplete (docs/extensions.md).
+	case x.responded || f.status == 0 || x.meta.Repeat && !x.safe || x.refuse(f) != nil:
 		x.s.Abort()
 	}
 	x.report(ctx, f, err)

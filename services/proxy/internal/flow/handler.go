@@ -122,8 +122,9 @@ type flowState struct {
 	began time.Time
 	// safe says that a second run of the request does no harm.
 	safe bool
-	// responded says that a head has been handed to the stream.
-	responded bool
+	// responded says that a head has been handed to the stream, short that its body is shorter than declared because the
+	// origin failed, and that the edge checks it.
+	responded, short bool
 }
 
 // ServeStream serves one flow to its end.

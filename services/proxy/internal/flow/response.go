@@ -73,7 +73,7 @@ func (x *flowState) forward(ctx context.Context, p *parsed, res *http.Response) 
 	case p.takesFrames && framesResponse(res):
 		return x.copyFramed(ctx, res)
 	}
-	return x.copyBody(ctx, res.Body)
+	return x.copyBody(ctx, res.Body, p.takesFrames && res.ContentLength > 0)
 }
 
 // setHead makes the ConnectResponse of a response: the status first, then one entry per header value. A header beyond the
@@ -141,8 +141,9 @@ func (x *flowState) closeResponse(ctx context.Context) error {
 	return nil
 }
 
-// copyBody streams an answer's body: each read goes out at once, and the last one together with FIN.
-func (x *flowState) copyBody(ctx context.Context, from io.Reader) error {
+// copyBody streams the body of a response: each read goes out at once, and the last one together with FIN. checked says that
+// the edge compares the body with a declared length.
+func (x *flowState) copyBody(ctx context.Context, from io.Reader, checked bool) error {
 	buf := x.h.takeCopy()
 	defer x.h.copies.Put(buf)
 	for {
@@ -160,6 +161,7 @@ func (x *flowState) copyBody(ctx context.Context, from io.Reader) error {
 			return x.closeResponse(ctx)
 		}
 		if err != nil {
+			x.short = checked
 			return &originError{err}
 		}
 	}

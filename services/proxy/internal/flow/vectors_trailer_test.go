@@ -33,6 +33,9 @@ func TestResponseVectorsFramed(t *testing.T) {
 			if framed.end != nil && plain.end != nil {
 				return // how much arrived before is a race
 			}
+			if sized := slices.ContainsFunc(framed.pairs, func(p string) bool { return strings.HasPrefix(p, "Content-Length: ") }); sized && plain.end != nil {
+				return // the edge finds out by the length (TestShortBodyArrivesBeforeTheCut)
+			}
 			trailers := []string(nil)
 			if layout(framed) == "frames" {
 				var err error
