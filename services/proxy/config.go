@@ -20,6 +20,8 @@ import (
 const (
 	// minHeadBytes has room for an ordinary request.
 	minHeadBytes = 8 << 10
+	// minTargetBytes is the least length of a target that every recipient should support, rounded up (RFC 9110 4.1).
+	minTargetBytes = 8 << 10
 	// fedManagementHost is the management host of tunnels with a FedRAMP credential (docs/spec/ingress.md 4.4).
 	fedManagementHost = "management.fed.argotunnel.com"
 )
@@ -55,6 +57,7 @@ type LimitsConfig struct {
 	Flows       int           `yaml:"flows" usage:"most requests and streams at a time; further ones are refused; 0 is no limit"`
 	HeadTimeout time.Duration `yaml:"head_timeout" usage:"time within which the head of a request must be there; 0 is no limit"`
 	HeadBytes   int           `yaml:"head_bytes" usage:"largest head of a request, with all its headers, in bytes"`
+	TargetBytes int           `yaml:"target_bytes" usage:"largest path and query of a request together, in bytes; status 414 beyond"`
 
 	Fields httpfield.Limits `yaml:"fields"`
 }
@@ -90,7 +93,7 @@ func Default() Config {
 			PingInterval:  54 * time.Second, // as the reference; below the minute after which many middleboxes forget
 			SocksTimeout:  30 * time.Second,
 		},
-		Limits: LimitsConfig{Flows: 50_000, HeadTimeout: 10 * time.Second, HeadBytes: 1 << 20, Fields: httpfield.DefaultLimits()},
+		Limits: LimitsConfig{Flows: 50_000, HeadTimeout: 10 * time.Second, HeadBytes: 1 << 20, TargetBytes: 16 << 10, Fields: httpfield.DefaultLimits()},
 		UDP:    udp.Default(), ICMP: icmp.Default(),
 	}
 }
@@ -173,6 +176,9 @@ func (l LimitsConfig) validate(report func(format string, args ...any)) {
 	if err := l.Fields.Validate(); err != nil {
 		report("limits: fields: %w", err)
 	}
+	if l.TargetBytes < minTargetBytes {
+		report("limits: target_bytes: %d is less than %d", l.TargetBytes, minTargetBytes)
+	}
 	if l.HeadBytes < minHeadBytes || l.HeadBytes > stream.MaxReferenceMessage {
 		report("limits: head_bytes: %d is not between %d and %d", l.HeadBytes, minHeadBytes, stream.MaxReferenceMessage)
 	}
@@ -180,7 +186,7 @@ func (l LimitsConfig) validate(report func(format string, args ...any)) {
 
 // limits are the settings for all flows.
 func (l LimitsConfig) limits() flow.Limits {
-	return flow.Limits{Flows: l.Flows, HeadTimeout: l.HeadTimeout, HeadBytes: l.HeadBytes, Fields: l.Fields}
+	return flow.Limits{Flows: l.Flows, HeadTimeout: l.HeadTimeout, HeadBytes: l.HeadBytes, TargetBytes: l.TargetBytes, Fields: l.Fields}
 }
 
 // limits are the settings for the flows.

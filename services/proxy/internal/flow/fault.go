@@ -73,6 +73,7 @@ var (
 	errTooManyFlows  = &requestError{failureFull, http.StatusServiceUnavailable, "too many requests at a time"}
 	errFields        = &requestError{failureRequest, http.StatusRequestHeaderFieldsTooLarge, "request header fields exceed a limit"}
 	errRepeat        = &requestError{failureRequest, 0, "request cannot be repeated safely"}
+	errTarget        = &requestError{failureRequest, http.StatusRequestURITooLong, "request target exceeds a limit"}
 	errHeadCut       = &requestError{failureRequest, http.StatusBadRequest, "connect request ended early"}
 	errNoRoute       = &requestError{failureInternal, http.StatusBadGateway, "the rule's service cannot serve the request"}
 	errPathAmbiguous = &requestError{failureDenied, http.StatusBadRequest, "path is ambiguous to access control"}

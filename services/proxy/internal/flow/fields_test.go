@@ -36,6 +36,23 @@ func TestRequestFieldsAreBounded(t *testing.T) {
 	}
 }
 
+// TestRequestTargetIsBounded counts path and query, and not the authority.
+func TestRequestTargetIsBounded(t *testing.T) {
+	const most = 100
+	h := limited(t, flow.Limits{TargetBytes: most}, "http_status:204")
+	for target, want := range map[string]string{
+		"/" + strings.Repeat("a", most-1):     "204",
+		"/?" + strings.Repeat("a", most-2):    "204",
+		"/" + strings.Repeat("a", most):       "414",
+		"/?q=" + strings.Repeat("%41", most):  "414",
+		"/" + strings.Repeat("a/../", 2*most): "414",
+	} {
+		if a := do(t, h, get("GET", target), ""); a.status != want || a.end != nil {
+			t.Errorf("target of %d bytes: status %s, error %q, want %s", len(target), a.status, a.err, want)
+		}
+	}
+}
+
 // TestResponseFieldsAreBounded lets origins of every kind send too many fields: in the header and in an interim response.
 func TestResponseFieldsAreBounded(t *testing.T) {
 	limit := httpfield.DefaultLimits().MaxFields

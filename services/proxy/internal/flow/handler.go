@@ -58,6 +58,8 @@ type Limits struct {
 	// HeadTimeout bounds the time until the ConnectRequest is there, HeadBytes its size.
 	HeadTimeout time.Duration
 	HeadBytes   int
+	// TargetBytes bounds the path and the query of a request together.
+	TargetBytes int
 	// Fields bounds the header and the trailers of requests and responses. A request gets a little more than a response, as
 	// the edge adds fields of its own.
 	Fields httpfield.Limits
@@ -252,7 +254,7 @@ func (x *flowState) growHead() error {
 
 // serveHTTP chooses the route and lets its origin answer.
 func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
-	var p parsed
+	p := parsed{maxTarget: x.h.limits.TargetBytes}
 	if err := p.parse(&x.req, x.h.limits.Fields.BehindEdge()); err != nil {
 		return err
 	}

@@ -29,6 +29,9 @@ type parsed struct {
 	// What the edge can take in the answer, and how it lays out the body (docs/extensions.md).
 	takesFrames, takesInterim, framed bool
 
+	// maxTarget bounds the path and the query together, in bytes; 0 is no limit.
+	maxTarget int
+
 	lengthSet, chunked, hasAgent bool
 	connection                   []string // values of Connection
 	trailers                     []string // values of Trailer
@@ -197,6 +200,9 @@ func (p *parsed) parseDest(dest string) error {
 	}
 	if i := strings.IndexByte(rest, '#'); i >= 0 {
 		rest = rest[:i]
+	}
+	if p.maxTarget > 0 && len(rest) > p.maxTarget {
+		return errTarget // rules match paths with regular expressions, whose cost grows with the length
 	}
 	raw, query, asks := strings.Cut(rest, "?")
 	if hasControl(rest) {
