@@ -15,18 +15,18 @@ import (
 
 // Bounds of a backend.
 const (
-	// sweepEvery is how often idle connections are looked at: a GOAWAY or a close is noticed within that time.
+	// sweepEvery is the time between two checks of the idle connections. It bounds how late a GOAWAY or a close is noticed.
 	sweepEvery = 250 * time.Millisecond
-	// leaveTime is how long a proxy that sent GOAWAY is passed over.
+	// leaveTime is how long a proxy that sent GOAWAY gets no new flows if there is another one.
 	leaveTime = 2 * time.Second
-	// inspectTime bounds the reading of a word on an idle connection.
+	// inspectTime bounds the read of a GOAWAY on an idle connection.
 	inspectTime = 10 * time.Millisecond
-	// A breaker opens after so many failures in a row, and lets a trial through after so long.
+	// A breaker opens after breakerFailures in a row, and lets one flow through after breakerOpen.
 	breakerFailures = 5
 	breakerOpen     = time.Second
 )
 
-// errNeutral tells a breaker that a flow ended before the link showed whether it works.
+// errNeutral is the result of a flow that ended before it showed whether the proxy works. Breakers do not count it.
 var errNeutral = errors.New("neither success nor failure")
 
 // backend is one proxy: its breaker and its idle connections.
@@ -35,7 +35,7 @@ type backend struct {
 	b        *Balancer
 	breaker  *gobreaker.TwoStepCircuitBreaker[struct{}]
 	inFlight atomic.Int64
-	// leaving is the time, in nanoseconds, up to which the proxy is passed over.
+	// leaving is the time, in Unix nanoseconds, until which other proxies are preferred.
 	leaving atomic.Int64
 	sweeper *time.Timer
 
@@ -62,8 +62,8 @@ func newBackend(b *Balancer, p Proxy) *backend {
 	return be
 }
 
-// carry runs f on this proxy. A stale idle connection is replaced by a fresh one, once. A flow that may wait for a long
-// time gets a fresh one at once: then the proxy's HELLO has shown that it works, and waiting is no failure.
+// carry runs f on this proxy. If an idle connection turns out to be stale, carry uses a fresh one. A datagram flow, which may
+// be silent for long, always gets a fresh one: the proxy's HELLO then shows that the proxy works.
 func (be *backend) carry(ctx context.Context, f *Flow) attempt {
 	settle, err := be.breaker.Allow()
 	if err != nil {
@@ -88,7 +88,7 @@ func (be *backend) carry(ctx context.Context, f *Flow) attempt {
 			be.settle(&x, o)
 			return o
 		}
-		be.dropIdle() // what is left is as old
+		be.dropIdle() // the other idle connections are as old
 	}
 	c, err = be.dial(ctx)
 	if err != nil {
@@ -108,7 +108,7 @@ func (be *backend) carry(ctx context.Context, f *Flow) attempt {
 	}
 	x := clientFlow{c: c, edge: f.Stream, settle: settle, goAway: be.leave}
 	if f.Meta.Kind == KindDatagrams || be.breaker.State() == gobreaker.StateHalfOpen {
-		x.settled() // HELLO is proof enough: a slow answer must not keep all others waiting
+		x.settled() // HELLO proves that the proxy works: a slow response must not keep the breaker half-open
 	}
 	o := x.run(ctx, f)
 	be.put(c, o)
@@ -120,7 +120,7 @@ func (be *backend) cannotRepeat() error {
 	return fmt.Errorf("proxy %s does not check repeats", be.ID)
 }
 
-// settle tells the breaker what no answer has told it.
+// settle reports the result to the breaker, unless the first frame of the response did.
 func (be *backend) settle(x *clientFlow, o attempt) {
 	switch {
 	case x.settle == nil:
@@ -129,7 +129,7 @@ func (be *backend) settle(x *clientFlow, o attempt) {
 	default:
 		x.settle(o.err)
 		if o.err != nil {
-			be.dropIdle() // they lead to the same proxy, which may be gone
+			be.dropIdle() // they lead to the same process, which may be gone
 		}
 	}
 }
@@ -140,8 +140,8 @@ func (be *backend) dial(ctx context.Context) (*clientConn, error) {
 	return dialConn(ctx, be.Endpoint, be.b.cfg.TLS, &be.b.bufs)
 }
 
-// get takes an idle connection, or nil. A write to a Unix socket tells at once that the peer is gone; TCP has to be
-// asked.
+// get takes an idle connection, or returns nil. It checks TCP connections for a close by the peer; on a Unix socket the first
+// write fails in that case.
 func (be *backend) get() *clientConn {
 	for {
 		c := be.pop()
@@ -190,7 +190,7 @@ func (be *backend) keep(c *clientConn) bool {
 	return true
 }
 
-// sweep is the sweeper's function: it closes idle connections that are old, or whose proxy is gone.
+// sweep closes idle connections that have expired or that the proxy has closed. It is the function of the timer sweeper.
 func (be *backend) sweep() {
 	old := time.Now().Add(-be.b.cfg.IdleTimeout)
 	var expired, touched []*clientConn
@@ -221,7 +221,7 @@ func (be *backend) sweep() {
 	}
 }
 
-// inspect reads why an idle connection is readable, and closes it.
+// inspect closes an idle connection that is readable. If the cause is a GOAWAY, the proxy counts as leaving.
 func (be *backend) inspect(c *clientConn) {
 	defer c.close()
 	if c.fr.nc.SetReadDeadline(time.Now().Add(inspectTime)) != nil {
@@ -229,12 +229,12 @@ func (be *backend) inspect(c *clientConn) {
 	}
 	c.fr.in = c.fr.bufs.get(smallBuffer)
 	defer c.fr.release()
-	if c.saysGoAway() {
+	if c.readsGoAway() {
 		be.leave()
 	}
 }
 
-// leave passes the proxy over for a while, without counting it as a failure.
+// leave makes new flows prefer other proxies for leaveTime. It is not a failure for the breaker.
 func (be *backend) leave() {
 	be.leaving.Store(time.Now().Add(leaveTime).UnixNano())
 	be.dropIdle()
@@ -255,7 +255,7 @@ func (be *backend) dropIdle() {
 	}
 }
 
-// retire closes the idle connections, and later those that flows still use.
+// retire closes the idle connections. Connections in use are closed when their flow ends.
 func (be *backend) retire() {
 	be.mu.Lock()
 	be.retired = true

@@ -40,18 +40,18 @@ type BalancerConfig struct {
 	Logger *slog.Logger
 	// DialTimeout bounds connecting, the handshake and the proxy's HELLO together. Default 2 s.
 	DialTimeout time.Duration
-	// IdleTimeout closes a pooled connection that nobody used for so long. Default 30 s.
+	// IdleTimeout is how long a pooled connection may stay unused before it is closed. Default 30 s.
 	IdleTimeout time.Duration
 	// MaxIdle caps the idle connections to one proxy. Default 256.
 	MaxIdle int
 }
 
-// Balancer is the carrier that spreads flows over several proxies: least in flight of two random ones, one circuit
-// breaker per proxy.
+// Balancer is the carrier that spreads flows over several proxies. It picks the one with fewer flows in flight of two random
+// ones, and has one circuit breaker per proxy.
 type Balancer struct {
 	cfg  BalancerConfig
 	bufs buffers
-	// set is replaced, never changed.
+	// set is replaced as a whole; the slice is never modified.
 	set atomic.Pointer[[]*backend]
 
 	// mu serialises SetProxies and Close.
@@ -80,7 +80,7 @@ func NewBalancer(cfg BalancerConfig) *Balancer {
 	return b
 }
 
-// SetProxies replaces the set. Proxies that stay keep their connections; flows on those that go run to their end.
+// SetProxies replaces the set of proxies. Proxies in both sets keep their connections; flows on removed proxies run to their end.
 func (b *Balancer) SetProxies(proxies []Proxy) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -158,7 +158,7 @@ func abortEdge(s EdgeStream) {
 	s.CancelWrite(0)
 }
 
-// pinned runs f on the proxy that it asks for, also when that one is about to leave.
+// pinned runs f on the proxy that f.Proxy names, even if that proxy is leaving.
 func pinned(ctx context.Context, set []*backend, f *Flow) error {
 	i := slices.IndexFunc(set, func(be *backend) bool { return be.ID == f.Proxy })
 	if i < 0 {
@@ -174,7 +174,8 @@ func pinned(ctx context.Context, set []*backend, f *Flow) error {
 	return o.err
 }
 
-// Proxies lists those that new work may be pinned to: the ones that stay and that answer, or all if there is none.
+// Proxies lists the proxies for new pinned flows: all that are not leaving and whose breaker is not open. If there is none, it
+// lists every proxy.
 func (b *Balancer) Proxies() []tunnel.ProxyID {
 	set := *b.set.Load()
 	all, staying := make([]tunnel.ProxyID, 0, len(set)), make([]tunnel.ProxyID, 0, len(set))
@@ -190,7 +191,7 @@ func (b *Balancer) Proxies() []tunnel.ProxyID {
 	return staying
 }
 
-// pick is the better one of two random proxies.
+// pick returns the better one of two random proxies.
 func pick(set []*backend) *backend {
 	switch len(set) {
 	case 0:
@@ -210,7 +211,7 @@ func pick(set []*backend) *backend {
 	return be
 }
 
-// pickOther is a proxy that was not tried, one that stays if there is one.
+// pickOther returns a proxy that was not tried, preferably one that is not leaving, or nil.
 func pickOther(set, tried []*backend) *backend {
 	var staying, leaving []*backend
 	for _, be := range set {
@@ -248,7 +249,7 @@ func better(a, b *backend) *backend {
 	return a
 }
 
-// ProxyStatus is what a balancer knows of one proxy.
+// ProxyStatus is the state of one proxy of a balancer.
 type ProxyStatus struct {
 	ID       tunnel.ProxyID `json:"proxy_id"`
 	Endpoint Endpoint       `json:"endpoint"`

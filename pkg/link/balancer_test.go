@@ -15,7 +15,7 @@ import (
 
 const patience = 20 * time.Second
 
-func eventually(t *testing.T, cond func() bool, complaint string) {
+func eventually(t *testing.T, cond func() bool, failure string) {
 	t.Helper()
 	timeout, tick := time.NewTimer(patience), time.NewTicker(time.Millisecond)
 	defer timeout.Stop()
@@ -23,14 +23,14 @@ func eventually(t *testing.T, cond func() bool, complaint string) {
 	for !cond() {
 		select {
 		case <-timeout.C:
-			t.Fatal(complaint)
+			t.Fatal(failure)
 		case <-tick.C:
 		}
 	}
 }
 
-// ask runs one flow and gives the answer.
-func ask(t *testing.T, c link.Carrier, first string) (string, error) {
+// exchange runs one flow and returns the response.
+func exchange(t *testing.T, c link.Carrier, first string) (string, error) {
 	t.Helper()
 	v, e := linktest.NewVisitor()
 	done := make(chan error, 1)
@@ -46,16 +46,16 @@ func ask(t *testing.T, c link.Carrier, first string) (string, error) {
 	}()
 	err := <-done
 	if errors.Is(err, link.ErrNotAccepted) {
-		e.CancelWrite(0) // the caller's own answer, here none
+		e.CancelWrite(0) // as a caller does that has no response of its own
 	}
 	r := <-read
 	if err == nil && r.err != nil {
-		t.Errorf("Carry = nil, but the answer ended with %v", r.err)
+		t.Errorf("Carry = nil, but the response ended with %v", r.err)
 	}
 	return string(r.b), err
 }
 
-// name answers with its own name.
+// name responds with its name.
 func name(s string) link.Handler {
 	return link.HandlerFunc(func(_ context.Context, _ link.Meta, st link.Stream) {
 		_, _ = io.Copy(io.Discard, st) // the test sees a failure
@@ -69,8 +69,8 @@ func TestConnectionsAreReused(t *testing.T) {
 		l := &countingListener{}
 		c := balancer(t, nil, l.serve(t, endpoint, name("x")))
 		for range 50 {
-			if got, err := ask(t, c, "q"); got != "x" || err != nil {
-				t.Fatalf("answer = %q, %v", got, err)
+			if got, err := exchange(t, c, "q"); got != "x" || err != nil {
+				t.Fatalf("response = %q, %v", got, err)
 			}
 		}
 		if n := l.accepted.Load(); n != 1 {
@@ -119,7 +119,7 @@ func (l *countingListener) serve(t *testing.T, endpoint string, h link.Handler) 
 
 func TestNoProxy(t *testing.T) {
 	c := balancer(t, nil)
-	if _, err := ask(t, c, "q"); !errors.Is(err, link.ErrNotAccepted) {
+	if _, err := exchange(t, c, "q"); !errors.Is(err, link.ErrNotAccepted) {
 		t.Errorf("Carry = %v, want ErrNotAccepted", err)
 	}
 }
@@ -131,8 +131,8 @@ func TestUnreachableProxyIsPassedOver(t *testing.T) {
 	}
 	c := balancer(t, nil, dead, serve(t, unixEndpoint(t), nil, link.ServerConfig{Handler: name("alive")}))
 	for range 50 {
-		if got, err := ask(t, c, "q"); got != "alive" || err != nil {
-			t.Fatalf("answer = %q, %v", got, err)
+		if got, err := exchange(t, c, "q"); got != "alive" || err != nil {
+			t.Fatalf("response = %q, %v", got, err)
 		}
 	}
 	if st := c.Status(); st[0].Breaker != "open" {
@@ -145,7 +145,7 @@ func TestAllUnreachable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ask(t, balancer(t, nil, dead), "q"); !errors.Is(err, link.ErrNotAccepted) {
+	if _, err := exchange(t, balancer(t, nil, dead), "q"); !errors.Is(err, link.ErrNotAccepted) {
 		t.Errorf("Carry = %v, want ErrNotAccepted", err)
 	}
 }
@@ -154,15 +154,15 @@ func TestSetProxiesLive(t *testing.T) {
 	a := serve(t, unixEndpoint(t), nil, link.ServerConfig{Handler: name("a")})
 	z := serve(t, unixEndpoint(t), nil, link.ServerConfig{Handler: name("z")})
 	c := balancer(t, nil, a)
-	if got, err := ask(t, c, "q"); got != "a" || err != nil {
-		t.Fatalf("answer = %q, %v", got, err)
+	if got, err := exchange(t, c, "q"); got != "a" || err != nil {
+		t.Fatalf("response = %q, %v", got, err)
 	}
 	c.SetProxies([]link.Proxy{{ID: "z", Endpoint: z}})
-	if got, err := ask(t, c, "q"); got != "z" || err != nil {
-		t.Fatalf("answer = %q, %v", got, err)
+	if got, err := exchange(t, c, "q"); got != "z" || err != nil {
+		t.Fatalf("response = %q, %v", got, err)
 	}
 	c.SetProxies(nil)
-	if _, err := ask(t, c, "q"); !errors.Is(err, link.ErrNotAccepted) {
+	if _, err := exchange(t, c, "q"); !errors.Is(err, link.ErrNotAccepted) {
 		t.Errorf("Carry = %v, want ErrNotAccepted", err)
 	}
 }
@@ -200,6 +200,7 @@ func TestLoadIsSpread(t *testing.T) {
 // TestDrain: a proxy that goes away finishes what runs, new flows go to the other one, nothing fails, and it is gone
 // long before its bound.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	server, client := certificates(t)
 	for _, endpoint := range []string{"unix", "tls"} {
 		t.Run(endpoint, func(t *testing.T) {
@@ -223,8 +224,8 @@ func TestDrain(t *testing.T) {
 			})
 			c := balancer(t, client, leaving.endpoint)
 			for range 3 {
-				if got, err := ask(t, c, "q"); got != "leaving" || err != nil {
-					t.Fatalf("answer = %q, %v", got, err)
+				if got, err := exchange(t, c, "q"); got != "leaving" || err != nil {
+					t.Fatalf("response = %q, %v", got, err)
 				}
 			}
 			type result struct {
@@ -233,7 +234,7 @@ func TestDrain(t *testing.T) {
 			}
 			long := make(chan result, 1)
 			go func() {
-				s, err := ask(t, c, "long")
+				s, err := exchange(t, c, "long")
 				long <- result{s, err}
 			}()
 			<-running
@@ -243,7 +244,7 @@ func TestDrain(t *testing.T) {
 			})
 			leaving.stop()
 			for range 200 {
-				if _, err := ask(t, c, "q"); err != nil {
+				if _, err := exchange(t, c, "q"); err != nil {
 					t.Fatalf("a flow failed during the drain: %v", err)
 				}
 			}
@@ -262,8 +263,8 @@ func TestDrain(t *testing.T) {
 func TestDrainOfIdleConnections(t *testing.T) {
 	s := start(t, unixEndpoint(t), nil, link.ServerConfig{Handler: name("x"), DrainTimeout: time.Hour})
 	c := balancer(t, nil, s.endpoint)
-	if got, err := ask(t, c, "q"); got != "x" || err != nil {
-		t.Fatalf("answer = %q, %v", got, err)
+	if got, err := exchange(t, c, "q"); got != "x" || err != nil {
+		t.Fatalf("response = %q, %v", got, err)
 	}
 	s.stop()
 	if err := <-s.done; err != nil {
@@ -289,7 +290,7 @@ func TestDrainTimeout(t *testing.T) {
 	c := balancer(t, nil, s.endpoint)
 	failed := make(chan error, 1)
 	go func() {
-		_, err := ask(t, c, "q")
+		_, err := exchange(t, c, "q")
 		failed <- err
 	}()
 	<-running
@@ -308,15 +309,15 @@ func TestRestartedProxy(t *testing.T) {
 	endpoint := unixEndpoint(t)
 	first := start(t, endpoint, nil, link.ServerConfig{Handler: name("first"), DrainTimeout: time.Nanosecond})
 	c := balancer(t, nil, first.endpoint)
-	if got, err := ask(t, c, "q"); got != "first" || err != nil {
-		t.Fatalf("answer = %q, %v", got, err)
+	if got, err := exchange(t, c, "q"); got != "first" || err != nil {
+		t.Fatalf("response = %q, %v", got, err)
 	}
 	first.stop()
 	if err := <-first.done; err != nil {
 		t.Fatal(err)
 	}
 	serve(t, endpoint, nil, link.ServerConfig{Handler: name("second")})
-	if got, err := ask(t, c, "q"); got != "second" || err != nil {
-		t.Errorf("answer after the restart = %q, %v", got, err)
+	if got, err := exchange(t, c, "q"); got != "second" || err != nil {
+		t.Errorf("response after the restart = %q, %v", got, err)
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 )
 
-// nullEdge swallows the answer.
+// nullEdge swallows the response.
 type nullEdge struct {
 	ctx context.Context //nolint:containedctx // it is the stream's own life
 }
@@ -24,8 +24,8 @@ func (nullEdge) CancelRead(uint64)           {}
 func (nullEdge) CancelWrite(uint64)          {}
 func (e nullEdge) Context() context.Context  { return e.ctx }
 
-// answerer reads the request and answers with head and body of the given size.
-func answerer(size int) link.Handler {
+// responder reads the request and responds with head and body of the given size.
+func responder(size int) link.Handler {
 	head, body := []byte(strings.Repeat("h", 100)), make([]byte, size)
 	return link.HandlerFunc(func(_ context.Context, _ link.Meta, s link.Stream) {
 		var buf [512]byte
@@ -44,7 +44,7 @@ func answerer(size int) link.Handler {
 	})
 }
 
-// BenchmarkCarry is a request of 200 B and an answer of 100 B head and a body. cpu-ns/op is of both ends together.
+// BenchmarkCarry is a request of 200 B and a response of 100 B head and a body. cpu-ns/op is of both ends together.
 func BenchmarkCarry(b *testing.B) {
 	server, client := certificates(b)
 	carriers := []struct {
@@ -66,14 +66,14 @@ func BenchmarkCarry(b *testing.B) {
 		for _, size := range []int{200, 64 << 10} {
 			for _, n := range []int{1, 32} {
 				b.Run(fmt.Sprintf("%s/%dB/n=%d", c.name, size, n), func(b *testing.B) {
-					benchmark(b, c.make(b, answerer(size)), n)
+					benchmark(b, c.make(b, responder(size)), n)
 				})
 			}
 		}
 	}
 }
 
-// BenchmarkBulk is an answer of any length in writes of 64 KiB.
+// BenchmarkBulk is a response of any length in writes of 64 KiB.
 func BenchmarkBulk(b *testing.B) {
 	server, client := certificates(b)
 	for _, network := range []string{"unix", "tcp", "tls"} {

@@ -13,8 +13,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link/frame"
 )
 
-// clientConn is the worker's end of one connection of exclusive mode. While it is idle the pool owns it, while a flow
-// runs that flow's goroutine does.
+// clientConn is the worker's end of one connection of exclusive mode. The pool owns it while it is idle, and the goroutine of
+// a flow while that flow runs.
 type clientConn struct {
 	unix bool
 	raw  syscall.RawConn
@@ -34,8 +34,8 @@ type clientConn struct {
 	peek     func(fd uintptr) bool
 }
 
-// dialConn connects and waits for the proxy's HELLO: a proxy that hangs or that just went away is found out before a
-// byte of a flow was given to it.
+// dialConn connects and waits for the proxy's HELLO, so that no byte of a flow is sent to a proxy that hangs or has just
+// exited.
 func dialConn(ctx context.Context, e Endpoint, conf *tls.Config, bufs *buffers) (*clientConn, error) {
 	nc, err := e.dial(ctx, conf)
 	if err != nil {
@@ -79,8 +79,8 @@ func (c *clientConn) greet(ctx context.Context) error {
 
 func (c *clientConn) close() { _ = c.fr.nc.Close() } // a second close is harmless
 
-// isStale reports whether an idle connection was closed, or got a word that it should not be used: nothing is due on
-// an idle connection but GOAWAY.
+// isStale reports whether an idle connection was closed or has input. The only frame that may come on an idle connection is
+// GOAWAY.
 func (c *clientConn) isStale() bool {
 	if c.raw == nil {
 		return false
@@ -89,14 +89,14 @@ func (c *clientConn) isStale() bool {
 	return c.raw.Read(c.peek) != nil || c.readable
 }
 
-// saysGoAway reads what waits on an idle connection.
-func (c *clientConn) saysGoAway() bool {
+// readsGoAway reads the input of an idle connection and reports whether it is a GOAWAY.
+func (c *clientConn) readsGoAway() bool {
 	h, err := c.fr.header()
 	return err == nil && h.Type == frame.GoAway
 }
 
-// start writes HELLO if due, OPEN, and as much of first as goes into one write; FIN goes along if first is all.
-// It returns how much of first it took, and whether the proxy's system took any byte at all.
+// start writes HELLO on a new connection, OPEN, and as much of f.First as fits, in one write. It adds FIN if that is the whole
+// request. It returns how many bytes of f.First it wrote, and whether the kernel accepted any byte.
 func (c *clientConn) start(f *Flow) (taken int, accepted bool, err error) {
 	c.id++
 	size := frame.OpenSize + frame.HeaderSize + len(f.First)
@@ -128,23 +128,23 @@ func (c *clientConn) start(f *Flow) (taken int, accepted bool, err error) {
 const (
 	// helloRoom is the size of the worker's HELLO frame.
 	helloRoom = frame.HeaderSize + 16
-	// maxFirst bounds what is written before the answer is read: it must fit the socket's buffer, or a proxy that
-	// answers without reading would wait for us, and we for it.
+	// maxFirst bounds what is written before the response is read. It must fit the socket's buffer: otherwise a proxy that
+	// responds without reading and this end would wait for each other.
 	maxFirst = 32 << 10
 )
 
-// giveUp closes the connection when the edge or the caller gives up. It is armed by a timer, so that flows which are
-// over soon do not pay for it.
+// giveUp closes the connection when the context of the edge stream or of Carry ends. A timer arms it, so that short flows do
+// not pay for it.
 type giveUp struct {
 	nc    net.Conn
 	timer *time.Timer
 
 	// mu guards the rest.
 	mu       sync.Mutex
-	flow     uint64 // counts flows: a late call must not hit the next one
+	flow     uint64 // counts flows, so that a late call does not end the next one
 	edge     EdgeStream
 	ctx      context.Context //nolint:containedctx // of the flow that runs, for the timer
-	answered bool
+	finSent  bool            // or about to be: the end of the edge stream's context no longer matters
 	cause    error
 	stopEdge func() bool
 	stopCtx  func() bool
@@ -156,16 +156,16 @@ func (g *giveUp) init(nc net.Conn) {
 	g.timer.Stop()
 }
 
-// start is called when a flow begins.
+// start begins to watch a flow.
 func (g *giveUp) start(ctx context.Context, edge EdgeStream) {
 	g.mu.Lock()
 	g.flow++
-	g.ctx, g.edge, g.answered, g.cause = ctx, edge, false, nil
+	g.ctx, g.edge, g.finSent, g.cause = ctx, edge, false, nil
 	g.mu.Unlock()
 	g.timer.Reset(watchDelay)
 }
 
-// arm is the timer's function.
+// arm watches both contexts. It is the timer's function.
 func (g *giveUp) arm() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -174,13 +174,13 @@ func (g *giveUp) arm() {
 	}
 	flow, ctx := g.flow, g.ctx
 	g.stopCtx = context.AfterFunc(ctx, func() { g.fire(flow, context.Cause(ctx)) })
-	if !g.answered {
+	if !g.finSent {
 		ec := g.edge.Context()
 		g.stopEdge = context.AfterFunc(ec, func() { g.fire(flow, context.Cause(ec)) })
 	}
 }
 
-// fire ends the flow, unless it is over.
+// fire ends the flow, unless it is already over.
 func (g *giveUp) fire(flow uint64, cause error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -191,16 +191,16 @@ func (g *giveUp) fire(flow uint64, cause error) {
 		cause = context.Canceled
 	}
 	g.cause = cause
-	_ = g.nc.Close() // wakes whoever reads or writes
+	_ = g.nc.Close() // makes pending reads and writes fail
 	g.edge.CancelRead(0)
 }
 
-// answer is called before the edge's FIN is sent, which ends the context of the stream. It reports whether the flow is
-// still wanted.
-func (g *giveUp) answer() bool {
+// beforeFIN must be called before FIN is sent to the edge, because that ends the context of the edge stream. It reports
+// whether the flow goes on.
+func (g *giveUp) beforeFIN() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.answered = true
+	g.finSent = true
 	if g.stopEdge != nil {
 		g.stopEdge()
 		g.stopEdge = nil
@@ -208,7 +208,7 @@ func (g *giveUp) answer() bool {
 	return g.cause == nil
 }
 
-// stop is called when the flow is over; it returns why it was given up, if it was.
+// stop ends the watch after the flow. It returns the cause if the watch ended the flow.
 func (g *giveUp) stop() error {
 	g.timer.Stop()
 	g.mu.Lock()
@@ -228,8 +228,8 @@ func (c *clientConn) takes(f *Flow) bool {
 	return !f.Meta.Repeat || c.features&frame.FeatureRepeat != 0
 }
 
-// isUnread reports whether err, from a connection that gave no answer, proves that the proxy never read what one
-// write gave it: a Unix socket that is closed with bytes unread resets, one whose bytes were read ends.
+// isUnread reports whether err, from a connection without a response, proves that the proxy did not read the bytes of the one
+// write: closing a Unix socket gives the peer a reset if bytes were unread, and an end otherwise.
 func (c *clientConn) isUnread(err error) bool { return c.unix && errors.Is(err, syscall.ECONNRESET) }
 
 func protocolError(h frame.Header) error {

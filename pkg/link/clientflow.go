@@ -9,25 +9,25 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link/frame"
 )
 
-// clientFlow is one flow on one connection, from the worker's side. If the request is complete, all of it runs on the
-// caller's goroutine: one write, then a loop of reads.
+// clientFlow is the worker's side of one flow on one connection. If the request is complete, the flow runs on the caller's
+// goroutine alone: one write, then a loop of reads.
 type clientFlow struct {
 	c    *clientConn
 	edge EdgeStream
-	// settle reports the first answer, or the lack of it, to the circuit breaker; it is nil afterwards.
+	// settle reports to the circuit breaker whether a response began. It is nil after that.
 	settle func(error)
-	// goAway is called when the proxy says that it will leave: at once, as this flow may go on for long.
+	// goAway is called as soon as GOAWAY comes, because this flow may go on for long.
 	goAway func()
 
-	answered bool // a frame of this flow came
-	replied  bool // FIN came and was passed on
-	edgeErr  error
+	responded bool // a frame of this flow came
+	replied   bool // FIN came and was forwarded
+	edgeErr   error
 
 	// pump is nil if the request was complete.
 	pump *pump
 }
 
-// attempt is the result of running a flow on one connection. A flow that was not taken may be tried on another proxy.
+// attempt is the result of running a flow on one connection. If notTaken is set, the flow may run on another proxy.
 type attempt struct {
 	err      error
 	notTaken bool
@@ -37,7 +37,7 @@ type attempt struct {
 	reusable bool
 }
 
-// run carries f. It leaves the edge stream alone when the flow was not taken.
+// run carries f. It does not touch the edge stream if the result is notTaken or lost.
 func (x *clientFlow) run(ctx context.Context, f *Flow) attempt {
 	c := x.c
 	c.giveUp.start(ctx, f.Stream)
@@ -60,10 +60,10 @@ func (x *clientFlow) run(ctx context.Context, f *Flow) attempt {
 	if c.fr.in == nil {
 		c.fr.in = c.fr.bufs.get(smallBuffer)
 	}
-	if err = x.answer(); err == nil {
+	if err = x.forward(); err == nil {
 		return x.end()
 	}
-	unread := whole && !x.answered && taken < unreadLimit && c.isUnread(err)
+	unread := whole && !x.responded && taken < unreadLimit && c.isUnread(err)
 	return x.fail(f, err, unread)
 }
 
@@ -71,7 +71,7 @@ func (x *clientFlow) run(ctx context.Context, f *Flow) attempt {
 func (x *clientFlow) fail(f *Flow, err error, unread bool) attempt {
 	err = x.failed(err)
 	switch {
-	case x.answered || !errors.Is(err, ErrLost):
+	case x.responded || !errors.Is(err, ErrLost):
 	case unread:
 		return attempt{err: err, notTaken: true}
 	case f.Meta.Kind == KindStream && x.hasWholeRequest(f):
@@ -90,22 +90,22 @@ func (x *clientFlow) hasWholeRequest(f *Flow) bool {
 	return x.pump.readOnlyFIN()
 }
 
-// unreadLimit is how much one read of the proxy takes for certain, so that "some bytes unread" means all of them.
+// unreadLimit is less than one read of the proxy takes. If bytes of a shorter request are unread, then all of them are.
 const unreadLimit = smallBuffer / 2
 
-// maxStreamID is where a connection is replaced, long before its ids run out.
+// maxStreamID is the id after which a connection is replaced, long before its ids run out.
 const maxStreamID = 1 << 31
 
 // end finishes a flow whose two directions ended.
 func (x *clientFlow) end() attempt {
-	gaveUp := x.c.giveUp.stop() != nil // too late: all was said
+	gaveUp := x.c.giveUp.stop() != nil // both directions had ended, so only the connection is lost
 	return attempt{reusable: !gaveUp && !x.c.goAway && x.c.id < maxStreamID && x.c.fr.buffered() == 0}
 }
 
-// failed names the reason of an error of answer.
+// failed closes the connection and returns err, or ErrEdge if the edge caused it.
 func (x *clientFlow) failed(err error) error {
 	c := x.c
-	c.close() // the proxy sees the hang-up, our own pump fails
+	c.close() // ends the handler's context at the proxy, and our pump
 	switch cause := c.giveUp.stop(); {
 	case cause != nil:
 		return fmt.Errorf("%w: %w", ErrEdge, cause)
@@ -118,10 +118,10 @@ func (x *clientFlow) failed(err error) error {
 	return err
 }
 
-// abort ends the edge stream in disorder, and waits for the pump.
+// abort resets the edge stream, and waits for the pump.
 func (x *clientFlow) abort(err error) attempt {
 	if !x.replied {
-		x.edge.CancelWrite(0) // after FIN it could still cut the answer short
+		x.edge.CancelWrite(0) // after FIN it could still truncate the response
 	}
 	x.edge.CancelRead(0)
 	x.c.close()
@@ -129,8 +129,8 @@ func (x *clientFlow) abort(err error) attempt {
 	return attempt{err: err}
 }
 
-// answer passes the proxy's frames on until both directions have ended.
-func (x *clientFlow) answer() error {
+// forward passes the response to the edge until both directions have ended.
+func (x *clientFlow) forward() error {
 	for waiting := false; ; {
 		h, err := x.c.fr.header()
 		if err != nil {
@@ -153,7 +153,7 @@ func (x *clientFlow) answer() error {
 	}
 }
 
-// resume clears the deadline with which the pump woke us.
+// resume clears the deadline that the pump set to end the pending read.
 func (x *clientFlow) resume() error {
 	x.pump.wait()
 	if err := x.c.fr.nc.SetReadDeadline(time.Time{}); err != nil {
@@ -174,9 +174,9 @@ func (x *clientFlow) handle(h frame.Header) error {
 			return fmt.Errorf("%w: %w", ErrLost, err)
 		}
 		if h.Stream != x.c.id {
-			return nil // late word about a flow that is over
+			return nil // about an earlier flow
 		}
-		x.answered = true
+		x.responded = true
 		x.settled()
 		if h.Type == frame.Reset {
 			return ErrReset
@@ -197,7 +197,7 @@ func (x *clientFlow) handle(h frame.Header) error {
 	}
 }
 
-// settled reports to the breaker that the proxy works.
+// settled reports a success to the breaker.
 func (x *clientFlow) settled() {
 	if x.settle != nil {
 		x.settle(nil)
@@ -220,9 +220,9 @@ func (x *clientFlow) pong(h frame.Header) error {
 	return nil
 }
 
-// data writes the payload of a frame to the edge stream as it comes, in slices of the read buffer.
+// data writes the payload of a frame to the edge stream as it arrives, in slices of the read buffer.
 func (x *clientFlow) data(h frame.Header) error {
-	x.answered = true
+	x.responded = true
 	x.settled()
 	fr := &x.c.fr
 	for left := int(h.Length); left > 0; {
@@ -243,7 +243,7 @@ func (x *clientFlow) data(h frame.Header) error {
 	if !h.FIN() {
 		return nil
 	}
-	if !x.c.giveUp.answer() {
+	if !x.c.giveUp.beforeFIN() {
 		return ErrEdge
 	}
 	if err := x.edge.CloseWrite(); err != nil {

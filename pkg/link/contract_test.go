@@ -25,28 +25,33 @@ func TestMain(m *testing.M) {
 }
 
 func TestDirect(t *testing.T) {
+	t.Parallel()
 	linktest.Run(t, func(_ *testing.T, h link.Handler) link.Carrier { return link.NewDirect(h) })
 }
 
 func TestUnix(t *testing.T) {
+	t.Parallel()
 	linktest.Run(t, func(t *testing.T, h link.Handler) link.Carrier {
 		return balancer(t, nil, serve(t, unixEndpoint(t), nil, link.ServerConfig{Handler: h}))
 	})
 }
 
 func TestUnixReadAhead(t *testing.T) {
+	t.Parallel()
 	linktest.Run(t, func(t *testing.T, h link.Handler) link.Carrier {
 		return balancer(t, nil, serve(t, unixEndpoint(t), nil, link.ServerConfig{Handler: h, ReadAhead: true}))
 	})
 }
 
 func TestTCP(t *testing.T) {
+	t.Parallel()
 	linktest.Run(t, func(t *testing.T, h link.Handler) link.Carrier {
 		return balancer(t, nil, serve(t, "tcp:127.0.0.1:0", nil, link.ServerConfig{Handler: h}))
 	})
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	server, client := certificates(t)
 	linktest.Run(t, func(t *testing.T, h link.Handler) link.Carrier {
 		return balancer(t, client, serve(t, "tcp:127.0.0.1:0", server, link.ServerConfig{Handler: h}))
@@ -54,6 +59,7 @@ func TestTLS(t *testing.T) {
 }
 
 func TestTLSReadAhead(t *testing.T) {
+	t.Parallel()
 	server, client := certificates(t)
 	linktest.Run(t, func(t *testing.T, h link.Handler) link.Carrier {
 		return balancer(t, client, serve(t, "tcp:127.0.0.1:0", server, link.ServerConfig{Handler: h, ReadAhead: true}))
@@ -61,6 +67,7 @@ func TestTLSReadAhead(t *testing.T) {
 }
 
 func TestSeveralProxies(t *testing.T) {
+	t.Parallel()
 	server, client := certificates(t)
 	linktest.Run(t, func(t *testing.T, h link.Handler) link.Carrier {
 		cfg := link.ServerConfig{Handler: h}

@@ -21,11 +21,11 @@ import (
 // proxyVariable makes the test binary a proxy at the endpoint that it names.
 const proxyVariable = "CULVERT_LINK_TEST_PROXY"
 
-// longAnswer is more than any socket buffer holds, so that a killed proxy always has some of it in hand.
-const longAnswer = 1 << 20
+// longResponse is more than any socket buffer holds, so that a killed proxy always has a part of it left.
+const longResponse = 1 << 20
 
 // Requests that the proxy process holds until it is killed; a repeat of the first one gets a response, one of the second one
-// is aborted. Everything else gets longAnswer.
+// is aborted. Everything else gets longResponse.
 const (
 	safeRequest   = "safe"
 	unsafeRequest = "unsafe"
@@ -45,7 +45,7 @@ func beProxy(endpoint string) error {
 		return err
 	}
 	chunk := make([]byte, 64<<10)
-	return link.NewServer(link.ServerConfig{SafeRepeats: true, Handler: link.HandlerFunc(func(ctx context.Context, m link.Meta, s link.Stream) {
+	handler := func(ctx context.Context, m link.Meta, s link.Stream) {
 		request, _ := io.ReadAll(s) // the test sees a failure
 		switch {
 		case string(request) == safeRequest && m.Repeat:
@@ -60,13 +60,14 @@ func beProxy(endpoint string) error {
 			s.Abort()
 			return
 		}
-		for range longAnswer / len(chunk) {
+		for range longResponse / len(chunk) {
 			if _, err := s.Write(chunk); err != nil {
 				return
 			}
 		}
 		_ = s.CloseWrite()
-	})}).Serve(context.Background(), l)
+	}
+	return link.NewServer(link.ServerConfig{SafeRepeats: true, Handler: link.HandlerFunc(handler)}).Serve(context.Background(), l)
 }
 
 // spawn starts a proxy in a process of its own.
@@ -108,8 +109,9 @@ func (p *proxyProcess) expect(t *testing.T, want string) {
 	}
 }
 
-// TestKilledProxy: SIGKILL under load costs what the proxy had in hand and nothing else, and no answer is short.
+// TestKilledProxy: SIGKILL under load costs at most the requests that the proxy had, and no response is truncated.
 func TestKilledProxy(t *testing.T) {
+	t.Parallel()
 	const callers = 8
 	first, victim := spawn(t, unixEndpoint(t))
 	second, _ := spawn(t, unixEndpoint(t))
@@ -125,14 +127,14 @@ func TestKilledProxy(t *testing.T) {
 					after++
 				default:
 				}
-				got, err := ask(t, c, "q")
+				got, err := exchange(t, c, "q")
 				switch {
-				case err == nil && len(got) == longAnswer:
+				case err == nil && len(got) == longResponse:
 					whole.Add(1)
 				case errors.Is(err, link.ErrLost):
 					lost.Add(1)
 				default:
-					t.Errorf("answer of %d bytes, %v", len(got), err)
+					t.Errorf("response of %d bytes, %v", len(got), err)
 				}
 			}
 		})
@@ -184,8 +186,8 @@ func fakeProxy(t *testing.T, script func(c net.Conn, id uint32)) link.Endpoint {
 	return link.EndpointOf(l)
 }
 
-// TestTruncatedAnswer: a proxy that dies in the middle is an error, whatever it had sent, and never a short answer.
-func TestTruncatedAnswer(t *testing.T) {
+// TestTruncatedResponse: a proxy that dies in the middle is an error, whatever it had sent, and never a truncated response.
+func TestTruncatedResponse(t *testing.T) {
 	tests := map[string]func(c net.Conn, id uint32){
 		"nothing":             func(net.Conn, uint32) {},
 		"half a header":       func(c net.Conn, _ uint32) { _, _ = c.Write([]byte{2, 0, 0}) },
@@ -205,7 +207,7 @@ func TestTruncatedAnswer(t *testing.T) {
 			done := make(chan error, 1)
 			go func() { done <- b.Carry(t.Context(), link.Flow{Stream: e, First: []byte("q"), EOF: true}) }()
 			if got, err := io.ReadAll(v); !errors.Is(err, linktest.ErrReset) || len(got) > len("half") {
-				t.Errorf("answer = %q, %v, want a reset", got, err)
+				t.Errorf("response = %q, %v, want a reset", got, err)
 			}
 			if err := <-done; !errors.Is(err, link.ErrLost) {
 				t.Errorf("Carry = %v, want ErrLost", err)
@@ -214,8 +216,8 @@ func TestTruncatedAnswer(t *testing.T) {
 	}
 }
 
-// TestPingIsAnswered: in the middle of a flow too.
-func TestPingIsAnswered(t *testing.T) {
+// TestPingGetsPong: a proxy may send PING in the middle of a flow.
+func TestPingGetsPong(t *testing.T) {
 	ponged := make(chan string, 1)
 	b := balancer(t, nil, fakeProxy(t, func(c net.Conn, id uint32) {
 		_, _ = c.Write(frame.AppendPing(nil, frame.Ping, [8]byte{1, 2, 3}))
@@ -224,8 +226,8 @@ func TestPingIsAnswered(t *testing.T) {
 		ponged <- string(buf)
 		_, _ = c.Write(frame.AppendData(nil, id, []byte("ok"), true))
 	}))
-	if got, err := ask(t, b, "q"); got != "ok" || err != nil {
-		t.Errorf("answer = %q, %v", got, err)
+	if got, err := exchange(t, b, "q"); got != "ok" || err != nil {
+		t.Errorf("response = %q, %v", got, err)
 	}
 	if got := <-ponged; got != string(frame.AppendPing(nil, frame.Pong, [8]byte{1, 2, 3})) {
 		t.Errorf("pong = %x", got)
@@ -276,7 +278,7 @@ func TestDeadWorker(t *testing.T) {
 		ended := make(chan struct{}, 2)
 		e := serve(t, unixEndpoint(t), nil, link.ServerConfig{ReadAhead: ahead, Handler: link.HandlerFunc(
 			func(ctx context.Context, _ link.Meta, s link.Stream) {
-				_, _ = io.ReadFull(s, make([]byte, len("half"))) // the next read tells
+				_, _ = io.ReadFull(s, make([]byte, len("half"))) // the next read shows a failure
 				ended <- struct{}{}
 				_, err := io.Copy(io.Discard, s)
 				read <- err

@@ -26,7 +26,7 @@ func (d *direct) Carry(ctx context.Context, f Flow) error {
 	return s.finish()                  //nolint:contextcheck // as above
 }
 
-// directStream is the edge stream itself, with a head start and a tail buffer.
+// directStream is the edge stream with the first bytes before it and a write buffer.
 type directStream struct {
 	d    *direct
 	edge EdgeStream
@@ -36,7 +36,7 @@ type directStream struct {
 	first   []byte
 	eof     bool
 	readErr error
-	// edgeFailed says that readErr was the edge's doing.
+	// edgeFailed says that the edge caused readErr.
 	edgeFailed bool
 
 	aborted atomic.Bool
@@ -61,7 +61,7 @@ type pending struct {
 	owner *directStream
 }
 
-// Read serves the first bytes, then reads on.
+// Read gives the first bytes, then reads the edge stream.
 func (s *directStream) Read(p []byte) (int, error) {
 	switch {
 	case s.readErr != nil:
@@ -106,7 +106,7 @@ func (s *directStream) Write(p []byte) (int, error) {
 	}
 	n, err := s.edge.Write(p)
 	if err != nil {
-		s.writeErr = fmt.Errorf("answer: %w", err)
+		s.writeErr = fmt.Errorf("response: %w", err)
 	}
 	return n, s.writeErr
 }
@@ -154,21 +154,21 @@ func (s *directStream) CloseWrite() error {
 		return err
 	}
 	s.releaseLocked()
-	s.ctx.answered()
+	s.ctx.beforeEnd()
 	s.closed = true
 	if err := s.edge.CloseWrite(); err != nil {
-		s.writeErr = fmt.Errorf("answer: %w", err)
+		s.writeErr = fmt.Errorf("response: %w", err)
 	}
 	return s.writeErr
 }
 
-// Abort resets the answer and makes pending calls fail.
+// Abort resets the response and makes pending calls fail.
 func (s *directStream) Abort() {
 	if s.aborted.Swap(true) {
 		return
 	}
-	// Without the lock: a writer that waits for the edge holds it. After FIN a reset could cut the answer short.
-	if !s.ctx.answered() {
+	// Without the lock, because a pending write holds it. After FIN a reset could truncate the response.
+	if !s.ctx.beforeEnd() {
 		s.edge.CancelWrite(0)
 	}
 	s.edge.CancelRead(0)
@@ -183,7 +183,7 @@ func (s *directStream) finish() error {
 	s.releaseLocked()
 	s.closed = true
 	if s.writeErr == nil {
-		s.writeErr = errOver // for a handler's goroutine that comes late
+		s.writeErr = errOver // for a goroutine of the handler that still runs
 	}
 	if !errors.Is(s.readErr, io.EOF) {
 		s.edge.CancelRead(0)
@@ -191,7 +191,7 @@ func (s *directStream) finish() error {
 	if closed && writeErr == nil {
 		return nil
 	}
-	if !s.ctx.answered() {
+	if !s.ctx.beforeEnd() {
 		s.edge.CancelWrite(0)
 	}
 	switch {
@@ -231,7 +231,7 @@ func (s *directStream) flushLocked() error {
 	_, err := s.edge.Write(pd.b)
 	pd.b = pd.b[:0]
 	if err != nil {
-		s.writeErr = fmt.Errorf("answer: %w", err)
+		s.writeErr = fmt.Errorf("response: %w", err)
 	}
 	return s.writeErr
 }
@@ -266,7 +266,7 @@ func (d *direct) lend(s *directStream) *pending {
 	return pd
 }
 
-// flush is the timer's function.
+// flush writes the buffered bytes. It is the timer's function.
 func (pd *pending) flush() {
 	pd.mu.Lock()
 	s := pd.owner

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// directContext ends when the caller's context does, or when the edge gives up. Most flows are over before anybody
-// waits for it, so what that takes is made by the first Done.
+// directContext ends with the caller's context or with the edge stream's. Most flows end before anything waits for it, so the
+// first Done creates what waiting needs.
 type directContext struct {
 	parent context.Context //nolint:containedctx // this is a context
 	edge   EdgeStream
@@ -18,8 +18,8 @@ type directContext struct {
 	cancel   context.CancelCauseFunc
 	stopEdge func() bool
 	over     bool
-	fin      bool  // the edge stream's own context says no more about the edge: we end it ourselves
-	gone     error // why the edge gave up before that
+	fin      bool  // the edge stream's own context no longer matters: we end it ourselves
+	gone     error // why the edge stream's context ended before that
 }
 
 var _ context.Context = (*directContext)(nil)
@@ -42,10 +42,10 @@ func (c *directContext) Value(key any) any {
 	return c.parent.Value(key)
 }
 
-// Done makes the context that can be waited for.
+// Done creates the inner context.
 func (c *directContext) Done() <-chan struct{} { return c.wait().Done() }
 
-// Err tells whether the flow is still wanted.
+// Err is nil while the flow runs.
 func (c *directContext) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,8 +80,9 @@ func (c *directContext) wait() context.Context {
 	return c.inner
 }
 
-// answered is called before FIN or a reset ends the edge stream's own context. It reports whether it was called before.
-func (c *directContext) answered() bool {
+// beforeEnd must be called before FIN or a reset, which end the edge stream's own context. It reports whether it was called
+// before.
+func (c *directContext) beforeEnd() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.fin {
@@ -98,7 +99,7 @@ func (c *directContext) answered() bool {
 	return false
 }
 
-// stop ends the context after the handler; it returns why the flow was given up before, if it was.
+// stop ends the context after the handler. It returns the cause if the context ended before.
 func (c *directContext) stop() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

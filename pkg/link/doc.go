@@ -6,5 +6,5 @@
 // docs/spec/datapath.md 3; Balancer spreads flows over several proxies.
 //
 // A direction of a flow ends by FIN or by RESET and by nothing else: a proxy or worker that dies is an error for its
-// streams, never a short answer taken as whole.
+// streams, never a truncated response that looks complete.
 package link

@@ -19,14 +19,14 @@ const (
 	networkTCP  = "tcp"
 )
 
-// A dead host is noticed after about keepIdle + keepCount*keepInterval.
+// TCP keep-alive detects a dead host after about keepIdle + keepCount*keepInterval.
 const (
 	keepIdle     = 5 * time.Second
 	keepInterval = 2 * time.Second
 	keepCount    = 3
 )
 
-// Endpoint is where a proxy listens: "unix:/path" or "tcp:host:port". The zero value is nowhere.
+// Endpoint is the address of a proxy: "unix:/path" or "tcp:host:port". The zero value is no address.
 type Endpoint struct {
 	network string
 	address string
@@ -64,7 +64,7 @@ func (e Endpoint) String() string {
 	return e.network + ":" + e.address
 }
 
-// IsZero reports whether e is nowhere.
+// IsZero reports whether e is the zero value.
 func (e Endpoint) IsZero() bool { return e == Endpoint{} }
 
 // Address is the path of a Unix socket, or host and port.
@@ -86,7 +86,7 @@ func (e Endpoint) IsHere() bool {
 // MarshalText is the form used in records and configuration.
 func (e Endpoint) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
 
-// UnmarshalText accepts what ParseEndpoint accepts, and nothing at all for the zero value.
+// UnmarshalText accepts what ParseEndpoint accepts, and an empty text for the zero value.
 func (e *Endpoint) UnmarshalText(b []byte) error {
 	if len(b) == 0 {
 		*e = Endpoint{}
@@ -100,8 +100,8 @@ func (e *Endpoint) UnmarshalText(b []byte) error {
 	return nil
 }
 
-// Listen opens the endpoint. A Unix socket is made for the owner only, and a socket file that nobody listens on any
-// more is replaced. conf is for TCP; a nil one means no TLS, which is right on a trusted loopback only.
+// Listen opens the endpoint. A Unix socket gets mode 0600, and a stale socket file, on which no process listens, is replaced.
+// conf is for TCP; nil means no TLS, which is safe on a trusted loopback only.
 func (e Endpoint) Listen(conf *tls.Config) (net.Listener, error) {
 	switch e.network {
 	case networkUnix:
@@ -134,11 +134,11 @@ func (e Endpoint) listenUnix() (net.Listener, error) {
 	return &listener{Listener: l}, nil
 }
 
-// isStale reports whether a socket file is there, but nobody behind it.
+// isStale reports whether no process listens on the socket file.
 func (e Endpoint) isStale() bool {
 	c, err := net.DialTimeout(networkUnix, e.address, time.Second) //nolint:noctx // bounded by its own time-out
 	if err == nil {
-		_ = c.Close() // only the answer counted
+		_ = c.Close() // the connection itself is not needed
 		return false
 	}
 	return errors.Is(err, syscall.ECONNREFUSED)

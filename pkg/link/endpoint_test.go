@@ -100,12 +100,12 @@ func TestForeignCertificate(t *testing.T) {
 	_, foreign := certificates(t)
 	e := serve(t, "tcp:127.0.0.1:0", server, link.ServerConfig{Handler: name("secret")})
 	c := balancer(t, foreign, e)
-	if got, err := ask(t, c, "q"); !errors.Is(err, link.ErrNotAccepted) || got != "" {
+	if got, err := exchange(t, c, "q"); !errors.Is(err, link.ErrNotAccepted) || got != "" {
 		t.Errorf("with a foreign authority: %q, %v, want ErrNotAccepted", got, err)
 	}
 	half := foreign.Clone()
 	half.InsecureSkipVerify = true
-	if got, err := ask(t, balancer(t, half, e), "q"); !errors.Is(err, link.ErrNotAccepted) || got != "" {
+	if got, err := exchange(t, balancer(t, half, e), "q"); !errors.Is(err, link.ErrNotAccepted) || got != "" {
 		t.Errorf("with a foreign certificate: %q, %v, want ErrNotAccepted", got, err)
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Kind says what the bytes of a flow are.
+// Kind is the protocol of the bytes of a flow.
 type Kind uint8
 
 // The kinds of flows. Values travel in the OPEN frame and never change.
@@ -19,7 +19,7 @@ const (
 	// KindDatagrams is a long-lived flow between one session of a worker and one proxy, which carries messages both ways
 	// (package packet).
 	KindDatagrams Kind = 1
-	// KindConfig is one configuration that the edge pushed: version and JSON, answered by the version in force and an
+	// KindConfig is one configuration that the edge pushed: version and JSON. The response is the version in force and an
 	// error text.
 	KindConfig Kind = 2
 )
@@ -36,7 +36,7 @@ type Meta struct {
 	Repeat bool
 }
 
-// EdgeStream is what a carrier needs of an edge stream; transport.Stream has it.
+// EdgeStream is the part of transport.Stream that carriers use.
 type EdgeStream interface {
 	io.Reader
 	io.Writer
@@ -47,12 +47,11 @@ type EdgeStream interface {
 	Context() context.Context
 }
 
-// Canceler ends the directions of a stream in disorder. Both methods are idempotent and have no effect on a direction
-// that ended.
+// Canceler aborts the directions of a stream. Both methods are idempotent and have no effect on a direction that ended.
 type Canceler interface {
-	// CancelRead tells the edge to send no more, and makes a pending Read fail.
+	// CancelRead requests that the edge stops sending, and makes a pending Read fail.
 	CancelRead(code uint64)
-	// CancelWrite resets the answer, and makes a pending Write fail.
+	// CancelWrite resets the response, and makes a pending Write fail.
 	CancelWrite(code uint64)
 }
 
@@ -63,23 +62,22 @@ type Flow struct {
 	// First holds the bytes read so far, from the stream's very first byte. The carrier may keep it until Carry
 	// returns, and does not change it.
 	First []byte
-	// EOF says that First is all there is: the edge's FIN was read together with it.
+	// EOF says that First is the whole request: the edge's FIN was read after it.
 	EOF bool
-	// Proxy asks for one proxy and no other; empty leaves the choice to the carrier. In one process there is no choice,
-	// and it is ignored.
+	// Proxy is the only proxy that may run the flow; if it is empty the carrier chooses. NewDirect ignores it.
 	Proxy tunnel.ProxyID
 }
 
 // Errors of Carry. Compare with errors.Is.
 var (
-	// ErrNotAccepted says that no proxy took a byte of the flow: nothing was written to the edge stream, and the
-	// caller may answer the edge in its own words.
+	// ErrNotAccepted means that no proxy accepted a byte of the flow. Nothing was written to the edge stream, so the caller
+	// may write a response of its own.
 	ErrNotAccepted = errors.New("no proxy accepted the flow")
-	// ErrLost says that the proxy was lost in the middle; the edge stream was reset.
+	// ErrLost means that the proxy was lost after it had accepted the flow; the edge stream was reset.
 	ErrLost = errors.New("proxy lost")
-	// ErrReset says that the proxy's handler aborted the flow; the edge stream was reset.
+	// ErrReset means that the proxy's handler aborted the flow; the edge stream was reset.
 	ErrReset = errors.New("flow reset by the proxy")
-	// ErrEdge says that the edge gave the flow up, or that the context of Carry ended.
+	// ErrEdge means that the edge aborted the flow, or that the context of Carry ended.
 	ErrEdge = errors.New("edge gave up the flow")
 )
 
@@ -88,28 +86,28 @@ const FlushDelay = time.Millisecond
 
 // Carrier hands flows to a proxy.
 type Carrier interface {
-	// Carry runs one flow to its end: request bytes to the proxy, answer bytes to the edge stream, FIN as FIN, reset
-	// as reset. It returns nil when both directions ended in order. After an error other than ErrNotAccepted the edge
-	// stream has been aborted. ctx ends the flow with an abort.
+	// Carry runs one flow to its end. It copies the request to the proxy and the response to the edge stream; FIN stays FIN
+	// and a reset stays a reset. It returns nil when both directions ended with FIN. After an error other than
+	// ErrNotAccepted the edge stream has been aborted. The end of ctx aborts the flow.
 	Carry(ctx context.Context, f Flow) error
 }
 
 // Stream is the proxy's side of a flow.
 type Stream interface {
-	// Read gives the request's bytes from the very first. io.EOF is the edge's FIN; anything else is an abort.
+	// Read gives the request's bytes from the first one. io.EOF is the edge's FIN; any other error is an abort.
 	io.Reader
-	// Write sends everything that was buffered, then p, at once.
+	// Write sends the buffered bytes and p at once.
 	io.Writer
 	// Buffer keeps a copy of p to travel with the next Write or CloseWrite, but no longer than FlushDelay.
 	Buffer(p []byte) error
-	// CloseWrite sends everything that was buffered, and FIN, in one go.
+	// CloseWrite sends the buffered bytes and FIN at once.
 	CloseWrite() error
-	// Abort resets the answer and reads no more.
+	// Abort resets the response and reads no more.
 	Abort()
 }
 
 // Handler is the proxy's entry. ServeStream owns s until it returns; a stream that is neither closed nor aborted by
-// then is aborted. ctx ends when the edge no longer wants the answer or the worker is lost; neither it nor s may be used
+// then is aborted. ctx ends when the edge stops reading the response or the worker is lost; neither it nor s may be used
 // after ServeStream has returned.
 type Handler interface {
 	ServeStream(ctx context.Context, m Meta, s Stream)

@@ -13,7 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// until answers "on" and then waits for its end.
+// until writes "on" and then waits for its end.
 func until(hold <-chan struct{}) link.Handler {
 	return link.HandlerFunc(func(ctx context.Context, _ link.Meta, s link.Stream) {
 		_, _ = io.WriteString(s, "on") // the test sees a failure
@@ -39,11 +39,12 @@ func read(t *testing.T, v *linktest.Visitor, want string) {
 	t.Helper()
 	b := make([]byte, len(want))
 	if _, err := io.ReadFull(v, b); err != nil || string(b) != want {
-		t.Fatalf("answer = %q, %v, want %q", b, err, want)
+		t.Fatalf("response = %q, %v, want %q", b, err, want)
 	}
 }
 
 func TestPinned(t *testing.T) {
+	t.Parallel()
 	c := balancer(t, nil)
 	var proxies []link.Proxy
 	for _, id := range []tunnel.ProxyID{"a", "b", "c"} {
@@ -58,7 +59,7 @@ func TestPinned(t *testing.T) {
 			v, done := datagrams(t, c, p.ID)
 			v.CloseWrite()
 			if b, err := io.ReadAll(v); err != nil || string(b) != string(p.ID) {
-				t.Fatalf("proxy %s: answer = %q, %v", p.ID, b, err)
+				t.Fatalf("proxy %s: response = %q, %v", p.ID, b, err)
 			}
 			if err := <-done; err != nil {
 				t.Fatalf("Carry = %v", err)
@@ -88,11 +89,11 @@ func TestPinnedToADeadProxy(t *testing.T) {
 		}
 	}
 	if got := c.Proxies(); !cmp.Equal(got, []tunnel.ProxyID{"alive"}) {
-		t.Errorf("Proxies() = %v, want the one that answers", got)
+		t.Errorf("Proxies() = %v, want the one that is alive", got)
 	}
 }
 
-// TestWaitingIsNoFailure: flows that the worker gives up before a word was said do not open the breaker.
+// TestWaitingIsNoFailure: flows that the worker gives up before any frame of a response came do not open the breaker.
 func TestWaitingIsNoFailure(t *testing.T) {
 	quiet := link.HandlerFunc(func(ctx context.Context, _ link.Meta, _ link.Stream) { <-ctx.Done() })
 	c := balancer(t, nil, serve(t, unixEndpoint(t), nil, link.ServerConfig{Handler: quiet}))
@@ -129,7 +130,7 @@ func TestDrainIsToldAtOnce(t *testing.T) {
 	}
 	close(hold)
 	if _, err := io.ReadAll(v); err != nil {
-		t.Errorf("the flow's answer ended with %v", err)
+		t.Errorf("the flow's response ended with %v", err)
 	}
 	v.CloseWrite()
 	if err := <-done; err != nil {

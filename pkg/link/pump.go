@@ -8,24 +8,23 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link/frame"
 )
 
-// States of a pump. It goes from pumpRuns to one of the others: the reader of the answer waits for it, or it ended
-// before the reader had to.
+// States of a pump. From pumpRuns it goes to pumpAwaited, if the reader of the response has to wait for it, or to pumpEnded.
 const (
 	pumpRuns int32 = iota
 	pumpAwaited
 	pumpEnded
 )
 
-// pump carries the rest of a request while the answer is read.
+// pump sends the rest of a request while the response is read.
 type pump struct {
 	c    *clientConn
 	edge EdgeStream
 	done chan struct{}
-	// state decides who wakes whom.
+	// state decides whether the pump has to wake the reader of the response.
 	state atomic.Int32
-	// stopped says that the proxy wants no more.
+	// stopped says that the proxy sent STOP.
 	stopped atomic.Bool
-	// err is read after done is closed, readErr after edgeFailed or that.
+	// err is read after done is closed, readErr also after edgeFailed is true.
 	err, readErr error
 	edgeFailed   atomic.Bool
 	// onlyFIN says that the edge sent FIN and nothing before it.
@@ -62,7 +61,7 @@ func (p *pump) run(rest []byte, eof bool) {
 				p.c.close()
 				return
 			}
-			fin = true // the proxy asked for an end
+			fin = true // the proxy sent STOP
 		}
 		full := n == len(out.b)-frame.HeaderSize
 		out.w = frame.HeaderSize + n
@@ -86,7 +85,7 @@ func (p *pump) send(out *buffer, id uint32, b []byte, fin bool) (*buffer, error)
 	return p.c.fw.sendLocked(p.c.fr.bufs, out, id, b, fin)
 }
 
-// finish wakes the reader of the answer, if it waits for frames that may not come.
+// finish wakes the reader of the response if it waits for the pump.
 func (p *pump) finish() {
 	if !p.state.CompareAndSwap(pumpRuns, pumpEnded) {
 		_ = p.c.fr.nc.SetReadDeadline(past()) // a closed connection wakes it as well
@@ -132,7 +131,7 @@ func (p *pump) result() error {
 	}
 }
 
-// edgeError is why the edge stopped sending, if it did.
+// edgeError is the read error of the edge stream, or nil.
 func (p *pump) edgeError() error {
 	if p == nil || !p.edgeFailed.Load() {
 		return nil

@@ -48,6 +48,7 @@ func begin(t *testing.T, c link.Carrier, m link.Meta, first string, lateFIN bool
 // TestKilledProxyCostsNoSafeRequest: SIGKILL of a proxy that has requests but has not responded. The safe ones are served by
 // the other proxy, the unsafe ones are lost.
 func TestKilledProxyCostsNoSafeRequest(t *testing.T) {
+	t.Parallel()
 	const safe, unsafe = 16, 4
 	first, victim := spawn(t, unixEndpoint(t))
 	second, _ := spawn(t, unixEndpoint(t))
@@ -80,6 +81,7 @@ func TestKilledProxyCostsNoSafeRequest(t *testing.T) {
 
 // TestWhatIsRepeated: a flow is repeated once, and only if the whole request is known and nothing of the response came.
 func TestWhatIsRepeated(t *testing.T) {
+	t.Parallel()
 	die := func(net.Conn, uint32) {}
 	half := func(c net.Conn, id uint32) { _, _ = c.Write(frame.AppendData(nil, id, nil, false)) }
 	tests := map[string]struct {

@@ -29,11 +29,11 @@ const (
 type ServerConfig struct {
 	Handler Handler
 	Logger  *slog.Logger
-	// Instance tells this process from its predecessor at the same endpoint; at most frame.MaxInstance bytes.
+	// Instance distinguishes this process from its predecessor at the same endpoint; at most frame.MaxInstance bytes.
 	Instance string
 	// DrainTimeout bounds how long running flows may go on after the context of Serve has ended. Default 30 s.
 	DrainTimeout time.Duration
-	// ReadAhead makes the hang-up watch read instead of look, as it does on systems that cannot look.
+	// ReadAhead makes the hang-up watch read ahead, as it does where the system cannot report a hang-up without a read.
 	ReadAhead bool
 	// SafeRepeats says that Handler obeys Meta.Repeat. Without it workers repeat nothing through this server.
 	SafeRepeats bool
@@ -61,9 +61,8 @@ func NewServer(cfg ServerConfig) *Server {
 	return &Server{cfg: cfg, conns: make(map[*serverConn]struct{})}
 }
 
-// Serve accepts connections until ctx ends. Then it tells every worker that it goes away, lets running flows finish
-// within DrainTimeout, closes everything and returns nil. It closes l. A server whose Serve ended that way accepts no
-// more.
+// Serve accepts connections until ctx ends. Then it sends GOAWAY to every worker, lets running flows finish within
+// DrainTimeout, closes all connections and returns nil. It closes l. Afterwards the server accepts no more connections.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
@@ -106,11 +105,11 @@ func (s *Server) accept(ctx, base context.Context, l net.Listener, wg *sync.Wait
 				c.serve()
 			})
 		case ctx.Err() != nil:
-			return nil //nolint:nilerr // the end that was asked for
+			return nil //nolint:nilerr // ctx ended
 		case errors.Is(err, net.ErrClosed):
 			return err
 		default:
-			// No file descriptors, most likely: they come back.
+			// Probably no file descriptor is free, which passes.
 			s.cfg.Logger.WarnContext(ctx, "link accept delayed", logkey.Err, err, logkey.Wait, wait)
 			if !pause(ctx, wait) {
 				return nil
@@ -120,7 +119,7 @@ func (s *Server) accept(ctx, base context.Context, l net.Listener, wg *sync.Wait
 	}
 }
 
-// drain tells the workers, waits for the flows that run, and closes what is left.
+// drain sends GOAWAY to the workers, waits for the running flows, and closes the remaining connections.
 func (s *Server) drain(ctx context.Context, cancel context.CancelCauseFunc, wg *sync.WaitGroup) {
 	if ctx.Err() != nil {
 		s.mu.Lock()
@@ -173,7 +172,7 @@ func (s *Server) count() int {
 	return len(s.conns)
 }
 
-// pause waits; it reports false when ctx ended before.
+// pause waits for d. It reports false if ctx ended before.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

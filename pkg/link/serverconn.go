@@ -15,7 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Bounds of what a proxy still reads of a request that its handler has done with (docs/spec/datapath.md 3).
+// Bounds of what a proxy reads of the rest of a request after its handler returned (docs/spec/datapath.md 3).
 const (
 	drainQuiet = 50 * time.Millisecond // then STOP
 	drainTime  = time.Second           // then close
@@ -51,7 +51,7 @@ type serverConn struct {
 	// The rest is guarded by fw.mu.
 	flush   *time.Timer
 	current *serverStream
-	// greeted says that HELLO was sent, leaving that GOAWAY is to follow it.
+	// greeted says that HELLO was sent, leaving that GOAWAY was or will be sent.
 	greeted, leaving bool
 }
 
@@ -75,7 +75,7 @@ func (c *serverConn) kill(cause error) {
 	_ = c.fr.nc.Close() // a second close is harmless
 }
 
-// serve runs one flow after the other.
+// serve runs one flow after another.
 func (c *serverConn) serve() {
 	defer c.kill(errOver)
 	err := c.hello()
@@ -108,7 +108,7 @@ func (c *serverConn) hello() error {
 	return nc.SetDeadline(time.Time{})
 }
 
-// greet sends HELLO, and the GOAWAY that came before its time.
+// greet sends HELLO, and GOAWAY if the drain began before it.
 func (c *serverConn) greet() error {
 	c.fw.mu.Lock()
 	defer c.fw.mu.Unlock()
@@ -175,7 +175,7 @@ func (c *serverConn) serveFlow() error {
 	case frame.Ping:
 		return c.pong(h)
 	case frame.Stop, frame.GoAway:
-		_, err = c.fr.payload(h) // a late word about a flow that is over, or about none
+		_, err = c.fr.payload(h) // about an earlier flow, or about none
 		return err
 	default:
 		return fmt.Errorf("link frame type %d between flows: %w", h.Type, errProtocol)
@@ -229,7 +229,7 @@ func (c *serverConn) pong(h frame.Header) error {
 	return c.fw.writeFrame(frame.AppendPing(nil, frame.Pong, token))
 }
 
-// drainRequest reads the rest of a request up to its FIN: a FIN left unread would be taken for part of the next flow.
+// drainRequest reads the rest of a request up to its FIN, so that no frame of it is left when the next flow begins.
 func (c *serverConn) drainRequest(s *serverStream) error {
 	start := time.Now()
 	if err := c.fr.nc.SetReadDeadline(start.Add(drainQuiet)); err != nil {
@@ -254,11 +254,11 @@ func (c *serverConn) drainRequest(s *serverStream) error {
 // linger waits for the worker to hang up after a RESET, which could be lost if we closed with bytes unread.
 func (c *serverConn) linger(s *serverStream) {
 	if c.fr.nc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		_ = s.discard(stopBytes) // whatever happens, the connection is closed next
+		_ = s.discard(stopBytes) // the connection is closed next in any case
 	}
 }
 
-// goAway tells the worker to open no more than the one flow whose OPEN may be under way.
+// goAway sends GOAWAY: the worker must open no more flows, except the one whose OPEN may be on its way.
 func (c *serverConn) goAway() {
 	c.fw.mu.Lock()
 	defer c.fw.mu.Unlock()

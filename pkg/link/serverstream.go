@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link/frame"
 )
 
-var errTooMuch = errors.New("more bytes than are worth reading")
+var errTooMuch = errors.New("rest of the request exceeds the drain limit")
 
 // directRead is the size of a caller's slice from which on bytes of a large frame bypass our buffer.
 const directRead = 4 << 10
@@ -132,7 +132,7 @@ func (s *serverStream) lost(err error) error {
 	return err
 }
 
-// discard reads up to the FIN, for the connection's own goroutine after the handler.
+// discard reads up to the FIN. The connection's goroutine calls it after the handler.
 func (s *serverStream) discard(limit int) error {
 	fr := &s.c.fr
 	for !s.fin || s.left > 0 {
@@ -188,7 +188,7 @@ func (s *serverStream) Buffer(p []byte) error {
 	return nil
 }
 
-// flushLate is the flush timer's function.
+// flushLate writes the buffered bytes. It is the function of the timer flush.
 func (c *serverConn) flushLate() {
 	c.fw.mu.Lock()
 	defer c.fw.mu.Unlock()
@@ -212,14 +212,14 @@ func (s *serverStream) CloseWrite() error {
 	return err
 }
 
-// Abort resets the answer and makes pending calls fail.
+// Abort resets the response and makes pending calls fail.
 func (s *serverStream) Abort() {
 	if s.aborted.Swap(true) {
 		return
 	}
 	c := s.c
 	if !c.fw.mu.TryLock() {
-		// Somebody writes, maybe for ever: there is no place for a RESET between half-written frames.
+		// A write is pending, perhaps for ever, and a RESET cannot be put into a half-written frame.
 		c.kill(errAborted)
 		return
 	}
@@ -227,7 +227,7 @@ func (s *serverStream) Abort() {
 	if !s.closed {
 		s.resetLocked()
 	}
-	_ = c.fr.nc.SetReadDeadline(past()) // a reader that waits gives up
+	_ = c.fr.nc.SetReadDeadline(past()) // makes a pending read fail
 }
 
 // resetLocked writes RESET in place of what was buffered.
@@ -253,7 +253,7 @@ func (s *serverStream) finish() error {
 	c.current = nil
 	reset, writeErr := s.reset, s.writeErr
 	if writeErr == nil {
-		s.writeErr = errOver // for a handler's goroutine that comes late
+		s.writeErr = errOver // for a goroutine of the handler that still runs
 	}
 	c.fw.mu.Unlock()
 	if s.readErr != nil && !errors.Is(s.readErr, errAborted) {
@@ -290,10 +290,10 @@ func (s *serverStream) sendLocked(p []byte, fin bool) error {
 	out, err := s.c.fw.sendLocked(&s.c.srv.bufs, s.out, s.id, p, fin)
 	s.out = out
 	if err != nil {
-		s.writeErr = fmt.Errorf("answer: %w", err)
+		s.writeErr = fmt.Errorf("response: %w", err)
 		s.c.kill(err)
 	}
-	s.releaseLocked() // a long flow that says little holds nothing
+	s.releaseLocked() // a long flow holds no buffer while it is silent
 	return s.writeErr
 }
 

@@ -4,7 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// canWatch says that a hang-up can be seen without reading.
+// canWatch says that the system can report a hang-up without a read.
 const canWatch = true
 
 // hasHangUp reports whether the peer has closed its end. It consumes nothing, and does not mind unread bytes.

@@ -2,7 +2,7 @@
 
 package link
 
-// canWatch says that a hang-up can be seen without reading.
+// canWatch says that the system can report a hang-up without a read.
 const canWatch = false
 
 func hasHangUp(uintptr) bool { return false }

@@ -18,7 +18,7 @@ func DefaultSocketDir() string {
 	return filepath.Join(os.TempDir(), "culvert-"+strconv.Itoa(os.Getuid()))
 }
 
-// MakeSocketDir creates the default directory, for its owner alone. The error wraps ErrSocketDir when somebody else has created
+// MakeSocketDir creates the default directory, for its owner alone. The error wraps ErrSocketDir when another user has created
 // it or may change it.
 func MakeSocketDir() (string, error) {
 	dir := DefaultSocketDir()

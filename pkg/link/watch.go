@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// watchDelay is how long a flow runs before anything is armed to notice that the other side gave up: most flows are
-// over by then, and pay nothing.
+// watchDelay is how long a flow runs before a watch for the end of the other side begins. Most flows are over by then and do not
+// pay for it.
 const watchDelay = 2 * time.Millisecond
 
-// past interrupts a read at once.
+// past is a deadline that makes a pending read fail at once.
 func past() time.Time { return time.Unix(1, 0) }
 
-// watch notices that the worker hung up while the handler runs and nobody reads the connection. Where the system can
-// tell a hang-up without reading it only looks; elsewhere it reads ahead into the flow's buffer.
+// watch detects that the worker hung up while the handler runs and does not read. It reads nothing where the system can report
+// a hang-up (canWatch); otherwise it reads ahead into the flow's buffer.
 //
 // Watching and reading exclude each other: beginRead ends the watch, endRead lets it begin again.
 type watch struct {
@@ -31,9 +31,9 @@ type watch struct {
 	mu      sync.Mutex
 	running bool
 	reading bool
-	// wanted says that a watch was due while somebody read.
+	// wanted says that a watch is due after the read that is under way.
 	wanted bool
-	// done is closed by the watch that is under way.
+	// done is closed by the running watch when it ends.
 	done chan struct{}
 }
 
@@ -116,7 +116,7 @@ func (w *watch) run() {
 	w.mu.Lock()
 	w.done = nil
 	if err == nil {
-		w.wanted = true // bytes came: the handler's next read has the word
+		w.wanted = true // bytes came: watch again after the handler's next read
 	}
 	w.mu.Unlock()
 	close(done)

@@ -91,7 +91,7 @@ func (d *datagrams) next() (m packet.Message) {
 func (d *datagrams) ask(dest netip.AddrPort, data []byte) []byte {
 	d.t.Helper()
 	id := datagram.ID{7}
-	d.send(packet.Message{Type: packet.Register, ID: id, Dest: dest, Answer: true, Data: data})
+	d.send(packet.Message{Type: packet.Register, ID: id, Dest: dest, WantResult: true, Data: data})
 	if m := d.next(); m.Type != packet.Registered || m.ID != id || m.Result != datagram.ResultOK {
 		d.t.Fatalf("registration: type %d, %s %q", m.Type, m.Result, m.Text)
 	}

@@ -2,8 +2,8 @@
 // no I/O, no clock.
 //
 // Both ends send HELLO first, the proxy without waiting. Then the worker sends, per flow, OPEN and DATA frames, the
-// last one with FIN; the proxy answers with DATA frames, the last one with FIN. RESET ends a flow in disorder, STOP
-// asks for no more bytes, GOAWAY for no more flows.
+// last one with FIN; the proxy responds with DATA frames, the last one with FIN. RESET aborts a flow, STOP
+// requests that the peer sends no more bytes of it, GOAWAY that the peer opens no more flows.
 //
 // Every frame is a header of 8 bytes and a payload of at most 65535, big-endian:
 //
@@ -14,8 +14,9 @@
 //
 // Payloads:
 //
-//	HELLO   version u8, mode u8, max frame u16, initial credit u32, features u64, instance id (the rest, <= 64 bytes)
-//	OPEN    entries of type u8, length u16, value; unknown types are skipped
+//	HELLO   version u8, mode u8, max frame u16, initial credit u32, features u64 (bit 0: checks repeats), instance id (the rest, <= 64 bytes)
+//	OPEN    entries of type u8, length u16, value; unknown types are skipped:
+//	        1 kind u8, 2 tunnel id (16), 3 connector id (16), 4 connection index u8, 7 repeat u8 (sent only if it is 1)
 //	DATA    stream bytes; flag 0x01 = FIN
 //	RESET   code u32
 //	STOP    code u32

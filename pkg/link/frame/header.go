@@ -13,7 +13,7 @@ const (
 	MaxPayload = 1<<16 - 1
 )
 
-// Type says what a frame is.
+// Type is the type of a frame.
 type Type uint8
 
 // The frame types. Values never change.
@@ -29,18 +29,18 @@ const (
 	GoAway Type = 8
 )
 
-// FlagFIN on a DATA frame says that the direction ends after its payload.
+// FlagFIN on a DATA frame ends the direction after its payload.
 const FlagFIN uint8 = 0x01
 
 // Errors of parsing. Compare with errors.Is.
 var (
-	// ErrShort says that more bytes are needed.
+	// ErrShort means that more bytes are needed.
 	ErrShort = errors.New("incomplete frame")
-	// ErrMalformed says that the bytes can never become a frame.
+	// ErrMalformed means that no further bytes can make a frame of the input.
 	ErrMalformed = errors.New("malformed frame")
 )
 
-// Header is what every frame starts with.
+// Header is the start of every frame.
 type Header struct {
 	Type   Type
 	Flags  uint8

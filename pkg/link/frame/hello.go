@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// Version is the version of the link that this package speaks.
+// Version is the version of the link protocol of this package.
 const Version = 1
 
 // MaxInstance is the longest instance id.
@@ -13,7 +13,7 @@ const MaxInstance = 64
 
 const helloFixed = 16
 
-// Mode says how flows share a connection.
+// Mode is how flows share a connection.
 type Mode uint8
 
 // The modes of a connection.
@@ -37,7 +37,7 @@ type HelloInfo struct {
 	MaxFrame uint16
 	Credit   uint32
 	Features uint64
-	// Instance tells this process from its predecessor at the same place.
+	// Instance distinguishes this process from its predecessor at the same endpoint.
 	Instance string
 }
 
@@ -52,7 +52,7 @@ func AppendHello(dst []byte, h HelloInfo) []byte {
 	return append(dst, id...)
 }
 
-// ParseHello reads the payload of HELLO. Unknown versions and modes are the caller's to refuse.
+// ParseHello reads the payload of HELLO. The caller must check version and mode.
 func ParseHello(b []byte) (HelloInfo, error) {
 	if len(b) < helloFixed || len(b) > helloFixed+MaxInstance {
 		return HelloInfo{}, fmt.Errorf("hello of %d bytes: %w", len(b), ErrMalformed)

@@ -23,7 +23,7 @@ const (
 	OpenSize = HeaderSize + 4*entryHeader + 1 + idSize + idSize + 1 + repeatSize
 )
 
-// OpenInfo is the payload of OPEN: what a flow is, not what it says.
+// OpenInfo is the payload of OPEN: the metadata of a flow.
 type OpenInfo struct {
 	Kind      uint8
 	Tunnel    [idSize]byte

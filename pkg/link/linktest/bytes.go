@@ -15,7 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 )
 
-// echo answers with the request.
+// echo responds with the request.
 func echo(_ context.Context, _ link.Meta, s link.Stream) {
 	if _, err := io.Copy(onlyWriter{s}, onlyReader{s}); err != nil {
 		s.Abort()
@@ -32,7 +32,7 @@ func testWhole(t *testing.T, setup Setup) {
 	c := setup(t, link.HandlerFunc(echo))
 	for range 3 {
 		v, done := flow(t, c, "hello", true)
-		wantAnswer(t, v, "hello")
+		wantResponse(t, v, "hello")
 		wantErr(t, wait(t, done), nil)
 	}
 }
@@ -44,7 +44,7 @@ func testMeta(t *testing.T, setup Setup) {
 		echo(ctx, m, s)
 	}))
 	v, done := flow(t, c, "", true)
-	wantAnswer(t, v, "")
+	wantResponse(t, v, "")
 	wantErr(t, wait(t, done), nil)
 	if m := receive(t, got, "no metadata"); m != meta() {
 		t.Errorf("metadata = %+v, want %+v", m, meta())
@@ -72,7 +72,7 @@ func testRepeat(t *testing.T, setup Setup) {
 			}
 			wantErr(t, wait(t, done), link.ErrReset)
 		} else {
-			wantAnswer(t, v, "hello")
+			wantResponse(t, v, "hello")
 			wantErr(t, wait(t, done), nil)
 		}
 		if g := receive(t, got, "no metadata"); g != m {
@@ -86,10 +86,10 @@ func testLateFIN(t *testing.T, setup Setup) {
 	for range 20 {
 		v, done := flow(t, c, "head ", false)
 		go func() {
-			_, _ = io.WriteString(v, "tail") // a failure shows in the answer
+			_, _ = io.WriteString(v, "tail") // a failure shows in the response
 			v.CloseWrite()
 		}()
-		wantAnswer(t, v, "head tail")
+		wantResponse(t, v, "head tail")
 		wantErr(t, wait(t, done), nil)
 	}
 }
@@ -112,7 +112,7 @@ func testDuplex(t *testing.T, setup Setup) {
 		}
 	}
 	v.CloseWrite()
-	wantAnswer(t, v, "")
+	wantResponse(t, v, "")
 	wantErr(t, wait(t, done), nil)
 }
 
@@ -132,11 +132,11 @@ func testRequestHalfClose(t *testing.T, setup Setup) {
 		}
 	}
 	v.CloseWrite()
-	wantAnswer(t, v, "got 10000")
+	wantResponse(t, v, "got 10000")
 	wantErr(t, wait(t, done), nil)
 }
 
-func testAnswerHalfClose(t *testing.T, setup Setup) {
+func testResponseHalfClose(t *testing.T, setup Setup) {
 	got := make(chan string, 1)
 	c := setup(t, link.HandlerFunc(func(ctx context.Context, _ link.Meta, s link.Stream) {
 		_, _ = io.WriteString(s, "done") // a failure shows at the other end
@@ -145,23 +145,23 @@ func testAnswerHalfClose(t *testing.T, setup Setup) {
 		got <- fmt.Sprintf("%s %v %v", b, err, ctx.Err())
 	}))
 	v, done := flow(t, c, "a", false)
-	wantAnswer(t, v, "done")
+	wantResponse(t, v, "done")
 	if _, err := io.WriteString(v, "bc"); err != nil {
 		t.Fatal(err)
 	}
 	v.CloseWrite()
 	if g := receive(t, got, "handler has not returned"); g != "abc <nil> <nil>" {
-		t.Errorf("request after the answer = %q", g)
+		t.Errorf("request after the response = %q", g)
 	}
 	wantErr(t, wait(t, done), nil)
 }
 
-func testEmptyAnswer(t *testing.T, setup Setup) {
+func testEmptyResponse(t *testing.T, setup Setup) {
 	c := setup(t, link.HandlerFunc(func(_ context.Context, _ link.Meta, s link.Stream) {
 		_ = s.CloseWrite() // a failure shows at the other end
 	}))
 	v, done := flow(t, c, "x", true)
-	wantAnswer(t, v, "")
+	wantResponse(t, v, "")
 	wantErr(t, wait(t, done), nil)
 }
 
@@ -180,7 +180,7 @@ func testBuffer(t *testing.T, setup Setup) {
 	}))
 	for range 3 {
 		v, done := flow(t, c, "x", true)
-		wantAnswer(t, v, "head more "+big+"!bodytail"+big+"end")
+		wantResponse(t, v, "head more "+big+"!bodytail"+big+"end")
 		wantErr(t, wait(t, done), nil)
 	}
 }
@@ -197,7 +197,7 @@ func testFlushDelay(t *testing.T, setup Setup) {
 		t.Errorf("event = %q, %v", buf, err)
 	}
 	v.CloseWrite()
-	wantAnswer(t, v, "")
+	wantResponse(t, v, "")
 	wantErr(t, wait(t, done), nil)
 }
 
@@ -218,7 +218,7 @@ func testLarge(t *testing.T, setup Setup) {
 	for range 2 {
 		v, done := flow(t, c, "", false)
 		go func() {
-			_, _ = v.Write(body) // a failure shows in the answer
+			_, _ = v.Write(body) // a failure shows in the response
 			v.CloseWrite()
 		}()
 		h := sha256.New()
@@ -235,7 +235,7 @@ func testLargeFirst(t *testing.T, setup Setup) {
 	first := string(pattern(300 << 10))
 	c := setup(t, link.HandlerFunc(echo))
 	v, done := flow(t, c, first, true)
-	wantAnswer(t, v, first)
+	wantResponse(t, v, first)
 	wantErr(t, wait(t, done), nil)
 }
 
@@ -274,7 +274,7 @@ func testBackPressure(t *testing.T, setup Setup) {
 	}
 	n, err := io.Copy(io.Discard, v)
 	if err != nil || n != total-1<<20 {
-		t.Errorf("rest of the answer = %d, %v", n, err)
+		t.Errorf("rest of the response = %d, %v", n, err)
 	}
 	wantErr(t, wait(t, done), nil)
 }
@@ -291,13 +291,13 @@ func testMany(t *testing.T, setup Setup) {
 				if j%2 == 1 {
 					rest = strings.Repeat(first, 1000)
 					go func() {
-						_, _ = io.WriteString(v, rest) // a failure shows in the answer
+						_, _ = io.WriteString(v, rest) // a failure shows in the response
 						v.CloseWrite()
 					}()
 				}
 				got, err := io.ReadAll(v)
 				if err != nil || string(got) != first+rest {
-					t.Errorf("answer to %q: %d bytes, %v", first, len(got), err)
+					t.Errorf("response to %q: %d bytes, %v", first, len(got), err)
 				}
 				if err := <-done; err != nil {
 					t.Errorf("Carry of %q = %v", first, err)

@@ -30,14 +30,14 @@ func Run(t *testing.T, setup Setup) {
 		{"fin comes late", testLateFIN},
 		{"duplex", testDuplex},
 		{"request half-closed first", testRequestHalfClose},
-		{"answer half-closed first", testAnswerHalfClose},
-		{"empty answer", testEmptyAnswer},
+		{"response half-closed first", testResponseHalfClose},
+		{"empty response", testEmptyResponse},
 		{"buffered bytes travel in order", testBuffer},
 		{"buffered bytes are not held back", testFlushDelay},
 		{"large bodies both ways", testLarge},
 		{"large first bytes", testLargeFirst},
 		{"back-pressure", testBackPressure},
-		{"early answer to a large request", testEarlyAnswer},
+		{"early response to a large request", testEarlyResponse},
 		{"visitor leaves", testVisitorLeaves},
 		{"visitor leaves a handler that only writes", testVisitorLeavesWriter},
 		{"visitor resets the request", testVisitorResets},
@@ -81,7 +81,7 @@ func wait(t *testing.T, done <-chan error) error {
 	return receive(t, done, "Carry has not returned")
 }
 
-func receive[T any](t *testing.T, ch <-chan T, complaint string) T {
+func receive[T any](t *testing.T, ch <-chan T, failure string) T {
 	t.Helper()
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -89,13 +89,13 @@ func receive[T any](t *testing.T, ch <-chan T, complaint string) T {
 	case v := <-ch:
 		return v
 	case <-timer.C:
-		t.Fatal(complaint)
+		t.Fatal(failure)
 		panic("not reached")
 	}
 }
 
 // eventually polls cond.
-func eventually(t *testing.T, cond func() bool, complaint string) {
+func eventually(t *testing.T, cond func() bool, failure string) {
 	t.Helper()
 	timeout, tick := time.NewTimer(patience), time.NewTicker(time.Millisecond)
 	defer timeout.Stop()
@@ -103,17 +103,17 @@ func eventually(t *testing.T, cond func() bool, complaint string) {
 	for !cond() {
 		select {
 		case <-timeout.C:
-			t.Fatal(complaint)
+			t.Fatal(failure)
 		case <-tick.C:
 		}
 	}
 }
 
-func wantAnswer(t *testing.T, v *Visitor, want string) {
+func wantResponse(t *testing.T, v *Visitor, want string) {
 	t.Helper()
 	got, err := io.ReadAll(v)
 	if err != nil || string(got) != want {
-		t.Errorf("answer = %.100q, %v, want %.100q", got, err, want)
+		t.Errorf("response = %.100q, %v, want %.100q", got, err, want)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-func testEarlyAnswer(t *testing.T, setup Setup) {
+func testEarlyResponse(t *testing.T, setup Setup) {
 	c := setup(t, link.HandlerFunc(func(_ context.Context, _ link.Meta, s link.Stream) {
 		_, _ = io.WriteString(s, "too large") // a failure shows at the other end
 		_ = s.CloseWrite()
@@ -26,7 +26,7 @@ func testEarlyAnswer(t *testing.T, setup Setup) {
 				}
 			}
 		}()
-		wantAnswer(t, v, "too large")
+		wantResponse(t, v, "too large")
 		wantErr(t, wait(t, done), nil)
 		wantErr(t, receive(t, stopped, "the request was not stopped"), ErrStopped)
 	}
@@ -94,7 +94,7 @@ func testVisitorResets(t *testing.T, setup Setup) {
 	}
 	wantErr(t, wait(t, done), link.ErrEdge)
 	if _, err := io.ReadAll(v); !errors.Is(err, ErrReset) {
-		t.Errorf("answer ended with %v, want a reset", err)
+		t.Errorf("response ended with %v, want a reset", err)
 	}
 }
 
@@ -110,7 +110,7 @@ func testContextEnds(t *testing.T, setup Setup) {
 	wantErr(t, err, link.ErrEdge)
 	wantErr(t, err, tunnel.ErrDraining)
 	if _, err := io.ReadAll(v); !errors.Is(err, ErrReset) {
-		t.Errorf("answer ended with %v, want a reset", err)
+		t.Errorf("response ended with %v, want a reset", err)
 	}
 }
 
@@ -127,7 +127,7 @@ func testAbort(t *testing.T, setup Setup) {
 		}))
 		v, done := flow(t, c, "x", eof)
 		if b, err := io.ReadAll(v); !errors.Is(err, ErrReset) || len(b) > 0 {
-			t.Errorf("answer = %q, %v, want a reset", b, err)
+			t.Errorf("response = %q, %v, want a reset", b, err)
 		}
 		wantErr(t, wait(t, done), link.ErrReset)
 	}
@@ -152,7 +152,7 @@ func testAbortInMiddle(t *testing.T, setup Setup) {
 	awaitStart(t, v)
 	close(read)
 	if b, err := io.ReadAll(v); !errors.Is(err, ErrReset) || len(b) > 0 {
-		t.Errorf("answer = %q, %v, want a reset", b, err)
+		t.Errorf("response = %q, %v, want a reset", b, err)
 	}
 	wantErr(t, wait(t, done), link.ErrReset)
 }
@@ -163,7 +163,7 @@ func testNoEnd(t *testing.T, setup Setup) {
 	}))
 	v, done := flow(t, c, "x", true)
 	if b, err := io.ReadAll(v); !errors.Is(err, ErrReset) || string(b) != "half" {
-		t.Errorf("answer = %q, %v, want half of it and a reset", b, err)
+		t.Errorf("response = %q, %v, want half of it and a reset", b, err)
 	}
 	wantErr(t, wait(t, done), link.ErrReset)
 }

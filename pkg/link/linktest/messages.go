@@ -8,7 +8,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 )
 
-// flowOf starts a flow of a kind that asks for no bytes of its own.
+// flowOf starts a flow of a kind that needs no first bytes.
 func flowOf(t *testing.T, c link.Carrier, kind link.Kind) (*Visitor, <-chan error) {
 	t.Helper()
 	v, e := NewVisitor()
@@ -28,7 +28,7 @@ func testKinds(t *testing.T, setup Setup) {
 	for _, kind := range []link.Kind{link.KindStream, link.KindDatagrams, link.KindConfig} {
 		v, done := flowOf(t, c, kind)
 		v.CloseWrite()
-		wantAnswer(t, v, "")
+		wantResponse(t, v, "")
 		wantErr(t, wait(t, done), nil)
 		if k := receive(t, got, "no metadata"); k != kind {
 			t.Errorf("kind = %d, want %d", k, kind)
@@ -36,8 +36,8 @@ func testKinds(t *testing.T, setup Setup) {
 	}
 }
 
-// testMessages: a flow that nobody says anything on stays, carries messages whichever side begins, and the proxy may
-// end it while the worker still could speak.
+// testMessages: a silent flow stays open, either side may send the first message, and the proxy may end the flow while the worker
+// could still send.
 func testMessages(t *testing.T, setup Setup) {
 	over := make(chan struct{})
 	c := setup(t, link.HandlerFunc(func(_ context.Context, _ link.Meta, s link.Stream) {
@@ -47,7 +47,7 @@ func testMessages(t *testing.T, setup Setup) {
 				if i > 0 {
 					t.Errorf("read = %v", err)
 				}
-				return // the flow on which nobody spoke
+				return // the silent flow
 			}
 			if _, err := s.Write(b); err != nil {
 				t.Errorf("write = %v", err)
@@ -65,11 +65,11 @@ func testMessages(t *testing.T, setup Setup) {
 		}
 		b := make([]byte, len(word))
 		if _, err := io.ReadFull(v, b); err != nil || string(b) != word {
-			t.Fatalf("answer = %q, %v, want %q", b, err, word)
+			t.Fatalf("response = %q, %v, want %q", b, err, word)
 		}
 	}
 	close(over)
-	wantAnswer(t, v, "last")
+	wantResponse(t, v, "last")
 	wantErr(t, wait(t, done), nil)
 	silent.Leave()
 	silent.Reset()

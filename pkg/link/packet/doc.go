@@ -3,12 +3,12 @@
 //
 // A flow is opened by one worker session towards one proxy, and carries messages both ways until either end finishes
 // it. UDP sessions live in the proxy. The worker registers a session, with the first payload if it has one; the proxy
-// answers if it was asked to; payloads and ICMP packets go both ways; either end may end the session. Registering a known
-// id with its destination moves the session to the flow it came on, with another destination replaces it.
+// sends the result if the registration requests it; payloads and ICMP packets go both ways; either end may end the session.
+// Registering a known id with its destination moves the session to the flow it came on, with another destination replaces it.
 //
 // A message is the length of what follows (u16), the type (u8) and fields, big-endian:
 //
-//	1 REGISTER    worker to proxy  id (16), flags u8 (0x01 = answer wanted), idle ms u32 (0 = 210 s), address length u8 (4
+//	1 REGISTER    worker to proxy  id (16), flags u8 (0x01 = result requested), idle ms u32 (0 = 210 s), address length u8 (4
 //	                               or 16), address, port u16, payload (the rest; empty = none)
 //	2 PAYLOAD     both             id (16), payload (the rest)
 //	3 UNREGISTER  worker to proxy  id (16), reason text (the rest)

@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 )
 
-// Type says what a message is.
+// Type is the type of a message.
 type Type uint8
 
 // The types of messages. Values travel on the link and never change.
@@ -33,23 +33,23 @@ const (
 )
 
 const (
-	typeSize      = 1
-	idSize        = datagram.IDSize
-	registerFixed = typeSize + idSize + 1 + 4 + 1 // up to the address
-	answerWanted  = 0x01
+	typeSize        = 1
+	idSize          = datagram.IDSize
+	registerFixed   = typeSize + idSize + 1 + 4 + 1 // up to the address
+	resultRequested = 0x01
 )
 
 // Errors of the codec. Compare with errors.Is.
 var (
-	// ErrShort says that b ends before the message does: read more and parse again.
+	// ErrShort means that b ends before the message does: read more and parse again.
 	ErrShort = errors.New("more bytes needed")
-	// ErrMalformed says that the bytes are not a valid message; nothing behind them can be trusted.
+	// ErrMalformed means that the bytes are not a valid message. The rest of the stream cannot be parsed.
 	ErrMalformed = errors.New("malformed message")
-	// ErrTooLarge says that a message does not fit its length field.
+	// ErrTooLarge means that a message does not fit its length field.
 	ErrTooLarge = errors.New("message too large")
 )
 
-// Message is a message of any type. Which fields count is said with each.
+// Message is a message of any type. The comments say which types use which field.
 type Message struct {
 	Type Type
 	// ID is the session of all types but ICMP.
@@ -60,10 +60,10 @@ type Message struct {
 	// Text is the reason of Unregister and Ended, and the explanation of Registered.
 	Text string
 
-	// Dest, Idle and Answer belong to Register. Idle travels in milliseconds up to 49 days; 0 is datagram.DefaultIdle.
-	Dest   netip.AddrPort
-	Idle   time.Duration
-	Answer bool
+	// Dest, Idle and WantResult belong to Register. Idle travels in milliseconds up to 49 days; 0 is datagram.DefaultIdle.
+	Dest       netip.AddrPort
+	Idle       time.Duration
+	WantResult bool
 
 	// Result belongs to Registered.
 	Result datagram.Result
@@ -101,8 +101,8 @@ func (m *Message) Append(dst []byte) ([]byte, error) {
 
 func (m *Message) appendRegister(dst []byte) []byte {
 	var flags byte
-	if m.Answer {
-		flags |= answerWanted
+	if m.WantResult {
+		flags |= resultRequested
 	}
 	addr := m.Dest.Addr().AsSlice()
 	dst = append(dst, flags)
@@ -177,7 +177,7 @@ func (m *Message) parseRegister(body []byte) error {
 		return fmt.Errorf("registration of %d bytes: %w", len(body), ErrMalformed)
 	}
 	at := typeSize + idSize
-	m.Answer = body[at]&answerWanted != 0
+	m.WantResult = body[at]&resultRequested != 0
 	m.Idle = time.Duration(binary.BigEndian.Uint32(body[at+1:])) * time.Millisecond
 	size := int(body[registerFixed-1])
 	rest := body[registerFixed:]

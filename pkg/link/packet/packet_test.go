@@ -30,7 +30,7 @@ var golden = map[string]struct {
 	hex string
 }{
 	"register v4": {packet.Message{
-		Type: packet.Register, ID: id, Answer: true, Idle: 5 * time.Second,
+		Type: packet.Register, ID: id, WantResult: true, Idle: 5 * time.Second,
 		Dest: netip.MustParseAddrPort("198.51.100.7:53"), Data: []byte("ab"),
 	}, "001f" + "01" + idHex + "01" + "00001388" + "04" + "c6336407" + "0035" + "6162"},
 	"register v6": {packet.Message{

@@ -61,7 +61,7 @@ func (s *Session) askLocked(e *session, payload []byte) error {
 		f.sessions++
 	}
 	e.flow.used = e.used
-	m := packet.Message{Type: packet.Register, ID: e.id, Dest: e.dest, Idle: e.idle, Answer: true, Data: payload}
+	m := packet.Message{Type: packet.Register, ID: e.id, Dest: e.dest, Idle: e.idle, WantResult: true, Data: payload}
 	if !e.flow.pipe.put(&m, true) {
 		e.flow.sessions--
 		e.flow = nil

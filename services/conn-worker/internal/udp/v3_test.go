@@ -33,7 +33,7 @@ func TestV3(t *testing.T) {
 		t.Errorf("flow = %+v to %s", m, p.flow.Proxy)
 	}
 	m := p.accept()
-	if m.ID != (datagram.ID{7}) || m.Dest != dest("192.0.2.1:53") || m.Idle != 30*time.Second || !m.Answer || string(m.Data) != "first" {
+	if m.ID != (datagram.ID{7}) || m.Dest != dest("192.0.2.1:53") || m.Idle != 30*time.Second || !m.WantResult || string(m.Data) != "first" {
 		t.Errorf("registration = %+v", m)
 	}
 	wantResponse(t, edge, datagram.ID{7}, datagram.ResultOK)

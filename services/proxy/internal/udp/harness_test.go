@@ -220,7 +220,7 @@ func (w *worker) expect(want packet.Type, id datagram.ID, text string) packet.Me
 }
 
 func register(id byte, dest netip.AddrPort, data string) packet.Message {
-	return packet.Message{Type: packet.Register, ID: datagram.ID{id}, Dest: dest, Answer: true, Data: []byte(data)}
+	return packet.Message{Type: packet.Register, ID: datagram.ID{id}, Dest: dest, WantResult: true, Data: []byte(data)}
 }
 
 func payload(id byte, data string) packet.Message {

@@ -257,7 +257,7 @@ func (t *Table) refuse(ctx context.Context, f *flow, m *packet.Message, result d
 		text = ingress.ErrDenied.Error() // the rules are nobody's business outside
 	}
 	answer := packet.Message{Type: packet.Registered, ID: m.ID, Result: result, Text: text}
-	if !m.Answer {
+	if !m.WantResult {
 		answer.Type = packet.Ended
 	}
 	f.control(&answer)
@@ -268,7 +268,7 @@ func (t *Table) refuse(ctx context.Context, f *flow, m *packet.Message, result d
 
 // answer is what a registration that succeeded is told, or nil.
 func answer(m *packet.Message) *packet.Message {
-	if !m.Answer {
+	if !m.WantResult {
 		return nil
 	}
 	return &packet.Message{Type: packet.Registered, ID: m.ID, Result: datagram.ResultOK}

@@ -131,7 +131,7 @@ func TestLimits(t *testing.T) {
 				t.Errorf("result %s, want too_many_flows", m.Result)
 			}
 			silent := register(3, o.addr, "")
-			silent.Answer = false
+			silent.WantResult = false
 			w.send(silent)
 			w.expect(packet.Ended, datagram.ID{3}, "too many active flows")
 			w.send(packet.Message{Type: packet.Unregister, ID: datagram.ID{1}}, register(3, o.addr, ""))
