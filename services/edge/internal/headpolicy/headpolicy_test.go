@@ -21,7 +21,7 @@ func TestTreatmentOfRequestFields(t *testing.T) {
 	for want, names := range map[headpolicy.Treatment][]string{
 		headpolicy.Pass: {
 			"Accept", "Authorization", "Cookie", "Range", "X_custom", "Sec-Websocket-Key", "Cf-Access-Jwt-Assertion", "Max-Forwards", "Via",
-			"X-Http-Method-Override", "Proxy-Status",
+			"X-Http-Method-Override", "Proxy-Status", "Cf-Access-Jump-Destination",
 		},
 		headpolicy.Trusted: {
 			"Forwarded", "X-Real-Ip", "X_real_ip", "True-Client-Ip", "X-Client-Ip", "X-Original-Url", "X-Rewrite-Url", "X-Forwarded-Port",

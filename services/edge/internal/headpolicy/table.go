@@ -26,6 +26,7 @@ const (
 	TransferCoding = "Transfer-Encoding"
 	Upgrade        = "Upgrade"
 	assertion      = "Cf-Access-Jwt-Assertion"
+	destination    = "Cf-Access-Jump-Destination"
 )
 
 // Treatment is what the edge does with a request field of a visitor.
@@ -67,6 +68,8 @@ func decide(name string) Treatment {
 	case "Proxy": // becomes the variable HTTP_PROXY of CGI programs
 		return Drop
 	case assertion: // signed, so that an origin does not have to trust the edge
+		return Pass
+	case destination: // the client of a bastion names where it wants to go: a wish, which the rules of the tunnel judge
 		return Pass
 	case Forwarded, "X-Real-Ip", "True-Client-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Original-Forwarded-For",
 		"X-Original-Host", "X-Original-Url", "X-Rewrite-Url", "X-Url-Scheme", "Front-End-Https":
