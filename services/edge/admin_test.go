@@ -1,8 +1,11 @@
 package edge_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/netip"
 	"os"
@@ -102,7 +105,7 @@ func TestAdminOverTCPNeedsTheToken(t *testing.T) {
 	}
 	b := start(t, func(c *edge.Config) { c.Admin.Listen, c.Admin.TokenFile = loopback(0), file })
 	for secret, ok := range map[string]bool{token: true, "": false, token + "x": false, "0123": false} {
-		c, err := adminclient.Dial("http://"+b.AdminAddr().String(), tunnel.Secret(secret))
+		c, err := adminclient.DialTLS("https://"+b.AdminAddr().String(), tunnel.Secret(secret), b.roots())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,6 +119,63 @@ func TestAdminOverTCPNeedsTheToken(t *testing.T) {
 	info, err := os.Stat(b.AdminSocket())
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("socket: %v, %v; want mode 0600", info.Mode(), err)
+	}
+}
+
+// TestAdminOverTCP: the TCP listener speaks TLS with a certificate of the edge's own CA, requires the scheme Bearer, and warns about
+// a token file that every user can read.
+func TestAdminOverTCP(t *testing.T) {
+	const token = "0123456789abcdef0123"
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var log lockedBuffer
+	b := startWith(t, func(c *edge.Config) { c.Admin.Listen, c.Admin.TokenFile = loopback(0), file }, slog.New(slog.NewTextHandler(&log, nil)))
+	if text := log.String(); !strings.Contains(text, "admin token file is readable") {
+		t.Errorf("no warning about the token file in the log:\n%s", text)
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: b.roots()}, DisableKeepAlives: true}}
+	for header, want := range map[string]int{"Bearer " + token: 200, token: 401, "bearer": 401, "Basic " + token: 401} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+b.AdminAddr().String()+"/v1/tunnels", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", header)
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("Authorization: %q: status %d, want %d", header, resp.StatusCode, want)
+		}
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+b.AdminAddr().String()+"/v1/tunnels", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "evil.example"
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("another host name: status %d, want 403", resp.StatusCode)
+	}
+	c, err := adminclient.Dial("https://"+b.AdminAddr().String(), tunnel.Secret(token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	var unknown x509.UnknownAuthorityError
+	if _, err := c.ListTunnels(t.Context()); !errors.As(err, &unknown) {
+		t.Errorf("without the edge's CA: %v, want an unknown authority", err)
 	}
 }
 

@@ -93,7 +93,7 @@ type RegionConfig struct {
 // AdminConfig is the API for operators.
 type AdminConfig struct {
 	Socket    string         `yaml:"socket" usage:"Unix socket of the admin API; unset = admin.sock in data_dir"`
-	Listen    netip.AddrPort `yaml:"listen" usage:"TCP address of the admin API; unset = none"`
+	Listen    netip.AddrPort `yaml:"listen" usage:"TCP address of the admin API, with TLS by the edge's own CA; unset = none"`
 	TokenFile string         `yaml:"token_file" usage:"file with the bearer token of the TCP admin API"`
 }
 

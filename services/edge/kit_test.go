@@ -60,11 +60,34 @@ func testConfig(t *testing.T) edge.Config {
 
 func start(t *testing.T, change func(*edge.Config)) *bench {
 	t.Helper()
+	return startWith(t, change, logger())
+}
+
+// lockedBuffer is a buffer for the log of an edge.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func startWith(t *testing.T, change func(*edge.Config), log *slog.Logger) *bench {
+	t.Helper()
 	cfg := testConfig(t)
 	if change != nil {
 		change(&cfg)
 	}
-	svc, err := edge.New(cfg, edge.Deps{Logger: logger(), Registerer: prometheus.NewRegistry()})
+	svc, err := edge.New(cfg, edge.Deps{Logger: log, Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
@@ -49,6 +50,7 @@ type Service struct {
 	table     *registry.Table
 	udp       *udp.Flows
 	backlog   *backlog.Watch
+	files     *filewatch.Watcher
 	api       *admin.API
 
 	connectors *connector.Server
@@ -70,12 +72,22 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, log: deps.Logger, table: registry.NewTable()}
+	s.files = filewatch.New(s.fileChanged)
 	for _, open := range []func(Deps) error{s.openFiles, s.runBootstrap, s.openDatagrams, s.openConnectors, s.openFront, s.openPorts, s.openZone, s.openAdmin} {
 		if err := open(deps); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
 	return s, nil
+}
+
+// fileChanged logs that a file of the configuration was read again.
+func (s *Service) fileChanged(e filewatch.Event) {
+	if e.Err != nil {
+		s.log.Error("changed file not used: the former content stays in use", slog.Any(logkey.Err, e.Err))
+		return
+	}
+	s.log.Info("changed file in use", slog.String(logkey.Name, e.Name))
 }
 
 func (s *Service) openFiles(Deps) (err error) {
@@ -203,7 +215,7 @@ func (s *Service) openFront(d Deps) error {
 	switch {
 	case !p.HTTPS.IsValid():
 	case p.CertFile != "":
-		if conf.TLS, err = certs.FileTLS(p.CertFile, p.KeyFile, time.Now); err != nil {
+		if conf.TLS, err = certs.FileTLS(s.files, p.CertFile, p.KeyFile); err != nil {
 			return err
 		}
 	default:
@@ -245,7 +257,9 @@ func (s *Service) openAdmin(d Deps) error {
 	s.api = admin.NewAPI(admin.Deps{Catalog: s.catalog, Ports: s.ports, Table: s.table, Pings: s.udp, Logger: d.Logger})
 	a := s.cfg.Admin
 	var err error
-	s.admin, err = admin.New(admin.Config{Socket: s.cfg.socket(), Listen: a.Listen, TokenFile: a.TokenFile}, s.api)
+	s.admin, err = admin.New(admin.Config{
+		Socket: s.cfg.socket(), Listen: a.Listen, TokenFile: a.TokenFile, TLS: s.authority.AdminTLS(s.cfg.Public.Names), Hosts: s.cfg.Public.Names,
+	}, s.api, s.files)
 	return err
 }
 
@@ -292,7 +306,7 @@ func (s *Service) runPublic(ctx context.Context) error {
 }
 
 func (s *Service) runSupport(ctx context.Context) error {
-	runs := []func(context.Context) error{s.admin.Run}
+	runs := []func(context.Context) error{s.admin.Run, s.files.Run}
 	if s.zone != nil {
 		runs = append(runs, s.zone.Run)
 	}

@@ -2,11 +2,13 @@ package command
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +18,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
@@ -30,6 +33,7 @@ func adminFlags(more ...urfave.Flag) []urfave.Flag {
 	return append([]urfave.Flag{
 		&urfave.StringFlag{Name: "edge-admin", Usage: "admin API of the edge: unix:/PATH or http(s)://HOST:PORT (default: admin.sock in the data directory) [$CULVERT_EDGE_ADMIN]"},
 		&urfave.StringFlag{Name: "edge-admin-token-file", Usage: "`FILE` with the bearer token of the admin API [$CULVERT_EDGE_ADMIN_TOKEN_FILE]"},
+		&urfave.StringFlag{Name: "edge-admin-ca", Usage: "`FILE` with the CA certificate of an https admin API (default: ca.pem in the data directory, if it exists) [$CULVERT_EDGE_ADMIN_CA]"},
 		&urfave.StringFlag{Name: "data-dir", Usage: "data `DIR` of the edge on this machine (default: ~/.culvert/edge) [$CULVERT_DATA_DIR]"},
 	}, more...)
 }
@@ -151,7 +155,11 @@ func (c *commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Contex
 	if address == "" {
 		address = "unix:" + c.adminSocket(c.option(ctx, "data-dir", "CULVERT_DATA_DIR"))
 	}
-	api, err := adminclient.Dial(address, token)
+	roots, err := c.adminRoots(ctx, address)
+	if err != nil {
+		return err
+	}
+	api, err := adminclient.DialTLS(address, token, roots)
 	if err != nil {
 		return err
 	}
@@ -160,6 +168,38 @@ func (c *commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Contex
 		return fmt.Errorf("%w (edge at %s)", err, address)
 	}
 	return nil
+}
+
+// adminRoots returns the roots for the certificate of an https admin API: those of the system and the CA of the edge. It returns nil
+// for the system's roots alone.
+func (c *commands) adminRoots(ctx *urfave.Context, address string) (*x509.CertPool, error) {
+	if !strings.HasPrefix(address, "https://") {
+		return nil, nil
+	}
+	path := c.option(ctx, "edge-admin-ca", "CULVERT_EDGE_ADMIN_CA")
+	required := path != ""
+	if !required {
+		dir := c.option(ctx, "data-dir", "CULVERT_DATA_DIR")
+		if dir == "" {
+			dir = c.dataDir()
+		}
+		path = filepath.Join(dir, "ca.pem")
+	}
+	b, err := filewatch.ReadRegular(path, filewatch.DefaultMaxBytes)
+	if errors.Is(err, fs.ErrNotExist) && !required {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("CA of the admin API: %w", err)
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("CA of the admin API: %s holds no certificate", path)
+	}
+	return pool, nil
 }
 
 func (c *commands) adminSocket(dataDir string) string {

@@ -3,6 +3,8 @@ package adminclient
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -16,9 +18,9 @@ import (
 )
 
 const (
-	// maxAnswer bounds what the client reads of one answer.
-	maxAnswer = 64 << 20
-	// socketHost is the host name in requests over a Unix socket; nobody resolves it.
+	// maxResponse bounds the body of a response.
+	maxResponse = 64 << 20
+	// socketHost is the host name in requests over a Unix socket; it is not resolved.
 	socketHost = "edge.internal"
 )
 
@@ -29,9 +31,14 @@ type Client struct {
 	http  *http.Client
 }
 
-// Dial makes a client for address: "unix:/path/admin.sock", a plain path, or "http://host:port" with a bearer token.
-// It connects with the first call.
+// Dial makes a client for address: "unix:/path/admin.sock", a plain path, or "https://host:port" with a bearer token. It connects
+// with the first call, and verifies the certificate of the edge with the system's roots.
 func Dial(address string, token tunnel.Secret) (*Client, error) {
+	return DialTLS(address, token, nil)
+}
+
+// DialTLS is Dial with roots for the certificate of the edge: usually that of the edge's own CA, ca.pem in its data directory.
+func DialTLS(address string, token tunnel.Secret, roots *x509.CertPool) (*Client, error) {
 	path, ok := strings.CutPrefix(address, "unix:")
 	if ok || strings.HasPrefix(address, "/") || strings.HasPrefix(address, ".") {
 		var d net.Dialer
@@ -45,7 +52,8 @@ func Dial(address string, token tunnel.Secret) (*Client, error) {
 	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("admin address %q is neither unix:/path nor http(s)://host:port", address)
 	}
-	return &Client{base: u.Scheme + "://" + u.Host, token: token, http: &http.Client{Transport: &http.Transport{}}}, nil
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	return &Client{base: u.Scheme + "://" + u.Host, token: token, http: &http.Client{Transport: &http.Transport{TLSClientConfig: conf}}}, nil
 }
 
 // Close drops idle connections.
@@ -72,8 +80,8 @@ func (c *Client) GetTunnel(ctx context.Context, ref string) (Tunnel, error) {
 	return out, err
 }
 
-// DeleteTunnel removes a tunnel and its routes. While it has connections, only force removes it (and closes them);
-// otherwise the answer is tunnel.ErrConflict.
+// DeleteTunnel removes a tunnel and its routes. If it has connections, force closes them; without force the error is
+// tunnel.ErrConflict.
 func (c *Client) DeleteTunnel(ctx context.Context, ref string, force bool) error {
 	path := "/v1/tunnels/" + url.PathEscape(ref)
 	if force {
@@ -114,22 +122,22 @@ func (c *Client) EvictConnection(ctx context.Context, id string) error {
 }
 
 // SetConfiguration gives a tunnel a configuration, a JSON object, which is pushed to all its connections. The edge does not
-// judge what is in it: the connectors answer that.
+// check its content: Configuration shows whether the connectors have accepted it.
 func (c *Client) SetConfiguration(ctx context.Context, ref string, doc json.RawMessage) (Configuration, error) {
 	var out Configuration
 	err := c.call(ctx, http.MethodPut, "/v1/tunnels/"+url.PathEscape(ref)+"/configuration", doc, &out)
 	return out, err
 }
 
-// Configuration is a tunnel's configuration, and which connection has applied which version; tunnel.ErrNotFound says that
-// the tunnel manages itself.
+// Configuration returns the configuration of a tunnel and the version that each connection has applied. tunnel.ErrNotFound says that
+// the connectors have local configurations.
 func (c *Client) Configuration(ctx context.Context, ref string) (Configuration, error) {
 	var out Configuration
 	err := c.call(ctx, http.MethodGet, "/v1/tunnels/"+url.PathEscape(ref)+"/configuration", nil, &out)
 	return out, err
 }
 
-// Ping sends one echo request through a tunnel and waits for what comes back.
+// Ping sends one echo request through a tunnel and waits for the reply.
 func (c *Client) Ping(ctx context.Context, ref string, r PingRequest) (PingReply, error) {
 	var out PingReply
 	err := c.call(ctx, http.MethodPost, "/v1/tunnels/"+url.PathEscape(ref)+"/ping", r, &out)
@@ -192,10 +200,10 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 	if err != nil {
 		return fmt.Errorf("admin call: %w", err)
 	}
-	defer func() { _ = resp.Body.Close() }() // the answer was read; nothing depends on the close
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	defer func() { _ = resp.Body.Close() }() // the body was read; an error of Close changes nothing
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
 	if err != nil {
-		return fmt.Errorf("admin answer: %w", err)
+		return fmt.Errorf("admin response: %w", err)
 	}
 	if resp.StatusCode >= http.StatusBadRequest {
 		return problem(resp, b)
@@ -204,7 +212,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		return nil
 	}
 	if err := json.Unmarshal(b, out); err != nil {
-		return fmt.Errorf("admin answer: %w", err)
+		return fmt.Errorf("admin response: %w", err)
 	}
 	return nil
 }

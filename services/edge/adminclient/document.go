@@ -23,7 +23,7 @@ type CreateTunnelRequest struct {
 	Name string `json:"name"`
 }
 
-// TunnelCredentials is the answer that carries a secret: the tunnel, its credentials file and its run token, both in
+// TunnelCredentials is the response that holds a secret: the tunnel, its credentials file and its run token, both in
 // the reference's formats (docs/spec/wire.md 13).
 type TunnelCredentials struct {
 	Tunnel      Tunnel          `json:"tunnel"`
@@ -73,7 +73,7 @@ type PingRequest struct {
 	TimeoutMillis int   `json:"timeout_ms,omitempty"`
 }
 
-// PingReply is what came back: the echo, or what a router or the host said.
+// PingReply is the reply to a ping: the echo, or an ICMP error of a router or of the host.
 type PingReply struct {
 	From netip.Addr `json:"from"`
 	// Kind is echo_reply, time_exceeded, unreachable or other.
@@ -104,29 +104,29 @@ type Connection struct {
 	LocalConfig json.RawMessage `json:"local_config,omitempty"`
 }
 
-// Configuration is what the connectors of a tunnel are told to serve.
+// Configuration is the configuration that the edge pushes to the connectors of a tunnel.
 type Configuration struct {
 	Version   int32           `json:"version"`
 	UpdatedAt time.Time       `json:"updated_at"`
 	Config    json.RawMessage `json:"config"`
-	// Connections are those that take requests.
+	// Connections are the active connections of the tunnel.
 	Connections []ConfigurationState `json:"connections"`
 }
 
-// ConfigurationState is what one connection has made of a configuration.
+// ConfigurationState is the state of the configuration on one connection.
 type ConfigurationState struct {
 	ID          string             `json:"id"`
 	ConnectorID tunnel.ConnectorID `json:"connector_id"`
 	ConnIndex   tunnel.ConnIndex   `json:"conn_index"`
 	Protocol    tunnel.Protocol    `json:"protocol"`
-	// Pushed is the version that was pushed last, Applied the one that the connector has in force; -1 is none.
+	// Pushed is the version that was pushed last, Applied the one that the connector uses; -1 is none.
 	Pushed  int32 `json:"pushed_version"`
 	Applied int32 `json:"applied_version"`
 	// Error is why the push was not applied.
 	Error string `json:"error,omitempty"`
 }
 
-// Problem is an error answer (RFC 9457).
+// Problem is an error response (RFC 9457).
 type Problem struct { //nolint:errname // RFC 9457 and the API document call it a problem
 	Type   string `json:"type"`
 	Title  string `json:"title"`

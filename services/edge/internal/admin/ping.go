@@ -14,7 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/udp"
 )
 
-// maxPingTime bounds how long one call may wait for its answer.
+// maxPingTime bounds the time that one call may wait for the reply.
 const maxPingTime = 10 * time.Second
 
 // Pinger sends pings through tunnels.
@@ -22,7 +22,7 @@ type Pinger interface {
 	Ping(ctx context.Context, id tunnel.ID, r udp.PingRequest) (udp.PingReply, error)
 }
 
-// ping sends one echo request and waits for what comes back.
+// ping sends one echo request and waits for the reply.
 func (a *API) ping(c echo.Context) error {
 	var in adminclient.PingRequest
 	if err := c.Bind(&in); err != nil {

@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,29 +15,34 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 const (
 	socketMode        = 0o600
 	readHeaderTimeout = 5 * time.Second
 	bodyLimit         = 1 << 20 // a configuration with thousands of rules fits
-	// minToken is the shortest bearer token that is accepted.
-	minToken = 16
+	// minToken is the minimum length of a bearer token, maxToken the maximum size of its file.
+	minToken, maxToken = 16, 4096
 )
 
 // Config says where to listen.
 type Config struct {
 	Socket string
-	// Listen is optional; it needs TokenFile.
+	// Listen is optional; it requires TokenFile and TLS.
 	Listen    netip.AddrPort
 	TokenFile string
+	TLS       *tls.Config
+	// Hosts are the host names that requests over TCP may be sent to, besides localhost and IP addresses.
+	Hosts []string
 }
 
 // Server serves the API.
@@ -43,36 +50,45 @@ type Server struct {
 	api    *API
 	socket net.Listener
 	tcp    net.Listener
-	token  tunnel.Secret
+	hosts  []string
+	// addr is the address of tcp.
+	addr netip.AddrPort
+	// token is the hash of the bearer token.
+	token atomic.Pointer[[sha256.Size]byte]
 }
 
-// New binds the listeners.
-func New(cfg Config, api *API) (*Server, error) {
-	s := &Server{api: api}
-	var err error
+// New binds the listeners. The token file is read again when files sees that it has changed.
+func New(cfg Config, api *API, files *filewatch.Watcher) (*Server, error) {
+	s := &Server{api: api, hosts: cfg.Hosts}
 	if cfg.Listen.IsValid() {
-		if s.token, err = readToken(cfg.TokenFile); err != nil {
+		if err := s.readToken(cfg.TokenFile, files); err != nil {
 			return nil, err
 		}
 	}
+	var err error
 	if s.socket, err = listenUnix(cfg.Socket); err != nil {
 		return nil, err
 	}
 	if cfg.Listen.IsValid() {
 		var lc net.ListenConfig
-		if s.tcp, err = lc.Listen(context.Background(), "tcp", cfg.Listen.String()); err != nil { // binding does not wait
+		tcp, err := lc.Listen(context.Background(), "tcp", cfg.Listen.String()) // binding does not wait
+		if err != nil {
 			return nil, errors.Join(fmt.Errorf("admin listener: %w", err), s.socket.Close())
 		}
+		if a, ok := tcp.Addr().(*net.TCPAddr); ok {
+			s.addr = a.AddrPort()
+		}
+		s.tcp = tls.NewListener(tcp, cfg.TLS)
 	}
 	return s, nil
 }
 
-// listenUnix replaces the socket that a killed edge left; the caller holds the lock on the data directory, so no
-// other edge listens there. The file appears with its final mode only.
+// listenUnix replaces the socket that a killed edge has left. The caller holds the lock on the data directory, so no other edge
+// listens there. The file gets its final mode before its final name.
 func listenUnix(path string) (net.Listener, error) {
 	if info, err := os.Lstat(path); err == nil {
 		if info.Mode().Type() != fs.ModeSocket {
-			return nil, fmt.Errorf("admin socket %s: something else has that name", path)
+			return nil, fmt.Errorf("admin socket %s: the file exists and is not a socket", path)
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, fmt.Errorf("admin socket: %w", err)
@@ -111,28 +127,32 @@ func (s *socket) Close() error {
 	return err
 }
 
-func readToken(path string) (tunnel.Secret, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("admin token: %w", err)
+// readToken reads the token now and whenever the file changes.
+func (s *Server) readToken(path string, files *filewatch.Watcher) error {
+	_, err := files.Add(filewatch.Set{Name: "admin token", Paths: []string{path}, MaxBytes: maxToken, Apply: func(contents [][]byte) error {
+		token := bytes.TrimSpace(contents[0])
+		if len(token) < minToken {
+			return fmt.Errorf("%s: shorter than %d characters", path, minToken)
+		}
+		s.warnIfReadable(path)
+		hash := sha256.Sum256(token)
+		s.token.Store(&hash)
+		return nil
+	}})
+	return err
+}
+
+// warnIfReadable logs a warning if all users of the machine can read the token.
+func (s *Server) warnIfReadable(path string) {
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().Perm()&0o004 != 0 {
+		s.api.deps.Logger.Warn("admin token file is readable by every user of this machine: set its mode to 0600",
+			slog.String(logkey.File, path))
 	}
-	token := strings.TrimSpace(string(b))
-	if len(token) < minToken {
-		return nil, fmt.Errorf("admin token %s: shorter than %d characters", path, minToken)
-	}
-	return tunnel.Secret(token), nil
 }
 
 // Addr is the TCP address, or the zero value.
-func (s *Server) Addr() netip.AddrPort {
-	if s.tcp == nil {
-		return netip.AddrPort{}
-	}
-	if a, ok := s.tcp.Addr().(*net.TCPAddr); ok {
-		return a.AddrPort()
-	}
-	return netip.AddrPort{}
-}
+func (s *Server) Addr() netip.AddrPort { return s.addr }
 
 // Close frees the listeners of a server that never ran.
 func (s *Server) Close() error {
@@ -148,7 +168,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { return s.serve(ctx, s.socket, s.handler()) })
 	if s.tcp != nil {
-		g.Go(func() error { return s.serve(ctx, s.tcp, s.authorized(s.handler())) })
+		g.Go(func() error { return s.serve(ctx, s.tcp, ops.HostGuard(s.hosts, s.authorized(s.handler()))) })
 	}
 	return g.Wait()
 }
@@ -166,10 +186,10 @@ func (s *Server) handler() http.Handler {
 // authorized requires the header "Authorization: Bearer TOKEN". Both sides are hashed, so that the time of the comparison shows
 // nothing of the token, not even its length.
 func (s *Server) authorized(next http.Handler) http.Handler {
-	want := sha256.Sum256([]byte(s.token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		got := sha256.Sum256([]byte(token))
+		want := s.token.Load()
 		if subtle.ConstantTimeCompare(want[:], got[:]) != 1 || !bearer {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			ops.WriteProblem(w, http.StatusUnauthorized, "bearer token missing or wrong")

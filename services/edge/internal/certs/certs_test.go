@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/certs"
 )
 
@@ -119,4 +121,54 @@ func TestExpiredAuthority(t *testing.T) {
 	if _, err := certs.Open(dir, c.now); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Errorf("Open of an expired authority = %v", err)
 	}
+}
+
+func TestFilesAreReadAgainAsAPair(t *testing.T) {
+	t.Parallel()
+	ca := testkit.NewCA(t)
+	dir := t.TempDir()
+	first, second := ca.Issue(t, "one.test"), ca.Issue(t, "two.test")
+	certFile, keyFile := testkit.WriteCertificate(t, dir, first)
+	var faults int
+	w := filewatch.New(func(e filewatch.Event) {
+		if e.Err != nil {
+			faults++
+		}
+	})
+	cfg, err := certs.FileTLS(w, certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(what string, pair tls.Certificate) {
+		t.Helper()
+		w.Check()
+		got, err := cfg.GetCertificate(&tls.ClientHelloInfo{})
+		if err != nil || !bytes.Equal(got.Certificate[0], pair.Certificate[0]) {
+			t.Errorf("%s: wrong certificate (%v)", what, err)
+		}
+	}
+	want("at the start", first)
+	key, err := os.ReadFile(keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testkit.WriteCertificate(t, dir, second)
+	newKey, err := os.ReadFile(keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(keyFile, key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if want("with the new certificate and the old key", first); faults != 1 {
+		t.Errorf("%d faults reported, want 1", faults)
+	}
+	if err := os.WriteFile(keyFile, newKey, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want("with the new pair", second)
+	if err := os.Remove(certFile); err != nil {
+		t.Fatal(err)
+	}
+	want("without the file", second)
 }

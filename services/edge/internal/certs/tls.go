@@ -3,12 +3,12 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"fmt"
-	"os"
+	"net"
 	"slices"
 	"strings"
-	"sync"
-	"time"
+	"sync/atomic"
+
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 )
 
 // connectorNames are the server names that connectors verify (docs/spec/wire.md 3).
@@ -35,8 +35,8 @@ func (a *Authority) ConnectorTLS() (*tls.Config, error) {
 	}, nil
 }
 
-// PublicTLS is the server side for visitors. A visitor who asks for a routed name gets a certificate for the pattern
-// that covers names; everybody else gets one for the default names.
+// PublicTLS is the server side for visitors. If the server name of a handshake has a route, the certificate is for the pattern of
+// that route; otherwise it is for the default names.
 func (a *Authority) PublicTLS(defaults []string, pattern func(host string) (string, bool)) *tls.Config {
 	names := slices.Concat([]string{"localhost", "127.0.0.1", "::1"}, defaults)
 	return &tls.Config{
@@ -48,7 +48,7 @@ func (a *Authority) PublicTLS(defaults []string, pattern func(host string) (stri
 				return a.Leaf(names...)
 			}
 			if domain, wild := strings.CutPrefix(p, "*."); wild && strings.Count(hello.ServerName, ".") > strings.Count(domain, ".")+1 {
-				// A wildcard in a certificate covers one label only, our patterns cover any number.
+				// A wildcard in a certificate covers one label only; a pattern covers any number.
 				_, parent, _ := strings.Cut(hello.ServerName, ".")
 				return a.Leaf("*." + strings.ToLower(parent))
 			}
@@ -57,60 +57,48 @@ func (a *Authority) PublicTLS(defaults []string, pattern func(host string) (stri
 	}
 }
 
-// reloadEvery is how often certificate files are looked at again.
-const reloadEvery = time.Minute
+// AdminTLS is the server side of the admin API over TCP: a certificate for the default names of PublicTLS and for the address that
+// the client has connected to.
+func (a *Authority) AdminTLS(defaults []string) *tls.Config {
+	names := slices.Concat([]string{"localhost", "127.0.0.1", "::1"}, defaults)
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		NextProtos: []string{"http/1.1"},
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if hello.Conn == nil {
+				return a.Leaf(names...)
+			}
+			host, _, err := net.SplitHostPort(hello.Conn.LocalAddr().String())
+			if err != nil || slices.Contains(names, host) {
+				return a.Leaf(names...)
+			}
+			return a.Leaf(append(slices.Clone(names), host)...)
+		},
+	}
+}
 
-// FileTLS serves a certificate from files, and takes a renewed one without a restart.
-func FileTLS(certFile, keyFile string, now func() time.Time) (*tls.Config, error) {
-	f := &files{cert: certFile, key: keyFile, now: now}
-	if _, err := f.get(); err != nil {
+// FileTLS serves the certificate in two files. When w sees that the files have changed, new handshakes use the new pair; a pair that
+// cannot be read or whose key does not fit leaves the former one in use.
+func FileTLS(w *filewatch.Watcher, certFile, keyFile string) (*tls.Config, error) {
+	var pair atomic.Pointer[tls.Certificate]
+	_, err := w.Add(filewatch.Set{Name: "public certificate", Paths: []string{certFile, keyFile}, Apply: func(contents [][]byte) error {
+		c, err := tls.X509KeyPair(contents[0], contents[1])
+		if err == nil {
+			pair.Store(&c)
+		}
+		return err
+	}})
+	if err != nil {
 		return nil, err
 	}
 	return &tls.Config{
 		MinVersion:     tls.VersionTLS12,
 		NextProtos:     []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return f.get() },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Load(), nil },
 	}, nil
 }
 
-type files struct {
-	cert, key string
-	now       func() time.Time
-
-	// mu protects the fields below.
-	mu      sync.Mutex
-	pair    *tls.Certificate
-	checked time.Time
-	changed time.Time
-}
-
-// get keeps the pair it has while the files are unchanged, unreadable or half replaced.
-func (f *files) get() (*tls.Certificate, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.pair != nil && f.now().Sub(f.checked) < reloadEvery {
-		return f.pair, nil
-	}
-	f.checked = f.now()
-	info, err := os.Stat(f.cert)
-	if err == nil && f.pair != nil && info.ModTime().Equal(f.changed) {
-		return f.pair, nil
-	}
-	var pair tls.Certificate
-	if err == nil {
-		pair, err = tls.LoadX509KeyPair(f.cert, f.key)
-	}
-	if err != nil {
-		if f.pair != nil {
-			return f.pair, nil
-		}
-		return nil, fmt.Errorf("public certificate %s: %w", f.cert, err)
-	}
-	f.pair, f.changed = &pair, info.ModTime()
-	return f.pair, nil
-}
-
-// Pool is a root pool with the authority's certificate only.
+// Pool returns a pool with the authority's certificate only.
 func (a *Authority) Pool() *x509.CertPool {
 	p := x509.NewCertPool()
 	p.AddCert(a.cert)
