@@ -21,23 +21,23 @@ import (
 )
 
 const (
-	// maxUDP is the largest answer over UDP, whatever a resolver offers: it fits one packet on every path.
+	// maxUDP bounds a response over UDP, even if a resolver accepts more: it fits one packet on every path.
 	maxUDP       = 1232
 	ioTimeout    = 2 * time.Second
 	closeTimeout = 2 * time.Second
-	// bindTries is how often a common free port for both protocols is looked for.
+	// bindTries is the number of attempts to find a port that is free for both protocols.
 	bindTries = 16
-	// responseRate is how many responses per second one network gets over UDP: a resolver with its cache needs a few per minute.
+	// responseRate is the number of responses per second to one network over UDP. A resolver with a cache needs a few per minute.
 	responseRate = 50
 )
 
-// Deps are what the server works with.
+// Deps are the dependencies of a server.
 type Deps struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }
 
-// Server answers for one zone.
+// Server is the name server of one zone.
 type Server struct {
 	deps    Deps
 	zone    *records
@@ -69,21 +69,21 @@ func New(addr netip.AddrPort, c Content, deps Deps) (*Server, error) {
 	}
 	s.queries = promauto.With(deps.Registerer).NewCounterVec(prometheus.CounterOpts{
 		Namespace: "culvert", Subsystem: "edge", Name: "dns_queries_total",
-		Help: "Questions to the edge's name server by the answer's code.",
+		Help: "Queries to the edge's name server by the code of the response.",
 	}, []string{"rcode"})
 	s.limited = promauto.With(deps.Registerer).NewCounter(prometheus.CounterOpts{
 		Namespace: "culvert", Subsystem: "edge", Name: "dns_responses_limited_total",
-		Help: "Responses of the edge's name server over UDP that were truncated or dropped, since their network had too many.",
+		Help: "Responses of the edge's name server over UDP that were truncated or dropped, because their network had too many.",
 	})
 	return s, nil
 }
 
 func (s *Server) bind(addr netip.AddrPort) error {
 	var lc net.ListenConfig
-	ctx := context.Background() // binding an address does not wait
+	ctx := context.Background() // binding does not block
 	family := ""
 	if addr.Addr().Is4() {
-		family = "4" // "udp" and "tcp" would take 0.0.0.0 as every address of both families
+		family = "4" // "udp" and "tcp" would bind 0.0.0.0 for both families
 	}
 	udp, err := lc.ListenPacket(ctx, "udp"+family, addr.String())
 	if err != nil {
@@ -107,10 +107,10 @@ func (s *Server) Addr() netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// Close frees the sockets of a server that never ran.
+// Close closes the sockets of a server whose Run is never called.
 func (s *Server) Close() error { return errors.Join(s.udp.Close(), s.tcp.Close()) }
 
-// Run answers until ctx ends.
+// Run serves until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	h := dns.HandlerFunc(s.serve)
 	g, gctx := errgroup.WithContext(ctx)
@@ -142,7 +142,7 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 func (s *Server) serve(w dns.ResponseWriter, q *dns.Msg) {
-	m := s.answer(q)
+	m := s.response(q)
 	if w.RemoteAddr().Network() == "udp" {
 		size := dns.MinMsgSize
 		if o := q.IsEdns0(); o != nil {
@@ -155,13 +155,13 @@ func (s *Server) serve(w dns.ResponseWriter, q *dns.Msg) {
 			return
 		case ratelimit.Truncate:
 			s.limited.Inc()
-			m.Truncated, m.Answer, m.Ns, m.Extra = true, nil, nil, nil // the resolver comes again over TCP
+			m.Truncated, m.Answer, m.Ns, m.Extra = true, nil, nil, nil // the resolver retries over TCP
 		case ratelimit.Send:
 		}
 	}
 	s.queries.WithLabelValues(dns.RcodeToString[m.Rcode]).Inc()
 	if err := w.WriteMsg(m); err != nil {
-		s.deps.Logger.Debug("dns answer not delivered", slog.Any(logkey.Err, err))
+		s.deps.Logger.Debug("dns response not delivered", slog.Any(logkey.Err, err))
 	}
 }
 
@@ -176,8 +176,8 @@ func (s *Server) limit(to net.Addr) ratelimit.Decision {
 	return s.limiter.Decide(a.AddrPort().Addr(), time.Now())
 }
 
-// answer decides about one message; it never fails.
-func (s *Server) answer(q *dns.Msg) *dns.Msg {
+// response makes the response to one message.
+func (s *Server) response(q *dns.Msg) *dns.Msg {
 	m := new(dns.Msg)
 	if q.Opcode != dns.OpcodeQuery {
 		return m.SetRcode(q, dns.RcodeNotImplemented)
@@ -193,25 +193,25 @@ func (s *Server) answer(q *dns.Msg) *dns.Msg {
 			return m
 		}
 	}
-	asked := q.Question[0]
-	name := strings.ToLower(asked.Name)
-	if asked.Qclass != dns.ClassINET || !dns.IsSubDomain(s.zone.origin, name) {
+	question := q.Question[0]
+	name := strings.ToLower(question.Name)
+	if question.Qclass != dns.ClassINET || !dns.IsSubDomain(s.zone.origin, name) {
 		m.Rcode = dns.RcodeRefused
 		return m
 	}
-	switch asked.Qtype {
+	switch question.Qtype {
 	case dns.TypeAXFR, dns.TypeIXFR:
 		m.Rcode = dns.RcodeRefused
 		return m
 	}
 	m.Authoritative = true
-	rrs, exists := s.zone.lookup(name, asked.Qtype)
+	rrs, exists := s.zone.lookup(name, question.Qtype)
 	switch {
 	case len(rrs) > 0:
 		m.Answer = rrs
 		m.Extra = append(m.Extra, s.zone.additional(rrs)...)
-	case exists && asked.Qtype == dns.TypeANY: // one record will do (RFC 8482)
-		m.Answer = []dns.RR{&dns.HINFO{Hdr: header(asked.Name, dns.TypeHINFO, s.zone.soa.Hdr.Ttl), Cpu: "RFC8482"}}
+	case exists && question.Qtype == dns.TypeANY: // one record is enough (RFC 8482)
+		m.Answer = []dns.RR{&dns.HINFO{Hdr: header(question.Name, dns.TypeHINFO, s.zone.soa.Hdr.Ttl), Cpu: "RFC8482"}}
 	default:
 		m.Ns = []dns.RR{s.zone.soa}
 		if !exists {

@@ -58,8 +58,8 @@ func content() zone.Content {
 	}
 }
 
-// ask returns the answer, its records in one line each, sorted.
-func ask(t *testing.T, network, addr, name string, qtype uint16) (*dns.Msg, []string) {
+// query returns the response, and its records, sorted, one line each.
+func query(t *testing.T, network, addr, name string, qtype uint16) (*dns.Msg, []string) {
 	t.Helper()
 	m := new(dns.Msg).SetQuestion(name, qtype)
 	m.SetEdns0(1232, false)
@@ -97,7 +97,7 @@ func TestRecords(t *testing.T) {
 		{"edge.test.", dns.TypeSOA, []string{"ns1.edge.test. hostmaster.edge.test. 7 3600 600 86400 30"}},
 	} {
 		for _, network := range []string{"udp", "tcp"} {
-			r, got := ask(t, network, addr, c.name, c.qtype)
+			r, got := query(t, network, addr, c.name, c.qtype)
 			if !slices.Equal(got, c.want) || r.Rcode != dns.RcodeSuccess || !r.Authoritative {
 				t.Errorf("%s %s %s = %s %q, want %q", network, c.name, dns.TypeToString[c.qtype], dns.RcodeToString[r.Rcode], got, c.want)
 			}
@@ -109,7 +109,7 @@ func TestTexts(t *testing.T) {
 	t.Parallel()
 	addr := start(t, content())
 	for name, want := range map[string]string{"protocol-v2": content().ProtocolTXT, "cfd-features": content().FeatureTXT} {
-		r, _ := ask(t, "udp", addr, name+".edge.test.", dns.TypeTXT)
+		r, _ := query(t, "udp", addr, name+".edge.test.", dns.TypeTXT)
 		if len(r.Answer) != 1 {
 			t.Fatalf("%s: %d records", name, len(r.Answer))
 		}
@@ -121,7 +121,7 @@ func TestTexts(t *testing.T) {
 	}
 }
 
-func TestNegativeAnswers(t *testing.T) {
+func TestNegativeResponses(t *testing.T) {
 	t.Parallel()
 	addr := start(t, content())
 	for _, c := range []struct {
@@ -139,13 +139,13 @@ func TestNegativeAnswers(t *testing.T) {
 		{"notedge.test.", dns.TypeA, dns.RcodeRefused, false},
 		{"edge.test.", dns.TypeAXFR, dns.RcodeRefused, false},
 	} {
-		r, got := ask(t, "udp", addr, c.name, c.qtype)
+		r, got := query(t, "udp", addr, c.name, c.qtype)
 		soa := len(r.Ns) == 1 && r.Ns[0].Header().Rrtype == dns.TypeSOA
 		if r.Rcode != c.rcode || len(got) != 0 || soa != c.soa {
 			t.Errorf("%s %s = %s %q, SOA %v; want %s, SOA %v", c.name, dns.TypeToString[c.qtype], dns.RcodeToString[r.Rcode], got, soa, dns.RcodeToString[c.rcode], c.soa)
 		}
 	}
-	if r, got := ask(t, "udp", addr, "edge.test.", dns.TypeANY); len(got) != 1 || r.Rcode != dns.RcodeSuccess {
+	if r, got := query(t, "udp", addr, "edge.test.", dns.TypeANY); len(got) != 1 || r.Rcode != dns.RcodeSuccess {
 		t.Errorf("ANY = %q", got)
 	}
 }
@@ -175,7 +175,7 @@ func TestOddMessages(t *testing.T) {
 	}
 }
 
-func TestLargeAnswerIsTruncatedOverUDP(t *testing.T) {
+func TestLargeResponseIsTruncatedOverUDP(t *testing.T) {
 	t.Parallel()
 	c := content()
 	for i := range 40 {
@@ -187,7 +187,7 @@ func TestLargeAnswerIsTruncatedOverUDP(t *testing.T) {
 	if r, _, err := cl.ExchangeContext(t.Context(), m, addr); err != nil || !r.Truncated || len(r.Answer) == 0 {
 		t.Errorf("over UDP without EDNS: %v, %v", r, err)
 	}
-	if _, got := ask(t, "tcp", addr, "region1.edge.test.", dns.TypeA); len(got) != 42 {
+	if _, got := query(t, "tcp", addr, "region1.edge.test.", dns.TypeA); len(got) != 42 {
 		t.Errorf("over TCP: %d records", len(got))
 	}
 }

@@ -6,16 +6,16 @@ import (
 )
 
 const (
-	// bits4 and bits6 are the prefix lengths of a network: what one operator typically has.
+	// bits4 and bits6 are the prefix lengths of a network: usual sizes for one operator.
 	bits4 = 24
 	bits6 = 56
-	// slip is how many responses beyond the rate go for each one that is sent truncated.
+	// slip says that every slip-th response beyond the rate is sent truncated; the others are dropped.
 	slip = 2
 	// maxNetworks bounds each of the two generations of networks.
 	maxNetworks = 32768
 )
 
-// Decision is what becomes of a response.
+// Decision says how a response is sent.
 type Decision uint8
 
 // The decisions.
@@ -28,7 +28,7 @@ const (
 // Limiter counts responses by network. Each network has a bucket of tokens that fills with the rate.
 type Limiter struct {
 	rate, burst float64
-	// recent and older are generations: when recent is full it becomes older, and what was older is forgotten.
+	// recent and older are generations: when recent is full it replaces older, whose networks are forgotten.
 	recent, older map[netip.Prefix]*bucket
 }
 
@@ -38,7 +38,7 @@ type bucket struct {
 	over   int
 }
 
-// New makes a limiter of rate responses per second and network, with bursts of as many as two seconds have.
+// New makes a limiter of rate responses per second and network, with bursts of the number for two seconds.
 func New(rate int) *Limiter {
 	return &Limiter{rate: float64(rate), burst: 2 * float64(rate), recent: make(map[netip.Prefix]*bucket)}
 }
