@@ -34,7 +34,7 @@ func newMetrics(reg prometheus.Registerer, connected func() float64) (*metrics, 
 	}, []string{"reason"})
 	m := &metrics{
 		up: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "culvert_control_plane_up", Help: "Whether the store answered the last call.",
+			Name: "culvert_control_plane_up", Help: "Whether the last call to the store succeeded.",
 			ConstLabels: prometheus.Labels{"service": "conn-worker"},
 		}),
 		connected: prometheus.NewGaugeFunc(prometheus.GaugeOpts{

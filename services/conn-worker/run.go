@@ -249,9 +249,9 @@ func (s *Service) heard(ctx context.Context, err error) {
 	was := s.storeUp.Swap(up)
 	switch {
 	case up && !was:
-		s.log.InfoContext(ctx, "control plane is back")
+		s.log.InfoContext(ctx, "control plane is available again")
 	case !up && was:
-		s.log.WarnContext(ctx, "control plane is away, connections stay", slog.Any(logkey.Err, err))
+		s.log.WarnContext(ctx, "control plane is unavailable, connections stay", slog.Any(logkey.Err, err))
 	}
 	s.metrics.setUp(up)
 }

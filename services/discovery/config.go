@@ -26,16 +26,16 @@ type Config struct {
 	Name     string        `yaml:"name" usage:"name of the pool to publish (default: the default pool)"`
 	Static   []string      `yaml:"static" usage:"edge addresses host:port, instead of DNS records"`
 	SRV      SRV           `yaml:"srv"`
-	Resolver string        `yaml:"resolver" usage:"name server host:port, the only one that is used then, or system"`
+	Resolver string        `yaml:"resolver" usage:"host:port of the only name server to use, or system"`
 	DoT      DoT           `yaml:"dot"`
 	Refresh  time.Duration `yaml:"refresh" usage:"time between two lookups"`
-	Timeout  time.Duration `yaml:"timeout" usage:"bound of one query"`
+	Timeout  time.Duration `yaml:"timeout" usage:"time limit of one query"`
 }
 
 // SRV names the records.
 type SRV struct {
 	Domain  string `yaml:"domain" usage:"domain of the edge's records"`
-	Region  string `yaml:"region" usage:"region that the service name is prefixed with"`
+	Region  string `yaml:"region" usage:"region, put in front of the service name"`
 	Service string `yaml:"service" usage:"service name of the SRV record"`
 }
 

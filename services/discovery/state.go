@@ -143,13 +143,13 @@ func (s *Service) report(ctx context.Context, err error) {
 	case err == nil:
 		s.metrics.up.Set(1)
 		if before != nil && !errors.Is(before, errStarting) {
-			s.log.InfoContext(ctx, "control plane is back")
+			s.log.InfoContext(ctx, "control plane is available again")
 		}
 	case ctx.Err() != nil:
 	default:
 		s.metrics.up.Set(0)
 		if before == nil || errors.Is(before, errStarting) {
-			s.log.WarnContext(ctx, "control plane is away, nothing is published", slog.Any(logkey.Err, err))
+			s.log.WarnContext(ctx, "control plane is unavailable, nothing is published", slog.Any(logkey.Err, err))
 		}
 	}
 }

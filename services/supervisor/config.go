@@ -12,8 +12,8 @@ const maxConnections = 255
 // Config is what an operator can set.
 type Config struct {
 	ID          string        `yaml:"id" usage:"name of this supervisor (default: made from the host name)"`
-	Connections int           `yaml:"connections" usage:"connections per connector, where the tunnel asks for no number"`
-	Tick        time.Duration `yaml:"tick" usage:"longest time between two looks at the store"`
+	Connections int           `yaml:"connections" usage:"connections per connector, for a tunnel that sets no number"`
+	Tick        time.Duration `yaml:"tick" usage:"longest time between two reads of the store"`
 }
 
 // Default is the configuration of a supervisor that nobody configured.

@@ -210,8 +210,8 @@ func TestStoreAwayIsToldOnce(t *testing.T) {
 	l.worker(1)
 	l.eventually("ready", func() bool { return s.Ready() == nil })
 	l.eventually("granted", func() bool { return len(l.slots()) == 1 })
-	l.eventually("told", func() bool { return l.log.count("control plane is back") > 0 }) // after the state has changed
-	if away, back := l.log.count("control plane is away"), l.log.count("control plane is back"); away != 1 || back != 1 {
+	l.eventually("told", func() bool { return l.log.count("control plane is available again") > 0 }) // after the state has changed
+	if away, back := l.log.count("control plane is unavailable"), l.log.count("control plane is available again"); away != 1 || back != 1 {
 		t.Errorf("the outage was told %d times, its end %d times", away, back)
 	}
 }

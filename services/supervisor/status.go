@@ -82,11 +82,11 @@ func (s *Service) report(ctx context.Context, err error) {
 	case next == nil:
 		s.metrics.up.Set(1)
 		if before != nil && !errors.Is(before, errStarting) {
-			s.log.InfoContext(ctx, "control plane is back")
+			s.log.InfoContext(ctx, "control plane is available again")
 		}
 	case before == nil || before.Error() != next.Error():
 		s.metrics.up.Set(0)
-		s.log.WarnContext(ctx, "control plane is away, nothing is granted", slog.Any(logkey.Err, err))
+		s.log.WarnContext(ctx, "control plane is unavailable, nothing is granted", slog.Any(logkey.Err, err))
 	}
 }
 

@@ -145,7 +145,7 @@ func TestFallbackWithoutStore(t *testing.T) {
 	c.steady(4)
 	s.cable.cut.Store(true)
 	w.cable.cut.Store(true)
-	c.eventually("both have logged that the store is unavailable", func() bool { return c.log.count("control plane is away") == 2 })
+	c.eventually("both have logged that the store is unavailable", func() bool { return c.log.count("control plane is unavailable") == 2 })
 	attempts := c.net.tried()
 	c.net.blockUDP()
 	c.eventually("the edges have lost all sessions", func() bool {

@@ -106,18 +106,18 @@ func TestStoreAway(t *testing.T) {
 	c.steady(4)
 	s.cable.cut.Store(true)
 	w.cable.cut.Store(true)
-	c.eventually("both have logged that the store is unavailable", func() bool { return c.log.count("control plane is away") == 2 })
+	c.eventually("both have logged that the store is unavailable", func() bool { return c.log.count("control plane is unavailable") == 2 })
 	victim := c.net.live()[2]
 	_ = victim.session.CloseWithError(0, "edge restarts")
 	c.eventually("the worker dials the dropped session again by itself", func() bool { return c.net.indices() == 4 })
 	c.requests()
-	if got := c.log.count("control plane is away"); got != 2 {
+	if got := c.log.count("control plane is unavailable"); got != 2 {
 		t.Errorf("the outage was logged %d times", got)
 	}
 	before := c.net.live()
 	s.cable.cut.Store(false)
 	w.cable.cut.Store(false)
-	c.eventually("both have logged that the store is available again", func() bool { return c.log.count("control plane is back") == 2 })
+	c.eventually("both have logged that the store is available again", func() bool { return c.log.count("control plane is available again") == 2 })
 	c.steady(4)
 	for _, conn := range before {
 		if conn.session.Context().Err() != nil {

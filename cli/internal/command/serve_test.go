@@ -428,7 +428,7 @@ func TestTunnelRunWithoutASecret(t *testing.T) {
 func TestTunnelRunWithUnreachableRedis(t *testing.T) {
 	e, metrics := startEdge(t), freeAddr(t)
 	p := start(t, []string{"TUNNEL_TOKEN=" + e.token, "TUNNEL_METRICS=" + metrics}, append(e.flags(), "--redis", "redis://127.0.0.1:1", "run", "--hello-world")...)
-	eventually(t, "every part logs that the store is unavailable", func() bool { return len(p.linesWith("control plane is away")) >= 3 })
+	eventually(t, "every part logs that the store is unavailable", func() bool { return len(p.linesWith("control plane is unavailable")) >= 3 })
 	c := client(t)
 	eventually(t, "not ready", func() bool {
 		status, _ := fetch(t, c, "http://"+metrics+"/readyz", "")
@@ -436,7 +436,7 @@ func TestTunnelRunWithUnreachableRedis(t *testing.T) {
 	})
 	for _, part := range []string{"discovery", "supervisor", "conn-worker"} {
 		n := 0
-		for _, line := range p.linesWith("control plane is away") {
+		for _, line := range p.linesWith("control plane is unavailable") {
 			if strings.Contains(line, "part="+part+" ") {
 				n++
 			}
