@@ -90,7 +90,7 @@ func TestBinary(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp, err := http.DefaultClient.Do(req) // its answer never ends, so that the drain would wait
+		resp, err := http.DefaultClient.Do(req) // its response never ends, so the drain would wait
 		if err != nil {
 			t.Fatal(err)
 		}

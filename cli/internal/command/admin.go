@@ -225,7 +225,7 @@ func (c *commands) createTunnel(ctx *urfave.Context, api *adminclient.Client) er
 	}
 	path = connector.ExpandHome(path, c.home())
 	if err := writeNew(path, created.Credentials); err != nil {
-		undo := api.DeleteTunnel(ctx.Context, id, false) // without its credentials nobody could run it
+		undo := api.DeleteTunnel(ctx.Context, id, false) // without its credentials it cannot be run
 		return errors.Join(fmt.Errorf("credentials file: %w", err), undo)
 	}
 	c.println("Tunnel credentials written to " + path + ". Keep this file secret: whoever has it can run the tunnel.")

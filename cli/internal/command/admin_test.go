@@ -149,7 +149,7 @@ func TestRunByName(t *testing.T) {
 	}
 	p := start(t, env, append(e.flags(), "--metrics", "127.0.0.1:0", "run", "--hello-world", "shop")...)
 	c := client(t)
-	eventually(t, "an answer", func() bool {
+	eventually(t, "a response", func() bool {
 		status, _ := fetch(t, c, e.PublicURL(), "shop.example.com")
 		return status == 200
 	})

@@ -17,7 +17,7 @@ const (
 	pidFileMode  = 0o644
 )
 
-// announcement tells the host when the first connection is registered: the pid file, and the service manager
+// announcement reports to the host when the first connection is registered: the pid file, and the service manager
 // (docs/spec/lifecycle.md 10.4).
 type announcement struct {
 	stack   *stack.Stack

@@ -20,7 +20,7 @@ func Run(ctx context.Context, host process.Host) int {
 		return c.code
 	}
 	for _, line := range strings.Split(strings.TrimSpace(err.Error()), "\n") {
-		_, _ = fmt.Fprintln(host.Stderr, line) // nobody to tell when stderr is gone
+		_, _ = fmt.Fprintln(host.Stderr, line) // nothing is left to do when standard error is closed
 	}
 	return process.ExitFailure
 }
@@ -111,5 +111,5 @@ func (c *commands) option(ctx *urfave.Context, name, variable string) string {
 }
 
 func (c *commands) println(args ...any) {
-	_, _ = fmt.Fprintln(c.host.Stdout, args...) // nobody to tell when stdout is gone
+	_, _ = fmt.Fprintln(c.host.Stdout, args...) // nothing is left to do when standard output is closed
 }

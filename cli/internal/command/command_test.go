@@ -75,7 +75,7 @@ func TestOneLineErrors(t *testing.T) {
 		"up, bad config":    {args: []string{"up", "--config", file("bad2.yml", "a: [\n")}, want: "bad2.yml"},
 		"up, bad level":     {args: []string{"up", "--loglevel", "loud"}, want: "loud"},
 		"ready, no address": {args: []string{"tunnel", "ready"}, want: "needs --metrics"},
-		"ready, nobody":     {args: []string{"tunnel", "--metrics", "127.0.0.1:1", "ready"}, want: "connection refused"},
+		"ready, no server":  {args: []string{"tunnel", "--metrics", "127.0.0.1:1", "ready"}, want: "connection refused"},
 		"healthcheck":       {args: []string{"healthcheck"}, want: "needs --url"},
 		"link-certs":        {args: []string{"link-certs"}, want: "one argument"},
 		"service flag":      {args: []string{"edge", "--bogus"}, want: "edge: unknown flag --bogus"},
@@ -83,13 +83,13 @@ func TestOneLineErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := run(t, tc.env, tc.args...)
-			var told []string
+			var lines []string
 			for _, line := range strings.Split(strings.TrimSpace(stderr), "\n") {
 				if !strings.Contains(line, "level=INFO") {
-					told = append(told, line)
+					lines = append(lines, line)
 				}
 			}
-			if last := told[len(told)-1]; code != 1 || !strings.Contains(last, tc.want) {
+			if last := lines[len(lines)-1]; code != 1 || !strings.Contains(last, tc.want) {
 				t.Errorf("exit %d, stderr %s\nwant exit 1 and a last line with %q", code, stderr, tc.want)
 			}
 			if stdout != "" && !strings.Contains(stdout, "Validating") {

@@ -16,7 +16,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
-// settleEvery is how often a set configuration is looked at until all connections have answered.
+// settleEvery is the interval of polls until all connections have responded to a new configuration.
 const settleEvery = 100 * time.Millisecond
 
 // configuration is the tree of culvert tunnel config.

@@ -10,7 +10,7 @@ import (
 
 func (c *commands) healthcheck() *urfave.Command {
 	return &urfave.Command{
-		Name: "healthcheck", Usage: "ask a URL; exit code 0 if it answers 200", OnUsageError: usageError,
+		Name: "healthcheck", Usage: "request a URL; exit code 0 if the response is 200", OnUsageError: usageError,
 		Flags: []urfave.Flag{&urfave.StringFlag{Name: "url", Usage: "`URL` to ask, such as http://127.0.0.1:20241/ready"}},
 		Action: func(ctx *urfave.Context) error {
 			url := ctx.String("url")

@@ -49,7 +49,7 @@ func serveHello(ctx context.Context, ln net.Listener) error {
 		_, _ = fmt.Fprintf(w, helloPage, html.EscapeString(r.Method), html.EscapeString(r.URL.Path), html.EscapeString(r.Host)) // the visitor may be gone
 	})
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: helloReadTimeout}
-	served := make(chan error, 1) // one send, also when nobody reads any more
+	served := make(chan error, 1) // one send, also when it is no longer received
 	go func() { served <- srv.Serve(ln) }()
 	select {
 	case err := <-served:

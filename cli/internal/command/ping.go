@@ -28,7 +28,7 @@ func (c *commands) ping() *urfave.Command {
 			&urfave.IntFlag{Name: "count", Aliases: []string{"c"}, Usage: "how many requests to send", Value: pingCount},
 			&urfave.UintFlag{Name: "ttl", Usage: "time to live of the requests", Value: pingTTL},
 			&urfave.IntFlag{Name: "size", Usage: "bytes of data in a request", Value: pingSize},
-			&urfave.DurationFlag{Name: "wait", Usage: "how long to wait for each answer, at most 10s", Value: pingTimeout},
+			&urfave.DurationFlag{Name: "wait", Usage: "how long to wait for each response, at most 10s", Value: pingTimeout},
 			&urfave.DurationFlag{Name: "interval", Usage: "time between two requests", Value: pingInterval},
 		),
 		Action: func(ctx *urfave.Context) error {
@@ -54,7 +54,7 @@ func (c *commands) pingTunnel(ctx *urfave.Context, api *adminclient.Client) erro
 	}
 	tick := time.NewTicker(max(ctx.Duration("interval"), time.Millisecond))
 	defer tick.Stop()
-	answered := 0
+	replies := 0
 	for n := range ctx.Int("count") {
 		if n > 0 {
 			select {
@@ -74,11 +74,11 @@ func (c *commands) pingTunnel(ctx *urfave.Context, api *adminclient.Client) erro
 		}
 		c.println(fmt.Sprintf("request %d: %s", n+1, pingLine(r)))
 		if r.Kind == "echo_reply" {
-			answered++
+			replies++
 		}
 	}
-	c.println(fmt.Sprintf("%d requests, %d replies", ctx.Int("count"), answered))
-	if answered == 0 {
+	c.println(fmt.Sprintf("%d requests, %d replies", ctx.Int("count"), replies))
+	if replies == 0 {
 		return errNoReply
 	}
 	return nil

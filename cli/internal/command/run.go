@@ -25,7 +25,7 @@ import (
 
 const logFileMode = 0o644
 
-// runTunnel is the drop-in: all parts of a connector in this process, against somebody's edge.
+// runTunnel runs all parts of a connector in this process, against any edge, as cloudflared tunnel run does.
 func (c *commands) runTunnel(ctx *urfave.Context) error {
 	s, file, err := c.connectorSettings()
 	if err != nil {
@@ -36,7 +36,7 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 		return err
 	}
 	defer closeLog()
-	c.tellStart(ctx.Context, logger, s, file)
+	c.logStart(ctx.Context, logger, s, file)
 	cfg, err := c.connectorConfig(ctx, s, file, logger)
 	if err != nil {
 		return err
@@ -87,7 +87,7 @@ func (c *commands) openLog(s *settings.Settings) (*slog.Logger, func(), error) {
 		logger.Warn("log file cannot be written, logging to standard error only", slog.String(logkey.File, path), slog.Any(logkey.Err, err))
 		return logger, func() {}, nil
 	}
-	closer := func() { _ = f.Close() } // every line is written at once
+	closer := func() { _ = f.Close() } // lines are not buffered
 	return telemetry.NewLogger(cfg, io.MultiWriter(c.host.Stderr, f)), closer, nil
 }
 
@@ -98,8 +98,8 @@ func openLogFile(path string) (*os.File, error) {
 	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, logFileMode)
 }
 
-// tellStart logs what is in force, and everything that is odd about it.
-func (c *commands) tellStart(ctx context.Context, logger *slog.Logger, s *settings.Settings, file *cfdfile.File) {
+// logStart logs the settings in force, and warns about odd ones.
+func (c *commands) logStart(ctx context.Context, logger *slog.Logger, s *settings.Settings, file *cfdfile.File) {
 	logger.InfoContext(ctx, "settings", slog.Any(logkey.Given, s.Shown()))
 	if _, err := telemetry.ParseLevel(s.Text("loglevel")); err != nil {
 		logger.ErrorContext(ctx, "unknown log level, using info", slog.Any(logkey.Err, err))
@@ -120,7 +120,7 @@ func (c *commands) tellStart(ctx context.Context, logger *slog.Logger, s *settin
 	}
 	for _, name := range []string{"token", "credentials-contents"} {
 		if s.Source(name) == settings.FromCommandLine {
-			logger.WarnContext(ctx, "secret on the command line, where everybody on this host can read it; use a file or the environment",
+			logger.WarnContext(ctx, "secret on the command line, where every user of this host can read it; use a file or the environment",
 				slog.String(logkey.Flag, name))
 		}
 	}
@@ -144,7 +144,7 @@ func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, fi
 		return connector.Config{}, err
 	}
 	if warning != nil && s.Text("token") == "" {
-		logger.WarnContext(ctx.Context, "no ingress rules, every request is answered 503", slog.Any(logkey.Err, warning))
+		logger.WarnContext(ctx.Context, "no ingress rules, every response is a 503", slog.Any(logkey.Err, warning))
 	}
 	for _, w := range rules.Warnings() {
 		logger.WarnContext(ctx.Context, "ingress rule to look at", slog.String(logkey.Warning, w))
@@ -178,7 +178,7 @@ func shownFlags(s *settings.Settings) map[string]string {
 	return flags
 }
 
-// resolveName asks the edge on this machine for the id of a tunnel.
+// resolveName looks up the id of a tunnel at the edge on this machine.
 func (c *commands) resolveName(ctx context.Context, name string) (tunnel.ID, error) {
 	address := c.env("CULVERT_EDGE_ADMIN")
 	if address == "" {

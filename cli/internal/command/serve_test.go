@@ -367,7 +367,7 @@ func TestTunnelRun(t *testing.T) {
 	}
 	for _, line := range strings.Split(p.log(), "\n") {
 		if strings.Contains(line, `"level":"ERROR"`) || strings.Contains(line, `"level":"WARN"`) {
-			t.Errorf("an orderly run complains: %s", line)
+			t.Errorf("an orderly run logs a warning or an error: %s", line)
 		}
 	}
 }

@@ -33,7 +33,7 @@ const (
 	probeWithin = 5 * time.Second
 )
 
-// up is the whole system in one process, with an edge of its own.
+// up runs the whole system in one process, with an edge of its own.
 func (c *commands) up() *urfave.Command {
 	return &urfave.Command{
 		Name: "up", Usage: "run a whole system on this machine: edge, connector and a demo page or your own origin", OnUsageError: usageError,
@@ -111,7 +111,7 @@ func (c *commands) upDataDir(ctx *urfave.Context) string {
 	return c.dataDir()
 }
 
-// upRules takes the rules of the file, or one origin, or the demo page.
+// upRules gives the rules of the file, of one origin, or of the demo page.
 func (c *commands) upRules(ctx *urfave.Context) (*ingress.Set, error) {
 	path, origin := ctx.String("config"), ctx.String("url")
 	switch {
@@ -140,7 +140,7 @@ func (c *commands) upRules(ctx *urfave.Context) (*ingress.Set, error) {
 	}
 }
 
-// publicAddress is where visitors come in: the address that was asked for, or the default one, or any free port.
+// publicAddress is the address for visitors: the given one, else the default one, else any free port.
 func publicAddress(ctx *urfave.Context) (netip.AddrPort, error) {
 	addr, err := netip.ParseAddrPort(ctx.String("listen"))
 	if err != nil {
@@ -149,7 +149,7 @@ func publicAddress(ctx *urfave.Context) (netip.AddrPort, error) {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(ctx.Context, "tcp", addr.String())
 	if err == nil {
-		return addr, ln.Close() // it is free; the edge opens it again
+		return addr, ln.Close() // the address is free; the edge opens it again
 	}
 	if ctx.IsSet("listen") {
 		return addr, fmt.Errorf("public listener: %w", err)
@@ -157,7 +157,7 @@ func publicAddress(ctx *urfave.Context) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(addr.Addr(), 0), nil
 }
 
-// greet waits until a request goes through, says where, and waits for the end.
+// greet waits until a request succeeds, prints the public URL, and waits for the end.
 func (c *commands) greet(ctx context.Context, st *stack.Stack, private *ops.Server, logger *slog.Logger) error {
 	url := st.Edge().PublicURL()
 	client := &http.Client{
@@ -166,7 +166,7 @@ func (c *commands) greet(ctx context.Context, st *stack.Stack, private *ops.Serv
 	}
 	tick := time.NewTicker(probeEvery)
 	defer tick.Stop()
-	for st.WorkerReady() != nil || !answers(ctx, client, url) {
+	for st.WorkerReady() != nil || !responds(ctx, client, url) {
 		select {
 		case <-ctx.Done():
 			return nil
@@ -177,12 +177,12 @@ func (c *commands) greet(ctx context.Context, st *stack.Stack, private *ops.Serv
 	c.println("Private:    http://" + private.Addr().String() + "/readyz")
 	logger.InfoContext(ctx, "first request went through", slog.String(logkey.URL, url))
 	<-ctx.Done()
-	c.println("Stopping: finishing what is in flight. Once more to stop at once.")
+	c.println("Stopping: finishing requests in flight. Press Ctrl-C again to stop at once.")
 	return nil
 }
 
-// answers reports whether url answers through the tunnel. An origin that cannot be reached is an answer as well.
-func answers(ctx context.Context, client *http.Client, url string) bool {
+// responds reports whether url responds through the tunnel. The error page for an unreachable origin counts as well.
+func responds(ctx context.Context, client *http.Client, url string) bool {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return false
@@ -200,7 +200,7 @@ func answers(ctx context.Context, client *http.Client, url string) bool {
 	return false
 }
 
-// localURL names this machine the way people type it.
+// localURL replaces a loopback or unspecified address by localhost.
 func localURL(raw string) string {
 	host, port, err := net.SplitHostPort(raw[len("http://"):])
 	if err != nil {

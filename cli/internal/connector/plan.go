@@ -133,7 +133,7 @@ func checkWriteTimeout(d time.Duration) error {
 	return nil
 }
 
-// checkBind tries the local address, so that a wrong one is told at once and not by every attempt to connect.
+// checkBind tries the local address, so that a wrong one fails the start and not every attempt to connect.
 func checkBind(text string) error {
 	if text == "" {
 		return nil

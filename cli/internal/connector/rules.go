@@ -8,8 +8,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 )
 
-// Rules compiles the file's ingress rules, or the single origin that the flags name. Without either every request is
-// answered 503, and the second result is ingress.ErrNoRules as a warning.
+// Rules compiles the file's ingress rules, or the single origin that the flags name. Without either every response
+// is a 503, and the second result is ingress.ErrNoRules as a warning.
 func Rules(s *settings.Settings, file *cfdfile.File, hasArgument bool) (set *ingress.Set, warning error, err error) {
 	if file != nil {
 		if set, err = FileRules(file); !errors.Is(err, ingress.ErrNoIngress) {

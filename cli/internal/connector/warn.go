@@ -7,10 +7,10 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 )
 
-// Warning is a flag that does not do what its text says, although the connector starts.
+// Warning is a flag whose value has no effect, or another one than given. The connector starts all the same.
 type Warning struct{ Flag, Text string }
 
-// Warnings lists what the reference starts with in silence and an operator should know.
+// Warnings lists the flags that the reference accepts silently although they have no effect or another one.
 func Warnings(s *settings.Settings, file *cfdfile.File) []Warning {
 	var all []Warning
 	if n := s.Int("ha-connections"); n != connections(s) {

@@ -13,7 +13,7 @@ func Table() []Flag {
 func identityFlags() []Flag {
 	return []Flag{
 		{Name: "config", NoFile: true, Usage: "YAML configuration `FILE`"},
-		{Name: "token", Env: []string{"TUNNEL_TOKEN"}, Secret: true, Usage: "run token of the tunnel; better given in TUNNEL_TOKEN or a file, as the command line is visible to everybody on the host"},
+		{Name: "token", Env: []string{"TUNNEL_TOKEN"}, Secret: true, Usage: "run token of the tunnel; better given in TUNNEL_TOKEN or a file, as the command line is visible to every user on the host"},
 		{Name: "token-file", Env: []string{"TUNNEL_TOKEN_FILE"}, Usage: "`FILE` with the run token"},
 		{Name: "credentials-file", Aliases: []string{"cred-file"}, Env: []string{"TUNNEL_CRED_FILE"}, Usage: "credentials `FILE` of the tunnel"},
 		{Name: "credentials-contents", Env: []string{"TUNNEL_CRED_CONTENTS"}, Secret: true, Usage: "contents of the credentials file"},
@@ -48,8 +48,8 @@ func edgeFlags() []Flag {
 		{Name: "write-stream-timeout", Env: []string{"TUNNEL_STREAM_WRITE_TIMEOUT"}, Kind: Duration, Default: "0s", Usage: "limit of one write of a stream to an origin; 0 is none"},
 		{Name: "max-active-flows", Env: []string{"TUNNEL_MAX_ACTIVE_FLOWS"}, Kind: Uint, NoFile: true, Usage: "limit of private network flows"},
 		{Name: "dns-resolver-addrs", Env: []string{"TUNNEL_DNS_RESOLVER_ADDRS"}, Kind: List, NoFile: true, Usage: "resolver `IP:PORT` for the DNS service of private networks, repeatable, at most 10 (default: the host's own)"},
-		{Name: "icmpv4-src", Env: []string{"TUNNEL_ICMPV4_SRC"}, NoFile: true, Usage: "IPv4 `ADDRESS` of this host in answers to traceroute (default: the one of the default route)"},
-		{Name: "icmpv6-src", Env: []string{"TUNNEL_ICMPV6_SRC"}, NoFile: true, Usage: "IPv6 `ADDRESS` of this host in answers to traceroute (default: one of the same interface)"},
+		{Name: "icmpv4-src", Env: []string{"TUNNEL_ICMPV4_SRC"}, NoFile: true, Usage: "IPv4 `ADDRESS` of this host in responses to traceroute (default: the one of the default route)"},
+		{Name: "icmpv6-src", Env: []string{"TUNNEL_ICMPV6_SRC"}, NoFile: true, Usage: "IPv6 `ADDRESS` of this host in responses to traceroute (default: one of the same interface)"},
 	}
 }
 
@@ -82,7 +82,7 @@ func operationFlags() []Flag {
 func originFlags() []Flag {
 	return []Flag{
 		{Name: "url", Env: []string{"TUNNEL_URL"}, Usage: "origin of all requests"},
-		{Name: "hello-world", Env: []string{"TUNNEL_HELLO_WORLD"}, Kind: Bool, Usage: "answer all requests with a demo page"},
+		{Name: "hello-world", Env: []string{"TUNNEL_HELLO_WORLD"}, Kind: Bool, Usage: "serve a demo page for all requests"},
 		{Name: "unix-socket", Env: []string{"TUNNEL_UNIX_SOCKET"}, Usage: "`PATH` of a Unix socket that serves all requests"},
 		{Name: "bastion", Env: []string{"TUNNEL_BASTION"}, Kind: Bool, Usage: "jump host: the visitor's client names the destination"},
 		{Name: "socks5", Env: []string{"TUNNEL_SOCKS"}, Kind: Bool, Usage: "the visitor's client speaks SOCKS5"},

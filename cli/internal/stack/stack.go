@@ -29,7 +29,7 @@ import (
 type Config struct {
 	// RedisURL names a shared store; empty is a store inside the process.
 	RedisURL string
-	// Edge is the own edge; nil means that the connector dials somebody else's.
+	// Edge is the own edge; nil means that the connector dials an edge elsewhere.
 	Edge       *edge.Config
 	Discovery  discovery.Config
 	Supervisor supervisor.Config
@@ -162,7 +162,7 @@ func (s *Stack) openStore(ctx context.Context) (err error) {
 	return nil
 }
 
-// errAlone says that there is nobody who could use the link.
+// errAlone says that no other process could use the link.
 var errAlone = errors.New("--link-listen needs --redis: without it no other process can join")
 
 // shareProxy lets workers in other processes reach the proxy of this one: as the operator said, or else over a Unix
