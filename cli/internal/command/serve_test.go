@@ -25,6 +25,7 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/command"
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/services/edge"
 )
 
@@ -268,6 +269,8 @@ func TestUpWithRulesAndUnreachableOrigin(t *testing.T) {
 	if status, _ := fetch(t, c, url, "dead.example.com"); status != http.StatusBadGateway {
 		t.Errorf("dead.example.com = %d", status)
 	}
+	// The line may follow the response.
+	testkit.Eventually(t, "a line about the unreachable origin", func() bool { return len(p.linesWith("origin=http://127.0.0.1:1 ")) > 0 })
 	if lines := p.linesWith("origin=http://127.0.0.1:1 "); len(lines) != 1 || !strings.Contains(lines[0], "connection refused") {
 		t.Errorf("want one line about the unreachable origin, with its address:\n%s", p.log())
 	}
