@@ -15,7 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/udp"
 )
 
-// Config holds everything that an edge can be told.
+// Config is the configuration of an edge.
 type Config struct {
 	DataDir    string           `yaml:"data_dir" usage:"directory of the CA, the tunnels and routes, and the admin socket"`
 	Location   string           `yaml:"location" usage:"short name of this edge, shown by connectors and in request ids"`
@@ -50,11 +50,11 @@ type PublicConfig struct {
 	CertFile              string         `yaml:"cert_file" usage:"certificate chain for HTTPS; unset = issued by the edge's own CA"`
 	KeyFile               string         `yaml:"key_file" usage:"private key of cert_file"`
 	Names                 []string       `yaml:"names" usage:"further names in the default HTTPS certificate"`
-	ResponseHeaderTimeout time.Duration  `yaml:"response_header_timeout" usage:"wait for the origin's answer once the request is sent; 0 = for ever"`
+	ResponseHeaderTimeout time.Duration  `yaml:"response_header_timeout" usage:"wait for the origin's response once the request is sent; 0 = for ever"`
 	ReadHeaderTimeout     time.Duration  `yaml:"read_header_timeout" usage:"how long a visitor may take to send a request head"`
 	IdleTimeout           time.Duration  `yaml:"idle_timeout" usage:"how long an idle visitor connection is kept"`
 	BodyIdleTimeout       time.Duration  `yaml:"body_idle_timeout" usage:"how long a body may make no progress towards or from a visitor; 0 = for ever"`
-	TrustedProxies        []string       `yaml:"trusted_proxies" usage:"networks of proxies that may state who the visitor is, by X-Forwarded-For and the like"`
+	TrustedProxies        []string       `yaml:"trusted_proxies" usage:"networks of proxies whose X-Forwarded-For and similar fields are trusted to name the visitor"`
 	ProxyProtocol         bool           `yaml:"proxy_protocol" usage:"connections of trusted_proxies begin with a header of the PROXY protocol, version 1 or 2"`
 	MaxHeaderFields       int            `yaml:"max_header_fields" usage:"limit of the fields of a header or trailer section"`
 	MaxHeaderBytes        int            `yaml:"max_header_bytes" usage:"limit of the decoded size of a header or trailer section: names, values and 32 bytes for each field"`
@@ -75,8 +75,8 @@ type PublicConfig struct {
 // DNSConfig is the small authoritative name server.
 type DNSConfig struct {
 	Listen      netip.AddrPort `yaml:"listen" usage:"UDP and TCP address of the name server; unset = none"`
-	Domain      string         `yaml:"domain" usage:"the domain that the name server answers for"`
-	TTL         time.Duration  `yaml:"ttl" usage:"time to live of the answers"`
+	Domain      string         `yaml:"domain" usage:"the domain of the name server"`
+	TTL         time.Duration  `yaml:"ttl" usage:"time to live of the responses"`
 	Regions     []RegionConfig `yaml:"regions" usage:"advertised regions; none = derived from the connector listeners"`
 	ProtocolTXT string         `yaml:"protocol_txt" usage:"content of the TXT record protocol-v2"`
 	FeatureTXT  string         `yaml:"feature_txt" usage:"content of the TXT record cfd-features"`

@@ -137,7 +137,7 @@ func TestConfigurationPush(t *testing.T) {
 				t.Errorf("pushed %s", got)
 			}
 			set(" "+first, 0) // the same
-			// A connection that comes later is told at once, and that it is managed.
+			// A later connection gets the configuration at once, and learns that it is managed.
 			if _, details := b.manage(p, 1, two, protocol.FeatureRemoteConfig); !details.RemotelyManaged {
 				t.Error("not managed")
 			}
@@ -145,7 +145,7 @@ func TestConfigurationPush(t *testing.T) {
 			// One that rejects it says why; the others go on.
 			two.set(0, "no such origin")
 			set(`{"ingress":[{"service":"http_status:405"}]}`, 1)
-			waitFor(t, "both have answered", func() bool {
+			waitFor(t, "both have responded", func() bool {
 				c := b.configuration().Connections
 				return c[0].Applied == 1 && c[1].Pushed == 1 && c[1].Applied == 0 && strings.Contains(c[1].Error, "no such origin")
 			})
@@ -153,7 +153,7 @@ func TestConfigurationPush(t *testing.T) {
 			one.set(7, "")
 			two.set(0, "")
 			set(`{"ingress":[{"service":"http_status:406"}]}`, 2)
-			waitFor(t, "the edge sees who is ahead", func() bool { c := b.configuration().Connections; return c[0].Applied == 7 && c[1].Applied == 2 })
+			waitFor(t, "the edge knows both versions", func() bool { c := b.configuration().Connections; return c[0].Applied == 7 && c[1].Applied == 2 })
 			set(`{"ingress":[{"service":"http_status:406"}]}`, 8)
 			waitFor(t, "both follow", func() bool { c := b.configuration().Connections; return c[0].Applied == 8 && c[1].Applied == 8 })
 			if _, pushes := deaf.state(); pushes != 0 {

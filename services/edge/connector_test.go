@@ -87,10 +87,10 @@ func TestDuplicatesAndEpochs(t *testing.T) {
 	b.served("second")
 }
 
-// named answers everything with a name.
+// named responds to every request with a name.
 func named(name string) script {
 	return func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
-		answer(st, "200")
+		respond(st, "200")
 		_, _ = st.Write([]byte(name))
 		end(st)
 	}
@@ -124,7 +124,7 @@ func TestUnregisterLetsRequestsFinish(t *testing.T) {
 	b := start(t, nil)
 	release := make(chan struct{})
 	p := b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
-		answer(st, "200")
+		respond(st, "200")
 		_, _ = st.Write([]byte("begin "))
 		<-release
 		_, _ = st.Write([]byte("end"))
@@ -263,7 +263,7 @@ func TestLostConnectionIsRetriedElsewhere(t *testing.T) {
 			p.work.Go(func() { _ = p.sess.CloseWithError(0, "") })
 		})
 		if !lost {
-			answer(st, "200")
+			respond(st, "200")
 			_, _ = st.Write([]byte("ok"))
 			end(st)
 		}
@@ -304,7 +304,7 @@ func TestDrain(t *testing.T) {
 	p := b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
 		close(arrived)
 		<-release
-		answer(st, "200")
+		respond(st, "200")
 		_, _ = st.Write([]byte("done"))
 		end(st)
 	})

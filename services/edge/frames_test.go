@@ -23,7 +23,7 @@ import (
 )
 
 // body says how the body behind a head is laid out.
-func answerLaidOut(st transport.Stream, layout, status string, fields ...string) {
+func respondLaidOut(st transport.Stream, layout, status string, fields ...string) {
 	resp := stream.Response{Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: status}, {Key: stream.KeyBody, Val: layout}}}
 	for i := 0; i < len(fields); i += 2 {
 		resp.Metadata = append(resp.Metadata, stream.Pair{Key: stream.HeaderPrefix + fields[i], Val: fields[i+1]})
@@ -56,7 +56,7 @@ func TestAnswerTrailers(t *testing.T) {
 		if !stream.Accepts(accepts(req), stream.AcceptFrames) {
 			t.Errorf("accept %q", accepts(req))
 		}
-		answerLaidOut(st, stream.BodyFrames, "200", "Trailer", "X-Announced, Content-Length", "X-Announced", "head")
+		respondLaidOut(st, stream.BodyFrames, "200", "Trailer", "X-Announced, Content-Length", "X-Announced", "head")
 		_, _ = st.Write(frame("hello "))
 		_, _ = st.Write(frame(""))
 		_, _ = st.Write(frame("world"))
@@ -90,7 +90,7 @@ func TestBadFramesNeverLookWhole(t *testing.T) {
 		"after trailers": append(trailers("A", "b"), frame("x")...),
 	} {
 		p := b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
-			answerLaidOut(st, stream.BodyFrames, "200")
+			respondLaidOut(st, stream.BodyFrames, "200")
 			_, _ = st.Write(frame("hello"))
 			_, _ = st.Write(bad)
 			end(st)
@@ -109,7 +109,7 @@ func TestBadFramesNeverLookWhole(t *testing.T) {
 		waitFor(t, "the connector is gone", func() bool { return b.connections("active") == 0 })
 	}
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
-		answerLaidOut(st, "sparkles", "200")
+		respondLaidOut(st, "sparkles", "200")
 		end(st)
 	}, streams1)
 	if resp, _ := b.get("/"); resp.Header.Get("Culvert-Error") != "connector_error" {
@@ -130,11 +130,11 @@ func TestNoExtensionForOthers(t *testing.T) {
 		if string(got) != "abc" || err != nil {
 			t.Errorf("body %q, %v", got, err)
 		}
-		answerLaidOut(st, stream.BodyFrames, "200")
+		respondLaidOut(st, stream.BodyFrames, "200")
 		end(st)
 	})
 	if resp, _ := b.raw("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"); resp.Header.Get("Culvert-Error") != "connector_error" {
-		t.Errorf("an answer with frames that nobody asked for: %d %v", resp.StatusCode, resp.Header)
+		t.Errorf("a response with frames that were not requested: %d %v", resp.StatusCode, resp.Header)
 	}
 }
 
@@ -145,7 +145,7 @@ func TestRequestTrailers(t *testing.T) {
 		raw, err := io.ReadAll(body)
 		var d stream.Deframer
 		n, derr := d.Strip(raw)
-		answer(st, "200")
+		respond(st, "200")
 		_, _ = fmt.Fprintf(struct{ io.Writer }{st}, "%s %v %v %v %q %v %v %v", layout, header(req, "Transfer-Encoding"), header(req, "Content-Length"),
 			header(req, "Trailer"), raw[:n], errors.Join(err, derr, d.End()), d.Trailers(), d.Ended())
 		end(st)
@@ -191,11 +191,11 @@ func (r *atEnd) Read(p []byte) (int, error) {
 
 func (*atEnd) Close() error { return nil }
 
-// An answer without a body ends with its head over HTTP/2: what gRPC calls trailers only.
+// Over HTTP/2 a response without a body ends with its head, which gRPC calls trailers-only.
 func TestTrailersOnly(t *testing.T) {
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
-		answerLaidOut(st, stream.BodyNone, "200", "Content-Type", "application/grpc", "Grpc-Status", "5")
+		respondLaidOut(st, stream.BodyNone, "200", "Content-Type", "application/grpc", "Grpc-Status", "5")
 		end(st)
 	}, streams1)
 	resp, body := b.get("/")
@@ -262,7 +262,7 @@ func TestInterimAnswers(t *testing.T) {
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, _ io.Reader, st transport.Stream) {
 		if !stream.Accepts(accepts(req), stream.AcceptInterim) {
-			answer(st, "200", "X-Interim", "none")
+			respond(st, "200", "X-Interim", "none")
 			end(st)
 			return
 		}
@@ -280,7 +280,7 @@ func TestInterimAnswers(t *testing.T) {
 		} else {
 			_, _ = st.Write(all)
 		}
-		answer(st, "200", "X-Final", "1")
+		respond(st, "200", "X-Final", "1")
 		_, _ = st.Write([]byte("body"))
 		end(st)
 	}, streams1)
@@ -312,7 +312,7 @@ func TestTooManyInterimAnswers(t *testing.T) {
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
 		for range 1000 {
-			answer(st, "103")
+			respond(st, "103")
 		}
 		end(st)
 	}, streams1)
@@ -321,7 +321,7 @@ func TestTooManyInterimAnswers(t *testing.T) {
 	}
 }
 
-// A connector that knows interim answers decides whether the body of a request is wanted.
+// A connector that supports interim responses decides whether a visitor may send the body of a request.
 func TestExpectContinueIsPassedOn(t *testing.T) {
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -329,7 +329,7 @@ func TestExpectContinueIsPassedOn(t *testing.T) {
 			t.Errorf("Expect: %v", header(req, "Expect"))
 		}
 		if strings.HasSuffix(req.Dest, "/no") {
-			answer(st, "417", "Content-Length", "2")
+			respond(st, "417", "Content-Length", "2")
 			_, _ = st.Write([]byte("no"))
 			if n, err := body.Read(make([]byte, 1)); n > 0 || err == io.EOF { // a reset, or the end of the test
 				t.Errorf("body that was not wanted: %d bytes, %v", n, err)
@@ -337,9 +337,9 @@ func TestExpectContinueIsPassedOn(t *testing.T) {
 			end(st)
 			return
 		}
-		answer(st, "100")
+		respond(st, "100")
 		got, err := io.ReadAll(body)
-		answer(st, "200", "Content-Length", "5")
+		respond(st, "200", "Content-Length", "5")
 		_, _ = st.Write(got)
 		if err != nil {
 			t.Errorf("body: %v", err)
@@ -356,7 +356,7 @@ func TestExpectContinueIsPassedOn(t *testing.T) {
 		}
 		if path == "/yes" {
 			if resp.StatusCode != 100 {
-				t.Errorf("first answer %d", resp.StatusCode)
+				t.Errorf("first response %d", resp.StatusCode)
 			}
 			_, _ = io.WriteString(c, "hello")
 			if resp, err = http.ReadResponse(r, nil); err != nil {
@@ -369,7 +369,7 @@ func TestExpectContinueIsPassedOn(t *testing.T) {
 		}
 		if path == "/no" { // the visitor neither sends its body nor hangs up
 			if _, err := r.ReadByte(); err != io.EOF {
-				t.Errorf("after the answer: %v, want the end", err)
+				t.Errorf("after the response: %v, want the end", err)
 			}
 		}
 		_ = c.Close()
@@ -377,7 +377,7 @@ func TestExpectContinueIsPassedOn(t *testing.T) {
 	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 }
 
-// Messages go both ways as they come, the answer begins first, and the visitor's cancel reaches the connector.
+// Messages pass in both directions without delay, the response begins first, and the visitor's cancellation reaches the connector.
 func TestMessagesBothWays(t *testing.T) {
 	b := start(t, func(c *edge.Config) { c.Public.BodyIdleTimeout = 400 * time.Millisecond })
 	cancelled := make(chan error, 1)
@@ -385,7 +385,7 @@ func TestMessagesBothWays(t *testing.T) {
 		if fmt.Sprint(header(req, "Te")) != "[trailers]" {
 			t.Errorf("Te: %v", header(req, "Te"))
 		}
-		answerLaidOut(st, stream.BodyFrames, "200", "Content-Type", "application/grpc")
+		respondLaidOut(st, stream.BodyFrames, "200", "Content-Type", "application/grpc")
 		buf := make([]byte, 100)
 		for {
 			n, err := body.Read(buf)
@@ -450,7 +450,7 @@ func TestEventsWithoutDelay(t *testing.T) {
 	b := start(t, nil)
 	next := make(chan string)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
-		answer(st, "200", "Content-Type", "application/x-whatever")
+		respond(st, "200", "Content-Type", "application/x-whatever")
 		for word := range next {
 			if word == "" {
 				break

@@ -38,7 +38,7 @@ func TestHeaderLimits(t *testing.T) {
 		if strings.Contains(req.Dest, "/refused") {
 			t.Errorf("a request beyond a limit reached the connector: %.80s", req.Dest)
 		}
-		answer(st, "200", "Content-Length", "0")
+		respond(st, "200", "Content-Length", "0")
 		end(st)
 	})
 	for name, c := range b.clients() {
@@ -110,7 +110,7 @@ func TestResponseLimits(t *testing.T) {
 	seen := make(chan struct{}, 10)
 	large := func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
 		seen <- struct{}{}
-		answer(st, "200", slices.Repeat([]string{"A", "1"}, 300)...)
+		respond(st, "200", slices.Repeat([]string{"A", "1"}, 300)...)
 		end(st)
 	}
 	b.connect(0, 0, large)
@@ -189,7 +189,7 @@ func TestHeadersOfOneConnection(t *testing.T) {
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
 		arrived <- struct{}{}
 		<-release
-		answer(st, "200", "Content-Length", "0")
+		respond(st, "200", "Content-Length", "0")
 		end(st)
 	})
 	r := b.h2Raw()
@@ -224,7 +224,7 @@ func TestRequestsOverHTTP2ThatHTTP1Refuses(t *testing.T) {
 		if !strings.HasSuffix(req.Dest, "/fine") {
 			t.Errorf("%q reached the connector", req.Dest)
 		}
-		answer(st, "200", "Content-Length", "0")
+		respond(st, "200", "Content-Length", "0")
 		end(st)
 	})
 	r := b.h2Raw()
@@ -280,7 +280,7 @@ func TestForgedFields(t *testing.T) {
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		if req.Type == stream.WebSocket {
 			sockets <- req
-			answer(st, "404", "Content-Length", "0")
+			respond(st, "404", "Content-Length", "0")
 			end(st)
 			return
 		}
@@ -419,7 +419,7 @@ func TestLoop(t *testing.T) {
 			return
 		}
 		_ = resp.Body.Close()
-		answer(st, fmt.Sprint(resp.StatusCode), "Content-Length", "0")
+		respond(st, fmt.Sprint(resp.StatusCode), "Content-Length", "0")
 		end(st)
 	})
 	resp, _ := b.get("/")
@@ -433,7 +433,7 @@ func TestSwitchWithoutAcceptKey(t *testing.T) {
 	for _, status := range []string{"101", "200"} {
 		b := start(t, nil)
 		b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
-			answer(st, status, "Connection", "keep-alive", "Sec-Websocket-Accept", "bm90IHRoZSBrZXk=", "Content-Length", "0")
+			respond(st, status, "Connection", "keep-alive", "Sec-Websocket-Accept", "bm90IHRoZSBrZXk=", "Content-Length", "0")
 			end(st)
 		})
 		resp, _ := b.raw("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +

@@ -34,7 +34,7 @@ func (b *bench) secure() net.Conn {
 	return c
 }
 
-// Requests with two readings get 400 and the end of the connection, on both listeners, after the answer to a good one
+// Requests with two readings get 400 and the end of the connection, on both listeners, after the response to a good one
 // before them; nobody behind the edge hears of them.
 func TestSmugglingIsRefused(t *testing.T) {
 	b := start(t, nil)
@@ -72,7 +72,7 @@ func TestSmugglingIsRefused(t *testing.T) {
 				if before != "" {
 					resp, err := http.ReadResponse(r, nil)
 					if err != nil {
-						t.Fatalf("%s, %s: answer to the good request: %v", name, way, err)
+						t.Fatalf("%s, %s: response to the good request: %v", name, way, err)
 					}
 					if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
 						t.Errorf("%s, %s: the good request: %d, %v", name, way, resp.StatusCode, err)
@@ -140,7 +140,7 @@ func TestHeadLimits(t *testing.T) {
 			}
 		}
 	}
-	f := b.framer() // who does not heed what was announced
+	f := b.framer() // a client that ignores the announced settings
 	kv := []string{":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a"}
 	for i := range 50 {
 		kv = append(kv, fmt.Sprint("x-large-", i), strings.Repeat("x", 4096))
@@ -152,7 +152,7 @@ func TestHeadLimits(t *testing.T) {
 		_ = f.WriteContinuation(1, n == len(block), block[:n])
 		block = block[n:]
 	}
-	if got := f.outcome(1); got != "431" && !strings.HasPrefix(got, "goaway") { // the library answers only what is a little too large
+	if got := f.outcome(1); got != "431" && !strings.HasPrefix(got, "goaway") { // the library responds only to slightly larger heads
 		t.Errorf("h2c by hand: %s, want a refusal", got)
 	}
 }
@@ -212,7 +212,7 @@ func TestMalformedOverHTTP2(t *testing.T) {
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
 		_, err := io.Copy(io.Discard, body)
-		answer(st, "200", "X-Err", fmt.Sprint(err))
+		respond(st, "200", "X-Err", fmt.Sprint(err))
 		end(st)
 	}, streams1)
 	base := []string{":method", "POST", ":path", "/", ":scheme", "http", ":authority", "a"}
@@ -240,7 +240,7 @@ func TestMalformedOverHTTP2(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := f.outcome(1); got == "200" {
-			t.Errorf("%s: answered %s", name, got)
+			t.Errorf("%s: outcome %s", name, got)
 		}
 	}
 	for name, kv := range map[string][]string{
@@ -252,7 +252,7 @@ func TestMalformedOverHTTP2(t *testing.T) {
 		f := b.framer()
 		f.request(1, http2.HeadersFrameParam{}, kv...)
 		if got := f.outcome(1); got == "200" {
-			t.Errorf("%s: answered %s", name, got)
+			t.Errorf("%s: outcome %s", name, got)
 		}
 	}
 	for length, want := range map[string]string{"0": "200", "3": "400"} { // and no body
@@ -270,7 +270,7 @@ func TestMalformedOverHTTP2(t *testing.T) {
 	}
 }
 
-// outcome reads until stream id is answered, reset, or the connection ends.
+// outcome reads until the response or the reset of stream id arrives, or the connection ends.
 func (f *framer) outcome(id uint32) string {
 	f.t.Helper()
 	for {
@@ -293,7 +293,7 @@ func (f *framer) outcome(id uint32) string {
 	}
 }
 
-// status reads the status of an answer's head.
+// status reads the status of a response's head.
 func (f *framer) status(block []byte) string {
 	var status string
 	dec := hpack.NewDecoder(4096, func(h hpack.HeaderField) {

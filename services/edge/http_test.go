@@ -37,35 +37,35 @@ func origin(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		if l := header(req, "Content-Length"); len(l) > 0 {
 			fields = append(fields, "Content-Length", l[0])
 		}
-		answer(st, "200", fields...)
+		respond(st, "200", fields...)
 		_, _ = io.Copy(struct{ io.Writer }{st}, body)
 	case "/bytes":
 		n, _ := strconv.Atoi(u.Query().Get("n"))
-		answer(st, "200", "Content-Length", strconv.Itoa(n))
+		respond(st, "200", "Content-Length", strconv.Itoa(n))
 		_, _ = st.Write(pattern(n))
 	case "/sink":
 		h := sha256.New()
 		n, err := io.Copy(h, body)
-		answer(st, "200", "X-Sum", fmt.Sprintf("%x", h.Sum(nil)), "X-Err", fmt.Sprint(err))
+		respond(st, "200", "X-Sum", fmt.Sprintf("%x", h.Sum(nil)), "X-Err", fmt.Sprint(err))
 		_, _ = st.Write([]byte(strconv.FormatInt(n, 10)))
 	case "/request":
 		b, _ := json.Marshal(req)
-		answer(st, "200", "Content-Type", "application/json")
+		respond(st, "200", "Content-Type", "application/json")
 		_, _ = st.Write(b)
 	case "/status":
-		answer(st, u.Query().Get("code"), "Content-Length", "5", "X-A", "1", "X-A", "2", "Connection", "X-Hop", "X-Hop", "1",
+		respond(st, u.Query().Get("code"), "Content-Length", "5", "X-A", "1", "X-A", "2", "Connection", "X-Hop", "X-Hop", "1",
 			"Cf-Int-Secret", "1", "Cf-Cloudflared-Secret", "1", "Keep-Alive", "1")
 		if header(req, "X-Body") != nil {
 			_, _ = st.Write([]byte("hello"))
 		}
 	case "/short":
-		answer(st, "200", "Content-Length", "100")
+		respond(st, "200", "Content-Length", "100")
 		_, _ = st.Write(pattern(50))
 	case "/long":
-		answer(st, "200", "Content-Length", "10")
+		respond(st, "200", "Content-Length", "10")
 		_, _ = st.Write(pattern(50))
 	case "/reset":
-		answer(st, "200")
+		respond(st, "200")
 		_, _ = st.Write(pattern(50))
 		_, _ = io.ReadFull(body, make([]byte, 1)) // the visitor has seen the beginning
 		st.CancelWrite(0)
@@ -81,10 +81,10 @@ func origin(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		return
 	case "/empty":
 	case "/early":
-		answer(st, "413", "Content-Length", "5")
+		respond(st, "413", "Content-Length", "5")
 		_, _ = st.Write([]byte("early"))
 	default:
-		answer(st, "404", "Content-Length", "0")
+		respond(st, "404", "Content-Length", "0")
 	}
 	end(st)
 }
@@ -300,7 +300,7 @@ func TestBodyFraming(t *testing.T) {
 	}
 }
 
-// raw sends bytes on a connection of its own and reads one answer.
+// raw sends bytes on a new connection and reads one response.
 func (b *bench) raw(text string) (*http.Response, []byte) {
 	b.t.Helper()
 	c := b.tcp()
@@ -310,11 +310,11 @@ func (b *bench) raw(text string) (*http.Response, []byte) {
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
-		b.t.Fatalf("answer to %q: %v", text, err)
+		b.t.Fatalf("response to %q: %v", text, err)
 	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		b.t.Fatalf("answer to %q: %v", text, err)
+		b.t.Fatalf("response to %q: %v", text, err)
 	}
 	_ = resp.Body.Close()
 	return resp, body
@@ -376,7 +376,7 @@ func TestBrokenAnswersNeverLookWhole(t *testing.T) {
 			body, err := io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
 			if err == nil {
-				t.Errorf("%s: an answer shorter than declared: %d bytes and a clean end", name, len(body))
+				t.Errorf("%s: a response shorter than declared: %d bytes and a clean end", name, len(body))
 			}
 		}
 		pr, pw := io.Pipe()
@@ -390,7 +390,7 @@ func TestBrokenAnswersNeverLookWhole(t *testing.T) {
 		}
 		_, _ = pw.Write([]byte("x"))
 		if more, err := io.ReadAll(resp.Body); err == nil {
-			t.Errorf("%s: a reset answer: %d more bytes and a clean end", name, len(more))
+			t.Errorf("%s: a reset response: %d more bytes and a clean end", name, len(more))
 		}
 		_ = resp.Body.Close()
 		_ = pw.Close()

@@ -179,7 +179,7 @@ type peer struct {
 // overHTTP2 says which protocol the peers of a test speak: those below TestOverHTTP2 speak HTTP/2.
 func (b *bench) overHTTP2() bool { return strings.HasPrefix(b.t.Name(), "TestOverHTTP2/") }
 
-// script answers one request stream; body is what follows the request's head.
+// script serves one request stream; body is the rest of the stream after the head of the request.
 type script func(p *peer, req *stream.Request, body io.Reader, st transport.Stream)
 
 func (b *bench) dial(listener int, localPort uint16) *peer {
@@ -315,8 +315,8 @@ func header(req *stream.Request, name string) []string {
 	return out
 }
 
-// answer writes a head: status, then name and value by turns.
-func answer(st transport.Stream, status string, fields ...string) {
+// respond writes the head of a response: the status, then alternating names and values.
+func respond(st transport.Stream, status string, fields ...string) {
 	resp := stream.Response{Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: status}}}
 	for i := 0; i < len(fields); i += 2 {
 		resp.Metadata = append(resp.Metadata, stream.Pair{Key: stream.HeaderPrefix + fields[i], Val: fields[i+1]})
@@ -327,7 +327,7 @@ func answer(st transport.Stream, status string, fields ...string) {
 func send(st transport.Stream, resp *stream.Response) {
 	b, err := resp.Append(nil)
 	if err != nil {
-		panic(err) // a test's own answer
+		panic(err) // a wrong head in a test
 	}
 	_, _ = st.Write(b) // the edge may be gone, which the test sees elsewhere
 }

@@ -51,7 +51,7 @@ func visit(t *testing.T, addr string) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// accept is the answer to a TCP request.
+// accept accepts a TCP request.
 func accept(st transport.Stream) { send(st, &stream.Response{}) }
 
 // echoTCP accepts and sends back what comes until its end, then a farewell.
@@ -117,7 +117,7 @@ func TestPortCarriesBothWays(t *testing.T) {
 }
 
 // TestPortAnswersOfConnectorsThatCut: a connector without our feature ends everything when it sees FIN, so it must not see
-// it while an answer is on its way.
+// it while a response is on its way.
 func TestPortAnswersOfConnectorsThatCut(t *testing.T) {
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold = time.Hour })
 	half, ended := make(chan struct{}), make(chan error, 1)
@@ -143,14 +143,14 @@ func TestPortAnswersOfConnectorsThatCut(t *testing.T) {
 	}
 	close(half)
 	if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, pattern(1000)) {
-		t.Errorf("%d bytes, %v, want the whole answer", len(got), err)
+		t.Errorf("%d bytes, %v, want the whole response", len(got), err)
 	}
 	if err := <-ended; err == nil {
-		t.Error("the connector was told the end before its answer was complete")
+		t.Error("the end of the request reached the connector before its response was complete")
 	}
 }
 
-// TestPortEndWithoutAnswer: once the answer is silent such a connector does learn that the visitor has ended, or the origin
+// TestPortEndWithoutAnswer: once the response is silent such a connector does learn that the visitor has ended, or the origin
 // would keep a dead connection.
 func TestPortEndWithoutAnswer(t *testing.T) {
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold = 20 * time.Millisecond })
@@ -214,8 +214,8 @@ func TestPortEndsThatAreErrors(t *testing.T) {
 			_, _ = st.Write([]byte("\x0a\x36"))
 			end(st)
 		},
-		"not accepted": func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) { answer(st, "404"); end(st) },
-		"never answers": func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
+		"not accepted": func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) { respond(st, "404"); end(st) },
+		"no response": func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
 			<-st.Context().Done()
 		},
 		"broken off": func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
@@ -285,7 +285,7 @@ func TestPortTriesAnotherConnection(t *testing.T) {
 	}
 }
 
-// TestPortWhenTheOriginEndsFirst: the visitor gets the whole answer though what it goes on sending is not wanted.
+// TestPortWhenTheOriginEndsFirst: the visitor gets the whole response, although the origin reads no more of its data.
 func TestPortWhenTheOriginEndsFirst(t *testing.T) {
 	b := start(t, nil)
 	for i, features := range [][]string{nil, {featureStreams}} {
@@ -311,7 +311,7 @@ func TestPortWhenTheOriginEndsFirst(t *testing.T) {
 			t.Errorf("%v: %v", features, err)
 		}
 		if n, err := c.Read(got); n != 0 || !errors.Is(err, io.EOF) {
-			t.Errorf("%v: after the answer %d bytes, %v, want its end", features, n, err)
+			t.Errorf("%v: after the response %d bytes, %v, want its end", features, n, err)
 		}
 		<-sent // the edge does not read for ever what nobody wants
 		p.close()
@@ -335,7 +335,7 @@ func TestPortLimits(t *testing.T) {
 		}
 	}
 	wantRefusal(t, "one too many", addr)
-	_ = first.CloseWrite() // the origin never answers
+	_ = first.CloseWrite() // the origin never responds
 	wantReset(t, "half closed and silent", first)
 
 	_, addr = b.port(adminclient.PortTarget{To: target.To, Idle: "100ms"})

@@ -30,11 +30,11 @@ type wsServer struct {
 func upgrade(req *stream.Request, body io.Reader, st transport.Stream) *wsServer {
 	key := header(req, "Sec-Websocket-Key")
 	if req.Type != stream.WebSocket || len(key) != 1 {
-		answer(st, "400")
+		respond(st, "400")
 		end(st)
 		return nil
 	}
-	answer(st, "101", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-Websocket-Accept", websocket.AcceptKey(key[0]))
+	respond(st, "101", "Connection", "Upgrade", "Upgrade", "websocket", "Sec-Websocket-Accept", websocket.AcceptKey(key[0]))
 	return &wsServer{st: st, body: body, decoder: websocket.Decoder{Client: true}, buf: make([]byte, 64<<10)}
 }
 
@@ -160,7 +160,7 @@ func TestPortToAnIngressRuleAsksLikeAClient(t *testing.T) {
 	}
 }
 
-// TestPortKeepsAWebsocketAlive: pings are answered while the visitor says nothing, and while it says much.
+// TestPortKeepsAWebsocketAlive: pings get their pongs while the visitor sends nothing, and while it sends much.
 func TestPortKeepsAWebsocketAlive(t *testing.T) {
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -207,11 +207,11 @@ func TestPortWebsocketsThatAreErrors(t *testing.T) {
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) { (<-act)(p, req, body, st) }, featureStreams)
 	_, addr := b.port(ruleTarget)
 	for name, s := range map[string]script{
-		"404":       func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) { answer(st, "404"); end(st) },
-		"200":       func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) { answer(st, "200"); end(st) },
+		"404":       func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) { respond(st, "404"); end(st) },
+		"200":       func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) { respond(st, "200"); end(st) },
 		"no status": func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) { accept(st); end(st) },
 		"wrong accept": func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
-			answer(st, "101", "Sec-Websocket-Accept", "x")
+			respond(st, "101", "Sec-Websocket-Accept", "x")
 			end(st)
 		},
 	} {

@@ -19,7 +19,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge"
 )
 
-// Visitors who open and say nothing, or begin and do not go on, are gone after the timeout.
+// Connections of visitors that send nothing, or an incomplete request, are closed after the timeout.
 func TestSlowVisitors(t *testing.T) {
 	b := start(t, func(c *edge.Config) {
 		c.Public.ReadHeaderTimeout, c.Public.IdleTimeout, c.Public.BodyIdleTimeout = 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
@@ -53,7 +53,7 @@ func TestSlowVisitors(t *testing.T) {
 	waitFor(t, "the goroutines are gone", func() bool { return b.goroutines() <= before+5 })
 }
 
-// A visitor over HTTP/2 who takes nothing of one stream, while its connection lives, does not hold it for ever.
+// A stream over HTTP/2 that a visitor does not read is reset after a while, although its connection stays in use.
 func TestStalledStream(t *testing.T) {
 	b := start(t, func(c *edge.Config) { c.Public.BodyIdleTimeout = 300 * time.Millisecond })
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -92,7 +92,7 @@ func TestStalledStream(t *testing.T) {
 	}
 }
 
-// Many visitors who read nothing fill what a connection may have under way. Some of them are cut, and their answers do not
+// Many visitors that read nothing fill the window of a connection. Some of them are aborted, and their responses do not
 // look whole; everybody else is served.
 func TestStalledVisitorsGiveWay(t *testing.T) {
 	b := start(t, nil)
@@ -103,7 +103,7 @@ func TestStalledVisitorsGiveWay(t *testing.T) {
 			origin(p, req, body, st)
 			return
 		}
-		answer(st, "200", "Content-Length", strconv.Itoa(size))
+		respond(st, "200", "Content-Length", strconv.Itoa(size))
 		_, _ = st.Write(large)
 	}, streams1)
 	var cut, whole atomic.Int64
@@ -140,7 +140,7 @@ func TestStalledVisitorsGiveWay(t *testing.T) {
 		t.Errorf("all %d are cut", n)
 	}
 	if n := whole.Load(); n > 0 {
-		t.Errorf("%d answers look whole", n)
+		t.Errorf("%d responses look complete", n)
 	}
 }
 

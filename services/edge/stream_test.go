@@ -105,7 +105,7 @@ func TestVisitorHangsUp(t *testing.T) {
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		began <- struct{}{}
 		if strings.Contains(req.Dest, "/stream") {
-			answer(st, "200")
+			respond(st, "200")
 			_, _ = st.Write([]byte("x"))
 		}
 		_, rerr := io.Copy(io.Discard, body)
@@ -144,7 +144,7 @@ func TestVisitorHangsUp(t *testing.T) {
 					t.Errorf("%s %s %s: the broken body ended cleanly", name, k.method, k.path)
 				}
 			case <-time.After(patience):
-				t.Fatalf("%s %s %s: the connector was not told", name, k.method, k.path)
+				t.Fatalf("%s %s %s: the end did not reach the connector", name, k.method, k.path)
 			}
 			waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 		}

@@ -31,7 +31,7 @@ import (
 
 const streams1 = "culvert_streams_1"
 
-// socketOrigin is a WebSocket origin: it echoes, and closes with 4321 when told to.
+// socketOrigin is a WebSocket origin: it echoes, and closes with 4321 on request.
 func socketOrigin(t *testing.T) string {
 	t.Helper()
 	up := gorilla.Upgrader{CheckOrigin: func(*http.Request) bool { return true }, Subprotocols: []string{"chat"}, EnableCompression: true}
@@ -86,7 +86,7 @@ func socketConnector(t *testing.T, addr string) script {
 		br := bufio.NewReader(c)
 		resp, err := http.ReadResponse(br, nil)
 		if err != nil {
-			t.Errorf("answer of the origin: %v", err)
+			t.Errorf("response of the origin: %v", err)
 			return
 		}
 		var fields []string
@@ -95,7 +95,7 @@ func socketConnector(t *testing.T, addr string) script {
 				fields = append(fields, name, v)
 			}
 		}
-		answer(st, fmt.Sprint(resp.StatusCode), fields...)
+		respond(st, fmt.Sprint(resp.StatusCode), fields...)
 		if resp.StatusCode != http.StatusSwitchingProtocols {
 			_, _ = io.Copy(struct{ io.Writer }{st}, resp.Body)
 			end(st)
@@ -298,7 +298,7 @@ func (b *bench) handshake(path, extra string) (*net.TCPConn, *bufio.Reader, *htt
 	r := bufio.NewReader(c)
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil {
-		b.t.Fatalf("answer: %v", err)
+		b.t.Fatalf("response: %v", err)
 	}
 	return c, r, resp
 }
@@ -306,7 +306,7 @@ func (b *bench) handshake(path, extra string) (*net.TCPConn, *bufio.Reader, *htt
 // accept101 accepts the handshake of a WebSocket.
 func accept101(req *stream.Request, st transport.Stream) {
 	key := strings.Join(header(req, "Sec-Websocket-Key"), "")
-	answer(st, "101", "Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Accept", wire.AcceptKey(key))
+	respond(st, "101", "Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Accept", wire.AcceptKey(key))
 }
 
 // What the visitor sends right behind its handshake, before anybody agreed, is not lost and looked at by nobody.
@@ -326,7 +326,7 @@ func TestBytesBehindTheHandshake(t *testing.T) {
 		c, r, resp := b.handshake("/", extra)
 		if resp.StatusCode != 101 || resp.Header.Get("Upgrade") != "websocket" || resp.Header.Get("Connection") != "Upgrade" ||
 			resp.Header.Get("Sec-Websocket-Accept") != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
-			t.Errorf("answer %d %v", resp.StatusCode, resp.Header)
+			t.Errorf("response %d %v", resp.StatusCode, resp.Header)
 		}
 		_, _ = io.WriteString(c, "more")
 		_ = c.CloseWrite()
@@ -352,7 +352,7 @@ func TestWebSocketHalfClose(t *testing.T) {
 		_ = st.CloseWrite()
 		n, err := body.Read(first)
 		if n != 0 || err != io.EOF {
-			t.Errorf("after the answer: %d, %v; want the end", n, err)
+			t.Errorf("after the response: %d, %v; want the end", n, err)
 		}
 		st.CancelRead(0)
 		done <- struct{}{}
@@ -429,7 +429,7 @@ func TestWebSocketBreaks(t *testing.T) {
 		}
 		c, r, _ := b.handshake(path, "")
 		_, _ = io.WriteString(conn, "x")
-		_, werr := io.WriteString(c, "x") // it may be told of the reset already, and then nobody else is
+		_, werr := io.WriteString(c, "x") // an error here may report the reset, which Read does not report again then
 		if got, err := io.ReadAll(r); err == nil && werr == nil {
 			t.Errorf("%s: a clean end after %q", path, got)
 		}
@@ -460,7 +460,7 @@ func TestWebSocketRefused(t *testing.T) {
 	_, _ = io.Copy(io.Discard, r)
 	_, _, resp = b.handshake("/request", "")
 	if resp.StatusCode != 200 || !resp.Close {
-		t.Errorf("answered by 200: %d, close %v", resp.StatusCode, resp.Close)
+		t.Errorf("after a response with 200: %d, close %v", resp.StatusCode, resp.Close)
 	}
 	c, _, resp := b.handshake("/ws", "")
 	if resp.StatusCode != 101 {

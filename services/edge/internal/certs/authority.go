@@ -28,11 +28,11 @@ const (
 
 	rootLife = 10 * 365 * 24 * time.Hour
 	leafLife = 90 * 24 * time.Hour
-	// renewBefore is how long before its end a leaf is replaced.
+	// renewBefore is the remaining lifetime at which a leaf is replaced.
 	renewBefore = 30 * 24 * time.Hour
 	// backdate tolerates peers whose clocks are slow.
 	backdate = time.Hour
-	// maxLeaves bounds the cache; when it is full, it starts anew.
+	// maxLeaves bounds the cache, which is cleared when it is full.
 	maxLeaves = 4096
 )
 
@@ -48,7 +48,7 @@ type Authority struct {
 	leaves map[string]*tls.Certificate
 }
 
-// Open reads the authority of a data directory, and makes it when there is none.
+// Open reads the authority of a data directory, and creates it if there is none.
 func Open(dir string, now func() time.Time) (*Authority, error) {
 	a := &Authority{path: filepath.Join(dir, certFile), now: now, leaves: make(map[string]*tls.Certificate)}
 	keyPath := filepath.Join(dir, keyFile)
@@ -81,7 +81,7 @@ func Open(dir string, now func() time.Time) (*Authority, error) {
 	return a, nil
 }
 
-// create makes the root; the key is written first, so that a certificate on disk always has its key.
+// create creates the root. It writes the key first, so that a certificate on disk always has its key.
 func (a *Authority) create(keyPath string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -122,7 +122,7 @@ func (a *Authority) create(keyPath string) error {
 // Path is the file with the root certificate.
 func (a *Authority) Path() string { return a.path }
 
-// NotAfter is the root's end.
+// NotAfter is the time when the root expires.
 func (a *Authority) NotAfter() time.Time { return a.cert.NotAfter }
 
 // Leaf returns a server certificate for names (host names, wildcards, IP addresses), from the cache while it is fresh.
@@ -180,7 +180,7 @@ func (a *Authority) issue(names []string) (*tls.Certificate, error) {
 
 func newSerial() *big.Int {
 	b := make([]byte, 16)
-	_, _ = rand.Read(b) // crypto/rand ends the process rather than fail
+	_, _ = rand.Read(b) // never fails: crypto/rand ends the process instead
 	b[0] = b[0]&0x7f | 0x40
 	return new(big.Int).SetBytes(b)
 }

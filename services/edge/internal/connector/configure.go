@@ -29,15 +29,15 @@ const (
 	pushFailed   = "failed"   // there was no response; the push is tried again
 )
 
-// applier pushes an update to a connector; see package remoteconfig. A session over HTTP/2 is one itself (docs/spec/wire.md
-// 9.5), over QUIC an RPC client is.
+// applier pushes an update to a connector; see package remoteconfig. A session over HTTP/2 implements it (docs/spec/wire.md 9.5),
+// for QUIC an RPC client does.
 type applier interface {
 	Apply(ctx context.Context, u remoteconfig.Update) (applied int32, err error)
 }
 
-// configure keeps the connector of a connection at the tunnel's configuration, until ctx ends or the connection retires:
-// the present one at once, and each new one (docs/spec/wire.md 8.6). A push without an answer is tried again after a while, one
-// that was rejected is not.
+// configure pushes the tunnel's configuration to the connector of a connection: the current one at once, and each new one
+// (docs/spec/wire.md 8.6), until ctx ends or the connection retires. A push without a response is tried again after a while, a
+// rejected one is not.
 func (s *Server) configure(ctx context.Context, conn *registry.Conn, log *slog.Logger) {
 	if !slices.Contains(conn.Features, protocol.FeatureRemoteConfig) {
 		return
@@ -100,7 +100,7 @@ func (s *Server) push(ctx context.Context, conn *registry.Conn, config *catalog.
 	return result
 }
 
-// pushTo makes one push in the way of the session's transport.
+// pushTo makes one push over the session's transport.
 func pushTo(ctx context.Context, sess transport.Session, u remoteconfig.Update) (int32, error) {
 	if a, ok := sess.(applier); ok {
 		return a.Apply(ctx, u)

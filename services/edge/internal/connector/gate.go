@@ -29,7 +29,7 @@ func newGate(reg prometheus.Registerer, limits share.Limits) *gate {
 	}
 }
 
-// Enter takes a place for a handshake, if need be that of an older one which can be aborted.
+// Enter takes a place for a handshake. Without a free place it aborts an older handshake and takes its place.
 func (g *gate) Enter(remote netip.AddrPort, abort func()) (leave func(), ok bool) {
 	entry, evicted, _ := g.handshakes.Admit(share.Network(remote.Addr()), abort)
 	if evicted != nil {

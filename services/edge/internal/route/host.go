@@ -15,14 +15,14 @@ const (
 	CatchAll = "*"
 	// maxHost is the longest host name of the domain name system in text form.
 	maxHost = 253
-	// wildcardPrefix begins a pattern that matches every name below a domain.
+	// wildcardPrefix is the start of a pattern that matches every name below a domain.
 	wildcardPrefix = "*."
 )
 
 // ErrHost says that a host or pattern is not well formed.
 var ErrHost = errors.New("malformed host")
 
-// Canonical brings the host of a request into the one form that tables hold: no port, no trailing dot, lower case,
+// Canonical returns the host of a request in the form of the keys of a Table: no port, no trailing dot, lower case,
 // punycode. A host that already has it is returned without allocation.
 func Canonical(host string) (string, error) {
 	h := stripPort(host)

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Network is what a public port speaks.
+// Network is the protocol of a public port.
 type Network string
 
 // The networks of public ports.
@@ -35,7 +35,7 @@ var ErrPort = errors.New("malformed port route")
 // Port is a public port: where it listens, and where its traffic goes in a tunnel.
 type Port struct {
 	Network Network
-	// Addr is the zero value where the operator names no address: the edge's default one.
+	// Addr is the zero value for the default address of the edge.
 	Addr netip.Addr
 	// Number is 0 for any free port, until it is bound.
 	Number uint16
@@ -85,7 +85,7 @@ func ParsePort(name string) (Port, error) {
 	return p, nil
 }
 
-// Name is the port's one name: "tcp://:2222" where no address is given.
+// Name is the canonical name of the port: "tcp://:2222" if it has no address.
 func (p Port) Name() string {
 	if !p.Addr.IsValid() {
 		return string(p.Network) + "://:" + strconv.Itoa(int(p.Number))
@@ -93,7 +93,7 @@ func (p Port) Name() string {
 	return string(p.Network) + "://" + netip.AddrPortFrom(p.Addr, p.Number).String()
 }
 
-// Validate reports every fault of a port and its target; the target is brought into its one form.
+// Validate reports every fault of a port and its target; it also makes the target canonical.
 func (p *Port) Validate() error {
 	var faults []error
 	bad := func(format string, args ...any) {

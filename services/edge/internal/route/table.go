@@ -21,7 +21,7 @@ type Table struct {
 	catchAll *Entry
 }
 
-// NewTable indexes entries; of two with the same pattern the last one counts.
+// NewTable indexes entries; of several with the same pattern the last one is used.
 func NewTable(entries []Entry) *Table {
 	t := &Table{exact: make(map[string]Entry), below: make(map[string]Entry)}
 	for _, e := range entries {

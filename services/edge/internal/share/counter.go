@@ -47,7 +47,7 @@ func NewCounter[K comparable](limits Limits) *Counter[K] {
 	return &Counter[K]{limits: limits, used: make(map[K]int64)}
 }
 
-// Take takes the amount n >= 0 for a key, all of it or nothing. A key that is over its share is told so even when the total
+// Take takes the amount n >= 0 for a key, all of it or nothing. A key that is over its share gets OverShare even when the total
 // is used up as well.
 func (c *Counter[K]) Take(k K, n int64) Verdict {
 	switch have := c.used[k]; {

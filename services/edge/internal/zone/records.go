@@ -11,7 +11,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Region is one advertised region; its addresses answer under <Name>.<domain>.
+// Region is one advertised region; its addresses are records of <Name>.<domain>.
 type Region struct {
 	// Prefix puts the region under _<prefix>-v2-origintunneld; empty is the usual name.
 	Prefix    string
@@ -19,7 +19,7 @@ type Region struct {
 	Addresses []netip.AddrPort
 }
 
-// Content is what the zone holds.
+// Content is the content of a zone.
 type Content struct {
 	Domain  string
 	TTL     time.Duration
@@ -161,10 +161,10 @@ func (z *records) addTXT(name, text string, ttl uint32) {
 	z.add(rr)
 }
 
-// escapeTXT writes a text so that the library packs exactly its bytes.
+// escapeTXT escapes a text so that the library packs exactly its bytes.
 func escapeTXT(s string) string { return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) }
 
-// add also makes the names between the record and the origin exist, so that asking for them is no NXDOMAIN.
+// add also makes the names between the record and the origin exist, so that queries for them do not get NXDOMAIN.
 func (z *records) add(rr dns.RR) {
 	name := rr.Header().Name
 	z.names[name] = append(z.names[name], rr)
@@ -180,7 +180,7 @@ func (z *records) add(rr dns.RR) {
 	}
 }
 
-// lookup returns the records of a type; exists says whether the name is there at all.
+// lookup returns the records of a type; exists says whether the name has records of any type.
 func (z *records) lookup(name string, qtype uint16) (rrs []dns.RR, exists bool) {
 	all, exists := z.names[name]
 	for _, rr := range all {
