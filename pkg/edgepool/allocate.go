@@ -21,7 +21,7 @@ type Table struct {
 	Health Health
 }
 
-// Request asks for the address of one slot.
+// Request describes the slot that needs an address.
 type Request struct {
 	Index tunnel.ConnIndex
 	// Sticky is the address that the slot had; it keeps it while that is well, free and in the pool. The zero address

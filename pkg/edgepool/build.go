@@ -13,7 +13,7 @@ const (
 	StaticRegion2 tunnel.Region = "region2"
 )
 
-// NewRegion splits a resolver's answer by family and keeps its order. Repetitions are dropped, and IPv4 addresses in
+// NewRegion splits the addresses of a resolver's response by family and keeps its order. Repetitions are dropped, and IPv4 addresses in
 // IPv6 form become plain ones.
 func NewRegion(name tunnel.Region, addrs []netip.AddrPort) RegionPool {
 	r := RegionPool{Name: name}

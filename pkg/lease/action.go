@@ -9,42 +9,42 @@ import (
 // Action is something that the runner of a Machine does. The set is closed.
 type Action interface{ action() }
 
-// Dial asks for a session to Edge. It is answered by EventDialed or EventDialFailed.
+// Dial opens a session to Edge. Its result is EventDialed or EventDialFailed.
 type Dial struct {
 	Edge tunnel.EdgeAddr
 	// Protocol is the grant's; empty leaves the choice to the runner.
 	Protocol tunnel.Protocol
 }
 
-// Register asks for the registration on the session. It is answered by EventRegistered or by RegisterFailure.
+// Register registers the connection on the session. Its result is EventRegistered or the event of RegisterFailure.
 type Register struct {
 	Epoch tunnel.Epoch
 	// PreviousAttempts counts failed attempts since the last success, for the edge.
 	PreviousAttempts uint8
 }
 
-// StartServing asks to accept streams and to watch the session; its end is Loss.
+// StartServing accepts streams and watches the session. The end of the session is the event of Loss.
 type StartServing struct{}
 
-// Wake asks for EventTimer after After; it replaces an earlier Wake.
+// Wake schedules EventTimer after After. It replaces an earlier Wake.
 type Wake struct{ After time.Duration }
 
-// Rotate asks for another address than Avoid, from what the holder knows by itself. It is answered by EventRotated.
+// Rotate chooses an address other than Avoid, from the pool that the holder knows. Its result is EventRotated.
 type Rotate struct{ Avoid tunnel.EdgeAddr }
 
-// Unregister asks to tell the edge that it must send no more.
+// Unregister tells the edge to send no more requests on the connection.
 type Unregister struct{}
 
-// CloseAfterDrain asks for EventDrained when the last flow has ended, and no later than after Within.
+// CloseAfterDrain waits until the last flow has ended, at most Within. Its result is EventDrained.
 type CloseAfterDrain struct{ Within time.Duration }
 
-// Close asks to end everything that is open or under way. It has no answer.
+// Close ends everything that is open or in progress. It has no result.
 type Close struct{ Reason tunnel.Reason }
 
-// ReportStatus asks to tell the store the machine's status soon.
+// ReportStatus writes the machine's status to the store soon.
 type ReportStatus struct{}
 
-// Announce asks to tell the operator, once, that the edge refuses these credentials for good.
+// Announce logs once that the edge refuses these credentials permanently.
 type Announce struct{ Err error }
 
 func (Dial) action()            {}

@@ -15,19 +15,19 @@ type EventKind uint8
 const (
 	EventGranted    EventKind = iota // the store granted the slot to this holder, with a newer epoch
 	EventTimer                       // the time of the last Wake has come
-	EventDialed                      // the session stands
-	EventDialFailed                  // the address did not answer, or refused the handshake
+	EventDialed                      // the session is open
+	EventDialFailed                  // the address did not respond, or refused the handshake
 	EventRegistered                  // the edge accepted the registration
 	EventDuplicate                   // the edge address already holds the slot
-	EventRefused                     // the edge refused, and wants to be asked again later
+	EventRefused                     // the edge refused for now; a later attempt may succeed
 	EventRejected                    // the edge refused for good
 	EventBroken                      // the registration was neither accepted nor refused
 	EventLost                        // the session ended
 	EventSilent                      // the session went silent
-	EventRotated                     // the answer to Rotate
+	EventRotated                     // the result of Rotate
 	EventNewer                       // a newer epoch of the slot was seen at another holder
 	EventReleased                    // the slot is no longer wanted
-	EventDrain                       // the holder is to leave the slot
+	EventDrain                       // the holder must give up the slot
 	EventDrained                     // the last flow ended, or the time for it is over
 	eventKinds
 )
@@ -55,7 +55,7 @@ type Event struct {
 	Retries int
 	// Err is the cause of a failure or a loss.
 	Err error
-	// RetryAfter is what the edge asked for, with EventRefused.
+	// RetryAfter is the wait that the edge requested, with EventRefused.
 	RetryAfter time.Duration
 	// Edge is the new address, with EventRotated; zero when there is no other.
 	Edge tunnel.EdgeAddr

@@ -8,19 +8,19 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Phase is where a holder is between a grant and the end.
+// Phase is the step of a holder between its first grant and its end.
 type Phase uint8
 
 // Every phase.
 const (
 	PhaseIdle        Phase = iota // no grant yet
 	PhaseWaiting                  // waits for its time to dial
-	PhaseDialing                  // a dial is under way
-	PhaseRegistering              // the session stands, the registration is under way
+	PhaseDialing                  // a dial is in progress
+	PhaseRegistering              // the session is open, the registration is in progress
 	PhaseConnected                // registered and serving
 	PhaseSuperseded               // still serving, but a newer epoch was seen
-	PhaseParked                   // the address failed; waits for a new grant, not for ever
-	PhaseRefused                  // refused for good; asks again slowly
+	PhaseParked                   // the address failed; waits for a new grant, for a limited time
+	PhaseRefused                  // refused permanently; retries slowly
 	PhaseDraining                 // unregistered; running flows finish
 	PhaseEnded                    // nothing is left to do
 	phases
@@ -47,7 +47,7 @@ const brokenBeforeRotate = 3
 
 // Policy holds the times that a Machine decides with. All fields are needed.
 type Policy struct {
-	// Delay is the wait after that many failures in a row, 1 for the first: full jitter (docs/spec/lifecycle.md 3.4).
+	// Delay is the wait after the given number of failures in a row (1 after the first), with full jitter (docs/spec/lifecycle.md 3.4).
 	Delay func(retries int) time.Duration
 	// SlowDelay is the same after the edge refused for good.
 	SlowDelay func(retries int) time.Duration
@@ -82,7 +82,7 @@ type Machine struct {
 // NewMachine makes a holder without a grant.
 func NewMachine(p Policy) *Machine { return &Machine{policy: p} }
 
-// Phase tells where the holder is.
+// Phase is the present phase of the holder.
 func (m *Machine) Phase() Phase { return m.phase }
 
 // Grant is the last grant that the holder took.
@@ -91,7 +91,7 @@ func (m *Machine) Grant() Grant { return m.grant }
 // Edge is the address in use, or to be used next.
 func (m *Machine) Edge() tunnel.EdgeAddr { return m.edge }
 
-// Status is what the holder tells the store.
+// Status is the status that the holder reports to the store.
 func (m *Machine) Status(inFlight int) Status {
 	s := Status{Retries: m.retries, InFlight: inFlight}
 	if m.edge != m.grant.Edge {
@@ -173,14 +173,14 @@ var table = [phases][eventKinds]step{
 	},
 }
 
-// Step takes one event at now and tells what to do, in order. now only ever grows.
+// Step handles one event at now and returns the actions to run, in order. now must never decrease.
 func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
 	if m.phase >= phases || e.Kind >= eventKinds || table[m.phase][e.Kind] == nil {
 		return nil, fmt.Errorf("%w: %s while %s", ErrUnexpected, e.Kind, m.phase)
 	}
 	if e.Kind == EventTimer {
 		if m.deadline.IsZero() || now.Before(m.deadline) {
-			return nil, nil // of a Wake that was overtaken
+			return nil, nil // from a Wake that a later one replaced
 		}
 		m.deadline = time.Time{}
 	}

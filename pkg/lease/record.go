@@ -6,13 +6,13 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Grant is the right to hold a slot: who, with which epoch, where to and how.
+// Grant is the right to hold a slot: the worker, the epoch, the edge address and the protocol.
 type Grant struct {
 	Slot   tunnel.Slot     `json:"slot"`
 	Worker tunnel.WorkerID `json:"worker_id"`
 	Epoch  tunnel.Epoch    `json:"epoch"`
 	Edge   tunnel.EdgeAddr `json:"edge"`
-	// Protocol is what the operator demands; empty leaves the choice to the holder.
+	// Protocol is the one that the operator requires; empty lets the holder choose.
 	Protocol tunnel.Protocol `json:"protocol,omitempty"`
 	// Wait is how long from now the holder must wait before it dials, as of the moment the record was read: the
 	// stagger and the backoff, computed with the store's clock. Zero or negative means at once.
@@ -47,15 +47,15 @@ type Status struct {
 	// Retries counts failed attempts since the last success.
 	Retries int           `json:"retries,omitempty"`
 	Reason  tunnel.Reason `json:"reason,omitempty"`
-	// RetryAfter is what the edge asked for together with ReasonRefused.
+	// RetryAfter is the wait that the edge requested together with ReasonRefused.
 	RetryAfter time.Duration `json:"retry_after,omitempty"`
-	// Error is the cause in words, for people.
+	// Error is the text of the cause, for the operator.
 	Error string `json:"error,omitempty"`
 	// InFlight is the number of flows on the connection.
 	InFlight int `json:"in_flight,omitempty"`
 }
 
-// Record is a slot as the store knows it.
+// Record is the stored state of a slot.
 type Record struct {
 	Grant
 	Status Status `json:"status"`

@@ -9,7 +9,7 @@ import (
 
 func ignore(*Machine, time.Time, Event) []Action { return nil }
 
-// take accepts a grant while no session stands. The holder's own backoff holds also for a new address, so that no
+// take accepts a grant while no session is open. The holder's own backoff holds also for a new address, so that no
 // chain of grants becomes a storm (invariant I7).
 func take(m *Machine, now time.Time, e Event) []Action {
 	m.grant, m.edge, m.failedHere = e.Grant, e.Grant.Edge, false
@@ -25,12 +25,12 @@ func take(m *Machine, now time.Time, e Event) []Action {
 	return []Action{ReportStatus{}, m.wake(now, wait)}
 }
 
-// retake gives up what is under way for a newer grant. Nothing failed, so the only wait is the grant's.
+// retake gives up the attempt in progress for a newer grant. Nothing failed, so the only wait is the grant's.
 func retake(m *Machine, now time.Time, e Event) []Action {
 	return append([]Action{Close{Reason: tunnel.ReasonFenced}}, take(m, now, e)...)
 }
 
-// adopt keeps the session under the newer epoch: what stands on the granted address needs no second dial.
+// adopt keeps the session under the newer epoch: a session on the granted address needs no second dial.
 func adopt(m *Machine, _ time.Time, e Event) []Action {
 	m.grant = e.Grant
 	m.phase = PhaseConnected
@@ -91,14 +91,14 @@ func rotated(m *Machine, now time.Time, e Event) []Action {
 	return []Action{ReportStatus{}, m.wake(now, max(m.notBefore.Sub(now), 0))}
 }
 
-// retry dials the same address again after the backoff, and not before the edge wants it.
+// retry dials the same address again after the backoff, and not before the time that the edge requested.
 func retry(m *Machine, now time.Time, e Event) []Action {
 	reason := m.fail(now, e, m.policy.Delay)
 	m.phase = PhaseWaiting
 	return []Action{Close{Reason: reason}, ReportStatus{}, m.wake(now, m.notBefore.Sub(now))}
 }
 
-// broke is retry, until the address has broken too many registrations.
+// broke retries the same address, or leaves it after too many registrations broke on it.
 func broke(m *Machine, now time.Time, e Event) []Action {
 	m.broken++
 	if m.broken >= brokenBeforeRotate {
@@ -158,10 +158,10 @@ func end(m *Machine, _ time.Time, e Event) []Action {
 	return []Action{Close{Reason: reason}, ReportStatus{}}
 }
 
-// shut closes what came up too late.
+// shut closes a session that opened after it was no longer needed.
 func shut(*Machine, time.Time, Event) []Action { return []Action{Close{Reason: tunnel.ReasonDrained}} }
 
-// fail counts and remembers a failure and sets the time before which nothing is tried.
+// fail records a failure and sets the earliest time of the next attempt.
 func (m *Machine) fail(now time.Time, e Event, delay func(retries int) time.Duration) tunnel.Reason {
 	m.retries++
 	m.failure, m.failedHere = e, true

@@ -14,7 +14,7 @@ import (
 )
 
 // TestStories plays the transcripts of testdata/stories. A line is an event, or "advance DURATION", or a comment; the
-// lines that start with ">" are the answer and are rewritten with -update. While time advances, the timer fires when
+// lines that start with ">" are the output and are rewritten with -update. While time advances, the timer fires when
 // it is due.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/stories/*.txt")

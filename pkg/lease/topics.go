@@ -1,6 +1,6 @@
 package lease
 
-// Topics of hints. A hint wakes whoever watches its topic to read the store again; it is never the truth.
+// Topics of hints. A hint makes the watchers of its topic read the store again; it carries no state itself.
 const (
 	// TopicFleet is hinted when a worker or a proxy registers, drains or leaves.
 	TopicFleet = "fleet"

@@ -17,6 +17,6 @@
 // The programs know these commands: none (serve), config, healthcheck, version.
 //
 // The first SIGINT or SIGTERM cancels the context of the parts, with the signal as the cause; a later one ends the
-// process at once. A part that returns before it was told to is fatal to the process. The package is the only one that
+// process at once. A part that returns before its context ends stops the process with an error. The package is the only one that
 // makes a root context. Groups wait for every goroutine they start.
 package process

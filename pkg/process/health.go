@@ -17,7 +17,7 @@ const (
 	maxHealthAnswer = 16 << 10
 )
 
-// Health asks url, which must answer with status 200.
+// Health requests url and fails unless the response has status 200.
 func Health(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -41,7 +41,7 @@ func Health(ctx context.Context, url string) error {
 	return nil
 }
 
-// healthcheck asks the process that listens on the ops address listen, on this host, whether it is ready.
+// healthcheck requests /readyz from the process that listens on the ops address listen, on this host.
 func healthcheck(ctx context.Context, listen string) error {
 	if listen == "" {
 		return errors.New("health check: ops.listen is empty")

@@ -82,7 +82,7 @@ func Exec[C any](ctx context.Context, host Host, name string, defaults C, build 
 	}
 	cfg := settings[C]{Service: defaults, Ops: ops.Config{Listen: o.opsListen}, Log: telemetry.Default()}
 	if cmd == "version" {
-		_, _ = fmt.Fprintln(host.Stdout, name, Version()) // nobody to tell when stdout is gone
+		_, _ = fmt.Fprintln(host.Stdout, name, Version()) // nothing is left to do when stdout is closed
 		return ExitOK
 	}
 	if err := load(host, name, args, &cfg); err != nil {
@@ -127,17 +127,17 @@ func load[C any](host Host, name string, args []string, cfg *settings[C]) error 
 
 func usage(host Host, name string, cfg any) {
 	_, _ = fmt.Fprintf(host.Stdout, "Usage: %s [config|healthcheck|version] [flags]\n\nFlags:\n", name)
-	_ = config.Usage(host.Stdout, cfg) // nobody to tell when stdout is gone
+	_ = config.Usage(host.Stdout, cfg) // nothing is left to do when stdout is closed
 }
 
 func fail(host Host, name string, err error) int {
 	for _, line := range lines(err) {
-		_, _ = fmt.Fprintf(host.Stderr, "%s: %s\n", name, line) // nobody to tell when stderr is gone
+		_, _ = fmt.Fprintf(host.Stderr, "%s: %s\n", name, line) // nothing is left to do when stderr is closed
 	}
 	return ExitFailure
 }
 
-// limitCores halves the number of processors that Go code uses, unless the operator decided.
+// limitCores halves the number of processors that Go code uses, unless the environment sets GOMAXPROCS.
 func limitCores(environ []string) {
 	for _, kv := range environ {
 		if len(kv) > len("GOMAXPROCS=") && kv[:len("GOMAXPROCS=")] == "GOMAXPROCS=" {
@@ -147,7 +147,7 @@ func limitCores(environ []string) {
 	runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/2))
 }
 
-// serve builds the service and runs it with its private listener, which is there first and goes last.
+// serve builds the service and runs it with its private listener, which starts first and stops last.
 func serve[C any](ctx context.Context, host Host, name string, cfg settings[C], build Builder[C]) int {
 	logger := telemetry.NewLogger(cfg.Log, host.Stderr)
 	if err := run(ctx, logger, name, cfg, build); err != nil {
@@ -189,7 +189,7 @@ func run[C any](ctx context.Context, logger *slog.Logger, name string, cfg setti
 	).Run(ctx)
 }
 
-// stopping runs a part and makes the process not ready before the part learns of the stop.
+// stopping runs a part and makes the process not ready before it stops the part.
 type stopping struct {
 	part   Runner
 	server *ops.Server

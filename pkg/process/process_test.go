@@ -214,7 +214,7 @@ func TestExecServesAndStops(t *testing.T) {
 		}
 		cancel(process.SignalError{Signal: syscall.SIGINT})
 		<-ctx.Done()
-		// The listener still answers, but says that the process stops.
+		// The listener still responds, but reports that the process stops.
 		if check := exec(t.Context(), nil, "healthcheck", "--ops.listen", listen); check.code != 1 || !strings.Contains(check.stderr.String(), "stopping") {
 			t.Errorf("healthcheck while stopping = %d %s", check.code, check.stderr.String())
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
 
-// Runner is a part of a process: Run blocks until its context ends and everything it did is wound up; it then returns
-// nil, and an error otherwise.
+// Runner is a part of a process: Run blocks until its context ends and all its resources are released. It then
+// returns nil, or an error when it failed.
 type Runner interface {
 	Run(ctx context.Context) error
 }
@@ -23,7 +23,7 @@ type RunnerFunc func(ctx context.Context) error
 // Run calls f.
 func (f RunnerFunc) Run(ctx context.Context) error { return f(ctx) }
 
-// ErrStoppedEarly says that a part ended although nobody had told it to.
+// ErrStoppedEarly says that a part returned before its context ended.
 var ErrStoppedEarly = errors.New("stopped early")
 
 // SignalError is the cause of a context that a signal cancelled.
@@ -33,7 +33,7 @@ type SignalError struct{ os.Signal }
 func (s SignalError) Error() string { return "signal: " + s.String() }
 
 const (
-	// readyPoll is how often a starting part is asked whether it is ready.
+	// readyPoll is the interval at which Ready of a starting part is called.
 	readyPoll = 5 * time.Millisecond
 	// DefaultAwait is how long the start of a part may hold up the next ones.
 	DefaultAwait = 5 * time.Second
@@ -45,8 +45,8 @@ type Row struct {
 	Runner Runner
 	// Ready says when the next row may start; nil means at once.
 	Ready func() error
-	// Await bounds the wait for Ready; afterwards the next row starts all the same, because a part may wait for
-	// something outside for ever. Zero is DefaultAwait.
+	// Await bounds the wait for Ready; afterwards the next row starts anyway, because a part may depend on
+	// something that never becomes available. Zero is DefaultAwait.
 	Await time.Duration
 }
 
@@ -145,7 +145,7 @@ func (g *Group) await(ctx context.Context, row Row, ended <-chan *started) error
 	}
 }
 
-// stop ends the rows from the last to the first, and returns what they had to say besides the first error.
+// stop ends the rows from the last to the first, and returns their errors except the first one.
 func (g *Group) stop(ctx context.Context, running []*started, first error) error {
 	cause := context.Cause(ctx)
 	if cause == nil {

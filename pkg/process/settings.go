@@ -16,7 +16,7 @@ type settings[C any] struct {
 	Log     telemetry.Config `yaml:"log"`
 }
 
-// Validate asks every section.
+// Validate checks every section.
 func (s *settings[C]) Validate() error {
 	var problems []error
 	if v, ok := any(&s.Service).(interface{ Validate() error }); ok {
@@ -31,7 +31,7 @@ func (s *settings[C]) Validate() error {
 	return errors.Join(problems...)
 }
 
-// lines splits joined errors, so that every problem is told on a line of its own.
+// lines splits joined errors, so that every problem is logged on a line of its own.
 func lines(err error) []string {
 	return strings.Split(strings.TrimSpace(err.Error()), "\n")
 }

@@ -17,7 +17,7 @@ type Stored[C any] struct {
 	Redis   redisstore.Config `yaml:"redis"`
 }
 
-// Validate asks both.
+// Validate checks both sections.
 func (s *Stored[C]) Validate() error {
 	var problems []error
 	if v, ok := any(&s.Service).(interface{ Validate() error }); ok {
@@ -35,7 +35,7 @@ func MainWithStore[C any](name string, defaults C, build StoreBuilder[C], opts .
 	Main(name, cfg, b, opts...)
 }
 
-// WithStore makes the defaults and the builder that Main and Exec take from those of a service that needs the store.
+// WithStore adds the store's settings to the defaults and the builder of a service, for Main and Exec.
 // An unreachable store is no error: the service starts, is not ready, and goes on as soon as the store is there.
 func WithStore[C any](defaults C, build StoreBuilder[C]) (Stored[C], Builder[Stored[C]]) {
 	return Stored[C]{Service: defaults, Redis: redisstore.Default()},

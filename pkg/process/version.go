@@ -5,7 +5,7 @@ import "runtime/debug"
 // version is set by the linker (-ldflags "-X .../pkg/process.version=v1.2.3").
 var version = ""
 
-// Version is the program's version: what the linker was told, else the revision it was built from, else "dev".
+// Version is the program's version: the one set by the linker, else the revision it was built from, else "dev".
 func Version() string {
 	if version != "" {
 		return version

@@ -3,7 +3,7 @@
 //
 // Each operation on shared state is one script (scripts/*.lua) or one command; scripts take the time from the server and
 // compare explicit deadlines stored in the records, so no two wall clocks are compared and the precision of key TTLs does
-// not matter. Every call is bounded in time; a Redis that does not answer is tunnel.ErrUnavailable, never a wait.
+// not matter. Every call is bounded in time; when Redis does not respond, the call fails with tunnel.ErrUnavailable.
 //
 // A Store is safe for concurrent use. Its goroutines (one per Watch, one ticker in the embedded form) end with Close,
 // which waits for them.

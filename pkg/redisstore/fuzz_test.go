@@ -7,7 +7,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// What a damaged store answers is an error or records in order, never a panic.
+// A damaged reply of the store gives an error or records in order, never a panic.
 func FuzzDecodeSlots(f *testing.F) {
 	f.Add("1700000000000\n0:epoch\n5\n0:deadline\n1800000000000\n0:edge\n192.0.2.1:7844\n0:status\n{\"state\":\"connected\"}")
 	f.Add("1700000000000\n300:epoch\n5")
@@ -27,7 +27,7 @@ func FuzzDecodeSlots(f *testing.F) {
 	})
 }
 
-// No error shows what stands where a password may.
+// No error shows the text at the place of the password.
 func FuzzParseURL(f *testing.F) {
 	f.Add("redis://user:", "@host:1/2")
 	f.Add("unix://:", "@/run/s?db=x")

@@ -11,7 +11,7 @@ import (
 )
 
 // PublishPool writes the pool under a new version, which it returns. An empty pool is always tunnel.ErrConflict, and so
-// is a pool of one region when the stored one has two or more: discovery that sees less keeps the last good answer.
+// is a pool of one region when the stored one has two or more: a lookup that finds less does not replace the last good pool.
 func (s *Store) PublishPool(ctx context.Context, name string, p edgepool.Pool) (version uint64, err error) {
 	const op = "publish pool"
 	regions := p.UsableRegions()

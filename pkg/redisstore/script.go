@@ -73,7 +73,7 @@ func (s *Store) call(ctx context.Context, op string, script *redis.Script, keys 
 	return cmd
 }
 
-// failure maps an error of the client to what callers may know: the operation, the address and a sentinel. A reply that
+// failure maps an error of the client to the error for callers: the operation, the address and a sentinel. A reply that
 // is an error of the server's state (loading, read-only replica, wrong password) makes the store as unavailable as
 // silence does.
 func (s *Store) failure(ctx context.Context, op string, err error) error {
@@ -83,13 +83,13 @@ func (s *Store) failure(ctx context.Context, op string, err error) error {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return fmt.Errorf("%s: store %s: %w: %w", op, s.name, tunnel.ErrUnavailable, context.Canceled)
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%s: store %s: %w: no answer within %v", op, s.name, tunnel.ErrUnavailable, s.timeout)
+		return fmt.Errorf("%s: store %s: %w: no response within %v", op, s.name, tunnel.ErrUnavailable, s.timeout)
 	default:
 		return fmt.Errorf("%s: store %s: %w: %w", op, s.name, tunnel.ErrUnavailable, err)
 	}
 }
 
-// badReply is the error of a reply that no script of ours gives.
+// badReply is the error for a reply that does not have the form that the script returns.
 func badReply(op string, reply any) error {
 	return fmt.Errorf("%s: unexpected reply %v", op, reply)
 }

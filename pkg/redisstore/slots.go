@@ -25,8 +25,8 @@ func (s *Store) Slots(ctx context.Context, id tunnel.ID, connector tunnel.Connec
 }
 
 // Grant gives a slot to g.Worker under a new epoch, if the stored epoch still is expect (0: never granted). g.Wait is the
-// wait that the caller wants; the answer's is what the holder must keep, with the connector's registration bucket in it.
-// tunnel.ErrConflict says that another grant was faster, or which slot holds the edge address; tunnel.ErrNoAddress that
+// wait that the caller requests; the returned one is what the holder must wait, the connector's registration bucket included.
+// tunnel.ErrConflict says that another grant came first, or which slot holds the edge address; tunnel.ErrNoAddress that
 // g names none. A live slot may be granted: that is how it moves.
 func (s *Store) Grant(ctx context.Context, g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (lease.Grant, error) {
 	op := fmt.Sprintf("grant slot %d", g.Slot.Index)

@@ -31,11 +31,11 @@ type Store struct {
 	closed bool
 }
 
-// Open makes a store for the Redis that cfg names. It fails for a configuration that cannot work, but not for a server
-// that does not answer: callers see tunnel.ErrUnavailable then, and Ping tells.
+// Open makes a store for the Redis that cfg names. It fails for an invalid configuration, but not when the
+// server does not respond: then calls, Ping included, fail with tunnel.ErrUnavailable.
 func Open(ctx context.Context, cfg Config) (*Store, error) { return OpenWatched(ctx, cfg, nil) }
 
-// OpenWatched is Open, and files reads the password again when its file changes.
+// OpenWatched is Open, but files also reads the password file again when it changes.
 func OpenWatched(ctx context.Context, cfg Config, files *filewatch.Watcher) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("store: %w", err)
@@ -55,7 +55,7 @@ func OpenURL(ctx context.Context, url string) (*Store, error) {
 }
 
 func newStore(opts *redis.Options, name string, timeout time.Duration, onClose func()) *Store {
-	// The client library writes to standard error by itself otherwise; all it has to say comes back as errors too.
+	// The client library writes to standard error by itself otherwise; calls return the same errors.
 	logging.Disable()
 	return &Store{
 		client:  redis.NewClient(opts),
@@ -67,7 +67,7 @@ func newStore(opts *redis.Options, name string, timeout time.Duration, onClose f
 	}
 }
 
-// Ping asks whether the store answers.
+// Ping checks that the store responds.
 func (s *Store) Ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()

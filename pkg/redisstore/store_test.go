@@ -157,7 +157,7 @@ func TestPasswordFileIsReadAgain(t *testing.T) {
 	}
 }
 
-// A server that does not exist, and one that accepts and never answers: bounded, typed, and nothing secret in the text.
+// A server that does not exist, and one that accepts and never responds: bounded, typed, and nothing secret in the text.
 func TestUnavailable(t *testing.T) {
 	silent, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {

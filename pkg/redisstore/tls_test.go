@@ -23,7 +23,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// A real server behind TLS: it is believed under the configured roots and under no others.
+// A real server behind TLS: it is trusted with the configured roots and with no others.
 func TestTLS(t *testing.T) {
 	_, url := startServer(t)
 	caFile, serverTLS := certificate(t)

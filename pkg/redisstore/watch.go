@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// quietTime is how long a subscription may be silent before the server is asked whether it is still there; as long
-	// again without an answer and the connection is given up.
+	// quietTime is how long a subscription may be silent before it pings the server; after the same time without a
+	// response the connection is closed.
 	quietTime = 15 * time.Second
 	// watchRetryBase and watchRetries shape the waits between attempts to subscribe: up to 4 s.
 	watchRetryBase = 250 * time.Millisecond
 	watchRetries   = 4
 )
 
-// Hint wakes everybody who watches the topic. Watchers that are not connected at this moment miss it.
+// Hint wakes all watchers of the topic. Watchers that are not connected at this moment miss it.
 func (s *Store) Hint(ctx context.Context, topic string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -33,8 +33,8 @@ func (s *Store) Hint(ctx context.Context, topic string) error {
 }
 
 // Watch returns a channel that receives after hints on any of the topics, and after every subscription, the first one
-// and those after an outage. Hints that come before the last was taken are one. A hint is never the truth: read on each
-// of them, and again every few seconds. The channel is never closed; the watch ends with ctx or with Close.
+// and those after an outage. Hints that arrive before the channel is read count as one. A hint may be lost: read the
+// store on each, and again every few seconds. The channel is never closed; the watch ends with ctx or with Close.
 func (s *Store) Watch(ctx context.Context, topics ...string) <-chan struct{} {
 	wake := make(chan struct{}, 1)
 	channels := make([]string, len(topics))

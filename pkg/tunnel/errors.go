@@ -23,7 +23,7 @@ type Reason string
 // Every reason there is.
 const (
 	ReasonNone       Reason = ""
-	ReasonDial       Reason = "dial"        // the address did not answer, or the local network refused
+	ReasonDial       Reason = "dial"        // the address did not respond, or the local network refused
 	ReasonBlocked    Reason = "blocked"     // the local system forbids the transport ("operation not permitted")
 	ReasonTLS        Reason = "tls"         // the handshake was refused or the certificate is not valid
 	ReasonDuplicate  Reason = "duplicate"   // EDUPCONN: this edge address already holds the slot

@@ -46,7 +46,7 @@ type DoT struct {
 	CAFile     string `yaml:"ca_file" usage:"PEM file with the roots for it (default: the system's)"`
 }
 
-// Default finds the edge that a connector is meant for when nobody says anything else.
+// Default is the configuration without any settings: it finds the edge of the reference.
 func Default() Config {
 	return Config{
 		SRV:      SRV{Domain: defaultDomain, Service: defaultService},
@@ -99,7 +99,7 @@ func (c Config) Validate() error {
 }
 
 // fallsBackToDoT reports whether a failed lookup is repeated over TLS. An operator who names a resolver keeps private names from
-// others, so the public server that is built in is not asked then; one that the operator names as well is.
+// others, so the built-in public server is not used then; a DoT server that the operator names is.
 func (c Config) fallsBackToDoT() bool {
 	return c.DoT.enabled() && (c.Resolver == SystemResolver || c.DoT.Addr != defaultDoT)
 }

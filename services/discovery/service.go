@@ -27,7 +27,7 @@ type Deps struct {
 	Registerer prometheus.Registerer // may be nil
 }
 
-// Store is what discovery needs of the shared state.
+// Store is the part of the shared state that discovery uses.
 type Store interface {
 	leads
 	pools
@@ -52,7 +52,7 @@ type Service struct {
 	log     *slog.Logger
 	metrics *metrics
 	client  *resolve.Client
-	// id is this replica among the others.
+	// id is unique among the replicas.
 	id string
 
 	// mu protects state.
@@ -85,7 +85,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}, nil
 }
 
-// newID is the host's name, for people, and chance, since a host may run several replicas.
+// newID is the host name and a random part, since a host may run several replicas.
 func newID() string {
 	host, err := os.Hostname()
 	if err != nil {

@@ -144,7 +144,7 @@ func TestPublish(t *testing.T) {
 	}
 }
 
-// Whatever DNS says, a good pool stays; and what DNS says later counts again.
+// A failed lookup never replaces a good pool; a later good lookup does.
 func TestGoodPoolStays(t *testing.T) {
 	dns, store := dnstest.Start(t, zone...), openStore(t)
 	s, _ := start(t, config(dns), store)
@@ -232,20 +232,20 @@ func advance(t *testing.T, d time.Duration) {
 	synctest.Wait()
 }
 
-// away is a store that can be told not to answer.
-type away struct {
+// switchedStore is a store that can be switched off.
+type switchedStore struct {
 	*redisstore.Store
 	mu   sync.Mutex
 	gone bool
 }
 
-func (a *away) set(gone bool) {
+func (a *switchedStore) set(gone bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.gone = gone
 }
 
-func (a *away) TakeLead(ctx context.Context, role, holder string, ttl time.Duration) (bool, error) {
+func (a *switchedStore) TakeLead(ctx context.Context, role, holder string, ttl time.Duration) (bool, error) {
 	a.mu.Lock()
 	gone := a.gone
 	a.mu.Unlock()
@@ -257,7 +257,7 @@ func (a *away) TakeLead(ctx context.Context, role, holder string, ttl time.Durat
 
 func TestStoreAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		store := &away{Store: openStore(t), gone: true}
+		store := &switchedStore{Store: openStore(t), gone: true}
 		cfg := discovery.Default()
 		cfg.Static = []string{"192.0.2.1:7844"}
 		s, stop := start(t, cfg, store)

@@ -20,12 +20,12 @@ var (
 	errNoPool   = errors.New("no edge pool was ever published")
 )
 
-// state is the world as this replica saw it last.
+// state is the shared state as this replica last read it.
 type state struct {
 	leads  bool
 	leader string
 	pool   edgepool.Pool
-	// seen is when the pool's version was first seen here: the age that can be told without comparing two clocks.
+	// seen is when the pool's version was first seen here: its age, without comparing two clocks.
 	seen time.Time
 	// problem is why the last round failed.
 	problem error
@@ -34,7 +34,7 @@ type state struct {
 	failure error
 }
 
-// Ready says why the replica cannot do its work, or nil. A lookup that fails while there is a pool is no reason.
+// Ready returns why the replica cannot work, or nil. A failed lookup is no reason while there is a pool.
 func (s *Service) Ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,7 +83,7 @@ func (s *Service) show(c echo.Context) error {
 	return c.JSON(http.StatusOK, v)
 }
 
-// look reads who leads and what is published. That nothing is yet is no error.
+// look reads the leader and the published pool. It is no error when there is none yet.
 func (s *Service) look(ctx context.Context) error {
 	leader, err := s.store.Leader(ctx, s.role())
 	if err != nil {
@@ -119,7 +119,7 @@ func (s *Service) setLead(ctx context.Context, leads bool) {
 	s.log.InfoContext(ctx, "lead changed", slog.Bool(logkey.Leading, leads))
 }
 
-// setLookup keeps the outcome of a lookup, and says once that it failed and once that it works again.
+// setLookup stores the result of a lookup, and logs once that it failed and once that it works again.
 func (s *Service) setLookup(ctx context.Context, now time.Time, err error) {
 	s.mu.Lock()
 	before := s.state.failure
@@ -133,7 +133,7 @@ func (s *Service) setLookup(ctx context.Context, now time.Time, err error) {
 	}
 }
 
-// report keeps the outcome of a round, and says once that the store went away and once that it came back.
+// report stores the result of a round, and logs once that the store is unavailable and once that it is available again.
 func (s *Service) report(ctx context.Context, err error) {
 	s.mu.Lock()
 	before := s.state.problem

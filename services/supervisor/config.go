@@ -16,7 +16,7 @@ type Config struct {
 	Tick        time.Duration `yaml:"tick" usage:"longest time between two reads of the store"`
 }
 
-// Default is the configuration of a supervisor that nobody configured.
+// Default is the configuration without any settings.
 func Default() Config { return Config{Connections: 4, Tick: time.Second} }
 
 // Validate reports every problem.

@@ -34,7 +34,7 @@ type Slots interface {
 	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
 }
 
-// Signals is how supervisors agree on who plans, and wake others.
+// Signals elects the supervisor that plans, and wakes other processes.
 type Signals interface {
 	TakeLead(ctx context.Context, role, holder string, ttl time.Duration) (bool, error)
 	ResignLead(ctx context.Context, role, holder string) error
@@ -49,7 +49,7 @@ type Store interface {
 	Signals
 }
 
-// Deps are what a supervisor is given.
+// Deps are the dependencies of a supervisor.
 type Deps struct {
 	Store  Store
 	Logger *slog.Logger
@@ -60,14 +60,14 @@ type Deps struct {
 // Numbers of the loop.
 const (
 	role = "supervisor"
-	// leadTTL is how long a leader that vanished without a word keeps others from planning.
+	// leadTTL is how long a leader that crashed keeps others from planning.
 	leadTTL = 4 * time.Second
-	// restTime is the shortest time between two looks at the store, so that many hints cost few looks.
+	// restTime is the shortest time between two reads of the store, so that many hints cost few reads.
 	restTime = 10 * time.Millisecond
-	// settleTime is how long the store must have answered without a break before an absence counts: two renewals and
+	// settleTime is how long the store must have been available without a break before an absence counts: two renewals and
 	// some time to connect.
 	settleTime = 2*lease.RenewEvery + time.Second
-	// resignTimeout bounds the goodbye.
+	// resignTimeout bounds the call that gives up the lead at the end.
 	resignTimeout = time.Second
 )
 
@@ -85,7 +85,7 @@ type Service struct {
 	log     *slog.Logger
 	metrics *metrics
 	board   *board
-	// steady is since when the store has answered without a break; zero while it does not. It belongs to the loop of Run.
+	// steady is the time since which the store has been available; zero while it is not. It belongs to the loop of Run.
 	steady time.Time
 
 	mu sync.Mutex
@@ -144,7 +144,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// pass is one look at the world and what follows from it.
+// pass reads the world once and executes the plan for it.
 func (s *Service) pass(ctx context.Context) error {
 	lead, err := s.store.TakeLead(ctx, role, s.id, leadTTL)
 	if err != nil {
@@ -166,11 +166,11 @@ func (s *Service) pass(ctx context.Context) error {
 	s.seen = world
 	s.mu.Unlock()
 	plan := reconcile.Plan(world)
-	s.tellShortages(ctx, plan.Shortages)
+	s.logShortages(ctx, plan.Shortages)
 	return s.execute(ctx, plan.Actions)
 }
 
-// execute writes the plan. A conflict means that the world moved on; the next look will see.
+// execute writes the plan. A conflict means that the world has changed; the next pass reads it again.
 func (s *Service) execute(ctx context.Context, actions []reconcile.Action) error {
 	done := 0
 	for _, a := range actions {
@@ -186,7 +186,7 @@ func (s *Service) execute(ctx context.Context, actions []reconcile.Action) error
 			done++
 		case errors.Is(err, tunnel.ErrConflict), errors.Is(err, tunnel.ErrFenced), errors.Is(err, tunnel.ErrNotFound):
 			s.metrics.conflicts.Inc()
-			s.log.DebugContext(ctx, "plan overtaken", slog.Any(logkey.Err, err))
+			s.log.DebugContext(ctx, "plan outdated", slog.Any(logkey.Err, err))
 		default:
 			return err
 		}

@@ -180,11 +180,11 @@ func TestSupervisorGrants(t *testing.T) {
 	s.Routes(e.Group("/v1"))
 	rec := httptest.NewRecorder()
 	e.ServeHTTP(rec, httptest.NewRequest("GET", "/v1/slots", nil))
-	var answer struct {
+	var body struct {
 		Leading    bool
 		Connectors []struct{ Slots []json.RawMessage }
 	}
-	if err := json.Unmarshal(rec.Body.Bytes(), &answer); err != nil || !answer.Leading || len(answer.Connectors) != 1 || len(answer.Connectors[0].Slots) != 4 {
+	if err := json.Unmarshal(rec.Body.Bytes(), &body); err != nil || !body.Leading || len(body.Connectors) != 1 || len(body.Connectors[0].Slots) != 4 {
 		t.Errorf("slots: %s, %v", rec.Body, err)
 	}
 }
@@ -210,9 +210,9 @@ func TestStoreAwayIsToldOnce(t *testing.T) {
 	l.worker(1)
 	l.eventually("ready", func() bool { return s.Ready() == nil })
 	l.eventually("granted", func() bool { return len(l.slots()) == 1 })
-	l.eventually("told", func() bool { return l.log.count("control plane is available again") > 0 }) // after the state has changed
-	if away, back := l.log.count("control plane is unavailable"), l.log.count("control plane is available again"); away != 1 || back != 1 {
-		t.Errorf("the outage was told %d times, its end %d times", away, back)
+	l.eventually("logged", func() bool { return l.log.count("control plane is available again") > 0 }) // after the state has changed
+	if down, up := l.log.count("control plane is unavailable"), l.log.count("control plane is available again"); down != 1 || up != 1 {
+		t.Errorf("the outage was logged %d times, its end %d times", down, up)
 	}
 }
 
@@ -223,9 +223,9 @@ func TestShortageIsToldOnce(t *testing.T) {
 	l.eventually("granted", func() bool { return len(l.slots()) == 1 })
 	l.report(l.slots()[0], lease.Status{State: lease.StateConnected})
 	l.eventually("two of four", func() bool { return len(l.slots()) == 2 })
-	l.eventually("told", func() bool { return l.log.count("fewer connections than desired") > 0 })
+	l.eventually("logged", func() bool { return l.log.count("fewer connections than desired") > 0 })
 	if n := l.log.count("fewer connections than desired"); n != 1 {
-		t.Errorf("told %d times", n)
+		t.Errorf("logged %d times", n)
 	}
 }
 

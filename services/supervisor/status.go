@@ -14,7 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/supervisor/internal/reconcile"
 )
 
-// Ready says why the supervisor cannot do its work, or nil. One that stands by while another leads is ready.
+// Ready returns why the supervisor cannot work, or nil. A supervisor on standby is ready.
 func (s *Service) Ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +65,7 @@ func (s *Service) setLead(ctx context.Context, lead bool) {
 	s.log.InfoContext(ctx, "lead changed", slog.Bool(logkey.Leading, lead))
 }
 
-// report says once that the store went away, and once that it came back.
+// report logs once that the store is unavailable, and once that it is available again.
 func (s *Service) report(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
@@ -90,8 +90,8 @@ func (s *Service) report(ctx context.Context, err error) {
 	}
 }
 
-// tellShortages says once of each tunnel that it gets fewer connections than desired.
-func (s *Service) tellShortages(ctx context.Context, list []reconcile.Shortage) {
+// logShortages logs once for each tunnel that it gets fewer connections than desired.
+func (s *Service) logShortages(ctx context.Context, list []reconcile.Shortage) {
 	now := make(map[tunnel.ID]reconcile.Shortage, len(list))
 	for _, sh := range list {
 		now[sh.Tunnel] = sh

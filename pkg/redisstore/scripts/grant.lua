@@ -2,7 +2,7 @@
 -- KEYS[1] slots hash   KEYS[2] registration bucket of the connector
 -- ARGV[1] index        ARGV[2] worker        ARGV[3] edge address   ARGV[4] region   ARGV[5] protocol
 -- ARGV[6] the epoch that the caller has seen, 0 for a slot that was never granted
--- ARGV[7] lease ttl in ms   ARGV[8] wait in ms that the caller asks for   ARGV[9] status (JSON)
+-- ARGV[7] lease ttl in ms   ARGV[8] wait in ms that the caller requests   ARGV[9] status (JSON)
 -- ARGV[10] bucket interval in ms   ARGV[11] bucket burst   ARGV[12] longest wait in ms that the bucket may cause
 -- Returns {"ok", epoch, wait in ms} | {"epoch", stored epoch} | {"address", index that holds the edge address}.
 -- The epoch grows even if the newest grant was lost: max(stored + 1, server time in ms).

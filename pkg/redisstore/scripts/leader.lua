@@ -1,4 +1,4 @@
--- Name the holder of a leader lease.
+-- Return the holder of a leader lease.
 -- KEYS[1] lead hash
 -- Returns the holder, or an empty string when nobody leads.
 local time = redis.call('TIME')

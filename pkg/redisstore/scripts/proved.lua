@@ -1,4 +1,4 @@
--- Tell whether a connection of the connector was live lately.
+-- Report whether a connection of the connector was live recently.
 -- KEYS[1] proved record
 -- Returns 1 or 0.
 local time = redis.call('TIME')

@@ -3,7 +3,7 @@
 -- ARGV[1] worker   ARGV[2] lease ttl in ms   ARGV[3] proved ttl in ms
 -- then five for each report: index, epoch, "1" when connected else "0", retries, status (JSON)
 -- Returns {now in ms, field, value, ...} for all slots of the connector.
--- A report with another epoch or by another worker changes nothing: the reply tells its sender why. A lease that had
+-- A report with another epoch or by another worker changes nothing: the slots in the reply show the newer epoch. A lease that had
 -- expired lives again unless another live slot took its edge address meanwhile.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

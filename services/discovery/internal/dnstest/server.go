@@ -92,15 +92,15 @@ func (s *Server) Set(t *testing.T, records ...string) {
 	s.records = parsed
 }
 
-// Break makes a way in ("udp", "tcp", "dot") answer with a server failure, or answer again.
+// Break makes a way in ("udp", "tcp", "dot") respond with a server failure, or normally again.
 func (s *Server) Break(way string, broken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken[way] = broken
 }
 
-// Asked is the number of queries that came a way.
-func (s *Server) Asked(way string) int {
+// Queries is the number of queries that arrived by a way.
+func (s *Server) Queries(way string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.asked[way]
@@ -110,7 +110,7 @@ func (s *Server) serve(t *testing.T, way string, server *dns.Server) {
 	t.Helper()
 	started := make(chan struct{})
 	server.NotifyStartedFunc = func() { close(started) }
-	server.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { s.answer(way, w, q) })
+	server.Handler = dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { s.respond(way, w, q) })
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := server.ActivateAndServe(); err != nil {
@@ -126,7 +126,7 @@ func (s *Server) serve(t *testing.T, way string, server *dns.Server) {
 	})
 }
 
-func (s *Server) answer(way string, w dns.ResponseWriter, q *dns.Msg) {
+func (s *Server) respond(way string, w dns.ResponseWriter, q *dns.Msg) {
 	reply := new(dns.Msg).SetReply(q)
 	s.mu.Lock()
 	s.asked[way]++

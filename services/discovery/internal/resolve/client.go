@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// udpSize is the largest answer over UDP; a longer one is asked for again over TCP.
+	// udpSize is the largest response over UDP, in bytes; the query for a longer one is repeated over TCP.
 	udpSize = 1232
 	// dotTimeout bounds one query over TLS, connection included (docs/spec/wire.md 2.1).
 	dotTimeout = 15 * time.Second
@@ -26,11 +26,11 @@ const (
 	resolvConf = "/etc/resolv.conf"
 )
 
-// Config says whom to ask.
+// Config names the servers to query.
 type Config struct {
-	// Server is the name server's host:port; empty asks the system's.
+	// Server is the name server's host:port; empty uses the system's.
 	Server string
-	// DoTAddr is the host:port of the server to ask over TLS when the first way fails; empty for none.
+	// DoTAddr is the host:port of the server to query over TLS when the first way fails; empty for none.
 	DoTAddr string
 	// DoTTLS is the configuration for it, with the server's name.
 	DoTTLS *tls.Config
@@ -38,7 +38,7 @@ type Config struct {
 	Timeout time.Duration
 }
 
-// Client asks name servers.
+// Client queries name servers.
 type Client struct {
 	cfg Config
 }
@@ -46,7 +46,7 @@ type Client struct {
 // New makes a client.
 func New(cfg Config) *Client { return &Client{cfg: cfg} }
 
-// way is one way to get an answer.
+// way is one way to send a query.
 type way int
 
 const (
@@ -54,18 +54,18 @@ const (
 	overTLS
 )
 
-// ask sends one query, following aliases, and returns the records of its answer. tunnel.ErrNotFound says that the name
+// query sends one query, following aliases, and returns the records of the response. tunnel.ErrNotFound says that the name
 // does not exist or has no such record.
-func (c *Client) ask(ctx context.Context, w way, name string, qtype uint16) ([]dns.RR, error) {
+func (c *Client) query(ctx context.Context, w way, name string, qtype uint16) ([]dns.RR, error) {
 	what := dns.TypeToString[qtype] + " " + name
 	for range maxAliases {
-		answer, err := c.exchange(ctx, w, name, qtype)
+		records, err := c.exchange(ctx, w, name, qtype)
 		if err != nil {
 			return nil, fmt.Errorf("lookup of %s: %w", what, err)
 		}
 		alias := ""
 		var found []dns.RR
-		for _, rr := range answer {
+		for _, rr := range records {
 			switch {
 			case rr.Header().Rrtype == qtype:
 				found = append(found, rr)
@@ -86,7 +86,7 @@ func (c *Client) ask(ctx context.Context, w way, name string, qtype uint16) ([]d
 	return nil, fmt.Errorf("lookup of %s: more than %d aliases", what, maxAliases)
 }
 
-// exchange gets the answer section from the first server that gives one.
+// exchange returns the answer section of the first successful response.
 func (c *Client) exchange(ctx context.Context, w way, name string, qtype uint16) ([]dns.RR, error) {
 	servers, err := c.servers(w)
 	if err != nil {
@@ -103,7 +103,7 @@ func (c *Client) exchange(ctx context.Context, w way, name string, qtype uint16)
 		case reply.Rcode == dns.RcodeNameError:
 			return nil, fmt.Errorf("server %s: %w", server, tunnel.ErrNotFound)
 		default:
-			errs = append(errs, fmt.Errorf("server %s: answered %s", server, dns.RcodeToString[reply.Rcode]))
+			errs = append(errs, fmt.Errorf("server %s: response code %s", server, dns.RcodeToString[reply.Rcode]))
 		}
 	}
 	return nil, errors.Join(errs...)
@@ -127,7 +127,7 @@ func (c *Client) exchangeWith(ctx context.Context, w way, server, name string, q
 	return reply, err
 }
 
-// servers lists whom to ask. The system's configuration is read each time, since it follows the network.
+// servers lists the servers to query. The system's configuration is read each time, since it follows the network.
 func (c *Client) servers(w way) ([]string, error) {
 	switch {
 	case w == overTLS:
@@ -150,7 +150,7 @@ func (c *Client) servers(w way) ([]string, error) {
 }
 
 // addresses finds the addresses of a host, one that is an address already included. The system's way honours the hosts
-// file and the order that the system prefers; any other server's answers are IPv4 first.
+// file and the order that the system prefers; addresses from any other server are IPv4 first.
 func (c *Client) addresses(ctx context.Context, w way, host string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{a.Unmap()}, nil
@@ -167,7 +167,7 @@ func (c *Client) addresses(ctx context.Context, w way, host string) ([]netip.Add
 	var found []netip.Addr
 	var errs []error
 	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		records, err := c.ask(ctx, w, host, qtype)
+		records, err := c.query(ctx, w, host, qtype)
 		if err != nil {
 			errs = append(errs, err)
 			continue

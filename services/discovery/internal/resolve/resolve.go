@@ -24,13 +24,13 @@ type target struct {
 }
 
 // Regions looks the SRV record name up and resolves its targets. Each target is a region; several records of one target
-// are several ports of that region. The first two targets that have addresses count, by priority, weight and name: an
-// answer that depends on chance would be a new pool with each lookup. Source says whether any answer came over TLS.
+// are several ports of that region. The first two targets that have addresses count, by priority, weight and name: a
+// random order would make a new pool with each lookup. Source says whether any response came over TLS.
 func (c *Client) Regions(ctx context.Context, name string) ([]edgepool.RegionPool, edgepool.Source, error) {
 	source := edgepool.SourceSRV
 	var targets []target
 	err := c.eitherWay(ctx, &source, func(w way) error {
-		records, err := c.ask(ctx, w, name, dns.TypeSRV)
+		records, err := c.query(ctx, w, name, dns.TypeSRV)
 		targets = grouped(records)
 		return err
 	})
@@ -95,7 +95,7 @@ func (c *Client) Text(ctx context.Context, name string) (string, error) {
 	var text string
 	var source edgepool.Source
 	err := c.eitherWay(ctx, &source, func(w way) error {
-		records, err := c.ask(ctx, w, name, dns.TypeTXT)
+		records, err := c.query(ctx, w, name, dns.TypeTXT)
 		if err != nil {
 			return err
 		}
@@ -125,8 +125,8 @@ func (c *Client) target(ctx context.Context, t target, source *edgepool.Source) 
 	return all, err
 }
 
-// eitherWay does a lookup, and when it fails does it over TLS. If that fails too, the first error tells what is wrong
-// with this network, so it comes first.
+// eitherWay does a lookup, and when it fails does it over TLS. If that fails too, the error of the first way describes the
+// fault of this network, so it comes first.
 func (c *Client) eitherWay(ctx context.Context, source *edgepool.Source, lookup func(way) error) error {
 	err := lookup(plain)
 	if err == nil || c.cfg.DoTAddr == "" || ctx.Err() != nil {
@@ -167,7 +167,7 @@ func grouped(records []dns.RR) []target {
 	return targets
 }
 
-// sortedRegion keeps which family came first, and sorts the rest: resolvers rotate their answers, and a rotation is no
+// sortedRegion keeps which family came first, and sorts the rest: resolvers rotate the order of records, and a rotation is no
 // new pool.
 func sortedRegion(name tunnel.Region, addrs []netip.AddrPort) edgepool.RegionPool {
 	r := edgepool.NewRegion(name, addrs)

@@ -78,8 +78,8 @@ func TestRegions(t *testing.T) {
 	if diff := cmp.Diff(want, got, sameAddr); diff != "" {
 		t.Errorf("regions (-want +got):\n%s", diff)
 	}
-	if s.Asked("dot") != 0 {
-		t.Error("the server was asked over TLS without need")
+	if s.Queries("dot") != 0 {
+		t.Error("the server was queried over TLS without need")
 	}
 }
 
@@ -100,7 +100,7 @@ func TestRegionsOverTLS(t *testing.T) {
 	}
 }
 
-// A server over TLS whose certificate does not fit is not believed.
+// A server over TLS whose certificate does not match is not trusted.
 func TestRegionsOverTLSWrongName(t *testing.T) {
 	s := dnstest.Start(t, both(srv, hosts)...)
 	s.Break("udp", true)
@@ -109,7 +109,7 @@ func TestRegionsOverTLSWrongName(t *testing.T) {
 		DoTTLS: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: dnstest.ServerName, RootCAs: x509.NewCertPool()},
 	})
 	if _, _, err := c.Regions(t.Context(), name); err == nil {
-		t.Error("an answer under an unknown certificate was believed")
+		t.Error("a response under an unknown certificate was accepted")
 	}
 }
 
@@ -190,8 +190,8 @@ func TestText(t *testing.T) {
 			t.Errorf("Text(%s): got %q, %v, want %q", label, got, err, want)
 		}
 	}
-	if s.Asked("tcp") == 0 {
-		t.Error("a truncated answer was not asked for over TCP")
+	if s.Queries("tcp") == 0 {
+		t.Error("the query for a truncated response was not repeated over TCP")
 	}
 	for _, label := range []string{"loop", "gone"} {
 		if got, err := c.Text(t.Context(), label+".edge.test"); err == nil {

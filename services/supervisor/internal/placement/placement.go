@@ -12,7 +12,7 @@ type Candidate struct {
 	ID       tunnel.WorkerID
 	Host     string
 	Capacity int
-	// Load counts the slots of all connectors that the worker holds, Own those of this connector.
+	// Load counts the slots of all connectors that the worker holds, Own the slots of this connector only.
 	Load, Own int
 	// Closed workers get nothing new: they drain.
 	Closed bool
@@ -89,7 +89,7 @@ func Rebalance(candidates []Candidate) (Move, bool) {
 	return best, best != Move{}
 }
 
-// gain tells by how much a move improves the spread over workers, over hosts, and of all load, in this order of
+// gain returns by how much a move improves the spread over workers, over hosts, and of all load, in this order of
 // importance; zero means that the two only trade places. It is all zero when the move makes something worse that
 // nothing more important outweighs.
 func gain(from, to Candidate, onHost map[string]int) [3]int {

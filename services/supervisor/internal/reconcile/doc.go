@@ -1,5 +1,5 @@
-// Package reconcile compares what is desired with what is observed and says what to grant and what to release. It is the
-// supervisor's whole judgement: pure functions of one snapshot of the world, without a clock. Ages and expiry were
+// Package reconcile compares what is desired with what is observed and says what to grant and what to release. It makes all
+// decisions of the supervisor: pure functions of one snapshot of the world, without a clock. Ages and expiry were
 // computed by the store's clock when the snapshot was read.
 //
 // The same snapshot gives the same plan, but for the choice between equal addresses, so it does not matter which

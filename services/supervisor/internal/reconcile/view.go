@@ -156,10 +156,10 @@ func (v *view) address(r lease.Record, c choice) (tunnel.EdgeAddr, bool) {
 	return edge, true
 }
 
-// doubts are the addresses to take only if there is no other: those that slots were moved off in this plan, and the
+// doubts are the addresses to take only if there is no other: addresses that slots were moved off in this plan, and the
 // granted one of a slot whose holder left it.
 func (v *view) doubts(r lease.Record) edgepool.Health {
-	held := edgepool.Condition{HeldUntil: time.Time{}.Add(1)} // later than the zero time that Allocate is told
+	held := edgepool.Condition{HeldUntil: time.Time{}.Add(1)} // later than the zero time that is passed to Allocate
 	h := edgepool.Health{}
 	for _, a := range v.left {
 		h[a.Addr] = held

@@ -10,11 +10,11 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// World is one look at everything.
+// World is a snapshot of the desired and the observed state.
 type World struct {
-	// Unsettled says that the store has answered for a short time only, after an outage or since this supervisor
-	// started. Registrations and leases may have run out while nobody could renew them, so an absence proves nothing
-	// yet, and what is held stays where it is.
+	// Unsettled says that the store has been available for a short time only, after an outage or since this supervisor
+	// started. Registrations and leases may have expired while they could not be renewed, so an absence proves nothing
+	// yet, and slots stay where they are.
 	Unsettled bool
 
 	Workers    []fleet.Worker
@@ -33,13 +33,13 @@ type Connector struct {
 	Proved bool
 }
 
-// Desired is what workers ask for together: a tunnel that at least one of them can serve.
+// Desired is what the workers require together: a tunnel that at least one of them can serve.
 type Desired struct {
 	Tunnel      tunnel.ID
 	Connections int
 	Pool        string
 	Family      edgepool.Family
-	// Protocol is what an operator demands; empty leaves the choice to the worker.
+	// Protocol is the one that the operator requires; empty lets the worker choose.
 	Protocol tunnel.Protocol
 }
 
