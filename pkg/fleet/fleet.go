@@ -13,7 +13,7 @@ type Worker struct {
 	Capacity int `json:"capacity"`
 	// Tunnels lists what the worker has credentials for; it can hold slots of no other tunnel.
 	Tunnels []TunnelRef `json:"tunnels"`
-	// Draining workers get no new slots and are relieved of those they hold, make before break.
+	// Draining workers get no new slots; their slots move to other workers, make before break.
 	Draining bool `json:"draining,omitempty"`
 }
 
@@ -26,11 +26,11 @@ type TunnelRef struct {
 	Pool string `json:"pool,omitempty"`
 	// Region is the Endpoint of the credentials, usually empty.
 	Region string `json:"region,omitempty"`
-	// Protocol is what the operator asked for: quic, http2, or empty for a choice by the worker.
+	// Protocol is the setting of the operator: quic, http2, or empty, which lets the worker choose.
 	Protocol tunnel.Protocol `json:"protocol,omitempty"`
 	// IPVersion restricts edge addresses to one family: "4" or "6"; empty or "auto" is both.
 	IPVersion string `json:"ip_version,omitempty"`
-	// Connections is how many connections the operator asked for; 0 means the supervisor's default.
+	// Connections is the number of connections that the operator has set; 0 is the supervisor's default.
 	Connections uint8 `json:"connections,omitempty"`
 }
 
@@ -41,7 +41,7 @@ type Proxy struct {
 	Version string         `json:"version"`
 	// Endpoint is where the proxy's link listener is: "unix:/path" or "tcp:host:port".
 	Endpoint string `json:"endpoint"`
-	// Instance tells this run of the proxy from the one before, which had what was pushed to it.
+	// Instance differs between two runs of a proxy: a new run has lost the configurations that were pushed to the last one.
 	Instance string `json:"instance,omitempty"`
 	Draining bool   `json:"draining,omitempty"`
 }

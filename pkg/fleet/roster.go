@@ -8,11 +8,11 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Roster remembers the proxies of a deployment through outages of the store. A registration runs out while the store is
-// away although its proxy is well, so for a while after the store is back an absence proves nothing. The zero value is
-// an empty roster. It is not safe for concurrent use.
+// Roster remembers the proxies of a deployment through outages of the store. The registration of a healthy proxy expires while the
+// store is unavailable, so for a while after the outage an absent proxy is kept. The zero value is an empty roster. It is not safe
+// for concurrent use.
 type Roster struct {
-	// Settle is how long the store must have answered without a break before an absence counts.
+	// Settle is how long the store must have been available without a break before an absent proxy is dropped.
 	Settle time.Duration
 
 	known  map[tunnel.ProxyID]Proxy
@@ -20,12 +20,11 @@ type Roster struct {
 	since  time.Time
 }
 
-// Missed notes that the store did not answer.
+// Missed records that the store was unavailable.
 func (r *Roster) Missed() { r.steady = false }
 
-// Listed takes what the store listed at now and gives the proxies to use, by id. A proxy that said that it drains is
-// gone at once. One that is absent is kept until the store has settled; the last ones are kept for good, since whether
-// they answer is for the link to find out.
+// Listed returns the proxies to use, by id, after the store has listed proxies at now. A draining proxy is dropped at once. An absent
+// one is kept until the store has settled; the last ones are kept for good, since the link finds out whether they respond.
 func (r *Roster) Listed(now time.Time, listed []Proxy) []Proxy {
 	if !r.steady {
 		r.steady, r.since = true, now

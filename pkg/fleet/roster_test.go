@@ -19,7 +19,7 @@ func proxies(ids string) []fleet.Proxy {
 }
 
 func TestRoster(t *testing.T) {
-	// Each step is what happened after so many seconds: a list ("x!" drains) or "away", and who is used then.
+	// Each step is what happened after so many seconds: a list ("x!" drains) or "away", and the proxies that are used then.
 	type step struct {
 		after int
 		list  string
@@ -28,7 +28,7 @@ func TestRoster(t *testing.T) {
 	for name, steps := range map[string][]step{
 		"nobody yet":                            {{0, "", ""}, {1, "a", "a"}},
 		"one that ran out is dropped":           {{0, "a b", "a b"}, {12, "a", "a"}},
-		"an early absence proves nothing":       {{0, "a b", "a b"}, {3, "a", "a b"}, {12, "a", "a"}},
+		"an early absence changes nothing":      {{0, "a b", "a b"}, {3, "a", "a b"}, {12, "a", "a"}},
 		"a drained one goes at once":            {{0, "a b", "a b"}, {1, "a b!", "a"}, {2, "a", "a"}},
 		"the only one drains":                   {{0, "a", "a"}, {1, "a!", ""}},
 		"all ran out during an outage":          {{0, "a b", "a b"}, {20, "away", ""}, {60, "", "a b"}, {62, "a", "a b"}, {63, "a b", "a b"}},

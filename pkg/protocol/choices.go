@@ -15,7 +15,7 @@ type Random func(n int64) int64
 // not all probe together.
 const probeJitter = 4
 
-// Turn says what an event did to a slot.
+// Turn is the effect of an event on a slot.
 type Turn uint8
 
 // The turns.
@@ -42,10 +42,10 @@ func (t Turn) String() string {
 	}
 }
 
-// Change is a turn with what people want to know about it.
+// Change is a turn with the details for logs and metrics.
 type Change struct {
 	Turn Turn
-	// First says that no other slot of this host was off its preferred protocol before.
+	// First means that all other slots of this host use their preferred protocol.
 	First bool
 	From  tunnel.Protocol
 	To    tunnel.Protocol
@@ -55,10 +55,10 @@ type Change struct {
 	ProbeAt time.Time
 }
 
-// Choices holds where the slots of one host stand between their protocols. Each slot decides for itself, by its own
-// failures, except for three things that are the same for a whole host: a slot that is new here begins where the slot
-// stands that registered last, one probe at a time is made for all, and what it finds counts for all. Probes are made
-// beside connections, so that an attempt that somebody waits for goes over what worked last.
+// Choices holds the machines of all slots of one host. Each slot decides by its own failures, except for three things that the
+// whole host shares: a new slot starts in the state of the slot that registered last, at most one probe runs at a time, and
+// its result applies to all slots. A probe runs beside a connection, so that every regular attempt uses the protocol that worked
+// last.
 //
 // It is not safe for concurrent use.
 type Choices struct {
@@ -66,9 +66,9 @@ type Choices struct {
 	// first is the time from a fall to the first probe; it doubles from there, to ProbeMax.
 	first time.Duration
 	slots map[tunnel.Slot]Machine
-	// stand is the machine of the slot that registered last.
+	// stand is a copy of the machine of the slot that registered last.
 	stand map[Selection]Machine
-	// probing says that a probe beside a connection is under way.
+	// probing means that a probe beside a connection is running.
 	probing bool
 }
 
@@ -89,7 +89,7 @@ func (c *Choices) Prefers(now time.Time, slot tunnel.Slot, s Selection) tunnel.P
 	return c.machine(now, slot, s).Current()
 }
 
-// machine is the slot's own one, or one that begins where the host stands.
+// machine returns the machine of the slot, or for a new slot a copy of stand.
 func (c *Choices) machine(now time.Time, slot tunnel.Slot, s Selection) Machine {
 	m, known := c.slots[slot]
 	if known && m.Selection == s {
@@ -102,8 +102,8 @@ func (c *Choices) machine(now time.Time, slot tunnel.Slot, s Selection) Machine 
 	return NewMachine(s, now)
 }
 
-// Report takes what came at now of a slot's attempt over p, or of its connection; addr is the address of a failed dial.
-// What concerns a protocol that the slot does not use any more changes nothing.
+// Report records the result of a slot's attempt over p, or the end of its connection, at now; addr is the address of a failed dial.
+// A result for a protocol that the slot no longer uses is ignored.
 func (c *Choices) Report(now time.Time, slot tunnel.Slot, p tunnel.Protocol, e Event, addr netip.AddrPort) (Change, error) {
 	m, known := c.slots[slot]
 	if !known || m.Current() != p {
@@ -133,12 +133,12 @@ func (c *Choices) ProbeDue(now time.Time, slot tunnel.Slot) (tunnel.Protocol, bo
 	return m.Selection.Preferred, true
 }
 
-// Probed takes what came of a probe.
+// Probed records the result of a probe.
 func (c *Choices) Probed(now time.Time, slot tunnel.Slot, e Event) (Change, error) {
 	c.probing = false
 	m := c.slots[slot]
 	if m.State != Fallen {
-		return Change{}, nil // its own attempts were faster
+		return Change{}, nil // an attempt of the slot has decided before
 	}
 	next, err := m.Step(now, ProbeDue, netip.AddrPort{})
 	if err == nil {
@@ -154,7 +154,7 @@ func (c *Choices) Probed(now time.Time, slot tunnel.Slot, e Event) (Change, erro
 	return change, nil
 }
 
-// step is the machine's, with some chance in the time of the next probe.
+// step calls Machine.Step and adds jitter to the time of the next probe.
 func (c *Choices) step(m Machine, now time.Time, e Event, addr netip.AddrPort) (Machine, error) {
 	next, err := m.Step(now, e, addr)
 	if err == nil && next.State == Fallen && m.State != Fallen {
@@ -166,7 +166,7 @@ func (c *Choices) step(m Machine, now time.Time, e Event, addr netip.AddrPort) (
 	return next, err
 }
 
-// compare names the turn from m to next; slot still has m.
+// compare returns the turn from m to next; the slot still has m.
 func (c *Choices) compare(slot tunnel.Slot, m, next Machine) Change {
 	change := Change{From: m.Current(), To: next.Current(), ProbeAt: next.ProbeAt}
 	switch {
@@ -188,7 +188,7 @@ func (c *Choices) compare(slot tunnel.Slot, m, next Machine) Change {
 	return change
 }
 
-// share lets all slots that wait to probe the same protocol know what a probe found.
+// share applies the result of a probe to all slots that wait to probe the same protocol.
 func (c *Choices) share(now time.Time, t Turn, from Machine) {
 	if t != Returned && t != ProbeFailed {
 		return

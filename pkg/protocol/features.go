@@ -23,14 +23,14 @@ const (
 	// FeatureStreams and FeatureDatagrams are extensions of our own; every other edge ignores them (docs/extensions.md).
 	FeatureStreams   = "culvert_streams_1"
 	FeatureDatagrams = "culvert_datagrams_1"
-	// FeatureEpoch begins the feature that tells the epoch of the slot's lease (docs/spec/lifecycle.md 14.3).
+	// FeatureEpoch is the prefix of the feature with the epoch of the slot's lease (docs/spec/lifecycle.md 14.3).
 	FeatureEpoch = "culvert_epoch="
 
 	retiredDatagramV3  = "support_datagram_v3"
 	retiredDatagramV31 = "support_datagram_v3_1"
 )
 
-// FeatureRecord is the feature record (docs/spec/wire.md 2.4). The zero value is what counts while it is not known.
+// FeatureRecord is the feature record (docs/spec/wire.md 2.4). The zero value applies while it is not known.
 type FeatureRecord struct {
 	// DatagramV3 is the percentage of accounts that use datagram v3.
 	DatagramV3 uint32 `json:"dv3_2"`
@@ -38,8 +38,8 @@ type FeatureRecord struct {
 	SkipPrechecks bool `json:"skip_prechecks"`
 }
 
-// ParseFeatures reads the text of the feature record; keys that are not known are ignored. An empty text, which is what
-// a pool carries when the record could not be read, is the zero record. After an error the record read before counts on.
+// ParseFeatures reads the text of the feature record and ignores unknown keys. An empty text, which a pool has when the record
+// could not be read, is the zero record. After an error callers keep the record that they had.
 func ParseFeatures(txt string) (FeatureRecord, error) {
 	if txt == "" {
 		return FeatureRecord{}, nil
@@ -54,7 +54,7 @@ func ParseFeatures(txt string) (FeatureRecord, error) {
 // Extensions lists the features of our own that every connector of ours announces.
 func Extensions() []string { return []string{FeatureStreams, FeatureDatagrams} }
 
-// Wish is all that the feature list depends on.
+// Wish is the input of the feature list.
 type Wish struct {
 	// Given are the features of --features.
 	Given []string
@@ -68,14 +68,14 @@ type Wish struct {
 
 // Offer is what a connection offers.
 type Offer struct {
-	// Features is sorted and without repetition. The reference sends it in changing order.
+	// Features is sorted and has no duplicates. The reference sends it in changing order.
 	Features []string
 	// Datagram is the datagram version in use: FeatureDatagramV2 or FeatureDatagramV3.
 	Datagram      string
 	SkipPrechecks bool
 }
 
-// Validate reports given features that mean nothing.
+// Validate reports unusable values of --features.
 func (w Wish) Validate() error {
 	if slices.Contains(w.Given, "") {
 		return errors.New("features: an empty name")
@@ -83,7 +83,7 @@ func (w Wish) Validate() error {
 	return nil
 }
 
-// Offer makes the list. For datagrams a given v3 counts before a given v2, and both before the record
+// Offer makes the list. For datagrams a given v3 overrides a given v2, and both override the record
 // (docs/spec/lifecycle.md 7); v2 is offered in any case.
 func (w Wish) Offer() Offer {
 	features := []string{

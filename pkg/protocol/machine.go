@@ -12,17 +12,17 @@ import (
 // Bounds of the fallback (docs/spec/lifecycle.md 4.5, its D line; the reference needs nine failures of one slot, never falls
 // back once any slot was connected, and never returns if the fallback fails too).
 const (
-	// FallbackFailures dial failures on FallbackAddrs different addresses end the preferred protocol's turn.
+	// FallbackFailures dial failures on FallbackAddrs different addresses cause a fallback.
 	FallbackFailures = 3
 	FallbackAddrs    = 2
-	// FallbackAlways dial failures end it whatever the addresses were: there may be one only.
+	// FallbackAlways dial failures cause it on any number of addresses, since there may be only one.
 	FallbackAlways = 5
 	// ProbeFirst is the time until the preferred protocol is tried again; it doubles with each failed probe, to ProbeMax.
 	ProbeFirst = 5 * time.Minute
 	ProbeMax   = time.Hour
 )
 
-// State is where a slot stands between its two protocols.
+// State is the state of a slot between its two protocols.
 type State uint8
 
 // The states.
@@ -46,15 +46,15 @@ func (s State) String() string {
 	}
 }
 
-// Event is what happened to the slot's connection.
+// Event is a change of the slot's connection.
 type Event uint8
 
 // The events.
 const (
 	Connected  Event = iota // registered with the edge
-	DialFailed              // the address did not answer, or the handshake failed
+	DialFailed              // the address did not respond, or the handshake failed
 	Blocked                 // the local system forbids the transport
-	Lost                    // anything after a handshake: it says nothing against the protocol
+	Lost                    // a loss after the handshake, which is no fault of the protocol
 	ProbeDue                // the time of ProbeAt has come
 )
 
@@ -76,7 +76,7 @@ func (e Event) String() string {
 	}
 }
 
-// EventOf is the event that a reason means; tunnel.ReasonNone is a connection.
+// EventOf returns the event of a reason; tunnel.ReasonNone is Connected.
 func EventOf(r tunnel.Reason) Event {
 	switch r {
 	case tunnel.ReasonNone:
@@ -93,17 +93,17 @@ func EventOf(r tunnel.Reason) Event {
 	}
 }
 
-// step is what a transition does besides its obvious: the next state may depend on a count.
+// step is the action of a transition; the next state may depend on a count.
 type step uint8
 
 const (
 	stay   step = iota // nothing changes
-	forget             // the failures are forgotten, and the time between probes too
-	count              // one failure more; enough of them: fall back
+	forget             // reset the failures and the time between probes
+	count              // count a failure; fall back at the limit
 	fall               // fall back at once
-	again              // the probe failed: back to the fallback, for longer
+	again              // the probe failed: use the fallback for longer
 	prove              // the fallback works
-	doubt              // the fallback fails as well; enough of that: try the preferred protocol
+	doubt              // count a failure of the fallback; at the limit try the preferred protocol
 	probe              // try the preferred protocol
 	back               // the preferred protocol works: it is in use again
 )
@@ -113,7 +113,7 @@ type situation struct {
 	event Event
 }
 
-// transitions has every pair; one that is missing is an error.
+// transitions lists every valid pair of state and event.
 //
 //nolint:gochecknoglobals // a table that nothing changes
 var transitions = map[situation]step{
@@ -136,19 +136,19 @@ var transitions = map[situation]step{
 	{Probing, ProbeDue}:   stay,
 }
 
-// Machine is one slot's way between its preferred protocol and its fallback. It is a value: Step returns another one.
+// Machine decides between the preferred protocol of a slot and its fallback. It is a value: Step returns a changed copy.
 type Machine struct {
 	Selection Selection
 	State     State
-	// Since is when the state began.
+	// Since is the time at which the state began.
 	Since time.Time
-	// ProbeAt is when the preferred protocol is to be tried again beside the connection, in state Fallen. Jitter, so that
-	// not all probe at once, is the caller's: it may add to it.
+	// ProbeAt is the time of the next probe of the preferred protocol beside the connection, in state Fallen. The caller may add
+	// jitter, so that not all hosts probe at once.
 	ProbeAt time.Time
 	// ProbeAfter is the time from the last fall to ProbeAt.
 	ProbeAfter time.Duration
-	// Proven says that the fallback works. While it does not, the network may be to blame, and not the preferred protocol:
-	// then a failed probe is no reason to wait longer for the next one.
+	// Proven means that the fallback works. While it fails too, the network may be the cause rather than the preferred protocol,
+	// and a failed probe does not lengthen the time to the next one.
 	Proven bool
 	// Failures counts dial failures of the protocol in use in a row, Tried the addresses they were on.
 	Failures int
@@ -166,8 +166,8 @@ func (m Machine) Current() tunnel.Protocol {
 	return m.Selection.Preferred
 }
 
-// Step is the machine after the event at now; addr is the address that a failed dial was for. A pair of state and event
-// that the table does not have is an error, and changes nothing.
+// Step returns the machine after the event at now; addr is the address of a failed dial. A pair of state and event that is not in
+// the table is an error and changes nothing.
 func (m Machine) Step(now time.Time, e Event, addr netip.AddrPort) (Machine, error) {
 	do, found := transitions[situation{m.State, e}]
 	if !found {
@@ -198,7 +198,7 @@ func (m Machine) Step(now time.Time, e Event, addr netip.AddrPort) (Machine, err
 	return m, nil
 }
 
-// counted has one failure more, and is on the fallback after enough of them.
+// counted adds a failure, and falls back at the limit.
 func (m Machine) counted(now time.Time, addr netip.AddrPort) Machine {
 	m.Failures++
 	if addr.IsValid() && !slices.Contains(m.Tried, addr) && len(m.Tried) < FallbackAddrs {
@@ -210,7 +210,7 @@ func (m Machine) counted(now time.Time, addr netip.AddrPort) Machine {
 	return m
 }
 
-// fallenAgain is on the fallback after a probe that failed.
+// fallenAgain returns to the fallback after a failed probe.
 func (m Machine) fallenAgain(now time.Time) Machine {
 	after, proven := m.ProbeAfter, m.Proven
 	if proven {
@@ -221,7 +221,7 @@ func (m Machine) fallenAgain(now time.Time) Machine {
 	return m
 }
 
-// fallen goes to the fallback; without one the preferred protocol goes on.
+// fallen changes to the fallback; without one the preferred protocol stays.
 func (m Machine) fallen(now time.Time, probeAfter time.Duration) Machine {
 	if m.Selection.Fallback == "" || m.Selection.Fallback == m.Selection.Preferred {
 		return m

@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Choice is what the operator asked for with --protocol.
+// Choice is a value of --protocol.
 type Choice string
 
 // The values of --protocol.
@@ -18,7 +18,7 @@ const (
 	Auto  Choice = "auto"
 	QUIC  Choice = "quic"
 	HTTP2 Choice = "http2"
-	H2Mux Choice = "h2mux" // retired; means HTTP/2, and deserves a warning
+	H2Mux Choice = "h2mux" // retired; means HTTP/2, callers log a warning
 )
 
 // ParseChoice accepts the exact values of --protocol; empty is auto.
@@ -42,8 +42,8 @@ type Share struct {
 // Shares is the protocol record (docs/spec/wire.md 2.4). Nil means that it is not known.
 type Shares []Share
 
-// ParseShares reads the text of the protocol record. An empty text, which is what a pool carries when the record could
-// not be read, is unknown and no error.
+// ParseShares reads the text of the protocol record. An empty text, which a pool has when the record could not be read, gives nil
+// and no error.
 func ParseShares(txt string) (Shares, error) {
 	if txt == "" {
 		return nil, nil
@@ -68,10 +68,10 @@ func (s Shares) selects(p tunnel.Protocol, accountHash uint8) bool {
 	return false
 }
 
-// Question is all that the selection depends on.
+// Question is the input of Select.
 type Question struct {
 	Choice Choice
-	// Token says that the credentials came as a run token, by flag, variable or file.
+	// Token means that the credentials came as a run token, by flag, variable or file.
 	Token bool
 	// Shares is the protocol record; nil when it is not known.
 	Shares Shares
@@ -85,11 +85,11 @@ type Selection struct {
 	Fallback  tunnel.Protocol
 }
 
-// Select answers the question (docs/spec/lifecycle.md 5; docs/spec/wire.md 14).
+// Select chooses the protocols (docs/spec/lifecycle.md 5; docs/spec/wire.md 14).
 //
-// One difference to the reference, on purpose: when the record is not known the answer is QUIC with HTTP/2 to fall back
-// to, as it is with a token. The reference takes its zero value, HTTP/2 without fallback, for an hour. Which protocol a
-// connector speaks must not depend on whether one lookup succeeded, and this answer can recover from either mistake.
+// It differs from the reference in one case: while the record is not known, it selects QUIC with the fallback HTTP/2, as with a
+// token. The reference uses HTTP/2 without a fallback for an hour. The protocol of a connector must not depend on one lookup, and
+// a selection with a fallback recovers where QUIC is blocked.
 func Select(q Question) Selection {
 	switch q.Choice {
 	case QUIC:
@@ -105,8 +105,8 @@ func Select(q Question) Selection {
 	return Selection{Preferred: tunnel.QUIC, Fallback: tunnel.HTTP2}
 }
 
-// Within limits a selection to the protocols that are there to be used. A preferred protocol that is not gives way to
-// the fallback; if neither is there the selection is the first of those that are.
+// Within limits a selection to the available protocols. The fallback replaces a preferred protocol that is not available; if
+// neither is available, the first available protocol is selected.
 func (s Selection) Within(available ...tunnel.Protocol) Selection {
 	if !slices.Contains(available, s.Fallback) {
 		s.Fallback = ""
