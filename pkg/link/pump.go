@@ -51,9 +51,7 @@ func (p *pump) run(rest []byte, eof bool) {
 	for first := true; ; first = false {
 		n, err := p.edge.Read(out.b[frame.HeaderSize:])
 		fin := err == io.EOF //nolint:errorlint // the bare value is the contract of io.Reader
-		if first && fin && n == 0 {
-			p.onlyFIN.Store(true)
-		}
+		p.onlyFIN.Store(first && fin && n == 0)
 		if err != nil && !fin {
 			if !p.stopped.Load() {
 				p.readErr = err
@@ -66,11 +64,9 @@ func (p *pump) run(rest []byte, eof bool) {
 		full := n == len(out.b)-frame.HeaderSize
 		out.w = frame.HeaderSize + n
 		if n > 0 || fin {
-			if out, p.err = p.send(out, id, nil, fin); p.err != nil {
-				return
-			}
+			out, p.err = p.send(out, id, nil, fin)
 		}
-		if fin {
+		if fin || p.err != nil {
 			return
 		}
 		if full && len(out.b) < largeBuffer {

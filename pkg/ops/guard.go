@@ -14,7 +14,7 @@ import (
 
 const maxTokenBytes = 4 << 10
 
-// AnyHost, as one of the allowed names, turns the check of the Host off.
+// AnyHost turns the check of the Host off when it is one of the allowed names.
 const AnyHost = "*"
 
 // HostGuard passes requests on to next whose Host is the name of the loopback interface (localhost and names below it), an IP

@@ -76,7 +76,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 		s.ln = ln
 	}
 	s.echo.HideBanner, s.echo.HidePort = true, true
-	s.echo.HTTPErrorHandler = ErrorHandler(deps.Logger)
+	s.echo.HTTPErrorHandler = ErrorHandler(deps.Logger) //nolint:contextcheck // a response has its request's context
 	s.echo.GET("/healthz", s.healthz)
 	s.echo.GET("/readyz", s.readyz)
 	if deps.Metrics != nil {

@@ -51,7 +51,7 @@ func TestSend(t *testing.T) {
 		"as often as is allowed":  {3, []*dispatch.Failure{retry, retry, retry}, dispatch.Lost, false, 2},
 		"the last failure counts": {3, []*dispatch.Failure{retry, final}, dispatch.Timeout, false, 1},
 	} {
-		retries := prometheus.NewCounter(prometheus.CounterOpts{Name: "retries_total"})
+		retries := prometheus.NewCounter(prometheus.CounterOpts{Name: "retries_total", Help: "Retries."})
 		conns := table(t, c.conns)
 		var tried []*registry.Conn
 		conn, f := dispatch.NewSender(conns, retries).Send(t.Context(), tunnel.ID{1}, func(conn *registry.Conn) *dispatch.Failure {
@@ -85,7 +85,7 @@ func TestSend(t *testing.T) {
 
 func TestSendWithoutAttempt(t *testing.T) {
 	t.Parallel()
-	retries := prometheus.NewCounter(prometheus.CounterOpts{Name: "retries_total"})
+	retries := prometheus.NewCounter(prometheus.CounterOpts{Name: "retries_total", Help: "Retries."})
 	never := func(*registry.Conn) *dispatch.Failure { t.Error("an attempt was made"); return nil }
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

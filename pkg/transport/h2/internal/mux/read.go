@@ -141,7 +141,7 @@ func (c *Conn) lookup(id uint32) (*Stream, error) {
 	if !known {
 		return nil, violation(http2.ErrCodeProtocol, "frame for a stream that does not exist")
 	}
-	return nil, nil
+	return nil, nil //nolint:nilnil // no stream and no error: the stream has ended
 }
 
 // readData reads a DATA frame's payload from the connection straight into blocks of its stream.
