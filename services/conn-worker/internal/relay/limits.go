@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// refusals is how many streams beyond the limit are answered at a time; further ones are reset.
+	// refusals is how many streams beyond the limit get a response at a time; further ones are reset.
 	refusals = 64
-	// refusalTime bounds the write of such an answer.
+	// refusalTime bounds the write of such a response.
 	refusalTime = time.Second
 )
 
@@ -23,7 +23,7 @@ type Limits struct {
 	// Streams is how many streams are served at a time, PerSession how many of one session.
 	Streams    int
 	PerSession int
-	// WriteTimeout bounds each write of an answer; a stream whose reader is slower is reset.
+	// WriteTimeout bounds each write of a response; a stream whose reader is slower is reset.
 	WriteTimeout time.Duration
 }
 
@@ -59,8 +59,7 @@ func (s *Session) leave() {
 	s.relay.inFlight.done()
 }
 
-// turnAway ends a stream that is one too many: with an answer that lets the edge try another connection, or, in a flood,
-// without.
+// turnAway ends a stream beyond the limit: with a response that lets the edge try another connection, or, in a flood, with a reset.
 func (s *Session) turnAway(st transport.Stream) {
 	o := s.relay.cfg.Observer
 	o.StreamOpened()

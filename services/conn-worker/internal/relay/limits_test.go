@@ -94,16 +94,16 @@ func TestSlowSignatureIsGivenUp(t *testing.T) {
 	}
 }
 
-// answerOf reads an answer that a relay gives by itself.
-func answerOf(t *testing.T, st transport.Stream) stream.Response {
+// responseOf reads a response that a relay gives by itself.
+func responseOf(t *testing.T, st transport.Stream) stream.Response {
 	t.Helper()
 	b, err := io.ReadAll(st)
 	if err != nil {
-		t.Fatalf("answer: %v", err)
+		t.Fatalf("response: %v", err)
 	}
 	var r stream.Response
 	if _, err := stream.ParseResponse(b, &r); err != nil {
-		t.Fatalf("answer: %v", err)
+		t.Fatalf("response: %v", err)
 	}
 	return r
 }
@@ -125,10 +125,10 @@ func TestStreamsAreBounded(t *testing.T) {
 	refused := func(edge transport.Session) {
 		t.Helper()
 		st := open(t, edge)
-		_, _ = st.Write([]byte(request(t))) // fails when the answer is quicker
-		r := answerOf(t, st)
+		_, _ = st.Write([]byte(request(t))) // fails when the response is quicker
+		r := responseOf(t, st)
 		if status, _ := stream.Lookup(r.Metadata, stream.KeyStatus); r.Error != tooMany || status != "503" {
-			t.Errorf("answer %+v, want a refusal with 503", r)
+			t.Errorf("response %+v, want a refusal with 503", r)
 		}
 	}
 	refused(edgeA) // by the limit of the session

@@ -27,14 +27,14 @@ const (
 	pollTime = 10 * time.Millisecond
 	// quietTime must pass without a flow after the registration was taken back: requests may have been on their way.
 	quietTime = 50 * time.Millisecond
-	// settleTime must pass after a flow ended: the last bytes of its answer may still be on their way, and closing a
+	// settleTime must pass after a flow ended: the last bytes of its response may still be on their way, and closing a
 	// session throws away what was not acknowledged.
 	settleTime = 300 * time.Millisecond
 )
 
 var errUnsupported = fmt.Errorf("remote configuration is not supported yet: %w", errors.ErrUnsupported)
 
-// The answers to requests that nobody has taken.
+// The responses of the connector itself.
 const (
 	noProxy = "no proxy is available"
 	tooMany = "too many requests at a time"
@@ -262,7 +262,7 @@ func (s *Session) carry(ctx context.Context, st transport.Stream, b []byte, eof 
 	}
 }
 
-// refuse answers in the connector's own words; a failure means that the edge is gone, and nobody reads it.
+// refuse writes a response of the connector itself; it ignores errors, which mean that the edge has closed the stream.
 func refuse(st transport.Stream, text string) {
 	// The status is beyond the wire's own error: our edge reads from it that nobody has seen the request.
 	resp := stream.Response{Error: text, Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: "503"}}}

@@ -196,7 +196,7 @@ func TestNoProxyIsAnswered(t *testing.T) {
 	}
 	var resp stream.Response
 	if _, err := stream.ParseResponse(b, &resp); err != nil || resp.Error != noProxy {
-		t.Errorf("answer %+v, %v", resp, err)
+		t.Errorf("response %+v, %v", resp, err)
 	}
 	<-o.changed
 	if o.of(NotAccepted) != 1 {

@@ -12,13 +12,13 @@ import (
 const (
 	// idleRunners is how many goroutines of a session wait for streams.
 	idleRunners = 64
-	// trimEvery is how often those end that were not needed since the last time.
+	// trimEvery is how often the runners end that were idle since the last time.
 	trimEvery = 5 * time.Second
 )
 
 // runners are the goroutines of one session that serve its streams. They stay for the next stream: a fresh goroutine has
 // to grow its stack by several copies on its way into an origin's client, which is up to a tenth of the time that a small
-// request takes. The garbage collector shrinks the stacks of those that wait for long.
+// request takes. The garbage collector shrinks the stacks of runners that wait for long.
 type runners struct {
 	mu     sync.Mutex
 	idle   []*runner // the last one has the warmest stack and is taken first
@@ -58,7 +58,7 @@ func (rs *runners) park(r *runner) bool {
 	return true
 }
 
-// trim ends those that were idle all the time since the last trim: the ones that have waited longest.
+// trim ends the runners that were idle all the time since the last trim.
 func (rs *runners) trim() {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -83,7 +83,7 @@ func (rs *runners) trimLoop(ctx context.Context) {
 	}
 }
 
-// close ends those that are idle, and the others after their stream. No stream may come afterwards.
+// close ends the idle runners now and the others after their stream. No stream may be started afterwards.
 func (rs *runners) close() {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()

@@ -190,7 +190,7 @@ func (s *Session) mark(f *flow) {
 	f.used = time.Now()
 }
 
-// registered passes the proxy's answer to whoever waits for it. A refusal ends the session.
+// registered passes the proxy's response to the waiting call. A refusal ends the session.
 func (s *Session) registered(f *flow, m *packet.Message) {
 	s.mu.Lock()
 	f.spoke = true
@@ -199,16 +199,16 @@ func (s *Session) registered(f *flow, m *packet.Message) {
 		s.mu.Unlock()
 		return
 	}
-	asked, answer := e.asked, e.answer
-	e.asked, e.answer = false, nil
+	awaiting, response := e.awaiting, e.response
+	e.awaiting, e.response = false, nil
 	if m.Result != datagram.ResultOK {
 		s.forgetLocked(m.ID)
 	}
 	s.mu.Unlock()
 	switch {
-	case answer != nil:
-		answer <- packet.Message{Type: m.Type, Result: m.Result, Text: m.Text} // it has room
-	case asked && s.version == V3:
+	case response != nil:
+		response <- packet.Message{Type: m.Type, Result: m.Result, Text: m.Text} // it has room
+	case awaiting && s.version == V3:
 		s.respond(m.ID, m.Result, m.Text)
 	case m.Result != datagram.ResultOK && s.version == V2:
 		s.tell(m.ID, refusal(m.Result, m.Text))
@@ -230,7 +230,7 @@ func (s *Session) ended(f *flow, m *packet.Message) {
 	}
 }
 
-// refusal is the text of a result in a call's answer.
+// refusal is the text of a result in a call's response.
 func refusal(r datagram.Result, text string) string {
 	switch {
 	case r == datagram.ResultTooManyFlows:

@@ -176,7 +176,7 @@ func (p *proxyFlow) say(m packet.Message) {
 	}
 }
 
-// accept answers the next registration.
+// accept accepts the next registration.
 func (p *proxyFlow) accept() packet.Message {
 	p.t.Helper()
 	m := p.want(packet.Register)
@@ -265,7 +265,7 @@ func registration(n byte, payload string) *datagram.Registration {
 	return r
 }
 
-// wantResponse reads the answer to a registration.
+// wantResponse reads the response to a registration.
 func wantResponse(t *testing.T, edge transport.Session, id datagram.ID, want datagram.Result) {
 	t.Helper()
 	r, err := datagram.ParseResponse(next(t, edge))

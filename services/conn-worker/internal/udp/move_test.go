@@ -53,9 +53,9 @@ func TestProxyIsLost(t *testing.T) {
 	}
 	payload(t, edge, datagram.ID{1}, "on")
 	second.want(packet.Payload)
-	second.say(packet.Message{Type: packet.Payload, ID: datagram.ID{1}, Data: []byte("answer")})
-	if _, b, err := datagram.ParsePayload(next(t, edge)); err != nil || string(b) != "answer" {
-		t.Errorf("after the move = %q, %v: the edge got a second answer to its registration", b, err)
+	second.say(packet.Message{Type: packet.Payload, ID: datagram.ID{1}, Data: []byte("response")})
+	if _, b, err := datagram.ParsePayload(next(t, edge)); err != nil || string(b) != "response" {
+		t.Errorf("after the move = %q, %v: the edge got a second response to its registration", b, err)
 	}
 }
 
@@ -108,9 +108,9 @@ func TestMoveBetweenConnections(t *testing.T) {
 	if m := moved.want(packet.Payload); string(m.Data) != "on the old one" {
 		t.Errorf("payload = %q", m.Data)
 	}
-	moved.say(packet.Message{Type: packet.Payload, ID: datagram.ID{1}, Data: []byte("answer")})
-	if _, b, err := datagram.ParsePayload(next(t, two)); err != nil || string(b) != "answer" {
-		t.Errorf("answer = %q, %v", b, err)
+	moved.say(packet.Message{Type: packet.Payload, ID: datagram.ID{1}, Data: []byte("response")})
+	if _, b, err := datagram.ParsePayload(next(t, two)); err != nil || string(b) != "response" {
+		t.Errorf("response = %q, %v", b, err)
 	}
 	// The proxy may have received the two registrations in the other order and use the old flow.
 	old.say(packet.Message{Type: packet.Payload, ID: datagram.ID{1}, Data: []byte("response on the old flow")})
@@ -124,14 +124,14 @@ func TestMoveBetweenConnections(t *testing.T) {
 	}
 }
 
-// TestRefusedAgain: in version 2 the edge is told when a session could not be moved.
+// TestRefusedAgain: in version 2 the edge gets a message when a session could not be moved.
 func TestRefusedAgain(t *testing.T) {
 	l := newLab(t, roomy, "a", "b")
 	edge, s := l.serve(V2, 0)
 	done := call(s, t.Context(), 1)
 	first := l.nextFlow()
 	first.accept()
-	if err := receive(t, done, "no answer"); err != nil {
+	if err := receive(t, done, "no response"); err != nil {
 		t.Fatal(err)
 	}
 	l.refuse(first.flow.Proxy)

@@ -35,7 +35,7 @@ type Observer interface {
 	DatagramReceived()
 	DatagramSent()
 	DatagramDropped(why Reason)
-	// SessionsChanged is told how many UDP sessions came or went.
+	// SessionsChanged adds to the number of UDP sessions.
 	SessionsChanged(by int)
 }
 
@@ -50,7 +50,7 @@ type Limits struct {
 // Config is what all sessions of a worker share.
 type Config struct {
 	Carrier link.Carrier
-	// Proxies lists those that a flow may be pinned to; nil means that there is one, and no choice.
+	// Proxies lists the proxies that a flow may be pinned to; nil means that there is only one.
 	Proxies  func() []tunnel.ProxyID
 	Observer Observer
 	Limits   Limits
@@ -69,7 +69,7 @@ type Relay struct {
 	homes map[home]*Session
 }
 
-// home names a UDP session among those of all connectors.
+// home identifies a UDP session among the sessions of all connectors.
 type home struct {
 	tunnel    tunnel.ID
 	connector tunnel.ConnectorID

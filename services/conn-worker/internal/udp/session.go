@@ -45,9 +45,9 @@ type session struct {
 	used time.Time
 	// flow is nil while the session is at no proxy.
 	flow *flow
-	// asked says that the edge waits for an answer of v3; answer is where a call of v2 waits for its own.
-	asked  bool
-	answer chan packet.Message
+	// awaiting means that the edge waits for a response of v3; response is the channel of a waiting call of v2.
+	awaiting bool
+	response chan packet.Message
 }
 
 // Session forwards the datagrams of one session to the edge.
@@ -107,8 +107,8 @@ func (s *Session) end() {
 	n := len(s.sessions)
 	for id, e := range s.sessions {
 		s.relay.leave(s.home(id), s)
-		if e.answer != nil {
-			close(e.answer)
+		if e.response != nil {
+			close(e.response)
 		}
 	}
 	clear(s.sessions)
@@ -122,12 +122,12 @@ func (s *Session) home(id datagram.ID) home {
 
 func (s *Session) drop(why Reason) { s.cfg.Observer.DatagramDropped(why) }
 
-// register remembers a session, or renews what is known of it, and asks its proxy for it. answer may be nil.
-func (s *Session) register(id datagram.ID, dest netip.AddrPort, idle time.Duration, payload []byte, answer chan packet.Message) error {
-	if err := s.remember(id, dest, idle, answer); err != nil {
+// register remembers a session, or renews what is known of it, and registers it at its proxy. response may be nil.
+func (s *Session) register(id datagram.ID, dest netip.AddrPort, idle time.Duration, payload []byte, response chan packet.Message) error {
+	if err := s.remember(id, dest, idle, response); err != nil {
 		return err
 	}
-	// Before the proxy is asked: with its answer the edge may send payload on any connection.
+	// Before the request to the proxy: after its response the edge may send payload on any connection.
 	if old := s.relay.settle(s.home(id), s); old != nil {
 		old.forget(id)
 	}
@@ -140,17 +140,17 @@ func (s *Session) register(id datagram.ID, dest netip.AddrPort, idle time.Durati
 	return s.askLocked(e, payload)
 }
 
-func (s *Session) remember(id datagram.ID, dest netip.AddrPort, idle time.Duration, answer chan packet.Message) error {
+func (s *Session) remember(id datagram.ID, dest netip.AddrPort, idle time.Duration, response chan packet.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, err := s.rememberLocked(id, dest, idle)
 	if err != nil {
 		return err
 	}
-	if e.answer != nil {
-		close(e.answer) // a newer call for the same session
+	if e.response != nil {
+		close(e.response) // a newer call for the same session
 	}
-	e.answer, e.asked = answer, answer == nil
+	e.response, e.awaiting = response, response == nil
 	return nil
 }
 
@@ -189,9 +189,9 @@ func (s *Session) forgetLocked(id datagram.ID) *session {
 	if e.flow != nil {
 		e.flow.sessions--
 	}
-	if e.answer != nil {
-		close(e.answer)
-		e.answer = nil
+	if e.response != nil {
+		close(e.response)
+		e.response = nil
 	}
 	return e
 }
@@ -274,7 +274,7 @@ func (s *Session) tidyLoop(ctx context.Context) {
 	}
 }
 
-// tidy finds a proxy for sessions that have none, forgets those whose end was not told, and ends flows without use.
+// tidy finds a proxy for sessions that have none, removes idle sessions whose end was not reported, and ends unused flows.
 func (s *Session) tidy(now time.Time) {
 	staying := s.cfg.Proxies()
 	s.mu.Lock()

@@ -29,13 +29,13 @@ func (s *Session) receiveV2(b []byte) {
 	}
 }
 
-// RegisterUDPSession asks a proxy for a session of version 2 and waits for its answer.
+// RegisterUDPSession registers a session of version 2 at a proxy and waits for the response.
 func (s *Session) RegisterUDPSession(ctx context.Context, r rpc.UDPSession) ([]byte, error) {
 	if s.version == V3 {
 		return nil, rpc.ErrRegisterV3
 	}
-	answer := make(chan packet.Message, 1)
-	if err := s.register(r.ID, r.Dest, r.Idle, nil, answer); err != nil { //nolint:contextcheck // flows last as long as the session
+	response := make(chan packet.Message, 1)
+	if err := s.register(r.ID, r.Dest, r.Idle, nil, response); err != nil { //nolint:contextcheck // flows last as long as the session
 		if errors.Is(err, errTooMany) {
 			return nil, errors.New(limited)
 		}
@@ -43,7 +43,7 @@ func (s *Session) RegisterUDPSession(ctx context.Context, r rpc.UDPSession) ([]b
 		return nil, err
 	}
 	select {
-	case m, ok := <-answer:
+	case m, ok := <-response:
 		switch {
 		case !ok:
 			return nil, errNotHere

@@ -56,16 +56,16 @@ func TestV2(t *testing.T) {
 	done := call(s, t.Context(), 4)
 	p := l.nextFlow()
 	p.accept()
-	if err := receive(t, done, "no answer"); err != nil {
+	if err := receive(t, done, "no response"); err != nil {
 		t.Fatal(err)
 	}
 	send(t, edge, datagram.AppendV2UDP(nil, datagram.ID{4}, []byte("question")), nil)
 	if m := p.want(packet.Payload); string(m.Data) != "question" {
 		t.Errorf("payload = %q", m.Data)
 	}
-	p.say(packet.Message{Type: packet.Payload, ID: datagram.ID{4}, Data: []byte("answer")})
-	if d, err := datagram.ParseV2(next(t, edge)); err != nil || d.Type != datagram.V2UDP || d.ID != (datagram.ID{4}) || string(d.Data) != "answer" {
-		t.Errorf("answer = %+v, %v", d, err)
+	p.say(packet.Message{Type: packet.Payload, ID: datagram.ID{4}, Data: []byte("response")})
+	if d, err := datagram.ParseV2(next(t, edge)); err != nil || d.Type != datagram.V2UDP || d.ID != (datagram.ID{4}) || string(d.Data) != "response" {
+		t.Errorf("response = %+v, %v", d, err)
 	}
 	p.say(packet.Message{Type: packet.Ended, ID: datagram.ID{4}, Text: "session idle for 3m30s"})
 	if id, message := told(t, edge); id != (datagram.ID{4}) || message != "session idle for 3m30s" {
@@ -74,7 +74,7 @@ func TestV2(t *testing.T) {
 
 	done = call(s, t.Context(), 5)
 	p.accept()
-	if err := receive(t, done, "no answer"); err != nil {
+	if err := receive(t, done, "no response"); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.UnregisterUDPSession(t.Context(), [16]byte{5}, "closed by eyeball"); err != nil {
@@ -94,18 +94,18 @@ func TestV2Refused(t *testing.T) {
 	first := call(s, t.Context(), 1)
 	p := l.nextFlow()
 	m := p.want(packet.Register)
-	if err := receive(t, call(s, t.Context(), 2), "no answer"); err == nil || err.Error() != limited {
+	if err := receive(t, call(s, t.Context(), 2), "no response"); err == nil || err.Error() != limited {
 		t.Errorf("one session too many = %v", err)
 	}
 	p.say(packet.Message{Type: packet.Registered, ID: m.ID, Result: datagram.ResultError, Text: "no route"})
-	if err := receive(t, first, "no answer"); err == nil || err.Error() != "no route" {
+	if err := receive(t, first, "no response"); err == nil || err.Error() != "no route" {
 		t.Errorf("refused by the proxy = %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	given := call(s, ctx, 3)
 	p.want(packet.Register)
 	cancel()
-	if err := receive(t, given, "no answer"); !errors.Is(err, context.Canceled) {
+	if err := receive(t, given, "no response"); !errors.Is(err, context.Canceled) {
 		t.Errorf("given up = %v", err)
 	}
 	p.want(packet.Unregister)
@@ -117,7 +117,7 @@ func TestV2Refused(t *testing.T) {
 func TestV2WithoutProxy(t *testing.T) {
 	l := newLab(t, roomy)
 	edge, s := l.serve(V2, 0)
-	if err := receive(t, call(s, t.Context(), 1), "no answer"); !errors.Is(err, errNoProxy) {
+	if err := receive(t, call(s, t.Context(), 1), "no response"); !errors.Is(err, errNoProxy) {
 		t.Errorf("RegisterUDPSession = %v", err)
 	}
 	send(t, edge, datagram.AppendV2UDP(nil, datagram.ID{1}, nil), nil)
@@ -137,10 +137,10 @@ func TestEndFailsWaitingCalls(t *testing.T) {
 	if err := edge.CloseWithError(0, "over"); err != nil {
 		t.Fatal(err)
 	}
-	if err := receive(t, done, "no answer"); !errors.Is(err, errNotHere) {
+	if err := receive(t, done, "no response"); !errors.Is(err, errNotHere) {
 		t.Errorf("RegisterUDPSession = %v", err)
 	}
-	if err := receive(t, call(s, t.Context(), 2), "no answer"); !errors.Is(err, errNotHere) {
+	if err := receive(t, call(s, t.Context(), 2), "no response"); !errors.Is(err, errNotHere) {
 		t.Errorf("RegisterUDPSession after the end = %v", err)
 	}
 }
@@ -148,7 +148,7 @@ func TestEndFailsWaitingCalls(t *testing.T) {
 func TestCallsOfV3(t *testing.T) {
 	l := newLab(t, roomy, "p")
 	_, s := l.serve(V3, 0)
-	if err := receive(t, call(s, t.Context(), 1), "no answer"); !errors.Is(err, rpc.ErrRegisterV3) {
+	if err := receive(t, call(s, t.Context(), 1), "no response"); !errors.Is(err, rpc.ErrRegisterV3) {
 		t.Errorf("RegisterUDPSession = %v", err)
 	}
 	if err := s.UnregisterUDPSession(t.Context(), [16]byte{}, ""); !errors.Is(err, rpc.ErrUnregisterV3) {

@@ -49,7 +49,7 @@ func (s *Session) refuse(err error) {
 	s.drop(Malformed)
 }
 
-// registerV3 asks a proxy for the session; its answer is the edge's. A payload that is too large to be one is left out.
+// registerV3 asks a proxy for the session; its response is the edge's. A payload that is too large to be one is left out.
 func (s *Session) registerV3(r *datagram.Registration) {
 	payload := r.Payload
 	if len(payload) > datagram.MaxPayload {
@@ -64,7 +64,7 @@ func (s *Session) registerV3(r *datagram.Registration) {
 	case errors.Is(err, errBusy):
 		s.drop(QueueFull) // the edge asks again
 	default:
-		// The session stays remembered: it gets its proxy, and the edge its answer, when there is one.
+		// The session stays remembered: it gets its proxy, and the edge its response, when there is one.
 		s.drop(NoProxy)
 	}
 }

@@ -41,11 +41,11 @@ func TestV3(t *testing.T) {
 	if m := p.want(packet.Payload); m.ID != (datagram.ID{7}) || string(m.Data) != "second" {
 		t.Errorf("payload = %+v", m)
 	}
-	p.say(packet.Message{Type: packet.Payload, ID: datagram.ID{7}, Data: []byte("answer")})
-	if id, b, err := datagram.ParsePayload(next(t, edge)); err != nil || id != (datagram.ID{7}) || string(b) != "answer" {
-		t.Errorf("answer = %s %q %v", id, b, err)
+	p.say(packet.Message{Type: packet.Payload, ID: datagram.ID{7}, Data: []byte("response")})
+	if id, b, err := datagram.ParsePayload(next(t, edge)); err != nil || id != (datagram.ID{7}) || string(b) != "response" {
+		t.Errorf("response = %s %q %v", id, b, err)
 	}
-	// The edge asks again when an answer was lost; the flow is the same.
+	// The edge asks again when a response was lost; the flow is the same.
 	register(t, edge, registration(7, ""))
 	p.accept()
 	wantResponse(t, edge, datagram.ID{7}, datagram.ResultOK)
@@ -100,7 +100,7 @@ func TestICMP(t *testing.T) {
 			want, _ = (&datagram.V2{Type: datagram.V2IP, Data: echo(9)}).Append(nil)
 		}
 		if string(got) != string(want) {
-			t.Errorf("answer = %x, want %x", got, want)
+			t.Errorf("response = %x, want %x", got, want)
 		}
 	}
 }
