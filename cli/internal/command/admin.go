@@ -174,7 +174,7 @@ func (c *commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Contex
 // for the system's roots alone.
 func (c *commands) adminRoots(ctx *urfave.Context, address string) (*x509.CertPool, error) {
 	if !strings.HasPrefix(address, "https://") {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nil stands for the roots of the system
 	}
 	path := c.option(ctx, "edge-admin-ca", "CULVERT_EDGE_ADMIN_CA")
 	required := path != ""
@@ -187,7 +187,7 @@ func (c *commands) adminRoots(ctx *urfave.Context, address string) (*x509.CertPo
 	}
 	b, err := filewatch.ReadRegular(path, filewatch.DefaultMaxBytes)
 	if errors.Is(err, fs.ErrNotExist) && !required {
-		return nil, nil
+		return nil, nil //nolint:nilnil // nil stands for the roots of the system
 	}
 	if err != nil {
 		return nil, fmt.Errorf("CA of the admin API: %w", err)

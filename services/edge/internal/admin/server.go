@@ -168,9 +168,8 @@ func (s *Server) Run(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() error { return s.serve(ctx, s.socket, s.handler()) }) //nolint:contextcheck // a response has its request's context
 	if s.tcp != nil {
-		g.Go(func() error { //nolint:contextcheck // a response has its request's context
-			return s.serve(ctx, s.tcp, ops.HostGuard(s.hosts, s.authorized(s.handler())))
-		})
+		handler := ops.HostGuard(s.hosts, s.authorized(s.handler())) //nolint:contextcheck // a response has its request's context
+		g.Go(func() error { return s.serve(ctx, s.tcp, handler) })
 	}
 	return g.Wait()
 }
