@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// statusNoRules is what the default rule answers.
+// statusNoRules is the status of the default rule.
 const statusNoRules = 503
 
 // Compile validates the operator's own document and returns its rules. It reports the first fault only: it checks rule by
@@ -20,7 +20,7 @@ func Compile(doc Document) (*Set, error) {
 	return compile(&doc, &pathBudget{})
 }
 
-// CompileRemote is Compile for a document that the edge pushed. An empty list of rules is valid and answers every request
+// CompileRemote is Compile for a document that the edge pushed. An empty list of rules is valid and responds to every request
 // with 503 (docs/spec/ingress.md 12.2). Path expressions must fit the limits of MaxPathText and MaxPathSize: the edge must
 // not be able to exhaust the connector's memory.
 func CompileRemote(doc Document) (*Set, error) {
@@ -47,7 +47,7 @@ func compile(doc *Document, paths *pathBudget) (*Set, error) {
 	return s, nil
 }
 
-// Default503 is the set that serves while there is no configuration: every request is answered with 503.
+// Default503 is the set that serves while there is no configuration: every request gets status 503.
 func Default503() *Set {
 	s := &Set{
 		Rules:         []Rule{{Service: Service{Kind: KindStatus, Status: statusNoRules}, Origin: DefaultOriginRequest()}},

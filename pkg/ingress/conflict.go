@@ -3,7 +3,7 @@ package ingress
 import "strings"
 
 // Conflicts reports whether path, once dot segments and double slashes are collapsed, selects another rule than the matched
-// one while one of the two demands an access token. Such a request is answered 400 and never forwarded: the origin may resolve
+// one while one of the two demands an access token. Such a request gets status 400 and is never forwarded: the origin may resolve
 // the path that we must not change, and so serve what the token protects (docs/spec/ingress.md 4.3, 14 D2). host, path and
 // matched are the arguments and the index of Match. Without a protected rule it costs one comparison.
 func (s *Set) Conflicts(host, path string, matched int) bool {

@@ -2,7 +2,7 @@ package ingress
 
 import "encoding/json"
 
-// jsonReport is what is told to the edge.
+// jsonReport is what the connector reports to the edge.
 type jsonReport struct {
 	Flags       map[string]string `json:"__configuration_flags,omitempty"`
 	Ingress     []jsonRule        `json:"ingress"`
@@ -136,7 +136,7 @@ func reportWarp(w WarpRouting) jsonWarp {
 	return j
 }
 
-// The answer of the /config endpoint.
+// The response of the /config endpoint.
 type (
 	jsonState struct {
 		Version int32     `json:"version"`
@@ -156,7 +156,7 @@ type (
 	}
 )
 
-// ConfigJSON is the answer of the /config endpoint: every effective value, passwords left out (docs/spec/ingress.md 12.5).
+// ConfigJSON is the response of the /config endpoint: every effective value, passwords left out (docs/spec/ingress.md 12.5).
 func (s *Set) ConfigJSON(version int32) ([]byte, error) {
 	top := s.OriginRequest
 	state := jsonState{Version: version, Config: jsonRules{

@@ -34,7 +34,7 @@ type Config struct {
 	Origin OriginConfig `yaml:"origin"`
 
 	Listen    []string `yaml:"listen" usage:"link endpoints for workers: unix:/path or tcp:host:port"`
-	Advertise string   `yaml:"advertise" usage:"endpoint that workers are told; empty is the first of listen"`
+	Advertise string   `yaml:"advertise" usage:"endpoint that is announced to workers; empty is the first of listen"`
 	TLSDir    string   `yaml:"tls_dir" usage:"directory with ca.pem, link.pem and link-key.pem, for tcp endpoints"`
 
 	Tags           []string `yaml:"tags" usage:"connector tags, NAME=VALUE, sent to origins as Cf-Warp-Tag-NAME"`
@@ -74,7 +74,7 @@ type StreamsConfig struct {
 type OriginConfig struct {
 	URL              string `yaml:"url" usage:"origin for all requests, such as http://localhost:8080"`
 	UnixSocket       string `yaml:"unix_socket" usage:"path of a Unix socket that serves all requests"`
-	HelloWorld       bool   `yaml:"hello_world" usage:"answer all requests with the built-in demo page"`
+	HelloWorld       bool   `yaml:"hello_world" usage:"respond to all requests with the built-in demo page"`
 	Bastion          bool   `yaml:"bastion" usage:"jump host: the visitor's client names the destination"`
 	Socks5           bool   `yaml:"socks5" usage:"the visitor's client speaks SOCKS5 to a stream service"`
 	ProxyProtocol    string `yaml:"proxy_protocol" usage:"header with the visitor's address at the start of a stream: v1 or v2"`

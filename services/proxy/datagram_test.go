@@ -87,7 +87,7 @@ func (d *datagrams) next() (m packet.Message) {
 	}
 }
 
-// ask registers a session with a first payload and gives the answer to that.
+// ask registers a session with a first payload and gives the response to that.
 func (d *datagrams) ask(dest netip.AddrPort, data []byte) []byte {
 	d.t.Helper()
 	id := datagram.ID{7}
@@ -97,12 +97,12 @@ func (d *datagrams) ask(dest netip.AddrPort, data []byte) []byte {
 	}
 	m := d.next()
 	if m.Type != packet.Payload || m.ID != id {
-		d.t.Fatalf("answer: type %d %q", m.Type, m.Text)
+		d.t.Fatalf("response: type %d %q", m.Type, m.Text)
 	}
 	return bytes.Clone(m.Data)
 }
 
-// peerOrigin answers with the address it was asked from.
+// peerOrigin responses with the address it was asked from.
 func peerOrigin(t *testing.T) netip.AddrPort {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -187,9 +187,9 @@ func TestVirtualDNSServiceAsksTheResolver(t *testing.T) {
 	r := run(t, cfg, proxy.Deps{Rules: helloRules(t)})
 	d := openDatagrams(t, link.NewDirect(r.svc.Handler()))
 	query := "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + "\x06origin\x04test\x00" + "\x00\x01\x00\x01"
-	answer := d.ask(netip.MustParseAddrPort("[2606:4700:cf1:2000::1]:53"), []byte(query))
-	if !strings.HasPrefix(string(answer), query[:2]) || !bytes.HasSuffix(answer, []byte{0, 4, 192, 0, 2, 77}) {
-		t.Errorf("answer %x does not hold 192.0.2.77\n%s", answer, &log)
+	response := d.ask(netip.MustParseAddrPort("[2606:4700:cf1:2000::1]:53"), []byte(query))
+	if !strings.HasPrefix(string(response), query[:2]) || !bytes.HasSuffix(response, []byte{0, 4, 192, 0, 2, 77}) {
+		t.Errorf("response %x does not hold 192.0.2.77\n%s", response, &log)
 	}
 	d.v.CloseWrite()
 	if err := <-d.done; err == nil {

@@ -1,5 +1,5 @@
 // Package proxy carries flows to the private services behind a tunnel: it matches each request against the ingress rules,
-// hands it to the rule's origin, and streams the answer back (docs/spec/ingress.md). It never knows which transport a request
+// hands it to the rule's origin, and streams the response back (docs/spec/ingress.md). It never knows which transport a request
 // came through: its only input is the link.
 //
 // A Service is one proxy. With link endpoints configured it listens for workers, registers itself in the store so that

@@ -27,14 +27,14 @@ import (
 
 // Deps are what a proxy is given.
 type Deps struct {
-	// Store may be nil: then nobody is told where this proxy listens.
+	// Store may be nil: then the proxy does not register where it listens.
 	Store  Store
 	Logger *slog.Logger
 	// Registerer may be nil: then the figures go nowhere.
 	Registerer prometheus.Registerer
 	// Rules, when not nil, are served instead of what the configuration names.
 	Rules *ingress.Set
-	// Version is told to others with the registration.
+	// Version is part of the registration in the store.
 	Version string
 }
 
@@ -62,7 +62,7 @@ type Service struct {
 	private   *private
 	live      *live.State
 	listeners []net.Listener
-	register  *registration // nil when nobody is to be told
+	register  *registration // nil without a store
 	state     atomic.Int32
 }
 
@@ -158,7 +158,7 @@ func listenOn(text string, conf *tls.Config) (net.Listener, error) {
 
 func (s *Service) closeListeners() {
 	for _, l := range s.listeners {
-		_ = l.Close() // it served nobody
+		_ = l.Close() // it has accepted no connection
 	}
 }
 
@@ -181,7 +181,7 @@ func (s *Service) serveStream(ctx context.Context, m link.Meta, st link.Stream) 
 
 // refuseTunnel ends a flow of a tunnel that the rules in force do not belong to.
 func refuseTunnel(st link.Stream, m link.Meta) {
-	if m.Kind == link.KindDatagrams || m.Repeat { // the 503 below would say that nobody has seen the request
+	if m.Kind == link.KindDatagrams || m.Repeat { // the 503 below would say that no proxy has seen the request
 		st.Abort()
 		return
 	}
@@ -229,7 +229,7 @@ func (s *Service) Ready() error {
 	return errNotServing
 }
 
-// Run serves until ctx ends, then drains: not ready; workers and the store told; running flows finished within the drain
+// Run serves until ctx ends, then drains: not ready; workers get GOAWAY, the registration is removed; running flows finished within the drain
 // timeout; gone from the store; idle origin connections closed.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.table.Close()

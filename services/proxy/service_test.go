@@ -84,12 +84,12 @@ func (s *fakeStore) setAway(away bool) {
 
 // edgeStream is the edge's end of a flow: it sends nothing after the head and keeps what comes back.
 type edgeStream struct {
-	ctx    context.Context //nolint:containedctx // the interface asks for it
-	mu     sync.Mutex
-	answer []byte
-	fin    bool
-	reset  bool
-	wrote  chan struct{} // closed with the first byte of the answer
+	ctx      context.Context //nolint:containedctx // the interface asks for it
+	mu       sync.Mutex
+	response []byte
+	fin      bool
+	reset    bool
+	wrote    chan struct{} // closed with the first byte of the response
 }
 
 func newEdgeStream(ctx context.Context) *edgeStream {
@@ -101,10 +101,10 @@ func (*edgeStream) Read([]byte) (int, error) { return 0, io.EOF }
 func (s *edgeStream) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.answer) == 0 {
+	if len(s.response) == 0 {
 		close(s.wrote)
 	}
-	s.answer = append(s.answer, p...)
+	s.response = append(s.response, p...)
 	return len(p), nil
 }
 
@@ -152,11 +152,11 @@ func (s *edgeStream) result(t *testing.T) (status, body string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var r stream.Response
-	n, err := stream.ParseResponse(s.answer, &r)
+	n, err := stream.ParseResponse(s.response, &r)
 	if err != nil || !s.fin || s.reset {
-		t.Fatalf("answer: %v, fin %v, reset %v", err, s.fin, s.reset)
+		t.Fatalf("response: %v, fin %v, reset %v", err, s.fin, s.reset)
 	}
-	return r.Metadata[0].Val, string(s.answer[n:])
+	return r.Metadata[0].Val, string(s.response[n:])
 }
 
 // running is a service under test.
@@ -229,7 +229,7 @@ func helloRules(t *testing.T) *ingress.Set {
 func TestDirect(t *testing.T) {
 	r := run(t, proxy.Default(), proxy.Deps{Rules: helloRules(t), Store: &fakeStore{}})
 	if status, body := ask(t, link.NewDirect(r.svc.Handler()), "/_health"); status != "200" || body != "ok\n" {
-		t.Errorf("answer: %s %q", status, body)
+		t.Errorf("response: %s %q", status, body)
 	}
 	r.stop()
 }
@@ -260,7 +260,7 @@ func TestLinksAndRegistration(t *testing.T) {
 			b.SetProxies([]link.Proxy{{ID: "p1", Endpoint: endpoint}})
 			for range 3 {
 				if status, body := ask(t, b, "/_health"); status != "200" || body != "ok\n" {
-					t.Errorf("answer: %s %q", status, body)
+					t.Errorf("response: %s %q", status, body)
 				}
 			}
 			r.stop()
@@ -311,7 +311,7 @@ func TestDrainFinishesRunningFlows(t *testing.T) {
 	close(release)
 	<-carried
 	if status, body := s.result(t); status != "200" || body != "first last" {
-		t.Errorf("answer: %s %q", status, body)
+		t.Errorf("response: %s %q", status, body)
 	}
 	r.stop()
 }

@@ -38,7 +38,7 @@ func echoServer(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// openStream opens a private-network stream and takes the head of the answer off.
+// openStream opens a private-network stream and takes the head of the response off.
 func openStream(t *testing.T, c link.Carrier, dest string) (v *linktest.Visitor, carried <-chan error) {
 	t.Helper()
 	r := stream.Request{Dest: dest, Type: stream.TCP}

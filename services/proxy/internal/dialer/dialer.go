@@ -31,7 +31,7 @@ func New(settings func() ingress.WarpRouting) *Registry {
 	return &Registry{settings: settings, reserved: make(map[netip.AddrPort]Dialer)}
 }
 
-// Reserve lets d answer for addr, in place of the network and of the ip rules. A nil Dialer ends that.
+// Reserve makes d dial addr in place of the network and of the ip rules. A nil Dialer ends that.
 func (r *Registry) Reserve(addr netip.AddrPort, d Dialer) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

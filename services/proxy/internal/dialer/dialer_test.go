@@ -12,7 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 )
 
-// fake answers with an error that names it.
+// fake responses with an error that names it.
 type fake struct{}
 
 var errFake = errors.New("fake")

@@ -54,7 +54,7 @@ func (c *Conn) Abort() {
 	if t, ok := raw.(*net.TCPConn); ok {
 		_ = t.SetLinger(0) // then it is closed without a reset
 	}
-	_ = raw.Close() // nothing is left to be told
+	_ = raw.Close() // the connection is aborted in any case
 }
 
 // Close ends the connection after its stream.

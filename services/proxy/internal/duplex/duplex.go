@@ -95,7 +95,7 @@ type Summary struct {
 type Copier struct {
 	// HalfCloseIdle bounds the silence of a direction after the other one has ended; 0 is no limit.
 	HalfCloseIdle time.Duration
-	// Count, when not nil, is told of bytes as they are passed on to a side.
+	// Count, when not nil, is called with the number of bytes after each write to a side.
 	Count func(to Side, n int)
 
 	buffers flexbuf.Pool
@@ -184,7 +184,7 @@ func failureOf(s Side) Cause {
 	return OriginFailed
 }
 
-// refused is the end of a direction because its reader is gone. An origin that takes no more may still answer, and its own
+// refused is the end of a direction because its reader is gone. An origin that reads no more may still send its response, and its own
 // end tells how it means it; an edge that takes no more wants nothing.
 func (r *run) refused(by Side, err error) {
 	switch {

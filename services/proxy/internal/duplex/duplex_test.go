@@ -258,7 +258,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-func TestOriginThatTakesNoMoreMayAnswer(t *testing.T) {
+func TestOriginThatTakesNoMoreMayResponse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, &duplex.Copier{HalfCloseIdle: time.Minute})
 		_ = r.origin.farIn.Close()

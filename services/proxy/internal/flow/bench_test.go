@@ -12,7 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// cannedStream gives one request and throws the answer away.
+// cannedStream gives one request and throws the response away.
 type cannedStream struct {
 	in     []byte
 	closed bool
@@ -76,7 +76,7 @@ func BenchmarkServeStream(b *testing.B) {
 				s := &cannedStream{in: req}
 				bc.h.ServeStream(b.Context(), meta, s)
 				if !s.closed {
-					b.Fatal("no whole answer")
+					b.Fatal("no whole response")
 				}
 			}
 		})
@@ -90,7 +90,7 @@ func BenchmarkServeStream(b *testing.B) {
 				s := &cannedStream{in: req}
 				h.ServeStream(b.Context(), meta, s)
 				if !s.closed {
-					b.Error("no whole answer")
+					b.Error("no whole response")
 				}
 			}
 		})

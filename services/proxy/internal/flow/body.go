@@ -16,7 +16,7 @@ import (
 var errBodyClosed = errors.New("request body closed")
 
 // body is the request's body: first the bytes that came with the head, then the stream's, up to the declared length or
-// FIN. The origin's client may read it from a goroutine of its own, and even after its answer; finish makes sure that
+// FIN. The origin's client may read it from a goroutine of its own, and even after its response; finish makes sure that
 // no read is left when the flow ends.
 type body struct {
 	s      link.Stream
@@ -121,11 +121,11 @@ func (b *body) Close() error {
 }
 
 // finish ends the body and waits for a running read, which it breaks by giving up the stream's reading side. Call it
-// after the answer has been closed or aborted.
+// after the response has been closed or aborted.
 func (b *body) finish() {
 	b.closed.Store(true)
 	if !b.mu.TryLock() {
-		b.s.Abort() // the answer is closed, so this only stops reading
+		b.s.Abort() // the response is closed, so this only stops reading
 		b.mu.Lock()
 	}
 	b.first = nil

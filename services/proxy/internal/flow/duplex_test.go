@@ -77,7 +77,7 @@ func pooled(t *testing.T, h link.Handler) link.Carrier {
 	return b
 }
 
-// visit is a visitor's stream, behind the head of its answer.
+// visit is a visitor's stream, behind the head of its response.
 type visit struct {
 	*linktest.Visitor
 	t    *testing.T
@@ -86,7 +86,7 @@ type visit struct {
 	done <-chan error
 }
 
-// visitFrom opens a stream and waits for the head of the answer.
+// visitFrom opens a stream and waits for the head of the response.
 func visitFrom(t *testing.T, c link.Carrier, req stream.Request) *visit {
 	t.Helper()
 	head, err := req.Append(nil)
@@ -156,7 +156,7 @@ func websocketRequest(target string, headers ...string) stream.Request {
 	return r
 }
 
-// switching takes the connection over and answers only when the visitor has said all.
+// switching takes the connection over and responses only when the visitor has said all.
 func switching(w http.ResponseWriter, r *http.Request) {
 	c, brw, err := w.(http.Hijacker).Hijack()
 	if err != nil {
@@ -218,7 +218,7 @@ func TestWebSocketOrigins(t *testing.T) {
 				c := carry(streamHandler(t, set, streamLimits(), nil))
 				v := visitFrom(t, c, websocketRequest("/ws"))
 				if v.status() != "101" {
-					t.Fatalf("answer %+v", v.resp)
+					t.Fatalf("response %+v", v.resp)
 				}
 				v.expect("welcome")
 				v.send(body)
@@ -319,7 +319,7 @@ func TestFailuresArePassedOn(t *testing.T) {
 	})
 }
 
-func TestVisitorLeavesAnOriginThatDoesNotAnswer(t *testing.T) {
+func TestVisitorLeavesAnOriginThatDoesNotResponse(t *testing.T) {
 	asked, ended := make(chan struct{}, 2), make(chan struct{}, 2)
 	addr := rawOrigin(t, "tcp", func(c net.Conn) {
 		if _, err := readRequest(bufio.NewReader(c)); err != nil {

@@ -58,7 +58,7 @@ func framedBody(t testing.TB, data []string, trailers ...string) string {
 	return string(out)
 }
 
-// unframe takes a framed answer apart; the trailers are sorted lines.
+// unframe takes a framed response apart; the trailers are sorted lines.
 func unframe(body string) (data string, trailers []string, err error) {
 	var d stream.Deframer
 	b := []byte(body)
@@ -73,7 +73,7 @@ func unframe(body string) (data string, trailers []string, err error) {
 	return string(b[:n]), trailers, err
 }
 
-func layout(a answer) string {
+func layout(a response) string {
 	for _, p := range a.pairs {
 		if v, ok := strings.CutPrefix(p, stream.KeyBody+": "); ok {
 			return v
@@ -82,7 +82,7 @@ func layout(a answer) string {
 	return ""
 }
 
-// canned is an HTTP/1.1 origin that reads one request head and answers these bytes.
+// canned is an HTTP/1.1 origin that reads one request head and responses these bytes.
 func canned(t testing.TB, text string) string {
 	t.Helper()
 	return "http://" + rawOrigin(t, "tcp", func(c net.Conn) {
@@ -121,7 +121,7 @@ func TestResponseTrailers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			a := do(t, serve(t, rules(t, canned(t, tt.origin)), nil), accepting(get("GET", "/"), tt.accept), "")
 			if a.end != nil || layout(a) != tt.layout {
-				t.Fatalf("answer %+v, want the body as %q", a, tt.layout)
+				t.Fatalf("response %+v, want the body as %q", a, tt.layout)
 			}
 			data, trailers := a.body, []string(nil)
 			if tt.layout == stream.BodyFrames {
@@ -156,7 +156,7 @@ func TestTrailersCutShort(t *testing.T) {
 				}
 			})
 			if a := do(t, serve(t, rules(t, url), nil), accepting(get("GET", "/"), "frames"), ""); a.end == nil {
-				t.Errorf("answer %+v ends with FIN", a)
+				t.Errorf("response %+v ends with FIN", a)
 			}
 		})
 	}
@@ -180,7 +180,7 @@ func TestRequestTrailers(t *testing.T) {
 			r := framedRequest(get("POST", "/"), "x-sum, X-Other, Content-Length")
 			a := do(t, h, r, framedBody(t, []string{"he", "", "llo"}, "x-sum: 5", "X-Unknown: 1", "Content-Length: 4"))
 			if a.status != "204" {
-				t.Fatalf("answer %+v", a)
+				t.Fatalf("response %+v", a)
 			}
 			want := fmt.Sprintf("%s [X-Other X-Sum] %q %v <nil>", o.proto, "hello", http.Header{"X-Sum": {"5"}})
 			if o.proto == "HTTP/2.0" || o.proto == "HTTP/1.1" { // a server shows announced names that did not come, too
@@ -206,7 +206,7 @@ func TestBadFramedRequests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := do(t, h, framedRequest(get("POST", "/"), "X"), body)
 			if a.status != "400" && a.end == nil {
-				t.Errorf("answer %+v, want a refusal", a)
+				t.Errorf("response %+v, want a refusal", a)
 			}
 		})
 	}
@@ -214,7 +214,7 @@ func TestBadFramedRequests(t *testing.T) {
 		r := get("POST", "/")
 		r.Metadata = append(r.Metadata, stream.Pair{Key: stream.KeyBody, Val: "later"})
 		if a := do(t, h, r, ""); a.status != "400" {
-			t.Errorf("answer %+v, want 400", a)
+			t.Errorf("response %+v, want 400", a)
 		}
 	})
 }
@@ -229,14 +229,14 @@ func TestFramedRequestToAnOriginWithoutChunked(t *testing.T) {
 	})
 	h := serve(t, rules(t, "http://"+addr, "disableChunkedEncoding: true"), nil)
 	if a := do(t, h, framedRequest(get("POST", "/"), "X"), framedBody(t, []string{"hello"}, "X: 1")); a.status != "204" {
-		t.Fatalf("answer %+v", a)
+		t.Fatalf("response %+v", a)
 	}
 	if s := rec.all()[0]; s.Framing != "content-length" || s.Body != "hello" {
 		t.Errorf("origin saw %+v", s)
 	}
 }
 
-// interims reads answers up to the final one.
+// interims reads responses up to the final one.
 func (c *call) interims() (early []stream.Response, final stream.Response, body io.Reader) {
 	c.t.Helper()
 	var buf []byte
@@ -251,12 +251,12 @@ func (c *call) interims() (early []stream.Response, final stream.Response, body 
 		case err == nil:
 			return early, r, io.MultiReader(bytes.NewReader(buf[used:]), c.recv)
 		case !errors.Is(err, stream.ErrShort):
-			c.t.Fatalf("answer: %v", err)
+			c.t.Fatalf("response: %v", err)
 		}
 		n, err := c.recv.Read(chunk)
 		buf = append(buf, chunk[:n]...)
 		if err != nil {
-			c.t.Fatalf("answer: %v after %q", err, buf)
+			c.t.Fatalf("response: %v after %q", err, buf)
 		}
 	}
 }
@@ -272,7 +272,7 @@ func texts(rs []stream.Response) (out []string) {
 	return out
 }
 
-func TestInterimAnswers(t *testing.T) {
+func TestInterimResponses(t *testing.T) {
 	hints := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Link", "</a.css>; rel=preload")
 		w.Header().Set("Cf-Int-X", "1")
@@ -289,25 +289,25 @@ func TestInterimAnswers(t *testing.T) {
 			early, final, body := c.interims()
 			want := []string{"HttpStatus=103;HttpHeader:Link=</a.css>; rel=preload;", "HttpStatus=102;"}
 			if diff := cmp.Diff(want, texts(early)); diff != "" {
-				t.Errorf("interim answers (-want +got):\n%s", diff)
+				t.Errorf("interim responses (-want +got):\n%s", diff)
 			}
 			b, err := io.ReadAll(body)
 			if final.Metadata[0].Val != "200" || string(b) != "ok" || err != nil {
-				t.Errorf("final answer %+v, %q, %v", final, b, err)
+				t.Errorf("final response %+v, %q, %v", final, b, err)
 			}
 			if a := do(t, h, get("GET", "/"), ""); a.status != "200" || a.body != "ok" {
-				t.Errorf("answer to an edge that takes none: %+v", a)
+				t.Errorf("response to an edge that takes none: %+v", a)
 			}
 		})
 	}
 }
 
-func TestInterimAnswersAreBounded(t *testing.T) {
+func TestInterimResponsesAreBounded(t *testing.T) {
 	text := strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 3*stream.MaxInterim) + "HTTP/1.1 204 No Content\r\n\r\n"
 	c := start2(t, serve(t, rules(t, canned(t, text)), nil), accepting(get("GET", "/"), "interim"), "")
 	early, final, _ := c.interims()
 	if len(early) != stream.MaxInterim || final.Metadata[0].Val != "204" {
-		t.Errorf("%d interim answers before %+v, want %d", len(early), final, stream.MaxInterim)
+		t.Errorf("%d interim responses before %+v, want %d", len(early), final, stream.MaxInterim)
 	}
 }
 
@@ -329,16 +329,16 @@ func TestExpectContinue(t *testing.T) {
 			var r stream.Response
 			n, err := c.recv.Read(head)
 			if _, perr := stream.ParseResponse(head[:n], &r); perr != nil || err != nil || r.Metadata[0].Val != "100" || len(r.Metadata) != 1 {
-				t.Fatalf("first answer %+v, %v, %v, want 100 alone", r, perr, err)
+				t.Fatalf("first response %+v, %v, %v, want 100 alone", r, perr, err)
 			}
 			c.sendAll("hello")
 			if a := c.finish(); a.status != "200" || a.body != "hello <nil>" {
-				t.Errorf("answer %+v", a)
+				t.Errorf("response %+v", a)
 			}
 			c = start(t, h, accepting(get("POST", "/no", "Content-Length: 5", "Expect: 100-continue"), "interim"))
 			early, final, _ := c.interims()
 			if len(early) != 0 || final.Metadata[0].Val != "417" {
-				t.Errorf("answers %v, %+v, want 417 alone", texts(early), final)
+				t.Errorf("responses %v, %+v, want 417 alone", texts(early), final)
 			}
 			_ = c.recv.Close()
 			c.wait()
@@ -358,7 +358,7 @@ func TestReservedHeadersAreDropped(t *testing.T) {
 	r.Metadata = append(r.Metadata, stream.Pair{Key: stream.KeyClient, Val: "203.0.113.9:4"})
 	a := do(t, serve(t, rules(t, "http://"+addr), nil), r, "")
 	if diff := cmp.Diff([]string{"X: 1"}, a.pairs); diff != "" {
-		t.Errorf("answer's headers (-want +got):\n%s", diff)
+		t.Errorf("response's headers (-want +got):\n%s", diff)
 	}
 	kept := false
 	for _, h := range rec.all()[0].Headers {

@@ -29,7 +29,7 @@ type failureKind string
 
 // Every kind there is.
 const (
-	failureCancelled failureKind = "cancelled"  // the edge no longer wants the answer
+	failureCancelled failureKind = "cancelled"  // the edge no longer wants the response
 	failureRequest   failureKind = "request"    // the request is malformed or not complete
 	failureDenied    failureKind = "denied"     // access control
 	failureTooLarge  failureKind = "too_large"  // a body beyond the spool limit
@@ -38,7 +38,7 @@ const (
 	failureDial      failureKind = "dial"       // no connection to the origin
 	failureTLS       failureKind = "tls"        // no trust in the origin
 	failureTimeout   failureKind = "timeout"    // the origin is too slow
-	failureProtocol  failureKind = "protocol"   // the origin's answer is malformed or ended early
+	failureProtocol  failureKind = "protocol"   // the origin's response is malformed or ended early
 	failureInternal  failureKind = "internal"   // a defect
 )
 
@@ -67,7 +67,7 @@ type originError struct{ err error }
 func (e *originError) Error() string { return unreachable + e.err.Error() }
 func (e *originError) Unwrap() error { return e.err }
 
-// Failures that need no data. Those with a status are answered with it.
+// Failures that need no data. A status other than 0 becomes the status of the response.
 var (
 	errHeadSlow      = &requestError{failureRequest, 0, "connect request did not come in time"}
 	errTooManyFlows  = &requestError{failureFull, http.StatusServiceUnavailable, "too many requests at a time"}
@@ -85,7 +85,7 @@ var (
 	errSwitched      = &originError{errors.New("unexpected status 101")}
 )
 
-// fault is a failure as the edge and the log are told.
+// failure is what the edge and the log get to know about a failed flow.
 type failure struct {
 	kind   failureKind
 	status int
@@ -187,9 +187,9 @@ func dialCause(err error) string {
 	return "connect failed"
 }
 
-// fail ends the flow after a failure that nobody has been told of: an error answer while there is no head yet, an abort
-// otherwise. A repeat is aborted until it is known to be safe: our edge reads from a 503 that no proxy has seen the request,
-// and would send it again.
+// fail reports a failure and ends the flow: with an error response while no head has been sent, with an abort otherwise. A
+// repeat is aborted until it is known to be safe: our edge reads from a 503 that no proxy has seen the request, and would
+// send it again.
 func (x *flowState) fail(ctx context.Context, err error) {
 	f := failureOf(ctx, err)
 	x.h.metrics.count(f.kind)
@@ -203,10 +203,10 @@ func (x *flowState) fail(ctx context.Context, err error) {
 	x.report(ctx, f, err)
 }
 
-// refuse tells the edge that the request failed, and how. A refusal that is a proper answer (denied, too large) is sent as
-// one; the rest is the wire's error with the status that fits.
+// refuse sends the edge an error response. A refusal by a rule or a limit (denied, too large) is an ordinary response with
+// that status; every other failure is the wire's error with the status that fits.
 func (x *flowState) refuse(f failure) error {
-	private := x.req.Type == stream.TCP // is told by words alone
+	private := x.req.Type == stream.TCP // its error response has no status
 	switch f.kind {
 	case failureDenied, failureTooLarge:
 		if !private {

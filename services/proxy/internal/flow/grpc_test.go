@@ -140,7 +140,7 @@ func TestGRPCUnary(t *testing.T) {
 			a := do(t, serve(t, rules(t, o.service, o.settings...), nil), rpcRequest("/unary"), string(message("hi")))
 			data, trailers, err := unframe(a.body)
 			if want := string(message("hi <nil> EOF trailers 5S")); data != want || err != nil || a.end != nil {
-				t.Errorf("answer %+v: %q, %v, want %q", a, data, err, want)
+				t.Errorf("response %+v: %q, %v, want %q", a, data, err, want)
 			}
 			if diff := cmp.Diff([]string{"Grpc-Message: fine", "Grpc-Status: 0"}, trailers); diff != "" {
 				t.Errorf("trailers (-want +got):\n%s", diff)
@@ -154,7 +154,7 @@ func TestGRPCTrailersOnly(t *testing.T) {
 		t.Run(o.name, func(t *testing.T) {
 			a := do(t, serve(t, rules(t, o.service, o.settings...), nil), rpcRequest("/trailers-only"), string(message("hi")))
 			if layout(a) != stream.BodyNone || a.body != "" || a.end != nil || len(a.values("Grpc-Status")) != 1 {
-				t.Errorf("answer %+v, want no body and the status in the head", a)
+				t.Errorf("response %+v, want no body and the status in the head", a)
 			}
 		})
 	}
@@ -196,7 +196,7 @@ func TestGRPCCancel(t *testing.T) {
 		"reset of the request": func(c *call) {
 			_ = c.send.CloseWithError(errAborted)
 		},
-		"answer not read": func(c *call) { c.cancel(); _ = c.recv.Close() },
+		"response not read": func(c *call) { c.cancel(); _ = c.recv.Close() },
 	} {
 		origin := &rpcOrigin{cancelled: make(chan string, 1)}
 		for _, o := range rpcOrigins(t, origin) {
@@ -299,8 +299,8 @@ func TestEventsComeOneByOne(t *testing.T) {
 	}
 }
 
-// TestEarlyAnswer lets the origin answer in full while the request's body still comes.
-func TestEarlyAnswer(t *testing.T) {
+// TestEarlyResponse lets the origin response in full while the request's body still comes.
+func TestEarlyResponse(t *testing.T) {
 	early := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		w.Header().Set("Content-Length", "5")
@@ -312,7 +312,7 @@ func TestEarlyAnswer(t *testing.T) {
 			c := start(t, serve(t, rules(t, o.service, o.settings...), nil), get("POST", "/", "Transfer-Encoding: chunked"))
 			go func() { _, _ = io.WriteString(c.send, "a piece") }() // perhaps nobody reads it
 			if a := c.finish(); a.status != "200" || a.body != "early" || a.end != nil {
-				t.Errorf("answer %+v", a)
+				t.Errorf("response %+v", a)
 			}
 			c.wait() // although the visitor has not ended its body
 		})
@@ -344,7 +344,7 @@ func TestLargeHeaders(t *testing.T) {
 				}
 			}
 			if a.status != "204" || got != size {
-				t.Errorf("answer %s with %d bytes of headers back", a.status, got)
+				t.Errorf("response %s with %d bytes of headers back", a.status, got)
 			}
 		})
 	}
@@ -370,12 +370,12 @@ func TestOriginGivesUpOnASilentVisitor(t *testing.T) {
 			for _, expect := range []string{"X: 1", "Expect: 100-continue"} {
 				r := accepting(get("POST", "/before", "Transfer-Encoding: chunked", expect), "frames")
 				if a := start(t, h, r).finish(); a.status != "502" || a.err == "" || a.end != nil {
-					t.Errorf("answer %+v, want a refusal", a)
+					t.Errorf("response %+v, want a refusal", a)
 				}
 			}
 			c := start(t, h, rpcRequest("/after"))
 			if a := c.finish(); a.end == nil {
-				t.Errorf("answer %+v, want a reset", a) // the head may be lost with it
+				t.Errorf("response %+v, want a reset", a) // the head may be lost with it
 			}
 			c.wait()
 		})

@@ -33,7 +33,7 @@ const (
 	keepRead  = 64 << 10
 	// keepPairs is the largest number of metadata entries whose memory waits in a pool.
 	keepPairs = 1 << 10
-	// copySize is the size of the buffer that answer bodies pass through.
+	// copySize is the size of the buffer that response bodies pass through.
 	copySize = 32 << 10
 	// spoolFlows times the spool limit is what all spooled bodies together may hold.
 	spoolFlows = 16
@@ -120,7 +120,7 @@ type flowState struct {
 	out   []byte
 	body  *body // nil when the request has none
 	route *router.Route
-	early *interim // nil when interim answers are not wanted
+	early *interim // nil when interim responses are not wanted
 	began time.Time
 	// safe says that a second run of the request does no harm.
 	safe bool
@@ -155,7 +155,7 @@ func (h *Handler) take() *flowState {
 	return &flowState{h: h, buf: make([]byte, 0, firstRead), began: time.Now()}
 }
 
-// put returns an exchange without the memory of an unusual flow and without references to this one's strings.
+// put returns a state to the pool without the memory of an unusual flow and without references to this one's strings.
 func (h *Handler) put(x *flowState) {
 	if cap(x.buf) > keepRead {
 		x.buf = make([]byte, 0, firstRead)
@@ -191,7 +191,7 @@ func (x *flowState) contain(ctx context.Context) {
 	}
 }
 
-// serve runs the flow. The error, if any, has not been told to anybody.
+// serve runs the flow. The caller reports the error to the edge and the log.
 func (x *flowState) serve(ctx context.Context) error {
 	rest, err := x.readHead()
 	if err != nil {
@@ -252,7 +252,7 @@ func (x *flowState) growHead() error {
 	return nil
 }
 
-// serveHTTP chooses the route and lets its origin answer.
+// serveHTTP chooses the route and passes the request to its origin.
 func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 	p := parsed{maxTarget: x.h.limits.TargetBytes}
 	if err := p.parse(&x.req, x.h.limits.Fields.BehindEdge()); err != nil {

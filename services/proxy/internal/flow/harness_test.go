@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 20 * time.Second
 
 var (
-	errAborted = errors.New("answer aborted")
+	errAborted = errors.New("response aborted")
 	errStuck   = errors.New("neither end of the flow moved for too long")
 )
 
@@ -183,8 +183,8 @@ func (c *call) head() (stream.Response, io.Reader, error) {
 	}
 }
 
-// answer is a whole answer.
-type answer struct {
+// response is a whole response.
+type response struct {
 	err    string
 	status string
 	pairs  []string // "Name: value"
@@ -192,7 +192,7 @@ type answer struct {
 	end    error // nil after FIN
 }
 
-func (a answer) values(name string) (out []string) {
+func (a response) values(name string) (out []string) {
 	for _, p := range a.pairs {
 		if v, ok := strings.CutPrefix(p, name+": "); ok {
 			out = append(out, v)
@@ -202,13 +202,13 @@ func (a answer) values(name string) (out []string) {
 }
 
 // finish reads everything.
-func (c *call) finish() answer {
+func (c *call) finish() response {
 	c.t.Helper()
 	r, body, err := c.head()
 	if err != nil {
-		return answer{end: err}
+		return response{end: err}
 	}
-	a := answer{err: r.Error}
+	a := response{err: r.Error}
 	for i, p := range r.Metadata {
 		if p.Key == stream.KeyStatus {
 			a.status = p.Val
@@ -233,7 +233,7 @@ func (c *call) sendAll(body string) {
 }
 
 // do runs a whole exchange.
-func do(t *testing.T, h link.Handler, req stream.Request, body string) answer {
+func do(t *testing.T, h link.Handler, req stream.Request, body string) response {
 	t.Helper()
 	c := start2(t, h, req, body)
 	a := c.finish()

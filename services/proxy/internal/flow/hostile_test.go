@@ -42,7 +42,7 @@ func TestSlowHeadIsGivenUp(t *testing.T) {
 				t.Fatal(err)
 			}
 			if a := c.finish(); a.end == nil || a.status != "" {
-				t.Errorf("answer %+v, want a reset", a)
+				t.Errorf("response %+v, want a reset", a)
 			}
 			c.wait()
 		})
@@ -55,7 +55,7 @@ func TestSlowHeadIsGivenUp(t *testing.T) {
 			}
 		}
 		if a := c.finish(); a.status != "204" || a.end != nil {
-			t.Errorf("answer %+v, want 204", a)
+			t.Errorf("response %+v, want 204", a)
 		}
 	})
 }
@@ -63,11 +63,11 @@ func TestSlowHeadIsGivenUp(t *testing.T) {
 func TestHeadSizeIsBounded(t *testing.T) {
 	h := limited(t, flow.Limits{HeadBytes: 16 << 10}, "http_status:204")
 	if a := do(t, h, get("GET", "/", "X: "+strings.Repeat("v", 8<<10)), ""); a.status != "204" {
-		t.Errorf("answer to a head within the limit: %+v", a)
+		t.Errorf("response to a head within the limit: %+v", a)
 	}
 	a := do(t, h, get("GET", "/", "X: "+strings.Repeat("v", 17<<10)), "")
 	if a.status != "431" || a.err == "" {
-		t.Errorf("answer to a head beyond the limit: %+v, want 431", a)
+		t.Errorf("response to a head beyond the limit: %+v, want 431", a)
 	}
 }
 
@@ -77,13 +77,13 @@ func TestFlowsAreBounded(t *testing.T) {
 	eventually(t, "two flows run", func() bool { return h.InFlight() == 2 })
 	a := do(t, h, get("GET", "/"), "")
 	if a.status != "503" || a.err == "" || a.end != nil || len(a.pairs) > 0 {
-		t.Errorf("answer to the third: %+v, want a refusal with 503", a)
+		t.Errorf("response to the third: %+v, want a refusal with 503", a)
 	}
 	_ = first.send.Close()
 	first.finish()
 	first.wait()
 	if a := do(t, h, get("GET", "/"), ""); a.status != "204" {
-		t.Errorf("answer after one has ended: %+v", a)
+		t.Errorf("response after one has ended: %+v", a)
 	}
 	_ = second.send.Close()
 	second.finish()
@@ -169,7 +169,7 @@ func attack(t *testing.T, h *flow.Handler, kind int) {
 		_, _ = inW.Write(append(head, make([]byte, 32<<10)...))
 	case 4: // broken frames
 		_, _ = inW.Write(append(framedHead, 9, 9, 9, 9))
-	case 5: // a reader that leaves in the middle of the answer
+	case 5: // a reader that leaves in the middle of the response
 		_, _ = inW.Write(head)
 		_ = inW.Close()
 		_, _ = io.CopyN(io.Discard, outR, 32<<10)
@@ -179,7 +179,7 @@ func attack(t *testing.T, h *flow.Handler, kind int) {
 	<-done
 }
 
-// BenchmarkFramedAnswer is the cost of frames: an answer of unknown length with and without them.
+// BenchmarkFramedAnswer is the cost of frames: a response of unknown length with and without them.
 func BenchmarkFramedAnswer(b *testing.B) {
 	url := httpOrigin(b, func(w http.ResponseWriter, r *http.Request) {
 		block := make([]byte, 32<<10)
@@ -201,7 +201,7 @@ func BenchmarkFramedAnswer(b *testing.B) {
 				s := &cannedStream{in: req}
 				h.ServeStream(b.Context(), link.Meta{}, s)
 				if !s.closed || s.sent < 1<<20 {
-					b.Fatalf("answer of %d bytes", s.sent)
+					b.Fatalf("response of %d bytes", s.sent)
 				}
 			}
 		})

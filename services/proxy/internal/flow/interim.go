@@ -13,13 +13,13 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// interim passes on what comes before the final answer (docs/extensions.md). The origin's client calls it from goroutines
+// interim passes on what comes before the final response (docs/extensions.md). The origin's client calls it from goroutines
 // of its own, perhaps after its RoundTrip has returned, so nothing of it is used again for another flow.
 type interim struct {
 	trace httptrace.ClientTrace
 
-	mu     sync.Mutex       // held during a write, so that no interim answer comes behind the final one
-	s      link.Stream      // nil once the final answer is due
+	mu     sync.Mutex       // held during a write, so that no interim response comes behind the final one
+	s      link.Stream      // nil once the final response is due
 	left   int              // how many may still go
 	fields httpfield.Limits // of each one
 	said   bool             // 100 has gone
@@ -32,12 +32,12 @@ func newInterim(s link.Stream, fields httpfield.Limits, m *metrics) *interim {
 	return i
 }
 
-// watch gives the context for an exchange whose interim answers are wanted.
+// watch gives the context for an exchange whose interim responses are wanted.
 func (i *interim) watch(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &i.trace)
 }
 
-// got takes an interim answer of the origin. 100 only says that the body is wanted, which its first read says, too.
+// got handles an interim response of the origin. 100 is not passed on: the first read of the body sends one (proceed).
 func (i *interim) got(code int, header textproto.MIMEHeader) error {
 	if code == http.StatusContinue || code == http.StatusSwitchingProtocols {
 		return nil
@@ -62,7 +62,7 @@ func (i *interim) got(code int, header textproto.MIMEHeader) error {
 	return nil
 }
 
-// proceed says 100: somebody begins to read the request's body.
+// proceed sends 100 when the origin's client begins to read the request's body.
 func (i *interim) proceed() {
 	i.mu.Lock()
 	again := i.said
@@ -73,7 +73,7 @@ func (i *interim) proceed() {
 	}
 }
 
-// send writes one interim answer, unless it comes too late or is one too many. A failed write shows again in the next one.
+// send writes one interim response, unless it comes too late or is one too many. A failed write shows again in the next one.
 func (i *interim) send(code int, md []stream.Pair) {
 	resp := stream.Response{Metadata: md}
 	out, err := resp.Append(nil)
@@ -90,7 +90,7 @@ func (i *interim) send(code int, md []stream.Pair) {
 	_, _ = i.s.Write(out)
 }
 
-// end lets nothing more through. Call it before the final answer.
+// end lets nothing more through. Call it before the final response.
 func (i *interim) end() {
 	if i == nil {
 		return

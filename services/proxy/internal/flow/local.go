@@ -7,7 +7,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
 
-// handle lets a handler in this process answer.
+// handle passes the request to a handler in this process.
 func (x *flowState) handle(ctx context.Context, p *parsed, o *origin.Origin) error {
 	req, err := x.outgoing(ctx, p, o)
 	if err != nil {
@@ -28,7 +28,7 @@ func (x *flowState) handle(ctx context.Context, p *parsed, o *origin.Origin) err
 type writer struct {
 	x       *flowState
 	header  http.Header
-	head    bool // the answer has no body
+	head    bool // the response has no body
 	started bool
 	err     error // sticky
 }

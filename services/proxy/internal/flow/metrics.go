@@ -24,7 +24,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 		firstByte: f.NewHistogram(prometheus.HistogramOpts{
 			Name:    "culvert_proxy_origin_first_byte_seconds",
-			Help:    "Time from a flow's start to the head of the origin's answer.",
+			Help:    "Time from a flow's start to the head of the origin's response.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
 		}),
 		faults: make(map[failureKind]prometheus.Counter),

@@ -26,7 +26,7 @@ type parsed struct {
 	// length of the body: 0 without one, unknownLength when it ends by FIN.
 	length int64
 
-	// What the edge can take in the answer, and how it lays out the body (docs/extensions.md).
+	// What the edge can take in the response, and how it lays out the body (docs/extensions.md).
 	takesFrames, takesInterim, framed bool
 
 	// maxTarget bounds the path and the query together, in bytes; 0 is no limit.

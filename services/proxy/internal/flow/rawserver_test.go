@@ -113,7 +113,7 @@ func readRequest(br *bufio.Reader) (seen, error) {
 	return s, err
 }
 
-// recorder answers every request with the same bytes and keeps what it saw.
+// recorder responses every request with the same bytes and keeps what it saw.
 type recorder struct {
 	mu       sync.Mutex
 	requests []seen

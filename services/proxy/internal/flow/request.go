@@ -20,7 +20,7 @@ type connectorTag struct {
 	values []string
 }
 
-// connectorValues gives the shared header value of a connector id. Nobody changes it.
+// connectorValues gives the shared header value of a connector id. It must not be changed.
 func (h *Handler) connectorValues(id tunnel.ConnectorID) []string {
 	if t := h.connector.Load(); t != nil && t.id == id {
 		return t.values
@@ -30,7 +30,7 @@ func (h *Handler) connectorValues(id tunnel.ConnectorID) []string {
 	return t.values
 }
 
-// keepAlive is what the origin reads in Connection (docs/spec/ingress.md 7.1). The slice is shared; nobody changes it.
+// keepAlive is what the origin reads in Connection (docs/spec/ingress.md 7.1). The slice is shared and must not be changed.
 var keepAlive = []string{"keep-alive"} //nolint:gochecknoglobals // a constant
 
 // outgoing builds the request for an origin from parts, without parsing anything again. ctx ends the exchange.

@@ -20,7 +20,7 @@ var upgradeToWebSocket = []stream.Pair{ //nolint:gochecknoglobals // a constant
 	{Key: stream.HeaderPrefix + "Content-Type", Val: "text/plain; charset=utf-8"},
 }
 
-// roundTrip lets an HTTP origin answer.
+// roundTrip sends the request to an HTTP origin and forwards its response.
 func (x *flowState) roundTrip(ctx context.Context, p *parsed, o *origin.Origin) error {
 	req, err := x.outgoing(ctx, p, o)
 	if err != nil {
@@ -46,12 +46,12 @@ func (x *flowState) roundTrip(ctx context.Context, p *parsed, o *origin.Origin) 
 	defer func() { _ = res.Body.Close() }() // ends an exchange that was not read to its end; nothing else can fail
 	x.h.metrics.firstByte.Observe(time.Since(x.began).Seconds())
 	if res.StatusCode == http.StatusSwitchingProtocols {
-		return errSwitched // nobody asked for it
+		return errSwitched // the request did not ask for an upgrade
 	}
 	return x.forward(ctx, p, res)
 }
 
-// forward sends an origin's answer. The caller closes its body.
+// forward sends an origin's response. The caller closes its body.
 func (x *flowState) forward(ctx context.Context, p *parsed, res *http.Response) error {
 	if p.takesFrames {
 		if err := settleBody(p.method, res); err != nil {
@@ -115,7 +115,7 @@ func statusText(status int) string {
 	return strconv.Itoa(status)
 }
 
-// bufferHead encodes the ConnectResponse of the final answer and lets it travel with what comes next.
+// bufferHead encodes the ConnectResponse of the final response and lets it travel with what comes next.
 func (x *flowState) bufferHead() error {
 	x.early.end()
 	out, err := x.resp.Append(x.out[:0])
@@ -129,13 +129,13 @@ func (x *flowState) bufferHead() error {
 	return nil
 }
 
-// closeResponse ends a whole answer.
+// closeResponse ends a complete response.
 func (x *flowState) closeResponse(ctx context.Context) error {
 	if err := x.s.CloseWrite(); err != nil {
 		return &leftError{err}
 	}
 	if x.h.log.Enabled(ctx, slog.LevelDebug) {
-		x.h.log.LogAttrs(ctx, slog.LevelDebug, "flow answered", append(x.attrs(),
+		x.h.log.LogAttrs(ctx, slog.LevelDebug, "response complete", append(x.attrs(),
 			slog.String(logkey.Status, x.resp.Metadata[0].Val), slog.Duration(logkey.Took, time.Since(x.began)))...)
 	}
 	return nil
@@ -177,7 +177,7 @@ func (h *Handler) takeCopy() *[]byte {
 	return &b
 }
 
-// answer gives an answer of our own.
+// respond sends a response that the proxy itself makes.
 func (x *flowState) respond(status int, headers []stream.Pair, text string) error {
 	x.startHead(status)
 	x.resp.Metadata = append(x.resp.Metadata, headers...)

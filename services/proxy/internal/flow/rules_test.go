@@ -80,7 +80,7 @@ ingress:
 			}
 			a := do(t, h, tc.req, "")
 			if a.status != tc.status || !strings.HasPrefix(a.err, tc.err) || (a.err != "") != (tc.err != "") || a.end != nil {
-				t.Errorf("answer %+v, want status %s, error %q", a, tc.status, tc.err)
+				t.Errorf("response %+v, want status %s, error %q", a, tc.status, tc.err)
 			}
 		})
 	}
@@ -115,7 +115,7 @@ func TestBrokenHeads(t *testing.T) {
 			c := startRaw(t, h)
 			c.sendAll(string(tc.bytes))
 			if a := c.finish(); a.status != tc.status || a.err == "" {
-				t.Errorf("answer %+v, want an error with status %s", a, tc.status)
+				t.Errorf("response %+v, want an error with status %s", a, tc.status)
 			}
 			c.wait()
 		})
@@ -128,7 +128,7 @@ func TestLargeHeadPasses(t *testing.T) {
 	})
 	a := do(t, serve(t, rules(t, url), nil), get("GET", "/", "X-Big: "+strings.Repeat("x", 100<<10)), "")
 	if a.body != fmt.Sprint(100<<10) {
-		t.Errorf("answer %+v", a)
+		t.Errorf("response %+v", a)
 	}
 }
 
@@ -162,11 +162,11 @@ func TestHopByHopHeaders(t *testing.T) {
 	}
 	for _, name := range []string{"Keep-Alive", "Proxy-Authenticate", "Connection", "X-Private", "Cf-Int-Tracing"} {
 		if v := a.values(name); v != nil {
-			t.Errorf("answer has %s: %v", name, v)
+			t.Errorf("response has %s: %v", name, v)
 		}
 	}
 	if a.values("X-Public") == nil || a.values("Content-Length") == nil {
-		t.Errorf("answer lacks headers: %+v", a)
+		t.Errorf("response lacks headers: %+v", a)
 	}
 }
 
@@ -225,14 +225,14 @@ func TestShortRequestBodyIsNotSentAsWhole(t *testing.T) {
 	})
 	a := do(t, serve(t, rules(t, url), nil), get("POST", "/", "Content-Length: 10"), "short")
 	if a.status != "400" || !strings.HasPrefix(a.err, "Incoming request ended abruptly: ") {
-		t.Errorf("answer %+v", a)
+		t.Errorf("response %+v", a)
 	}
 	if err := receive(t, "origin's request ended", ended); err == nil {
 		t.Error("origin took the short body as whole")
 	}
 }
 
-// panicking is a link stream that panics in the middle of an answer.
+// panicking is a link stream that panics in the middle of a response.
 type panicking struct{ *memStream }
 
 func (panicking) Buffer([]byte) error { panic("boom") }
@@ -244,7 +244,7 @@ func TestPanicEndsOneFlowOnly(t *testing.T) {
 		h.ServeStream(ctx, m, panicking{s.(*memStream)})
 	}), get("GET", "/"), "")
 	if a := c.finish(); !errors.Is(a.end, errAborted) {
-		t.Errorf("answer %+v, want an abort", a)
+		t.Errorf("response %+v, want an abort", a)
 	}
 	c.wait()
 	if !strings.Contains(l.String(), `"panic":"boom"`) || !strings.Contains(l.String(), "stack") {
@@ -260,7 +260,7 @@ func TestRepeatedFaultsAreThinnedOut(t *testing.T) {
 	h := serve(t, rules(t, "http://127.0.0.1:1"), &l)
 	for range 20 {
 		if a := do(t, h, get("GET", "/"), ""); a.status != "502" || !strings.HasSuffix(a.err, "dial tcp: connect: connection refused") {
-			t.Fatalf("answer %+v", a)
+			t.Fatalf("response %+v", a)
 		}
 	}
 	if n := strings.Count(l.String(), "request failed"); n != 1 {
@@ -277,7 +277,7 @@ func TestTimeoutIs504(t *testing.T) {
 	defer close(release)
 	a := do(t, serve(t, rules(t, url, "responseHeaderTimeout: 20ms"), nil), get("GET", "/"), "")
 	if a.status != "504" || !strings.HasSuffix(a.err, ": timeout") {
-		t.Errorf("answer %+v", a)
+		t.Errorf("response %+v", a)
 	}
 }
 

@@ -26,7 +26,7 @@ type serviceError struct{ err error }
 func (e *serviceError) Error() string { return e.err.Error() }
 func (e *serviceError) Unwrap() error { return e.err }
 
-// errSocksRefused ends a stream whose client has been told why by SOCKS.
+// errSocksRefused ends a stream after the SOCKS reply that says why.
 var errSocksRefused = errors.New("socks request refused")
 
 // serveService is a websocket server in front of a service that is no HTTP: it connects first, then accepts
@@ -50,7 +50,7 @@ func (x *flowState) serveService(ctx context.Context, p *parsed, o *origin.Origi
 	ws := websock.NewServer(x.s, x.edge(rest), x.h.streams.set.PingInterval)
 	err = x.runService(ctx, p, st, ws, conn)
 	if err != nil {
-		x.s.Abort() // or a ping that nobody reads would hold up the end
+		x.s.Abort() // a ping that the edge does not read would block the end
 	}
 	ws.Finish()
 	return err
@@ -97,7 +97,7 @@ func (x *flowState) dialService(ctx context.Context, st *origin.Stream, destinat
 	return conn, err
 }
 
-// socks answers a SOCKS5 client: with the connection that is there (proxyType), else with one to where it wants to go. It
+// socks serves a SOCKS5 client: over the connection that exists already (proxyType), else over one to its destination. It
 // gives the connection and the bytes that came early. After errSocksRefused the client knows why.
 func (x *flowState) socks(ctx context.Context, st *origin.Stream, ws *websock.Server, fixed net.Conn) (net.Conn, []byte, error) {
 	within := ctx

@@ -153,7 +153,7 @@ func TestServiceThatCannotBeReached(t *testing.T) {
 			}
 			a := do(t, streamHandler(t, rules(t, tc.service, tc.settings...), streamLimits(), nil), req, "")
 			if a.status != tc.status || a.err != tc.err || a.end != nil {
-				t.Errorf("answer %+v, want %s, %q", a, tc.status, tc.err)
+				t.Errorf("response %+v, want %s, %q", a, tc.status, tc.err)
 			}
 		})
 	}
@@ -164,7 +164,7 @@ func TestPrivateNetworkRules(t *testing.T) {
 	set := compile(t, "warp-routing: {ipRules: [{prefix: 10.0.0.0/8, allow: true}]}\ningress: [{service: 'http_status:404'}]\n")
 	a := do(t, streamHandler(t, set, streamLimits(), nil), stream.Request{Dest: addr, Type: stream.TCP}, "")
 	if want := "unable to dial tcp to origin " + addr + ": destination denied by ip rules"; a.err != want || a.status != "" || len(a.pairs) != 0 {
-		t.Errorf("answer %+v, want %q", a, want)
+		t.Errorf("response %+v, want %q", a, want)
 	}
 }
 

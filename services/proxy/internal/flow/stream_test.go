@@ -75,7 +75,7 @@ func TestLargeBodies(t *testing.T) {
 			digest := sha256.New()
 			n, err := io.Copy(digest, body)
 			if got := hex.EncodeToString(digest.Sum(nil)); n != large || err != nil || got != downSum {
-				t.Errorf("answer: %d bytes, %v, %s; want %d bytes, %s", n, err, got, large, downSum)
+				t.Errorf("response: %d bytes, %v, %s; want %d bytes, %s", n, err, got, large, downSum)
 			}
 			c.wait()
 		})
@@ -152,7 +152,7 @@ func TestEventsArriveOneByOne(t *testing.T) {
 	}
 }
 
-func TestAnswersWithoutBody(t *testing.T) {
+func TestResponsesWithoutBody(t *testing.T) {
 	url := httpOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/204":
@@ -189,18 +189,18 @@ func TestNotModifiedKeepsItsLength(t *testing.T) {
 	})
 	a := do(t, serve(t, rules(t, "http://"+addr), nil), get("GET", "/"), "")
 	if a.status != "304" || a.body != "" || a.end != nil || len(a.values("Content-Length")) != 1 {
-		t.Errorf("answer: %+v", a)
+		t.Errorf("response: %+v", a)
 	}
 }
 
-func TestSmallAnswerGoesOutInOneWrite(t *testing.T) {
+func TestSmallResponseGoesOutInOneWrite(t *testing.T) {
 	url := httpOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", "200")
 		_, _ = io.WriteString(w, strings.Repeat("x", 200))
 	})
 	c := start2(t, serve(t, rules(t, url), nil), get("GET", "/"), "")
 	if a := c.finish(); len(a.body) != 200 || a.end != nil {
-		t.Errorf("answer: %+v", a)
+		t.Errorf("response: %+v", a)
 	}
 	c.wait()
 	if c.stream.writes != 1 {
@@ -208,7 +208,7 @@ func TestSmallAnswerGoesOutInOneWrite(t *testing.T) {
 	}
 }
 
-func TestAnswerBeforeTheBodyEnds(t *testing.T) {
+func TestResponseBeforeTheBodyEnds(t *testing.T) {
 	url := httpOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		br := bufio.NewReader(r.Body)
@@ -241,27 +241,27 @@ func TestAnswerBeforeTheBodyEnds(t *testing.T) {
 	}
 }
 
-func TestWholeAnswerWhileTheBodyIsStuck(t *testing.T) {
+func TestWholeResponseWhileTheBodyIsStuck(t *testing.T) {
 	url := httpOrigin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 		w.WriteHeader(http.StatusRequestEntityTooLarge)
 		_, _ = io.WriteString(w, "too large")
 	})
 	c := start(t, serve(t, rules(t, url), nil), get("POST", "/", "Content-Length: 1000000"))
-	go func() { _, _ = io.WriteString(c.send, "the rest never comes") }() // nobody reads it when the answer comes first
+	go func() { _, _ = io.WriteString(c.send, "the rest never comes") }() // nobody reads it when the response comes first
 	a := c.finish()
 	if a.status != "413" || a.body != "too large" || a.end != nil {
-		t.Errorf("answer: %+v", a)
+		t.Errorf("response: %+v", a)
 	}
 	c.wait() // no read of the stream is left
 }
 
 func TestCancelReachesTheOrigin(t *testing.T) {
-	for _, when := range []string{"before the head", "during the answer", "during the request body"} {
+	for _, when := range []string{"before the head", "during the response", "during the request body"} {
 		t.Run(when, func(t *testing.T) {
 			began, ended := make(chan struct{}), make(chan struct{})
 			url := httpOrigin(t, func(w http.ResponseWriter, r *http.Request) {
-				if when == "during the answer" {
+				if when == "during the response" {
 					_, _ = io.WriteString(w, "first")
 					w.(http.Flusher).Flush()
 				}
@@ -291,7 +291,7 @@ func TestCancelReachesTheOrigin(t *testing.T) {
 			}
 			receive(t, "origin's request ended", ended)
 			if a := c.finish(); a.end == nil {
-				t.Errorf("answer ended by FIN: %+v", a)
+				t.Errorf("response ended by FIN: %+v", a)
 			}
 			c.wait()
 			if l.String() != "" {
@@ -311,7 +311,7 @@ func TestOriginDiesInTheMiddle(t *testing.T) {
 			})
 			a := do(t, serve(t, rules(t, "http://"+addr), nil), get("GET", "/"), "")
 			if !errors.Is(a.end, errAborted) {
-				t.Errorf("answer: %+v, want an abort", a)
+				t.Errorf("response: %+v, want an abort", a)
 			}
 		})
 	}
@@ -319,26 +319,26 @@ func TestOriginDiesInTheMiddle(t *testing.T) {
 
 func TestFlowsAtOnce(t *testing.T) {
 	url := httpOrigin(t, func(w http.ResponseWriter, r *http.Request) {
-		b, _ := io.ReadAll(r.Body) // all of it first: this server drops the rest once an answer begins
+		b, _ := io.ReadAll(r.Body) // all of it first: this server drops the rest once a response begins
 		_, _ = w.Write(b)
 	})
 	h := serve(t, rules(t, url), nil)
 	const flows = 100
-	answers := make(chan error, flows)
+	responses := make(chan error, flows)
 	for i := range flows {
 		body := strings.Repeat(fmt.Sprintf("%08d", i), i*37)
 		c := start2(t, h, get("POST", "/", fmt.Sprintf("Content-Length: %d", len(body))), body)
 		go func() {
 			a := c.finish()
 			if a.body != body || a.status != "200" || a.end != nil {
-				answers <- fmt.Errorf("flow %d: status %s, %d bytes, %w", i, a.status, len(a.body), a.end)
+				responses <- fmt.Errorf("flow %d: status %s, %d bytes, %w", i, a.status, len(a.body), a.end)
 				return
 			}
-			answers <- nil
+			responses <- nil
 		}()
 	}
 	for range flows {
-		if err := receive(t, "an answer", answers); err != nil {
+		if err := receive(t, "an response", responses); err != nil {
 			t.Error(err)
 		}
 	}

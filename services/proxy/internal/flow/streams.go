@@ -58,7 +58,7 @@ func (x *flowState) originEnd(c net.Conn) *duplex.Conn {
 	return &duplex.Conn{NetConn: c, WriteTimeout: x.h.streams.set.WriteTimeout}
 }
 
-// pump runs an accepted stream to its end, which is nobody's fault as far as the request goes: it is counted, and told at
+// pump runs an accepted stream to its end, which is never a failure of the request: it is counted, and logged at
 // debug level.
 func (x *flowState) pump(ctx context.Context, kind streamKind, edge duplex.End, conn *duplex.Conn) {
 	m := x.h.streams.metrics

@@ -54,8 +54,8 @@ func fillTrailer(into http.Header, from []stream.Pair, limits httpfield.Limits) 
 	return nil
 }
 
-// settleBody makes sure that an answer's body is http.NoBody when there is none. A client of HTTP/2 has its own idea of
-// that; and trailers may still follow a length of 0, so the end is awaited.
+// settleBody makes sure that a response's body is http.NoBody when there is none. The HTTP/2 client may
+// set another body; and trailers may still follow a length of 0, so the end is awaited.
 func settleBody(method string, res *http.Response) error {
 	if res.Body == http.NoBody {
 		return nil
@@ -75,7 +75,7 @@ func settleBody(method string, res *http.Response) error {
 	return nil
 }
 
-// framesResponse reports whether trailers may follow an answer's body: its length is not known, or they are announced.
+// framesResponse reports whether trailers may follow a response's body: its length is not known, or they are announced.
 func framesResponse(res *http.Response) bool {
 	return res.Body != http.NoBody && (res.ContentLength < 0 || len(res.Trailer) > 0)
 }
@@ -101,7 +101,7 @@ func (x *flowState) announceBody(res *http.Response) {
 	}
 }
 
-// copyFramed streams an answer's body as frames: each read is one and goes out at once, and the trailers go with FIN.
+// copyFramed streams a response's body as frames: each read is one and goes out at once, and the trailers go with FIN.
 func (x *flowState) copyFramed(ctx context.Context, res *http.Response) error {
 	buf := x.h.takeCopy()
 	defer x.h.copies.Put(buf)
@@ -126,7 +126,7 @@ func (x *flowState) copyFramed(ctx context.Context, res *http.Response) error {
 	}
 }
 
-// closeFramed ends a framed answer.
+// closeFramed ends a framed response.
 func (x *flowState) closeFramed(ctx context.Context, trailer http.Header) error {
 	var pairs []stream.Pair
 	meter := x.h.limits.Fields.Meter()

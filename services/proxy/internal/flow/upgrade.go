@@ -21,7 +21,7 @@ const (
 	keyAccept = stream.HeaderPrefix + "Sec-Websocket-Accept"
 )
 
-// serveWebSocket lets the route's origin answer a websocket request. Whatever the request says of a body, what follows
+// serveWebSocket passes a websocket request to the route's origin. Whatever the request says of a body, what follows
 // the head is the visitor's stream.
 func (x *flowState) serveWebSocket(ctx context.Context, p *parsed, rest []byte) error {
 	p.length = 0
@@ -46,7 +46,7 @@ func (x *flowState) serveWebSocket(ctx context.Context, p *parsed, rest []byte) 
 }
 
 // upgrade passes the websocket handshake on to an HTTP origin, and then bytes both ways without a look at them
-// (docs/spec/ingress.md 8.1). Any other answer than 101 goes back as it is.
+// (docs/spec/ingress.md 8.1). Any other response than 101 goes back as it is.
 func (x *flowState) upgrade(ctx context.Context, p *parsed, o *origin.Origin, rest []byte) error {
 	req, err := x.outgoing(ctx, p, o)
 	if err != nil {
@@ -85,7 +85,8 @@ func (x *flowState) upgrade(ctx context.Context, p *parsed, o *origin.Origin, re
 	return nil
 }
 
-// acceptWebSocket answers 101 in our own name; without a key there is nothing to prove (docs/spec/ingress.md 8.3).
+// acceptWebSocket sends 101 on the proxy's own behalf; without a key no Sec-Websocket-Accept goes with it
+// (docs/spec/ingress.md 8.3).
 func (x *flowState) acceptWebSocket(p *parsed) error {
 	x.startHead(http.StatusSwitchingProtocols)
 	if key := p.header.Get(keyHeader); key != "" {

@@ -113,7 +113,7 @@ func TestRequestVectors(t *testing.T) {
 			service := strings.NewReplacer("ORIGIN", addr, "SOCKET", addr).Replace(c.Service)
 			a := do(t, serve(t, rules(t, service, c.OriginRequest...), nil), c.Request.wire(), expand(c.Request.Body))
 			if a.end != nil || a.err != "" || a.status != c.Stream.Back.Status || a.body != c.Stream.Back.Body {
-				t.Errorf("answer %+v, want status %s, body %q", a, c.Stream.Back.Status, c.Stream.Back.Body)
+				t.Errorf("response %+v, want status %s, body %q", a, c.Stream.Back.Status, c.Stream.Back.Body)
 			}
 			want := c.Stream.Saw[0].want(c.Request)
 			if d, ok := requestDifferences[c.Name]; ok {

@@ -37,16 +37,16 @@ type responseCase struct {
 	} `json:"stream"`
 }
 
-// reduced is an answer reduced to what the vectors promise.
+// reduced is a response reduced to what the vectors promise.
 type reduced struct {
 	Status  string
-	Failed  bool // an error text in place of an answer
+	Failed  bool // an error text in place of a response
 	Aborted bool
 	Pairs   []string
 	Body    string
 }
 
-// zipped is the answer of the case whose bytes the file does not hold.
+// zipped is the response of the case whose bytes the file does not hold.
 func zipped() []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -109,7 +109,7 @@ func (c responseCase) serve(conn net.Conn) {
 	}
 }
 
-// raw is the origin's answer, with what the file abbreviates.
+// raw is the origin's response, with what the file abbreviates.
 func (c responseCase) raw() []byte {
 	switch {
 	case strings.Contains(c.Response, "(gzip bytes)"):
@@ -165,7 +165,7 @@ func TestResponseVectors(t *testing.T) {
 				t.Logf("differs on purpose: %s", d.row)
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("answer (-want +got):\n%s", diff)
+				t.Errorf("response (-want +got):\n%s", diff)
 			}
 			const prefix = "Unable to reach the origin service. The service may be down or it may not be responding to traffic from cloudflared: "
 			if got.Failed && (!strings.HasPrefix(a.err, prefix) || strings.Contains(a.err, "127.0.0.1")) {

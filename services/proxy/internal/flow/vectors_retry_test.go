@@ -72,14 +72,14 @@ func TestRetryVectors(t *testing.T) {
 				receive(t, "idle connection closed", o.idle)
 			}
 			if c.Origin != "close-always" && first.status != "200" {
-				t.Fatalf("first answer: %+v", first)
+				t.Fatalf("first response: %+v", first)
 			}
 			second := do(t, h, c.Second.wire(), c.Second.Body)
 			if want := c.Stream.Status; want != nil && (second.status != *want || second.err != "") {
-				t.Errorf("second answer %+v, want status %s", second, *want)
+				t.Errorf("second response %+v, want status %s", second, *want)
 			}
 			if c.Stream.Error != nil && (second.err == "" || second.status != "502") {
-				t.Errorf("second answer %+v, want an error with status 502", second)
+				t.Errorf("second response %+v, want an error with status 502", second)
 			}
 			if got := o.connections(); got != c.Stream.Connections {
 				t.Errorf("origin saw %d connections, want %d", got, c.Stream.Connections)

@@ -132,7 +132,7 @@ var tcpDifferences = map[string]struct {
 	got      string
 	aborted  bool
 }{
-	"origin answers only after the client half-closed":      {row: "D10: the end is passed on and the answer waited for", received: "answer to query", got: "query"},
+	"origin answers only after the client half-closed":      {row: "D10: the end is passed on and the response waited for", received: "answer to query", got: "query"},
 	"origin half-closes first while the client still sends": {row: "D10: the client's bytes still arrive", received: "bye", got: "late"},
 	"origin resets": {row: "D10: a reset is passed on as one", aborted: true},
 }
@@ -227,7 +227,7 @@ type serviceCase struct {
 	Stream        streamResult `json:"stream"`
 }
 
-// closeNormal ends each of our answers: the reference sends no close frame of its own.
+// closeNormal ends each of our responses: the reference sends no close frame of its own.
 const closeNormal = "880203e8"
 
 // serviceDifferences are the cases of tcp_over_websocket.json where we differ on purpose.
@@ -320,7 +320,7 @@ func TestServiceVectors(t *testing.T) {
 			f.wait()
 			if !c.WebSocket {
 				if a.status != "426" {
-					t.Errorf("answer %+v", a)
+					t.Errorf("response %+v", a)
 				}
 				return
 			}
@@ -343,7 +343,7 @@ func sendActions(t *testing.T, f *call, c serviceCase, origin string) {
 	_ = f.send.Close()
 }
 
-func checkService(t *testing.T, c serviceCase, a answer, o *behaving) {
+func checkService(t *testing.T, c serviceCase, a response, o *behaving) {
 	t.Helper()
 	d, differs := serviceDifferences[c.Name]
 	wantClose := closeNormal
@@ -354,7 +354,7 @@ func checkService(t *testing.T, c serviceCase, a answer, o *behaving) {
 		}
 	}
 	if a.status != "101" || a.end != nil || len(a.pairs) != 3 || a.values("Sec-Websocket-Accept")[0] != "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" {
-		t.Errorf("answer %+v", a)
+		t.Errorf("response %+v", a)
 	}
 	data, closing := payloads(t, []byte(a.body))
 	want, _ := payloads(t, blob(t, c.Stream.Received))

@@ -205,10 +205,10 @@ func TestTLSVectors(t *testing.T) {
 				want := c.Stream.Back[i]
 				if want.Error != "" {
 					if a.status != "502" || !strings.HasSuffix(a.err, "tls: failed to verify certificate") {
-						t.Errorf("answer %d: %+v, want an error about the certificate", i, a)
+						t.Errorf("response %d: %+v, want an error about the certificate", i, a)
 					}
 				} else if a.status != want.Status || a.body != want.Body || a.end != nil {
-					t.Errorf("answer %d: %+v, want %+v", i, a, want)
+					t.Errorf("response %d: %+v, want %+v", i, a, want)
 				}
 			}
 			want := c.Stream.Saw

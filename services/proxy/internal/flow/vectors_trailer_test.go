@@ -48,8 +48,8 @@ func TestResponseVectorsFramed(t *testing.T) {
 			})
 			slices.Sort(plain.pairs)
 			slices.Sort(framed.pairs)
-			if diff := cmp.Diff(plain, framed, cmp.AllowUnexported(answer{}), cmpopts.EquateEmpty(), cmpopts.EquateErrors()); diff != "" {
-				t.Errorf("answer (-plain +framed):\n%s", diff)
+			if diff := cmp.Diff(plain, framed, cmp.AllowUnexported(response{}), cmpopts.EquateEmpty(), cmpopts.EquateErrors()); diff != "" {
+				t.Errorf("response (-plain +framed):\n%s", diff)
 			}
 			var want []string
 			for _, p := range c.HTTP2.Trailers {
@@ -90,7 +90,7 @@ func TestRequestVectorsFramed(t *testing.T) {
 			r := framedRequest(c.Request.wire(), strings.Join(names, ","))
 			h := serve(t, rules(t, strings.ReplaceAll(c.Service, "ORIGIN", addr), c.OriginRequest...), nil)
 			if a := do(t, h, r, framedBody(t, []string{expand(c.Request.Body)}, lines...)); a.status != "200" || a.body != "ok" {
-				t.Fatalf("answer %+v", a)
+				t.Fatalf("response %+v", a)
 			}
 			if diff := cmp.Diff([]seen{c.HTTP2.Saw[0].want(c.Request)}, rec.all()); diff != "" {
 				t.Errorf("origin saw (-http2 style +got):\n%s", diff)

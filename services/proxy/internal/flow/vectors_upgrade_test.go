@@ -13,7 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 )
 
-// accept101 is what the origins of the recorded websocket cases answer.
+// accept101 is what the origins of the recorded websocket cases response.
 const accept101 = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX-Origin: yes\r\n" +
 	"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 
@@ -44,12 +44,12 @@ func TestUpgradeRequestVectors(t *testing.T) {
 			a := f.finish()
 			f.wait()
 			slices.Sort(a.pairs)
-			want := answer{status: "101", body: "echo:" + sent}
+			want := response{status: "101", body: "echo:" + sent}
 			for _, m := range c.Stream.Back.Metadata {
 				want.pairs = append(want.pairs, strings.TrimPrefix(m[0], "HttpHeader:")+": "+m[1])
 			}
-			if diff := cmp.Diff(want, a, cmp.AllowUnexported(answer{})); diff != "" {
-				t.Errorf("answer (-want +got):\n%s", diff)
+			if diff := cmp.Diff(want, a, cmp.AllowUnexported(response{})); diff != "" {
+				t.Errorf("response (-want +got):\n%s", diff)
 			}
 			rs := c.Stream.Saw[0]
 			saw := seen{Line: rs.Line, Framing: rs.Framing, Body: rs.Body, Headers: rs.Headers}
@@ -102,7 +102,7 @@ func TestUpgradeResponseVectors(t *testing.T) {
 			want := c.want()
 			got := reduced{Status: a.status, Failed: a.err != "", Aborted: a.end != nil, Pairs: a.pairs, Body: a.body}
 			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("answer (-want +got):\n%s", diff)
+				t.Errorf("response (-want +got):\n%s", diff)
 			}
 			wantErr := strings.ReplaceAll(c.Stream.Error, " ORIGIN", "") // docs/spec/ingress.md D20: no addresses
 			if a.err != wantErr {

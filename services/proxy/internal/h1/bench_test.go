@@ -40,13 +40,13 @@ func serveBenchmark() bool {
 	return true
 }
 
-// serveSizes answers GET /large and anything else, which may have a body of 200 bytes.
+// serveSizes responses GET /large and anything else, which may have a body of 200 bytes.
 func serveSizes(c net.Conn) {
-	answer := func(n int) []byte {
+	response := func(n int) []byte {
 		return []byte(fmt.Sprintf("HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nServer: x\r\nContent-Type: text/html\r\n"+
 			"Cache-Control: no-store\r\nContent-Length: %d\r\n\r\n%s", n, strings.Repeat("x", n)))
 	}
-	small, large := answer(200), answer(64<<10)
+	small, large := response(200), response(64<<10)
 	br := bufio.NewReader(c)
 	for {
 		out, body := small, 0

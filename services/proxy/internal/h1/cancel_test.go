@@ -75,7 +75,7 @@ func TestCancelDuringBody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		receive(t, "answer sent", heard)
+		receive(t, "response sent", heard)
 		go cancel(errLeft)
 		b, err := io.ReadAll(res.Body)
 		if string(b) != "some" || !errors.Is(err, errLeft) {
@@ -204,7 +204,7 @@ func TestCloseBreaksRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	receive(t, "answer sent", heard)
+	receive(t, "response sent", heard)
 	ended := make(chan error, 1)
 	go func() {
 		_, err := res.Body.Read(make([]byte, 10))

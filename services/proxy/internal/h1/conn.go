@@ -45,7 +45,7 @@ func (c *conn) isIdle() bool {
 	return c.raw.Control(c.look) == nil && c.quiet
 }
 
-// seemsIdle is isIdle for somebody who does not own the connection: it may be in use by the time it answers.
+// seemsIdle is isIdle for a caller that does not own the connection, which may be in use by the time it returns.
 func (c *conn) seemsIdle() bool {
 	quiet := false
 	return c.raw.Control(func(fd uintptr) { quiet = isQuiet(fd) }) == nil && quiet

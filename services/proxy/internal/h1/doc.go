@@ -1,7 +1,7 @@
 // Package h1 is the HTTP/1.1 client towards origins: an http.RoundTripper for plain connections (TCP and Unix sockets)
 // that costs little more than its system calls.
 //
-// A request without a body starts no goroutine: the caller's goroutine writes the head, reads the answer's head and, in
+// A request without a body starts no goroutine: the caller's goroutine writes the head, reads the response's head and, in
 // Read, its body. A request with a body has one goroutine, which copies it. Buffers belong to running exchanges only;
 // idle connections hold none.
 //
@@ -11,7 +11,7 @@
 // few refusals more (see head.go); it adds no header to a request and never decodes a body. Of the hooks of net/http/httptrace
 // only Got1xxResponse is called, on the caller's goroutine.
 //
-// Goroutines: a body's copier ends when its exchange does; nobody waits for a Read of the request's body which does not
+// Goroutines: a body's copier ends when its exchange does; nothing waits for a Read of the request's body which does not
 // return although the body was closed, as that is for the body's owner to break. A timer looks after idle connections while
 // there are any. Everything is safe for concurrent use, except that a response's body has one reader (Close may come from
 // anywhere).

@@ -12,7 +12,7 @@ var (
 	errUploadStopped = errors.New("request body abandoned")
 )
 
-// malformedError is an answer that is not HTTP/1.x.
+// malformedError is a response that is not HTTP/1.x.
 type malformedError struct{ what, text string }
 
 func (e *malformedError) Error() string {
@@ -22,14 +22,14 @@ func (e *malformedError) Error() string {
 	return fmt.Sprintf("malformed HTTP response: %s: %q", e.what, e.text)
 }
 
-// quoteLimit bounds what of an answer is quoted in an error.
+// quoteLimit bounds what of a response is quoted in an error.
 const quoteLimit = 80
 
 func malformed(what, text string) error {
 	return &malformedError{what: what, text: text[:min(len(text), quoteLimit)]}
 }
 
-// headTimeoutError says that the answer's head did not come in time. It is a net.Error.
+// headTimeoutError says that the response's head did not come in time. It is a net.Error.
 type headTimeoutError struct{}
 
 func (headTimeoutError) Error() string   { return "timeout awaiting response headers" }

@@ -9,7 +9,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 )
 
-// framing says how an answer's body ends.
+// framing says how a response's body ends.
 type framing uint8
 
 const (
@@ -23,7 +23,7 @@ const (
 type settled struct {
 	framing framing
 	length  int64 // as http.Response.ContentLength
-	closes  bool  // the connection ends with this answer
+	closes  bool  // the connection ends with this response
 	chunked bool  // as http.Response.TransferEncoding
 	trailer http.Header
 }
@@ -70,7 +70,7 @@ func takeClose(h *head) bool {
 	if !ok || !httpfield.ListHasToken(values, "close") {
 		return false
 	}
-	for _, v := range values { // these end here, and nobody sees the list any more
+	for _, v := range values { // named fields end at this hop, and so does the list
 		for name := range httpfield.Items(v) {
 			if httpfield.IsNamed(values, name) {
 				delete(h.header, httpfield.Canonical(name))

@@ -18,11 +18,11 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
-// fakeConn answers with given bytes, in pieces, and keeps what is written.
+// fakeConn responses with given bytes, in pieces, and keeps what is written.
 type fakeConn struct {
-	answer string
-	piece  int // 0: all at once
-	// patience is how many bytes of a body the answer waits for.
+	response string
+	piece    int // 0: all at once
+	// patience is how many bytes of a body the response waits for.
 	patience int64
 
 	mu     sync.Mutex // guards the rest
@@ -48,14 +48,14 @@ func (c *fakeConn) Read(p []byte) (int, error) {
 	for !c.mayAnswer() {
 		c.heard.Wait()
 	}
-	if c.answer == "" {
+	if c.response == "" {
 		return 0, io.EOF
 	}
 	if c.piece > 0 {
 		p = p[:min(len(p), c.piece)]
 	}
-	n := copy(p, c.answer)
-	c.answer = c.answer[n:]
+	n := copy(p, c.response)
+	c.response = c.response[n:]
 	return n, nil
 }
 
@@ -99,7 +99,7 @@ func FuzzAnswer(f *testing.F) {
 		if isHead {
 			method = http.MethodHead
 		}
-		c := &fakeConn{answer: raw, piece: int(piece)}
+		c := &fakeConn{response: raw, piece: int(piece)}
 		tr := h1.New(h1.Config{DialContext: c.dial, Fallback: noFallback{}})
 		got := run(tr, request(t, t.Context(), method, "o.test", nil))
 		if got.err != nil {
@@ -132,7 +132,7 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// reference reads an answer with the standard library, past interim ones.
+// reference reads a response with the standard library, past interim ones.
 func reference(raw string, r *http.Request) observed {
 	br := bufio.NewReaderSize(strings.NewReader(raw), 64<<10)
 	for {

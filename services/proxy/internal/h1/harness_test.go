@@ -78,11 +78,11 @@ func (o *origin) accepted() int {
 	return len(o.conns)
 }
 
-// answering serves each request without a body with the next of the raw answers, then closes.
-func answering(answers ...string) func(int, net.Conn) {
+// answering serves each request without a body with the next of the raw responses, then closes.
+func answering(responses ...string) func(int, net.Conn) {
 	return func(_ int, c net.Conn) {
 		br := bufio.NewReader(c)
-		for _, a := range answers {
+		for _, a := range responses {
 			if _, err := readHead(br); err != nil {
 				return
 			}
@@ -165,7 +165,7 @@ func get(t testing.TB, rt http.RoundTripper, addr string) observed {
 	return run(rt, request(t, t.Context(), http.MethodGet, addr, nil))
 }
 
-// wantOK fails unless the answer is okAnswer.
+// wantOK fails unless the response is okAnswer.
 func wantOK(t testing.TB, what string, r observed) {
 	t.Helper()
 	if r.err != nil || r.bodyErr != nil || r.status != http.StatusOK || r.body != "ok" {

@@ -36,7 +36,7 @@ func newPool(total, perHost int, timeout time.Duration) *pool {
 }
 
 // get takes an idle connection that is fit for use, or gives nil. Each one is looked at first: bytes that came while it
-// was idle are no answer to anything (a 408 before a close, or something planted), and a closed one would cost a request
+// was idle are no response to anything (a 408 before a close, or something planted), and a closed one would cost a request
 // that cannot be repeated. That look is one system call of well under a microsecond, so there is no time below which it is
 // left out.
 func (p *pool) get(key string) *conn {
@@ -137,7 +137,7 @@ type waiting struct {
 	dead bool
 }
 
-// sweep closes what is idle for too long and what the peer has closed or written to, as nobody else reads an idle
+// sweep closes what is idle for too long and what the peer has closed or written to, as nothing else reads an idle
 // connection. The timer's goroutine runs it.
 func (p *pool) sweep() {
 	now := time.Now()

@@ -24,7 +24,7 @@ type wire struct {
 }
 
 // capture gives the bytes that a client sends for a request.
-func capture(t *testing.T, rt http.RoundTripper, build func(addr string) *http.Request, answer string) (wire, error) {
+func capture(t *testing.T, rt http.RoundTripper, build func(addr string) *http.Request, response string) (wire, error) {
 	t.Helper()
 	got := make(chan wire, 1)
 	o := newOrigin(t, func(_ int, c net.Conn) {
@@ -45,7 +45,7 @@ func capture(t *testing.T, rt http.RoundTripper, build func(addr string) *http.R
 			w.Rest = string(body)
 		}
 		slices.Sort(w.Lines)
-		_, _ = io.WriteString(c, answer)
+		_, _ = io.WriteString(c, response)
 		got <- w
 		_, _ = io.Copy(io.Discard, br)
 	})
@@ -145,7 +145,7 @@ func TestTrailersAreSent(t *testing.T) {
 		r.Trailer.Set("X-Sum", "5")
 		return 0, io.EOF
 	})))
-	wantOK(t, "answer", run(transport(t, nil), r))
+	wantOK(t, "response", run(transport(t, nil), r))
 	if sum := receive(t, "request", got).Trailer.Get("X-Sum"); sum != "5" {
 		t.Errorf("trailer %q, want 5", sum)
 	}
@@ -230,7 +230,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("PUT", "/\r\n", "x y", "a\r\nb", "Transfer-Encoding", "chunked", "x\ny", int64(-1))
 	f.Add("BREW", "*", "\x00", "[::1]:80", "Connection", "close", "", int64(1))
 	f.Fuzz(func(t *testing.T, method, path, query, host, name, value, agent string, length int64) {
-		c := &fakeConn{answer: okAnswer}
+		c := &fakeConn{response: okAnswer}
 		tr := h1.New(h1.Config{DialContext: c.dial, Fallback: noFallback{}})
 		r := &http.Request{
 			Method: method, URL: &url.URL{Scheme: "http", Host: "o.test", Path: path, RawQuery: query}, Host: host,
@@ -238,7 +238,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		if length > 0 && length < 1<<16 {
 			r.Body = io.NopCloser(strings.NewReader(strings.Repeat("b", int(length))))
-			c.patience = length // what comes after an early answer is not sent
+			c.patience = length // what comes after an early response is not sent
 		}
 		res, err := tr.RoundTrip(r.WithContext(t.Context()))
 		if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
-// corpus is raw answers. Both clients must read each one alike.
+// corpus is raw responses. Both clients must read each one alike.
 var corpus = map[string]string{
 	"plain":                   okAnswer,
 	"empty":                   "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
@@ -111,7 +111,7 @@ func chunks(n, size int) string {
 	return strings.Repeat(fmt.Sprintf("%x\r\n%s\r\n", size, strings.Repeat("c", size)), n)
 }
 
-// TestLikeNetHTTP reads each answer with both clients.
+// TestLikeNetHTTP reads each response with both clients.
 func TestLikeNetHTTP(t *testing.T) {
 	for name, raw := range corpus {
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
@@ -126,7 +126,7 @@ func TestLikeNetHTTP(t *testing.T) {
 				want := run(ref, request(t, t.Context(), method, o.addr, nil))
 				got := run(transport(t, nil), request(t, t.Context(), method, o.addr, nil))
 				if strings.HasPrefix(name, "interim endless") && got.err != nil {
-					return // net/http allows 10 MiB of them, which takes a while; see TestInterimAnswersAreBounded
+					return // net/http allows 10 MiB of them, which takes a while; see TestInterimResponsesAreBounded
 				}
 				same(t, got, want)
 			})
@@ -134,7 +134,7 @@ func TestLikeNetHTTP(t *testing.T) {
 	}
 }
 
-// same compares what two clients made of one answer.
+// same compares what two clients made of one response.
 func same(t *testing.T, got, want observed) {
 	t.Helper()
 	if (got.err != nil) != (want.err != nil) || (got.bodyErr != nil) != (want.bodyErr != nil) {
@@ -211,7 +211,7 @@ func TestNonsenseIsNoticedAtOnce(t *testing.T) {
 	}
 }
 
-func TestSwitchedIsAnAnswer(t *testing.T) {
+func TestSwitchedIsAnResponse(t *testing.T) {
 	o := newOrigin(t, answering("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nraw", okAnswer))
 	tr := transport(t, nil)
 	if r := get(t, tr, o.addr); r.status != http.StatusSwitchingProtocols || r.body != "" || r.err != nil {

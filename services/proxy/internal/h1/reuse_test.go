@@ -17,7 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
-// keepServing answers every request with okAnswer.
+// keepServing responses every request with okAnswer.
 func keepServing(_ int, c net.Conn) {
 	br := bufio.NewReader(c)
 	for {
@@ -67,7 +67,7 @@ func TestConnectionIsFreeAtTheEnd(t *testing.T) {
 	}
 }
 
-// TestNotReused lists answers after which a connection must not be used again.
+// TestNotReused lists responses after which a connection must not be used again.
 func TestNotReused(t *testing.T) {
 	for name, raw := range map[string]string{
 		"more bytes":             okAnswer + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
@@ -99,7 +99,7 @@ func TestNotReused(t *testing.T) {
 	}
 }
 
-// TestUnsolicitedBytes has an origin speak up on an idle connection. Nobody asked for that answer.
+// TestUnsolicitedBytes has an origin speak up on an idle connection. Nobody asked for that response.
 func TestUnsolicitedBytes(t *testing.T) {
 	for _, end := range []bool{false, true} {
 		spoken, speak := make(chan struct{}), make(chan struct{})
@@ -122,7 +122,7 @@ func TestUnsolicitedBytes(t *testing.T) {
 		tr := transport(t, nil)
 		wantOK(t, "first", get(t, tr, o.addr))
 		close(speak)
-		receive(t, "unsolicited answer", spoken)
+		receive(t, "unsolicited response", spoken)
 		wantOK(t, "post after it", run(tr, request(t, t.Context(), http.MethodPost, o.addr, strings.NewReader(""))))
 		wantOK(t, "get after it", get(t, tr, o.addr))
 	}
@@ -149,8 +149,8 @@ func TestRetries(t *testing.T) {
 		{name: "get with body", method: "GET", body: "hello"},
 		{name: "put", method: "PUT"},
 		{name: "delete", method: "DELETE"},
-		{name: "get, answer begun", method: "GET", partial: "HTTP/1.1 2"},
-		{name: "get, interim answer", method: "GET", partial: "HTTP/1.1 103 Hints\r\n\r\n"},
+		{name: "get, response begun", method: "GET", partial: "HTTP/1.1 2"},
+		{name: "get, interim response", method: "GET", partial: "HTTP/1.1 103 Hints\r\n\r\n"},
 		{name: "get, whole nonsense", method: "GET", partial: "HTTP/1.1 2x0 OK\r\n\r\n"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -342,7 +342,7 @@ func TestCloseIdleReachesRunning(t *testing.T) {
 	}
 }
 
-// TestMany runs exchanges of all kinds at a time; each must get its own answer.
+// TestMany runs exchanges of all kinds at a time; each must get its own response.
 func TestMany(t *testing.T) {
 	o := newOrigin(t, func(_ int, c net.Conn) {
 		br := bufio.NewReader(c)

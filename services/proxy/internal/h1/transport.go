@@ -29,9 +29,9 @@ type Config struct {
 	MaxIdlePerHost int
 	// IdleTimeout is how long an idle connection is kept; 0 is for ever.
 	IdleTimeout time.Duration
-	// ResponseHeaderTimeout is how long the answer's head may take after the request is sent; 0 is no limit.
+	// ResponseHeaderTimeout is how long the response's head may take after the request is sent; 0 is no limit.
 	ResponseHeaderTimeout time.Duration
-	// MaxResponseHeaderBytes bounds an answer's head together with the interim answers before it; 0 is 256 KiB.
+	// MaxResponseHeaderBytes bounds a response's head together with the interim responses before it; 0 is 256 KiB.
 	MaxResponseHeaderBytes int
 	// Fields bounds the header, the interim responses and the trailers each; zero is httpfield.DefaultLimits.
 	Fields httpfield.Limits
@@ -70,7 +70,7 @@ func (t *Transport) CloseIdleConnections() {
 	}
 }
 
-// RoundTrip runs one exchange up to the head of the answer. It closes the request's body, if need be after it returns.
+// RoundTrip runs one exchange up to the head of the response. It closes the request's body, if need be after it returns.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !t.takes(req) {
 		return t.cfg.Fallback.RoundTrip(req)
@@ -145,7 +145,7 @@ func closeBody(req *http.Request) {
 	}
 }
 
-// exchange sends the request and reads the head of the answer. again says that the connection turned out to be dead and
+// exchange sends the request and reads the head of the response. again says that the connection turned out to be dead and
 // that the request may be sent once more; then nothing was done to its body.
 func (t *Transport) exchange(req *http.Request, c *conn, out *outgoing) (res *http.Response, again bool, err error) {
 	ctx := req.Context()
@@ -176,7 +176,7 @@ func (t *Transport) exchange(req *http.Request, c *conn, out *outgoing) (res *ht
 	return res, false, err
 }
 
-// send starts the body, or the clock for the answer.
+// send starts the body, or the clock for the response.
 func (x *roundTrip) send(kind bodyKind) {
 	wait := x.t.cfg.ResponseHeaderTimeout
 	if kind == bodyNone {
@@ -226,7 +226,7 @@ func (x *roundTrip) readHead(ctx context.Context) (h head, err error) {
 	return h, err
 }
 
-// interim tells whoever wants to know of an interim answer. The context is searched only when there is one.
+// interim calls the Got1xxResponse hook for an interim response. The context is searched only when there is one.
 func interim(ctx context.Context, h head) error {
 	trace := httptrace.ContextClientTrace(ctx)
 	if trace == nil || trace.Got1xxResponse == nil {

@@ -16,8 +16,8 @@ const (
 	uploadBuf  = 32 << 10
 	chunkRoom  = len("ffffffffffffffff\r\n")
 	chunkClose = "\r\n"
-	// uploadGrace is how long the end of an answer waits for a copier that has certainly written everything, since it was
-	// answered, but may not have been scheduled since.
+	// uploadGrace is how long the end of a response waits for a copier that has certainly written everything, since the
+	// origin responded, but may not have been scheduled since.
 	uploadGrace = 5 * time.Millisecond
 )
 
@@ -26,17 +26,17 @@ type upload struct {
 	c    *conn
 	req  *http.Request
 	kind bodyKind
-	// wait is the time for the answer's head once the body is sent; 0 is no limit.
+	// wait is the time for the response's head once the body is sent; 0 is no limit.
 	wait time.Duration
 	done chan struct{}
 
 	stopped    atomic.Bool // no further read of the body
 	bodyClosed atomic.Bool
 
-	mu       sync.Mutex // guards the rest
-	answered bool
-	err      error // why the body is not complete
-	lost     bool  // the reason is the connection's
+	mu        sync.Mutex // guards the rest
+	responded bool
+	err       error // why the body is not complete
+	lost      bool  // the reason is the connection's
 }
 
 // run copies and ends. buf is its own.
@@ -49,12 +49,12 @@ func (u *upload) run(buf []byte) {
 	if err != nil {
 		if !u.lost {
 			// The origin must not take what it has for the whole message. After a failed write, though, it may have
-			// answered already, so the connection is left to the reader.
+			// responded already, so the connection is left to the reader.
 			defer u.c.close()
 		}
 		u.err = err
 	}
-	if !u.answered && u.wait > 0 {
+	if !u.responded && u.wait > 0 {
 		_ = u.c.nc.SetReadDeadline(time.Now().Add(u.wait)) // fails on a closed connection only
 	}
 }
@@ -150,7 +150,7 @@ func malformedTrailer(name string) error {
 	return errors.New("request trailer " + strconv.Quote(name) + " cannot be sent")
 }
 
-// read reads from the body unless nobody wants it any more.
+// read reads from the body unless the upload has been stopped.
 func (u *upload) read(p []byte) (int, error) {
 	if u.stopped.Load() {
 		return 0, errUploadStopped
@@ -158,18 +158,18 @@ func (u *upload) read(p []byte) (int, error) {
 	return u.req.Body.Read(p)
 }
 
-// closeBody closes the request's body once. Its error concerns nobody: what was to be read has been read.
+// closeBody closes the request's body once. Its error has no effect: all that was needed has been read.
 func (u *upload) closeBody() {
 	if !u.bodyClosed.Swap(true) {
 		_ = u.req.Body.Close()
 	}
 }
 
-// headCame tells the copier that the answer's head is there, and ends the time limit for it.
+// headCame tells the copier that the response's head is there, and ends the time limit for it.
 func (u *upload) headCame() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.answered = true
+	u.responded = true
 }
 
 // failure is what made the request incomplete, if it was not the connection.

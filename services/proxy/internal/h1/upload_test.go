@@ -98,9 +98,9 @@ func TestBodyFails(t *testing.T) {
 	}
 }
 
-// TestEarlyAnswer has an origin that answers without waiting for the body.
-func TestEarlyAnswer(t *testing.T) {
-	for _, answer := range []string{
+// TestEarlyResponse has an origin that responses without waiting for the body.
+func TestEarlyResponse(t *testing.T) {
+	for _, response := range []string{
 		"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno",
 		"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n",
 		"HTTP/1.1 413 Too Large\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
@@ -113,7 +113,7 @@ func TestEarlyAnswer(t *testing.T) {
 			}
 			br := bufio.NewReader(c)
 			_, _ = readHead(br)
-			_, _ = io.WriteString(c, answer)
+			_, _ = io.WriteString(c, response)
 			_, _ = io.Copy(io.Discard, br)
 			close(ended)
 		})
@@ -135,8 +135,8 @@ func TestEarlyAnswer(t *testing.T) {
 	}
 }
 
-// TestAnswerBeforeBodyEnds goes both ways at a time and keeps the connection.
-func TestAnswerBeforeBodyEnds(t *testing.T) {
+// TestResponseBeforeBodyEnds goes both ways at a time and keeps the connection.
+func TestResponseBeforeBodyEnds(t *testing.T) {
 	o := newOrigin(t, func(_ int, c net.Conn) {
 		br := bufio.NewReader(c)
 		for {
@@ -181,7 +181,7 @@ func TestAnswerBeforeBodyEnds(t *testing.T) {
 	}
 }
 
-// TestRefusedWhileSending has an origin that answers and closes while the body is on its way.
+// TestRefusedWhileSending has an origin that responses and closes while the body is on its way.
 func TestRefusedWhileSending(t *testing.T) {
 	o := newOrigin(t, func(_ int, c net.Conn) {
 		br := bufio.NewReader(c)
@@ -194,7 +194,7 @@ func TestRefusedWhileSending(t *testing.T) {
 	body := &closing{Reader: strings.NewReader(strings.Repeat("x", 8<<20))}
 	r.Body, r.ContentLength = body, 8<<20
 	if got := run(transport(t, nil), r); got.err != nil || got.bodyErr != nil || got.body != "no" {
-		t.Errorf("%+v, want the origin's answer", got)
+		t.Errorf("%+v, want the origin's response", got)
 	}
 	eventually(t, "request body closed", body.done.Load)
 }
@@ -220,7 +220,7 @@ func TestCancelDuringUpload(t *testing.T) {
 	}
 }
 
-// TestCloseDuringUpload closes an unread answer while the body is still coming.
+// TestCloseDuringUpload closes an unread response while the body is still coming.
 func TestCloseDuringUpload(t *testing.T) {
 	heard := make(chan struct{}, 2)
 	o := newOrigin(t, silent("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n", heard))
@@ -235,7 +235,7 @@ func TestCloseDuringUpload(t *testing.T) {
 	if _, err := pw.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("write to the request's body: %v, want it closed", err)
 	}
-	receive(t, "answer sent", heard)
+	receive(t, "response sent", heard)
 	receive(t, "connection closed", heard)
 }
 
@@ -291,7 +291,7 @@ func TestHeadCannotBeSent(t *testing.T) {
 		got := run(tr, r)
 		switch {
 		case tc.again && (got.err != nil || got.body != tc.body):
-			t.Errorf("%+v: %+v, want the answer of a second try", tc, got)
+			t.Errorf("%+v: %+v, want the response of a second try", tc, got)
 		case !tc.again && !errors.Is(got.err, syscall.EPIPE):
 			t.Errorf("%+v: %+v, want the write's error", tc, got)
 		}

@@ -14,15 +14,15 @@ import (
 type socket interface {
 	// send sends an echo request with a time to live. The system sets id and checksum.
 	send(message []byte, to netip.Addr, ttl uint8) error
-	// receive waits for an answer, which it reads into buf.
-	receive(buf []byte) (answer, error)
+	// receive waits for a response, which it reads into buf.
+	receive(buf []byte) (response, error)
 	// close makes receive fail.
 	close()
 }
 
-// answer is what the network said about a request.
-type answer struct {
-	// from is who said so.
+// response is an echo reply or an ICMP error that the socket received for a request.
+type response struct {
+	// from is the sender.
 	from netip.Addr
 	// message is the echo reply; or, of a fault, the head of the request that it is about.
 	message []byte
@@ -93,7 +93,7 @@ func (f *flow) send(p *codec.Packet) error {
 	return f.s.send(f.out, p.Dst, p.TTL-1)
 }
 
-// receive brings answers back until the socket is closed.
+// receive passes responses back until the socket is closed.
 func (f *flow) receive() {
 	defer f.r.wg.Done()
 	buf := make([]byte, 2048)
@@ -108,7 +108,7 @@ func (f *flow) receive() {
 			return
 		}
 		f.touch()
-		if out, err = f.answer(out[:0], a); err != nil {
+		if out, err = f.encode(out[:0], a); err != nil {
 			f.r.metrics.drop(readFailed)
 			continue
 		}
@@ -123,8 +123,8 @@ func (f *flow) receive() {
 // errSkip says that a socket received what is of no interest.
 var errSkip = errors.New("nothing of interest")
 
-// answer makes the packet that the edge gets.
-func (f *flow) answer(dst []byte, a answer) ([]byte, error) {
+// encode makes the packet that the edge gets.
+func (f *flow) encode(dst []byte, a response) ([]byte, error) {
 	is6 := f.key.src.Is6()
 	if !a.isFault {
 		echo, err := codec.ParseMessage(a.message, is6, codec.Reply)

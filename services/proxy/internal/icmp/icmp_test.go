@@ -74,7 +74,7 @@ func parse(t *testing.T, b []byte) codec.Packet {
 	t.Helper()
 	p, err := codec.Parse(b)
 	if err != nil || !p.Valid() {
-		t.Fatalf("answer %x: %v, valid %v", b, err, p.Valid())
+		t.Fatalf("response %x: %v, valid %v", b, err, p.Valid())
 	}
 	return p
 }
@@ -123,7 +123,7 @@ func TestWhatIsNoPingIsDropped(t *testing.T) {
 	}
 }
 
-func TestAnswersThatNobodyWantsAreCounted(t *testing.T) {
+func TestResponsesThatNobodyWantsAreCounted(t *testing.T) {
 	r := newRouter(t, withSources("10.0.0.9", "fd00::9"))
 	r.Ping(request(t, "192.0.2.1", "198.51.100.7", 1, codec.Echo{}), func([]byte) bool { return false })
 	if n := r.figure(t, "dropped_packets_total", "write_flow_unknown"); n != 1 {

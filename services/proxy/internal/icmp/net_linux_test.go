@@ -66,19 +66,19 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
-func TestNetEchoIsAnswered(t *testing.T) {
+func TestNetEchoIsResponseed(t *testing.T) {
 	ownNetwork(t)
 	r := newRouter(t, withSources("10.0.0.9", "fd00::9"))
 	if r.log.Len() > 0 {
 		t.Errorf("a log line although ping is allowed: %s", &r.log)
 	}
-	answers := make(chan []byte, 1)
-	back := func(p []byte) bool { answers <- bytes.Clone(p); return true }
+	responses := make(chan []byte, 1)
+	back := func(p []byte) bool { responses <- bytes.Clone(p); return true }
 	for _, c := range []struct{ from, to string }{{"192.0.2.1", "127.0.0.1"}, {"2001:db8::1", "::1"}} {
 		for seq, size := range []int{0, 56, 1200} {
 			want := codec.Echo{ID: 0x1234, Seq: uint16(seq), Data: bytes.Repeat([]byte{7}, size)}
 			r.Ping(request(t, c.from, c.to, 64, want), back)
-			p := parse(t, <-answers)
+			p := parse(t, <-responses)
 			got, err := p.Echo()
 			if err != nil || !p.IsEchoReply() || got.ID != want.ID || got.Seq != want.Seq || !bytes.Equal(got.Data, want.Data) {
 				t.Errorf("%s, %d bytes: %+v, %v", c.to, size, p, err)
@@ -113,26 +113,26 @@ func TestNetFlowsAreBounded(t *testing.T) {
 	cfg := withSources("10.0.0.9", "fd00::9")
 	cfg.MaxFlows = 2
 	r := newRouter(t, cfg)
-	answers := make(chan []byte, 3)
+	responses := make(chan []byte, 3)
 	for id := range uint16(3) {
-		r.Ping(request(t, "192.0.2.1", "127.0.0.1", 64, codec.Echo{ID: id}), func(p []byte) bool { answers <- bytes.Clone(p); return true })
+		r.Ping(request(t, "192.0.2.1", "127.0.0.1", 64, codec.Echo{ID: id}), func(p []byte) bool { responses <- bytes.Clone(p); return true })
 	}
 	ids := map[uint16]bool{}
 	for range 2 {
-		e, err := ptr(parse(t, <-answers)).Echo()
+		e, err := ptr(parse(t, <-responses)).Echo()
 		if err != nil {
 			t.Fatal(err)
 		}
 		ids[e.ID] = true
 	}
 	if n := r.figure(t, "dropped_packets_total", "write_full"); n != 1 || !ids[0] || !ids[1] {
-		t.Errorf("%d dropped, answers to %v, want 1 and the first two", n, ids)
+		t.Errorf("%d dropped, responses to %v, want 1 and the first two", n, ids)
 	}
 	r.Close()
 	if n := r.figure(t, "flows_active", ""); n != 0 {
 		t.Errorf("%d flows after Close", n)
 	}
-	r.Ping(request(t, "192.0.2.1", "127.0.0.1", 64, codec.Echo{ID: 9}), func([]byte) bool { t.Error("answer after Close"); return true })
+	r.Ping(request(t, "192.0.2.1", "127.0.0.1", 64, codec.Echo{ID: 9}), func([]byte) bool { t.Error("response after Close"); return true })
 }
 
 func TestNetFlowsEndWhenIdle(t *testing.T) {
@@ -141,9 +141,9 @@ func TestNetFlowsEndWhenIdle(t *testing.T) {
 		t.Skip("takes ten seconds")
 	}
 	r := newRouter(t, withSources("10.0.0.9", "fd00::9"))
-	answers := make(chan []byte, 1)
-	r.Ping(request(t, "192.0.2.1", "127.0.0.1", 64, codec.Echo{}), func(p []byte) bool { answers <- nil; return true })
-	<-answers
+	responses := make(chan []byte, 1)
+	r.Ping(request(t, "192.0.2.1", "127.0.0.1", 64, codec.Echo{}), func(p []byte) bool { responses <- nil; return true })
+	<-responses
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for r.figure(t, "flows_active", "") != 0 {
@@ -202,8 +202,8 @@ func TestNetTracerouteGoesThrough(t *testing.T) {
 	ownNetwork(t)
 	network := tun(t)
 	r := newRouter(t, withSources("10.0.0.9", "fd00::9"))
-	answers := make(chan []byte, 1)
-	back := func(p []byte) bool { answers <- bytes.Clone(p); return true }
+	responses := make(chan []byte, 1)
+	back := func(p []byte) bool { responses <- bytes.Clone(p); return true }
 	for _, c := range []struct {
 		from, to, router string
 		fault            codec.Fault
@@ -228,7 +228,7 @@ func TestNetTracerouteGoesThrough(t *testing.T) {
 			if _, err := network.Write(out); err != nil {
 				t.Fatal(err)
 			}
-			got := parse(t, <-answers)
+			got := parse(t, <-responses)
 			if got.Src.String() != c.router || got.Dst.String() != c.from || got.Fault() != c.fault {
 				t.Errorf("%s with TTL %d: %+v with %+v, want %+v of %s", c.to, ttl, got, got.Fault(), c.fault, c.router)
 			}
@@ -255,7 +255,7 @@ func TestNetTracerouteGoesThrough(t *testing.T) {
 	if _, err := network.Write(reply); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := ptr(parse(t, <-answers)).Echo(); err != nil || got.ID != 77 || got.Seq != 99 {
+	if got, err := ptr(parse(t, <-responses)).Echo(); err != nil || got.ID != 77 || got.Seq != 99 {
 		t.Errorf("reply %+v, %v", got, err)
 	}
 }

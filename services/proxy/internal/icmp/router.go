@@ -13,7 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
 
-// Router sends pings and brings their answers back.
+// Router sends pings and passes the responses back.
 type Router struct {
 	cfg     Config
 	log     *slog.Logger
@@ -42,10 +42,10 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) *Router {
 	return r
 }
 
-// Sources are the addresses that answer for this host.
+// Sources are the addresses from which this host sends its own ICMP errors.
 func (r *Router) Sources() (v4, v6 netip.Addr) { return r.v4, r.v6 }
 
-// check tries a socket of each family. Nobody who did not ask for ping is warned.
+// check tries a socket of each family. A failure is a warning only when a source address is configured.
 func (r *Router) check() {
 	err4, err6 := try(false), try(true)
 	if err4 == nil && err6 == nil {
@@ -78,7 +78,7 @@ func try(is6 bool) error {
 
 func (r *Router) now() time.Duration { return time.Since(r.began) }
 
-// Ping sends a packet of an edge on. back takes what answers it, as whole packets, and reports false when nobody wants
+// Ping sends a packet of an edge on. back receives the responses, as whole packets, and reports false when the edge does not want
 // them any more; the last back of a flow counts.
 func (r *Router) Ping(packet []byte, back func(packet []byte) bool) {
 	r.metrics.requests.Inc()
@@ -107,7 +107,7 @@ func (r *Router) Ping(packet []byte, back func(packet []byte) bool) {
 	}
 }
 
-// exceeded answers a packet that may travel no further.
+// exceeded makes the time-exceeded error for a packet whose time to live has run out.
 func (r *Router) exceeded(p *codec.Packet, back func([]byte) bool) {
 	router := r.v4
 	if p.Is6() {

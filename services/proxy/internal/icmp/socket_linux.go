@@ -80,7 +80,7 @@ func (s *pingSocket) send(message []byte, to netip.Addr, ttl uint8) error {
 		if !s.is6 {
 			sa = &unix.SockaddrInet4{Addr: to.As4()}
 		}
-		// An error that the network told about an earlier request is told once, here or to the receiver, who has its text
+		// The system reports an error of an earlier request once, here or to the receiver, which reads its details
 		// from the error queue anyway.
 		for range 2 {
 			if serr = unix.Sendto(int(fd), message, unix.MSG_DONTWAIT, sa); !isTold(serr) {
@@ -116,7 +116,7 @@ func (s *pingSocket) setTTL(fd int, ttl uint8) error {
 // maxErrors is how many errors in a row a socket may tell before it counts as broken.
 const maxErrors = 16
 
-func (s *pingSocket) receive(buf []byte) (a answer, err error) {
+func (s *pingSocket) receive(buf []byte) (a response, err error) {
 	var rerr error
 	err = s.raw.Read(func(fd uintptr) bool {
 		for range maxErrors {
@@ -133,28 +133,28 @@ func (s *pingSocket) receive(buf []byte) (a answer, err error) {
 		return true
 	})
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	return a, rerr
 }
 
-func (s *pingSocket) readReply(fd int, buf []byte) (answer, error) {
+func (s *pingSocket) readReply(fd int, buf []byte) (response, error) {
 	n, from, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	return answer{from: addrOf(from), message: buf[:n]}, nil
+	return response{from: addrOf(from), message: buf[:n]}, nil
 }
 
 // readFault reads the error queue: the head of a request, and what came of it.
-func (s *pingSocket) readFault(fd int, buf []byte) (answer, error) {
+func (s *pingSocket) readFault(fd int, buf []byte) (response, error) {
 	n, oobn, _, _, err := unix.Recvmsg(fd, buf, s.oob, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
 	messages, err := unix.ParseSocketControlMessage(s.oob[:oobn])
 	if err != nil {
-		return answer{}, errSkip
+		return response{}, errSkip
 	}
 	for _, m := range messages {
 		is4 := m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_RECVERR
@@ -163,13 +163,13 @@ func (s *pingSocket) readFault(fd int, buf []byte) (answer, error) {
 			continue
 		}
 		if fault, from, ok := parseExtended(m.Data); ok {
-			return answer{from: from, message: buf[:n], fault: fault, isFault: true}, nil
+			return response{from: from, message: buf[:n], fault: fault, isFault: true}, nil
 		}
 	}
-	return answer{}, errSkip
+	return response{}, errSkip
 }
 
-// extendedSize is the size of struct sock_extended_err; the address of who sent the error follows it.
+// extendedSize is the size of struct sock_extended_err; the address of the error's sender follows it.
 const extendedSize = 16
 
 // parseExtended reads what the error queue says of an ICMP error; ok is false for errors of this host's own.

@@ -144,7 +144,7 @@ func (s *State) Version() (version int32, rejected string) {
 	return s.version, s.last
 }
 
-// ConfigJSON is what the /config endpoint answers (docs/spec/ingress.md 12.5).
+// ConfigJSON is the response of the /config endpoint (docs/spec/ingress.md 12.5).
 func (s *State) ConfigJSON() ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

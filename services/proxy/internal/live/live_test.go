@@ -39,7 +39,7 @@ type vectorStep struct {
 	Endpoint map[string]any `json:"config_endpoint"`
 }
 
-// differences are the recorded answers that ours differ from on purpose, by the reference's text; the value is ours, and
+// differences are the recorded responses that ours differ from on purpose, by the reference's text; the value is ours, and
 // "applied" means that we accept the document.
 func differences() map[string]string {
 	return map[string]string{

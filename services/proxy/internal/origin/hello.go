@@ -124,7 +124,7 @@ func (h *hello) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// write answers with a whole body.
+// write sends a response with a complete body.
 func write(w http.ResponseWriter, contentType string, body []byte) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))

@@ -17,10 +17,10 @@ const pieceSize = 32 << 10
 // errBodyClosed is what a read gets after the body was closed.
 var errBodyClosed = errors.New("request body closed")
 
-// interruptible lets the read of a request's body end when nobody needs it any more: the body is closed, the connection is,
+// interruptible lets the read of a request's body end when it is not needed any more: the body is closed, the connection is,
 // or the context ends. A read of a flow's body waits for the edge whatever happens, and net/http waits for that read
 // when an exchange fails, and looks at the end of the context of an HTTP/2 exchange only between reads; so an origin that
-// is lost, or an answer that nobody wants, would go unnoticed until the visitor sends more.
+// is lost, or an abandoned response, would go unnoticed until the visitor sends more.
 type interruptible struct{ *http.Transport }
 
 // RoundTrip runs an exchange with a body whose Close breaks its Read.

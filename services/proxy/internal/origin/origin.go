@@ -110,7 +110,7 @@ func (o *Origin) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // Upgrade runs a websocket handshake with an origin of KindHTTP, always over HTTP/1.1. The connection is given to
-// connected when there is one; the body of an answer 101 is its reading side.
+// connected when there is one; the body of a response 101 is its reading side.
 func (o *Origin) Upgrade(req *http.Request, connected func(net.Conn)) (*http.Response, error) {
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) { connected(unwatched(info.Conn)) },

@@ -76,7 +76,7 @@ func BastionDestination(header string) (string, error) {
 }
 
 // Dial connects to a destination, host and port, if the policy allows it. A name is looked up first where a policy has to
-// decide, and the first address is the one that is judged and dialled, so that no second answer can lead elsewhere.
+// decide, and the first address is the one that is judged and dialled, so that no second response can lead elsewhere.
 func (s *Stream) Dial(ctx context.Context, destination string) (net.Conn, error) {
 	if !s.judges {
 		return s.dialer.DialContext(ctx, "tcp", destination)

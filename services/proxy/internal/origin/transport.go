@@ -18,7 +18,7 @@ const (
 	// maxHeadBytes bounds a response head with the interim responses before it, as it is on the wire. What is left after
 	// decoding is bounded by httpfield.Limits.
 	maxHeadBytes = 256 << 10
-	// streamWindow is how much of an answer an HTTP/2 origin may send ahead of its reader.
+	// streamWindow is how much of a response an HTTP/2 origin may send ahead of its reader.
 	streamWindow = 1 << 20
 	// unixHost stands in the URL of requests over a Unix socket when nothing better is known.
 	unixHost = "localhost"

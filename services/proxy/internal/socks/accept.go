@@ -6,8 +6,8 @@ import (
 	"io"
 )
 
-// Accept reads greeting and request of a client, and refuses what is not served; then the error has been told. The client
-// waits for Answer next. rest are bytes that came with the request and belong to the connection.
+// Accept reads greeting and request of a client, and sends the refusal of what is not served before it returns the error. The client
+// waits for Respond next. rest are bytes that came with the request and belong to the connection.
 func Accept(rw io.ReadWriter) (r Request, rest []byte, err error) {
 	buf := make([]byte, 0, MaxGreeting+MaxRequest)
 	var open bool

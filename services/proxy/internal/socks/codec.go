@@ -30,7 +30,7 @@ const (
 // Connect is the command that opens a connection.
 const Connect = 1
 
-// Reply is the server's answer to a request.
+// Reply is the server's response to a request.
 type Reply uint8
 
 // The replies that we give.
@@ -148,7 +148,7 @@ func parseAddress(b []byte) (a Address, n int, err error) {
 	return a, n, nil
 }
 
-// AppendMethod appends the answer to the greeting.
+// AppendMethod appends the response to the greeting.
 func AppendMethod(dst []byte, open bool) []byte {
 	if open {
 		return append(dst, version, methodNone)
@@ -156,7 +156,7 @@ func AppendMethod(dst []byte, open bool) []byte {
 	return append(dst, version, methodFail)
 }
 
-// AppendReply appends the answer to the request. An address that is neither an IP address nor a name is sent as 0.0.0.0.
+// AppendReply appends the response to the request. An address that is neither an IP address nor a name is sent as 0.0.0.0.
 func AppendReply(dst []byte, r Reply, a Address) []byte {
 	dst = append(dst, version, byte(r), 0)
 	ip := a.IP.WithZone("")

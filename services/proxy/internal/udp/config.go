@@ -41,8 +41,8 @@ func (c Config) Validate() error {
 
 // Bounds of a session that are no settings.
 const (
-	// keptAnswers is how many datagrams of the origin wait while there is no flow to send them on.
-	keptAnswers = 256
+	// keptResponses is how many datagrams of the origin wait while there is no flow to send them on.
+	keptResponses = 256
 	// queuedWrites is how many datagrams wait for a socket that takes no more.
 	queuedWrites = 512
 	// writeTimeout bounds the writing of each of them.

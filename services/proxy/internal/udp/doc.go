@@ -7,13 +7,13 @@
 // timeout. Its goroutine reads the socket; a second one runs only while the socket takes no more datagrams.
 //
 //	REGISTER   unknown id                       new socket
-//	           known id, same destination       answered again; the flow it came on is the new way back
+//	           known id, same destination       confirmed again; the flow it came on is the new way back
 //	           known id, other destination      the old session is replaced
 //	PAYLOAD    of any flow                      to the socket; an orphan takes the flow as its way back
-//	flow ends                                   its sessions are orphans: up to 256 answers each wait for the next flow
+//	flow ends                                   its sessions are orphans: up to 256 responses each wait for the next flow
 //
 // Nothing waits for a slow reader: what a flow's queue or a socket does not take is dropped, and counted by reason. A
-// registration that fails is answered by REGISTERED, or by ENDED when no answer was wanted.
+// registration that fails gets REGISTERED with an error, or ENDED when no response was wanted.
 //
 // The Table owns all goroutines; Close waits for them. All methods are safe for concurrent use. Locks are taken in the
 // order Table, session, flow.

@@ -15,7 +15,7 @@ import (
 
 // Sizes of a flow's buffers.
 const (
-	// controlReserve is what answers to registrations and ends of sessions may take of the queue beyond its limit.
+	// controlReserve is what responses to registrations and ends of sessions may take of the queue beyond its limit.
 	controlReserve = 64 << 10
 	// keepBuffer is the largest buffer that a flow keeps while it has nothing to send.
 	keepBuffer = 128 << 10

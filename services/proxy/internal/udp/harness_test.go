@@ -227,7 +227,7 @@ func payload(id byte, data string) packet.Message {
 	return packet.Message{Type: packet.Payload, ID: datagram.ID{id}, Data: []byte(data)}
 }
 
-// registered takes the answer to a registration that succeeds.
+// registered takes the response to a registration that succeeds.
 func (w *worker) registered(id byte) {
 	w.t.Helper()
 	if m := w.expect(packet.Registered, datagram.ID{id}, ""); m.Result != datagram.ResultOK {
@@ -235,7 +235,7 @@ func (w *worker) registered(id byte) {
 	}
 }
 
-// origin is a UDP server that answers with the sender's address, a space, and what it got.
+// origin is a UDP server that responses with the sender's address, a space, and what it got.
 type origin struct {
 	net.PacketConn
 	addr netip.AddrPort

@@ -59,7 +59,7 @@ func TestOtherTunnelsSessionsAreOutOfReach(t *testing.T) {
 	}
 }
 
-func TestAnswersWaitForTheNextFlow(t *testing.T) {
+func TestResponsesWaitForTheNextFlow(t *testing.T) {
 	for name, c := range map[string]struct {
 		kept   int
 		limits option

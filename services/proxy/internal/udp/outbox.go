@@ -94,7 +94,7 @@ func (s *session) write(p []byte) error {
 	return err
 }
 
-// wrote counts what became of a datagram. A port that is closed may be told by a write as well as by a read.
+// wrote counts the result of sending a datagram. A write may report a closed port as well as a read.
 func (s *session) wrote(err error) {
 	switch {
 	case err == nil:

@@ -37,7 +37,7 @@ type session struct {
 	mu     sync.Mutex
 	flow   *flow       // the way back, or nil
 	alone  *time.Timer // ends the session when no flow comes
-	kept   [][]byte    // answers that wait for a flow
+	kept   [][]byte    // responses that wait for a flow
 	closed bool
 }
 
@@ -132,9 +132,9 @@ func (s *session) deliver(p []byte) {
 	}
 }
 
-// keep holds an answer until there is a flow, unless too many wait.
+// keep holds a response until there is a flow, unless too many wait.
 func (s *session) keep(p []byte) bool {
-	if len(s.kept) >= keptAnswers {
+	if len(s.kept) >= keptResponses {
 		return false
 	}
 	n := int64(len(p))
@@ -154,7 +154,7 @@ func (s *session) forgetKept() {
 	s.kept = nil
 }
 
-// bindLocked makes f the way back. first is sent ahead of all answers, if it is not nil. Table.mu is held.
+// bindLocked makes f the way back. first is sent ahead of all responses, if it is not nil. Table.mu is held.
 func (s *session) bindLocked(f *flow, first *packet.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -51,7 +51,7 @@ type Table struct {
 	began   time.Time
 	faults  router.Gate
 	wg      sync.WaitGroup
-	// kept is the size of the answers that wait in sessions without a flow.
+	// kept is the size of the responses that wait in sessions without a flow.
 	kept atomic.Int64
 
 	// mu guards the rest, and which flow a session has.
@@ -229,7 +229,7 @@ func (t *Table) removeLocked(s *session) bool {
 	return true
 }
 
-// register makes, moves or replaces a session, and answers.
+// register makes, moves or replaces a session, and sends the response.
 func (t *Table) register(ctx context.Context, f *flow, m *packet.Message) {
 	s := t.adopt(f, m)
 	if s == nil {
@@ -247,27 +247,27 @@ func (t *Table) register(ctx context.Context, f *flow, m *packet.Message) {
 	}
 }
 
-// refuse answers a registration that failed.
+// refuse sends the response to a registration that failed.
 func (t *Table) refuse(ctx context.Context, f *flow, m *packet.Message, result datagram.Result, err error) {
 	if c := t.metrics.refused[result]; c != nil {
 		c.Inc()
 	}
 	text := cause(err)
 	if errors.Is(err, ingress.ErrDenied) {
-		text = ingress.ErrDenied.Error() // the rules are nobody's business outside
+		text = ingress.ErrDenied.Error() // do not disclose the rules
 	}
-	answer := packet.Message{Type: packet.Registered, ID: m.ID, Result: result, Text: text}
+	resp := packet.Message{Type: packet.Registered, ID: m.ID, Result: result, Text: text}
 	if !m.WantResult {
-		answer.Type = packet.Ended
+		resp.Type = packet.Ended
 	}
-	f.control(&answer)
+	f.control(&resp)
 	if ok, more := t.faults.Pass(result.String(), time.Now()); ok {
 		t.log.WarnContext(ctx, "udp session refused", logkey.Dest, m.Dest, logkey.Result, result.String(), logkey.Err, err, logkey.Suppressed, more)
 	}
 }
 
-// answer is what a registration that succeeded is told, or nil.
-func answer(m *packet.Message) *packet.Message {
+// response is the response to a registration that succeeded, or nil when none is wanted.
+func response(m *packet.Message) *packet.Message {
 	if !m.WantResult {
 		return nil
 	}
@@ -293,7 +293,7 @@ func (t *Table) adoptLocked(f *flow, s *session, m *packet.Message) {
 		t.metrics.migrated.Inc()
 	}
 	s.setIdle(m.Idle)
-	s.bindLocked(f, answer(m))
+	s.bindLocked(f, response(m))
 }
 
 // errClosed says that the table takes no more sessions.
@@ -345,7 +345,7 @@ func (t *Table) insert(f *flow, s *session, m *packet.Message) (*session, datagr
 		t.removeLocked(old)
 	}
 	t.sessions[s.key] = s
-	s.bindLocked(f, answer(m))
+	s.bindLocked(f, response(m))
 	t.metrics.total.Inc()
 	t.wg.Add(1)
 	t.mu.Unlock()

@@ -20,13 +20,13 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
 )
 
-// port asks the origin which address a session has, and checks the rest of the answer.
+// port asks the origin which address a session has, and checks the rest of the response.
 func port(w *worker, id byte, data string) string {
 	w.t.Helper()
 	m := w.next()
 	addr, rest, _ := strings.Cut(string(m.Data), " ")
 	if m.Type != packet.Payload || m.ID != (datagram.ID{id}) || rest != data {
-		w.t.Fatalf("message type %d of %s with %q, want the answer to %q", m.Type, m.ID, m.Data, data)
+		w.t.Fatalf("message type %d of %s with %q, want the response to %q", m.Type, m.ID, m.Data, data)
 	}
 	return addr
 }
@@ -73,7 +73,7 @@ func TestIPv6AndMappedDestinations(t *testing.T) {
 	}
 }
 
-func TestRepeatedRegistrationIsAnsweredAgain(t *testing.T) {
+func TestRepeatedRegistrationIsResponseedAgain(t *testing.T) {
 	k, o := newKit(t), newOrigin(t)
 	w := k.connect(t)
 	for range 3 {
@@ -181,7 +181,7 @@ func TestSocketsThatCannotBeHadReleaseTheirPlace(t *testing.T) {
 	}
 }
 
-func TestLargeAnswersAreDropped(t *testing.T) {
+func TestLargeResponsesAreDropped(t *testing.T) {
 	k, o := newKit(t), listenUDP(t, "127.0.0.1:0")
 	w := k.connect(t)
 	w.send(register(1, o.addr, "hello"))

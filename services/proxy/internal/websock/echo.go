@@ -22,7 +22,7 @@ func Echo(s Stream, from io.Reader) error {
 				return e.close(websocket.CodeProtocol)
 			}
 			rest = rest[used:]
-			if done, err := e.answer(ev); done || err != nil {
+			if done, err := e.respond(ev); done || err != nil {
 				return err
 			}
 		}
@@ -44,8 +44,8 @@ type echo struct {
 	inside bool // a message has begun
 }
 
-// answer sends back what came.
-func (e *echo) answer(ev websocket.Event) (done bool, err error) {
+// respond echoes an event.
+func (e *echo) respond(ev websocket.Event) (done bool, err error) {
 	switch {
 	case ev.Kind == websocket.Data:
 		op := ev.Opcode

@@ -32,8 +32,8 @@ type Server struct {
 	dec websocket.Decoder
 	err error // sticky
 
-	// answer is the payload of the close frame that answers the client's.
-	answer atomic.Pointer[[]byte]
+	// closeReply is the payload of the close frame that responds to the client's.
+	closeReply atomic.Pointer[[]byte]
 
 	mu     sync.Mutex // held while writing; guards the rest
 	closed bool
@@ -42,7 +42,7 @@ type Server struct {
 	head   [websocket.MaxHeader]byte
 }
 
-// NewServer begins right behind the head of the answer. from gives the client's bytes; a ping is sent every so often, never
+// NewServer begins right behind the head of the response. from gives the client's bytes; a ping is sent every so often, never
 // with 0.
 func NewServer(s Stream, from io.Reader, every time.Duration) *Server {
 	w := &Server{s: s, from: from, every: every, dec: websocket.Decoder{Client: true}}
@@ -102,7 +102,7 @@ func (w *Server) unpack(b []byte) (out int, err error) {
 	return out, nil
 }
 
-// control answers a control frame; an error ends the reading side.
+// control responds to a control frame; an error ends the reading side.
 func (w *Server) control(ev websocket.Event) error {
 	switch ev.Opcode {
 	case websocket.Ping:
@@ -114,9 +114,9 @@ func (w *Server) control(ev websocket.Event) error {
 			return err
 		}
 		payload := websocket.AppendClose(nil, code, "")
-		w.answer.Store(&payload)
+		w.closeReply.Store(&payload)
 		return io.EOF
-	default: // a pong needs no answer
+	default: // a pong needs no response
 		return nil
 	}
 }
@@ -142,7 +142,7 @@ func (w *Server) send(frame []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
-		return nil // nobody waits for it any more
+		return nil // nothing may follow a close frame
 	}
 	_, err := w.s.Write(frame)
 	return err
@@ -151,13 +151,13 @@ func (w *Server) send(frame []byte) error {
 // CloseWrite sends the close frame, with the client's code if it has closed, and FIN.
 func (w *Server) CloseWrite() error {
 	payload := websocket.AppendClose(nil, websocket.CodeNormal, "")
-	if p := w.answer.Load(); p != nil {
+	if p := w.closeReply.Load(); p != nil {
 		payload = *p
 	}
 	return w.close(payload)
 }
 
-// refuse tells the client that it broke the protocol.
+// refuse closes the websocket because the client broke the protocol.
 func (w *Server) refuse() {
 	_ = w.close(websocket.AppendClose(nil, websocket.CodeProtocol, "")) // the stream ends in any case
 }
