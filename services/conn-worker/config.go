@@ -1,22 +1,17 @@
 package connworker
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/netip"
-	"os"
 	"time"
 
-	"github.com/culvert-tunnel/culvert/pkg/backoff"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
-	"github.com/culvert-tunnel/culvert/pkg/edgeroots"
-	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
-	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
-	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/push"
-	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/datapath"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/dial"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/keeper"
 )
 
 // maxGracePeriod is the reference's bound (docs/spec/lifecycle.md 1).
@@ -74,7 +69,7 @@ type StreamsConfig struct {
 	Max          int           `yaml:"max" usage:"most streams at a time; further ones are refused; 0 is no limit"`
 	MaxSession   int           `yaml:"max_session" usage:"most streams at a time of one connection to the edge; 0 is no limit"`
 	HeadTimeout  time.Duration `yaml:"head_timeout" usage:"time within which a stream must say what it is; 0 is no limit"`
-	WriteTimeout time.Duration `yaml:"write_timeout" usage:"time within which the edge must take each write of an answer; 0 is no limit"`
+	WriteTimeout time.Duration `yaml:"write_timeout" usage:"time within which the edge must take each write of a response; 0 is no limit"`
 }
 
 // DatagramsConfig bounds what UDP sessions may take (docs/limits.md).
@@ -83,12 +78,13 @@ type DatagramsConfig struct {
 	QueueBytes  int `yaml:"queue_bytes" usage:"bytes of datagrams that may wait for one proxy, per connection; more are dropped"`
 }
 
-// Default is the configuration of a worker that nobody configured.
+// Default is the configuration without any setting.
 func Default() Config {
+	conn, stream := dial.DefaultWindows()
 	return Config{
 		Capacity:    256,
-		Edge:        EdgeConfig{IPVersion: edgepool.Any.String(), Protocol: string(protocol.Auto), Retries: backoff.DefaultRetries, ReturnAfter: protocol.ProbeFirst},
-		QUIC:        QUICConfig{ConnectionWindow: quic.ConnectorSettings().ConnWindow, StreamWindow: quic.ConnectorSettings().StreamWindow},
+		Edge:        EdgeConfig{IPVersion: edgepool.Any.String(), Protocol: string(protocol.Auto), Retries: keeper.DefaultRetries, ReturnAfter: protocol.ProbeFirst},
+		QUIC:        QUICConfig{ConnectionWindow: conn, StreamWindow: stream},
 		Datagrams:   DatagramsConfig{MaxSessions: 8192, QueueBytes: 1 << 20},
 		Streams:     StreamsConfig{Max: 50_000, MaxSession: 20_000, HeadTimeout: 10 * time.Second},
 		GracePeriod: 30 * time.Second,
@@ -162,25 +158,8 @@ func (c StreamsConfig) validate(bad func(format string, args ...any)) {
 	}
 }
 
-func (c StreamsConfig) limits() relay.Limits {
-	return relay.Limits{HeadTimeout: c.HeadTimeout, Streams: c.Max, PerSession: c.MaxSession, WriteTimeout: c.WriteTimeout}
-}
-
-// roots are the certificates to trust: those of the cacert file alone, or the system's and the embedded ones
-// (docs/spec/wire.md 3).
-func (c EdgeConfig) roots() (*x509.CertPool, error) {
-	if c.CACert == "" {
-		return edgeroots.Pool()
-	}
-	b, err := os.ReadFile(c.CACert)
-	if err != nil {
-		return nil, fmt.Errorf("cacert: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("cacert: %s holds no certificate", c.CACert)
-	}
-	return pool, nil
+func (c StreamsConfig) limits() datapath.StreamLimits {
+	return datapath.StreamLimits{HeadTimeout: c.HeadTimeout, Streams: c.Max, PerSession: c.MaxSession, WriteTimeout: c.WriteTimeout}
 }
 
 // local is the address to dial from, and the family that it leaves: that of the address wins (docs/spec/lifecycle.md 6.3).
@@ -195,37 +174,36 @@ func (c EdgeConfig) local() (netip.Addr, edgepool.Family) {
 	return netip.Addr{}, f
 }
 
-// refusedStreams is how many streams beyond the limit of a connection an edge may open, so that they can be answered 503.
+// refusedStreams is how many streams beyond the limit of a connection an edge may open, so that they can get a 503 response.
 const refusedStreams = 1024
 
-func (c QUICConfig) settings(maxSession int) quic.Settings {
-	s := quic.ConnectorSettings()
-	if maxSession > 0 {
-		s.MaxStreams = int64(maxSession) + refusedStreams
+// dialer makes the dialer of sessions to the edge.
+func (c Config) dialer(applier datapath.Applier) (*dial.Dialer, error) {
+	roots, err := dial.Roots(c.Edge.CACert)
+	if err != nil {
+		return nil, err
 	}
-	s.ConnWindow, s.StreamWindow, s.DisablePMTU = c.ConnectionWindow, c.StreamWindow, c.DisablePMTU
-	s.FirstConnWindow = c.ConnectionWindow
-	return s
+	localIP, _ := c.Edge.local()
+	d := dial.Config{
+		Roots: roots, PostQuantum: c.PostQuantum, LocalIP: localIP, Applier: applier,
+		ConnWindow: c.QUIC.ConnectionWindow, StreamWindow: c.QUIC.StreamWindow, DisablePMTU: c.QUIC.DisablePMTU,
+	}
+	if c.Streams.MaxSession > 0 {
+		d.MaxStreams = int64(c.Streams.MaxSession) + refusedStreams
+	}
+	return dial.New(d), nil
 }
 
-// trust says which proxies may be used.
-func (c LinkConfig) trust() push.Trust {
-	t := push.Trust{TLS: c.TLSDir != "", SocketDir: c.SocketDir}
-	if dir := link.DefaultSocketDir(); t.SocketDir == "" && link.IsPrivateDir(dir) {
-		t.SocketDir = dir
+// keeper is the settings of the keepers.
+func (c Config) keeper(id tunnel.WorkerID, version string) keeper.Config {
+	choice, err := protocol.ParseChoice(c.Edge.Protocol)
+	if err != nil {
+		choice = protocol.Auto // Validate refuses it
 	}
-	return t
-}
-
-// balancer is the carrier to proxies in other processes.
-func (c LinkConfig) balancer(logger *slog.Logger) (*link.Balancer, error) {
-	bc := link.BalancerConfig{Logger: logger}
-	if c.TLSDir != "" {
-		_, client, err := link.LoadTLS(c.TLSDir)
-		if err != nil {
-			return nil, fmt.Errorf("tls_dir: %w", err)
-		}
-		bc.TLS = client
+	_, family := c.Edge.local()
+	return keeper.Config{
+		Worker: id, Version: version, Pool: c.Edge.Pool, Family: family, Protocol: choice, ReturnAfter: c.Edge.ReturnAfter,
+		Features: c.Features, PostQuantum: c.PostQuantum, Connections: uint8(c.Edge.Connections),
+		GracePeriod: c.GracePeriod, RPCTimeout: c.RPCTimeout, Retries: c.Edge.Retries,
 	}
-	return link.NewBalancer(bc), nil
 }

@@ -11,9 +11,8 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
-	"github.com/culvert-tunnel/culvert/pkg/edgeroots"
-	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/keeper"
 )
 
 func creds(n byte) tunnel.Credentials {
@@ -36,14 +35,14 @@ func TestCredentialSources(t *testing.T) {
 	cfg := CredentialsConfig{
 		Token: tunnel.Secret(credential.Token(creds(4))), TokenFile: token, File: file, Files: []string{other, token},
 	}
-	got, err := cfg.load(served{Credentials: creds(5)}, served{Credentials: creds(4), token: true})
+	got, err := cfg.load(keeper.Credentials{Credentials: creds(5)}, keeper.Credentials{Credentials: creds(4), FromToken: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var ids, tokens []byte
 	for _, c := range got {
 		ids = append(ids, c.TunnelID[0])
-		if c.token {
+		if c.FromToken {
 			tokens = append(tokens, c.TunnelID[0])
 		}
 	}
@@ -113,21 +112,6 @@ func TestRootsAndLinkFiles(t *testing.T) {
 	}
 }
 
-// TestDefaultRootsTrustTheVendorsEdge: without cacert a worker trusts what stock trusts without a flag.
-func TestDefaultRootsTrustTheVendorsEdge(t *testing.T) {
-	got, err := EdgeConfig{}.roots()
-	if err != nil {
-		t.Fatalf("roots() = %v", err)
-	}
-	want, err := edgeroots.Pool()
-	if err != nil {
-		t.Fatalf("Pool() = %v", err)
-	}
-	if !got.Equal(want) {
-		t.Error("roots() without cacert is not the system's roots and the embedded ones")
-	}
-}
-
 func TestBindAddressDecidesTheFamily(t *testing.T) {
 	ip, family := EdgeConfig{BindAddress: "::1", IPVersion: "4"}.local()
 	if ip.String() != "::1" || family != edgepool.V6 {
@@ -135,33 +119,5 @@ func TestBindAddressDecidesTheFamily(t *testing.T) {
 	}
 	if ip, family = (EdgeConfig{IPVersion: "4"}).local(); ip.IsValid() || family != edgepool.V4 {
 		t.Errorf("%v %v", ip, family)
-	}
-}
-
-func TestFeatures(t *testing.T) {
-	for name, c := range map[string]struct {
-		given       []string
-		postQuantum bool
-		txt         string
-		more        []string
-	}{
-		"plain":               {},
-		"given":               {given: []string{"mine", "support_quic_eof", "support_datagram_v3", "mine"}, postQuantum: true, more: []string{"mine", "postquantum"}},
-		"v3 by flag":          {given: []string{protocol.FeatureDatagramV3}, more: []string{protocol.FeatureDatagramV3}},
-		"v3 by record":        {txt: `{"dv3_2":100}`, more: []string{protocol.FeatureDatagramV3}},
-		"v3 for others":       {txt: `{"dv3_2":1}`},
-		"v2 against a record": {given: []string{protocol.FeatureDatagramV2}, txt: `{"dv3_2":100}`},
-		"bad record":          {txt: `{"dv3_2":-1}`},
-	} {
-		k := &keeper{s: &Service{cfg: Config{Features: c.given, PostQuantum: c.postQuantum}}, cred: tunnel.Credentials{AccountTag: "account-1"}}
-		k.pool.FeatureTXT = c.txt
-		want := append([]string{
-			"allow_remote_config", "serialized_headers", "support_datagram_v2", "support_quic_eof",
-			"culvert_streams_1", "culvert_datagrams_1", "culvert_epoch=42",
-		}, c.more...)
-		slices.Sort(want)
-		if got := k.features(42); !slices.Equal(got, want) {
-			t.Errorf("%s: got %v, want %v", name, got, want)
-		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/keeper"
 )
 
 // errNoCredentials says that the worker would serve nothing.
@@ -22,18 +23,11 @@ type CredentialsConfig struct {
 	Files     []string      `yaml:"files" usage:"credentials files and token files, for several tunnels"`
 }
 
-// served are the credentials of one tunnel.
-type served struct {
-	tunnel.Credentials
-	// token says that they came as a run token, which matters for the choice of the protocol (docs/spec/wire.md 14).
-	token bool
-}
-
 // load reads every source. No error shows a secret.
-func (c CredentialsConfig) load(more ...served) ([]served, error) {
+func (c CredentialsConfig) load(more ...keeper.Credentials) ([]keeper.Credentials, error) {
 	all := slices.Clone(more)
 	var errs []error
-	add := func(name string, cred served, err error) {
+	add := func(name string, cred keeper.Credentials, err error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("credentials: %s: %w", name, err))
 			return
@@ -42,7 +36,7 @@ func (c CredentialsConfig) load(more ...served) ([]served, error) {
 	}
 	if len(c.Token) > 0 {
 		cred, err := credential.ParseToken(string(c.Token))
-		add("token", served{cred, true}, err)
+		add("token", keeper.Credentials{Credentials: cred, FromToken: true}, err)
 	}
 	if c.TokenFile != "" {
 		cred, err := readFile(c.TokenFile)
@@ -63,29 +57,29 @@ func (c CredentialsConfig) load(more ...served) ([]served, error) {
 }
 
 // readFile reads a credentials file or a file with a token: the first is a JSON object.
-func readFile(path string) (served, error) {
+func readFile(path string) (keeper.Credentials, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return served{}, err
+		return keeper.Credentials{}, err
 	}
 	text := strings.TrimSpace(string(b))
-	var cred served
+	var cred keeper.Credentials
 	if strings.HasPrefix(text, "{") {
 		cred.Credentials, err = credential.ParseFile([]byte(text))
 	} else {
-		cred.token = true
+		cred.FromToken = true
 		cred.Credentials, err = credential.ParseToken(text)
 	}
 	if err != nil {
-		return served{}, fmt.Errorf("%s: %w", path, err)
+		return keeper.Credentials{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return cred, nil
 }
 
 // unique keeps the first credentials of each tunnel.
-func unique(all []served) []served {
+func unique(all []keeper.Credentials) []keeper.Credentials {
 	seen := map[tunnel.ID]bool{}
-	var out []served
+	var out []keeper.Credentials
 	for _, c := range all {
 		if !seen[c.TunnelID] {
 			seen[c.TunnelID] = true

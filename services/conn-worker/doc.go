@@ -1,10 +1,12 @@
-// Package connworker is a conn-worker: it registers itself, takes the leases that are granted to it, holds one edge
-// session per leased slot, and hands every stream to a proxy. It knows no ingress rules and keeps nothing on disk.
+// Package connworker is a conn-worker: it registers itself, accepts the leases that are granted to it, holds one edge session per
+// leased slot, and hands every stream to a proxy. It knows no ingress rules and keeps nothing on disk.
 //
-// The data path needs nothing from the store: while that is away, sessions stay, and a session that drops is dialled
-// again by the same worker for the same slot. A session ends because the network ended it, because of this worker's own
-// drain, or because a newer epoch of its slot was seen; never because the store did not answer.
+// The data path does not need the store: while it is unavailable, sessions stay, and the same worker dials a lost session again
+// for the same slot. A session ends because the network ended it, because this worker drains, or because a newer epoch of its slot
+// exists; never because the store does not respond.
 //
-// One keeper per tunnel renews leases and reconciles its slots with what is granted; one holder per slot (internal/conn)
-// runs the lease machine. Run owns every goroutine and waits for them. A Service is safe for concurrent use.
+// A Service composes the parts: internal/control registers the worker, internal/keeper keeps the leases and runs one holder
+// (internal/conn) per slot, internal/dial makes the sessions, internal/relay and internal/udp carry streams and datagrams,
+// internal/push finds the proxies and sends them configurations. Run owns every goroutine and waits for them. A Service is safe for
+// concurrent use.
 package connworker

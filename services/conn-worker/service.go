@@ -2,71 +2,42 @@ package connworker
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"os"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/culvert-tunnel/culvert/pkg/credential"
-	"github.com/culvert-tunnel/culvert/pkg/edgepool"
-	"github.com/culvert-tunnel/culvert/pkg/fleet"
-	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
-	"github.com/culvert-tunnel/culvert/pkg/protocol"
-	"github.com/culvert-tunnel/culvert/pkg/transport"
-	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
-	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/dial"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/control"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/datapath"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/keeper"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/metrics"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/push"
-	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
-	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
 )
 
 // ErrKilled as the cause of the context of Run ends the worker as a crash would: no drain, nothing released.
 var ErrKilled = errors.New("killed")
 
-// Fleet is what the worker writes and reads of the deployment.
-type Fleet interface {
-	PutWorker(ctx context.Context, w fleet.Worker, ttl time.Duration) error
-	RemoveWorker(ctx context.Context, id tunnel.WorkerID) error
-	Workers(ctx context.Context) ([]fleet.Worker, error)
-	Proxies(ctx context.Context) ([]fleet.Proxy, error)
-	Pool(ctx context.Context, name string) (edgepool.Pool, error)
-}
-
-// Leases is what the worker does with the slots of a connector.
-type Leases interface {
-	EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error)
-	Renew(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID,
-		reports []lease.Report, ttl time.Duration) ([]lease.Record, error)
-	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
-}
-
-// Signals is how processes wake each other.
-type Signals interface {
-	Hint(ctx context.Context, topic string) error
-	Watch(ctx context.Context, topics ...string) <-chan struct{}
-}
+var errNoProxy = errors.New("no proxy is known: this worker takes no slot")
 
 // Store is the part of the shared state that a worker uses.
 type Store interface {
-	Fleet
-	Leases
-	Signals
+	control.Store
+	control.Hinter
+	keeper.Store
+	push.Store
 }
 
-// Deps are what a worker is given.
+// Deps are the collaborators of a worker.
 type Deps struct {
 	Store Store
-	// Carrier takes the flows. When it is nil, the worker reaches the proxies that are registered in the store.
+	// Carrier carries the flows to a proxy. When it is nil, the worker reaches the proxies that are registered in the store.
 	Carrier link.Carrier
 	Logger  *slog.Logger
 	// Registerer may be nil: then nothing is measured.
@@ -76,37 +47,24 @@ type Deps struct {
 	// Credentials are served in addition to those of the configuration. FromToken says that they came as run tokens.
 	Credentials []tunnel.Credentials
 	FromToken   bool
-	// LocalConfig gives the JSON that index 0 uploads (docs/spec/wire.md 8.3); nil uploads nothing.
+	// LocalConfig returns the JSON that index 0 uploads (docs/spec/wire.md 8.3); nil uploads nothing.
 	LocalConfig func() []byte
 	// Applier gets pushed configurations where Carrier is given; without one they are rejected. Without a Carrier they go to
 	// the proxies that are registered in the store.
-	Applier relay.Applier
+	Applier datapath.Applier
 }
 
 // Service is a conn-worker.
 type Service struct {
-	cfg         Config
-	id          tunnel.WorkerID
-	host        string
-	version     string
-	family      edgepool.Family
-	store       Store
-	log         *slog.Logger
-	metrics     *metrics
-	dialer      *dial.Dialer
-	relay       *relay.Relay
-	balancer    *link.Balancer // nil when the carrier was given
-	pusher      *push.Pusher   // likewise
-	localConfig func() []byte
-	keepers     []*keeper
-	choices     *choices
-
-	storeUp  atomic.Bool
-	draining atomic.Bool
-	// proxies is how many proxies the balancer knows.
-	proxies  atomic.Int32
-	settle   chan struct{}   // a holder ended
-	announce chan chan error // asks for the registration to be written now
+	cfg       Config
+	id        tunnel.WorkerID
+	store     Store
+	log       *slog.Logger
+	control   *control.Plane
+	registrar *control.Registrar
+	keepers   *keeper.Set
+	remote    *remote // nil when the carrier was given
+	draining  atomic.Bool
 }
 
 // New reads credentials and roots and starts nothing.
@@ -114,123 +72,90 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("conn-worker: %w", err)
 	}
-	creds, err := cfg.Credentials.load(deps.served()...)
+	creds, err := cfg.Credentials.load(deps.credentials()...)
 	if err != nil {
 		return nil, fmt.Errorf("conn-worker: %w", err)
 	}
-	roots, err := cfg.Edge.roots()
-	if err != nil {
+	s := &Service{cfg: cfg, store: deps.Store}
+	host := s.name()
+	s.log = deps.Logger.With(slog.String(logkey.WorkerID, string(s.id)))
+	m := metrics.New()
+	s.control = control.NewPlane(deps.Store, s.log, m.SetUp)
+	if deps.Carrier == nil {
+		if s.remote, err = s.newRemote(); err != nil {
+			return nil, fmt.Errorf("conn-worker: link: %w", err)
+		}
+	}
+	if s.keepers, err = s.newKeepers(deps, m, creds); err != nil {
 		return nil, fmt.Errorf("conn-worker: edge: %w", err)
 	}
-	s := &Service{
-		cfg: cfg, choices: newChoices(cfg.Edge), version: deps.Version, store: deps.Store, localConfig: deps.LocalConfig,
-		settle: make(chan struct{}, 1), announce: make(chan chan error),
-	}
-	if s.metrics, err = newMetrics(deps.Registerer, s.connected); err != nil {
+	s.registrar = control.NewRegistrar(deps.Store, s.control, s.log, control.Registration{
+		ID: s.id, Host: host, Version: deps.Version, Tunnels: s.keepers.Tunnels(), Capacity: s.capacity, Draining: s.draining.Load,
+	})
+	if err := m.Register(deps.Registerer, s.registered); err != nil {
 		return nil, fmt.Errorf("conn-worker metrics: %w", err)
-	}
-	s.storeUp.Store(true)
-	s.name()
-	s.log = deps.Logger.With(slog.String(logkey.WorkerID, string(s.id)))
-	if s.choices.choice == protocol.H2Mux {
-		s.log.Warn("protocol h2mux is retired, http2 is used instead")
-	}
-	localIP, family := cfg.Edge.local()
-	s.family = family
-	carrier := deps.Carrier
-	var applier relay.Applier = relay.Unsupported{}
-	if deps.Applier != nil {
-		applier = deps.Applier
-	}
-	if carrier == nil {
-		if s.balancer, err = cfg.Link.balancer(s.log); err != nil {
-			return nil, fmt.Errorf("conn-worker: link: %w", err)
-		}
-		carrier = s.balancer
-		way, err := cfg.Link.balancer(s.log)
-		if err != nil {
-			return nil, fmt.Errorf("conn-worker: link: %w", err)
-		}
-		s.pusher = push.New(way, s.log)
-		applier = s.pusher
-	}
-	s.dialer = dial.New(dial.Config{
-		QUICTLS: quic.ClientTLS(roots, cfg.PostQuantum), HTTP2TLS: h2.ClientTLS(roots, cfg.PostQuantum),
-		QUIC: cfg.QUIC.settings(cfg.Streams.MaxSession), HTTP2: h2.ConnectorSettings(), LocalIP: localIP, Applier: applier,
-	})
-	s.relay = relay.New(relay.Config{
-		Datagrams: s.datagrams(carrier),
-		Carrier:   carrier, Applier: applier, Observer: s.metrics, Logger: s.log, RPCTimeout: cfg.RPCTimeout,
-		Limits: cfg.Streams.limits(),
-	})
-	for _, c := range creds {
-		s.keepers = append(s.keepers, newKeeper(s, c))
 	}
 	return s, nil
 }
 
-// datagrams makes the way of datagrams to the proxies.
-func (s *Service) datagrams(carrier link.Carrier) func(transport.Session, link.Meta, relay.Options) relay.Datagrams {
-	c := udp.Config{
-		Carrier: carrier, Observer: s.metrics, Logger: s.log, RPCTimeout: s.cfg.RPCTimeout,
-		Limits: udp.Limits{Sessions: s.cfg.Datagrams.MaxSessions, QueueBytes: s.cfg.Datagrams.QueueBytes},
+// newKeepers makes the keepers and the data path below them.
+func (s *Service) newKeepers(deps Deps, m *metrics.Metrics, creds []keeper.Credentials) (*keeper.Set, error) {
+	cfg := s.cfg
+	path := datapath.Config{
+		Carrier: deps.Carrier, Applier: deps.Applier, Observer: m, Logger: s.log, RPCTimeout: cfg.RPCTimeout,
+		Streams:   cfg.Streams.limits(),
+		Datagrams: datapath.DatagramLimits{Sessions: cfg.Datagrams.MaxSessions, QueueBytes: cfg.Datagrams.QueueBytes},
 	}
-	if s.balancer != nil {
-		c.Proxies = s.balancer.Proxies
+	if path.Applier == nil {
+		path.Applier = datapath.Unsupported{}
 	}
-	all := udp.New(c)
-	return func(session transport.Session, meta link.Meta, o relay.Options) relay.Datagrams {
-		version := udp.V2
-		if o.DatagramV3 {
-			version = udp.V3
-		}
-		return all.Session(session, meta, version)
+	if s.remote != nil {
+		path.Carrier, path.Applier, path.Proxies = s.remote.balancer, s.remote.pusher, s.remote.balancer.Proxies
 	}
+	dialer, err := cfg.dialer(path.Applier)
+	if err != nil {
+		return nil, err
+	}
+	return keeper.New(cfg.keeper(s.id, deps.Version), keeper.Deps{
+		Store: deps.Store, Control: s.control, Dialer: dialer, Serve: datapath.New(path), Observer: m, Logger: s.log,
+		LocalConfig: deps.LocalConfig,
+	}, creds), nil
 }
 
-func (d Deps) served() []served {
-	var out []served
+func (d Deps) credentials() []keeper.Credentials {
+	var out []keeper.Credentials
 	for _, c := range d.Credentials {
-		out = append(out, served{c, d.FromToken})
+		out = append(out, keeper.Credentials{Credentials: c, FromToken: d.FromToken})
 	}
 	return out
 }
 
-// name gives the worker the names that the configuration leaves open.
-func (s *Service) name() {
+// name chooses the worker's id and returns the label of its machine.
+func (s *Service) name() (host string) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "host"
 	}
-	s.host = cmp.Or(s.cfg.Host, host)
 	s.id = tunnel.WorkerID(s.cfg.ID)
 	if s.id == "" {
 		s.id = tunnel.WorkerID(fmt.Sprintf("%s-%08x", host, rand.Uint32()))
 	}
+	return cmp.Or(s.cfg.Host, host)
 }
 
-// record is the worker's registration.
-func (s *Service) record() fleet.Worker {
-	w := fleet.Worker{ID: s.id, Host: s.host, Version: s.version, Capacity: s.cfg.Capacity, Draining: s.draining.Load()}
+// capacity is the number of slots that the worker can hold. Without a proxy it is 0: visitors that reached this worker would get an
+// error although another worker could serve them.
+func (s *Service) capacity() int {
 	if !s.canServe() {
-		w.Capacity = 0
+		return 0
 	}
-	for _, k := range s.keepers {
-		ref := fleet.TunnelRef{
-			ID: k.cred.TunnelID, AccountHash: credential.AccountHash(k.cred.AccountTag), Pool: s.cfg.Edge.Pool,
-			Region: k.cred.Endpoint, IPVersion: s.family.String(), Connections: uint8(s.cfg.Edge.Connections),
-		}
-		ref.Protocol = s.choices.demanded()
-		w.Tunnels = append(w.Tunnels, ref)
-	}
-	return w
+	return s.cfg.Capacity
 }
 
-// canServe reports whether flows have somewhere to go. A worker that cannot serve asks for no slot: visitors who reached
-// it would get an error where another worker could have answered.
-func (s *Service) canServe() bool { return s.balancer == nil || s.proxies.Load() > 0 }
+// canServe reports whether there is a proxy to carry flows to.
+func (s *Service) canServe() bool { return s.remote == nil || s.remote.follower.HasProxy() }
 
-// Ready says why the worker serves nothing, or nil.
+// Ready returns why the worker serves nothing, or nil.
 func (s *Service) Ready() error {
 	if s.draining.Load() {
 		return tunnel.ErrDraining
@@ -238,14 +163,5 @@ func (s *Service) Ready() error {
 	if !s.canServe() {
 		return errNoProxy
 	}
-	var errs []error
-	for _, k := range s.keepers {
-		if err := k.ready(); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if len(errs) < len(s.keepers) {
-		return nil
-	}
-	return errors.Join(errs...)
+	return s.keepers.Ready()
 }

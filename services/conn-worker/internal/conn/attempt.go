@@ -14,7 +14,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
-	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
 // attempt is one try to connect, and what came of it. features, details, serving and unregistered belong to the holder's loop, or
@@ -25,7 +24,7 @@ type attempt struct {
 	edge         tunnel.EdgeAddr
 	features     []string // announced with the registration
 	details      rpc.ConnectionDetails
-	serving      *relay.Session
+	serving      Serving
 	unregistered chan struct{}
 
 	// mu guards what follows. After ended nothing more is opened.
@@ -113,7 +112,7 @@ func (h *Holder) dial(ctx context.Context, d lease.Dial) {
 	h.tasks.Go(func() {
 		session, err := h.cfg.Host.Dial(ctx, h.slot, a.edge, a.protocol)
 		if err != nil {
-			failure := lease.DialFailure(err, h.cfg.Host.Alone())
+			failure := lease.DialFailure(err, h.cfg.Host.StoreDown())
 			if ctx.Err() == nil { // a dial that was given up proves nothing
 				failure.SkipBackoff = h.observe(a, protocol.EventOf(tunnel.ReasonOf(err)))
 			}
@@ -140,7 +139,7 @@ func (h *Holder) register(ctx context.Context, r lease.Register) {
 				err = cause
 			}
 			h.observe(a, protocol.Lost)
-			h.post(message{event: lease.RegisterFailure(err, h.cfg.Host.Alone()), attempt: a})
+			h.post(message{event: lease.RegisterFailure(err, h.cfg.Host.StoreDown()), attempt: a})
 			return
 		}
 		a.details = details
@@ -171,16 +170,16 @@ func (h *Holder) call(ctx context.Context, a *attempt, r lease.Register) (rpc.Co
 // serve accepts streams, watches the session, and uploads the local configuration where that is due.
 func (h *Holder) serve(ctx context.Context) {
 	a := h.attempt
-	a.serving = h.cfg.Relay.Session(a.session, link.Meta{
+	a.serving = h.cfg.Serve(a.session, link.Meta{
 		Kind: link.KindStream, Tunnel: h.slot.Tunnel, Connector: h.slot.Connector, Index: h.slot.Index,
-	}, relay.Options{DatagramV3: slices.Contains(a.features, protocol.FeatureDatagramV3)})
+	}, slices.Contains(a.features, protocol.FeatureDatagramV3))
 	h.mu.Lock()
 	h.serving = a.serving
 	h.mu.Unlock()
 	h.tasks.Go(func() { //nolint:contextcheck // serving lasts as long as the session, which the holder closes
 		err := a.serving.Serve()
 		h.observe(a, protocol.Lost)
-		h.post(message{event: lease.Loss(err, h.cfg.Host.Alone()), attempt: a})
+		h.post(message{event: lease.Loss(err, h.cfg.Host.StoreDown()), attempt: a})
 	})
 	if h.slot.Index != 0 || a.details.RemotelyManaged || h.cfg.LocalConfig == nil {
 		return

@@ -7,12 +7,12 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
-	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
 // Transports chooses the transport of each attempt, and makes sessions.
@@ -33,16 +33,29 @@ type Host interface {
 	Request(ctx context.Context, s transport.Session, slot tunnel.Slot, r lease.Register) rpc.RegisterRequest
 	// Rotate chooses another address without the store; the zero address when there is none.
 	Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
-	// Alone says that the store is away.
-	Alone() bool
+	// StoreDown reports whether the store is unavailable.
+	StoreDown() bool
 	// Changed is told that a holder has something new to report.
 	Changed()
 }
 
+// Serving serves the streams and datagrams of one session.
+type Serving interface {
+	// Serve accepts streams until the session ends, and returns its cause.
+	Serve() error
+	// Drained waits until no stream is served, or until ctx ends.
+	Drained(ctx context.Context)
+	// InFlight is the number of streams that are served now.
+	InFlight() int
+}
+
+// Serve makes the Serving of a registered session. The flag says that the registration announced datagram v3.
+type Serve func(s transport.Session, meta link.Meta, datagramV3 bool) Serving
+
 // Config is what all holders of a tunnel share.
 type Config struct {
 	Host   Host
-	Relay  *relay.Relay
+	Serve  Serve
 	Policy lease.Policy
 	// RPCTimeout bounds every call to the edge.
 	RPCTimeout time.Duration
@@ -73,7 +86,7 @@ type Holder struct {
 	mailbox []message
 	offered tunnel.Epoch
 	view    Snapshot
-	serving *relay.Session
+	serving Serving
 }
 
 // message is an event for the machine, and what it brings along.

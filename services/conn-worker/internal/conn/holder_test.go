@@ -87,7 +87,7 @@ func (l *lab) Request(_ context.Context, _ transport.Session, slot tunnel.Slot, 
 }
 
 func (l *lab) Rotate(tunnel.Slot, tunnel.EdgeAddr) tunnel.EdgeAddr { return l.spare }
-func (l *lab) Alone() bool                                         { return l.alone }
+func (l *lab) StoreDown() bool                                     { return l.alone }
 
 func (l *lab) Changed() {
 	select {
@@ -145,14 +145,17 @@ func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 	l.t, l.wake = t, make(chan struct{}, 1)
 	logger := slog.New(slog.DiscardHandler)
 	all := udp.New(udp.Config{Carrier: link.NewDirect(nil), Observer: uncounted{}, Logger: logger})
+	streams := relay.New(relay.Config{
+		Datagrams: func(s transport.Session, meta link.Meta, _ relay.Options) relay.Datagrams {
+			return all.Session(s, meta, udp.V2)
+		},
+		Carrier: link.NewDirect(nil), Applier: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second,
+	})
 	h := New(tunnel.Slot{Tunnel: tunnel.ID{1}}, Config{
 		Host: l, RPCTimeout: 5 * time.Second, Logger: logger, LocalConfig: config,
-		Relay: relay.New(relay.Config{
-			Datagrams: func(s transport.Session, meta link.Meta, _ relay.Options) relay.Datagrams {
-				return all.Session(s, meta, udp.V2)
-			},
-			Carrier: link.NewDirect(nil), Applier: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second,
-		}),
+		Serve: func(s transport.Session, meta link.Meta, v3 bool) Serving {
+			return streams.Session(s, meta, relay.Options{DatagramV3: v3})
+		},
 		Policy: lease.Policy{
 			Delay: func(int) time.Duration { return 0 }, SlowDelay: func(int) time.Duration { return time.Hour },
 			NewGrant: time.Hour, Handover: time.Hour, Grace: 5 * time.Second,

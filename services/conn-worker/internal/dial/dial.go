@@ -3,6 +3,7 @@ package dial
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/netip"
 	"sync"
@@ -14,35 +15,67 @@ import (
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 )
 
-// Config is what all sessions of a worker share.
+// Config is the settings that all sessions of a worker share.
 type Config struct {
-	// QUICTLS and HTTP2TLS are the TLS configurations of the two protocols.
-	QUICTLS, HTTP2TLS *tls.Config
-	QUIC              quic.Settings
-	HTTP2             h2.Settings
+	// Roots are the certificate authorities whose edges are trusted.
+	Roots *x509.CertPool
+	// PostQuantum refuses key exchanges that are not post-quantum.
+	PostQuantum bool
+	// ConnWindow and StreamWindow are the flow control limits of QUIC in bytes.
+	ConnWindow, StreamWindow uint64
+	// MaxStreams is how many streams the edge may have open in a QUIC session; 0 is the default of package quic.
+	MaxStreams int64
+	// DisablePMTU switches path MTU discovery off.
+	DisablePMTU bool
 	// LocalIP is the address to dial from; the zero value lets the system choose.
 	LocalIP netip.Addr
-	// Applier puts configurations in force that an edge pushes over HTTP/2. Over QUIC a push is an RPC, which the relay serves.
+	// Applier gets the configurations that an edge pushes over HTTP/2. Over QUIC a push is an RPC, which the relay serves.
 	Applier relay.Applier
+}
+
+// DefaultWindows are the flow control limits of a QUIC connection and of its streams in bytes (docs/spec/wire.md 4).
+func DefaultWindows() (conn, stream uint64) {
+	s := quic.ConnectorSettings()
+	return s.ConnWindow, s.StreamWindow
+}
+
+func (c Config) quic() quic.Settings {
+	s := quic.ConnectorSettings()
+	if c.MaxStreams > 0 {
+		s.MaxStreams = c.MaxStreams
+	}
+	s.ConnWindow, s.StreamWindow, s.DisablePMTU = c.ConnWindow, c.StreamWindow, c.DisablePMTU
+	s.FirstConnWindow = c.ConnWindow
+	return s
 }
 
 // Dialer makes sessions with one set of settings.
 type Dialer struct {
-	cfg Config
+	localIP           netip.Addr
+	applier           relay.Applier
+	quicTLS, http2TLS *tls.Config
+	quic              quic.Settings
+	http2             h2.Settings
 
 	mu    sync.Mutex
 	ports map[tunnel.Slot]uint16 // guarded by mu
 }
 
 // New makes a dialer.
-func New(cfg Config) *Dialer { return &Dialer{cfg: cfg, ports: map[tunnel.Slot]uint16{}} }
+func New(c Config) *Dialer {
+	return &Dialer{
+		localIP: c.LocalIP, applier: c.Applier, ports: map[tunnel.Slot]uint16{},
+		quicTLS: quic.ClientTLS(c.Roots, c.PostQuantum), quic: c.quic(),
+		http2TLS: h2.ClientTLS(c.Roots, c.PostQuantum), http2: h2.ConnectorSettings(),
+	}
+}
 
 // Dial makes a session for a slot over p. Errors are *tunnel.ConnError.
 func (d *Dialer) Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort, p tunnel.Protocol) (transport.Session, error) {
 	if p == tunnel.HTTP2 {
 		session, err := h2.Dial(ctx, h2.DialConfig{
-			Edge: edge, LocalIP: d.cfg.LocalIP, TLS: d.cfg.HTTP2TLS, Settings: d.cfg.HTTP2,
-			Applier: relay.ForTunnel{Applier: d.cfg.Applier, Tunnel: slot.Tunnel},
+			Edge: edge, LocalIP: d.localIP, TLS: d.http2TLS, Settings: d.http2,
+			Applier: relay.ForTunnel{Applier: d.applier, Tunnel: slot.Tunnel},
 		})
 		if err != nil {
 			return nil, err
@@ -53,7 +86,7 @@ func (d *Dialer) Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort
 	port := d.ports[slot]
 	d.mu.Unlock()
 	session, err := quic.Dial(ctx, quic.DialConfig{
-		Edge: edge, LocalIP: d.cfg.LocalIP, LocalPort: port, TLS: d.cfg.QUICTLS, Settings: d.cfg.QUIC,
+		Edge: edge, LocalIP: d.localIP, LocalPort: port, TLS: d.quicTLS, Settings: d.quic,
 	})
 	if err != nil {
 		return nil, err
@@ -66,7 +99,7 @@ func (d *Dialer) Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort
 
 // LocalIP is the address that packets to edge leave from: the session's own, or, when its socket is bound to all
 // addresses, the one that the system's routes choose. No packet is sent. The zero value means that it is not known.
-func LocalIP(ctx context.Context, s transport.Session) netip.Addr {
+func (*Dialer) LocalIP(ctx context.Context, s transport.Session) netip.Addr {
 	if ip := s.LocalAddr().Addr(); ip.IsValid() && !ip.IsUnspecified() {
 		return ip
 	}

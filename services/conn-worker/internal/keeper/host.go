@@ -1,4 +1,4 @@
-package connworker
+package keeper
 
 import (
 	"context"
@@ -12,11 +12,10 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
-	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/dial"
 )
 
 const (
-	// newGrantTime is how long a slot whose address failed waits for a new grant before it rotates by itself.
+	// newGrantTime is how long a slot whose address failed waits for a new grant before it chooses another address itself.
 	newGrantTime = 3 * time.Second
 	// slowBase and slowRetries shape the waits after the edge refused for good: half a minute, up to eight.
 	slowBase    = 30 * time.Second
@@ -25,7 +24,7 @@ const (
 
 var _ conn.Host = (*keeper)(nil)
 
-// policy has the times that the lease machines decide with.
+// policy is the times of the lease machines.
 func policy(grace time.Duration, retries int) lease.Policy {
 	slot := backoff.Policy{Base: backoff.DefaultBase, Retries: retries}
 	slow := backoff.Policy{Base: slowBase, Retries: slowRetries}
@@ -40,23 +39,19 @@ func policy(grace time.Duration, retries int) lease.Policy {
 	}
 }
 
-func (s *Service) holderConfig(k *keeper) conn.Config {
+func (k *keeper) holderConfig() conn.Config {
 	return conn.Config{
-		Host: k, Relay: s.relay, Policy: policy(s.cfg.GracePeriod, s.cfg.Edge.Retries), RPCTimeout: s.cfg.RPCTimeout,
-		LocalConfig: s.localConfig, Logger: k.log,
+		Host: k, Serve: k.deps.Serve, Policy: policy(k.cfg.GracePeriod, k.cfg.Retries), RPCTimeout: k.cfg.RPCTimeout,
+		LocalConfig: k.deps.LocalConfig, Logger: k.log,
 	}
 }
 
-// Dial makes a session and remembers what it says about the address.
+// Dial makes a session and records its result in the health of the address.
 func (k *keeper) Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) (transport.Session, error) {
-	session, err := k.s.dialer.Dial(ctx, slot, edge.Addr, p)
+	session, err := k.deps.Dialer.Dial(ctx, slot, edge.Addr, p)
 	if ctx.Err() == nil {
 		reason := tunnel.ReasonOf(err)
-		label := string(reason)
-		if reason == tunnel.ReasonNone {
-			label = "none"
-		}
-		k.s.metrics.dials.WithLabelValues(label, string(p)).Inc()
+		k.deps.Observer.Dialed(reason, p)
 		k.mu.Lock()
 		k.health = k.health.After(edge.Addr, reason, time.Now())
 		k.mu.Unlock()
@@ -69,9 +64,9 @@ func (k *keeper) Request(ctx context.Context, session transport.Session, slot tu
 	return rpc.RegisterRequest{
 		Auth: k.cred, TunnelID: slot.Tunnel, Index: slot.Index,
 		Options: rpc.Options{
-			ConnectorID: slot.Connector, Version: k.s.version, Arch: arch(),
+			ConnectorID: slot.Connector, Version: k.cfg.Version, Arch: arch(),
 			Features:            k.features(r.Epoch),
-			OriginLocalIP:       dial.LocalIP(ctx, session),
+			OriginLocalIP:       k.deps.Dialer.LocalIP(ctx, session),
 			NumPreviousAttempts: r.PreviousAttempts,
 		},
 	}
@@ -95,7 +90,7 @@ func (k *keeper) Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
 			}
 		}
 	}
-	table := edgepool.Table{Pool: k.pool, Family: k.s.family, Used: used, Health: k.health}
+	table := edgepool.Table{Pool: k.pool, Family: k.cfg.Family, Used: used, Health: k.health}
 	edge, err := edgepool.Allocate(time.Now(), table, edgepool.Request{Index: slot.Index, Avoid: avoid}, mathrand.IntN)
 	if err != nil {
 		return tunnel.EdgeAddr{} // the old address is tried again
@@ -103,10 +98,8 @@ func (k *keeper) Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
 	return edge
 }
 
-// Alone says that the store is away.
-func (k *keeper) Alone() bool { return !k.s.storeUp.Load() }
+// StoreDown reports whether the store is unavailable.
+func (k *keeper) StoreDown() bool { return !k.deps.Control.Up() }
 
 // Changed makes the loop report soon.
-func (k *keeper) Changed() {
-	k.wake()
-}
+func (k *keeper) Changed() { k.wake() }

@@ -1,4 +1,4 @@
-package connworker
+package keeper
 
 import (
 	"fmt"
@@ -9,17 +9,17 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// features lists what to announce for one registration, by the records as they are known now.
+// features lists the features to announce with a registration, by the newest known feature record.
 func (k *keeper) features(epoch tunnel.Epoch) []string {
 	k.mu.Lock()
 	txt := k.pool.FeatureTXT
 	k.mu.Unlock()
 	record, err := protocol.ParseFeatures(txt)
 	if err != nil {
-		record = protocol.FeatureRecord{} // discovery publishes no such text
+		record = protocol.FeatureRecord{} // discovery publishes valid texts only
 	}
 	return protocol.Wish{
-		Given: k.s.cfg.Features, PostQuantum: k.s.cfg.PostQuantum, Record: record,
+		Given: k.cfg.Features, PostQuantum: k.cfg.PostQuantum, Record: record,
 		Own:         append(protocol.Extensions(), fmt.Sprintf("%s%d", protocol.FeatureEpoch, epoch)),
 		AccountHash: credential.AccountHash(k.cred.AccountTag),
 	}.Offer().Features

@@ -1,4 +1,4 @@
-package connworker
+package keeper
 
 import (
 	"errors"
@@ -10,11 +10,10 @@ import (
 // Reasons of not being ready.
 var (
 	errNoConnector = errors.New("waiting for the store: the connector id is not known yet")
-	errNoProxy     = errors.New("no proxy is known: this worker takes no slot")
 	errNoSlot      = errors.New("no slot is granted to this worker")
 )
 
-// ready says why nothing of the tunnel is served, or nil. A worker that holds nothing is ready while another one serves.
+// ready returns why the tunnel is not served, or nil. A worker that holds no slot is ready while another one serves.
 func (k *keeper) ready() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

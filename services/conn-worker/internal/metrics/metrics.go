@@ -1,4 +1,4 @@
-package connworker
+package metrics
 
 import (
 	"errors"
@@ -6,13 +6,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
 )
 
-type metrics struct {
+// Metrics are the metrics of a worker.
+type Metrics struct {
 	up             prometheus.Gauge
-	connected      prometheus.Collector
 	inFlight       prometheus.Gauge
 	dials          *prometheus.CounterVec
 	turns          *prometheus.CounterVec
@@ -20,9 +21,11 @@ type metrics struct {
 	dropped        map[udp.Reason]prometheus.Counter
 	udpSessions    prometheus.Gauge
 	streams        map[relay.Outcome]prometheus.Counter
+	vectors        []prometheus.Collector // the vectors of received, sent, dropped and streams
 }
 
-func newMetrics(reg prometheus.Registerer, connected func() float64) (*metrics, error) {
+// New makes metrics that no registry shows yet.
+func New() *Metrics {
 	streams := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "culvert_worker_streams_total", Help: "Streams that the edge opened, by how they ended.",
 	}, []string{"outcome"})
@@ -32,14 +35,11 @@ func newMetrics(reg prometheus.Registerer, connected func() float64) (*metrics, 
 	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "culvert_worker_datagrams_dropped_total", Help: "Datagrams that the worker dropped, by reason.",
 	}, []string{"reason"})
-	m := &metrics{
+	m := &Metrics{
 		up: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "culvert_control_plane_up", Help: "Whether the last call to the store succeeded.",
 			ConstLabels: prometheus.Labels{"service": "conn-worker"},
 		}),
-		connected: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "culvert_worker_connections", Help: "Registered connections to the edge.",
-		}, connected),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "culvert_worker_streams_in_flight", Help: "Streams being served.",
 		}),
@@ -63,40 +63,60 @@ func newMetrics(reg prometheus.Registerer, connected func() float64) (*metrics, 
 	for _, r := range udp.Reasons() {
 		m.dropped[r] = dropped.WithLabelValues(string(r))
 	}
-	if reg == nil {
-		return m, nil
-	}
-	var errs []error
-	for _, c := range []prometheus.Collector{m.up, m.connected, m.inFlight, m.dials, m.turns, m.udpSessions, datagrams, dropped, streams} {
-		errs = append(errs, reg.Register(c))
-	}
-	return m, errors.Join(errs...)
+	m.vectors = []prometheus.Collector{datagrams, dropped, streams}
+	return m
 }
 
-// StreamOpened counts a stream that begins.
-func (m *metrics) StreamOpened() { m.inFlight.Inc() }
+// Register adds the metrics to reg, which may be nil; connected counts the registered connections.
+func (m *Metrics) Register(reg prometheus.Registerer, connected func() float64) error {
+	if reg == nil {
+		return nil
+	}
+	connections := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "culvert_worker_connections", Help: "Registered connections to the edge.",
+	}, connected)
+	var errs []error
+	for _, c := range append(m.vectors, m.up, connections, m.inFlight, m.dials, m.turns, m.udpSessions) {
+		errs = append(errs, reg.Register(c))
+	}
+	return errors.Join(errs...)
+}
+
+// StreamOpened counts a stream.
+func (m *Metrics) StreamOpened() { m.inFlight.Inc() }
 
 // StreamEnded counts a stream that ended.
-func (m *metrics) StreamEnded(o relay.Outcome) {
+func (m *Metrics) StreamEnded(o relay.Outcome) {
 	m.inFlight.Dec()
 	m.streams[o].Inc()
 }
 
 // DatagramReceived counts a datagram of the edge.
-func (m *metrics) DatagramReceived() { m.received.Inc() }
+func (m *Metrics) DatagramReceived() { m.received.Inc() }
 
 // DatagramSent counts a datagram to the edge.
-func (m *metrics) DatagramSent() { m.sent.Inc() }
+func (m *Metrics) DatagramSent() { m.sent.Inc() }
 
-// DatagramDropped counts a datagram that went nowhere.
-func (m *metrics) DatagramDropped(why udp.Reason) { m.dropped[why].Inc() }
+// DatagramDropped counts a datagram that was dropped.
+func (m *Metrics) DatagramDropped(why udp.Reason) { m.dropped[why].Inc() }
 
-// SessionsChanged counts UDP sessions that come and go.
-func (m *metrics) SessionsChanged(by int) { m.udpSessions.Add(float64(by)) }
+// SessionsChanged adds to the number of UDP sessions.
+func (m *Metrics) SessionsChanged(by int) { m.udpSessions.Add(float64(by)) }
 
-func (m *metrics) turned(t protocol.Turn) { m.turns.WithLabelValues(t.String()).Inc() }
+// Dialed counts one dial.
+func (m *Metrics) Dialed(reason tunnel.Reason, p tunnel.Protocol) {
+	label := string(reason)
+	if reason == tunnel.ReasonNone {
+		label = "none"
+	}
+	m.dials.WithLabelValues(label, string(p)).Inc()
+}
 
-func (m *metrics) setUp(up bool) {
+// Turned counts one change of a slot's transport.
+func (m *Metrics) Turned(t protocol.Turn) { m.turns.WithLabelValues(t.String()).Inc() }
+
+// SetUp records whether the store is available.
+func (m *Metrics) SetUp(up bool) {
 	if up {
 		m.up.Set(1)
 		return

@@ -1,4 +1,4 @@
-package connworker
+package keeper
 
 import (
 	"context"
@@ -17,42 +17,36 @@ import (
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
 )
 
-// choices is what this host knows of the transports, for all tunnels.
-type choices struct {
+// transports is what this host knows of the transports, for all tunnels.
+type transports struct {
 	choice protocol.Choice
 
-	mu sync.Mutex
-	// known is guarded by mu.
-	known *protocol.Choices
+	mu    sync.Mutex
+	known *protocol.Choices // guarded by mu
 }
 
-// newChoices takes the setting, which Validate has accepted.
-func newChoices(c EdgeConfig) *choices {
-	choice, err := protocol.ParseChoice(c.Protocol)
-	if err != nil {
-		choice = protocol.Auto
-	}
-	return &choices{choice: choice, known: protocol.NewChoices(mathrand.Int64N, c.ReturnAfter)}
+func newTransports(choice protocol.Choice, returnAfter time.Duration) *transports {
+	return &transports{choice: choice, known: protocol.NewChoices(mathrand.Int64N, returnAfter)}
 }
 
-// demanded is the transport that the operator insists on, or empty.
-func (c *choices) demanded() tunnel.Protocol {
+// demanded is the transport that the operator has chosen, or empty for auto.
+func (c *transports) demanded() tunnel.Protocol {
 	if c.choice == protocol.Auto {
 		return ""
 	}
 	return protocol.Select(protocol.Question{Choice: c.choice}).Preferred
 }
 
-// selection is what a slot may use. This host's own setting goes before one that came with the grant, which is that of
-// another worker: it knows its network. k.mu is held.
+// selection is the transports that a slot may use. The setting of this host, which fits its network, overrides the one of the
+// grant, which may come from another worker. k.mu is held.
 func (k *keeper) selection(demanded tunnel.Protocol) protocol.Selection {
-	choice := k.s.choices.choice
+	choice := k.transports.choice
 	if choice == protocol.Auto && demanded != "" {
 		choice = protocol.Choice(demanded)
 	}
 	shares, err := protocol.ParseShares(k.pool.ProtocolTXT)
 	if err != nil {
-		shares = nil // discovery publishes no such text
+		shares = nil // discovery publishes valid texts only
 	}
 	return protocol.Select(protocol.Question{
 		Choice: choice, Token: k.token, Shares: shares, AccountHash: credential.AccountHash(k.cred.AccountTag),
@@ -64,7 +58,7 @@ func (k *keeper) Protocol(slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Pro
 	k.mu.Lock()
 	s := k.selection(demanded)
 	k.mu.Unlock()
-	c := k.s.choices
+	c := k.transports
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.known.Next(time.Now(), slot, s)
@@ -75,7 +69,7 @@ func (k *keeper) prefers(index tunnel.ConnIndex, v conn.Snapshot) tunnel.Protoco
 	if v.Status.State != lease.StateConnected {
 		return ""
 	}
-	c := k.s.choices
+	c := k.transports
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if p := c.known.Prefers(time.Now(), k.slot(index), k.selection(v.Grant.Protocol)); p != v.Status.Protocol {
@@ -88,21 +82,21 @@ func (k *keeper) slot(index tunnel.ConnIndex) tunnel.Slot {
 	return tunnel.Slot{Tunnel: k.cred.TunnelID, Connector: k.connector, Index: index}
 }
 
-// Observe feeds the choice of transports.
+// Observe records the result of an attempt, and reports whether the slot falls back to another transport.
 func (k *keeper) Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) (fell bool) {
-	c := k.s.choices
+	c := k.transports
 	c.mu.Lock()
 	change, err := c.known.Report(time.Now(), slot, p, e, edge.Addr)
 	c.mu.Unlock()
-	k.turned(slot, change, err)
+	k.applyChange(slot, change, err)
 	return change.Turn == protocol.FellBack
 }
 
-// turned tells the operator, and follows.
-func (k *keeper) turned(slot tunnel.Slot, change protocol.Change, err error) {
+// applyChange logs a change of a slot's transport and applies its effects.
+func (k *keeper) applyChange(slot tunnel.Slot, change protocol.Change, err error) {
 	log := k.log.With(slog.Int(logkey.ConnIndex, int(slot.Index)))
 	if err != nil {
-		log.Error("choice of the protocol", slog.Any(logkey.Err, err))
+		log.Error("protocol event rejected", slog.Any(logkey.Err, err))
 		return
 	}
 	switch change.Turn {
@@ -112,27 +106,25 @@ func (k *keeper) turned(slot tunnel.Slot, change protocol.Change, err error) {
 		k.mu.Lock()
 		k.health = nil // the failures were the protocol's, not the addresses'
 		k.mu.Unlock()
-		tell := log.Debug // once for the host is enough
+		write := log.Debug // one warning per host is enough
 		if change.First {
-			tell = log.Warn
+			write = log.Warn
 		}
-		tell("falling back to another protocol", slog.String(logkey.From, string(change.From)), slog.String(logkey.To, string(change.To)),
+		write("falling back to another protocol", slog.String(logkey.From, string(change.From)), slog.String(logkey.To, string(change.To)),
 			slog.Int(logkey.Failures, change.Failures), slog.Duration(logkey.NextProbeIn, time.Until(change.ProbeAt).Round(time.Second)))
 	case protocol.Returned:
 		log.Info("returning to the preferred protocol", slog.String(logkey.From, string(change.From)), slog.String(logkey.To, string(change.To)))
-		for _, other := range k.s.keepers {
-			other.wake() // to report what their slots prefer now
-		}
+		k.hooks.wakeAll() // all keepers report what their slots prefer now
 	case protocol.ProbeFailed:
 		log.Info("the preferred protocol still does not work", slog.String(logkey.Using, string(change.To)),
 			slog.Duration(logkey.NextProbeIn, time.Until(change.ProbeAt).Round(time.Second)))
 	}
-	k.s.metrics.turned(change.Turn)
+	k.deps.Observer.Turned(change.Turn)
 }
 
-// probe starts at most one probe: whether the preferred transport works again, beside a connection over the fallback.
+// probe starts at most one probe of the preferred transport while a slot is connected over the fallback.
 func (k *keeper) probe(ctx context.Context) {
-	c := k.s.choices
+	c := k.transports
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.leaving {
@@ -156,9 +148,9 @@ func (k *keeper) probe(ctx context.Context) {
 	}
 }
 
-// probeOver makes a session to the address that the slot is connected to, and throws it away.
+// probeOver dials the address that the slot is connected to over p, closes the session, and records the result.
 func (k *keeper) probeOver(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) {
-	session, err := k.s.dialer.Dial(ctx, slot, edge.Addr, p)
+	session, err := k.deps.Dialer.Dial(ctx, slot, edge.Addr, p)
 	event := protocol.Connected
 	if err != nil {
 		event = protocol.EventOf(tunnel.ReasonOf(err))
@@ -171,9 +163,9 @@ func (k *keeper) probeOver(ctx context.Context, slot tunnel.Slot, edge tunnel.Ed
 	if ctx.Err() != nil {
 		return // the worker ends
 	}
-	c := k.s.choices
+	c := k.transports
 	c.mu.Lock()
 	change, err := c.known.Probed(time.Now(), slot, event)
 	c.mu.Unlock()
-	k.turned(slot, change, err)
+	k.applyChange(slot, change, err)
 }

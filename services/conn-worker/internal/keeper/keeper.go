@@ -1,4 +1,4 @@
-package connworker
+package keeper
 
 import (
 	"context"
@@ -24,13 +24,24 @@ const (
 	poolEvery = 15
 )
 
+// hooks are what a keeper calls in its Set.
+type hooks struct {
+	// wakeAll makes all keepers renew soon.
+	wakeAll func()
+	// holderEnded signals that a holder is gone and its lease released.
+	holderEnded func()
+}
+
 // keeper keeps the leases of one tunnel and the holders of its slots.
 type keeper struct {
-	s       *Service
-	cred    tunnel.Credentials
-	token   bool // the credentials came as a run token
-	log     *slog.Logger
-	changed chan struct{}
+	cfg        Config
+	deps       Deps
+	transports *transports
+	hooks      hooks
+	cred       tunnel.Credentials
+	token      bool // the credentials came as a run token
+	log        *slog.Logger
+	changed    chan struct{}
 
 	// holding runs the holders; the keeper's loop adds to it.
 	holding sync.WaitGroup
@@ -41,20 +52,20 @@ type keeper struct {
 	holders   map[tunnel.ConnIndex][]*conn.Holder // the newest last
 	last      map[tunnel.ConnIndex]tunnel.Epoch   // the newest epoch that was ever held
 	records   map[tunnel.ConnIndex]lease.Record
-	told      map[tunnel.ConnIndex]lease.Status
+	reported  map[tunnel.ConnIndex]lease.Status // the last statuses that the store has
 	pool      edgepool.Pool
 	health    edgepool.Health
-	leaving   bool
+	leaving   bool // no new grant is accepted
 }
 
-func newKeeper(s *Service, cred served) *keeper {
+func newKeeper(cfg Config, deps Deps, t *transports, h hooks, cred Credentials) *keeper {
 	return &keeper{
-		s: s, cred: cred.Credentials, token: cred.token, changed: make(chan struct{}, 1),
-		log:     s.log.With(slog.String(logkey.TunnelID, cred.TunnelID.String())),
-		holders: map[tunnel.ConnIndex][]*conn.Holder{},
-		last:    map[tunnel.ConnIndex]tunnel.Epoch{},
-		records: map[tunnel.ConnIndex]lease.Record{},
-		told:    map[tunnel.ConnIndex]lease.Status{},
+		cfg: cfg, deps: deps, transports: t, hooks: h, cred: cred.Credentials, token: cred.FromToken, changed: make(chan struct{}, 1),
+		log:      deps.Logger.With(slog.String(logkey.TunnelID, cred.TunnelID.String())),
+		holders:  map[tunnel.ConnIndex][]*conn.Holder{},
+		last:     map[tunnel.ConnIndex]tunnel.Epoch{},
+		records:  map[tunnel.ConnIndex]lease.Record{},
+		reported: map[tunnel.ConnIndex]lease.Status{},
 	}
 }
 
@@ -97,15 +108,15 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// identify learns the connector id, however long the store is away.
+// identify reads or creates the connector id. It retries until the store responds, and returns false when ctx ends first.
 func (k *keeper) identify(ctx context.Context) bool {
 	policy := backoff.Policy{Base: 100 * time.Millisecond, Retries: 5}
 	for failures := 0; ; {
 		candidate, err := tunnel.NewConnectorID(rand.Reader)
 		if err == nil {
 			var id tunnel.ConnectorID
-			id, err = k.s.store.EnsureConnector(ctx, k.cred.TunnelID, candidate)
-			k.s.heard(ctx, err)
+			id, err = k.deps.Store.EnsureConnector(ctx, k.cred.TunnelID, candidate)
+			k.deps.Control.Observe(ctx, err)
 			if err == nil {
 				k.mu.Lock()
 				k.connector = id
@@ -130,13 +141,13 @@ func (k *keeper) poolIsEmpty() bool {
 	return k.pool.Version == 0
 }
 
-// readPool keeps the last good pool, for the time when the store is away.
+// readPool reads the edge pool. The last good one stays for the time when the store is unavailable.
 func (k *keeper) readPool(ctx context.Context) {
-	p, err := k.s.store.Pool(ctx, k.s.cfg.Edge.Pool)
+	p, err := k.deps.Store.Pool(ctx, k.cfg.Pool)
 	if errors.Is(err, tunnel.ErrNotFound) {
 		return
 	}
-	k.s.heard(ctx, err)
+	k.deps.Control.Observe(ctx, err)
 	if err != nil {
 		return
 	}
@@ -145,11 +156,11 @@ func (k *keeper) readPool(ctx context.Context) {
 	k.mu.Unlock()
 }
 
-// renew tells the store how the slots stand, and follows what it answers.
+// renew reports the status of the slots to the store and reconciles the holders with the records that it returns.
 func (k *keeper) renew(ctx context.Context) {
-	reports, news := k.reports()
-	records, err := k.s.store.Renew(ctx, k.cred.TunnelID, k.connector, k.s.id, reports, lease.LeaseTTL)
-	k.s.heard(ctx, err)
+	reports, changed := k.reports()
+	records, err := k.deps.Store.Renew(ctx, k.cred.TunnelID, k.connector, k.cfg.Worker, reports, lease.LeaseTTL)
+	k.deps.Control.Observe(ctx, err)
 	if err != nil {
 		if !errors.Is(err, tunnel.ErrUnavailable) && ctx.Err() == nil {
 			k.log.ErrorContext(ctx, "leases not renewed", slog.Any(logkey.Err, err))
@@ -157,14 +168,14 @@ func (k *keeper) renew(ctx context.Context) {
 		return
 	}
 	k.confirm(reports)
-	if news {
-		k.s.hint(ctx, lease.TopicStatus)
+	if changed {
+		k.deps.Control.Hint(ctx, lease.TopicStatus)
 	}
 	k.reconcile(ctx, records)
 }
 
-// reports lists the newest holder of each slot. News says that something changed that a supervisor acts upon.
-func (k *keeper) reports() (list []lease.Report, news bool) {
+// reports lists the status of the newest holder of each slot; changed means that a supervisor has to act on one of them.
+func (k *keeper) reports() (list []lease.Report, changed bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for index, hs := range k.holders {
@@ -177,19 +188,20 @@ func (k *keeper) reports() (list []lease.Report, news bool) {
 		}
 		v.Status.Prefers = k.prefers(index, v)
 		list = append(list, lease.Report{Index: index, Epoch: v.Grant.Epoch, Status: v.Status})
-		known := k.told[index]
+		known := k.reported[index]
 		now := v.Status
 		known.InFlight, now.InFlight = 0, 0
-		news = news || known != now
+		changed = changed || known != now
 	}
-	return list, news
+	return list, changed
 }
 
+// confirm remembers the statuses that the store has.
 func (k *keeper) confirm(reports []lease.Report) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, r := range reports {
-		k.told[r.Index] = r.Status
+		k.reported[r.Index] = r.Status
 	}
 }
 
@@ -199,7 +211,7 @@ func (k *keeper) reconcile(ctx context.Context, records []lease.Record) {
 	defer k.mu.Unlock()
 	for _, r := range records {
 		k.records[r.Slot.Index] = r
-		if r.Worker == k.s.id {
+		if r.Worker == k.cfg.Worker {
 			k.followOwn(ctx, r)
 		} else {
 			k.followOther(r)
@@ -218,13 +230,13 @@ func (k *keeper) followOwn(ctx context.Context, r lease.Record) {
 	granted := lease.Event{Kind: lease.EventGranted, Grant: r.Grant, Retries: r.Status.Retries}
 	if hs := k.holders[index]; len(hs) > 0 {
 		newest := hs[len(hs)-1]
-		if takes(newest.Snapshot(), r.Edge) {
+		if canTake(newest.Snapshot(), r.Edge) {
 			newest.Send(granted)
 			k.supersede(r)
 			return
 		}
 	}
-	h := conn.New(r.Slot, k.s.holderConfig(k))
+	h := conn.New(r.Slot, k.holderConfig())
 	k.holders[index] = append(k.holders[index], h)
 	h.Send(granted)
 	k.holding.Go(func() {
@@ -234,9 +246,9 @@ func (k *keeper) followOwn(ctx context.Context, r lease.Record) {
 	k.supersede(r)
 }
 
-// takes reports whether a holder goes on with a newer grant: not when it leaves, and not when it serves on another
-// address than the granted one; then a second holder connects before the first one goes.
-func takes(v conn.Snapshot, edge tunnel.EdgeAddr) bool {
+// canTake reports whether a holder can continue with a newer grant: not when it drains, and not when it serves on another address
+// than the granted one. Then a second holder connects before the first one ends.
+func canTake(v conn.Snapshot, edge tunnel.EdgeAddr) bool {
 	switch v.Phase {
 	case lease.PhaseDraining, lease.PhaseEnded:
 		return false
@@ -247,7 +259,7 @@ func takes(v conn.Snapshot, edge tunnel.EdgeAddr) bool {
 	}
 }
 
-// followOther handles a record that names another worker, or nobody.
+// followOther handles a record that names another worker, or none.
 func (k *keeper) followOther(r lease.Record) {
 	if r.Worker != "" {
 		k.supersede(r)
@@ -260,7 +272,7 @@ func (k *keeper) followOther(r lease.Record) {
 	}
 }
 
-// supersede tells holders of older epochs how the newer one stands.
+// supersede sends the newer record to the holders of older epochs.
 func (k *keeper) supersede(r lease.Record) {
 	for _, h := range k.holders[r.Slot.Index] {
 		if h.Offered() < r.Epoch {
@@ -269,7 +281,7 @@ func (k *keeper) supersede(r lease.Record) {
 	}
 }
 
-// ended forgets a holder and gives its lease back.
+// ended removes a holder and releases its lease.
 func (k *keeper) ended(ctx context.Context, h *conn.Holder, index tunnel.ConnIndex) {
 	k.mu.Lock()
 	hs := k.holders[index]
@@ -279,32 +291,36 @@ func (k *keeper) ended(ctx context.Context, h *conn.Holder, index tunnel.ConnInd
 			break
 		}
 	}
-	delete(k.told, index)
+	delete(k.reported, index)
 	slot := tunnel.Slot{Tunnel: k.cred.TunnelID, Connector: k.connector, Index: index}
 	k.mu.Unlock()
 	if ctx.Err() != nil {
-		return // killed: nothing is given back
+		return // killed: nothing is released
 	}
-	err := k.s.store.Release(ctx, slot, k.s.id, h.Offered())
-	k.s.heard(ctx, err)
+	err := k.deps.Store.Release(ctx, slot, k.cfg.Worker, h.Offered())
+	k.deps.Control.Observe(ctx, err)
 	switch {
 	case err == nil:
-		k.s.hint(ctx, lease.TopicStatus)
+		k.deps.Control.Hint(ctx, lease.TopicStatus)
 	case errors.Is(err, tunnel.ErrFenced), errors.Is(err, tunnel.ErrNotFound), errors.Is(err, tunnel.ErrUnavailable):
 	default:
-		k.log.WarnContext(ctx, "lease not released, it runs out by itself", slog.Any(logkey.Err, err))
+		k.log.WarnContext(ctx, "lease not released, it expires by itself", slog.Any(logkey.Err, err))
 	}
-	k.s.settled()
+	k.hooks.holderEnded()
 }
 
-// leave sends every holder away. With others to take over it only refuses new grants, until now is true.
-func (k *keeper) leave(now bool) {
+// refuseGrants ignores new grants from now on.
+func (k *keeper) refuseGrants() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.leaving = true
-	if !now {
-		return
-	}
+}
+
+// drain ignores new grants and drains every holder.
+func (k *keeper) drain() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.leaving = true
 	for _, hs := range k.holders {
 		for _, h := range hs {
 			h.Send(lease.Event{Kind: lease.EventDrain})

@@ -1,0 +1,57 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Hinter wakes the processes that watch a topic.
+type Hinter interface {
+	Hint(ctx context.Context, topic string) error
+}
+
+// Plane tracks whether the store is available.
+type Plane struct {
+	hinter Hinter
+	log    *slog.Logger
+	setUp  func(up bool) // receives every observation
+	up     atomic.Bool
+}
+
+// NewPlane makes a Plane that regards the store as available until a call fails. setUp receives the result of every call.
+func NewPlane(h Hinter, log *slog.Logger, setUp func(up bool)) *Plane {
+	p := &Plane{hinter: h, log: log, setUp: setUp}
+	p.up.Store(true)
+	return p
+}
+
+// Up reports whether the last call reached the store.
+func (p *Plane) Up() bool { return p.up.Load() }
+
+// Observe records the result of a call to the store, and logs each change of its availability once.
+func (p *Plane) Observe(ctx context.Context, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	up := !errors.Is(err, tunnel.ErrUnavailable)
+	before := p.up.Swap(up)
+	switch {
+	case up && !before:
+		p.log.InfoContext(ctx, "control plane is available again")
+	case !up && before:
+		p.log.WarnContext(ctx, "control plane is unavailable, connections stay", slog.Any(logkey.Err, err))
+	}
+	p.setUp(up)
+}
+
+// Hint wakes the processes that watch the topic. Without it they see the change at their next tick.
+func (p *Plane) Hint(ctx context.Context, topic string) {
+	if err := p.hinter.Hint(ctx, topic); err != nil && ctx.Err() == nil {
+		p.log.DebugContext(ctx, "hint dropped", slog.String(logkey.Topic, topic), slog.Any(logkey.Err, err))
+	}
+}

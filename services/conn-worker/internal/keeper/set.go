@@ -1,0 +1,232 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
+)
+
+// DefaultRetries is the default of Config.Retries.
+const DefaultRetries = backoff.DefaultRetries
+
+// Store is the part of the shared state that keepers use.
+type Store interface {
+	EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error)
+	Renew(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID,
+		reports []lease.Report, ttl time.Duration) ([]lease.Record, error)
+	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
+	Pool(ctx context.Context, name string) (edgepool.Pool, error)
+	Watch(ctx context.Context, topics ...string) <-chan struct{}
+}
+
+// Control tracks whether the store is available.
+type Control interface {
+	// Observe records the result of a call to the store.
+	Observe(ctx context.Context, err error)
+	// Up reports whether the last call reached the store.
+	Up() bool
+	// Hint wakes the processes that watch the topic.
+	Hint(ctx context.Context, topic string)
+}
+
+// Dialer makes sessions to the edge; its errors are *tunnel.ConnError.
+type Dialer interface {
+	Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort, p tunnel.Protocol) (transport.Session, error)
+	// LocalIP is the address that packets of the session leave from; the zero value means that it is not known.
+	LocalIP(ctx context.Context, s transport.Session) netip.Addr
+}
+
+// Serving serves the streams and datagrams of one session.
+type Serving = conn.Serving
+
+// Observer receives what the metrics show.
+type Observer interface {
+	// Dialed counts one dial; the reason is ReasonNone for a success.
+	Dialed(reason tunnel.Reason, p tunnel.Protocol)
+	// Turned counts one change of a slot's transport.
+	Turned(t protocol.Turn)
+}
+
+// Deps are the collaborators of all keepers of a worker.
+type Deps struct {
+	Store    Store
+	Control  Control
+	Dialer   Dialer
+	Serve    func(s transport.Session, meta link.Meta, datagramV3 bool) Serving
+	Observer Observer
+	Logger   *slog.Logger
+	// LocalConfig returns the JSON that index 0 uploads (docs/spec/wire.md 8.3); it may be nil, and may return nil.
+	LocalConfig func() []byte
+}
+
+// Config are the settings of all keepers of a worker.
+type Config struct {
+	// Worker and Version identify the worker in the store and at the edge.
+	Worker  tunnel.WorkerID
+	Version string
+	// Pool names the edge pool; Family restricts its addresses.
+	Pool   string
+	Family edgepool.Family
+	// Protocol is the operator's choice; ReturnAfter is the time after a fallback until the preferred transport is tried again.
+	Protocol    protocol.Choice
+	ReturnAfter time.Duration
+	// Features and PostQuantum shape what a registration announces.
+	Features    []string
+	PostQuantum bool
+	// Connections is the number of connections per tunnel that the operator asked for; 0 leaves it to the supervisor.
+	Connections uint8
+	// GracePeriod bounds a drain, RPCTimeout every call to the edge.
+	GracePeriod, RPCTimeout time.Duration
+	// Retries is the number of doublings of the longest wait between two attempts.
+	Retries int
+}
+
+// Credentials are the credentials of one tunnel.
+type Credentials struct {
+	tunnel.Credentials
+	// FromToken says that they came as a run token, which matters for the choice of the protocol (docs/spec/wire.md 14).
+	FromToken bool
+}
+
+// Set is the keepers of a worker, one per tunnel.
+type Set struct {
+	cfg     Config
+	deps    Deps
+	keepers []*keeper
+	ended   chan struct{} // a holder ended
+}
+
+// New makes the keepers; Run starts them.
+func New(cfg Config, deps Deps, creds []Credentials) *Set {
+	if cfg.Protocol == protocol.H2Mux {
+		deps.Logger.Warn("protocol h2mux is retired, http2 is used instead")
+	}
+	s := &Set{cfg: cfg, deps: deps, ended: make(chan struct{}, 1)}
+	t := newTransports(cfg.Protocol, cfg.ReturnAfter)
+	for _, c := range creds {
+		s.keepers = append(s.keepers, newKeeper(cfg, deps, t, s.hooks(), c))
+	}
+	return s
+}
+
+// hooks are what a keeper calls in its Set.
+func (s *Set) hooks() hooks {
+	return hooks{wakeAll: s.wakeAll, holderEnded: func() {
+		select {
+		case s.ended <- struct{}{}:
+		default:
+		}
+	}}
+}
+
+// Run keeps the leases until ctx ends, and waits for all holders, which end with it.
+func (s *Set) Run(ctx context.Context) {
+	var tasks sync.WaitGroup
+	wake := s.deps.Store.Watch(ctx, lease.TopicGrants)
+	tasks.Go(func() { s.forward(ctx, wake) })
+	for _, k := range s.keepers {
+		tasks.Go(func() { k.run(ctx) })
+	}
+	tasks.Wait()
+}
+
+// forward passes hints on to the keepers: one subscription serves all tunnels.
+func (s *Set) forward(ctx context.Context, wake <-chan struct{}) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+			s.wakeAll()
+		}
+	}
+}
+
+func (s *Set) wakeAll() {
+	for _, k := range s.keepers {
+		k.wake()
+	}
+}
+
+// RefuseGrants makes all keepers ignore new grants. The holders stay, so that other workers can take their slots over.
+func (s *Set) RefuseGrants() {
+	for _, k := range s.keepers {
+		k.refuseGrants()
+	}
+}
+
+// Drain makes all keepers ignore new grants, and all holders unregister and finish their requests.
+func (s *Set) Drain() {
+	for _, k := range s.keepers {
+		k.drain()
+	}
+}
+
+// Await waits until no holder is left, but not longer than d.
+func (s *Set) Await(ctx context.Context, d time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, max(d, 0))
+	defer cancel()
+	for s.held() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.ended:
+		}
+	}
+}
+
+func (s *Set) held() int {
+	n := 0
+	for _, k := range s.keepers {
+		n += k.held()
+	}
+	return n
+}
+
+// Tunnels describes the tunnels for the worker's registration.
+func (s *Set) Tunnels() []fleet.TunnelRef {
+	var refs []fleet.TunnelRef
+	for _, k := range s.keepers {
+		refs = append(refs, fleet.TunnelRef{
+			ID: k.cred.TunnelID, AccountHash: credential.AccountHash(k.cred.AccountTag), Pool: s.cfg.Pool, Region: k.cred.Endpoint,
+			IPVersion: s.cfg.Family.String(), Connections: s.cfg.Connections, Protocol: k.transports.demanded(),
+		})
+	}
+	return refs
+}
+
+// Connections lists the slots that this worker holds, by tunnel and index.
+func (s *Set) Connections() []Connection {
+	list := []Connection{}
+	for _, k := range s.keepers {
+		list = append(list, k.connections()...)
+	}
+	return list
+}
+
+// Ready returns why no tunnel is served, or nil when at least one is.
+func (s *Set) Ready() error {
+	var errs []error
+	for _, k := range s.keepers {
+		err := k.ready()
+		if err == nil {
+			return nil
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,56 @@
+package connworker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/push"
+)
+
+// remote reaches the proxies that are registered in the store.
+type remote struct {
+	balancer *link.Balancer // carries flows
+	pusher   *push.Pusher   // carries configurations
+	follower *push.Follower
+}
+
+func (s *Service) newRemote() (*remote, error) {
+	balancer, err := s.cfg.Link.balancer(s.log)
+	if err != nil {
+		return nil, err
+	}
+	configs, err := s.cfg.Link.balancer(s.log)
+	if err != nil {
+		return nil, err
+	}
+	pusher := push.New(configs, s.log)
+	return &remote{balancer: balancer, pusher: pusher, follower: &push.Follower{
+		Store: s.store, Pusher: pusher, Balancer: balancer, Logger: s.log, Observe: s.control.Observe,
+		Trust:   s.cfg.Link.trust,                                      // the default directory may be created while the worker runs
+		Changed: func(ctx context.Context) { s.registrar.Update(ctx) }, // New makes the registrar later
+	}}, nil
+}
+
+// trust decides which proxies may be used.
+func (c LinkConfig) trust() push.Trust {
+	t := push.Trust{TLS: c.TLSDir != "", SocketDir: c.SocketDir}
+	if dir := link.DefaultSocketDir(); t.SocketDir == "" && link.IsPrivateDir(dir) {
+		t.SocketDir = dir
+	}
+	return t
+}
+
+// balancer makes a carrier to proxies in other processes.
+func (c LinkConfig) balancer(logger *slog.Logger) (*link.Balancer, error) {
+	bc := link.BalancerConfig{Logger: logger}
+	if c.TLSDir != "" {
+		_, client, err := link.LoadTLS(c.TLSDir)
+		if err != nil {
+			return nil, fmt.Errorf("tls_dir: %w", err)
+		}
+		bc.TLS = client
+	}
+	return link.NewBalancer(bc), nil
+}
