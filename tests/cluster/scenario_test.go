@@ -219,6 +219,32 @@ func TestWrongSecret(t *testing.T) {
 	}
 }
 
+// TestCACertDecidesWhichEdgeIsTrusted: the certificates of the edges come from an authority of their own. With its certificate as
+// cacert the worker registers; with the built-in roots every handshake fails, and nothing is registered.
+func TestCACertDecidesWhichEdgeIsTrusted(t *testing.T) {
+	for name, builtIn := range map[string]bool{"cacert": false, "built-in roots": true} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 6)
+			if builtIn {
+				c.net.caFile = ""
+			}
+			c.supervisor()
+			w := c.worker("w1")
+			if !builtIn {
+				c.steady(4)
+				return
+			}
+			c.eventually("the worker rejects the certificate of the edge", func() bool {
+				err := w.worker.Ready()
+				return err != nil && strings.Contains(err.Error(), "x509: ")
+			})
+			if n := c.net.tried(); n != 0 {
+				t.Errorf("%d registrations at an edge that is not trusted", n)
+			}
+		})
+	}
+}
+
 func TestDuplicateConnectionMovesToAnotherAddress(t *testing.T) {
 	c := newCluster(t, 6)
 	taken := c.net.pool.Regions[0].V4[0]
