@@ -56,6 +56,7 @@ type keeper struct {
 	pool      edgepool.Pool
 	health    edgepool.Health
 	leaving   bool // no new grant is accepted
+	releasing int  // holders that ended and whose lease is being released
 }
 
 func newKeeper(cfg Config, deps Deps, t *transports, h hooks, cred Credentials) *keeper {
@@ -292,8 +293,15 @@ func (k *keeper) ended(ctx context.Context, h *conn.Holder, index tunnel.ConnInd
 		}
 	}
 	delete(k.reported, index)
+	k.releasing++
 	slot := tunnel.Slot{Tunnel: k.cred.TunnelID, Connector: k.connector, Index: index}
 	k.mu.Unlock()
+	defer func() {
+		k.mu.Lock()
+		k.releasing--
+		k.mu.Unlock()
+		k.hooks.holderEnded()
+	}()
 	if ctx.Err() != nil {
 		return // killed: nothing is released
 	}
@@ -306,7 +314,6 @@ func (k *keeper) ended(ctx context.Context, h *conn.Holder, index tunnel.ConnInd
 	default:
 		k.log.WarnContext(ctx, "lease not released, it expires by itself", slog.Any(logkey.Err, err))
 	}
-	k.hooks.holderEnded()
 }
 
 // refuseGrants ignores new grants from now on.
@@ -328,11 +335,11 @@ func (k *keeper) drain() {
 	}
 }
 
-// held counts the holders that are left.
+// held counts the holders that are left, and those whose lease is not released yet.
 func (k *keeper) held() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	n := 0
+	n := k.releasing
 	for _, hs := range k.holders {
 		n += len(hs)
 	}
