@@ -176,7 +176,7 @@ func (h *Holder) serve(ctx context.Context) {
 	h.mu.Lock()
 	h.serving = a.serving
 	h.mu.Unlock()
-	h.tasks.Go(func() { //nolint:contextcheck // serving lasts as long as the session, which the holder closes
+	h.tasks.Go(func() {
 		err := a.serving.Serve()
 		h.observe(a, protocol.Lost)
 		h.post(message{event: lease.Loss(err, h.cfg.Host.StoreDown()), attempt: a})
