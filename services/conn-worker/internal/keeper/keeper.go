@@ -335,7 +335,7 @@ func (k *keeper) drain() {
 	}
 }
 
-// held counts the holders that are left, and those whose lease is not released yet.
+// held counts the holders that still run or whose lease has not been released.
 func (k *keeper) held() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()

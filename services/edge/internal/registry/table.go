@@ -159,7 +159,7 @@ func choose(conns []*Conn, exclude *Conn) *Conn {
 	return best
 }
 
-// active lists all active connections, also those whose slot has a newer one.
+// active lists all active connections, including those that a newer connection of the same slot replaces.
 func (t *Table) active(g *group) []*Conn {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

@@ -23,7 +23,8 @@ type Config struct {
 	StreamWindow, MaxStreamWindow, ConnWindow int
 	// MaxFrame is the largest frame that is accepted.
 	MaxFrame uint32
-	// Headers bounds one header or trailer section, decoded. AnnouncedHeaderList is what the peer is told of it.
+	// Headers bounds one header or trailer section, decoded. AnnouncedHeaderList is the limit that our
+	// SETTINGS frame announces to the peer.
 	Headers             httpfield.Limits
 	AnnouncedHeaderList uint32
 	// HeaderBudget bounds the decoded bytes of all headers and trailers of the connection that no reader has taken yet.
