@@ -15,6 +15,9 @@
 //	4 ICMP        both             IP packet (the rest)
 //	5 REGISTERED  proxy to worker  id (16), result u8 (datagram.Result), text (the rest)
 //	6 ENDED       proxy to worker  id (16), reason text (the rest)
+//	7 UNKNOWN     proxy to worker  id (16); a payload came for a session that the proxy does not have
+//
+// A worker that receives UNKNOWN for a session that it has registers it again.
 //
 // A receiver skips types that it does not know, and flags that it does not know are ignored, so that a later version can
 // add both. A message that is shorter than its fixed fields is an error of the flow. A message that the link carries is

@@ -21,6 +21,7 @@ const (
 	ICMP       Type = 4
 	Registered Type = 5
 	Ended      Type = 6
+	Unknown    Type = 7
 )
 
 // Sizes of a message.
@@ -52,7 +53,7 @@ var (
 // Message is a message of any type. The comments say which types use which field.
 type Message struct {
 	Type Type
-	// ID is the session of all types but ICMP.
+	// ID is the session of all types but ICMP. Unknown has nothing else.
 	ID datagram.ID
 	// Data is the payload of Payload, the bundled one of Register (empty: none), the packet of ICMP. After Parse it is a
 	// part of the input.
@@ -84,6 +85,7 @@ func (m *Message) Append(dst []byte) ([]byte, error) {
 		dst = m.appendRegister(dst)
 	case Payload, ICMP:
 		dst = append(dst, m.Data...)
+	case Unknown:
 	case Unregister, Ended:
 		dst = append(dst, clip(m.Text)...)
 	case Registered:
@@ -143,7 +145,7 @@ func Parse(b []byte, m *Message) (n int, err error) {
 	case ICMP:
 		m.Data = rest
 		return n, nil
-	case Register, Payload, Unregister, Registered, Ended:
+	case Register, Payload, Unregister, Registered, Ended, Unknown:
 		if len(rest) < idSize {
 			return n, fmt.Errorf("type %d of %d bytes: %w", m.Type, len(body), ErrMalformed)
 		}
@@ -157,6 +159,7 @@ func Parse(b []byte, m *Message) (n int, err error) {
 // parseFields reads what follows the id.
 func (m *Message) parseFields(body, rest []byte) error {
 	switch m.Type {
+	case Unknown: // a later version may add fields
 	case Payload:
 		m.Data = rest
 	case Unregister, Ended:

@@ -42,6 +42,7 @@ var golden = map[string]struct {
 	"icmp":          {packet.Message{Type: packet.ICMP, Data: []byte{0x45, 0}}, "0003" + "04" + "4500"},
 	"registered":    {packet.Message{Type: packet.Registered, ID: id, Result: datagram.ResultTooManyFlows, Text: "no"}, "0014" + "05" + idHex + "03" + "6e6f"},
 	"ended":         {packet.Message{Type: packet.Ended, ID: id}, "0011" + "06" + idHex},
+	"unknown":       {packet.Message{Type: packet.Unknown, ID: id}, "0011" + "07" + idHex},
 }
 
 func diff(a, b packet.Message) string { return cmp.Diff(a, b, cmpopts.EquateEmpty(), addrPorts) }

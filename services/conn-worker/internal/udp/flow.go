@@ -152,6 +152,8 @@ func (s *Session) take(f *flow, m *packet.Message) {
 		s.registered(f, m)
 	case packet.Ended:
 		s.ended(f, m)
+	case packet.Unknown:
+		s.registerAgain(f, m.ID)
 	default: // of a later version
 	}
 }
@@ -227,6 +229,16 @@ func (s *Session) ended(f *flow, m *packet.Message) {
 	s.mu.Unlock()
 	if here && s.version == V2 {
 		s.tell(m.ID, m.Text)
+	}
+}
+
+// registerAgain registers a session that its proxy has lost.
+func (s *Session) registerAgain(f *flow, id datagram.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.spoke = true
+	if e := s.sessions[id]; e != nil && e.flow == f {
+		_ = s.askLocked(e, nil) // without room the next payload leads here again
 	}
 }
 

@@ -3,6 +3,7 @@ package udp
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
@@ -121,6 +122,69 @@ func TestMoveBetweenConnections(t *testing.T) {
 	case m := <-old.messages:
 		t.Errorf("the old flow got %+v", m)
 	default:
+	}
+}
+
+// TestMovedSessionComesBack: the connection that a session moved to ends, and the edge goes on with the other one. It does so when
+// it has registered the session over both and the responses overtook each other.
+func TestMovedSessionComesBack(t *testing.T) {
+	for name, version := range map[string]Version{"v2": V2, "v3": V3} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, roomy, "p")
+			one, first := l.serve(version, 1)
+			two, second := l.serve(version, 2)
+			id, to := datagram.ID{1}, dest("192.0.2.1:53")
+			for _, s := range []*Session{first, second} {
+				if err := s.register(id, to, 0, nil, make(chan packet.Message, 1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			back, other := l.nextFlow(), l.nextFlow()
+			if back.flow.Meta.Index != 1 {
+				back = other
+			}
+			back.want(packet.Register)
+			if err := two.CloseWithError(0, "over"); err != nil {
+				t.Fatal(err)
+			}
+			l.eventually("the session is left behind", func() bool { return l.live() == 0 })
+			b := datagram.AppendV2UDP(nil, id, []byte("on"))
+			if version == V3 {
+				b, _ = datagram.AppendPayload(nil, id, []byte("on"))
+			}
+			send(t, one, b, nil)
+			send(t, one, b, nil)
+			if m := back.want(packet.Register); m.ID != id || m.Dest != to || string(m.Data) != "on" {
+				t.Errorf("registered again: %+v", m)
+			}
+			back.want(packet.Payload)
+			if l.dropped(UnknownSession) != 0 || l.live() != 1 {
+				t.Errorf("%d dropped, %d sessions, want none and 1", l.dropped(UnknownSession), l.live())
+			}
+		})
+	}
+}
+
+// TestLeftSessionsAreForgotten bounds what connections leave behind.
+func TestLeftSessionsAreForgotten(t *testing.T) {
+	l := newLab(t, Limits{Sessions: 2, QueueBytes: 1 << 20}, "p")
+	now := time.Now()
+	s := l.relay.Session(nil, link.Meta{}, V3)
+	for i := range byte(3) {
+		h := home{id: datagram.ID{i}}
+		l.relay.settle(h, s)
+		l.relay.leaveBehind(h, s, &session{idle: time.Second, used: now})
+	}
+	if n := len(l.relay.left); n != 2 {
+		t.Errorf("%d sessions are remembered, want 2", n)
+	}
+	l.relay.forgetLeft(now.Add(2 * time.Second))
+	if n := len(l.relay.left); n != 2 {
+		t.Errorf("%d sessions are remembered for their time, want 2", n)
+	}
+	l.relay.forgetLeft(now.Add(2*time.Second + 1))
+	if n := len(l.relay.left); n != 0 {
+		t.Errorf("%d sessions are remembered for too long, want none", n)
 	}
 }
 

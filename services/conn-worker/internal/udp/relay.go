@@ -2,6 +2,7 @@ package udp
 
 import (
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -67,6 +68,15 @@ type Relay struct {
 	mu sync.Mutex
 	// homes tells which connection of this worker a UDP session is registered on: payload may come on any.
 	homes map[home]*Session
+	// left are the UDP sessions of connections that ended, until they are registered elsewhere or have been idle.
+	left map[home]leftSession
+}
+
+// leftSession is what is needed to register a UDP session again.
+type leftSession struct {
+	dest netip.AddrPort
+	idle time.Duration
+	used time.Time
 }
 
 // home identifies a UDP session among the sessions of all connectors.
@@ -81,7 +91,7 @@ func New(cfg Config) *Relay {
 	if cfg.Proxies == nil {
 		cfg.Proxies = func() []tunnel.ProxyID { return []tunnel.ProxyID{""} }
 	}
-	return &Relay{cfg: cfg, homes: make(map[home]*Session)}
+	return &Relay{cfg: cfg, homes: make(map[home]*Session), left: make(map[home]leftSession)}
 }
 
 // settle makes s the home of a UDP session, and gives the former one.
@@ -90,6 +100,7 @@ func (r *Relay) settle(h home, s *Session) *Session {
 	defer r.mu.Unlock()
 	old := r.homes[h]
 	r.homes[h] = s
+	delete(r.left, h)
 	if old == s {
 		return nil
 	}
@@ -101,6 +112,39 @@ func (r *Relay) leave(h home, s *Session) {
 	defer r.mu.Unlock()
 	if r.homes[h] == s {
 		delete(r.homes, h)
+	}
+}
+
+// leaveBehind is leave for a connection that ended. At most Limits.Sessions sessions are remembered.
+func (r *Relay) leaveBehind(h home, s *Session, e *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.homes[h] != s {
+		return
+	}
+	delete(r.homes, h)
+	if len(r.left) < r.cfg.Limits.Sessions {
+		r.left[h] = leftSession{dest: e.dest, idle: e.idle, used: e.used}
+	}
+}
+
+// takeLeft gives a session that a connection has left behind, once.
+func (r *Relay) takeLeft(h home) (leftSession, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l, ok := r.left[h]
+	delete(r.left, h)
+	return l, ok
+}
+
+// forgetLeft forgets the sessions left behind that have been idle for too long.
+func (r *Relay) forgetLeft(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for h, l := range r.left {
+		if now.Sub(l.used) > forgetAfter(l.idle) {
+			delete(r.left, h)
+		}
 	}
 }
 

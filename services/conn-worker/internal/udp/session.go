@@ -100,13 +100,14 @@ func (s *Session) Serve() {
 	s.tasks.Wait()
 }
 
-// end forgets everything. The flows end with the session; what the proxies keep waits for another connection.
+// end forgets everything. The flows end with the session; what the proxies keep waits for another connection. The relay remembers
+// what it takes to register the sessions on another connection.
 func (s *Session) end() {
 	s.mu.Lock()
 	s.over = true
 	n := len(s.sessions)
 	for id, e := range s.sessions {
-		s.relay.leave(s.home(id), s)
+		s.relay.leaveBehind(s.home(id), s, e)
 		if e.response != nil {
 			close(e.response)
 		}
@@ -137,6 +138,18 @@ func (s *Session) register(id datagram.ID, dest netip.AddrPort, idle time.Durati
 	if e == nil {
 		return errNotHere // the connection ended, or the session moved on
 	}
+	return s.askLocked(e, payload)
+}
+
+// takeOver registers a session that another connection has left behind, with a payload for it.
+func (s *Session) takeOver(id datagram.ID, l leftSession, payload []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := s.rememberLocked(id, l.dest, l.idle)
+	if err != nil {
+		return err
+	}
+	s.relay.settle(s.home(id), s)
 	return s.askLocked(e, payload)
 }
 
@@ -201,7 +214,12 @@ func (s *Session) payload(id datagram.ID, data []byte) {
 	if s.pass(id, data) {
 		return
 	}
-	if other := s.relay.find(s.home(id)); other != nil && other != s && other.pass(id, data) {
+	h := s.home(id)
+	if other := s.relay.find(h); other != nil && other != s && other.pass(id, data) {
+		return
+	}
+	// The edge had registered the session over two connections, and the one that the worker heard of last has ended.
+	if l, ok := s.relay.takeLeft(h); ok && s.takeOver(id, l, data) == nil {
 		return
 	}
 	s.drop(UnknownSession)
@@ -277,18 +295,15 @@ func (s *Session) tidyLoop(ctx context.Context) {
 // tidy finds a proxy for sessions that have none, removes idle sessions whose end was not reported, and ends unused flows.
 func (s *Session) tidy(now time.Time) {
 	staying := s.cfg.Proxies()
+	s.relay.forgetLeft(now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
 		return
 	}
 	for id, e := range s.sessions {
-		idle := e.idle
-		if idle <= 0 {
-			idle = datagram.DefaultIdle
-		}
 		switch {
-		case now.Sub(e.used) > forgetFactor*idle:
+		case now.Sub(e.used) > forgetAfter(e.idle):
 			s.forgetLocked(id)
 		case e.flow == nil:
 			_ = s.askLocked(e, nil) // the next round or the next payload tries again
@@ -306,6 +321,14 @@ func (s *Session) tidy(now time.Time) {
 			delete(s.trouble, id)
 		}
 	}
+}
+
+// forgetAfter is the time without use after which a session is forgotten whose idle time is idle.
+func forgetAfter(idle time.Duration) time.Duration {
+	if idle <= 0 {
+		idle = datagram.DefaultIdle
+	}
+	return forgetFactor * idle
 }
 
 var _ rpc.SessionHandler = (*Session)(nil)

@@ -52,8 +52,19 @@ func (s *Session) RegisterUDPSession(ctx context.Context, r rpc.UDPSession) ([]b
 		}
 		return nil, nil
 	case <-ctx.Done():
-		s.unregister(r.ID, "the edge gave up its registration")
+		s.giveUp(r.ID, response)
 		return nil, context.Cause(ctx)
+	}
+}
+
+// giveUp stops waiting for the proxy's response to a registration. The session stays, and ends when it is idle: an edge that
+// registers over several connections at once gives up all calls but the first that succeeds, and to end the session for one of them
+// would end it for all.
+func (s *Session) giveUp(id datagram.ID, response chan packet.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.sessions[id]; e != nil && e.response == response {
+		e.response = nil
 	}
 }
 
@@ -66,14 +77,27 @@ func (s *Session) UnregisterUDPSession(_ context.Context, id [datagram.IDSize]by
 	return nil
 }
 
-// unregister forgets a session and lets its proxy do so.
+// unregister forgets a session and lets its proxy do so. The session may belong to another connection.
 func (s *Session) unregister(id datagram.ID, message string) {
+	if s.unregisterHere(id, message) {
+		return
+	}
+	if other := s.relay.find(s.home(id)); other != nil && other != s {
+		other.unregisterHere(id, message)
+	}
+	s.relay.takeLeft(s.home(id))
+}
+
+// unregisterHere is unregister for a session of this connection; it reports whether it is one.
+func (s *Session) unregisterHere(id datagram.ID, message string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if e := s.forgetLocked(id); e != nil && e.flow != nil {
+	e := s.forgetLocked(id)
+	if e != nil && e.flow != nil {
 		// Without room the proxy's own idle time ends it.
 		_ = e.flow.pipe.put(&packet.Message{Type: packet.Unregister, ID: id, Text: message}, true)
 	}
+	return e != nil
 }
 
 // tell opens a stream and says that a session ended. It does its best: an edge that hears nothing has its own idle time.

@@ -108,9 +108,54 @@ func TestV2Refused(t *testing.T) {
 	if err := receive(t, given, "no response"); !errors.Is(err, context.Canceled) {
 		t.Errorf("given up = %v", err)
 	}
-	p.want(packet.Unregister)
+	if err := s.UnregisterUDPSession(t.Context(), [16]byte{3}, "bye"); err != nil {
+		t.Fatal(err)
+	}
+	if m := p.want(packet.Unregister); m.ID != (datagram.ID{3}) || m.Text != "bye" { // and nothing before it
+		t.Errorf("end = %+v", m)
+	}
 	if l.live() != 0 {
 		t.Errorf("%d sessions are left", l.live())
+	}
+}
+
+// TestGivenUpCallLeavesANewerOne gives up the first of two calls for one session.
+func TestGivenUpCallLeavesANewerOne(t *testing.T) {
+	l := newLab(t, roomy, "p")
+	_, s := l.serve(V2, 0)
+	old := make(chan packet.Message, 1)
+	if err := s.register(datagram.ID{1}, dest("192.0.2.1:53"), 0, nil, old); err != nil {
+		t.Fatal(err)
+	}
+	p := l.nextFlow()
+	p.want(packet.Register)
+	done := call(s, t.Context(), 1)
+	p.want(packet.Register)
+	s.giveUp(datagram.ID{1}, old)
+	p.say(packet.Message{Type: packet.Registered, ID: datagram.ID{1}})
+	if err := receive(t, done, "no response"); err != nil {
+		t.Errorf("the newer call = %v", err)
+	}
+}
+
+// TestProxyHasLostTheSession: the session is registered again, without a word to the edge.
+func TestProxyHasLostTheSession(t *testing.T) {
+	l := newLab(t, roomy, "p")
+	edge, s := l.serve(V2, 0)
+	done := call(s, t.Context(), 1)
+	p := l.nextFlow()
+	p.accept()
+	if err := receive(t, done, "no response"); err != nil {
+		t.Fatal(err)
+	}
+	p.say(packet.Message{Type: packet.Unknown, ID: datagram.ID{9}})
+	p.say(packet.Message{Type: packet.Unknown, ID: datagram.ID{1}})
+	if m := p.accept(); m.ID != (datagram.ID{1}) || m.Dest != dest("192.0.2.1:53") {
+		t.Errorf("registered again: %+v", m)
+	}
+	send(t, edge, datagram.AppendV2UDP(nil, datagram.ID{1}, []byte("on")), nil)
+	if m := p.want(packet.Payload); string(m.Data) != "on" {
+		t.Errorf("payload = %q", m.Data)
 	}
 }
 

@@ -46,6 +46,7 @@ func TestOtherTunnelsSessionsAreOutOfReach(t *testing.T) {
 	addr := port(mine, 1, "one")
 	other := k.connectAs(t, link.Meta{Tunnel: [16]byte{9}, Connector: [16]byte{2}})
 	other.send(payload(1, "stolen"), packet.Message{Type: packet.Unregister, ID: datagram.ID{1}}, register(1, o.addr, "own"))
+	other.expect(packet.Unknown, datagram.ID{1}, "")
 	other.registered(1)
 	if got := port(other, 1, "own"); got == addr {
 		t.Errorf("two tunnels share the source %s", got)

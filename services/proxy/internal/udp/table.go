@@ -158,11 +158,13 @@ func (t *Table) lookup(k key) *session {
 	return t.sessions[k]
 }
 
-// payload sends a datagram to the origin.
+// payload sends a datagram to the origin. The worker is told of a session that does not exist: it would send into the void for
+// as long as the visitor does.
 func (t *Table) payload(f *flow, id datagram.ID, p []byte) {
 	s := t.lookup(f.key(id))
 	if s == nil {
 		t.metrics.drop(writeFlowUnknown)
+		f.control(&packet.Message{Type: packet.Unknown, ID: id})
 		return
 	}
 	if s.orphan.Load() {
