@@ -183,7 +183,7 @@ func TestVirtualDNSServiceAsksTheResolver(t *testing.T) {
 		return err == nil
 	})
 	cfg := proxy.Default()
-	cfg.DNS.ResolverAddrs = []string{addr.String()}
+	cfg.Private.DNS.ResolverAddrs = []string{addr.String()}
 	r := run(t, cfg, proxy.Deps{Rules: helloRules(t)})
 	d := openDatagrams(t, link.NewDirect(r.svc.Handler()))
 	query := "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00" + "\x06origin\x04test\x00" + "\x00\x01\x00\x01"

@@ -19,16 +19,18 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
-	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/private"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/registration"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
 // Deps are what a proxy is given.
 type Deps struct {
 	// Store may be nil: then the proxy does not register where it listens.
-	Store  Store
+	Store  registration.Store
 	Logger *slog.Logger
 	// Registerer may be nil: then the figures go nowhere.
 	Registerer prometheus.Registerer
@@ -59,10 +61,10 @@ type Service struct {
 	log       *slog.Logger
 	table     *router.Table
 	flows     *flow.Handler
-	private   *private
+	private   *private.Networks
 	live      *live.State
 	listeners []net.Listener
-	register  *registration // nil without a store
+	register  *registration.Registration // nil without a store
 	state     atomic.Int32
 }
 
@@ -88,25 +90,25 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	rules := deps.Rules
 	if rules == nil {
-		if rules, err = loadRules(cfg, log); err != nil {
+		if rules, err = localrules.Load(cfg.ConfigFile, cfg.Origin, log); err != nil {
 			return nil, err
 		}
 	}
 	if rules, err = live.Local(rules, cfg.MaxActiveFlows); err != nil {
 		return nil, err
 	}
-	warnUnchecked(rules, log)
+	localrules.WarnUnchecked(rules, log)
 	table, err := router.New(rules, log, cfg.ManagementHostname, fedManagementHost)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, log: log, table: table}
-	if s.private, err = newPrivate(cfg, table, log, deps.Registerer); err != nil {
+	if s.private, err = private.New(cfg.Private, table, log, deps.Registerer); err != nil {
 		return nil, err
 	}
 	s.flows = flow.New(flow.Config{
-		Tags: tags, SpoolLimit: cfg.SpoolLimit, Streams: cfg.Streams.limits(), Limits: cfg.Limits.limits(),
-		Dialer: s.private.dialer, Flows: s.private.limit,
+		Tags: tags, SpoolLimit: cfg.SpoolLimit, Streams: cfg.Streams, Limits: cfg.Limits,
+		Dialer: s.private.Dialer(), Flows: s.private.Limit(),
 	}, table, log, deps.Registerer)
 	if s.live, err = live.New(live.Config{Table: table, MaxActiveFlows: cfg.MaxActiveFlows, Logger: log, Registerer: deps.Registerer}); err != nil {
 		return nil, err
@@ -115,7 +117,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	if deps.Store != nil && len(s.listeners) > 0 {
-		s.register = newRegistration(deps.Store, cfg, host, deps.Version, s.listeners[0], log)
+		s.register = registration.New(deps.Store, registration.Config{
+			ID: cfg.ID, Host: host, Version: deps.Version, Instance: suffix(),
+			Advertise: cfg.Advertise, Listen: link.EndpointOf(s.listeners[0]),
+		}, log)
 	}
 	return s, nil
 }
@@ -171,33 +176,12 @@ func (s *Service) serveStream(ctx context.Context, m link.Meta, st link.Stream) 
 	case m.Kind == link.KindConfig:
 		s.live.ServeStream(ctx, m, st)
 	case !s.live.Serves(m.Tunnel):
-		refuseTunnel(st, m)
+		flow.RefuseTunnel(m, st)
 	case m.Kind == link.KindDatagrams:
-		s.private.udp.ServeStream(ctx, m, st)
+		s.private.ServeStream(ctx, m, st)
 	default:
 		s.flows.ServeStream(ctx, m, st)
 	}
-}
-
-// refuseTunnel ends a flow of a tunnel that the rules in force do not belong to.
-func refuseTunnel(st link.Stream, m link.Meta) {
-	if m.Kind == link.KindDatagrams || m.Repeat { // the 503 below would say that no proxy has seen the request
-		st.Abort()
-		return
-	}
-	resp := stream.Response{
-		Error:    "this proxy has the rules of another tunnel",
-		Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: "503"}},
-	}
-	b, err := resp.Append(nil)
-	if err == nil {
-		_, err = st.Write(b)
-	}
-	if err != nil {
-		st.Abort()
-		return
-	}
-	_ = st.CloseWrite() // a failure means that the worker is gone
 }
 
 // Apply puts a configuration in force that the edge pushed to a worker in the same process.
@@ -233,7 +217,7 @@ func (s *Service) Ready() error {
 // timeout; gone from the store; idle origin connections closed.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.table.Close()
-	defer s.private.close()
+	defer s.private.Close()
 	served, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	g, served := errgroup.WithContext(served)
@@ -243,7 +227,7 @@ func (s *Service) Run(ctx context.Context) error {
 		})
 		g.Go(func() error { return server.Serve(served, l) })
 	}
-	g.Go(func() error { return s.private.dns.Run(served) })
+	g.Go(func() error { return s.private.Run(served) })
 	s.state.Store(int32(stateServing))
 	s.log.InfoContext(ctx, "proxy serving", slog.Int(logkey.Rules, len(s.table.Current().Routes())), slog.Any(logkey.Endpoints, s.Endpoints()))
 	g.Go(func() error {
@@ -253,7 +237,7 @@ func (s *Service) Run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	if s.register != nil {
-		s.register.remove(ctx)
+		s.register.Remove(ctx)
 	}
 	return err
 }
@@ -266,13 +250,13 @@ func (s *Service) attend(ctx, served context.Context) {
 		case <-served.Done():
 		}
 	} else {
-		s.register.keep(ctx, served)
+		s.register.Keep(ctx, served)
 	}
 	s.state.Store(int32(stateDraining))
 	s.live.Close()
-	s.log.InfoContext(ctx, "proxy draining", slog.Int(logkey.Flows, s.flows.InFlight()), slog.Int(logkey.UDPSessions, s.private.udp.Sessions()))
+	s.log.InfoContext(ctx, "proxy draining", slog.Int(logkey.Flows, s.flows.InFlight()), slog.Int(logkey.UDPSessions, s.private.Sessions()))
 	if s.register != nil {
-		s.register.announceDrain(ctx)
+		s.register.AnnounceDrain(ctx)
 	}
-	s.private.udp.Drain() // sessions have no end of their own to wait for
+	s.private.Drain() // sessions have no end of their own to wait for
 }

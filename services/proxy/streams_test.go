@@ -105,15 +105,15 @@ func TestStreamsLastUntilTheDrainIsOver(t *testing.T) {
 func TestSingleOriginsThatAreStreams(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		change func(*proxy.OriginConfig)
+		change func(*proxy.Config)
 	}{
-		{"tcp", func(o *proxy.OriginConfig) { o.URL = "tcp://127.0.0.1:22" }},
-		{"bastion", func(o *proxy.OriginConfig) { o.Bastion = true }},
-		{"socks", func(o *proxy.OriginConfig) { o.URL, o.Socks5, o.ProxyProtocol = "ssh://h", true, "v2" }},
+		{"tcp", func(c *proxy.Config) { c.Origin.URL = "tcp://127.0.0.1:22" }},
+		{"bastion", func(c *proxy.Config) { c.Origin.Bastion = true }},
+		{"socks", func(c *proxy.Config) { c.Origin.URL, c.Origin.Socks5, c.Origin.ProxyProtocol = "ssh://h", true, "v2" }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := proxy.Default()
-			tc.change(&cfg.Origin)
+			tc.change(&cfg)
 			r := run(t, cfg, proxy.Deps{})
 			if status, _ := ask(t, link.NewDirect(r.svc.Handler()), "/"); status != "426" {
 				t.Errorf("plain request: status %s", status)

@@ -106,8 +106,8 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config 
 	cfg.Proxy.Streams.WriteTimeout = s.Duration("write-stream-timeout")
 	w.Streams.WriteTimeout = s.Duration("write-stream-timeout")
 	cfg.Proxy.Tags, cfg.Proxy.Listen, cfg.Proxy.TLSDir = s.List("tag"), s.List("link-listen"), s.Text("link-certs")
-	cfg.Proxy.ICMP.SourceV4, cfg.Proxy.ICMP.SourceV6 = s.Text("icmpv4-src"), s.Text("icmpv6-src")
-	cfg.Proxy.DNS.ResolverAddrs = s.List("dns-resolver-addrs")
+	cfg.Proxy.Private.ICMP.SourceV4, cfg.Proxy.Private.ICMP.SourceV6 = s.Text("icmpv4-src"), s.Text("icmpv6-src")
+	cfg.Proxy.Private.DNS.ResolverAddrs = s.List("dns-resolver-addrs")
 	return cfg
 }
 

@@ -30,7 +30,7 @@ import (
 
 // streamLimits are short enough for tests that wait for them, and otherwise out of the way.
 func streamLimits() flow.Streams {
-	return flow.Streams{HalfCloseIdle: time.Minute, PingInterval: time.Minute, HandshakeTimeout: time.Minute}
+	return flow.Streams{HalfCloseIdle: time.Minute, PingInterval: time.Minute, SocksTimeout: time.Minute}
 }
 
 // streamHandler serves a set with stream settings.
@@ -42,7 +42,7 @@ func streamHandler(t testing.TB, set *ingress.Set, limits flow.Streams, reg prom
 		t.Fatal(err)
 	}
 	t.Cleanup(table.Close)
-	return flow.New(flow.Config{Tags: tags(t), SpoolLimit: 1 << 20, Streams: limits}, table, log, reg)
+	return newHandler(flow.Config{Tags: tags(t), SpoolLimit: 1 << 20, Streams: limits}, table, log, reg)
 }
 
 // eachCarrier runs a test over the call within a process, and over frames between two.

@@ -18,8 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/faultgate"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
@@ -39,32 +38,6 @@ const (
 	spoolFlows = 16
 )
 
-// Config is what a Handler needs to know.
-type Config struct {
-	Tags       []Tag
-	SpoolLimit int64
-	Streams    Streams
-	Limits     Limits
-	// Dialer opens private-network connections, and Flows counts them; nil makes ones of our own from the live rules.
-	Dialer dialer.Dialer
-	Flows  *limit.Flows
-}
-
-// Limits bound what edges and visitors can make a proxy hold (docs/limits.md). A zero is no limit, or for the size of a head
-// the default.
-type Limits struct {
-	// Flows is how many flows run at a time.
-	Flows int
-	// HeadTimeout bounds the time until the ConnectRequest is there, HeadBytes its size.
-	HeadTimeout time.Duration
-	HeadBytes   int
-	// TargetBytes bounds the path and the query of a request together.
-	TargetBytes int
-	// Fields bounds the header and the trailers of requests and responses. A request gets a little more than a response, as
-	// the edge adds fields of its own.
-	Fields httpfield.Limits
-}
-
 // Handler serves flows. It implements link.Handler.
 type Handler struct {
 	limits  Limits
@@ -73,7 +46,7 @@ type Handler struct {
 	log     *slog.Logger
 	metrics *metrics
 	spool   budget
-	faults  router.Gate // of flows without a route
+	faults  faultgate.Gate // of flows without a route
 	streams byteStreams
 
 	connector atomic.Pointer[connectorTag]
@@ -97,12 +70,6 @@ func New(cfg Config, table *router.Table, log *slog.Logger, reg prometheus.Regis
 	h.limits.HeadBytes = cmp.Or(h.limits.HeadBytes, maxHead)
 	h.limits.Fields = cmp.Or(h.limits.Fields, httpfield.DefaultLimits())
 	h.streams.copier.HalfCloseIdle, h.streams.copier.Count = cfg.Streams.HalfCloseIdle, h.streams.metrics.count
-	if h.streams.dialer == nil {
-		h.streams.dialer = dialer.New(h.warp)
-	}
-	if h.streams.flows == nil {
-		h.streams.flows = limit.New(func() uint64 { return h.warp().MaxActiveFlows }, reg)
-	}
 	return h
 }
 

@@ -12,13 +12,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -332,7 +335,14 @@ func serve(t testing.TB, set *ingress.Set, l *logs) *flow.Handler {
 		t.Fatalf("router.New: %v", err)
 	}
 	t.Cleanup(table.Close)
-	return flow.New(flow.Config{Tags: tags(t), SpoolLimit: 1 << 20}, table, log, nil)
+	return newHandler(flow.Config{Tags: tags(t), SpoolLimit: 1 << 20}, table, log, nil)
+}
+
+// newHandler makes a handler with the private networks of the rules in table.
+func newHandler(cfg flow.Config, table *router.Table, log *slog.Logger, reg prometheus.Registerer) *flow.Handler {
+	warp := func() ingress.WarpRouting { return table.Current().Set.WarpRouting }
+	cfg.Dialer, cfg.Flows = dialer.New(warp), limit.New(func() uint64 { return warp().MaxActiveFlows }, reg)
+	return flow.New(cfg, table, log, reg)
 }
 
 // eventually polls a condition.

@@ -25,7 +25,7 @@ func limited(t testing.TB, limits flow.Limits, service string, settings ...strin
 		t.Fatal(err)
 	}
 	t.Cleanup(table.Close)
-	return flow.New(flow.Config{SpoolLimit: 1 << 20, Limits: limits}, table, log, nil)
+	return newHandler(flow.Config{SpoolLimit: 1 << 20, Limits: limits}, table, log, nil)
 }
 
 func TestSlowHeadIsGivenUp(t *testing.T) {

@@ -26,7 +26,7 @@ func TestManagementHostNeverReachesAnOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer table.Close()
-	h := flow.New(flow.Config{}, table, log, nil)
+	h := newHandler(flow.Config{}, table, log, nil)
 	for _, when := range []string{"at start", "after a push"} {
 		for _, tc := range []struct{ method, host, target, body string }{
 			{"GET", "management.test", "/ping", "missing access_token query parameter"},

@@ -340,7 +340,7 @@ func TestSwapKeepsRunningFlowsAndPools(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer table.Close()
-	h := flow.New(flow.Config{}, table, log, prometheus.NewRegistry())
+	h := newHandler(flow.Config{}, table, log, prometheus.NewRegistry())
 	c := start2(t, h, get("GET", "/"), "")
 	_, body, err := c.head()
 	if err != nil {

@@ -101,7 +101,7 @@ func (x *flowState) dialService(ctx context.Context, st *origin.Stream, destinat
 // gives the connection and the bytes that came early. After errSocksRefused the client knows why.
 func (x *flowState) socks(ctx context.Context, st *origin.Stream, ws *websock.Server, fixed net.Conn) (net.Conn, []byte, error) {
 	within := ctx
-	if d := x.h.streams.set.HandshakeTimeout; d > 0 {
+	if d := x.h.streams.set.SocksTimeout; d > 0 {
 		var cancel context.CancelFunc
 		within, cancel = context.WithTimeout(ctx, d)
 		defer cancel()

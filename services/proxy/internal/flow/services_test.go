@@ -226,7 +226,7 @@ func unhex(t *testing.T, s string) []byte {
 
 func TestSocksClientThatSaysNothing(t *testing.T) {
 	limits := streamLimits()
-	limits.HandshakeTimeout = 10 * time.Millisecond
+	limits.SocksTimeout = 10 * time.Millisecond
 	v := visitFrom(t, link.NewDirect(streamHandler(t, rules(t, "socks-proxy"), limits, nil)), websocketRequest("/"))
 	v.end("", linktest.ErrReset)
 	if err := v.carried(); !errors.Is(err, link.ErrReset) {

@@ -10,28 +10,15 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/duplex"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
 )
-
-// Streams are the limits of byte streams.
-type Streams struct {
-	// HalfCloseIdle bounds the silence of a stream after one of its directions has ended; 0 is no limit.
-	HalfCloseIdle time.Duration
-	// WriteTimeout bounds each write to an origin; 0 is no limit.
-	WriteTimeout time.Duration
-	// PingInterval is the time between pings on websockets that we serve ourselves; 0 sends none.
-	PingInterval time.Duration
-	// HandshakeTimeout bounds the SOCKS handshake; 0 is no limit.
-	HandshakeTimeout time.Duration
-}
 
 // byteStreams is what a Handler needs for streams.
 type byteStreams struct {
 	set     Streams
 	copier  duplex.Copier
-	dialer  dialer.Dialer
+	dialer  Dialer
 	flows   *limit.Flows
 	metrics *streamMetrics
 }

@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
@@ -97,28 +96,6 @@ func TestAmbiguous(t *testing.T) {
 	for path, want := range map[string]bool{"/public": false, "/public/../admin": true, "/admin": false} {
 		if got := s.Ambiguous("x.test", path, s.Match("x.test", path)); got != want {
 			t.Errorf("Ambiguous(%s) = %v, want %v", path, got, want)
-		}
-	}
-}
-
-func TestGate(t *testing.T) {
-	var g router.Gate
-	t0 := time.Unix(1000, 0)
-	for i, tc := range []struct {
-		kind       string
-		after      time.Duration
-		ok         bool
-		suppressed int
-	}{
-		{"dial", 0, true, 0},
-		{"dial", time.Second, false, 0},
-		{"tls", time.Second, true, 0},
-		{"dial", router.QuietPeriod - 1, false, 0},
-		{"dial", router.QuietPeriod, true, 2},
-		{"dial", 2 * router.QuietPeriod, true, 0},
-	} {
-		if ok, n := g.Pass(tc.kind, t0.Add(tc.after)); ok != tc.ok || n != tc.suppressed {
-			t.Errorf("%d: Pass(%s) = %v, %d, want %v, %d", i, tc.kind, ok, n, tc.ok, tc.suppressed)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/faultgate"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
 
@@ -19,7 +20,7 @@ type Route struct {
 	// Guarded says that the rule demands an access token.
 	Guarded bool
 	// Faults thins out the log lines of this route.
-	Faults Gate
+	Faults faultgate.Gate
 }
 
 // Snapshot is one version of the table. It never changes.

@@ -16,8 +16,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/faultgate"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
 // Dialer opens sockets; *dialer.Registry is one.
@@ -49,7 +49,7 @@ type Table struct {
 	log     *slog.Logger
 	metrics *metrics
 	began   time.Time
-	faults  router.Gate
+	faults  faultgate.Gate
 	wg      sync.WaitGroup
 	// kept is the size of the responses that wait in sessions without a flow.
 	kept atomic.Int64

@@ -1,9 +1,10 @@
-package proxy
+package registration
 
 import (
 	"context"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
@@ -20,34 +21,46 @@ type Store interface {
 	Hint(ctx context.Context, topic string) error
 }
 
-// farewell bounds what the end of a registration may take; the store may be away.
-const farewell = 2 * time.Second
+// removeTimeout bounds what the end of a registration may take, as the store may be unavailable.
+const removeTimeout = 2 * time.Second
 
-// registration tells workers where this proxy is. It belongs to the goroutine that keeps it.
-type registration struct {
+// Config says what workers are told about a proxy.
+type Config struct {
+	ID, Host, Version string
+	// Instance is the name of this run of the process.
+	Instance string
+	// Advertise is the endpoint for workers; empty takes Listen, with the host's name in place of an unspecified address.
+	Advertise string
+	Listen    link.Endpoint
+}
+
+// Registration is the record of one proxy in the store. It belongs to the goroutine that runs Keep.
+type Registration struct {
 	store  Store
 	record fleet.Proxy
 	log    *slog.Logger
 	known  bool // the last renewal reached the store
 }
 
-func newRegistration(store Store, cfg Config, host, version string, l net.Listener, log *slog.Logger) *registration {
+// New makes a registration and writes nothing yet.
+func New(store Store, cfg Config, log *slog.Logger) *Registration {
 	endpoint := cfg.Advertise
 	if endpoint == "" {
-		endpoint = reachable(link.EndpointOf(l).String(), host)
+		endpoint = reachable(cfg.Listen.String(), cfg.Host)
 	}
-	return &registration{store: store, log: log, known: true, record: fleet.Proxy{
-		ID: tunnel.ProxyID(cfg.ID), Host: host, Version: version, Endpoint: endpoint, Instance: suffix(),
+	return &Registration{store: store, log: log, known: true, record: fleet.Proxy{
+		ID: tunnel.ProxyID(cfg.ID), Host: cfg.Host, Version: cfg.Version, Endpoint: endpoint, Instance: cfg.Instance,
 	}}
 }
 
 // reachable puts the host's name in place of an address that means "all of this host".
 func reachable(endpoint, host string) string {
 	const tcp = "tcp:"
-	if len(endpoint) < len(tcp) || endpoint[:len(tcp)] != tcp {
+	address, isTCP := strings.CutPrefix(endpoint, tcp)
+	if !isTCP {
 		return endpoint
 	}
-	h, port, err := net.SplitHostPort(endpoint[len(tcp):])
+	h, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return endpoint
 	}
@@ -57,8 +70,8 @@ func reachable(endpoint, host string) string {
 	return endpoint
 }
 
-// keep renews the registration until ctx or other ends. A store that is away is said once and tried again.
-func (r *registration) keep(ctx, other context.Context) {
+// Keep renews the registration until ctx or other ends. A store that is unavailable is logged once and tried again.
+func (r *Registration) Keep(ctx, other context.Context) {
 	ticker := time.NewTicker(lease.RenewEvery)
 	defer ticker.Stop()
 	for fresh := true; ; {
@@ -77,7 +90,7 @@ func (r *registration) keep(ctx, other context.Context) {
 }
 
 // put writes the record once and logs when the store goes or comes back.
-func (r *registration) put(ctx context.Context) error {
+func (r *Registration) put(ctx context.Context) error {
 	err := r.store.PutProxy(ctx, r.record, lease.ProxyTTL)
 	switch {
 	case ctx.Err() != nil:
@@ -90,15 +103,15 @@ func (r *registration) put(ctx context.Context) error {
 	return err
 }
 
-func (r *registration) hint(ctx context.Context) {
+func (r *Registration) hint(ctx context.Context) {
 	if err := r.store.Hint(ctx, lease.TopicFleet); err != nil {
 		r.log.DebugContext(ctx, "hint failed", slog.Any(logkey.Err, err)) // the record is there; workers read it soon anyway
 	}
 }
 
-// announceDrain marks the record, so that workers stop choosing this proxy before its links say so.
-func (r *registration) announceDrain(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+// AnnounceDrain marks the record, so that workers stop choosing this proxy before its links say so.
+func (r *Registration) AnnounceDrain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()
 	r.record.Draining = true
 	if r.put(ctx) == nil {
@@ -106,9 +119,9 @@ func (r *registration) announceDrain(ctx context.Context) {
 	}
 }
 
-// remove takes the record away.
-func (r *registration) remove(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+// Remove takes the record away.
+func (r *Registration) Remove(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
 	defer cancel()
 	if err := r.store.RemoveProxy(ctx, r.record.ID); err != nil {
 		r.log.WarnContext(ctx, "proxy registration not removed", slog.Any(logkey.Err, err)) // it expires

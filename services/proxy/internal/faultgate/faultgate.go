@@ -1,11 +1,11 @@
-package router
+package faultgate
 
 import (
 	"sync"
 	"time"
 )
 
-// QuietPeriod is how long a route keeps silent about a fault of a kind that it has just reported.
+// QuietPeriod is how long further faults of a kind are suppressed after one was reported.
 const QuietPeriod = 10 * time.Second
 
 // Gate lets one report of each kind of fault through per QuietPeriod. The zero value is ready. Kinds must come from a

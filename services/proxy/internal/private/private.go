@@ -1,0 +1,100 @@
+package private
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/icmp"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/resolver"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
+)
+
+// Config is the configuration of UDP sessions, ping and the DNS service.
+type Config struct {
+	UDP  udp.Config      `yaml:"udp"`
+	ICMP icmp.Config     `yaml:"icmp"`
+	DNS  resolver.Config `yaml:"dns"`
+}
+
+// Default holds all defaults.
+func Default() Config { return Config{UDP: udp.Default(), ICMP: icmp.Default()} }
+
+// Validate reports every problem, each with its path.
+func (c Config) Validate() error {
+	return errors.Join(within("udp", c.UDP.Validate()), within("icmp", c.ICMP.Validate()), within("dns", c.DNS.Validate()))
+}
+
+// within puts the name of a section before each of its problems.
+func within(section string, err error) error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", section, err)
+		}
+		return err
+	}
+	var errs []error
+	for _, e := range joined.Unwrap() {
+		errs = append(errs, fmt.Errorf("%s: %w", section, e))
+	}
+	return errors.Join(errs...)
+}
+
+// Networks serves private networks besides the byte streams: UDP sessions, ping, and the DNS service. The byte streams share
+// its dialer and its limit.
+type Networks struct {
+	dialer *dialer.Registry
+	limit  *limit.Flows
+	dns    *resolver.Service
+	icmp   *icmp.Router
+	udp    *udp.Table
+}
+
+// New starts nothing. It asks table for the live rules at each use.
+func New(cfg Config, table *router.Table, log *slog.Logger, reg prometheus.Registerer) (*Networks, error) {
+	warp := func() ingress.WarpRouting { return table.Current().Set.WarpRouting }
+	n := &Networks{dialer: dialer.New(warp), limit: limit.New(func() uint64 { return warp().MaxActiveFlows }, reg)}
+	var err error
+	if n.dns, err = resolver.New(cfg.DNS, log, reg); err != nil {
+		return nil, err
+	}
+	n.dialer.Reserve(resolver.Virtual(), n.dns)
+	n.icmp = icmp.New(cfg.ICMP, log, reg)
+	n.udp = udp.New(cfg.UDP, udp.Deps{Dialer: n.dialer, Limit: n.limit, Pinger: n.icmp, Logger: log, Registerer: reg})
+	return n, nil
+}
+
+// Dialer opens private-network connections.
+func (n *Networks) Dialer() *dialer.Registry { return n.dialer }
+
+// Limit counts private-network flows of all kinds.
+func (n *Networks) Limit() *limit.Flows { return n.limit }
+
+// Sessions is the number of UDP sessions.
+func (n *Networks) Sessions() int { return n.udp.Sessions() }
+
+// ServeStream serves a flow of datagrams to its end.
+func (n *Networks) ServeStream(ctx context.Context, m link.Meta, st link.Stream) {
+	n.udp.ServeStream(ctx, m, st)
+}
+
+// Run keeps the resolver of the DNS service up to date until ctx ends.
+func (n *Networks) Run(ctx context.Context) error { return n.dns.Run(ctx) }
+
+// Drain ends the flows of datagrams. The UDP sessions wait for another proxy's worker as after a lost one.
+func (n *Networks) Drain() { n.udp.Drain() }
+
+// Close ends what runs, and waits for it.
+func (n *Networks) Close() {
+	n.udp.Close()
+	n.icmp.Close()
+}
