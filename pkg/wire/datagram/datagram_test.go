@@ -25,12 +25,12 @@ func TestIdleTravelsInWholeSeconds(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, err := datagram.ParseRegistration(b); err != nil || got.Idle != want {
-			t.Errorf("idle %s came back as %s, %v, want %s", in, got.Idle, err, want)
+			t.Errorf("idle %s was parsed as %s, %v, want %s", in, got.Idle, err, want)
 		}
 	}
 }
 
-func TestEncodersRefuse(t *testing.T) {
+func TestEncodersRejectInvalidValues(t *testing.T) {
 	long := make([]byte, 2000)
 	for name, c := range map[string]struct {
 		do   func() ([]byte, error)
@@ -57,7 +57,7 @@ func TestEncodersRefuse(t *testing.T) {
 	}
 }
 
-func TestBundledPayloadFitsWhereAPayloadDoes(t *testing.T) {
+func TestRegistrationWithPayloadFitsIntoADatagram(t *testing.T) {
 	for dest, size := range map[string]int{"192.0.2.1:53": datagram.V3MaxBundled4, "[2001:db8::1]:53": datagram.V3MaxBundled6} {
 		r := datagram.Registration{Dest: netip.MustParseAddrPort(dest), Payload: make([]byte, size)}
 		if b, err := r.Append(nil); err != nil || len(b) != 1280 {

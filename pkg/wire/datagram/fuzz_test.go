@@ -44,7 +44,7 @@ func FuzzParseV3(f *testing.F) {
 		switch d := d.(type) {
 		case datagram.Registration:
 			if len(d.Payload) > 1306 {
-				return // the decoder takes what the encoder would not write
+				return // the decoder accepts what the encoder rejects
 			}
 			out, err = d.Append(nil)
 		case payload:

@@ -16,13 +16,13 @@ func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
 // Errors of the codec. Compare with errors.Is.
 var (
-	// ErrShort says that a datagram ends before what it must hold.
+	// ErrShort means that a datagram ends too early.
 	ErrShort = errors.New("datagram too short")
-	// ErrTooLarge says that a part of a datagram is over its limit.
+	// ErrTooLarge means that a part of a datagram exceeds its limit.
 	ErrTooLarge = errors.New("datagram too large")
-	// ErrUnknownType says that the datagram's type is none that we know.
+	// ErrUnknownType means that the type of the datagram is unknown.
 	ErrUnknownType = errors.New("unknown datagram type")
-	// ErrAddress says that a destination is no address that the wire can carry.
+	// ErrAddress means that a destination is not a valid address.
 	ErrAddress = errors.New("not an address for a datagram")
 )
 

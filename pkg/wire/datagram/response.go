@@ -5,16 +5,16 @@ import (
 	"fmt"
 )
 
-// Result says what became of a registration.
+// Result is the result of a registration.
 type Result uint8
 
 // The results.
 const (
 	ResultOK          Result = 0x00
 	ResultUnreachable Result = 0x01
-	// ResultNoSocket says that no socket could be had.
+	// ResultNoSocket means that no socket could be opened.
 	ResultNoSocket Result = 0x02
-	// ResultTooManyFlows says that the limit of active flows is reached.
+	// ResultTooManyFlows means that the limit of active flows is reached.
 	ResultTooManyFlows Result = 0x03
 	// ResultError is any other refusal; the text says which.
 	ResultError Result = 0xff
@@ -38,7 +38,7 @@ func (r Result) String() string {
 	}
 }
 
-// Response answers a registration.
+// Response is the response to a registration.
 type Response struct {
 	ID     ID
 	Result Result
@@ -56,7 +56,7 @@ func (r *Response) Append(dst []byte) ([]byte, error) {
 	return append(dst, r.Text...), nil
 }
 
-// ParseResponse reads a response. Bytes behind the text's stated length are not part of it.
+// ParseResponse reads a response. Bytes after the stated length of the text are ignored.
 func ParseResponse(b []byte) (Response, error) {
 	if err := expect(b, V3Response, responseHeader); err != nil {
 		return Response{}, err
@@ -67,7 +67,7 @@ func ParseResponse(b []byte) (Response, error) {
 	case n > V3MaxText:
 		return Response{}, fmt.Errorf("text of %d bytes: %w", n, ErrTooLarge)
 	case n > len(text):
-		return Response{}, fmt.Errorf("text of %d bytes in place of %d: %w", len(text), n, ErrShort)
+		return Response{}, fmt.Errorf("text of %d bytes, want %d: %w", len(text), n, ErrShort)
 	}
 	return Response{Result: Result(b[1]), ID: ID(b[2 : responseHeader-2]), Text: string(text[:n])}, nil
 }

@@ -19,7 +19,7 @@ type Tracing struct {
 	Flags byte
 }
 
-// ErrTracing says that a text is no tracing identity.
+// ErrTracing means that a text is not a tracing identity.
 var ErrTracing = errors.New("not a tracing identity")
 
 // Append adds the binary form to dst.
@@ -34,7 +34,7 @@ func (t Tracing) String() string {
 	return fmt.Sprintf("%x:%x:0:%x", t.Trace[:], binary.BigEndian.Uint64(t.Span[:]), t.Flags)
 }
 
-// ParseTracing reads the binary form, which is all of b.
+// ParseTracing reads the binary form from b, which must hold nothing else.
 func ParseTracing(b []byte) (Tracing, error) {
 	if len(b) != TracingSize {
 		return Tracing{}, fmt.Errorf("tracing identity of %d bytes: %w", len(b), ErrShort)
@@ -46,7 +46,7 @@ func ParseTracing(b []byte) (Tracing, error) {
 func ParseTracingText(s string) (Tracing, error) {
 	parts := strings.Split(s, ":")
 	if len(parts) != 4 {
-		return Tracing{}, fmt.Errorf("%d parts in place of 4: %w", len(parts), ErrTracing)
+		return Tracing{}, fmt.Errorf("%d parts, want 4: %w", len(parts), ErrTracing)
 	}
 	trace, span, flags := parts[0], parts[1], parts[3]
 	if trace == "" || len(trace) > 32 {

@@ -28,7 +28,7 @@ const (
 	// IPv4 or IPv6 destination, so that the datagram passes wherever a payload of MaxPayload does.
 	V3MaxBundled4 = 1280 - registration4
 	V3MaxBundled6 = 1280 - registration6
-	// DefaultIdle is what an idle time of 0 means.
+	// DefaultIdle is the idle time of a registration with idle time 0.
 	DefaultIdle = 210 * time.Second
 )
 
@@ -38,7 +38,7 @@ const (
 	addressAt      = 1 + 1 + 2 + 2 + IDSize
 	registration4  = addressAt + 4
 	registration6  = addressAt + 16
-	// The reference's encoder adds the header's size to its limit in place of taking it away. Ours goes as far.
+	// The reference adds the size of the header to this limit where it should subtract it. Ours accepts as much.
 	maxBundled4 = 1280 + registration4
 	maxBundled6 = 1280 + registration6
 )
@@ -186,14 +186,14 @@ func TypeV3(b []byte) (V3Type, error) {
 	return t, nil
 }
 
-// expect checks the type and that the fixed part is whole.
+// expect checks the type, and that the fixed part is complete.
 func expect(b []byte, want V3Type, size int) error {
 	got, err := TypeV3(b)
 	switch {
 	case err != nil:
 		return err
 	case got != want:
-		return fmt.Errorf("type %d in place of %d: %w", got, want, ErrUnknownType)
+		return fmt.Errorf("type %d, want %d: %w", got, want, ErrUnknownType)
 	case len(b) < size:
 		return fmt.Errorf("type %d of %d bytes: %w", got, len(b), ErrShort)
 	default:

@@ -185,7 +185,7 @@ func splitDest(dest string) (scheme, host, path string) {
 		host = rest
 	}
 	path, _, _ = strings.Cut(path, "#")
-	if strings.HasSuffix(host, "*") && path == "" { // OPTIONS of the server as a whole
+	if strings.HasSuffix(host, "*") && path == "" { // OPTIONS for the whole server
 		return scheme, strings.TrimSuffix(host, "*"), "*"
 	}
 	if !strings.HasPrefix(path, "/") {

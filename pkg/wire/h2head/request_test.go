@@ -12,9 +12,9 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// TestRequestDropsWhatEndsHere encodes headers that belong to one connection, in spellings that an application would
+// TestEncodeRequestDropsHopByHopAndReservedHeaders encodes headers that belong to one connection, in spellings that an application would
 // read as the same name, and headers that only edge and connector may send.
-func TestRequestDropsWhatEndsHere(t *testing.T) {
+func TestEncodeRequestDropsHopByHopAndReservedHeaders(t *testing.T) {
 	req := stream.Request{Dest: "http://a/", Metadata: []stream.Pair{
 		{Key: "HttpHeader:Connection", Val: "x"},
 		{Key: "HttpHeader:keep_alive", Val: "x"},

@@ -11,7 +11,7 @@ const (
 	DefaultMaxBytes  = 128 << 10
 )
 
-// FieldOverhead is what a field costs beyond its name and value, in bytes, as HTTP/2 counts it (RFC 9113 6.5.2).
+// FieldOverhead is counted for each field beyond its name and value, in bytes, as in HTTP/2 (RFC 9113 6.5.2).
 const FieldOverhead = 32
 
 // Room for the fields that our own edge adds to a visitor's request (addresses, identifiers, tracing).
@@ -20,7 +20,7 @@ const (
 	addedBytes  = 16 << 10
 )
 
-// Errors of Meter.Add. Both are ErrLimit for errors.Is; a request that meets one deserves status 431.
+// Errors of Meter.Add. Both match ErrLimit with errors.Is. A request that causes one gets status 431.
 var (
 	ErrLimit         = errors.New("header fields exceed a limit")
 	ErrTooManyFields = fmt.Errorf("%w: too many", ErrLimit)

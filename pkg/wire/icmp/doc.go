@@ -1,7 +1,7 @@
 // Package icmp is the codec of the IP packets that carry ping through a tunnel: IPv4 and IPv6 with an ICMP message
 // (docs/spec/wire.md 10, docs/spec/ingress.md 9.4). It works on bytes alone.
 //
-// An edge sends whole packets with an echo request. The connector sends whole packets back: the echo reply, or the
+// An edge sends complete packets with an echo request. The connector sends complete packets back: the echo reply, or the
 // error that a router on the path would send. Parse reads a packet and Append functions write one, checksums included.
 // AppendMessage and ParseMessage handle the part after the IP header, which the ping sockets of the system use.
 //

@@ -13,7 +13,7 @@ type Echo struct {
 	Data []byte
 }
 
-// Direction tells the two echo messages apart.
+// Direction is request or reply.
 type Direction bool
 
 // The two echo messages.
@@ -37,7 +37,7 @@ func echoOf(m []byte) Echo {
 	return Echo{ID: binary.BigEndian.Uint16(m[4:]), Seq: binary.BigEndian.Uint16(m[6:]), Data: m[headerICMP:]}
 }
 
-// Append adds a whole packet with the echo to dst.
+// Append adds a complete packet with the echo to dst.
 func (e Echo) Append(dst []byte, from, to netip.Addr, ttl uint8, dir Direction) ([]byte, error) {
 	start := len(dst)
 	dst, err := appendIP(dst, from, to, ttl, headerICMP+len(e.Data))

@@ -26,7 +26,7 @@ func TimeExceeded(is6 bool) Fault {
 	return Fault{Type: TimeExceeded4}
 }
 
-// AppendError appends a whole ICMP error packet to dst, from router to the address to, about the packet in original. The
+// AppendError appends a complete ICMP error packet to dst, from router to the address to, about the packet in original. The
 // quote of original is cut to what the family allows.
 func AppendError(dst []byte, router, to netip.Addr, f Fault, original []byte) ([]byte, error) {
 	limit := MaxQuote4

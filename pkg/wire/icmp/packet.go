@@ -39,21 +39,21 @@ const CodeFragmentationNeeded = 4
 
 // Errors of the codec. Compare with errors.Is.
 var (
-	// ErrShort says that the packet ends before its headers do, or before its own length.
+	// ErrShort means that the packet ends before its headers, or is shorter than its length field.
 	ErrShort = errors.New("packet too short")
-	// ErrVersion says that the packet is neither IPv4 nor IPv6.
+	// ErrVersion means that the packet is neither IPv4 nor IPv6.
 	ErrVersion = errors.New("unknown ip version")
-	// ErrHeader says that a header contradicts itself.
+	// ErrHeader means that a header contradicts itself.
 	ErrHeader = errors.New("malformed ip header")
-	// ErrNotICMP says that the packet carries something else.
+	// ErrNotICMP means that the packet carries another protocol.
 	ErrNotICMP = errors.New("packet carries no icmp")
-	// ErrFragment says that the packet is a part of a larger one.
+	// ErrFragment means that the packet is a part of a larger one.
 	ErrFragment = errors.New("packet is a fragment")
-	// ErrNotEcho says that the message is no echo.
+	// ErrNotEcho means that the message is not an echo request or reply.
 	ErrNotEcho = errors.New("message is no echo")
-	// ErrTooLarge says that a packet would be larger than its length field can say.
+	// ErrTooLarge means that a packet is too large for its length field.
 	ErrTooLarge = errors.New("packet too large")
-	// ErrFamily says that the two addresses of a packet are not of one family.
+	// ErrFamily means that the two addresses of a packet have different families.
 	ErrFamily = errors.New("addresses of two families")
 )
 
@@ -106,7 +106,7 @@ func (p *Packet) parse4(b []byte) error {
 	case size < header4 || total < size:
 		return fmt.Errorf("ipv4 header of %d in %d bytes: %w", size, total, ErrHeader)
 	case total > len(b):
-		return fmt.Errorf("ipv4 packet of %d bytes in place of %d: %w", len(b), total, ErrShort)
+		return fmt.Errorf("ipv4 packet of %d bytes, want %d: %w", len(b), total, ErrShort)
 	case binary.BigEndian.Uint16(b[6:])&0x3fff != 0: // more fragments, or an offset
 		return ErrFragment
 	case b[9] != protocol4:
@@ -124,7 +124,7 @@ func (p *Packet) parse6(b []byte) error {
 	total := header6 + int(binary.BigEndian.Uint16(b[4:]))
 	switch {
 	case total > len(b):
-		return fmt.Errorf("ipv6 packet of %d bytes in place of %d: %w", len(b), total, ErrShort)
+		return fmt.Errorf("ipv6 packet of %d bytes, want %d: %w", len(b), total, ErrShort)
 	case b[6] == 44:
 		return ErrFragment
 	case b[6] != protocol6:
@@ -152,7 +152,7 @@ func (p *Packet) Quote() (Packet, error) {
 	if len(inner) == 0 {
 		return Packet{}, ErrShort
 	}
-	// The length fields speak of the whole packet, of which only the head is here.
+	// The length fields give the length of the whole packet, of which only the head is here.
 	whole := append([]byte(nil), inner...)
 	switch {
 	case whole[0]>>4 == 4 && len(whole) >= header4:

@@ -20,10 +20,10 @@ const (
 	V2   Version = 2
 )
 
-// MaxHeader is the size of the largest header that Append makes and Parse takes, extensions aside.
+// MaxHeader is the size of the largest header without extensions.
 const MaxHeader = 107
 
-// maxBody bounds what follows the fixed part of version 2 in a header that Parse takes.
+// maxBody bounds what may follow the fixed part of version 2, in bytes.
 const maxBody = 4 << 10
 
 const (

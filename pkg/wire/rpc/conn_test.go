@@ -9,7 +9,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 )
 
-// recorder is a stream that notes how it is ended.
+// recorder is a stream that records how it is ended.
 type recorder struct {
 	net.Conn
 	mu    sync.Mutex
@@ -58,7 +58,7 @@ func TestStreamConnCloseDuringWrite(t *testing.T) {
 	conn := rpc.StreamConn(stuck)
 	written := make(chan error, 1)
 	go func() {
-		_, err := conn.Write([]byte("nobody reads more than one byte of this"))
+		_, err := conn.Write([]byte("only the first byte of this is read"))
 		written <- err
 	}()
 	_, err := far.Read(make([]byte, 1)) // the write is in progress now

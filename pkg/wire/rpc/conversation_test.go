@@ -9,8 +9,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 )
 
-// say turns two bytes into one well-formed message: what to say, and about which id. Arbitrary bytes rarely get that
-// far.
+// say turns two bytes into one well-formed message, of which they select the kind and the id. Arbitrary bytes are rarely
+// well formed.
 func say(t testing.TB, what, id byte) []byte {
 	n := uint32(id % 4)
 	switch what % 12 {
@@ -86,7 +86,7 @@ func FuzzConversation(f *testing.F) {
 		for i := 0; i+1 < min(len(talk), most); i += 2 {
 			b.Write(say(t, talk[i], talk[i+1]))
 		}
-		_ = rpc.ServeRegistration(t.Context(), script{bytes.NewReader(b.Bytes())}, welcoming()) // it returns: no more is asked
+		_ = rpc.ServeRegistration(t.Context(), script{bytes.NewReader(b.Bytes())}, welcoming()) // the test only checks that it returns
 		client := rpc.NewRegistrationClient(newLateScript(b.Bytes()))
 		_, _ = client.Register(t.Context(), recordedRequest(t))
 		_ = client.Unregister(t.Context())

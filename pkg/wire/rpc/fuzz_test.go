@@ -27,7 +27,7 @@ func FuzzServeRegistration(f *testing.F) {
 	}
 	f.Add(bytes.Join([][]byte{bootstrap(f, 0), unregister(f, 1, toAnswer(f, 0, 0)), unregister(f, 2, toAnswer(f, 2, 0))}, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_ = rpc.ServeRegistration(t.Context(), script{bytes.NewReader(b)}, welcoming()) // it returns: no more is asked
+		_ = rpc.ServeRegistration(t.Context(), script{bytes.NewReader(b)}, welcoming()) // the test only checks that it returns
 	})
 }
 
@@ -39,18 +39,18 @@ func FuzzServeConnector(f *testing.F) {
 	}
 	handler := connector(func(_ context.Context, u remoteconfig.Update) (int32, error) { return u.Version, nil })
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_ = rpc.ServeConnector(t.Context(), script{bytes.NewReader(b)}, handler) // it returns: no more is asked
+		_ = rpc.ServeConnector(t.Context(), script{bytes.NewReader(b)}, handler) // the test only checks that it returns
 	})
 }
 
-// FuzzClient answers the calls of a client with arbitrary bytes, after the questions have been read.
+// FuzzClient responds to the calls of a client with arbitrary bytes.
 func FuzzClient(f *testing.F) {
 	for _, e := range loadExchanges(f, "rpc_registration") {
 		f.Add(joined(f, e, "edge"))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		client := rpc.NewRegistrationClient(newLateScript(b))
-		_, _ = client.Register(t.Context(), recordedRequest(t)) // it returns: no more is asked
+		_, _ = client.Register(t.Context(), recordedRequest(t)) // the test only checks that it returns
 		_ = client.Unregister(t.Context())
 		_ = client.Close()
 	})

@@ -20,8 +20,8 @@ var (
 )
 
 // guard decides which messages of the peer reach the library. The library implements far more than the subset that
-// this protocol uses (docs/spec/wire.md 7.1), and a hostile peer can make parts of the rest panic or hold memory. So only
-// the subset passes: a bootstrap object without promises, called by its import or by the answer to a bootstrap, with plain
+// this protocol uses (docs/spec/wire.md 7.1), and a hostile peer can make other parts panic or keep memory. So only that
+// subset passes: a bootstrap object without promises, called by its import or by the id of the bootstrap call, with plain
 // data as parameters.
 type guard struct {
 	// bootstraps has the question ids of the peer's bootstraps that it has not finished.
@@ -30,7 +30,7 @@ type guard struct {
 
 func newGuard() guard { return guard{bootstraps: make(map[uint32]struct{})} }
 
-// check reports whether the library gets the message. An error ends the connection.
+// check reports whether the message is passed to the library. An error ends the connection.
 func (g *guard) check(m rpccp.Message) (pass bool, err error) {
 	switch m.Which() {
 	case rpccp.Message_Which_abort:

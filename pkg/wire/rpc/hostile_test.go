@@ -45,7 +45,7 @@ func finish(t testing.TB, id uint32) []byte {
 	})
 }
 
-// unregister is a call of unregisterConnection that change may spoil.
+// unregister is a call of unregisterConnection, modified by change.
 func unregister(t testing.TB, id uint32, change func(rpccp.Call)) []byte {
 	return encode(t, func(m rpccp.Message) {
 		call, err := m.NewCall()
@@ -74,7 +74,7 @@ func toAnswer(t testing.TB, id uint32, transform int32) func(rpccp.Call) {
 	}
 }
 
-// TestHostilePeer: what no honest peer sends ends the stream with an error, whatever state it is in.
+// TestHostilePeer checks that messages outside the protocol end the stream with an error.
 func TestHostilePeer(t *testing.T) {
 	announce := func(segments, words uint32) []byte {
 		return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, segments-1), words)
@@ -91,10 +91,10 @@ func TestHostilePeer(t *testing.T) {
 		"cut header":                {{0, 0, 0}},
 		"packed":                    {{0x10, 5, 0x50, 1, 1, 8, 0, 0, 0x11, 1, 1, 0, 0}},
 		"call without bootstrap":    {unregister(t, 0, func(rpccp.Call) {})},
-		"call of its own answer":    {bootstrap(t, 0), unregister(t, 1, toAnswer(t, 1, 0))},
+		"call of its own result":    {bootstrap(t, 0), unregister(t, 1, toAnswer(t, 1, 0))},
 		"call of another call":      {bootstrap(t, 0), unregister(t, 1, toAnswer(t, 0, 0)), unregister(t, 2, toAnswer(t, 1, 0))},
 		"call of a field":           {bootstrap(t, 0), unregister(t, 1, toAnswer(t, 0, 1))},
-		"call of a finished answer": {bootstrap(t, 0), finish(t, 0), unregister(t, 1, toAnswer(t, 0, 0))},
+		"call of a finished result": {bootstrap(t, 0), finish(t, 0), unregister(t, 1, toAnswer(t, 0, 0))},
 		"call without target":       {bootstrap(t, 0), unregister(t, 1, func(c rpccp.Call) { must(t, c.SetTarget(rpccp.MessageTarget{})) }), unregister(t, 1, toAnswer(t, 7, 0))},
 		"results to the callee":     {bootstrap(t, 0), unregister(t, 1, func(c rpccp.Call) { c.SendResultsTo().SetYourself() })},
 		"params with capabilities": {bootstrap(t, 0), unregister(t, 1, func(c rpccp.Call) {
@@ -104,19 +104,19 @@ func TestHostilePeer(t *testing.T) {
 			must(t, err)
 			caps.At(0).SetReceiverHosted(0)
 		})},
-		"question id in use":  {bootstrap(t, 0), bootstrap(t, 0)},
-		"finish of nothing":   {finish(t, 5)},
-		"finish twice":        {bootstrap(t, 0), finish(t, 0), finish(t, 0)},
-		"release of nothing":  {encode(t, func(m rpccp.Message) { _, err := m.NewRelease(); must(t, err) })},
-		"return to nothing":   {encode(t, func(m rpccp.Message) { _, err := m.NewReturn(); must(t, err) })},
-		"disembargo":          {bootstrap(t, 0), encode(t, func(m rpccp.Message) { _, err := m.NewDisembargo(); must(t, err) })},
-		"third party":         {encode(t, func(m rpccp.Message) { _, err := m.NewProvide(); must(t, err) })},
-		"null bootstrap":      {encode(t, func(m rpccp.Message) { must(t, m.SetBootstrap(rpccp.Bootstrap{})) })},
-		"null call":           {encode(t, func(m rpccp.Message) { must(t, m.SetCall(rpccp.Call{})) })},
-		"null return":         {encode(t, func(m rpccp.Message) { must(t, m.SetReturn(rpccp.Return{})) })},
-		"null finish":         {bootstrap(t, 0), encode(t, func(m rpccp.Message) { must(t, m.SetFinish(rpccp.Finish{})) })},
-		"null release":        {bootstrap(t, 0), encode(t, func(m rpccp.Message) { must(t, m.SetRelease(rpccp.Release{})) })},
-		"many open questions": manyBootstraps(t),
+		"call id in use":     {bootstrap(t, 0), bootstrap(t, 0)},
+		"finish of nothing":  {finish(t, 5)},
+		"finish twice":       {bootstrap(t, 0), finish(t, 0), finish(t, 0)},
+		"release of nothing": {encode(t, func(m rpccp.Message) { _, err := m.NewRelease(); must(t, err) })},
+		"return to nothing":  {encode(t, func(m rpccp.Message) { _, err := m.NewReturn(); must(t, err) })},
+		"disembargo":         {bootstrap(t, 0), encode(t, func(m rpccp.Message) { _, err := m.NewDisembargo(); must(t, err) })},
+		"third party":        {encode(t, func(m rpccp.Message) { _, err := m.NewProvide(); must(t, err) })},
+		"null bootstrap":     {encode(t, func(m rpccp.Message) { must(t, m.SetBootstrap(rpccp.Bootstrap{})) })},
+		"null call":          {encode(t, func(m rpccp.Message) { must(t, m.SetCall(rpccp.Call{})) })},
+		"null return":        {encode(t, func(m rpccp.Message) { must(t, m.SetReturn(rpccp.Return{})) })},
+		"null finish":        {bootstrap(t, 0), encode(t, func(m rpccp.Message) { must(t, m.SetFinish(rpccp.Finish{})) })},
+		"null release":       {bootstrap(t, 0), encode(t, func(m rpccp.Message) { must(t, m.SetRelease(rpccp.Release{})) })},
+		"many open calls":    manyBootstraps(t),
 	} {
 		t.Run(name, func(t *testing.T) {
 			near, far := pair(t)
@@ -149,7 +149,7 @@ func manyBootstraps(t testing.TB) [][]byte {
 	return in
 }
 
-// TestAbuseWithoutReading: a peer that finishes its questions but reads no answers loses its connection before that costs much memory.
+// TestAbuseWithoutReading checks that a peer that finishes its calls but reads no returns is disconnected before it costs much memory.
 func TestAbuseWithoutReading(t *testing.T) {
 	near, far := net.Pipe()
 	done := make(chan error, 1)
@@ -159,7 +159,7 @@ func TestAbuseWithoutReading(t *testing.T) {
 			break
 		}
 		if id > 10_000 {
-			t.Fatal("the server takes any number of questions")
+			t.Fatal("the server accepts any number of calls")
 		}
 	}
 	must(t, far.Close())
@@ -168,7 +168,7 @@ func TestAbuseWithoutReading(t *testing.T) {
 	}
 }
 
-// TestAnnouncedSizeCostsNothing: memory grows with the bytes that arrive.
+// TestAnnouncedSizeCostsNothing checks that memory grows with the bytes that arrive, not with the announced size.
 func TestAnnouncedSizeCostsNothing(t *testing.T) {
 	near, far := net.Pipe()
 	done := make(chan error, 1)
@@ -188,7 +188,7 @@ func TestAnnouncedSizeCostsNothing(t *testing.T) {
 	}
 }
 
-// TestHostileEdge: the calling end is as careful.
+// TestHostileEdge checks the same for the calling end.
 func TestHostileEdge(t *testing.T) {
 	reply := func(id uint32, build func(rpccp.Return)) []byte {
 		return encode(t, func(m rpccp.Message) {
@@ -213,20 +213,20 @@ func TestHostileEdge(t *testing.T) {
 		return reply(id, func(ret rpccp.Return) { _, err := ret.NewResults(); must(t, err) })
 	}
 	for name, in := range map[string][][]byte{
-		"no protocol at all":    {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n and more text")},
-		"answer ahead":          {null(7)},
-		"null answer":           {encode(t, func(m rpccp.Message) { must(t, m.SetReturn(rpccp.Return{})) })},
-		"answer twice":          {null(0), null(0)},
-		"no capability":         {null(0)},
-		"exception":             {reply(0, func(ret rpccp.Return) { _, err := ret.NewException(); must(t, err) })},
-		"canceled":              {reply(0, func(ret rpccp.Return) { ret.SetCanceled() })},
-		"results elsewhere":     {reply(0, func(ret rpccp.Return) { ret.SetResultsSentElsewhere() })},
-		"many capabilities":     {caps(0, 9, func(d rpccp.CapDescriptor) { d.SetSenderHosted(0) })},
-		"capability of ours":    {caps(0, 1, func(d rpccp.CapDescriptor) { d.SetReceiverHosted(0) })},
-		"third party":           {caps(0, 1, func(d rpccp.CapDescriptor) { _, err := d.NewThirdPartyHosted(); must(t, err) })},
-		"answer without result": {null(0), null(1)},
-		"calls the connector":   {bootstrap(t, 0), unregister(t, 1, func(rpccp.Call) {})},
-		"hangs up":              {},
+		"no protocol at all":     {[]byte("HTTP/1.1 400 Bad Request\r\n\r\n and more text")},
+		"return before the call": {null(7)},
+		"null return":            {encode(t, func(m rpccp.Message) { must(t, m.SetReturn(rpccp.Return{})) })},
+		"return twice":           {null(0), null(0)},
+		"no capability":          {null(0)},
+		"exception":              {reply(0, func(ret rpccp.Return) { _, err := ret.NewException(); must(t, err) })},
+		"canceled":               {reply(0, func(ret rpccp.Return) { ret.SetCanceled() })},
+		"results elsewhere":      {reply(0, func(ret rpccp.Return) { ret.SetResultsSentElsewhere() })},
+		"many capabilities":      {caps(0, 9, func(d rpccp.CapDescriptor) { d.SetSenderHosted(0) })},
+		"capability of ours":     {caps(0, 1, func(d rpccp.CapDescriptor) { d.SetReceiverHosted(0) })},
+		"third party":            {caps(0, 1, func(d rpccp.CapDescriptor) { _, err := d.NewThirdPartyHosted(); must(t, err) })},
+		"return without result":  {null(0), null(1)},
+		"calls the connector":    {bootstrap(t, 0), unregister(t, 1, func(rpccp.Call) {})},
+		"hangs up":               {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			near, far := pair(t)

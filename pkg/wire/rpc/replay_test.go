@@ -19,8 +19,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 )
 
-// answer is a return in a comparable form.
-type answer struct {
+// returned is a return in a comparable form.
+type returned struct {
 	ID        uint32
 	Exception string
 	Cap       bool
@@ -28,9 +28,9 @@ type answer struct {
 	Content string
 }
 
-func answerOf(t testing.TB, ret rpccp.Return) answer {
+func contentOf(t testing.TB, ret rpccp.Return) returned {
 	t.Helper()
-	a := answer{ID: ret.AnswerId()}
+	a := returned{ID: ret.AnswerId()}
 	switch ret.Which() {
 	case rpccp.Return_Which_exception:
 		e, err := ret.Exception()
@@ -88,7 +88,7 @@ func replayServer(t *testing.T, e exchange, caller string, p *peer) {
 		}
 		ret, err := decodeMessage(t, b).Return()
 		must(t, err)
-		if diff := cmp.Diff(answerOf(t, ret), answerOf(t, p.wantReturn())); diff != "" {
+		if diff := cmp.Diff(contentOf(t, ret), contentOf(t, p.wantReturn())); diff != "" {
 			t.Errorf("return differs (-recorded +ours):\n%s", diff)
 		}
 	}
@@ -97,7 +97,7 @@ func replayServer(t *testing.T, e exchange, caller string, p *peer) {
 	}
 }
 
-// replayClient plays the serving side of e against a client until the client ends the stream: it answers questions with the
+// replayClient plays the serving side of e against a client until the client ends the stream: it responds to calls with the
 // recorded returns, under the ids that our client chose.
 func replayClient(t *testing.T, e exchange, server string, p *peer) {
 	t.Helper()
@@ -127,7 +127,7 @@ func replayClient(t *testing.T, e exchange, server string, p *peer) {
 			continue
 		}
 		if len(recorded) == 0 {
-			t.Fatal("more questions than recorded returns")
+			t.Fatal("more calls than recorded returns")
 		}
 		reply := decodeMessage(t, recorded[0])
 		recorded = recorded[1:]

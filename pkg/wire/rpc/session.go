@@ -36,7 +36,7 @@ func (g *gate) enter() bool {
 
 func (g *gate) leave() { g.running.Done() }
 
-// close lets no call start any more and waits for those that run.
+// close prevents further calls and waits for the running ones.
 func (g *gate) close() {
 	g.mu.Lock()
 	g.closed = true
@@ -115,8 +115,8 @@ func (s *session) bootstrap(ctx context.Context) capnp.Client {
 	return s.boot
 }
 
-// finish waits for the answer f and reads it, or returns when ctx ends. An answer is valid until release, which blocks until
-// the answer has arrived. If the caller stops waiting, a goroutine of the session calls release.
+// finish waits for the results f and reads them, or returns when ctx ends. Results are valid until release, which blocks until
+// they have arrived. If the caller stops waiting, a goroutine of the session calls release.
 func (s *session) finish(ctx context.Context, f *capnp.Future, release capnp.ReleaseFunc, read func() error) error {
 	select {
 	case <-f.Done():

@@ -51,7 +51,7 @@ func (e exchange) sessionID(t testing.TB) [16]byte {
 	return id
 }
 
-// recordedFailure is the text that the recorded server threw.
+// recordedFailure is the text of the exception of the recorded server.
 func (e exchange) recordedFailure(t testing.TB) error {
 	t.Helper()
 	for _, w := range e.Writes {
@@ -60,7 +60,7 @@ func (e exchange) recordedFailure(t testing.TB) error {
 		}
 		ret, err := decodeMessage(t, unhex(t, w.Hex)).Return()
 		must(t, err)
-		if a := answerOf(t, ret); a.Exception != "" {
+		if a := contentOf(t, ret); a.Exception != "" {
 			return errors.New(a.Exception)
 		}
 	}
@@ -95,7 +95,7 @@ func sameParams(t testing.TB, e exchange, caller string, call rpccp.Call) {
 	}
 }
 
-// TestReplaySessionsServed: the recorded caller's messages get the recorded answers, on either end.
+// TestReplaySessionsServed checks that the recorded caller's messages get the recorded returns, on either end.
 func TestReplaySessionsServed(t *testing.T) {
 	for _, e := range loadExchanges(t, "rpc_udp_session_v2") {
 		t.Run(e.Name, func(t *testing.T) {
@@ -138,7 +138,7 @@ func TestReplaySessionsServed(t *testing.T) {
 	}
 }
 
-// TestReplaySessionsCalled: our calls are the recorded ones, and the recorded answers are understood.
+// TestReplaySessionsCalled checks that our calls equal the recorded ones, and that the recorded returns are understood.
 func TestReplaySessionsCalled(t *testing.T) {
 	for _, e := range loadExchanges(t, "rpc_udp_session_v2") {
 		t.Run(e.Name, func(t *testing.T) {

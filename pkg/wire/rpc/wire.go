@@ -22,7 +22,7 @@ const (
 	// maxSegments is the limit of the reference.
 	maxSegments = 512 + 1
 	// maxOutstanding bounds our messages that are still in memory because the peer has neither finished its calls nor read
-	// the answers. A control stream needs a handful.
+	// the returns. A control stream needs a handful.
 	maxOutstanding = 64
 	// readFactor bounds how often, on average, a message's bytes may be visited while it is handled.
 	readFactor = 8
@@ -37,7 +37,7 @@ var (
 	errSegments    = errors.New("message with too many segments")
 	errTooLarge    = errors.New("message too large")
 	errOutstanding = errors.New("too many unfinished calls")
-	errNotAsked    = errors.New("return for an unknown question")
+	errUnknownCall = errors.New("return for an unknown call")
 )
 
 // wire carries RPC messages over a byte stream for the library. It differs from the library's own transport in four
@@ -58,9 +58,9 @@ type wire struct {
 	broken chan struct{}
 
 	sending sync.Mutex
-	// asked has the ids of our questions that were sent completely and have no answer yet. sending guards it and is held
+	// pending has the ids of our calls that were sent completely and have no return yet. sending guards it and is held
 	// during a write.
-	asked map[uint32]struct{}
+	pending map[uint32]struct{}
 
 	mu sync.Mutex
 	// cause is why the connection ended, io.EOF when the peer ended it in order; mu guards it.
@@ -71,11 +71,11 @@ var _ transport.Transport = (*wire)(nil)
 
 func newWire(rw io.ReadWriteCloser) *wire {
 	return &wire{
-		rw:     rw,
-		in:     bufio.NewReader(rw),
-		guard:  newGuard(),
-		broken: make(chan struct{}),
-		asked:  make(map[uint32]struct{}),
+		rw:      rw,
+		in:      bufio.NewReader(rw),
+		guard:   newGuard(),
+		broken:  make(chan struct{}),
+		pending: make(map[uint32]struct{}),
 	}
 }
 
@@ -154,7 +154,7 @@ func (w *wire) receive() (m rpccp.Message, pass bool, err error) {
 	if pass, err = w.guard.check(m); err != nil {
 		return rpccp.Message{}, false, err
 	}
-	return m, pass, w.checkAnswer(m)
+	return m, pass, w.checkReturned(m)
 }
 
 func decode(b []byte) (rpccp.Message, error) {
@@ -236,15 +236,15 @@ func (w *wire) send(m rpccp.Message) error {
 	if _, err := w.rw.Write(b); err != nil {
 		return err
 	}
-	if id, ok := questionID(m); ok {
-		w.asked[id] = struct{}{}
+	if id, ok := callID(m); ok {
+		w.pending[id] = struct{}{}
 	}
 	return nil
 }
 
-// checkAnswer refuses a return for a question that was not sent. The library registers a question before it sends it; an answer
+// checkReturned rejects a return for a call that was not sent. The library registers a call before it sends it; a return
 // that arrives before that, followed by a failure to send, makes the library panic.
-func (w *wire) checkAnswer(m rpccp.Message) error {
+func (w *wire) checkReturned(m rpccp.Message) error {
 	if m.Which() != rpccp.Message_Which_return {
 		return nil
 	}
@@ -254,15 +254,15 @@ func (w *wire) checkAnswer(m rpccp.Message) error {
 	}
 	w.sending.Lock()
 	defer w.sending.Unlock()
-	if _, ok := w.asked[ret.AnswerId()]; !ok {
-		return errNotAsked
+	if _, ok := w.pending[ret.AnswerId()]; !ok {
+		return errUnknownCall
 	}
-	delete(w.asked, ret.AnswerId())
+	delete(w.pending, ret.AnswerId())
 	return nil
 }
 
-// questionID gives the id of a message that expects a return.
-func questionID(m rpccp.Message) (uint32, bool) {
+// callID gives the id of a message that expects a return.
+func callID(m rpccp.Message) (uint32, bool) {
 	switch m.Which() {
 	case rpccp.Message_Which_bootstrap:
 		if b, err := m.Bootstrap(); err == nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// An edge opens a data stream with a request. The connector parses what has arrived so far, until the message is whole.
+// An edge opens a data stream with a request. The connector parses what has arrived so far, until the message is complete.
 func ExampleParseRequest() {
 	sent := stream.Request{Dest: "http://shop.example.com/cart", Type: stream.HTTP, Metadata: []stream.Pair{
 		{Key: stream.KeyMethod, Val: "GET"}, {Key: stream.HeaderKey("Accept"), Val: "text/html"},

@@ -62,7 +62,7 @@ func appendFrameHeader(dst []byte, t FrameType, n int) []byte {
 	return append(dst, byte(t), byte(n>>16), byte(n>>8), byte(n))
 }
 
-// AppendTrailers appends a whole trailers frame. Names must not be empty. With an error dst is returned unchanged.
+// AppendTrailers appends a complete trailers frame. Names must not be empty. With an error dst is returned unchanged.
 func AppendTrailers(dst []byte, trailers []Pair) ([]byte, error) {
 	size := 0
 	for i := range trailers {

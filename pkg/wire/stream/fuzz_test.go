@@ -100,7 +100,7 @@ func FuzzAgainstLibrary(f *testing.F) {
 	})
 }
 
-// unframe lets the fuzzer spend its time behind the prologue and the segment table of one segment.
+// unframe cuts off prologue and segment table, so that the fuzzer changes what follows them.
 func unframe(b []byte) []byte {
 	const head = stream.PrologueSize + 8
 	if len(b) < head || len(b)%8 != 0 {
@@ -113,7 +113,7 @@ func unframe(b []byte) []byte {
 	return b
 }
 
-// checkBounds fails when a message made its reader hold more than it brought.
+// checkBounds fails when the parsed request has more data than the message.
 func checkBounds(t *testing.T, n, size int, pairs []stream.Pair) {
 	t.Helper()
 	if n > size {

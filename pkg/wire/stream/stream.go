@@ -24,16 +24,16 @@ const RPCSignature = rpcSignature
 
 // Errors of the codec. Compare with errors.Is.
 var (
-	// ErrShort says that b ends before the message does: read more and parse again.
+	// ErrShort means that b ends before the message does: read more and parse again.
 	ErrShort = errors.New("more bytes needed")
-	// ErrUnknownSignature says that the stream is of no kind that we know.
+	// ErrUnknownSignature means that the kind of the stream is unknown.
 	ErrUnknownSignature = errors.New("unknown stream signature")
-	// ErrTooLarge says that the message is larger than the limit.
+	// ErrTooLarge means that the message is larger than the limit.
 	ErrTooLarge = errors.New("message too large")
-	// ErrMalformed says that the bytes are not a valid message.
+	// ErrMalformed means that the bytes are not a valid message.
 	ErrMalformed = errors.New("malformed message")
-	// ErrUnknownType says that the request is well formed but its type is none that we know; the connector answers
-	// it with an error response.
+	// ErrUnknownType says that the request is well formed but its type is unknown; the connector
+	// responds with an error.
 	ErrUnknownType = errors.New("unknown connection type")
 )
 

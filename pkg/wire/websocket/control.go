@@ -67,13 +67,13 @@ func ParseClose(b []byte) (c Code, reason string, err error) {
 	return c, string(b[sizeCode:]), nil
 }
 
-// AppendControl appends a whole control frame, unmasked as servers send it. The payload must not exceed MaxControl.
+// AppendControl appends a complete control frame, unmasked as servers send it. The payload must not exceed MaxControl.
 func AppendControl(dst []byte, op Opcode, payload []byte) []byte {
 	h := Header{Fin: true, Opcode: op, Length: uint64(len(payload))}
 	return append(h.Append(dst), payload...)
 }
 
-// AppendMasked appends a whole frame, masked with key as clients send it.
+// AppendMasked appends a complete frame, masked with key as clients send it.
 func AppendMasked(dst []byte, op Opcode, key [4]byte, payload []byte) []byte {
 	h := Header{Fin: true, Opcode: op, Masked: true, Key: key, Length: uint64(len(payload))}
 	dst = append(h.Append(dst), payload...)

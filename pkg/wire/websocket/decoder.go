@@ -11,7 +11,7 @@ const (
 	More Kind = iota
 	// Data: a piece of a message.
 	Data
-	// Control: a whole control frame.
+	// Control: a complete control frame.
 	Control
 )
 
