@@ -186,7 +186,7 @@ func TestFullProduct(t *testing.T) {
 	golden(t, "testdata/product.golden", out.String())
 }
 
-func TestStepRefusesWhatIsNoEvent(t *testing.T) {
+func TestStepRejectsUnknownEvents(t *testing.T) {
 	m := NewMachine(testPolicy())
 	if _, err := m.Step(time.Time{}, Event{Kind: eventKinds}); !errors.Is(err, ErrUnexpected) {
 		t.Errorf("got %v", err)

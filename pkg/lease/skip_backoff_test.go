@@ -7,8 +7,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// A dial over another protocol is not held back by the failures of the old one; they are counted all the same.
-func TestSoon(t *testing.T) {
+// The first dial over another protocol does not wait for the backoff of the former one. The failures still count.
+func TestSkipBackoff(t *testing.T) {
 	m := NewMachine(testPolicy())
 	now := time.Unix(1e9, 0)
 	step := func(e Event) {

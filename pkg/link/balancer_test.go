@@ -46,7 +46,7 @@ func exchange(t *testing.T, c link.Carrier, first string) (string, error) {
 	}()
 	err := <-done
 	if errors.Is(err, link.ErrNotAccepted) {
-		e.CancelWrite(0) // as a caller does that has no response of its own
+		e.CancelWrite(0) // a caller without a response of its own does this
 	}
 	r := <-read
 	if err == nil && r.err != nil {
@@ -124,7 +124,7 @@ func TestNoProxy(t *testing.T) {
 	}
 }
 
-func TestUnreachableProxyIsPassedOver(t *testing.T) {
+func TestUnreachableProxyIsSkipped(t *testing.T) {
 	dead, err := link.ParseEndpoint(unixEndpoint(t))
 	if err != nil {
 		t.Fatal(err)
@@ -197,8 +197,8 @@ func TestLoadIsSpread(t *testing.T) {
 	}
 }
 
-// TestDrain: a proxy that goes away finishes what runs, new flows go to the other one, nothing fails, and it is gone
-// long before its bound.
+// TestDrain: a proxy that stops finishes its running flows, new flows go to the other proxy, no flow fails, and the drain
+// ends long before its timeout.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	server, client := certificates(t)
@@ -259,7 +259,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestDrainOfIdleConnections needs no flow to tell the worker.
+// TestDrainOfIdleConnections: a worker notices a drain on idle connections, without a flow.
 func TestDrainOfIdleConnections(t *testing.T) {
 	s := start(t, unixEndpoint(t), nil, link.ServerConfig{Handler: name("x"), DrainTimeout: time.Hour})
 	c := balancer(t, nil, s.endpoint)
@@ -304,7 +304,7 @@ func TestDrainTimeout(t *testing.T) {
 	}
 }
 
-// TestRestartedProxy: idle connections of the former process cost no flow.
+// TestRestartedProxy: no flow fails because of idle connections to the former process.
 func TestRestartedProxy(t *testing.T) {
 	endpoint := unixEndpoint(t)
 	first := start(t, endpoint, nil, link.ServerConfig{Handler: name("first"), DrainTimeout: time.Nanosecond})

@@ -12,7 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 )
 
-// nullEdge swallows the response.
+// nullEdge discards the response.
 type nullEdge struct {
 	ctx context.Context //nolint:containedctx // it is the stream's own life
 }

@@ -93,8 +93,8 @@ func TestPinnedToADeadProxy(t *testing.T) {
 	}
 }
 
-// TestWaitingIsNoFailure: flows that the worker gives up before any frame of a response came do not open the breaker.
-func TestWaitingIsNoFailure(t *testing.T) {
+// TestCancelledFlowsKeepBreakerClosed: flows that the worker cancels before a response began do not open the breaker.
+func TestCancelledFlowsKeepBreakerClosed(t *testing.T) {
 	quiet := link.HandlerFunc(func(ctx context.Context, _ link.Meta, _ link.Stream) { <-ctx.Done() })
 	c := balancer(t, nil, serve(t, unixEndpoint(t), nil, link.ServerConfig{Handler: quiet}))
 	for range 10 {
@@ -110,8 +110,8 @@ func TestWaitingIsNoFailure(t *testing.T) {
 	}
 }
 
-// TestDrainIsToldAtOnce: a proxy that goes away lets a long flow run, and gets no new work meanwhile.
-func TestDrainIsToldAtOnce(t *testing.T) {
+// TestDrainDuringLongFlow: a proxy that stops lets a long flow run, and gets no new flows meanwhile.
+func TestDrainDuringLongFlow(t *testing.T) {
 	hold := make(chan struct{})
 	leaving := start(t, unixEndpoint(t), nil, link.ServerConfig{Handler: until(hold)})
 	c := balancer(t, nil)

@@ -79,8 +79,8 @@ func TestKilledProxyCostsNoSafeRequest(t *testing.T) {
 	}
 }
 
-// TestWhatIsRepeated: a flow is repeated once, and only if the whole request is known and nothing of the response came.
-func TestWhatIsRepeated(t *testing.T) {
+// TestConditionsOfRepeat: a flow is repeated once, and only if the whole request is known and nothing of the response came.
+func TestConditionsOfRepeat(t *testing.T) {
 	t.Parallel()
 	die := func(net.Conn, uint32) {}
 	half := func(c net.Conn, id uint32) { _, _ = c.Write(frame.AppendData(nil, id, nil, false)) }

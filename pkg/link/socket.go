@@ -6,7 +6,7 @@ import (
 	"syscall"
 )
 
-// rawConn gives the socket below nc, or nil when there is none to be had.
+// rawConn gives the socket below nc, or nil if nc has none.
 func rawConn(nc net.Conn) syscall.RawConn {
 	if tc, ok := nc.(*tls.Conn); ok {
 		nc = tc.NetConn()

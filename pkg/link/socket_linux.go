@@ -7,7 +7,7 @@ import (
 // canWatch says that the system can report a hang-up without a read.
 const canWatch = true
 
-// hasHangUp reports whether the peer has closed its end. It consumes nothing, and does not mind unread bytes.
+// hasHangUp reports whether the peer has closed its end. It consumes nothing, and works with unread bytes in the buffer.
 func hasHangUp(fd uintptr) bool { return poll(fd, unix.POLLRDHUP) }
 
 // hasInput reports whether anything at all, bytes or an end, waits to be read.

@@ -103,8 +103,9 @@ func (c Config) options(files *filewatch.Watcher) (*redis.Options, error) {
 	return opts, nil
 }
 
-// tune sets what does not depend on where the store is: all waits bounded, no retries behind the caller's back (a lost
-// reply of a grant must be seen), and only the commands that every server and the embedded one know.
+// tune sets the options that do not depend on the address of the store: every wait is bounded, the client never retries by
+// itself (the caller must see that the reply to a grant was lost), and it uses only commands that all servers know, the embedded
+// one included.
 func tune(o *redis.Options, timeout time.Duration) {
 	o.Protocol = 2
 	o.DisableIdentity = true

@@ -15,9 +15,9 @@ import (
 
 const (
 	embeddedName = "embedded"
-	// ageEvery is how often keys' TTLs are moved on. It only collects garbage: decisions compare deadlines.
+	// ageEvery is how often the TTLs of keys are advanced. They only collect garbage: decisions compare deadlines.
 	ageEvery = time.Second
-	// sizeEvery is how often the number of keys is looked at, and manyKeys is when ageing them begins to cost.
+	// sizeEvery is how often the number of keys is checked. Above manyKeys advancing their TTLs takes much CPU.
 	sizeEvery = time.Minute
 	manyKeys  = 10_000
 )
@@ -42,7 +42,7 @@ func OpenEmbedded(ctx context.Context, logger *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-// age moves the TTLs on by the time that has really passed; the embedded server does not do it by itself.
+// age advances the TTLs by the time that has passed, which the embedded server does not do by itself.
 func (s *Store) age(server *miniredis.Miniredis, logger *slog.Logger) {
 	ticker := time.NewTicker(ageEvery)
 	defer ticker.Stop()

@@ -27,7 +27,7 @@ func FuzzDecodeSlots(f *testing.F) {
 	})
 }
 
-// No error shows the text at the place of the password.
+// No error contains the password of the URL.
 func FuzzParseURL(f *testing.F) {
 	f.Add("redis://user:", "@host:1/2")
 	f.Add("unix://:", "@/run/s?db=x")
@@ -39,7 +39,7 @@ func FuzzParseURL(f *testing.F) {
 			t.Error("no error and no address")
 		}
 		if err != nil && strings.Contains(before, "://") && strings.HasPrefix(after, "@") && strings.Contains(err.Error(), secret) {
-			// The text before the password may make it something else than one, such as a scheme or a database.
+			// With other text before it, the secret may not be a password, but a scheme or a database.
 			if strings.HasPrefix(before, "redis://") || strings.HasPrefix(before, "rediss://") || strings.HasPrefix(before, "unix://") {
 				if !strings.ContainsAny(strings.SplitN(before, "://", 2)[1], "/?#@") {
 					t.Errorf("the error shows the password: %v", err)

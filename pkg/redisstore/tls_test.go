@@ -67,7 +67,7 @@ func certificate(t *testing.T) (caFile string, cfg *tls.Config) {
 	return caFile, &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
-// terminate takes TLS off in front of a socket.
+// terminate accepts TLS connections and forwards their bytes to a Unix socket.
 func terminate(t *testing.T, cfg *tls.Config, socket string) (addr string) {
 	t.Helper()
 	plain, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")

@@ -18,7 +18,7 @@ var (
 // StreamError means that one direction of a stream was reset while its session goes on.
 type StreamError struct {
 	Code Code
-	// Remote tells a reset by the peer from one of our own.
+	// Remote is true for a reset by the peer, and false for one of our own.
 	Remote bool
 }
 

@@ -104,7 +104,7 @@ func (e *edge) accept(ctx context.Context, ln listener) {
 	}
 }
 
-// serve answers the control stream and drops the session from the list when it ends.
+// serve handles the control stream and drops the session from the list when it ends.
 func (e *edge) serve(ctx context.Context, s transport.Session) {
 	control, err := s.AcceptStream(ctx)
 	if err != nil {
@@ -168,7 +168,7 @@ func (e *edge) open(ctx context.Context) (transport.Stream, error) {
 	return st, nil
 }
 
-// registrar accepts everybody.
+// registrar accepts every registration.
 type registrar struct {
 	edge    *edge
 	session transport.Session

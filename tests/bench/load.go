@@ -30,7 +30,7 @@ func request(method string, body int) []stream.Pair {
 	return m
 }
 
-// exchange sends one request with a body of so many bytes and reads the answer to its end. It returns the number of
+// exchange sends one request with a body of the given size and reads the response to its end. It returns the number of
 // body bytes.
 func exchange(ctx context.Context, e *edge, head []byte, body int, buf []byte) (int, error) {
 	st, err := e.open(ctx)
@@ -60,10 +60,10 @@ func talk(st transport.Stream, head []byte, body int, buf []byte) (int, error) {
 	if err := st.CloseWrite(); err != nil {
 		return 0, fmt.Errorf("request end: %w", err)
 	}
-	return readAnswer(st, buf)
+	return readResponse(st, buf)
 }
 
-func readAnswer(st transport.Stream, buf []byte) (int, error) {
+func readResponse(st transport.Stream, buf []byte) (int, error) {
 	var resp stream.Response
 	have, total, inBody := 0, 0, false
 	for {
@@ -76,9 +76,9 @@ func readAnswer(st transport.Stream, buf []byte) (int, error) {
 			switch {
 			case errors.Is(perr, stream.ErrShort):
 			case perr != nil:
-				return 0, fmt.Errorf("answer: %w", perr)
+				return 0, fmt.Errorf("response: %w", perr)
 			case resp.Error != "" || len(resp.Metadata) == 0 || resp.Metadata[0].Val != "200":
-				return 0, fmt.Errorf("answer: error %q, metadata %v", resp.Error, resp.Metadata)
+				return 0, fmt.Errorf("response: error %q, metadata %v", resp.Error, resp.Metadata)
 			default:
 				inBody, total, have = true, have-used, 0
 			}
@@ -90,7 +90,7 @@ func readAnswer(st transport.Stream, buf []byte) (int, error) {
 			return total, nil
 		}
 		if err != nil {
-			return 0, fmt.Errorf("answer: %w", err)
+			return 0, fmt.Errorf("response: %w", err)
 		}
 	}
 }
@@ -123,7 +123,7 @@ func small(ctx context.Context, e *edge, n int, d time.Duration) (loadFigures, e
 				start := time.Now()
 				var got int
 				if got, err = exchange(ctx, e, head, 0, buf); err == nil && got != 200 {
-					err = fmt.Errorf("answer of %d bytes, want 200", got)
+					err = fmt.Errorf("response of %d bytes, want 200", got)
 				}
 				mine = append(mine, time.Since(start))
 			}
@@ -141,7 +141,7 @@ func small(ctx context.Context, e *edge, n int, d time.Duration) (loadFigures, e
 	return loadFigures{requests: len(all), p50: all[len(all)/2], p99: all[len(all)*99/100]}, nil
 }
 
-// bulk moves so many MiB in one direction over two streams at once.
+// bulk transfers mib MiB in one direction over two streams at once.
 func bulk(ctx context.Context, e *edge, mib int, up bool) error {
 	const streams = 2
 	size := mib << 20 / streams
@@ -161,7 +161,7 @@ func bulk(ctx context.Context, e *edge, mib int, up bool) error {
 		wg.Go(func() {
 			got, err := exchange(ctx, e, head, body, make([]byte, 256<<10))
 			if err == nil && !up && got != size {
-				err = fmt.Errorf("answer of %d bytes, want %d", got, size)
+				err = fmt.Errorf("response of %d bytes, want %d", got, size)
 			}
 			errs[i] = err
 		})

@@ -51,7 +51,7 @@ func (o *originProcess) stop() {
 	_ = o.cmd.Wait() // its exit code says nothing
 }
 
-// runOrigin serves until standard input ends. /?n=BYTES answers so many bytes, /upload answers how many it was sent.
+// runOrigin serves until standard input ends. /?n=BYTES responds with that many bytes, /upload with the number of bytes received.
 func runOrigin() error {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -66,7 +66,7 @@ func runOrigin() error {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		_, _ = io.WriteString(w, strconv.FormatInt(n, 10)) // a client that left needs no answer
+		_, _ = io.WriteString(w, strconv.FormatInt(n, 10)) // the client may have closed the connection
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		n, _ := strconv.Atoi(r.URL.Query().Get("n"))

@@ -32,14 +32,14 @@ type connector struct {
 	dir     string
 }
 
-// stop ends all processes, the connector's first.
+// stop ends all processes, those of the connector first.
 func (c *connector) stop() {
 	for _, p := range append(c.counted, c.helpers...) {
-		_ = p.Process.Signal(syscall.SIGTERM) // gone already is fine
+		_ = p.Process.Signal(syscall.SIGTERM) // the process may have ended
 	}
 	for _, p := range append(c.counted, c.helpers...) {
 		timer := time.AfterFunc(10*time.Second, func() { _ = p.Process.Kill() })
-		_ = p.Wait() // how it ended says nothing here
+		_ = p.Wait() // the exit code does not matter here
 		timer.Stop()
 	}
 	_ = os.RemoveAll(c.dir)
@@ -144,7 +144,7 @@ func (l launcher) split(bin string, e *edge, origin, endpoint string) error {
 	if err := l.start(false, nil, redis, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", l.dir); err != nil {
 		return err
 	}
-	// The store is there before the connector, as it is in life; its own start is not the connector's.
+	// The store starts before the connector, as in production; its start-up is not measured.
 	for !exists(sock) {
 		if err := wait(l.ctx, 5*time.Millisecond); err != nil {
 			return err
@@ -272,7 +272,7 @@ func (m *measurement) warm(ctx context.Context) error {
 	return fmt.Errorf("warm-up: %w", err)
 }
 
-// idle waits until the start is over and reads what doing nothing costs.
+// idle waits until the start is over and measures the cost of an idle connector.
 func (m *measurement) idle(ctx context.Context) error {
 	if err := wait(ctx, settle); err != nil {
 		return err
@@ -310,7 +310,7 @@ func wait(ctx context.Context, d time.Duration) error {
 }
 
 func (m *measurement) small(ctx context.Context, n int, d time.Duration) error {
-	// The first moments fill the pools of connections; what they cost once is no cost of a request.
+	// The first requests fill the pools of connections; this is not part of the cost of a request.
 	if _, err := small(ctx, m.e, n, min(d, fill)); err != nil {
 		return err
 	}

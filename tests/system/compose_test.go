@@ -35,7 +35,7 @@ func composeTool(t *testing.T) []string {
 	t.Helper()
 	docker := installed(t, "docker")
 	if err := exec.Command(docker, "info").Run(); err != nil {
-		t.Skipf("the container engine does not answer: %v", err)
+		t.Skipf("the container engine does not respond: %v", err)
 	}
 	if exec.Command(docker, "compose", "version").Run() == nil {
 		return []string{docker, "compose"}

@@ -193,12 +193,12 @@ func (e *falseEdge) attacks(protocol, udp string) map[string]attack {
 	heads := requestBytes("/bytes/1", stream.Pair{Key: stream.HeaderPrefix + "X-Bomb", Val: strings.Repeat("a", 3<<20)})
 	out := map[string]attack{
 		"resets at once": func(ctx context.Context) int { return times(ctx, 20000, 4, func(int) { e.open(ctx, large, atOnce) }) },
-		"resets in an answer": func(ctx context.Context) int {
+		"resets in a response": func(ctx context.Context) int {
 			return times(ctx, 2000, 4, func(int) { e.open(ctx, large, afterFirst) })
 		},
-		"answers nobody reads": func(ctx context.Context) int { return held(ctx, 300, unread) },
-		"bodies that stall":    func(ctx context.Context) int { return held(ctx, 300, upload) },
-		"head bombs":           func(ctx context.Context) int { return times(ctx, 100, 2, func(int) { e.open(ctx, heads, afterFirst) }) },
+		"unread responses":  func(ctx context.Context) int { return held(ctx, 300, unread) },
+		"bodies that stall": func(ctx context.Context) int { return held(ctx, 300, upload) },
+		"head bombs":        func(ctx context.Context) int { return times(ctx, 100, 2, func(int) { e.open(ctx, heads, afterFirst) }) },
 		"bad destinations": func(ctx context.Context) int {
 			return times(ctx, 2000, 4, func(i int) {
 				r := stream.Request{Dest: string(noise(i % 50)), Type: stream.Type(i % 5)}

@@ -120,7 +120,7 @@ func TestFiveHundredAtOnceLeakNothing(t *testing.T) {
 		t.Errorf("resident memory grew from %d to %d MiB", before.residentMiB, after.residentMiB)
 	}
 	if got := get(t, url+"/?n=5&seed=1"); len(got) != 5 {
-		t.Errorf("the tunnel answers %d bytes afterwards, want 5", len(got))
+		t.Errorf("%d bytes through the tunnel afterwards, want 5", len(got))
 	}
 }
 

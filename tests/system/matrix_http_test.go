@@ -147,14 +147,14 @@ func (d *deployment) testEarlyHints(t *testing.T) {
 	b, err := io.ReadAll(resp.Body)
 	_ = resp.Body.Close()
 	if err != nil || string(b) != "done" {
-		t.Errorf("answer %q, %v", b, err)
+		t.Errorf("response %q, %v", b, err)
 	}
 	want := []string{"103 </style.css>; rel=preload"}
 	if d.form == stock {
-		want = nil // it drops interim answers
+		want = nil // it drops interim responses
 	}
 	if fmt.Sprint(hints) != fmt.Sprint(want) {
-		t.Errorf("interim answers %q, want %q", hints, want)
+		t.Errorf("interim responses %q, want %q", hints, want)
 	}
 }
 

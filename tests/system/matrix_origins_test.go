@@ -35,7 +35,7 @@ type origins struct {
 	grpcBroken map[string]string
 	// ws maps a host name to the address of a WebSocket origin.
 	ws   map[string]string
-	tcp  string // answers after it has read everything: the answer is the checksum
+	tcp  string // reads everything, then responds with the checksum
 	echo string // TCP echo, and UDP echo on the same port
 	// events are sent to the readers of the event stream.
 	events chan string
@@ -187,7 +187,7 @@ func (o *origins) serveEvents(w http.ResponseWriter, r *http.Request) {
 func serveCoder(w http.ResponseWriter, r *http.Request) {
 	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
 	if err != nil {
-		return // the visitor was told
+		return // Accept has sent the error response
 	}
 	defer c.CloseNow()
 	c.SetReadLimit(-1)
@@ -210,7 +210,7 @@ func serveGorilla(w http.ResponseWriter, r *http.Request) {
 	up := gorilla.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
 	c, err := up.Upgrade(w, r, nil)
 	if err != nil {
-		return // the visitor was told
+		return // Upgrade has sent the error response
 	}
 	defer c.Close()
 	for {
@@ -352,11 +352,11 @@ func echoServer(t *testing.T) string {
 			if err != nil {
 				return
 			}
-			answer := buf[:n]
-			if string(answer) == "who" {
-				answer = []byte(from.String())
+			reply := buf[:n]
+			if string(reply) == "who" {
+				reply = []byte(from.String())
 			}
-			_, _ = pc.WriteTo(answer, from) // lost as packets may be
+			_, _ = pc.WriteTo(reply, from) // packets may be lost
 		}
 	})
 	return addr

@@ -55,7 +55,7 @@ func (d *deployment) testTCP(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr := d.publish(t, "tcp", more...)
-			if d.form == stock { // it ends both directions with the first end: the edge waits in vain, and the answer is lost
+			if d.form == stock { // it ends both directions as soon as one ends, so the response is lost
 				if got, err := ask(addr, pattern(1000, 5)); got == sum(1000, 5) {
 					t.Errorf("half-close passes through the stock connector (%v): the table of differences is out of date", err)
 				}
@@ -64,7 +64,7 @@ func (d *deployment) testTCP(t *testing.T) {
 			for _, n := range sizes() {
 				got, err := ask(addr, pattern(n, 5))
 				if err != nil || got != sum(n, 5) {
-					t.Errorf("%d bytes: answer %.80q, %v", n, got, err)
+					t.Errorf("%d bytes: response %.80q, %v", n, got, err)
 				}
 			}
 		})

@@ -90,7 +90,7 @@ func exchange(t *testing.T, c net.Conn, packet []byte) []byte {
 			return buf[:n]
 		}
 	}
-	t.Fatal("no answer")
+	t.Fatal("no response")
 	return nil
 }
 
@@ -137,7 +137,7 @@ func (d *deployment) testPing(t *testing.T) {
 	for _, ip := range []string{"127.0.0.1", "::1"} {
 		out := d.operate(t, "tunnel", "ping", "--count", "3", "peer", ip)
 		if n := strings.Count(out, "time="); n < 3 {
-			t.Errorf("ping %s: %d answers\n%s", ip, n, out)
+			t.Errorf("ping %s: %d responses\n%s", ip, n, out)
 		}
 	}
 	cmd := exec.CommandContext(t.Context(), binary(t, "culvert"), "tunnel", "ping", "--count", "1", "--ttl", "1", "peer", "127.0.0.1")

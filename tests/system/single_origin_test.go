@@ -22,7 +22,7 @@ import (
 // TestSingleOriginStreams runs a connector with the flags of one stream service, and reaches it as clients do: a byte
 // stream within a websocket.
 func TestSingleOriginStreams(t *testing.T) {
-	addr := netip.MustParseAddrPort(answering(t))
+	addr := netip.MustParseAddrPort(responding(t))
 	connect := append([]byte{5, 1, 0, 1}, addr.Addr().AsSlice()...)
 	connect = append(connect, byte(addr.Port()>>8), byte(addr.Port()))
 	for _, tc := range []struct {
@@ -60,7 +60,7 @@ func TestSingleOriginStreams(t *testing.T) {
 					t.Fatalf("socks reply %x, %v", reply, err)
 				}
 			}
-			talk(t, c, []byte("question\n"), []byte("answer to question\n"))
+			talk(t, c, []byte("request\n"), []byte("response to request\n"))
 			if _, err := io.ReadAll(c); err != nil { // the origin ends, and a close frame tells it
 				t.Errorf("end: %v", err)
 			}
@@ -73,8 +73,8 @@ func TestSingleOriginStreams(t *testing.T) {
 	}
 }
 
-// answering is a TCP server that responds to one line and closes.
-func answering(t *testing.T) string {
+// responding is a TCP server that responds to one line and closes.
+func responding(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -90,7 +90,7 @@ func answering(t *testing.T) string {
 			go func() {
 				defer c.Close()
 				if line, err := bufio.NewReader(c).ReadString('\n'); err == nil {
-					_, _ = io.WriteString(c, "answer to "+line)
+					_, _ = io.WriteString(c, "response to "+line)
 				}
 			}()
 		}

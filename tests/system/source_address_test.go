@@ -25,7 +25,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
-// A UDP server on a wildcard address of a host with several addresses must answer from the address that the client used
+// A UDP server on a wildcard address of a host with several addresses must respond from the address that the client used
 // (docs/spec/lifecycle.md 13). The clients of these tests use an address that the kernel would not choose by itself.
 
 const sourcePort = 4433
@@ -127,13 +127,13 @@ func TestQUICListenerRespondsFromTheDialledAddress(t *testing.T) {
 				unknown := append([]byte{0xc0, 0x1a, 0x2a, 0x3a, 0x4a, 8}, bytes.Repeat([]byte{7}, 1250)...)
 				unknown[14] = 8 // the length of the second connection id
 				if got := exchange(t, h.dial(t, asked(ip)), unknown); len(got) < 5 || !bytes.Equal(got[1:5], make([]byte, 4)) {
-					t.Errorf("%s: the answer to an unknown version is no version negotiation: %x", ip, got)
+					t.Errorf("%s: the response to an unknown version is not a version negotiation: %x", ip, got)
 				}
 				c.wantOnly(t, "version negotiation", asked(ip))
 
 				forgotten := append([]byte{0x40}, bytes.Repeat([]byte{9}, 200)...)
 				if got := exchange(t, h.dial(t, asked(ip)), forgotten); got[0]&0x80 != 0 {
-					t.Errorf("%s: the answer to a forgotten connection is no stateless reset: %x", ip, got)
+					t.Errorf("%s: the response to an unknown connection is not a stateless reset: %x", ip, got)
 				}
 				c.wantOnly(t, "stateless reset", asked(ip))
 			}
@@ -364,7 +364,7 @@ func TestNameServerRespondsFromTheQueriedAddress(t *testing.T) {
 				c := h.capture(t)
 				question := "\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x06tunnel\x08internal\x00\x00\x06\x00\x01" // SOA
 				if got := exchange(t, h.dial(t, to), []byte(question)); len(got) < 12 || string(got[:2]) != question[:2] {
-					t.Errorf("%s: answer %x", ip, got)
+					t.Errorf("%s: response %x", ip, got)
 				}
 				c.wantOnly(t, "name server", to)
 			}

@@ -18,10 +18,10 @@ import (
 type udpFlow struct {
 	conn net.Conn
 
-	mu       sync.Mutex // guards the fields below
-	sent     int
-	answered map[string]time.Time
-	sentAt   map[string]time.Time
+	mu     sync.Mutex // guards the fields below
+	sent   int
+	echoes map[string]time.Time
+	sentAt map[string]time.Time
 }
 
 // receive records every echo until the socket is closed.
@@ -33,7 +33,7 @@ func (f *udpFlow) receive() {
 			return
 		}
 		f.mu.Lock()
-		f.answered[string(buf[:n])] = time.Now()
+		f.echoes[string(buf[:n])] = time.Now()
 		f.mu.Unlock()
 	}
 }
@@ -56,7 +56,7 @@ func (f *udpFlow) lost(at, end time.Time) (before int, after []time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for name, sent := range f.sentAt {
-		if _, ok := f.answered[name]; ok || sent.After(end) {
+		if _, ok := f.echoes[name]; ok || sent.After(end) {
 			continue
 		}
 		if sent.Before(at) {
@@ -69,12 +69,12 @@ func (f *udpFlow) lost(at, end time.Time) (before int, after []time.Duration) {
 	return before, after
 }
 
-// answeredSince reports whether a packet sent after the given time came back.
-func (f *udpFlow) answeredSince(at time.Time) bool {
+// echoedSince reports whether the echo of a packet sent after the given time has come.
+func (f *udpFlow) echoedSince(at time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for name, sent := range f.sentAt {
-		if _, ok := f.answered[name]; ok && sent.After(at) {
+		if _, ok := f.echoes[name]; ok && sent.After(at) {
 			return true
 		}
 	}
@@ -93,7 +93,7 @@ func TestUDPSessionOutlivesItsWorker(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := &udpFlow{conn: c, answered: map[string]time.Time{}, sentAt: map[string]time.Time{}}
+		f := &udpFlow{conn: c, echoes: map[string]time.Time{}, sentAt: map[string]time.Time{}}
 		ports[f] = string(exchange(t, c, []byte("who")))
 		flows = append(flows, f)
 	}
@@ -123,21 +123,21 @@ func TestUDPSessionOutlivesItsWorker(t *testing.T) {
 	for waited := time.Now(); time.Since(waited) < 12*time.Second; { // the slots of the dead worker move, too
 		pace(1)
 	}
-	answered := func(what string) (asked time.Time) {
+	echoed := func(what string) (asked time.Time) {
 		asked = time.Now()
 		testkit.Retry(t, what, patience, func() error {
 			pace(1)
 			for i, f := range flows {
-				if !f.answeredSince(asked) {
-					return fmt.Errorf("flow %d has no answer", i)
+				if !f.echoedSince(asked) {
+					return fmt.Errorf("flow %d has no echo", i)
 				}
 			}
 			return nil
 		})
 		return asked
 	}
-	answered("all flows answered again")
-	last := answered("the last answers")
+	echoed("all flows have echoes again")
+	last := echoed("the last echoes")
 	for i, f := range flows {
 		before, after := f.lost(killed, last)
 		t.Logf("flow %d: %d packets, lost %d from before the kill, %d from after it: %v", i, f.sent, before, len(after), after)

@@ -196,7 +196,7 @@ func TestParseNamesAtMostTenProblems(t *testing.T) {
 	}
 }
 
-// TestParseBoundsAliases feeds a file whose aliases multiply to more nodes than any machine holds.
+// TestParseBoundsAliases parses a file whose aliases expand to more nodes than fit into memory.
 func TestParseBoundsAliases(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("x: &r {ipRules: [" + strings.Repeat("{},", 2000) + "]}\n")
@@ -223,8 +223,8 @@ func TestParseEmptyAndFirstDocument(t *testing.T) {
 	}
 }
 
-// TestFaultsOfExtensionsAreWarnings gives the keys that the reference does not know values of a wrong type.
-func TestFaultsOfExtensionsAreWarnings(t *testing.T) {
+// TestProblemsOfExtensionsAreWarnings gives a value of a wrong type to each key that the reference does not know.
+func TestProblemsOfExtensionsAreWarnings(t *testing.T) {
 	f, err := cfdfile.Parse("p", []byte("warp-routing:\n  proxyProtocol: [v1]\n  ipRules: {a: b}\n"+
 		"ingress:\n- service: hello_world\n  originRequest:\n    responseHeaderTimeout: 5\n"))
 	if err != nil {

@@ -17,7 +17,7 @@ func Dirs(home string) []string {
 	return append(dirs, "/etc/cloudflared", "/usr/local/etc/cloudflared")
 }
 
-// Find gives the first configuration file in dirs for which exists says yes: in each config.yml before config.yaml.
+// Find gives the first configuration file in dirs for which exists returns true: in each config.yml before config.yaml.
 func Find(dirs []string, exists func(path string) bool) (string, bool) {
 	for _, dir := range dirs {
 		for _, name := range []string{"config.yml", "config.yaml"} {

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// maxNodes bounds how many nodes are visited once aliases are followed, which a small file can multiply without end.
+	// maxNodes bounds the nodes that are visited when aliases are followed: a small file can expand to any number.
 	maxNodes = 1 << 20
 	// maxMergeDepth bounds merge keys inside merged mappings; an anchor may contain itself.
 	maxMergeDepth = 64
@@ -44,7 +44,7 @@ func (d *decoder) fail(n *yaml.Node, format string, args ...any) {
 	d.problems = append(d.problems, Problem{Line: n.Line, Column: n.Column, Text: fmt.Sprintf(format, args...)})
 }
 
-// spend takes from the budget; once it is used up everything fails, with one problem.
+// spend counts visited nodes. When the limit is exceeded it records one problem; every later call fails without another one.
 func (d *decoder) spend(n *yaml.Node, nodes int) bool {
 	if d.budget < 0 {
 		return false
@@ -69,8 +69,8 @@ func (d *decoder) object(n *yaml.Node, what string, fields map[string]field) {
 	}
 }
 
-// extension reads a key that the reference does not know and so ignores, whatever its value: what is wrong with it is a
-// warning.
+// extension reads a key that the reference does not know. The reference ignores the key whatever its value, so problems are only
+// warnings.
 func (d *decoder) extension(read field) field {
 	return func(n *yaml.Node) { d.tolerate(n, read) }
 }
@@ -80,7 +80,7 @@ func (d *decoder) tolerate(n *yaml.Node, read field) bool {
 	before := len(d.problems)
 	read(n)
 	if d.budget < 0 {
-		return false // the document is too large, which is not the key's fault
+		return false // the document is too large; this is not a problem of the key
 	}
 	found := d.problems[before:]
 	for _, p := range found {

@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 )
 
-// patience bounds what must happen some time; no test passes because of it.
+// patience bounds the waits of a test that would fail otherwise. No test passes because of it.
 const patience = 20 * time.Second
 
 // Setup makes a carrier to h that lives as long as the test. A Server behind it has SafeRepeats.

@@ -39,7 +39,7 @@ func (v *Visitor) Write(p []byte) (int, error) { return v.reqW.Write(p) }
 // CloseWrite ends the request with FIN.
 func (v *Visitor) CloseWrite() { _ = v.reqW.Close() } // documented to return nil
 
-// Reset ends the request in disorder.
+// Reset aborts the request.
 func (v *Visitor) Reset() { _ = v.reqW.CloseWithError(ErrGone) } // documented to return nil
 
 // Read gives the response; io.EOF is its FIN, ErrReset a reset.

@@ -114,7 +114,7 @@ func (m *Message) appendRegister(dst []byte) []byte {
 	return append(dst, m.Data...)
 }
 
-// idleMillis keeps a positive time positive: 0 would be the default.
+// idleMillis rounds a positive time below a millisecond up to one, since 0 stands for the default.
 func idleMillis(d time.Duration) uint32 {
 	if d <= 0 {
 		return 0
@@ -124,8 +124,8 @@ func idleMillis(d time.Duration) uint32 {
 
 func clip(text string) string { return text[:min(len(text), MaxText)] }
 
-// Parse reads the message at the head of b into m, and gives the bytes it takes. It returns ErrShort while the message
-// is not whole, with what is known to be needed in n. A type that is not known has only its Type set.
+// Parse reads the message at the start of b into m, and returns its size. While the message is incomplete it returns ErrShort,
+// and n is a lower bound of its size. Of a message of an unknown type only Type is set.
 func Parse(b []byte, m *Message) (n int, err error) {
 	*m = Message{}
 	if len(b) < lengthSize {

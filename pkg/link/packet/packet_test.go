@@ -97,7 +97,7 @@ func TestUnknownTypesAreSkipped(t *testing.T) {
 	}
 }
 
-func TestAppendRefuses(t *testing.T) {
+func TestAppendRejectsInvalidMessages(t *testing.T) {
 	for name, c := range map[string]struct {
 		m    packet.Message
 		want error
@@ -126,7 +126,7 @@ func TestTextsAndTimesAreClipped(t *testing.T) {
 		m := packet.Message{Type: packet.Register, Dest: netip.MustParseAddrPort("192.0.2.1:1"), Idle: in}
 		b, _ := m.Append(nil)
 		if _, err := packet.Parse(b, &got); err != nil || got.Idle != want {
-			t.Errorf("idle %d came back as %s, %v, want %s", in, got.Idle, err, want)
+			t.Errorf("idle %d was parsed as %s, %v, want %s", in, got.Idle, err, want)
 		}
 	}
 }
@@ -189,7 +189,7 @@ func TestReader(t *testing.T) {
 	}
 }
 
-// firstDifference gives the index of the first message that differs, or -1. It is quick where cmp is not.
+// firstDifference gives the index of the first message that differs, or -1. It is faster than cmp for many messages.
 func firstDifference(a, b []packet.Message) int {
 	for i := range max(len(a), len(b)) {
 		if i >= len(a) || i >= len(b) || !bytes.Equal(a[i].Data, b[i].Data) {

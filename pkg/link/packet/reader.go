@@ -65,5 +65,5 @@ func (r *Reader) Next(m *Message) (bool, error) {
 	return true, nil
 }
 
-// Partial reports whether a message has begun that is not whole: the end of the stream is in order only without one.
+// Partial reports whether a message is incomplete. A stream that ends then was cut.
 func (r *Reader) Partial() bool { return r.r < r.w }

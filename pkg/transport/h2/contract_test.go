@@ -36,7 +36,7 @@ func TestContract(t *testing.T) {
 		ReadResponse: func(s transport.Stream) error {
 			got, rest, err := readResponse(s)
 			if err == nil && (got.Error != "" || len(got.Metadata) > 0 || len(rest) > 0) {
-				return errors.New("unexpected answer")
+				return errors.New("unexpected response")
 			}
 			return err
 		},

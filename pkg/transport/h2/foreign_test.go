@@ -31,8 +31,8 @@ func controlBlock() []byte {
 	return block(":method", "GET", ":scheme", "http", ":authority", "x", ":path", "/", h2head.Upgrade, h2head.UpgradeControl)
 }
 
-// foreignEdge is an edge with another HTTP/2 client: net/http's relative.
-func foreignEdge(t *testing.T) (*h2.Session, *http2.ClientConn) { //nolint:staticcheck // the very relative that stock edges are likely to use
+// foreignEdge is an edge with another implementation of the HTTP/2 client, that of golang.org/x/net.
+func foreignEdge(t *testing.T) (*h2.Session, *http2.ClientConn) { //nolint:staticcheck // net/http has no client for an existing connection
 	t.Helper()
 	cert, pool := certificate(t, h2.ServerName)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -73,7 +73,7 @@ func foreignEdge(t *testing.T) (*h2.Session, *http2.ClientConn) { //nolint:stati
 	return s, cc
 }
 
-// TestForeignEdge: the connector's end as another implementation sees it.
+// TestForeignEdge tests the connector's end against another implementation.
 func TestForeignEdge(t *testing.T) {
 	s, cc := foreignEdge(t)
 	serve := func(handle func(req stream.Request, rest []byte, st io.ReadWriter) []byte) {
@@ -91,7 +91,7 @@ func TestForeignEdge(t *testing.T) {
 			_ = st.CloseWrite()
 		}()
 	}
-	answer := func(resp stream.Response, body string) []byte {
+	encode := func(resp stream.Response, body string) []byte {
 		b, err := resp.Append(nil)
 		if err != nil {
 			t.Error(err)
@@ -132,7 +132,7 @@ func TestForeignEdge(t *testing.T) {
 		}
 		body := string(stream.AppendDataHeader(nil, 5)) + "hello"
 		b, _ := stream.AppendTrailers([]byte(body), []stream.Pair{pair("Grpc-Status", "0")})
-		return answer(stream.Response{Metadata: []stream.Pair{pair("HttpStatus", "201"), pair("HttpHeader:X-A", "1"), pair(stream.KeyBody, stream.BodyFrames)}}, string(b))
+		return encode(stream.Response{Metadata: []stream.Pair{pair("HttpStatus", "201"), pair("HttpHeader:X-A", "1"), pair(stream.KeyBody, stream.BodyFrames)}}, string(b))
 	})
 	resp, body := do(http.MethodPost, "http://app.example/p?q", "question", "Cookie", "a=1")
 	if resp.StatusCode != 201 || body != "hello" || resp.Trailer.Get("Grpc-Status") != "0" ||
@@ -141,7 +141,7 @@ func TestForeignEdge(t *testing.T) {
 	}
 
 	serve(func(stream.Request, []byte, io.ReadWriter) []byte {
-		return answer(stream.Response{Error: "dial tcp 10.0.0.1", Metadata: []stream.Pair{pair("HttpStatus", "504")}}, "")
+		return encode(stream.Response{Error: "dial tcp 10.0.0.1", Metadata: []stream.Pair{pair("HttpStatus", "504")}}, "")
 	})
 	resp, body = do(http.MethodGet, "http://app.example/", "")
 	if resp.StatusCode != 502 || body != "" || resp.Header.Get(h2head.Meta) != h2head.MetaConnector || resp.Header.Get("culvert-error") != "" {
@@ -152,7 +152,7 @@ func TestForeignEdge(t *testing.T) {
 		if req.Type != stream.TCP || req.Dest != "192.0.2.1:22" {
 			t.Errorf("tcp request %+v", req)
 		}
-		return answer(stream.Response{}, "banner")
+		return encode(stream.Response{}, "banner")
 	})
 	resp, body = do(http.MethodGet, "http://192.0.2.1:22/", "", h2head.Source, "x", "Sec-Websocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
 	if resp.StatusCode != 200 || body != "banner" || !strings.Contains(resp.Header.Get(h2head.Block), "U2VjLVdlYnNvY2tldC1BY2NlcHQ") {
@@ -165,7 +165,7 @@ func TestForeignEdge(t *testing.T) {
 	}
 }
 
-// TestTrailersAndInterim: what our two ends carry beyond the reference's wire.
+// TestTrailersAndInterim tests the extensions that only two ends of Culvert carry.
 func TestTrailersAndInterim(t *testing.T) {
 	connector, edge := sessions(t, nil)
 	control(t, connector, edge)

@@ -103,7 +103,7 @@ func TestDialReasons(t *testing.T) {
 	}{
 		{"unknown authority", t.Context(), h2.DialConfig{Edge: l.Addr(), TLS: conf(foreign), Settings: usual}, tunnel.ReasonTLS},
 		{"wrong name", t.Context(), h2.DialConfig{Edge: wrong.Addr(), TLS: conf(wrongPool), Settings: usual}, tunnel.ReasonTLS},
-		{"nobody answers", t.Context(), h2.DialConfig{Edge: addr(silent), TLS: conf(pool), Settings: quick}, tunnel.ReasonDial},
+		{"no response", t.Context(), h2.DialConfig{Edge: addr(silent), TLS: conf(pool), Settings: quick}, tunnel.ReasonDial},
 		{"refused", t.Context(), h2.DialConfig{Edge: addr(closed), TLS: conf(pool), Settings: usual}, tunnel.ReasonDial},
 		{"cancelled", cancelled, h2.DialConfig{Edge: l.Addr(), TLS: conf(pool), Settings: usual}, tunnel.ReasonDial},
 		{"foreign local address", t.Context(), h2.DialConfig{Edge: l.Addr(), LocalIP: netip.MustParseAddr("192.0.2.1"), TLS: conf(pool), Settings: usual}, tunnel.ReasonDial},
@@ -123,7 +123,7 @@ func TestDialReasons(t *testing.T) {
 	}
 }
 
-// TestStrictPostQuantum: both ends agree on a key exchange that resists, and an edge without one is refused.
+// TestStrictPostQuantum: both ends agree on a post-quantum key exchange, and an edge without one is refused.
 func TestStrictPostQuantum(t *testing.T) {
 	cert, pool := certificate(t, h2.ServerName)
 	for name, curves := range map[string][]tls.CurveID{"able": {tls.X25519MLKEM768}, "unable": {tls.CurveP256, tls.X25519}} {
@@ -305,10 +305,10 @@ func TestConfiguration(t *testing.T) {
 		t.Errorf("rejected push = %d, %v", applied, err)
 	}
 	if applied, err := edge.Apply(t.Context(), update(9, `{}`)); applied != 0 || err == nil || errors.As(err, &rejected) {
-		t.Errorf("push that could not be handled = %d, %v; want an error that is no rejection", applied, err)
+		t.Errorf("push that could not be handled = %d, %v; want an error other than a rejection", applied, err)
 	}
 	if _, err := edge.Apply(t.Context(), update(7, `{`)); err == nil {
-		t.Error("what is no JSON was pushed")
+		t.Error("a configuration that is not JSON was pushed")
 	}
 	other, otherEdge := sessions(t, nil) // without an Applier
 	control(t, other, otherEdge)

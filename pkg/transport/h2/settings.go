@@ -34,14 +34,15 @@ type Settings struct {
 	// MaxFrame is the largest frame that is accepted.
 	MaxFrame uint32
 	// Headers bounds the header or trailers that a visitor or an origin may send. Here they may be a little larger, since the
-	// edge adds fields of its own. A request beyond is answered with status 431, a response or trailers beyond reset the stream.
-	// AnnouncedHeaderList is what the peer is told.
+	// edge adds fields of its own. A larger request gets status 431, a larger response or trailers reset the stream.
+	// AnnouncedHeaderList is the limit that SETTINGS announce to the peer.
 	Headers             httpfield.Limits
 	AnnouncedHeaderList uint32
 	// HeaderBudget bounds, in bytes, the decoded headers and trailers of a session that were not read yet. Streams beyond are
 	// refused or reset.
 	HeaderBudget int
-	// MaxStreams bounds the peer's streams; more are refused. AnnouncedStreams is what the peer is told.
+	// MaxStreams bounds the peer's streams; more are refused. AnnouncedStreams is the limit
+	// that SETTINGS announce to the peer.
 	MaxStreams, AnnouncedStreams uint32
 	// ProbationStreams and ProbationWindow replace MaxStreams and ConnWindow until Session.Admit is called. 0 means no
 	// other limit.

@@ -31,7 +31,7 @@ func (g *gate) Enter(remote netip.AddrPort, abort func()) (func(), bool) {
 
 func (g *gate) Loaded() bool { return g.loaded }
 
-func TestGateAsksForProofOfTheAddressUnderLoad(t *testing.T) {
+func TestRetryUnderLoad(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string
@@ -67,7 +67,7 @@ func TestGateAsksForProofOfTheAddressUnderLoad(t *testing.T) {
 	}
 }
 
-func TestGateRefusesAHandshake(t *testing.T) {
+func TestGateRefusesHandshake(t *testing.T) {
 	t.Parallel()
 	cert, pool := certificate(t, quic.ServerName)
 	l, err := quic.Listen(quic.ListenConfig{

@@ -15,7 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// roomy are the limits of a hostile peer, which has none.
+// roomy are the limits of a hostile peer: so large that they never apply.
 func roomy() *quicgo.Config {
 	return &quicgo.Config{EnableDatagrams: true, MaxIncomingStreams: 1 << 40, MaxIncomingUniStreams: 1 << 40}
 }

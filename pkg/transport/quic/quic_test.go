@@ -197,7 +197,7 @@ func TestDialReasons(t *testing.T) {
 		{"unknown authority", t.Context(), quic.DialConfig{Edge: l.Addr(), TLS: quic.ClientTLS(foreign, false), Settings: quic.ConnectorSettings()}, tunnel.ReasonTLS},
 		{"wrong name", t.Context(), quic.DialConfig{Edge: wrong.Addr(), TLS: quic.ClientTLS(wrongPool, false), Settings: quic.ConnectorSettings()}, tunnel.ReasonTLS},
 		{"no common protocol", t.Context(), quic.DialConfig{Edge: l.Addr(), TLS: withALPN(pool, "other"), Settings: quic.ConnectorSettings()}, tunnel.ReasonTLS},
-		{"nobody answers", t.Context(), quic.DialConfig{Edge: silent.LocalAddr().(*net.UDPAddr).AddrPort(), TLS: quic.ClientTLS(pool, true), Settings: quick}, tunnel.ReasonDial},
+		{"no response", t.Context(), quic.DialConfig{Edge: silent.LocalAddr().(*net.UDPAddr).AddrPort(), TLS: quic.ClientTLS(pool, true), Settings: quick}, tunnel.ReasonDial},
 		{"cancelled", cancelled, quic.DialConfig{Edge: l.Addr(), TLS: quic.ClientTLS(pool, false), Settings: quick}, tunnel.ReasonDial},
 		{"foreign local address", t.Context(), quic.DialConfig{Edge: l.Addr(), LocalIP: netip.MustParseAddr("192.0.2.1"), TLS: quic.ClientTLS(pool, false), Settings: quick}, tunnel.ReasonDial},
 		{"no configuration", t.Context(), quic.DialConfig{Edge: l.Addr()}, tunnel.ReasonInternal},

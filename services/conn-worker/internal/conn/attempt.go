@@ -16,7 +16,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 )
 
-// attempt is one try to connect, and what came of it. features, details, serving and unregistered belong to the holder's loop, or
+// attempt is one attempt to connect, and its result. features, details, serving and unregistered belong to the holder's loop, or
 // to the one task that it waits for.
 type attempt struct {
 	cancel       context.CancelFunc
@@ -27,14 +27,14 @@ type attempt struct {
 	serving      Serving
 	unregistered chan struct{}
 
-	// mu guards what follows. After ended nothing more is opened.
+	// mu guards the fields below. Once ended is set nothing more is opened.
 	mu      sync.Mutex
 	ended   bool
 	session transport.Session
 	client  *rpc.RegistrationClient
 }
 
-// keep takes a new session, unless the attempt was given up meanwhile: then it closes it.
+// keep stores a new session, or closes it if the attempt was abandoned meanwhile.
 func (a *attempt) keep(s transport.Session) {
 	a.mu.Lock()
 	ended := a.ended
@@ -43,7 +43,7 @@ func (a *attempt) keep(s transport.Session) {
 	}
 	a.mu.Unlock()
 	if ended {
-		_ = s.CloseWithError(transport.NoError, "") // nobody knows of it
+		_ = s.CloseWithError(transport.NoError, "") // nothing uses it yet
 	}
 }
 
@@ -58,7 +58,7 @@ func (a *attempt) control(st transport.Stream) (*rpc.RegistrationClient, error) 
 	return a.client, nil
 }
 
-// end closes everything. The session goes first, so that nothing waits for the peer.
+// end closes everything. The session is closed first, so that nothing waits for the peer.
 func (a *attempt) end() {
 	a.cancel()
 	a.mu.Lock()
@@ -69,7 +69,7 @@ func (a *attempt) end() {
 		return
 	}
 	if session != nil {
-		_ = session.CloseWithError(transport.NoError, "") // it is over, whatever the answer
+		_ = session.CloseWithError(transport.NoError, "") // the session is over in any case
 	}
 	if client != nil {
 		_ = client.Close() // likewise
@@ -99,7 +99,7 @@ func (h *Holder) do(ctx context.Context, a lease.Action) {
 		h.publish()
 		h.cfg.Host.Changed()
 	case lease.Announce:
-		h.log.ErrorContext(ctx, "edge refuses the credentials of this tunnel; it will be asked again slowly",
+		h.log.ErrorContext(ctx, "edge refuses the credentials of this tunnel, retrying slowly",
 			slog.Any(logkey.Err, a.Err))
 	}
 }
@@ -113,7 +113,7 @@ func (h *Holder) dial(ctx context.Context, d lease.Dial) {
 		session, err := h.cfg.Host.Dial(ctx, h.slot, a.edge, a.protocol)
 		if err != nil {
 			failure := lease.DialFailure(err, h.cfg.Host.StoreDown())
-			if ctx.Err() == nil { // a dial that was given up proves nothing
+			if ctx.Err() == nil { // an abandoned dial says nothing about the address or the protocol
 				failure.SkipBackoff = h.observe(a, protocol.EventOf(tunnel.ReasonOf(err)))
 			}
 			h.post(message{event: failure, attempt: a})
@@ -134,7 +134,7 @@ func (h *Holder) register(ctx context.Context, r lease.Register) {
 	h.tasks.Go(func() {
 		details, err := h.call(ctx, a, r)
 		if err != nil {
-			// The session's end says more than the broken call.
+			// The cause of the session's end is more precise than the error of the call.
 			if cause := context.Cause(a.session.Context()); cause != nil { //nolint:contextcheck // the session's own life is asked for
 				err = cause
 			}
@@ -167,7 +167,7 @@ func (h *Holder) call(ctx context.Context, a *attempt, r lease.Register) (rpc.Co
 	return client.Register(ctx, req)
 }
 
-// serve accepts streams, watches the session, and uploads the local configuration where that is due.
+// serve accepts streams, watches the session, and uploads the local configuration if this is index 0 of a locally managed tunnel.
 func (h *Holder) serve(ctx context.Context) {
 	a := h.attempt
 	a.serving = h.cfg.Serve(a.session, link.Meta{
@@ -197,7 +197,7 @@ func (h *Holder) serve(ctx context.Context) {
 	})
 }
 
-// unregister takes the registration back, so that the edge sends no more.
+// unregister withdraws the registration, so that the edge sends no more requests.
 func (h *Holder) unregister(ctx context.Context) {
 	a := h.attempt
 	a.unregistered = make(chan struct{})
@@ -216,7 +216,7 @@ func (h *Holder) drain(ctx context.Context, within time.Duration) {
 	h.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
-		<-a.unregistered // bounded by its own time-out
+		<-a.unregistered // bounded by RPCTimeout
 		a.serving.Drained(ctx)
 		if left := a.serving.InFlight(); left > 0 {
 			h.log.WarnContext(ctx, "drain is over, requests are cut", slog.Int(logkey.InFlight, left))
@@ -225,7 +225,7 @@ func (h *Holder) drain(ctx context.Context, within time.Duration) {
 	})
 }
 
-// close gives the attempt up. Closing waits for the transport, so it is a task of its own.
+// close abandons the attempt. Closing waits for the transport, so it runs in a task of its own.
 func (h *Holder) close() {
 	a := h.attempt
 	h.attempt = nil

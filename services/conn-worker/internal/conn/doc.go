@@ -1,5 +1,5 @@
-// Package conn holds one slot: it runs the lease machine of the slot, executes its actions, and serves the session that
-// comes of them. What to do is the machine's decision (package lease); this package only does it.
+// Package conn holds one slot: it runs the lease machine of the slot (package lease), executes the actions that the machine
+// decides on, and serves the session of the slot.
 //
-// Run owns the holder's goroutines and waits for them. Send, Snapshot and Epoch may be called by anybody at any time.
+// Run owns the holder's goroutines and waits for them. Send, Offered and Snapshot are safe for concurrent use.
 package conn

@@ -17,16 +17,16 @@ import (
 
 // Transports chooses the transport of each attempt, and makes sessions.
 type Transports interface {
-	// Protocol is the transport for the next attempt; demanded is the grant's, empty when it demands none.
+	// Protocol is the transport for the next attempt; demanded is the one that the grant requires, or empty.
 	Protocol(slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol
 	// Dial makes a session for the slot; errors are *tunnel.ConnError.
 	Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) (transport.Session, error)
-	// Observe is told what came of an attempt over p, and of the connection that it led to. It reports whether the slot
+	// Observe receives the result of an attempt over p, and later the end of its connection. It reports whether the slot
 	// falls back to another transport.
 	Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) (fell bool)
 }
 
-// Host is what a holder needs of the worker around it.
+// Host has the functions of the worker that a holder calls.
 type Host interface {
 	Transports
 	// Request is the registration to make on a session.
@@ -35,7 +35,7 @@ type Host interface {
 	Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
 	// StoreDown reports whether the store is unavailable.
 	StoreDown() bool
-	// Changed is told that a holder has something new to report.
+	// Changed signals that the status of a holder has changed.
 	Changed()
 }
 
@@ -89,13 +89,13 @@ type Holder struct {
 	serving Serving
 }
 
-// message is an event for the machine, and what it brings along.
+// message is an event for the machine, and the attempt that it belongs to.
 type message struct {
 	event   lease.Event
-	attempt *attempt // of a task's result; nil for events from outside
+	attempt *attempt // nil for events from outside
 }
 
-// Snapshot is a holder as others see it.
+// Snapshot is the state of a holder at one moment.
 type Snapshot struct {
 	Phase  lease.Phase
 	Grant  lease.Grant
@@ -121,14 +121,14 @@ func (h *Holder) Send(e lease.Event) {
 	h.post(message{event: e})
 }
 
-// Offered is the newest epoch that the holder was sent, whether or not it has looked at it yet.
+// Offered is the newest epoch that was sent to the holder, even if the holder has not handled it yet.
 func (h *Holder) Offered() tunnel.Epoch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.offered
 }
 
-// Snapshot tells how the holder stands.
+// Snapshot returns the present state.
 func (h *Holder) Snapshot() Snapshot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -157,7 +157,7 @@ func (h *Holder) take() []message {
 	return m
 }
 
-// Run holds the slot until the machine has ended. When ctx ends first, everything is closed at once, without a goodbye.
+// Run holds the slot until the machine has ended. If ctx ends first, everything is closed at once, without unregistering.
 func (h *Holder) Run(ctx context.Context) {
 	h.timer = time.NewTimer(time.Hour)
 	h.timer.Stop()
@@ -180,7 +180,7 @@ func (h *Holder) Run(ctx context.Context) {
 	h.discard()
 }
 
-// discard closes sessions that came up too late.
+// discard closes sessions that were opened after the end.
 func (h *Holder) discard() {
 	h.tasks.Wait()
 	for _, m := range h.take() {
@@ -190,7 +190,7 @@ func (h *Holder) discard() {
 	}
 }
 
-// handle drops results of attempts that were given up.
+// handle drops results of abandoned attempts.
 func (h *Holder) handle(ctx context.Context, m message) {
 	if m.attempt != nil && m.attempt != h.attempt {
 		h.tasks.Go(m.attempt.end)
@@ -223,7 +223,7 @@ func (h *Holder) publish() {
 	h.view.Status.Protocol = h.protocol
 }
 
-// tell logs what matters of a change.
+// tell logs changes that an operator should see.
 func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
 	after := h.machine.Phase()
 	status := h.machine.Status(0)

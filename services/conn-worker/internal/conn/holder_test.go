@@ -37,7 +37,7 @@ type lab struct {
 
 	mu       sync.Mutex
 	dialErr  error
-	gate     chan struct{} // dials wait for it when it is there
+	gate     chan struct{} // if set, dials wait until it is closed
 	dialled  []tunnel.EdgeAddr
 	requests []rpc.RegisterRequest
 	sessions []transport.Session
@@ -64,7 +64,7 @@ func (l *lab) Dial(ctx context.Context, _ tunnel.Slot, edge tunnel.EdgeAddr, _ t
 	l.dialled = append(l.dialled, edge)
 	l.mu.Unlock()
 	if gate != nil {
-		<-gate // like a handshake that completes although nobody wants it any more
+		<-gate // like a handshake that completes after the attempt was abandoned
 	}
 	if err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (l *lab) UpdateLocalConfiguration(_ context.Context, json []byte) error {
 	return nil
 }
 
-// uncounted is nobody for datagrams.
+// uncounted ignores the events of datagrams.
 type uncounted struct{}
 
 func (uncounted) DatagramReceived()          {}
@@ -126,10 +126,11 @@ func (uncounted) DatagramSent()              {}
 func (uncounted) DatagramDropped(udp.Reason) {}
 func (uncounted) SessionsChanged(int)        {}
 
-type nobody struct{}
+// unobserved ignores the events of streams.
+type unobserved struct{}
 
-func (nobody) StreamOpened()             {}
-func (nobody) StreamEnded(relay.Outcome) {}
+func (unobserved) StreamOpened()             {}
+func (unobserved) StreamEnded(relay.Outcome) {}
 
 func at(n byte) tunnel.EdgeAddr {
 	return tunnel.EdgeAddr{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 7844)}
@@ -139,7 +140,7 @@ func granted(epoch tunnel.Epoch, edge tunnel.EdgeAddr) lease.Event {
 	return lease.Event{Kind: lease.EventGranted, Grant: lease.Grant{Epoch: epoch, Edge: edge, Protocol: tunnel.QUIC}}
 }
 
-// start runs a holder; the function ends it, and fails the test if it does not end.
+// start runs a holder until the test ends. The returned function waits until the holder has ended by itself.
 func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 	t.Helper()
 	l.t, l.wake = t, make(chan struct{}, 1)
@@ -149,7 +150,7 @@ func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 		Datagrams: func(s transport.Session, meta link.Meta, _ relay.Options) relay.Datagrams {
 			return all.Session(s, meta, udp.V2)
 		},
-		Carrier: link.NewDirect(nil), Applier: relay.Unsupported{}, Observer: nobody{}, Logger: logger, RPCTimeout: time.Second,
+		Carrier: link.NewDirect(nil), Applier: relay.Unsupported{}, Observer: unobserved{}, Logger: logger, RPCTimeout: time.Second,
 	})
 	h := New(tunnel.Slot{Tunnel: tunnel.ID{1}}, Config{
 		Host: l, RPCTimeout: 5 * time.Second, Logger: logger, LocalConfig: config,
@@ -176,7 +177,7 @@ func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 	return h, func() { <-done }
 }
 
-// until waits until ok, asked after every change.
+// until waits until ok returns true; it calls ok after every change.
 func (l *lab) until(what string, ok func() bool) {
 	l.t.Helper()
 	bound := time.NewTimer(20 * time.Second)
@@ -188,7 +189,7 @@ func (l *lab) until(what string, ok func() bool) {
 		case <-l.wake:
 		case <-tick.C:
 		case <-bound.C:
-			l.t.Fatalf("not in time: %s", what)
+			l.t.Fatalf("timeout waiting for: %s", what)
 		}
 	}
 }
@@ -233,8 +234,8 @@ func TestHolderDialsAgain(t *testing.T) {
 	}
 }
 
-// Without a demand of the grant the host chooses, and a failed dial is told to it.
-func TestHolderAsksForTheProtocol(t *testing.T) {
+// When the grant requires no protocol, the host chooses it and receives the result of each dial.
+func TestHostChoosesTheProtocol(t *testing.T) {
 	l := &lab{alone: true, spare: at(9), dialErr: &tunnel.ConnError{Reason: tunnel.ReasonBlocked, Err: errors.New("forbidden")}}
 	h, _ := start(t, l, nil)
 	h.Send(lease.Event{Kind: lease.EventGranted, Grant: lease.Grant{Epoch: 5, Edge: at(1)}})
@@ -249,8 +250,8 @@ func TestHolderAsksForTheProtocol(t *testing.T) {
 	}
 }
 
-func TestHolderRotatesAlone(t *testing.T) {
-	l := &lab{alone: true, spare: at(9), dialErr: &tunnel.ConnError{Reason: tunnel.ReasonDial, Err: errors.New("no answer")}}
+func TestHolderChoosesAnotherAddressWithoutStore(t *testing.T) {
+	l := &lab{alone: true, spare: at(9), dialErr: &tunnel.ConnError{Reason: tunnel.ReasonDial, Err: errors.New("no response")}}
 	h, _ := start(t, l, nil)
 	h.Send(granted(5, at(1)))
 	l.until("connected", connected(h))
@@ -259,7 +260,7 @@ func TestHolderRotatesAlone(t *testing.T) {
 	}
 }
 
-func TestSessionThatComesTooLateIsClosed(t *testing.T) {
+func TestSessionOpenedAfterDrainIsClosed(t *testing.T) {
 	l := &lab{gate: make(chan struct{})}
 	h, ended := start(t, l, nil)
 	h.Send(granted(5, at(1)))
@@ -290,6 +291,6 @@ func TestKilledWhileDialling(t *testing.T) {
 	l.until("dialling", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.dialled) == 1 })
 	h.Send(lease.Event{Kind: lease.EventNewer})
 	l.until("ended", func() bool { return h.Snapshot().Phase == lease.PhaseEnded })
-	close(l.gate) // goleak and the cleanup tell whether the session stays open
+	close(l.gate) // goleak and the cleanup fail if the session stays open
 	l.wg.Wait()
 }

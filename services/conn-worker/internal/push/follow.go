@@ -28,7 +28,7 @@ type Follower struct {
 	Trust func() Trust
 	// Observe receives the result of each read of the store.
 	Observe func(ctx context.Context, err error)
-	// Changed is called when the first proxy has come or the last one has gone.
+	// Changed is called when the first proxy was added or the last one was removed.
 	Changed func(ctx context.Context)
 	Logger  *slog.Logger
 

@@ -21,7 +21,7 @@ import (
 // Target is one run of one proxy. A proxy that was restarted has lost the configurations that it got before.
 type Target struct {
 	link.Proxy
-	// Instance differs between two runs of a proxy.
+	// Instance is different in each run of a proxy.
 	Instance string
 }
 
@@ -162,7 +162,7 @@ func (p *Pusher) known() []Target {
 	return slices.Collect(maps.Keys(p.targets))
 }
 
-// mark records that the targets with a result have what is newest.
+// mark records that the targets with a result have the newest generation.
 func (p *Pusher) mark(results map[Target]remoteconfig.Result) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -122,7 +122,7 @@ func TestPusher(t *testing.T) {
 	if three.has() != 3 {
 		t.Errorf("the late proxy has %d", three.has())
 	}
-	// One that was started anew, too.
+	// A proxy that was restarted is brought up to date as well.
 	two.mu.Lock()
 	two.version, two.Instance = remoteconfig.LocalVersion, "second"
 	two.mu.Unlock()
@@ -130,7 +130,7 @@ func TestPusher(t *testing.T) {
 	if two.has() != 3 {
 		t.Errorf("the restarted proxy has %d", two.has())
 	}
-	// One that cannot be reached does not make a push fail, and gets no flows until it has it.
+	// An unreachable proxy does not make a push fail, and gets no flows until it has the configuration.
 	three.stop()
 	update(5, "{}", 5, "")
 	admit([]*remoteProxy{one, two, three}, "one", "two")

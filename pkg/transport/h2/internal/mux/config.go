@@ -32,7 +32,7 @@ type Config struct {
 	// TooLarge is the response of a server to a request whose header exceeds Headers. Without one the stream is reset.
 	TooLarge []Field
 	// MaxStreams bounds the peer's streams: those that run, and those that it reset and that this end has not closed yet.
-	// AnnouncedStreams is what the peer is told.
+	// AnnouncedStreams is the limit that SETTINGS announce.
 	AnnouncedStreams, MaxStreams uint32
 	// Probation bounds the peer until Admit is called. Zero values mean the ordinary limits.
 	Probation Probation

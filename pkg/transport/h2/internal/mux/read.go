@@ -276,7 +276,7 @@ func (c *Conn) acceptLocked(id uint32, section *section) (*Stream, error) {
 	if !c.hold(s, section.size) {
 		delete(c.streams, s.key)
 		s.stop(nil)
-		c.appendRefusal(id, http2.ErrCodeRefusedStream) // the request was not looked at: another connection may take it
+		c.appendRefusal(id, http2.ErrCodeRefusedStream) // the request was not processed, so the edge may send it on another connection
 		return nil, c.repliedLocked()
 	}
 	c.foreign++

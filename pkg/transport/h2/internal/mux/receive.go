@@ -14,7 +14,7 @@ func (s *Stream) admit(size int) bool {
 	s.rmu.Lock()
 	s.recvWindow -= size
 	over, late := s.recvWindow < 0, s.fin
-	early := !s.foreign && !s.answered
+	early := !s.foreign && !s.responded
 	wanted := s.recvErr == nil && !s.discard
 	s.rmu.Unlock()
 	switch {
@@ -87,7 +87,7 @@ func (s *Stream) finish(trailers []Field) {
 		return
 	}
 	s.fin, s.trailers = true, trailers
-	headless := !s.foreign && !s.answered
+	headless := !s.foreign && !s.responded
 	s.rcond.Broadcast()
 	s.rmu.Unlock()
 	if headless {
@@ -108,7 +108,7 @@ func (s *Stream) more(fields []Field, end bool) {
 	if s.recvErr != nil { // no reader will take the fields
 		s.releaseAll()
 	}
-	trailers := s.foreign || s.answered
+	trailers := s.foreign || s.responded
 	if !trailers {
 		interim := len(fields) > 0 && fields[0].Name == ":status" && len(fields[0].Value) == 3 && fields[0].Value[0] == '1'
 		switch {
@@ -119,7 +119,7 @@ func (s *Stream) more(fields []Field, end bool) {
 			s.abort(http2.ErrCodeProtocol)
 			return
 		default:
-			s.answered = true
+			s.responded = true
 			s.heads = append(s.heads, fields)
 		}
 		s.rcond.Broadcast()

@@ -35,16 +35,16 @@ type Stream struct {
 	writeBy    deadline
 
 	// rmu guards the receiving side.
-	rmu      sync.Mutex
-	rcond    sync.Cond
-	heads    [][]Field
-	answered bool // the header of the final response has come
-	buf      queue
-	fin      bool
-	trailers []Field
-	recvErr  error // why nothing more can be read
-	discard  bool  // received data is thrown away
-	readBy   deadline
+	rmu       sync.Mutex
+	rcond     sync.Cond
+	heads     [][]Field
+	responded bool // the header of the final response has come
+	buf       queue
+	fin       bool
+	trailers  []Field
+	recvErr   error // why nothing more can be read
+	discard   bool  // received data is thrown away
+	readBy    deadline
 	// window is the size of the receive window, recvWindow what the peer may still send, and unacked what was read and not
 	// granted again yet.
 	window, recvWindow, unacked int
@@ -209,7 +209,7 @@ func (s *Stream) lose(err error) {
 	if s.recvErr == nil && !s.fin {
 		s.recvErr = err
 		n = s.buf.drop(&s.c.blocks)
-		if !s.foreign { // a header that the peer opened a stream with is dropped by its reader
+		if !s.foreign { // the reader drops the header of a stream that the peer opened
 			s.heads = nil
 			s.releaseAll()
 		}

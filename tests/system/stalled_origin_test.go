@@ -25,7 +25,7 @@ func TestOriginThatReadsNothing(t *testing.T) {
 			var reached sync.WaitGroup
 			reached.Add(uploads)
 			origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Path == "/deaf" {
+				if r.URL.Path == "/stall" {
 					reached.Done()
 					<-ctx.Done()
 					return
@@ -44,7 +44,7 @@ func TestOriginThatReadsNothing(t *testing.T) {
 			var uploading sync.WaitGroup
 			for range uploads {
 				uploading.Go(func() {
-					req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url+"/deaf", pattern(size, 1))
+					req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url+"/stall", pattern(size, 1))
 					if err != nil {
 						t.Error(err)
 						return

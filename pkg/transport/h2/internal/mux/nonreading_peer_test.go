@@ -12,8 +12,8 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// deaf is a peer that sends the same bytes again and again, and reads none.
-type deaf struct {
+// nonReader is a peer that sends the same bytes again and again, and reads none.
+type nonReader struct {
 	net.Conn
 	start *bytes.Reader
 	again func() []byte // nil is the end
@@ -22,11 +22,11 @@ type deaf struct {
 	over  chan struct{}
 }
 
-func newDeaf(start []byte, again func() []byte) *deaf {
-	return &deaf{start: bytes.NewReader(start), again: again, over: make(chan struct{})}
+func newNonReader(start []byte, again func() []byte) *nonReader {
+	return &nonReader{start: bytes.NewReader(start), again: again, over: make(chan struct{})}
 }
 
-func (d *deaf) Read(p []byte) (int, error) {
+func (d *nonReader) Read(p []byte) (int, error) {
 	if d.start.Len() > 0 {
 		return d.start.Read(p)
 	}
@@ -41,19 +41,19 @@ func (d *deaf) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (d *deaf) Write([]byte) (int, error) {
+func (d *nonReader) Write([]byte) (int, error) {
 	<-d.over
 	return 0, net.ErrClosed
 }
 
-func (d *deaf) SetWriteDeadline(t time.Time) error {
+func (d *nonReader) SetWriteDeadline(t time.Time) error {
 	d.once.Do(func() { close(d.over) })
 	return nil
 }
-func (d *deaf) Close() error { return d.SetWriteDeadline(time.Time{}) }
+func (d *nonReader) Close() error { return d.SetWriteDeadline(time.Time{}) }
 
-// TestDeafPeer: the replies that a peer provokes and does not read are bounded.
-func TestDeafPeer(t *testing.T) {
+// TestPeerThatReadsNothing: the replies that a peer provokes and does not read are bounded.
+func TestPeerThatReadsNothing(t *testing.T) {
 	get := encoded(":method", "POST", ":scheme", "http", ":authority", "a", ":path", "/")
 	head := func(id uint32, end bool) []byte {
 		return frames(func(fr *http2.Framer) {
@@ -96,7 +96,7 @@ func TestDeafPeer(t *testing.T) {
 			const rounds = 200_000
 			n := 0
 			done := make(chan struct{})
-			peer := newDeaf(append(append([]byte(http2.ClientPreface), window...), c.first...), func() []byte {
+			peer := newNonReader(append(append([]byte(http2.ClientPreface), window...), c.first...), func() []byte {
 				if n++; n > rounds {
 					if n == rounds+1 {
 						close(done)
