@@ -56,8 +56,8 @@ func parse(content []byte) (*yaml.Node, error) {
 	return &doc, nil
 }
 
-// syntaxError gives a parser's complaint its place. The library tells a line at best, and often that of the start of the
-// construct; the shortest beginning of the file that earns the same complaint ends where the fault is.
+// syntaxError adds the line and column to an error of the parser. The library reports a line at most, and often that of the
+// start of the construct. The shortest beginning of the file that causes the same error ends at the fault.
 func syntaxError(path string, content []byte, complaint error) error {
 	size := sort.Search(len(content), func(n int) bool {
 		_, err := parse(content[:n])

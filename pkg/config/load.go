@@ -22,7 +22,7 @@ const configFlag = "config"
 // ErrHelp is returned by Load when the arguments ask for help.
 var ErrHelp = errors.New("help requested")
 
-// validator is a settings struct that can judge itself.
+// validator is a settings struct that checks itself.
 type validator interface{ Validate() error }
 
 // Load fills cfg, a pointer to a struct that holds the defaults, from the file named by --config (or CULVERT_CONFIG),

@@ -26,7 +26,7 @@ func (d *Document) JSON() ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// wholeSeconds refuses what would not be read again.
+// wholeSeconds fails for a duration that connectors could not read.
 func (j *jsonDocument) wholeSeconds() error {
 	check := func(where string, object any) error {
 		v := reflect.Indirect(reflect.ValueOf(object))

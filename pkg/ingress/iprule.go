@@ -75,7 +75,7 @@ func (r IPRule) Text() string {
 	return "prefix:" + r.prefixText() + "/port:" + ports + "/allow:" + strconv.FormatBool(r.Allow)
 }
 
-// prefixText is the prefix in reports; a blank entry shows what the reference shows.
+// prefixText is the text of the prefix in reports. A blank entry shows "<nil>", as in the reference.
 func (r IPRule) prefixText() string {
 	if !r.Prefix.IsValid() {
 		return "<nil>"

@@ -54,7 +54,7 @@ func (s *Set) Match(host, path string) (*Rule, int) {
 	return &s.Rules[best], best
 }
 
-// matchUser starts from the last rule, which matches everything, and lets each list of candidates better it.
+// matchUser starts from the last rule, which matches everything, and looks for an earlier match in each list of candidates.
 func (s *Set) matchUser(name string, absolute bool, path string) int {
 	best := len(s.Rules) - 1
 	best = s.firstOf(s.index.exact[name], path, best)

@@ -6,8 +6,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/proxyproto"
 )
 
-// apply lays the keys that are present over o. ipRules and access are not merged here: their validation depends on the
-// service.
+// apply overrides the settings in o with the keys that are present. ipRules and access are not merged here: their validation
+// depends on the service.
 func (s *OriginSpec) apply(o *OriginRequest) {
 	override(&o.ConnectTimeout, s.ConnectTimeout)
 	override(&o.TLSTimeout, s.TLSTimeout)

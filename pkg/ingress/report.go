@@ -73,7 +73,7 @@ func reportOrigin(o *OriginRequest) *jsonOrigin {
 	return j
 }
 
-// fullOrigin keeps everything, an option without a word in the reference only when it is set.
+// fullOrigin keeps all settings, those that the reference does not have only when they are set.
 func fullOrigin(o *OriginRequest) *jsonOrigin {
 	return &jsonOrigin{
 		ConnectTimeout:         (*seconds)(&o.ConnectTimeout),

@@ -16,7 +16,7 @@ type Rule struct {
 	path *regexp.Regexp
 }
 
-// MatchPath reports whether the rule takes the percent-decoded path; a rule without an expression takes all.
+// MatchPath reports whether the rule matches the percent-decoded path; a rule without an expression matches every path.
 func (r *Rule) MatchPath(path string) bool { return r.path == nil || r.path.MatchString(path) }
 
 // Text shows the rule as the "ingress rule" command prints it.

@@ -17,9 +17,9 @@ type SingleFlags struct {
 	URL        *string
 	UnixSocket *string
 	Socks5     *bool
-	// HasArgument says that the command line has an argument besides flags, which --unix-socket does not bear.
+	// HasArgument says that the command line has an argument besides flags, which --unix-socket does not allow.
 	HasArgument bool
-	// Origin holds --proxy-connect-timeout and its kin under the names of the settings that they set.
+	// Origin holds --proxy-connect-timeout and similar flags under the names of the settings that they set.
 	Origin OriginSpec
 }
 
@@ -81,7 +81,7 @@ func originFromURL(text string) (Service, error) {
 		return parseService(text, false)
 	}
 	if _, err := url.PathUnescape(text); err != nil {
-		return Service{}, fmt.Errorf("URL %s has invalid escape characters ", text) // the reference's text, with its blank
+		return Service{}, fmt.Errorf("URL %s has invalid escape characters ", text) // the text of the reference, with its trailing space
 	}
 	malformed := fmt.Errorf("URL %s has invalid format", text)
 	u, ok := splitOrigin(text)

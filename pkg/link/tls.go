@@ -73,7 +73,7 @@ func (f TLSFiles) Load() (server, client *tls.Config, err error) {
 	return server, client, nil
 }
 
-// verifyPeerName does for the server what the library does for a client only.
+// verifyPeerName checks the name in the peer's certificate. crypto/tls does that for clients only.
 func verifyPeerName(cs tls.ConnectionState) error {
 	if len(cs.PeerCertificates) == 0 {
 		return errors.New("link peer has no certificate")

@@ -66,7 +66,7 @@ func newProblem(status int, detail string) Problem {
 	return Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: redact.Text(detail)}
 }
 
-// ErrorHandler turns the errors of handlers into problem documents. The rules of own are asked before the common ones.
+// ErrorHandler turns the errors of handlers into problem documents. The rules of own take precedence over the common ones.
 func ErrorHandler(logger *slog.Logger, own ...StatusRule) echo.HTTPErrorHandler {
 	return func(err error, c echo.Context) {
 		if c.Response().Committed {

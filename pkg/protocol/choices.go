@@ -72,7 +72,8 @@ type Choices struct {
 	probing bool
 }
 
-// NewChoices makes the choices of a host that knows nothing yet. probeFirst is the time from a fall to the first probe.
+// NewChoices makes the choices of a host before its first connection. probeFirst is the time from a fallback to the first
+// probe.
 func NewChoices(random Random, probeFirst time.Duration) *Choices {
 	return &Choices{random: random, first: probeFirst, slots: map[tunnel.Slot]Machine{}, stand: map[Selection]Machine{}}
 }

@@ -15,7 +15,7 @@ func (Secret) String() string { return redacted }
 func (Secret) GoString() string { return redacted }
 
 // Format never shows the secret, whatever the verb.
-func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) } // a broken formatter has nobody to tell
+func (Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) } // a formatter cannot report an error
 
 // MarshalText never shows the secret; packages that must write one (credential) convert to []byte on purpose.
 func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

@@ -8,7 +8,7 @@ import (
 // ConnIndex is the slot number 0..N-1 of a connector's connections. One byte, as on the wire (docs/spec/wire.md 8.1).
 type ConnIndex uint8
 
-// Epoch is the fencing token of a slot: it grows with every grant, and everybody refuses an older one
+// Epoch is the fencing token of a slot: it grows with every grant, and an older one is refused everywhere
 // (docs/spec/lifecycle.md 14.3). Zero means "never granted".
 type Epoch uint64
 

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// renewEvery is how often the lead is renewed or asked for; three attempts fit in its TTL.
+	// renewEvery is how often the lead is renewed or requested; three attempts fit into its TTL.
 	renewEvery = lease.LeaseTTL / 3
 	// recordGrace is how much longer than the addresses the TXT records may take: addresses are what a start waits for.
 	recordGrace = time.Second
@@ -40,8 +40,8 @@ type publisher struct {
 	failures backoff.Counter
 }
 
-// next is the time to the next round: early when a lookup is due, else when the lead must be renewed. A store that is
-// away is asked again soon.
+// next is the time to the next round: early when a lookup is due, else when the lead must be renewed. If the store is
+// unavailable, the next round comes soon.
 func (p *publisher) next(now time.Time, leads bool, err error) time.Duration {
 	switch {
 	case err != nil:

@@ -80,7 +80,7 @@ func outputFlag() urfave.Flag {
 	return &urfave.StringFlag{Name: "output", Usage: "format: text or json", Value: "text"}
 }
 
-// interleaved reads the flags that follow arguments, which the library takes for arguments, and gives a context with the
+// interleaved parses flags that stand after arguments, which the library treats as arguments. It returns a context with the
 // arguments alone.
 func interleaved(ctx *urfave.Context) (*urfave.Context, error) {
 	set := flag.NewFlagSet(ctx.Command.Name, flag.ContinueOnError)

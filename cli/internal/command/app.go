@@ -61,7 +61,7 @@ func usageError(_ *urfave.Context, err error, _ bool) error {
 	return err
 }
 
-// fallback shows the help text for a bare command, and refuses what is no command.
+// fallback shows the help text for a command without a subcommand, and reports an unknown subcommand.
 func (c *commands) fallback(ctx *urfave.Context) error {
 	if ctx.Args().Present() {
 		return fmt.Errorf("unknown command %q; see %s --help", ctx.Args().First(), strings.TrimSpace(ctx.Command.HelpName))

@@ -106,7 +106,7 @@ func (c *commands) matchIngress(ctx *urfave.Context) error {
 		return err
 	}
 	u, badURL := targetURL(ctx.Args().First())
-	if badURL == nil { // scripts read standard output: nothing before a refusal of the URL
+	if badURL == nil { // scripts read standard output, so nothing is printed before a malformed URL is reported
 		path := ""
 		if file != nil {
 			path = file.Path
@@ -138,7 +138,7 @@ func targetURL(target string) (*url.URL, error) {
 	return u, nil
 }
 
-// validationError is the reference's text, and where the fault is when the text does not tell.
+// validationError is the error text of the reference, with the place of the fault unless the text contains it.
 func validationError(err error) error {
 	return fmt.Errorf("Validation failed: %w", err) //nolint:staticcheck // the reference's text
 }

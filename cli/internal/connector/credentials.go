@@ -103,7 +103,7 @@ func (s *Source) reference() string {
 	return ""
 }
 
-// explicit reads the credentials that were given on purpose.
+// explicit reads the credentials that a flag or variable names.
 func (s *Source) explicit() (content []byte, where string, err error) {
 	if text := s.Settings.Text("credentials-contents"); text != "" {
 		return []byte(text), "credentials contents", nil
@@ -131,7 +131,7 @@ func (s *Source) resolve(ctx context.Context, name string) (tunnel.ID, error) {
 	return id, nil
 }
 
-// search looks for <id>.json where people keep it.
+// search looks for <id>.json in the usual directories.
 func (s *Source) search(id tunnel.ID) (content []byte, where string, err error) {
 	var dirs []string
 	if cert := s.Settings.Text("origincert"); cert != "" {

@@ -25,7 +25,7 @@ import (
 const (
 	// maxGrace is the reference's bound (docs/spec/lifecycle.md 1).
 	maxGrace = 3 * time.Minute
-	// proxyDrain bounds what the proxy may still do once the worker has drained: nothing of the worker's is left then.
+	// proxyDrain bounds the drain of the proxy, which begins when the worker has drained and no flow is left.
 	proxyDrain = 2 * time.Second
 	// maxConnections is a bound of the wire: the index is one byte.
 	maxConnections = 255
@@ -111,7 +111,7 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config 
 	return cfg
 }
 
-// defaults is a connector that nobody configured.
+// defaults is the configuration of a connector without any setting.
 func defaults(grace time.Duration) Config {
 	cfg := Config{Discovery: discovery.Default(), Supervisor: supervisor.Default(), Proxy: proxy.Default(), Worker: connworker.Default()}
 	cfg.Worker.GracePeriod = grace

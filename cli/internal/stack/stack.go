@@ -36,7 +36,7 @@ type Config struct {
 	Proxy      proxy.Config
 	Worker     connworker.Config
 
-	// Credentials are served by the worker; with an own edge they come from its bootstrap tunnel.
+	// Credentials are those of the tunnel that the worker serves. An own edge replaces them by those of its bootstrap tunnel.
 	// FromToken says that they came as a run token.
 	Credentials tunnel.Credentials
 	FromToken   bool

@@ -32,7 +32,7 @@ type Session struct {
 
 	// control delivers the control stream, once.
 	control chan transport.Stream
-	// arrived has one place: a signal that incoming is not empty.
+	// arrived has a buffer of one: a value in it signals that incoming is not empty.
 	arrived chan struct{}
 
 	// mu guards the streams that were not accepted yet, and whether the control stream was opened.

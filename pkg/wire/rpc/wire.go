@@ -19,7 +19,7 @@ import (
 const (
 	// MaxMessage is the largest RPC message that is read, in bytes with its framing.
 	MaxMessage = 4 << 20
-	// maxSegments is the limit of the reference.
+	// maxSegments is the number of segments of a message that the reference accepts at most.
 	maxSegments = 512 + 1
 	// maxOutstanding bounds our messages that are still in memory because the peer has neither finished its calls nor read
 	// the returns. A control stream needs a handful.

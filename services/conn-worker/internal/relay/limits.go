@@ -18,7 +18,7 @@ const (
 
 // Limits bound what an edge can make a worker hold (docs/limits.md). A zero is no limit.
 type Limits struct {
-	// HeadTimeout bounds the time until the first bytes of a stream tell its kind.
+	// HeadTimeout bounds the time until the first bytes of a stream, which tell its kind, have arrived.
 	HeadTimeout time.Duration
 	// Streams is how many streams are served at a time, PerSession how many of one session.
 	Streams    int
@@ -83,13 +83,13 @@ func (s *Session) turnAway(st transport.Stream) {
 	})
 }
 
-// hurried is a stream whose writes must be taken within a time.
+// hurried bounds the time of each write to a stream.
 type hurried struct {
 	transport.Stream
 	limit time.Duration
 }
 
-// Write resets the stream when p is not taken in time (docs/spec/wire.md 5.6).
+// Write resets the stream when p is not written in time (docs/spec/wire.md 5.6).
 func (h *hurried) Write(p []byte) (int, error) {
 	if err := h.SetWriteDeadline(time.Now().Add(h.limit)); err != nil {
 		return 0, err

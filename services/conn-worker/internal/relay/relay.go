@@ -48,7 +48,7 @@ const (
 	Done        Outcome = "done"
 	Aborted     Outcome = "aborted"      // the visitor, the origin or the session went away
 	ProxyLost   Outcome = "proxy_lost"   // the proxy went away in the middle
-	NotAccepted Outcome = "not_accepted" // no proxy took it
+	NotAccepted Outcome = "not_accepted" // no proxy accepted it
 	Unknown     Outcome = "unknown"      // not a kind of stream that we know
 	RPC         Outcome = "rpc"
 	Refused     Outcome = "refused" // beyond a limit
@@ -222,8 +222,7 @@ func (s *Session) serve(ctx context.Context, r *runner, st transport.Stream) {
 	}
 }
 
-// first reads until the kind of the stream is known, which must not take long: an edge that opens a stream has something to
-// say.
+// first reads until the kind of the stream is known, for at most HeadTimeout.
 func (s *Session) first(g *guard, st transport.Stream, buf []byte) (n int, eof bool, kind stream.Kind, err error) {
 	if limit := s.relay.cfg.Limits.HeadTimeout; limit > 0 {
 		g.begin(st, limit)
@@ -264,7 +263,7 @@ func (s *Session) carry(ctx context.Context, st transport.Stream, b []byte, eof 
 
 // refuse writes a response of the connector itself; it ignores errors, which mean that the edge has closed the stream.
 func refuse(st transport.Stream, text string) {
-	// The status is beyond the wire's own error: our edge reads from it that nobody has seen the request.
+	// The status is beyond the wire's own error: our edge concludes from it that no origin has seen the request.
 	resp := stream.Response{Error: text, Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: "503"}}}
 	b, err := resp.Append(nil)
 	if err == nil {
@@ -299,7 +298,7 @@ type handler struct {
 	rpc.SessionHandler
 }
 
-// prefixed gives back what was read too far.
+// prefixed is a stream whose first bytes were read already; Read returns them first.
 type prefixed struct {
 	io.ReadWriteCloser
 	prefix []byte

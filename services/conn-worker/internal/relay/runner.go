@@ -21,12 +21,12 @@ const (
 // request takes. The garbage collector shrinks the stacks of runners that wait for long.
 type runners struct {
 	mu     sync.Mutex
-	idle   []*runner // the last one has the warmest stack and is taken first
+	idle   []*runner // the last one ran most recently and is taken first
 	spare  int       // the least number of idle ones since the last trim
 	closed bool
 }
 
-// runner is one of them.
+// runner is one goroutine that serves streams.
 type runner struct {
 	next  chan transport.Stream
 	guard guard
@@ -105,7 +105,7 @@ func (s *Session) start(ctx context.Context, st transport.Stream) {
 		for more := true; more; st, more = <-r.next {
 			s.serve(ctx, r, st)
 			stays := s.runners.park(r)
-			s.leave() // after it can be taken: so there are never more runners than streams are allowed
+			s.leave() // after park, so that there are never more runners than allowed streams
 			if !stays {
 				return
 			}
@@ -122,7 +122,7 @@ type guard struct {
 	due time.Time
 }
 
-// begin gives st the time d.
+// begin starts the time limit d for the first bytes of st.
 func (g *guard) begin(st transport.Stream, d time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -134,7 +134,7 @@ func (g *guard) begin(st transport.Stream, d time.Duration) {
 	g.timer.Reset(d)
 }
 
-// end lets the stream of begin be.
+// end cancels the time limit.
 func (g *guard) end() {
 	g.timer.Stop()
 	g.mu.Lock()

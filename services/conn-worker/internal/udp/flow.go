@@ -18,7 +18,7 @@ const (
 	// A proxy whose flow failed is left alone for a time that doubles.
 	troubleMin = 100 * time.Millisecond
 	troubleMax = 5 * time.Second
-	// A flow that lived so long, and on which the proxy spoke, was no failure.
+	// A flow that lasted that long, and on which the proxy sent a message, does not count as failed.
 	soundLife = time.Second
 )
 
@@ -28,7 +28,7 @@ var (
 	errTooMany = errors.New("too many active flows")
 )
 
-// trouble is what is remembered of a proxy whose flows failed.
+// trouble records the failed flows of a proxy.
 type trouble struct {
 	until time.Time
 	wait  time.Duration
@@ -158,7 +158,7 @@ func (s *Session) take(f *flow, m *packet.Message) {
 	}
 }
 
-// heard notes life of a session; it reports false for one that is not at this flow any more.
+// heard records that a session is in use. It reports false if the session has left this flow.
 func (s *Session) heard(f *flow, id datagram.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,8 +172,8 @@ func (s *Session) heard(f *flow, id datagram.ID) bool {
 	return true
 }
 
-// revive notes life of a session whose payload came on the flow of another connection. It reports false when the session
-// is not here.
+// revive records that a session is in use whose payload came on the flow of another connection. It reports false if this
+// connection does not have the session.
 func (s *Session) revive(id datagram.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -217,7 +217,7 @@ func (s *Session) registered(f *flow, m *packet.Message) {
 	}
 }
 
-// ended forgets a session that the proxy closed. Version 2 has a word for it.
+// ended forgets a session that the proxy closed. In version 2 the edge is notified.
 func (s *Session) ended(f *flow, m *packet.Message) {
 	s.mu.Lock()
 	f.spoke = true
@@ -257,7 +257,7 @@ func refusal(r datagram.Result, text string) string {
 // limited is the reference's text for a flow limit (docs/spec/wire.md 10).
 const limited = "failed to start udp session due to rate limiting: too many active flows"
 
-// withTimeout bounds one word to the edge.
+// withTimeout bounds one call to the edge.
 func (s *Session) withTimeout() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(s.session.Context(), s.cfg.RPCTimeout)
 }

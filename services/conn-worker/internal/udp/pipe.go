@@ -43,8 +43,8 @@ func newPipe(ctx context.Context, limit int, take func(*packet.Message)) *pipe {
 	return p
 }
 
-// put queues a message for the proxy. A word about sessions may use the room that payload may not. It reports whether
-// there was room; a message that cannot be encoded finds none.
+// put queues a message for the proxy, and reports whether it did: there must be room, and the message must be encodable.
+// Messages that register or end sessions may use reserved room.
 func (p *pipe) put(m *packet.Message, word bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -115,7 +115,7 @@ func (p *pipe) Read(b []byte) (int, error) {
 // keepQueue is how large a queue may be to be kept while it is empty.
 const keepQueue = 64 << 10
 
-// Write takes bytes of the proxy and passes each message on as soon as it is whole.
+// Write takes bytes of the proxy and passes each message on as soon as it is complete.
 func (p *pipe) Write(b []byte) (int, error) {
 	if p.ctx.Err() != nil {
 		return 0, context.Cause(p.ctx)
@@ -155,7 +155,7 @@ func (p *pipe) CancelRead(uint64) {
 	p.wake.Broadcast()
 }
 
-// CancelWrite is the carrier's word that the flow is lost.
+// CancelWrite is called by the carrier when the flow is lost.
 func (p *pipe) CancelWrite(uint64) { p.fail(errOver) }
 
 // Context ends when the session to the edge does, or the flow is given up.

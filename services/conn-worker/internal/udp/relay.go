@@ -56,7 +56,7 @@ type Config struct {
 	Observer Observer
 	Limits   Limits
 	Logger   *slog.Logger
-	// RPCTimeout bounds each word to the edge about a session's end.
+	// RPCTimeout bounds each call to the edge that reports the end of a session.
 	RPCTimeout time.Duration
 }
 
@@ -64,9 +64,9 @@ type Config struct {
 type Relay struct {
 	cfg Config
 
-	// mu guards homes; it is taken last and never held during a call.
+	// mu guards homes and left. No other lock is taken while it is held.
 	mu sync.Mutex
-	// homes tells which connection of this worker a UDP session is registered on: payload may come on any.
+	// homes has the connection of this worker on which each UDP session is registered: payload may come on any connection.
 	homes map[home]*Session
 	// left are the UDP sessions of connections that ended, until they are registered elsewhere or have been idle.
 	left map[home]leftSession

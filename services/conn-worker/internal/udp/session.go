@@ -29,15 +29,15 @@ const (
 	tidyEvery = 500 * time.Millisecond
 	// flowIdle is how long a flow without sessions is kept.
 	flowIdle = 10 * time.Second
-	// forgetFactor times the idle time after which a session is forgotten whose end the proxy did not tell.
+	// forgetFactor: after this many idle times a session is forgotten although the proxy has not reported its end.
 	forgetFactor = 2
-	// tellers bounds the words to the edge that are under way at once.
+	// tellers bounds the calls to the edge that run at the same time.
 	tellers = 16
 )
 
 var errNotHere = errors.New("connection to the edge is over")
 
-// session is what is remembered of a UDP session.
+// session is the state of a UDP session.
 type session struct {
 	id   datagram.ID
 	dest netip.AddrPort
@@ -59,7 +59,7 @@ type Session struct {
 	version Version
 	// tasks are the goroutines of Serve.
 	tasks sync.WaitGroup
-	// telling has a place for each word to the edge under way.
+	// telling has a token for each running call to the edge.
 	telling chan struct{}
 
 	// mu guards the rest. Messages are queued under it, nothing is sent.
@@ -184,7 +184,7 @@ func (s *Session) rememberLocked(id datagram.ID, dest netip.AddrPort, idle time.
 	return e, nil
 }
 
-// forget drops a session without a word to anybody: it lives on elsewhere.
+// forget drops a session without notifying edge or proxy, since it lives on elsewhere.
 func (s *Session) forget(id datagram.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

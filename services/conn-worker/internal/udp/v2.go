@@ -100,7 +100,7 @@ func (s *Session) unregisterHere(id datagram.ID, message string) bool {
 	return e != nil
 }
 
-// tell opens a stream and says that a session ended. It does its best: an edge that hears nothing has its own idle time.
+// tell notifies the edge on a new stream that a session ended. It ignores errors: the edge has an idle time of its own.
 func (s *Session) tell(id datagram.ID, message string) {
 	select {
 	case s.telling <- struct{}{}:

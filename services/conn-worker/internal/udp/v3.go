@@ -62,14 +62,14 @@ func (s *Session) registerV3(r *datagram.Registration) {
 		s.drop(TooManySessions)
 		s.respond(r.ID, datagram.ResultTooManyFlows, err.Error())
 	case errors.Is(err, errBusy):
-		s.drop(QueueFull) // the edge asks again
+		s.drop(QueueFull) // the edge repeats the registration
 	default:
 		// The session stays remembered: it gets its proxy, and the edge its response, when there is one.
 		s.drop(NoProxy)
 	}
 }
 
-// respond answers a registration.
+// respond sends the response to a registration.
 func (s *Session) respond(id datagram.ID, r datagram.Result, text string) {
 	text = text[:min(len(text), datagram.V3MaxText)]
 	b, err := (&datagram.Response{ID: id, Result: r, Text: text}).Append(nil)

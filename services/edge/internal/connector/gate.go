@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/share"
 )
 
-// loadedPart is the part of all places at the gate from which on QUIC peers must prove their address.
+// When one in loadedPart of the places at the gate is taken, QUIC peers must prove their address first.
 const loadedPart = 8
 
 // gate bounds the handshakes of all listeners.

@@ -7,7 +7,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
-// layout is how the body of a response is laid out (docs/extensions.md).
+// layout is the encoding of a response's body on the stream (docs/extensions.md).
 type layout int
 
 const (

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// stall aborts a write to a visitor that takes nothing: over HTTP/2 after a timeout, since nothing else notices a stream that
-// makes no progress while its connection is alive, and whenever abort is called. A write deadline of the server would not
-// do: it resets a stream also while nothing is being written.
+// stall aborts a write to a visitor that reads nothing: over HTTP/2 after a timeout, since nothing else notices a stream that
+// makes no progress while its connection is alive, and whenever abort is called. A write deadline of the server would not do:
+// it resets a stream also while nothing is being written.
 type stall struct {
 	rc *http.ResponseController
 	// timeout is 0 where the connection itself bounds writes.

@@ -109,7 +109,7 @@ func (x *exchange) switchProtocols(st transport.Stream, h http.Header, rest disp
 		x.end = aborted
 		return nil
 	}
-	x.free() // for other exchanges: this one may last for hours
+	x.free() // its memory is for other exchanges: an upgraded stream may last for hours
 	x.end = p.run(rest.Ended)
 	return nil
 }

@@ -55,7 +55,7 @@ func (u *upgrades) remove(p *pipe) {
 	u.noteEmptyLocked()
 }
 
-// noteEmptyLocked closes empty when it is time; u.mu is held.
+// noteEmptyLocked closes empty when the last stream has ended during a drain; u.mu is held.
 func (u *upgrades) noteEmptyLocked() {
 	if u.draining && len(u.open) == 0 {
 		select {

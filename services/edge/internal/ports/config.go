@@ -32,7 +32,7 @@ func Default() Config {
 		MaxConnections:   10000,
 		MaxAssociations:  16384,
 		UDPIdleTimeout:   210 * time.Second, // that of connectors (docs/spec/ingress.md 9.2)
-		ConnectTimeout:   35 * time.Second,  // a little more than the longest default of the ingress rules
+		ConnectTimeout:   35 * time.Second,  // a little more than the longest default timeout of an ingress rule
 		HalfCloseTimeout: time.Hour,
 		FinHold:          10 * time.Second,
 		KeepAlive:        30 * time.Second,
@@ -75,8 +75,9 @@ func (c *Config) perAddress() int64 {
 	return int64(max(c.MaxConnections/4, 64))
 }
 
-// bindAddress is the address for the port of a route that asks for addr, or for none. It reports false when Address does
-// not allow that: an unspecified address allows all of its family, and "::" those of IPv4 as well.
+// bindAddress returns the address to bind for a route with the address addr, which may be the zero value. It reports false
+// when Address does not allow addr: an empty Address and "::" allow every address, 0.0.0.0 every IPv4 address, any other one
+// itself alone.
 func (c *Config) bindAddress(addr netip.Addr) (netip.Addr, bool) {
 	limit := c.Address.Unmap()
 	switch {

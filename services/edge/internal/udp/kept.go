@@ -15,7 +15,7 @@ type budget struct {
 	parent *budget
 }
 
-// take takes n bytes from the budget and its parents, or none and reports false.
+// take takes n bytes from the budget and its parents. If they are not available, it takes none and reports false.
 func (b *budget) take(n int) bool {
 	if b.used.Add(int64(n)) > b.limit || b.parent != nil && !b.parent.take(n) {
 		b.used.Add(-int64(n))

@@ -16,7 +16,7 @@ import (
 
 // Config bounds the connections of visitors.
 type Config struct {
-	// WriteTimeout is how long a visitor may take no byte of what is written; 0 is no limit.
+	// WriteTimeout is how long a write may go on while the visitor reads no byte; 0 is no limit.
 	WriteTimeout time.Duration
 	// PrepareTimeout bounds the header of the PROXY protocol and the TLS handshake.
 	PrepareTimeout time.Duration

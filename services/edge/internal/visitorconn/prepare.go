@@ -28,7 +28,7 @@ func (g *Gate) prepare(ctx context.Context, tcp net.Conn, conf *tls.Config) net.
 	if proxied {
 		if err := readProxyHeader(ctx, c); err != nil {
 			g.metrics.proxyHeads.Inc()
-			_ = tcp.Close() // not a proxy that can be told anything
+			_ = tcp.Close() // without its header a response would be of no use
 			return nil
 		}
 		if !g.take(c) {

@@ -45,7 +45,7 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// Abort resets a TCP connection, so that the origin does not take what it has for all there is.
+// Abort resets a TCP connection, so that the origin does not mistake the bytes so far for a complete message.
 func (c *Conn) Abort() {
 	raw := c.NetConn
 	if t, ok := raw.(*tls.Conn); ok {

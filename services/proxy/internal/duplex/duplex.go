@@ -40,7 +40,7 @@ func (s Side) String() string {
 	return "origin"
 }
 
-// Cause is why a stream is over.
+// Cause is the reason why a stream ended.
 type Cause uint8
 
 // The causes.
@@ -49,7 +49,7 @@ const (
 	Ended Cause = iota
 	// Cancelled: the edge no longer wants the stream, or the worker is lost.
 	Cancelled
-	// EdgeFailed: the edge's bytes came to no orderly end, or are not what they should be.
+	// EdgeFailed: the bytes of the edge ended without FIN, or are malformed.
 	EdgeFailed
 	// OriginFailed: the origin reset the connection.
 	OriginFailed
@@ -80,7 +80,7 @@ func (c Cause) String() string {
 // errIdle is the error of Idle.
 var errIdle = errors.New("silent for too long after one direction had ended")
 
-// Summary tells how a stream went.
+// Summary is the result of a stream.
 type Summary struct {
 	Cause Cause
 	// First is the side whose end or failure came first.
@@ -184,8 +184,8 @@ func failureOf(s Side) Cause {
 	return OriginFailed
 }
 
-// refused is the end of a direction because its reader is gone. An origin that reads no more may still send its response, and its own
-// end tells how it means it; an edge that takes no more wants nothing.
+// refused ends a direction because its reader is gone. An origin that reads no more may still send its response, so the other
+// direction goes on; an edge that accepts no more bytes ends the stream.
 func (r *run) refused(by Side, err error) {
 	switch {
 	case by == Edge:

@@ -92,7 +92,7 @@ type failure struct {
 	text   string // for the edge: no address of ours in it (docs/spec/ingress.md D20)
 }
 
-// failureOf sorts a failure.
+// failureOf classifies an error.
 func failureOf(ctx context.Context, err error) failure {
 	var re *requestError
 	var le *leftError
@@ -130,7 +130,7 @@ func failureOf(ctx context.Context, err error) failure {
 	return failure{failureInternal, http.StatusBadGateway, "internal error"}
 }
 
-// originFailure names what is wrong with an origin in words that hold no address.
+// originFailure classifies an error of the exchange with an origin. Its text contains no address.
 func originFailure(err error) failure {
 	var (
 		timeout net.Error
@@ -168,7 +168,7 @@ func originFailure(err error) failure {
 	return bad(failureProtocol, "malformed HTTP response")
 }
 
-// dialCause is the system's word for why a dial failed.
+// dialCause is the text of the system error that made a dial fail.
 func dialCause(err error) string {
 	for _, c := range []struct {
 		errno syscall.Errno
@@ -228,8 +228,8 @@ func (x *flowState) refuse(f failure) error {
 	return x.s.CloseWrite()
 }
 
-// report writes the one line about a failure. Cancellations are nothing to an operator; repeated faults of one rule and
-// kind are thinned out (docs/spec/ingress.md D21).
+// report writes the one line about a failure. Cancellations are logged at debug level; repeated faults of one kind and rule
+// are logged once in a while (docs/spec/ingress.md D21).
 func (x *flowState) report(ctx context.Context, f failure, err error) {
 	level := slog.LevelWarn
 	switch f.kind {

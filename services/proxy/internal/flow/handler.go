@@ -177,7 +177,7 @@ func (x *flowState) serve(ctx context.Context) error {
 	}
 }
 
-// readHead reads until the ConnectRequest is whole and gives the bytes that follow it.
+// readHead reads until the ConnectRequest is complete, and returns the bytes that follow it.
 func (x *flowState) readHead() (rest []byte, err error) {
 	var slow *time.Timer // runs when the head does not come in one piece
 	for {
@@ -264,7 +264,7 @@ func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 	return errNoRoute
 }
 
-// open makes the request's body, and what leads its reader's wishes back to the edge.
+// open makes the request's body, and the sender of interim responses.
 func (x *flowState) open(p *parsed, rest []byte) {
 	if p.takesInterim {
 		x.early = newInterim(x.s, x.h.limits.Fields, x.h.metrics)

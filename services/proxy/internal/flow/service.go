@@ -17,7 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/websock"
 )
 
-// destinationHeader is where a bastion's client says where it wants to go.
+// destinationHeader is the header in which the client of a bastion names its destination.
 const destinationHeader = "Cf-Access-Jump-Destination"
 
 // serviceError is a stream service that cannot be reached.
@@ -86,7 +86,7 @@ func orLeft(err error) error {
 
 func discard(c net.Conn) {
 	if c != nil {
-		_ = c.Close() // nothing was said over it
+		_ = c.Close() // the connection has carried nothing
 	}
 }
 
@@ -154,7 +154,7 @@ func socksReply(err error) socks.Reply {
 	return socks.HostUnreachable
 }
 
-// serviceFailure names what is wrong with a stream service, or with the way of a client to it.
+// serviceFailure classifies the failure of a stream service, or of the connection to it.
 func serviceFailure(err error) failure {
 	if errors.Is(err, ingress.ErrDenied) {
 		return failure{failureDenied, http.StatusForbidden, ingress.ErrDenied.Error()}

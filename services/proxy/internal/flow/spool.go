@@ -63,7 +63,7 @@ func (s *spooled) claimMore() error {
 
 func (s *spooled) size() int64 { return int64(s.buf.Len()) }
 
-// body gives the bytes as a request body; an empty one is no body.
+// body returns the bytes as a request body, or http.NoBody if there are none.
 func (s *spooled) body() io.ReadCloser {
 	if s.buf.Len() == 0 {
 		return http.NoBody

@@ -14,7 +14,7 @@ type conn struct {
 	hangUp func()
 	reused bool
 
-	// raw reaches the socket for a look at what is unread; nil if there is none, and then the connection serves only once.
+	// raw is the socket, to check for unread bytes; nil if there is none, and then the connection serves only one exchange.
 	raw   syscall.RawConn
 	look  func(fd uintptr) // sets quiet; for whoever owns the connection
 	quiet bool

@@ -37,8 +37,8 @@ type dechunker struct {
 	limits  httpfield.Limits // of the trailer fields
 }
 
-// read gives data. Once it has some it goes on only with what is in the buffer, so that it never waits with data in hand,
-// yet tells the end together with the last bytes if it is there.
+// read gives data. Once it has some it goes on only with what is in the buffer, so that it never waits while it has data, and
+// reports the end together with the last bytes if possible.
 func (d *dechunker) read(in *reader, p []byte) (n int, err error) {
 	for err == nil {
 		if n > 0 && (n == len(p) && d.next == chunkData || !d.canGoOn(in)) {

@@ -60,8 +60,8 @@ func settle(method string, h *head) (s settled, err error) {
 	return s, err
 }
 
-// takeClose reports whether the peer ends the connection. With HTTP/1.0 it always does for us: what such a peer means by
-// keep-alive is not worth a guess.
+// takeClose reports whether the peer ends the connection. With HTTP/1.0 it always does for us: the meaning of keep-alive from
+// such a peer is not certain.
 func takeClose(h *head) bool {
 	values, ok := h.header["Connection"]
 	if !h.atLeast11() {

@@ -48,7 +48,7 @@ func (u *upload) run(buf []byte) {
 	defer u.mu.Unlock()
 	if err != nil {
 		if !u.lost {
-			// The origin must not take what it has for the whole message. After a failed write, though, it may have
+			// The origin must not mistake the bytes so far for a complete message. After a failed write, though, it may have
 			// responded already, so the connection is left to the reader.
 			defer u.c.close()
 		}

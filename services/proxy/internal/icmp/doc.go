@@ -3,8 +3,8 @@
 // the destination sent. With a time to live of 1 it does not leave this host, and the response is ours.
 //
 // On Linux each flow (source, destination, echo id) has an unprivileged ping socket, whose id stands for the flow's own on
-// the network; the time to live is the packet's less one. The system may forbid such sockets, which is said once, with the
-// command that allows them. Elsewhere there is none of this, and packets are dropped.
+// the network; the time to live is the packet's less one. The system may forbid such sockets; then one log line names the
+// command that allows them. On other systems packets are dropped.
 //
 // A Router owns one goroutine per flow; a flow ends 10 s after its last packet. Close waits for all of them. All methods
 // are safe for concurrent use.

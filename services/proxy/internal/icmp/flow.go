@@ -24,7 +24,7 @@ type socket interface {
 type response struct {
 	// from is the sender.
 	from netip.Addr
-	// message is the echo reply; or, of a fault, the head of the request that it is about.
+	// message is the echo reply, or for an ICMP error the head of the request that caused it.
 	message []byte
 	fault   codec.Fault
 	isFault bool
@@ -104,7 +104,7 @@ func (f *flow) receive() {
 			continue
 		}
 		if err != nil {
-			f.r.remove(f) // no effect if that is why
+			f.r.remove(f) // no effect if the socket is closed already
 			return
 		}
 		f.touch()
@@ -120,7 +120,7 @@ func (f *flow) receive() {
 	}
 }
 
-// errSkip says that a socket received what is of no interest.
+// errSkip means that a socket received a message that is no response to a ping.
 var errSkip = errors.New("nothing of interest")
 
 // encode makes the packet that the edge gets.

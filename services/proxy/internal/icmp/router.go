@@ -34,7 +34,7 @@ type key struct {
 	id       uint16
 }
 
-// New makes a router, and says once if the system forbids what it needs.
+// New makes a router, and logs once if the system forbids ping sockets.
 func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) *Router {
 	r := &Router{cfg: cfg, log: log, metrics: newMetrics(reg), began: time.Now(), flows: make(map[key]*flow)}
 	r.v4, r.v6 = sources(cfg)

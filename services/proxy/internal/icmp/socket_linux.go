@@ -92,7 +92,7 @@ func (s *pingSocket) send(message []byte, to netip.Addr, ttl uint8) error {
 	return errors.Join(err, serr)
 }
 
-// isTold says whether an error may be that of an earlier request.
+// isTold reports whether an error may belong to an earlier request.
 func isTold(err error) bool {
 	return errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENETUNREACH) ||
 		errors.Is(err, unix.EHOSTDOWN) || errors.Is(err, unix.EMSGSIZE) || errors.Is(err, unix.EPROTO)
@@ -113,7 +113,7 @@ func (s *pingSocket) setTTL(fd int, ttl uint8) error {
 	return nil
 }
 
-// maxErrors is how many errors in a row a socket may tell before it counts as broken.
+// maxErrors is how many errors in a row a socket may report before it counts as broken.
 const maxErrors = 16
 
 func (s *pingSocket) receive(buf []byte) (a response, err error) {
@@ -128,7 +128,7 @@ func (s *pingSocket) receive(buf []byte) (a response, err error) {
 			} else if errors.Is(rerr, unix.EAGAIN) {
 				return false
 			}
-			// The socket's error, which says no more than that there is something in the error queue.
+			// The error of the socket only means that the error queue is not empty.
 		}
 		return true
 	})
@@ -146,7 +146,7 @@ func (s *pingSocket) readReply(fd int, buf []byte) (response, error) {
 	return response{from: addrOf(from), message: buf[:n]}, nil
 }
 
-// readFault reads the error queue: the head of a request, and what came of it.
+// readFault reads the error queue: the head of a request, and the ICMP error that it caused.
 func (s *pingSocket) readFault(fd int, buf []byte) (response, error) {
 	n, oobn, _, _, err := unix.Recvmsg(fd, buf, s.oob, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 	if err != nil {
@@ -172,7 +172,7 @@ func (s *pingSocket) readFault(fd int, buf []byte) (response, error) {
 // extendedSize is the size of struct sock_extended_err; the address of the error's sender follows it.
 const extendedSize = 16
 
-// parseExtended reads what the error queue says of an ICMP error; ok is false for errors of this host's own.
+// parseExtended parses an entry of the error queue; ok is false unless it is an ICMP error of another host.
 func parseExtended(b []byte) (f codec.Fault, from netip.Addr, ok bool) {
 	if len(b) < extendedSize {
 		return f, from, false

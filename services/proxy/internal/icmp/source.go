@@ -6,7 +6,7 @@ import (
 	"net/netip"
 )
 
-// probe is an address that only the choice of a route is asked for: nothing is sent.
+// probe is an address for which the system chooses a route; nothing is sent to it.
 const probe = "192.168.0.1:53"
 
 // sources gives the addresses that stand for this host: the configured ones, or what the routes and interfaces suggest, or

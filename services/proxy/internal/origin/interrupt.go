@@ -36,7 +36,7 @@ func (t interruptible) RoundTrip(req *http.Request) (*http.Response, error) {
 	return t.Transport.RoundTrip(req)
 }
 
-// piece is a part of a body: bytes of the pump's buffer, and what the read said.
+// piece is the result of one read: bytes in the buffer of the pump, and the error.
 type piece struct {
 	b   []byte
 	err error
@@ -148,7 +148,7 @@ func (p *pump) gotConn(info httptrace.GotConnInfo) {
 	}
 }
 
-// watchedConn tells when it is closed.
+// watchedConn calls a function when it is closed.
 type watchedConn struct {
 	net.Conn
 	gone chan struct{}
@@ -166,7 +166,7 @@ func watched(dial func(context.Context, string, string) (net.Conn, error)) func(
 	}
 }
 
-// unwatched is the connection below, which can do more.
+// unwatched is the connection inside a watchedConn, which has more methods.
 func unwatched(c net.Conn) net.Conn {
 	if w, ok := c.(*watchedConn); ok {
 		return w.Conn

@@ -14,7 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/proxyproto"
 )
 
-// ErrNoDestination says that a bastion's client named none.
+// ErrNoDestination says that the client of a bastion named no destination.
 var ErrNoDestination = errors.New("Did not receive final destination from client. The --destination flag is likely not set on the client side") //nolint:staticcheck // the reference's text
 
 // Stream opens the byte stream of a tcp-like service (docs/spec/ingress.md 8.3 to 8.5).
@@ -122,8 +122,8 @@ func (s *Stream) resolve(ctx context.Context, destination string) (netip.AddrPor
 	return netip.AddrPortFrom(addrs[0].Unmap(), uint16(port)), nil
 }
 
-// Announce writes the PROXY protocol header to a new connection, if one is wanted: the client's address, which may be
-// unknown, and the connection's own far end.
+// Announce writes the PROXY protocol header to a new connection, if one is configured: the address of the client, which may
+// be unknown, and the remote address of the connection.
 func Announce(c net.Conn, v proxyproto.Version, client netip.AddrPort) error {
 	if v == proxyproto.None {
 		return nil

@@ -20,7 +20,7 @@ const (
 	maxHeadBytes = 256 << 10
 	// streamWindow is how much of a response an HTTP/2 origin may send ahead of its reader.
 	streamWindow = 1 << 20
-	// unixHost stands in the URL of requests over a Unix socket when nothing better is known.
+	// unixHost is the host in the URL of requests over a Unix socket when no other host is known.
 	unixHost = "localhost"
 )
 

@@ -50,7 +50,7 @@ var (
 	ErrShort = errors.New("more bytes needed")
 	// ErrVersion says that the client speaks another version.
 	ErrVersion = errors.New("Unsupported SOCKS version") //nolint:staticcheck // the reference's text
-	// ErrMethod says that the client does not offer to go without authentication.
+	// ErrMethod says that the client does not offer the method "no authentication".
 	ErrMethod = errors.New("no acceptable SOCKS authentication method")
 	// ErrCommand says that the client asks for something else than CONNECT.
 	ErrCommand = errors.New("unsupported SOCKS command")

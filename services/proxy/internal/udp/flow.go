@@ -26,7 +26,7 @@ type flow struct {
 	t *Table
 	m link.Meta
 	s link.Stream
-	// cancel ends the flow in disorder.
+	// cancel aborts the flow.
 	cancel context.CancelFunc
 	// pong is the way back of ICMP packets: a method value, made once.
 	pong func(packet []byte) bool
@@ -164,7 +164,7 @@ func (f *flow) read(ctx context.Context) error {
 	}
 }
 
-// handle does what a message asks for.
+// handle executes a message.
 func (f *flow) handle(ctx context.Context, m *packet.Message) {
 	switch m.Type {
 	case packet.Payload:
@@ -180,7 +180,7 @@ func (f *flow) handle(ctx context.Context, m *packet.Message) {
 	}
 }
 
-// ServeStream serves one datagram flow to its end, and leaves its sessions to the next one.
+// ServeStream serves one datagram flow to its end. Its sessions then wait for another flow.
 func (t *Table) ServeStream(ctx context.Context, m link.Meta, s link.Stream) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -198,7 +198,7 @@ func (t *Table) ServeStream(ctx context.Context, m link.Meta, s link.Stream) {
 		s.Abort() // ahead of the writer's FIN, which says that all is well
 		t.log.DebugContext(ctx, "datagram flow ended", logkey.TunnelID, m.Tunnel, logkey.ConnIndex, int(m.Index), logkey.Err, err)
 	} else {
-		defer time.AfterFunc(endTime, cancel).Stop() // a writer that waits for ever gives up
+		defer time.AfterFunc(endTime, cancel).Stop() // ends a writer that waits
 	}
 	f.finish()
 	t.orphan(ctx, f)

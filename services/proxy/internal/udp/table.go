@@ -73,7 +73,7 @@ func New(cfg Config, deps Deps) *Table {
 // Sessions is the number of open sessions.
 func (t *Table) Sessions() int { return int(t.metrics.active.Load()) }
 
-// now is the table's clock: it only grows.
+// now is the table's clock, which is monotonic.
 func (t *Table) now() time.Duration { return time.Since(t.began) }
 
 // begin makes Close wait for one more goroutine, unless it is too late.
@@ -129,7 +129,7 @@ func (t *Table) Close() {
 	t.wg.Wait()
 }
 
-// orphan leaves the sessions of a flow that has ended to the next one.
+// orphan keeps the sessions of a flow that has ended for the next flow.
 func (t *Table) orphan(ctx context.Context, f *flow) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -158,8 +158,8 @@ func (t *Table) lookup(k key) *session {
 	return t.sessions[k]
 }
 
-// payload sends a datagram to the origin. The worker is told of a session that does not exist: it would send into the void for
-// as long as the visitor does.
+// payload sends a datagram to the origin. For an unknown session the worker gets UNKNOWN, since it would go on sending
+// payloads in vain.
 func (t *Table) payload(f *flow, id datagram.ID, p []byte) {
 	s := t.lookup(f.key(id))
 	if s == nil {
@@ -178,14 +178,14 @@ func (t *Table) payload(f *flow, id datagram.ID, p []byte) {
 	s.send(p)
 }
 
-// ping hands an ICMP packet on.
+// ping passes an ICMP packet on.
 func (t *Table) ping(f *flow, p []byte) {
 	if t.deps.Pinger != nil {
 		t.deps.Pinger.Ping(p, f.pong)
 	}
 }
 
-// unregister ends a session at the worker's wish.
+// unregister ends a session because the worker requests it.
 func (t *Table) unregister(f *flow, id datagram.ID, text string) {
 	s := t.lookup(f.key(id))
 	if s == nil {
@@ -200,7 +200,7 @@ func (t *Table) unregister(f *flow, id datagram.ID, text string) {
 	}
 }
 
-// end ends a session for a reason of its own, and tells its worker.
+// end ends a session for a reason of the proxy, and notifies its worker.
 func (t *Table) end(s *session, text string, failed bool) {
 	t.mu.Lock()
 	f := s.flow

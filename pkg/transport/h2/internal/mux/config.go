@@ -68,8 +68,7 @@ const (
 	decoderTable = 4 << 10
 	// maxBlock bounds a header block on the wire, compressed. A larger one ends the connection.
 	maxBlock = 2 << 20
-	// maxString bounds one decoded string. It is out of reach for a block of maxBlock bytes: Huffman codes have at least
-	// 5 bits.
+	// maxString bounds one decoded string. No block of maxBlock bytes can exceed it, since Huffman codes have at least 5 bits.
 	maxString = 4 << 20
 	// maxControl bounds the bytes that wait for a peer that provokes replies (PING, SETTINGS, errors) and does not read them.
 	maxControl = 64 << 10

@@ -56,7 +56,7 @@ type Conn struct {
 	out, spare []byte
 	// control counts the bytes of out that the peer provoked: replies and resets because of its errors.
 	control int
-	// resets counts the resets in out of streams of the peer.
+	// resets counts the RST_STREAM frames in out for streams that the peer opened.
 	resets     uint32
 	toWrite    sync.Cond
 	sendWindow int64

@@ -15,12 +15,12 @@ const (
 	setting  = "http2xconnect"
 )
 
-// before is what the environment held.
+// before is the former value of the variable.
 var before, present = os.LookupEnv(variable) //nolint:gochecknoglobals // handed from one initialisation to the next
 
 func init() { //nolint:gochecknoinits // the order of initialisation is the point (docs/adr/0013)
 	if strings.Contains(before, setting+"=") {
-		return // somebody decided already
+		return // the environment sets it already
 	}
 	value := setting + "=1"
 	if before != "" {
