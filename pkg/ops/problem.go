@@ -1,6 +1,7 @@
 package ops
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,12 +15,27 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Problem is the body of every error response (RFC 9457).
-type Problem struct {
+// Problem is the body of every error response (RFC 9457), and the error that clients make of it.
+type Problem struct { //nolint:errname // RFC 9457 calls it a problem
 	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`
 	Detail string `json:"detail,omitempty"`
+}
+
+// Error is the problem in one line.
+func (p *Problem) Error() string { return cmp.Or(p.Detail, p.Title) }
+
+// Is maps the status codes that stand for one error of package tunnel to that error.
+func (p *Problem) Is(target error) bool {
+	switch target {
+	case tunnel.ErrNotFound:
+		return p.Status == http.StatusNotFound
+	case tunnel.ErrConflict:
+		return p.Status == http.StatusConflict
+	default:
+		return false
+	}
 }
 
 // StatusRule gives the errors that are Err the status code Status.

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
@@ -111,7 +112,7 @@ func TestAdminOverTCPNeedsTheToken(t *testing.T) {
 		}
 		_, err = c.ListTunnels(t.Context())
 		c.Close()
-		var p *adminclient.Problem
+		var p *ops.Problem
 		if (err == nil) != ok || (!ok && (!errors.As(err, &p) || p.Status != http.StatusUnauthorized)) {
 			t.Errorf("with token %q: %v", secret, err)
 		}

@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -293,16 +295,23 @@ func (s *Service) Run(ctx context.Context) error {
 		slog.String(logkey.PublicTLSURL, s.PublicTLSURL()), slog.Any(logkey.DNSAddr, s.DNSAddr()), slog.String(logkey.AdminSocket, s.AdminSocket()),
 		slog.String(logkey.CACert, s.CACertPath()), slog.Time(logkey.CANotAfter, s.authority.NotAfter()))
 	s.serving.Store(true)
-	// Each stage is stopped only when the ones before it have ended: visitors first, so that their requests can still
-	// be carried; then UDP flows and connectors; the name server and the admin API last, since they show what goes on.
-	stages := []func(context.Context) error{s.runPublic, s.udp.Run, s.connectors.Run, s.runSupport}
-	err := runStages(ctx, stages, func() { s.serving.Store(false) })
+	notReady := context.AfterFunc(ctx, func() { s.serving.Store(false) })
+	defer notReady()
+	// Each part ends only when the ones after it have ended: visitors first, so that their requests can still be carried; then UDP
+	// flows and connectors; the name server and the admin API last, since they show what goes on.
+	err := process.NewGroup(s.log,
+		process.Row{Name: "support", Runner: process.RunnerFunc(s.runSupport)},
+		process.Row{Name: "connectors", Runner: s.connectors},
+		process.Row{Name: "udp", Runner: s.udp},
+		process.Row{Name: "visitors", Runner: process.RunnerFunc(s.runPublic)},
+	).Run(ctx)
+	s.serving.Store(false)
 	return errors.Join(err, s.catalog.Close())
 }
 
 // runPublic serves visitors: hosts and ports.
 func (s *Service) runPublic(ctx context.Context) error {
-	return runAll(ctx, []func(context.Context) error{s.front.Run, s.ports.Run, s.backlog.Run})
+	return runAll(ctx, s.front.Run, s.ports.Run, s.backlog.Run)
 }
 
 func (s *Service) runSupport(ctx context.Context) error {
@@ -310,7 +319,16 @@ func (s *Service) runSupport(ctx context.Context) error {
 	if s.zone != nil {
 		runs = append(runs, s.zone.Run)
 	}
-	return runAll(ctx, runs)
+	return runAll(ctx, runs...)
+}
+
+// runAll runs functions side by side; the first that fails stops the others.
+func runAll(ctx context.Context, runs ...func(context.Context) error) error {
+	g, gctx := errgroup.WithContext(ctx)
+	for _, run := range runs {
+		g.Go(func() error { return run(gctx) })
+	}
+	return g.Wait()
 }
 
 // Ready says what is missing until the edge serves.

@@ -102,6 +102,19 @@ func TestOneLineErrors(t *testing.T) {
 	}
 }
 
+func TestExitCodes(t *testing.T) {
+	for want, lines := range map[int][]string{
+		0: {"--help", "tunnel --help", "tunnel run --help", "up --help", "edge --help", "proxy version", "--version"},
+		1: {"tunnel run --token x", "up --listen nonsense", "tunnel run --grace-period 1h --token x", "healthcheck --url http://127.0.0.1:1/"},
+	} {
+		for _, line := range lines {
+			if code, _, stderr := run(t, nil, strings.Fields(line)...); code != want {
+				t.Errorf("culvert %s: exit code %d, want %d; stderr %q", line, code, want, stderr)
+			}
+		}
+	}
+}
+
 func TestSmallCommands(t *testing.T) {
 	origin := httptest.NewServer(http.NotFoundHandler())
 	defer origin.Close()

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"html"
 	"net"
@@ -10,6 +9,9 @@ import (
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
+	"github.com/culvert-tunnel/culvert/pkg/ops"
 )
 
 const (
@@ -21,13 +23,12 @@ const (
 <p>You asked for <code>%s %s</code> on host <code>%s</code>.</p></body></html>
 `
 	helloReadTimeout = 10 * time.Second
-	helloStopTimeout = 5 * time.Second
 )
 
 // hello is a demo origin as a process of its own, for deployments whose proxy runs elsewhere.
 func (c *commands) hello() *urfave.Command {
 	return &urfave.Command{
-		Name: "hello", Usage: "serve a demo page, as an origin to try tunnels with", OnUsageError: usageError,
+		Name: "hello", Usage: "serve a demo page, as an origin to try tunnels with", OnUsageError: console.UsageError,
 		Flags: []urfave.Flag{&urfave.StringFlag{Name: "listen", Value: "127.0.0.1:8000", Usage: "`ADDRESS` to serve on"}},
 		Action: func(ctx *urfave.Context) error {
 			var lc net.ListenConfig
@@ -35,7 +36,7 @@ func (c *commands) hello() *urfave.Command {
 			if err != nil {
 				return fmt.Errorf("demo origin: %w", err)
 			}
-			c.println("Demo origin: http://" + ln.Addr().String())
+			c.Println("Demo origin: http://" + ln.Addr().String())
 			return serveHello(ctx.Context, ln)
 		},
 	}
@@ -48,19 +49,5 @@ func serveHello(ctx context.Context, ln net.Listener) error {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		_, _ = fmt.Fprintf(w, helloPage, html.EscapeString(r.Method), html.EscapeString(r.URL.Path), html.EscapeString(r.Host)) // the visitor may be gone
 	})
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: helloReadTimeout}
-	served := make(chan error, 1) // one send, also when it is no longer received
-	go func() { served <- srv.Serve(ln) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("demo origin: %w", err)
-	case <-ctx.Done():
-	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), helloStopTimeout)
-	defer cancel()
-	err := srv.Shutdown(stop)
-	if served := <-served; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	return err
+	return ops.Serve(ctx, "demo origin", &http.Server{Handler: mux, ReadHeaderTimeout: helloReadTimeout}, ln)
 }

@@ -9,6 +9,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 )
@@ -23,16 +24,16 @@ const jsonVariable = "TUNNEL_INGRESS_VALIDATE_JSON"
 
 func (c *commands) ingress() *urfave.Command {
 	return &urfave.Command{
-		Name: "ingress", Usage: "check ingress rules", Action: c.fallback, OnUsageError: usageError,
+		Name: "ingress", Usage: "check ingress rules", Action: console.Fallback, OnUsageError: console.UsageError,
 		Subcommands: []*urfave.Command{
 			{
-				Name: "validate", Usage: "validate the ingress rules of the configuration file", OnUsageError: usageError,
+				Name: "validate", Usage: "validate the ingress rules of the configuration file", OnUsageError: console.UsageError,
 				Flags: append(c.connectorFlags(true),
 					&urfave.StringFlag{Name: "json", Aliases: []string{"j"}, Usage: "rules as JSON `TEXT` instead of the file [$" + jsonVariable + "]"}),
 				Action: c.validateIngress,
 			},
 			{
-				Name: "rule", Usage: "show which rule a URL matches", ArgsUsage: "URL", OnUsageError: usageError,
+				Name: "rule", Usage: "show which rule a URL matches", ArgsUsage: "URL", OnUsageError: console.UsageError,
 				Flags: c.connectorFlags(true), Action: c.matchIngress,
 			},
 		},
@@ -49,7 +50,7 @@ func (c *commands) rulesDocument(text string) (doc ingress.Document, file *cfdfi
 	if err != nil {
 		return doc, nil, err
 	}
-	file, err = connector.ReadFile(s.Text("config"), c.home())
+	file, err = connector.ReadFile(s.Text("config"), c.Home())
 	if err != nil {
 		return doc, nil, err
 	}
@@ -59,10 +60,10 @@ func (c *commands) rulesDocument(text string) (doc ingress.Document, file *cfdfi
 func (c *commands) validateIngress(ctx *urfave.Context) error {
 	text := ctx.String("json")
 	if text == "" {
-		text = c.env(jsonVariable)
+		text = c.Env(jsonVariable)
 	}
 	if text != "" {
-		c.println("Validating rules from cmdline flag --json")
+		c.Println("Validating rules from cmdline flag --json")
 	}
 	doc, file, err := c.rulesDocument(text)
 	if errors.Is(err, connector.ErrNoFile) {
@@ -72,7 +73,7 @@ func (c *commands) validateIngress(ctx *urfave.Context) error {
 		return err
 	}
 	if file != nil {
-		c.println("Validating rules from", file.Path)
+		c.Println("Validating rules from", file.Path)
 	}
 	set, err := ingress.Compile(doc)
 	if err != nil {
@@ -86,14 +87,14 @@ func (c *commands) validateIngress(ctx *urfave.Context) error {
 		return ingress.ErrURLConflict
 	}
 	for _, w := range set.Warnings() { // what `tunnel run` logs
-		c.println("Warning:", w)
+		c.Println("Warning:", w)
 	}
 	if file != nil && len(file.UnusedKeys) > 0 {
-		c.println("Warning: unused keys detected in your config file. Here is a list of unused keys:")
-		c.println(strings.Join(file.UnusedKeys, "\n"))
+		c.Println("Warning: unused keys detected in your config file. Here is a list of unused keys:")
+		c.Println(strings.Join(file.UnusedKeys, "\n"))
 		return nil
 	}
-	c.println("OK")
+	c.Println("OK")
 	return nil
 }
 
@@ -111,7 +112,7 @@ func (c *commands) matchIngress(ctx *urfave.Context) error {
 		if file != nil {
 			path = file.Path
 		}
-		c.println("Using rules from", path)
+		c.Println("Using rules from", path)
 	}
 	set, err := ingress.Compile(doc)
 	if err != nil {
@@ -121,8 +122,8 @@ func (c *commands) matchIngress(ctx *urfave.Context) error {
 		return badURL
 	}
 	rule, index := set.Match(u.Host, u.Path)
-	c.println(fmt.Sprintf("Matched rule #%d", index))
-	c.println(rule.Text())
+	c.Println(fmt.Sprintf("Matched rule #%d", index))
+	c.Println(rule.Text())
 	return nil
 }
 

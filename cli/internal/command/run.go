@@ -13,14 +13,13 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/cli/internal/paths"
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
 const logFileMode = 0o644
@@ -45,15 +44,15 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 	if err := server.open(ctx.Context); err != nil {
 		return err
 	}
-	st, err := stack.New(ctx.Context, stack.Config(cfg), stack.Deps{
+	st, err := stack.New(ctx.Context, cfg, stack.Deps{
 		Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version(),
 	})
 	if err != nil {
 		return errors.Join(err, server.ops.Close())
 	}
 	server.mount(st)
-	pid := connector.ExpandHome(s.Text("pidfile"), c.home())
-	st.Add("announcement", announcement{stack: st, pidfile: pid, notify: c.env("NOTIFY_SOCKET"), logger: logger})
+	pid := paths.ExpandHome(s.Text("pidfile"), c.Home())
+	st.Add("announcement", announcement{stack: st, pidfile: pid, notify: c.Env("NOTIFY_SOCKET"), logger: logger})
 	logger.InfoContext(ctx.Context, "connector started", slog.String(logkey.TunnelID, cfg.Credentials.TunnelID.String()),
 		slog.String(logkey.Version, process.Version()), slog.String(logkey.Metrics, server.ops.Addr().String()))
 	if err := st.Run(ctx.Context); err != nil {
@@ -78,17 +77,17 @@ func (c *commands) openLog(s *settings.Settings) (*slog.Logger, func(), error) {
 		path = filepath.Join(dir, "culvert.log")
 	}
 	if path == "" {
-		return telemetry.NewLogger(cfg, c.host.Stderr), func() {}, nil
+		return telemetry.NewLogger(cfg, c.Host.Stderr), func() {}, nil
 	}
-	path = connector.ExpandHome(path, c.home())
+	path = paths.ExpandHome(path, c.Home())
 	f, err := openLogFile(path)
 	if err != nil {
-		logger := telemetry.NewLogger(cfg, c.host.Stderr)
+		logger := telemetry.NewLogger(cfg, c.Host.Stderr)
 		logger.Warn("log file cannot be written, logging to standard error only", slog.String(logkey.File, path), slog.Any(logkey.Err, err))
 		return logger, func() {}, nil
 	}
 	closer := func() { _ = f.Close() } // lines are not buffered
-	return telemetry.NewLogger(cfg, io.MultiWriter(c.host.Stderr, f)), closer, nil
+	return telemetry.NewLogger(cfg, io.MultiWriter(c.Host.Stderr, f)), closer, nil
 }
 
 func openLogFile(path string) (*os.File, error) {
@@ -133,15 +132,15 @@ func (c *commands) logStart(ctx context.Context, logger *slog.Logger, s *setting
 }
 
 // connectorConfig turns what was given into the configuration of the parts.
-func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, file *cfdfile.File, logger *slog.Logger) (connector.Config, error) {
-	source := connector.Source{Settings: s, File: file, Args: ctx.Args().Slice(), Home: c.home(), Resolve: c.resolveName}
+func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, file *cfdfile.File, logger *slog.Logger) (stack.Config, error) {
+	source := connector.Source{Settings: s, File: file, Args: ctx.Args().Slice(), Home: c.Home(), Resolve: c.operator().TunnelID}
 	creds, err := source.Credentials(ctx.Context)
 	if err != nil {
-		return connector.Config{}, err
+		return stack.Config{}, err
 	}
 	rules, warning, err := connector.Rules(s, file, ctx.Args().Present())
 	if err != nil {
-		return connector.Config{}, err
+		return stack.Config{}, err
 	}
 	if warning != nil && s.Text("token") == "" {
 		logger.WarnContext(ctx.Context, "no ingress rules, every response is a 503", slog.Any(logkey.Err, warning))
@@ -149,19 +148,23 @@ func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, fi
 	for _, w := range rules.Warnings() {
 		logger.WarnContext(ctx.Context, "ingress rule to look at", slog.String(logkey.Warning, w))
 	}
-	for _, w := range connector.Warnings(s, file) {
+	rulesFile := ""
+	if file != nil && len(file.Document.Ingress) > 0 {
+		rulesFile = file.Path
+	}
+	for _, w := range stack.Warnings(s, rulesFile) {
 		logger.WarnContext(ctx.Context, "flag to look at", slog.String(logkey.Flag, w.Flag), slog.String(logkey.Reason, w.Text))
 	}
 	if len(creds.Secret) == 0 { // the reference starts as well, and its edge refuses the registration
 		logger.WarnContext(ctx.Context, "credentials have no TunnelSecret, so the edge will refuse them; fetch the credentials file or token again")
 	}
-	cfg, err := connector.Plan(s, creds)
+	cfg, err := stack.Plan(s, creds)
 	if err != nil {
-		return connector.Config{}, err
+		return stack.Config{}, err
 	}
 	report, err := rules.ReportJSON(shownFlags(s))
 	if err != nil {
-		return connector.Config{}, fmt.Errorf("configuration report: %w", err)
+		return stack.Config{}, fmt.Errorf("configuration report: %w", err)
 	}
 	cfg.Rules, cfg.LocalConfig = rules, func() []byte { return report }
 	return cfg, nil
@@ -176,21 +179,4 @@ func shownFlags(s *settings.Settings) map[string]string {
 		}
 	}
 	return flags
-}
-
-// resolveName looks up the id of a tunnel at the edge on this machine.
-func (c *commands) resolveName(ctx context.Context, name string) (tunnel.ID, error) {
-	address := c.env("CULVERT_EDGE_ADMIN")
-	if address == "" {
-		address = "unix:" + c.adminSocket(c.env("CULVERT_DATA_DIR"))
-	}
-	api, err := adminclient.Dial(address, nil)
-	if err != nil {
-		return tunnel.ID{}, err
-	}
-	defer api.Close()
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
-	t, err := api.GetTunnel(ctx, name)
-	return t.ID, err
 }

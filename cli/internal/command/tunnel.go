@@ -8,6 +8,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/process"
@@ -16,28 +17,28 @@ import (
 // tunnel is the tree of the drop-in: the connector's flags go before run or after it.
 func (c *commands) tunnel() *urfave.Command {
 	return &urfave.Command{
-		Name: "tunnel", Usage: "run a tunnel's connector, and manage tunnels on an edge", OnUsageError: usageError,
+		Name: "tunnel", Usage: "run a tunnel's connector, and manage tunnels on an edge", OnUsageError: console.UsageError,
 		Flags:  c.connectorFlags(false),
 		Action: c.bareTunnel,
 		Subcommands: append([]*urfave.Command{
 			{
 				Name: "run", Usage: "run the connector of a tunnel (the drop-in for cloudflared tunnel run)",
-				ArgsUsage: "[TUNNEL]", OnUsageError: usageError,
+				ArgsUsage: "[TUNNEL]", OnUsageError: console.UsageError,
 				Flags: c.connectorFlags(false), Action: c.runTunnel,
 			},
 			{
-				Name: "ready", Usage: "exit with 0 if the connector at --metrics has a connection", OnUsageError: usageError,
+				Name: "ready", Usage: "exit with 0 if the connector at --metrics has a connection", OnUsageError: console.UsageError,
 				Flags: c.connectorFlags(true), Action: c.readyTunnel,
 			},
 			c.ingress(),
-		}, c.admin()...),
+		}, c.operator().Tunnel()...),
 	}
 }
 
 // bareTunnel refuses to guess what tunnel without a command should do.
 func (c *commands) bareTunnel(ctx *urfave.Context) error {
 	if ctx.Args().Present() {
-		return c.fallback(ctx)
+		return console.Fallback(ctx)
 	}
 	s, file, err := c.connectorSettings()
 	if err != nil {
@@ -77,14 +78,14 @@ func (c *commands) readyTunnel(ctx *urfave.Context) error {
 
 // flagsOnly resolves without a file, to find the file.
 func (c *commands) flagsOnly() (*settings.Settings, error) {
-	return settings.Resolve(c.levels, c.env, nil, "")
+	return settings.Resolve(c.levels, c.Env, nil, "")
 }
 
 func (c *commands) resolve(file *cfdfile.File) (*settings.Settings, error) {
 	if file == nil {
 		return c.flagsOnly()
 	}
-	return settings.Resolve(c.levels, c.env, file.Flags, file.Path)
+	return settings.Resolve(c.levels, c.Env, file.Flags, file.Path)
 }
 
 // connectorSettings reads everything that a user gave; the file is nil when there is none.
@@ -93,7 +94,7 @@ func (c *commands) connectorSettings() (*settings.Settings, *cfdfile.File, error
 	if err != nil {
 		return nil, nil, err
 	}
-	file, err := connector.ReadFile(s.Text("config"), c.home())
+	file, err := connector.ReadFile(s.Text("config"), c.Home())
 	if errors.Is(err, connector.ErrNoFile) {
 		return s, nil, nil
 	}
@@ -103,5 +104,3 @@ func (c *commands) connectorSettings() (*settings.Settings, *cfdfile.File, error
 	s, err = c.resolve(file)
 	return s, file, err
 }
-
-func (c *commands) home() string { return c.env("HOME") }

@@ -15,6 +15,8 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
+	"github.com/culvert-tunnel/culvert/cli/internal/paths"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
@@ -36,7 +38,7 @@ const (
 // up runs the whole system in one process, with an edge of its own.
 func (c *commands) up() *urfave.Command {
 	return &urfave.Command{
-		Name: "up", Usage: "run a whole system on this machine: edge, connector and a demo page or your own origin", OnUsageError: usageError,
+		Name: "up", Usage: "run a whole system on this machine: edge, connector and a demo page or your own origin", OnUsageError: console.UsageError,
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "config", Usage: "`FILE` with ingress rules (cloudflared's config.yml)"},
 			&urfave.StringFlag{Name: "url", Usage: "`ORIGIN` of all requests, instead of the demo page"},
@@ -61,7 +63,7 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	if err := logCfg.Validate(); err != nil {
 		return fmt.Errorf("log%w", err)
 	}
-	logger := telemetry.NewLogger(logCfg, c.host.Stderr)
+	logger := telemetry.NewLogger(logCfg, c.Host.Stderr)
 	cfg, err := c.upConfig(ctx)
 	if err != nil {
 		return err
@@ -70,7 +72,7 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	if err := server.open(ctx.Context); err != nil {
 		return err
 	}
-	st, err := stack.New(ctx.Context, stack.Config(cfg), stack.Deps{Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version()})
+	st, err := stack.New(ctx.Context, cfg, stack.Deps{Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version()})
 	if err != nil {
 		return errors.Join(err, server.ops.Close())
 	}
@@ -79,12 +81,12 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	if err := st.Run(ctx.Context); err != nil {
 		return err
 	}
-	c.println("Stopped.")
+	c.Println("Stopped.")
 	return nil
 }
 
-func (c *commands) upConfig(ctx *urfave.Context) (connector.Config, error) {
-	var cfg connector.Config
+func (c *commands) upConfig(ctx *urfave.Context) (stack.Config, error) {
+	var cfg stack.Config
 	rules, err := c.upRules(ctx)
 	if err != nil {
 		return cfg, err
@@ -94,21 +96,21 @@ func (c *commands) upConfig(ctx *urfave.Context) (connector.Config, error) {
 		return cfg, err
 	}
 	grace := ctx.Duration("grace-period")
-	if cfg, err = connector.Local(connector.LocalEdge{
-		DataDir: connector.ExpandHome(c.upDataDir(ctx), c.home()), Listen: listen, Tunnel: upTunnel, Ports: upPorts, Grace: grace,
+	if cfg, err = stack.Local(stack.LocalEdge{
+		DataDir: paths.ExpandHome(c.upDataDir(ctx), c.Home()), Listen: listen, Tunnel: upTunnel, Ports: upPorts, Grace: grace,
 	}); err != nil {
 		return cfg, err
 	}
-	cfg.RedisURL, cfg.Rules = c.option(ctx, "redis", "CULVERT_REDIS_URL"), rules
+	cfg.RedisURL, cfg.Rules = c.Option(ctx, "redis", "CULVERT_REDIS_URL"), rules
 	cfg.Proxy.Listen, cfg.Proxy.TLSDir = ctx.StringSlice("link-listen"), ctx.String("link-certs")
 	return cfg, nil
 }
 
 func (c *commands) upDataDir(ctx *urfave.Context) string {
-	if dir := c.option(ctx, "data-dir", "CULVERT_DATA_DIR"); dir != "" {
+	if dir := c.Option(ctx, "data-dir", "CULVERT_DATA_DIR"); dir != "" {
 		return dir
 	}
-	return c.dataDir()
+	return paths.EdgeData(c.Home())
 }
 
 // upRules gives the rules of the file, of one origin, or of the demo page.
@@ -125,10 +127,10 @@ func (c *commands) upRules(ctx *urfave.Context) (*ingress.Set, error) {
 		set, err := connector.FileRules(file)
 		if err == nil {
 			for _, key := range file.UnusedKeys {
-				_, _ = fmt.Fprintln(c.host.Stderr, "Warning:", path+":", key) // nothing is left to do when standard error is closed
+				c.Warn(path+":", key)
 			}
 			for _, w := range set.Warnings() {
-				_, _ = fmt.Fprintln(c.host.Stderr, "Warning:", w) // nothing is left to do when standard error is closed
+				c.Warn(w)
 			}
 		}
 		return set, err
@@ -173,11 +175,11 @@ func (c *commands) greet(ctx context.Context, st *stack.Stack, private *ops.Serv
 		case <-tick.C:
 		}
 	}
-	c.println("Public URL: " + localURL(url))
-	c.println("Private:    http://" + private.Addr().String() + "/readyz")
+	c.Println("Public URL: " + localURL(url))
+	c.Println("Private:    http://" + private.Addr().String() + "/readyz")
 	logger.InfoContext(ctx, "first request went through", slog.String(logkey.URL, url))
 	<-ctx.Done()
-	c.println("Stopping: finishing requests in flight. Press Ctrl-C again to stop at once.")
+	c.Println("Stopping: finishing requests in flight. Press Ctrl-C again to stop at once.")
 	return nil
 }
 

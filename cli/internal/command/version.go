@@ -6,14 +6,15 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 )
 
 func (c *commands) version() *urfave.Command {
 	return &urfave.Command{
-		Name: "version", Usage: "print the version", OnUsageError: usageError,
+		Name: "version", Usage: "print the version", OnUsageError: console.UsageError,
 		Action: func(*urfave.Context) error {
-			c.println(fmt.Sprintf("culvert version %s (%s %s/%s)", process.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH))
+			c.Println(fmt.Sprintf("culvert version %s (%s %s/%s)", process.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH))
 			return nil
 		},
 	}

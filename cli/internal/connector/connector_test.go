@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
@@ -191,44 +190,5 @@ func TestRules(t *testing.T) {
 				t.Errorf("Rules = %v %v %v", set, warning, err)
 			}
 		})
-	}
-}
-
-func TestPlan(t *testing.T) {
-	s := resolve(t, nil, nil, "ha-connections=2", "grace-period=3m", "edge=127.0.0.1:1,127.0.0.1:2", "tag=a=b", "edge-ip-version=auto",
-		"rpc-timeout=7s", "post-quantum=true", "edge-bind-address=127.0.0.1", "features=x", "region=us",
-		"protocol=h2mux", "retries=7", "token-file=/x", "write-stream-timeout=4s")
-	cfg, err := connector.Plan(s, creds(1, "a"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := cfg.Worker
-	if w.Edge.Connections != 2 || cfg.Supervisor.Connections != 2 || w.GracePeriod != 3*time.Minute || w.RPCTimeout != 7*time.Second ||
-		!w.PostQuantum || w.Edge.IPVersion != "auto" || w.Edge.BindAddress != "127.0.0.1" || len(cfg.Discovery.Static) != 2 || cfg.Discovery.SRV.Region != "us" ||
-		len(cfg.Proxy.Tags) != 1 || len(w.Features) != 1 || w.Edge.Protocol != "h2mux" || w.Edge.Retries != 7 || w.Streams.WriteTimeout != 4*time.Second || cfg.Proxy.Streams.WriteTimeout != 4*time.Second || !cfg.FromToken || w.QUIC.StreamWindow != 6291456 {
-		t.Errorf("Plan = %+v", cfg)
-	}
-	if err := w.Validate(); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestPlanErrors(t *testing.T) {
-	bound := creds(1, "a")
-	bound.Endpoint = "fed"
-	for flag, want := range map[string]string{
-		"grace-period=3m1s":           "--grace-period 3m1s is not between 0s and 3m0s",
-		"retries=-1":                  "--retries -1 is negative",
-		"protocol=QUIC":               `--protocol "QUIC" is none of`,
-		"edge-ip-version=5":           `--edge-ip-version "5" is none of auto, 4, 6`,
-		"edge-bind-address=x":         `--edge-bind-address "x" is not an IP address`,
-		"edge-bind-address=192.0.2.1": "--edge-bind-address: listen udp 192.0.2.1:0",
-		"cacert=/no/such/ca.pem":      "--cacert: stat /no/such/ca.pem",
-		"rpc-timeout=0s":              "--rpc-timeout 0s",
-		"region=us":                   "--region us is given, but the credentials are bound to region fed",
-	} {
-		if _, err := connector.Plan(resolve(t, nil, nil, flag), bound); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v, want %q", flag, err, want)
-		}
 	}
 }

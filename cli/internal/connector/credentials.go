@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/paths"
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/credential"
@@ -81,7 +82,7 @@ func (s *Source) fromToken() (c tunnel.Credentials, found bool, err error) {
 		if path == "" {
 			return c, false, nil
 		}
-		b, err := readSecretFile("token file", ExpandHome(path, s.Home))
+		b, err := readSecretFile("token file", paths.ExpandHome(path, s.Home))
 		if err != nil {
 			return c, false, err
 		}
@@ -115,7 +116,7 @@ func (s *Source) explicit() (content []byte, where string, err error) {
 	if path == "" {
 		return nil, "", nil
 	}
-	path = ExpandHome(path, s.Home)
+	path = paths.ExpandHome(path, s.Home)
 	content, err = readSecretFile("credentials file", path)
 	return content, "credentials file " + path, err
 }
@@ -135,11 +136,11 @@ func (s *Source) resolve(ctx context.Context, name string) (tunnel.ID, error) {
 func (s *Source) search(id tunnel.ID) (content []byte, where string, err error) {
 	var dirs []string
 	if cert := s.Settings.Text("origincert"); cert != "" {
-		dirs = append(dirs, filepath.Dir(ExpandHome(cert, s.Home)))
+		dirs = append(dirs, filepath.Dir(paths.ExpandHome(cert, s.Home)))
 	}
-	dirs = append(dirs, searchDirs(s.Home)...)
+	dirs = append(dirs, paths.Search(s.Home)...)
 	if s.Home != "" {
-		dirs = append(dirs, filepath.Join(s.Home, StateDir))
+		dirs = append(dirs, filepath.Join(s.Home, paths.StateDir))
 	}
 	for _, dir := range dirs {
 		path := filepath.Join(dir, id.String()+".json")

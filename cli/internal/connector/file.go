@@ -6,33 +6,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/paths"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 )
 
 // ErrNoFile says that no configuration file was named and none was found at the usual places.
 var ErrNoFile = errors.New("no configuration file found")
 
-// StateDir is where this program keeps credentials and the data of its own edge, below the home directory.
-const StateDir = ".culvert"
-
-// searchDirs are the directories that configuration and credentials are looked for in, in order (docs/spec/lifecycle.md 11.2).
-func searchDirs(home string) []string {
-	var dirs []string
-	if home != "" {
-		for _, d := range []string{".cloudflared", ".cloudflare-warp", "cloudflare-warp"} {
-			dirs = append(dirs, filepath.Join(home, d))
-		}
-	}
-	return append(dirs, "/etc/cloudflared", "/usr/local/etc/cloudflared")
-}
-
 // FindFile gives the configuration file at explicit, or else the first one at the usual places; ErrNoFile when there is
 // none.
 func FindFile(explicit, home string) (string, error) {
 	if explicit != "" {
-		path := ExpandHome(explicit, home)
+		path := paths.ExpandHome(explicit, home)
 		if _, err := os.Stat(path); err != nil {
 			var pe *fs.PathError
 			if errors.As(err, &pe) {
@@ -42,7 +28,7 @@ func FindFile(explicit, home string) (string, error) {
 		}
 		return path, nil
 	}
-	for _, dir := range searchDirs(home) {
+	for _, dir := range paths.Search(home) {
 		for _, name := range []string{"config.yml", "config.yaml"} {
 			path := filepath.Join(dir, name)
 			if st, err := os.Stat(path); err == nil && !st.IsDir() {
@@ -60,14 +46,6 @@ func ReadFile(explicit, home string) (*cfdfile.File, error) {
 		return nil, err
 	}
 	return cfdfile.Read(path)
-}
-
-// ExpandHome replaces a leading ~ by the home directory.
-func ExpandHome(path, home string) string {
-	if rest, ok := strings.CutPrefix(path, "~/"); ok && home != "" {
-		return filepath.Join(home, rest)
-	}
-	return path
 }
 
 // readSecretFile reads a small file and names it in every error.

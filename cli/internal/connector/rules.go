@@ -2,6 +2,7 @@ package connector
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
@@ -61,4 +62,17 @@ func given[T any](s *settings.Settings, name string, get func(string) T) *T {
 	}
 	v := get(name)
 	return &v
+}
+
+// FileRules compiles the rules of a file that must have some; errors name the file and the rule.
+func FileRules(file *cfdfile.File) (*ingress.Set, error) {
+	set, err := ingress.Compile(file.Document)
+	var fault *ingress.RuleError
+	if errors.As(err, &fault) {
+		return nil, fmt.Errorf("%s: %s: %w", file.Path, fault.Where(), err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file.Path, err)
+	}
+	return set, nil
 }

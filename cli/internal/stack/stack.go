@@ -10,13 +10,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
 	"github.com/culvert-tunnel/culvert/services/discovery"
@@ -47,7 +48,7 @@ type Config struct {
 // Deps is what a stack gets from its process.
 type Deps struct {
 	Logger   *slog.Logger
-	Registry *telemetry.Registry
+	Registry prometheus.Registerer
 	Ops      *ops.Server
 	Version  string
 }

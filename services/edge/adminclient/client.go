@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -218,9 +219,9 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 }
 
 func problem(resp *http.Response, body []byte) error {
-	p := &Problem{}
+	p := &ops.Problem{}
 	if err := json.Unmarshal(body, p); err != nil || p.Status == 0 {
-		p = &Problem{Title: resp.Status, Status: resp.StatusCode}
+		p = &ops.Problem{Title: resp.Status, Status: resp.StatusCode}
 	}
 	return p
 }

@@ -125,31 +125,3 @@ type ConfigurationState struct {
 	// Error is why the push was not applied.
 	Error string `json:"error,omitempty"`
 }
-
-// Problem is an error response (RFC 9457).
-type Problem struct { //nolint:errname // RFC 9457 and the API document call it a problem
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail,omitempty"`
-}
-
-// Error is the problem in one line.
-func (p *Problem) Error() string {
-	if p.Detail != "" {
-		return p.Detail
-	}
-	return p.Title
-}
-
-// Is maps the status to the sentinel errors of package tunnel.
-func (p *Problem) Is(target error) bool {
-	switch target {
-	case tunnel.ErrNotFound:
-		return p.Status == 404
-	case tunnel.ErrConflict:
-		return p.Status == 409
-	default:
-		return false
-	}
-}

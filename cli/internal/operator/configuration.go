@@ -1,4 +1,4 @@
-package command
+package operator
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
@@ -20,9 +21,9 @@ import (
 const settleEvery = 100 * time.Millisecond
 
 // configuration is the tree of culvert tunnel config.
-func (c *commands) configuration() *urfave.Command {
+func (c Commands) configuration() *urfave.Command {
 	return &urfave.Command{
-		Name: "config", Usage: "manage the configuration that the edge pushes to a tunnel's connectors", Action: c.fallback, OnUsageError: usageError,
+		Name: "config", Usage: "manage the configuration that the edge pushes to a tunnel's connectors", Action: console.Fallback, OnUsageError: console.UsageError,
 		Subcommands: []*urfave.Command{
 			c.adminCommand("set", "push a configuration file (YAML as for tunnel run, or the pushed JSON) to all connectors of a tunnel", "TUNNEL FILE", 2,
 				c.setConfiguration, outputFlag(), &urfave.BoolFlag{Name: "unchecked", Usage: "also what this version's connector would refuse"}),
@@ -88,14 +89,14 @@ func (d *readDocument) fromYAML(path string, b []byte) error {
 var errNotApplied = errors.New("not every connection has applied the configuration")
 
 // setConfiguration stores a document at the edge and waits until every connection has responded to it.
-func (c *commands) setConfiguration(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) setConfiguration(ctx *urfave.Context, api *adminclient.Client) error {
 	ref, path := ctx.Args().Get(0), ctx.Args().Get(1)
 	doc, err := readConfiguration(path)
 	if err != nil {
 		return err
 	}
 	for _, w := range doc.warnings {
-		_, _ = fmt.Fprintln(c.host.Stderr, "Warning:", w) // nothing is left to do when standard error is closed
+		c.Warn(w)
 	}
 	if doc.fault != nil && !ctx.Bool("unchecked") {
 		return doc.fault
@@ -147,7 +148,7 @@ func settled(now adminclient.Configuration, version int32) bool {
 	return true
 }
 
-func (c *commands) getConfiguration(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) getConfiguration(ctx *urfave.Context, api *adminclient.Client) error {
 	ref := ctx.Args().First()
 	config, err := api.Configuration(ctx.Context, ref)
 	if err != nil {
@@ -158,14 +159,14 @@ func (c *commands) getConfiguration(ctx *urfave.Context, api *adminclient.Client
 		if err := json.Indent(&doc, config.Config, "", "  "); err != nil {
 			return err
 		}
-		c.println(doc.String())
+		c.Println(doc.String())
 	}
 	return c.showConfiguration(ctx, config)
 }
 
-func (c *commands) showConfiguration(ctx *urfave.Context, config adminclient.Configuration) error {
+func (c Commands) showConfiguration(ctx *urfave.Context, config adminclient.Configuration) error {
 	if ctx.String("output") == "text" {
-		c.println(fmt.Sprintf("Version %d of %s", config.Version, config.UpdatedAt.UTC().Format(time.RFC3339)))
+		c.Println(fmt.Sprintf("Version %d of %s", config.Version, config.UpdatedAt.UTC().Format(time.RFC3339)))
 	}
 	return c.table(ctx, config, "CONNECTOR\tINDEX\tPROTOCOL\tAPPLIED\tERROR", func(w *tabwriter.Writer) {
 		for _, conn := range config.Connections {

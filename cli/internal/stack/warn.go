@@ -1,17 +1,17 @@
-package connector
+package stack
 
 import (
 	"fmt"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
-	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 )
 
 // Warning is a flag whose value has no effect, or another one than given. The connector starts all the same.
 type Warning struct{ Flag, Text string }
 
-// Warnings lists the flags that the reference accepts silently although they have no effect or another one.
-func Warnings(s *settings.Settings, file *cfdfile.File) []Warning {
+// Warnings lists the flags that the reference accepts silently although they have no effect or another one. rulesFile is the file
+// whose ingress rules are in force, "" when there is none.
+func Warnings(s *settings.Settings, rulesFile string) []Warning {
 	var all []Warning
 	if n := s.Int("ha-connections"); n != connections(s) {
 		all = append(all, Warning{"ha-connections", fmt.Sprintf("%d is not between 1 and %d, using %d", n, maxConnections, connections(s))})
@@ -19,10 +19,10 @@ func Warnings(s *settings.Settings, file *cfdfile.File) []Warning {
 	if v := s.Text("edge-ip-version"); v != ipVersion(s) {
 		all = append(all, Warning{"edge-ip-version", v + " has no effect on the addresses that --edge names"})
 	}
-	if file != nil && len(file.Document.Ingress) > 0 {
+	if rulesFile != "" {
 		for _, name := range []string{"url", "hello-world", "unix-socket", "bastion", "socks5"} {
 			if s.IsSet(name) {
-				all = append(all, Warning{name, "no effect: the ingress rules of " + file.Path + " decide; remove the flag or the rules"})
+				all = append(all, Warning{name, "no effect: the ingress rules of " + rulesFile + " decide; remove the flag or the rules"})
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-package command
+package operator
 
 import (
 	"cmp"
@@ -8,13 +8,14 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
-// route is the tree of culvert route, which is also culvert tunnel route.
-func (c *commands) route() *urfave.Command {
+// Route is the tree of culvert route, which is also culvert tunnel route.
+func (c Commands) Route() *urfave.Command {
 	return &urfave.Command{
-		Name: "route", Usage: "say which hosts and public ports go to which tunnel", Action: c.fallback, OnUsageError: usageError,
+		Name: "route", Usage: "say which hosts and public ports go to which tunnel", Action: console.Fallback, OnUsageError: console.UsageError,
 		Subcommands: []*urfave.Command{
 			c.adminCommand("add", "send a host (exact, *.domain or *) or a public port (tcp://:PORT, udp://:PORT) to a tunnel",
 				"HOST|PORT TUNNEL", 2, c.addRoute,
@@ -28,7 +29,7 @@ func (c *commands) route() *urfave.Command {
 	}
 }
 
-func (c *commands) addRoute(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) addRoute(ctx *urfave.Context, api *adminclient.Client) error {
 	name, ref := ctx.Args().Get(0), ctx.Args().Get(1)
 	target := adminclient.PortTarget{
 		To: ctx.String("to"), HostName: ctx.String("host"), ProxyProtocol: ctx.String("proxy-protocol"), Idle: ctx.String("idle"),
@@ -38,10 +39,10 @@ func (c *commands) addRoute(ctx *urfave.Context, api *adminclient.Client) error 
 		return fmt.Errorf("add route %s to tunnel %q: %w", name, ref, err)
 	}
 	if r.Bound != "" {
-		c.println(fmt.Sprintf("%s goes to %s of tunnel %s; it listens on %s", r.Host, destination(r), r.TunnelID, r.Bound))
+		c.Println(fmt.Sprintf("%s goes to %s of tunnel %s; it listens on %s", r.Host, destination(r), r.TunnelID, r.Bound))
 		return nil
 	}
-	c.println(fmt.Sprintf("%s goes to tunnel %s", r.Host, r.TunnelID))
+	c.Println(fmt.Sprintf("%s goes to tunnel %s", r.Host, r.TunnelID))
 	return nil
 }
 
@@ -69,7 +70,7 @@ func state(r adminclient.Route) string {
 	}
 }
 
-func (c *commands) listRoutes(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) listRoutes(ctx *urfave.Context, api *adminclient.Client) error {
 	list, err := api.ListRoutes(ctx.Context)
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
@@ -81,11 +82,11 @@ func (c *commands) listRoutes(ctx *urfave.Context, api *adminclient.Client) erro
 	})
 }
 
-func (c *commands) deleteRoute(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) deleteRoute(ctx *urfave.Context, api *adminclient.Client) error {
 	name := ctx.Args().First()
 	if err := api.DeleteRoute(ctx.Context, name); err != nil {
 		return fmt.Errorf("delete route %s: %w", name, err)
 	}
-	c.println("Deleted route", name)
+	c.Println("Deleted route", name)
 	return nil
 }

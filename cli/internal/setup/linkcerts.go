@@ -1,4 +1,4 @@
-package command
+package setup
 
 import (
 	"errors"
@@ -7,13 +7,15 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 )
 
-func (c *commands) linkCerts() *urfave.Command {
+// LinkCerts makes the certificates with which workers and proxies prove themselves to each other.
+func LinkCerts(c console.Console) *urfave.Command {
 	return &urfave.Command{
 		Name: "link-certs", Usage: "write the certificates of the link between workers and proxies into DIR",
-		ArgsUsage: "DIR", OnUsageError: usageError,
+		ArgsUsage: "DIR", OnUsageError: console.UsageError,
 		Action: func(ctx *urfave.Context) error {
 			if ctx.NArg() != 1 {
 				return errors.New("link-certs needs one argument, the directory to write into")
@@ -26,7 +28,7 @@ func (c *commands) linkCerts() *urfave.Command {
 			if err != nil {
 				return fmt.Errorf("link certificates in %s: %w", dir, err)
 			}
-			c.println("link certificates are in", dir)
+			c.Println("link certificates are in", dir)
 			return nil
 		},
 	}

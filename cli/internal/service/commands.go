@@ -1,4 +1,4 @@
-package command
+package service
 
 import (
 	"context"
@@ -13,8 +13,9 @@ import (
 	"github.com/culvert-tunnel/culvert/services/supervisor"
 )
 
-// services are the parts as processes of their own: the same as the service binaries.
-func (c *commands) services() []*urfave.Command {
+// Commands are the parts as processes of their own: the same as the service binaries. A service reports its errors itself; its exit
+// code goes to exited.
+func Commands(host process.Host, exited func(code int)) []*urfave.Command {
 	table := []struct {
 		name, usage string
 		exec        func(ctx context.Context, host process.Host) int
@@ -30,9 +31,9 @@ func (c *commands) services() []*urfave.Command {
 		out = append(out, &urfave.Command{
 			Name: row.name, Usage: "service: " + row.usage, SkipFlagParsing: true, HideHelp: true,
 			Action: func(ctx *urfave.Context) error {
-				host := c.host
-				host.Args = ctx.Args().Slice()
-				c.code = row.exec(ctx.Context, host)
+				own := host
+				own.Args = ctx.Args().Slice()
+				exited(row.exec(ctx.Context, own))
 				return nil
 			},
 		})

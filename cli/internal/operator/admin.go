@@ -1,4 +1,4 @@
-package command
+package operator
 
 import (
 	"context"
@@ -17,7 +17,8 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
+	"github.com/culvert-tunnel/culvert/cli/internal/paths"
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
@@ -38,8 +39,11 @@ func adminFlags(more ...urfave.Flag) []urfave.Flag {
 	}, more...)
 }
 
-// admin are the operator's commands against an edge.
-func (c *commands) admin() []*urfave.Command {
+// Commands are the commands of an operator against the admin API of an edge.
+type Commands struct{ console.Console }
+
+// Tunnel are the operator's commands against an edge.
+func (c Commands) Tunnel() []*urfave.Command {
 	cmd := c.adminCommand
 	return []*urfave.Command{
 		cmd("create", "create a tunnel and write its credentials file", "NAME", 1, c.createTunnel,
@@ -53,16 +57,16 @@ func (c *commands) admin() []*urfave.Command {
 			&urfave.DurationFlag{Name: "grace", Usage: "`TIME` during which the old secret stays valid, such as 10m (default: none)"}),
 		cmd("connections", "list the connections of all tunnels", "", 0, c.listConnections, outputFlag()),
 		cmd("evict", "end one connection; its connector may connect again", "CONNECTION-ID", 1, c.evictConnection),
-		c.route(), c.configuration(),
+		c.Route(), c.configuration(),
 	}
 }
 
 // adminCommand is one call of the admin API. Flags may stand before, between and after the arguments.
-func (c *commands) adminCommand(
+func (c Commands) adminCommand(
 	name, usage, args string, nargs int, run func(ctx *urfave.Context, api *adminclient.Client) error, flags ...urfave.Flag,
 ) *urfave.Command {
 	return &urfave.Command{
-		Name: name, Usage: usage, ArgsUsage: args, OnUsageError: usageError, Flags: adminFlags(flags...),
+		Name: name, Usage: usage, ArgsUsage: args, OnUsageError: console.UsageError, Flags: adminFlags(flags...),
 		Action: func(ctx *urfave.Context) error {
 			ctx, err := interleaved(ctx)
 			if err != nil {
@@ -104,7 +108,7 @@ func interleaved(ctx *urfave.Context) (*urfave.Context, error) {
 			continue
 		}
 		if err := set.Parse(rest); err != nil {
-			return nil, usageError(ctx, err, true)
+			return nil, console.UsageError(ctx, err, true)
 		}
 		rest = set.Args()
 	}
@@ -135,25 +139,25 @@ func joinAliases(set *flag.FlagSet, flags []urfave.Flag) error {
 }
 
 // withAdmin bounds a command of one or two calls.
-func (c *commands) withAdmin(ctx *urfave.Context, run func(ctx *urfave.Context, api *adminclient.Client) error) error {
+func (c Commands) withAdmin(ctx *urfave.Context, run func(ctx *urfave.Context, api *adminclient.Client) error) error {
 	bounded, cancel := context.WithTimeout(ctx.Context, adminTimeout)
 	defer cancel()
 	ctx.Context = bounded
 	return c.withAdminFor(ctx, run)
 }
 
-func (c *commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Context, api *adminclient.Client) error) error {
+func (c Commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Context, api *adminclient.Client) error) error {
 	var token tunnel.Secret
-	if path := c.option(ctx, "edge-admin-token-file", "CULVERT_EDGE_ADMIN_TOKEN_FILE"); path != "" {
+	if path := c.Option(ctx, "edge-admin-token-file", "CULVERT_EDGE_ADMIN_TOKEN_FILE"); path != "" {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("admin token file: %w", err)
 		}
 		token = tunnel.Secret(strings.TrimSpace(string(b)))
 	}
-	address := c.option(ctx, "edge-admin", "CULVERT_EDGE_ADMIN")
+	address := c.Option(ctx, "edge-admin", "CULVERT_EDGE_ADMIN")
 	if address == "" {
-		address = "unix:" + c.adminSocket(c.option(ctx, "data-dir", "CULVERT_DATA_DIR"))
+		address = "unix:" + c.adminSocket(c.Option(ctx, "data-dir", "CULVERT_DATA_DIR"))
 	}
 	roots, err := c.adminRoots(ctx, address)
 	if err != nil {
@@ -172,16 +176,16 @@ func (c *commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Contex
 
 // adminRoots returns the roots for the certificate of an https admin API: those of the system and the CA of the edge. It returns nil
 // for the system's roots alone.
-func (c *commands) adminRoots(ctx *urfave.Context, address string) (*x509.CertPool, error) {
+func (c Commands) adminRoots(ctx *urfave.Context, address string) (*x509.CertPool, error) {
 	if !strings.HasPrefix(address, "https://") {
 		return nil, nil //nolint:nilnil // nil stands for the roots of the system
 	}
-	path := c.option(ctx, "edge-admin-ca", "CULVERT_EDGE_ADMIN_CA")
+	path := c.Option(ctx, "edge-admin-ca", "CULVERT_EDGE_ADMIN_CA")
 	required := path != ""
 	if !required {
-		dir := c.option(ctx, "data-dir", "CULVERT_DATA_DIR")
+		dir := c.Option(ctx, "data-dir", "CULVERT_DATA_DIR")
 		if dir == "" {
-			dir = c.dataDir()
+			dir = paths.EdgeData(c.Home())
 		}
 		path = filepath.Join(dir, "ca.pem")
 	}
@@ -202,34 +206,31 @@ func (c *commands) adminRoots(ctx *urfave.Context, address string) (*x509.CertPo
 	return pool, nil
 }
 
-func (c *commands) adminSocket(dataDir string) string {
+func (c Commands) adminSocket(dataDir string) string {
 	if dataDir == "" {
-		dataDir = c.dataDir()
+		dataDir = paths.EdgeData(c.Home())
 	}
 	return filepath.Join(dataDir, "admin.sock")
 }
 
-// dataDir is where the own edge keeps its data.
-func (c *commands) dataDir() string { return filepath.Join(c.home(), connector.StateDir, "edge") }
-
-func (c *commands) createTunnel(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) createTunnel(ctx *urfave.Context, api *adminclient.Client) error {
 	name := ctx.Args().First()
 	created, err := api.CreateTunnel(ctx.Context, name)
 	if err != nil {
 		return fmt.Errorf("create tunnel %q: %w", name, err)
 	}
 	id := created.Tunnel.ID.String()
-	path := c.option(ctx, "credentials-file", "TUNNEL_CRED_FILE")
+	path := c.Option(ctx, "credentials-file", "TUNNEL_CRED_FILE")
 	if path == "" {
-		path = filepath.Join(c.home(), connector.StateDir, id+".json")
+		path = paths.Credentials(c.Home(), id)
 	}
-	path = connector.ExpandHome(path, c.home())
+	path = paths.ExpandHome(path, c.Home())
 	if err := writeNew(path, created.Credentials); err != nil {
 		undo := api.DeleteTunnel(ctx.Context, id, false) // without its credentials it cannot be run
 		return errors.Join(fmt.Errorf("credentials file: %w", err), undo)
 	}
-	c.println("Tunnel credentials written to " + path + ". Keep this file secret: whoever has it can run the tunnel.")
-	c.println(fmt.Sprintf("Created tunnel %s with id %s", name, id))
+	c.Println("Tunnel credentials written to " + path + ". Keep this file secret: whoever has it can run the tunnel.")
+	c.Println(fmt.Sprintf("Created tunnel %s with id %s", name, id))
 	return nil
 }
 
@@ -249,7 +250,7 @@ func writeNew(path string, content []byte) error {
 	return nil
 }
 
-func (c *commands) listTunnels(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) listTunnels(ctx *urfave.Context, api *adminclient.Client) error {
 	list, err := api.ListTunnels(ctx.Context)
 	if err != nil {
 		return fmt.Errorf("list tunnels: %w", err)
@@ -262,14 +263,14 @@ func (c *commands) listTunnels(ctx *urfave.Context, api *adminclient.Client) err
 }
 
 // table prints rows as text, or v as JSON.
-func (c *commands) table(ctx *urfave.Context, v any, head string, rows func(w *tabwriter.Writer)) error {
+func (c Commands) table(ctx *urfave.Context, v any, head string, rows func(w *tabwriter.Writer)) error {
 	switch ctx.String("output") {
 	case "json":
-		enc := json.NewEncoder(c.host.Stdout)
+		enc := json.NewEncoder(c.Host.Stdout)
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
 	case "text":
-		w := tabwriter.NewWriter(c.host.Stdout, 0, 4, 2, ' ', 0)
+		w := tabwriter.NewWriter(c.Host.Stdout, 0, 4, 2, ' ', 0)
 		_, _ = fmt.Fprintln(w, head) // the writer keeps everything until Flush, which reports
 		rows(w)
 		return w.Flush()
@@ -278,7 +279,7 @@ func (c *commands) table(ctx *urfave.Context, v any, head string, rows func(w *t
 	}
 }
 
-func (c *commands) deleteTunnel(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) deleteTunnel(ctx *urfave.Context, api *adminclient.Client) error {
 	ref := ctx.Args().First()
 	err := api.DeleteTunnel(ctx.Context, ref, ctx.Bool("force"))
 	if errors.Is(err, tunnel.ErrConflict) {
@@ -287,30 +288,30 @@ func (c *commands) deleteTunnel(ctx *urfave.Context, api *adminclient.Client) er
 	if err != nil {
 		return fmt.Errorf("delete tunnel %q: %w", ref, err)
 	}
-	c.println("Deleted tunnel", ref)
+	c.Println("Deleted tunnel", ref)
 	return nil
 }
 
-func (c *commands) tunnelToken(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) tunnelToken(ctx *urfave.Context, api *adminclient.Client) error {
 	token, err := api.Token(ctx.Context, ctx.Args().First())
 	if err != nil {
 		return fmt.Errorf("token of tunnel %q: %w", ctx.Args().First(), err)
 	}
-	c.println(token)
+	c.Println(token)
 	return nil
 }
 
-func (c *commands) rotateSecret(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) rotateSecret(ctx *urfave.Context, api *adminclient.Client) error {
 	ref := ctx.Args().First()
 	rotated, err := api.RotateSecret(ctx.Context, ref, ctx.Duration("grace"))
 	if err != nil {
 		return fmt.Errorf("rotate secret of tunnel %q: %w", ref, err)
 	}
-	c.println(rotated.Token)
+	c.Println(rotated.Token)
 	return nil
 }
 
-func (c *commands) listConnections(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) listConnections(ctx *urfave.Context, api *adminclient.Client) error {
 	list, err := api.ListConnections(ctx.Context)
 	if err != nil {
 		return fmt.Errorf("list connections: %w", err)
@@ -323,11 +324,28 @@ func (c *commands) listConnections(ctx *urfave.Context, api *adminclient.Client)
 	})
 }
 
-func (c *commands) evictConnection(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) evictConnection(ctx *urfave.Context, api *adminclient.Client) error {
 	id := ctx.Args().First()
 	if err := api.EvictConnection(ctx.Context, id); err != nil {
 		return fmt.Errorf("evict connection %q: %w", id, err)
 	}
-	c.println("Evicted connection", id)
+	c.Println("Evicted connection", id)
 	return nil
+}
+
+// TunnelID looks up the id of a tunnel at the edge on this machine.
+func (c Commands) TunnelID(ctx context.Context, name string) (tunnel.ID, error) {
+	address := c.Env("CULVERT_EDGE_ADMIN")
+	if address == "" {
+		address = "unix:" + c.adminSocket(c.Env("CULVERT_DATA_DIR"))
+	}
+	api, err := adminclient.Dial(address, nil)
+	if err != nil {
+		return tunnel.ID{}, err
+	}
+	defer api.Close()
+	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
+	defer cancel()
+	t, err := api.GetTunnel(ctx, name)
+	return t.ID, err
 }

@@ -1,4 +1,4 @@
-package command
+package setup
 
 import (
 	"crypto/rand"
@@ -12,16 +12,18 @@ import (
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
 )
 
 // storeUser is the name that the services use in redis://culvert@HOST.
 const storeUser = "culvert"
 
-// storeUsers makes the password of the store and the access list that goes with it. The access list holds only a hash.
-func (c *commands) storeUsers() *urfave.Command {
+// StoreUsers makes the password of the store and the access list that goes with it. The access list holds only a hash.
+func StoreUsers(c console.Console) *urfave.Command {
 	return &urfave.Command{
 		Name: "store-users", Usage: "write a password for the store (Redis, Valkey) and the access list that accepts it",
-		ArgsUsage: "PASSWORD_FILE ACL_FILE", OnUsageError: usageError,
+		ArgsUsage: "PASSWORD_FILE ACL_FILE", OnUsageError: console.UsageError,
 		Action: func(ctx *urfave.Context) error {
 			if ctx.NArg() != 2 {
 				return errors.New("store-users needs two arguments: the file for the password (redis.password_file of the services) " +
@@ -34,7 +36,7 @@ func (c *commands) storeUsers() *urfave.Command {
 			if err := os.WriteFile(ctx.Args().Get(1), []byte(accessList(password)), 0o644); err != nil { // the file holds a hash, and the store runs as another user
 				return fmt.Errorf("access list of the store: %w", err)
 			}
-			c.println("use redis://" + storeUser + "@HOST:6379 with the password file, and start the store with --aclfile")
+			c.Println("use redis://" + storeUser + "@HOST:6379 with the password file, and start the store with --aclfile")
 			return nil
 		},
 	}

@@ -1,4 +1,4 @@
-package connector
+package stack
 
 import (
 	"cmp"
@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
-	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
-	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
@@ -30,21 +28,6 @@ const (
 	// maxConnections is a bound of the wire: the index is one byte.
 	maxConnections = 255
 )
-
-// Config is the configuration of every part; package stack has the same one, and the command hands it over.
-type Config struct {
-	RedisURL   string
-	Edge       *edge.Config
-	Discovery  discovery.Config
-	Supervisor supervisor.Config
-	Proxy      proxy.Config
-	Worker     connworker.Config
-
-	Credentials tunnel.Credentials
-	FromToken   bool
-	Rules       *ingress.Set
-	LocalConfig func() []byte
-}
 
 // Plan turns the settings into the configuration of the parts of a connector. All faults come back joined.
 func Plan(s *settings.Settings, creds tunnel.Credentials) (Config, error) {
@@ -175,17 +158,4 @@ func Local(l LocalEdge) (Config, error) {
 	e.Bootstrap.Tunnel, e.Bootstrap.Routes = l.Tunnel, []string{"*"}
 	cfg.Edge = &e
 	return cfg, nil
-}
-
-// FileRules compiles the rules of a file that must have some; errors name the file and the rule.
-func FileRules(file *cfdfile.File) (*ingress.Set, error) {
-	set, err := ingress.Compile(file.Document)
-	var fault *ingress.RuleError
-	if errors.As(err, &fault) {
-		return nil, fmt.Errorf("%s: %s: %w", file.Path, fault.Where(), err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file.Path, err)
-	}
-	return set, nil
 }

@@ -1,4 +1,4 @@
-package command
+package operator
 
 import (
 	"errors"
@@ -7,6 +7,8 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
+	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
@@ -21,9 +23,9 @@ const (
 var errNoReply = errors.New("no reply")
 
 // ping sends echo requests through a tunnel, as the ping program does.
-func (c *commands) ping() *urfave.Command {
+func (c Commands) ping() *urfave.Command {
 	return &urfave.Command{
-		Name: "ping", Usage: "ping an address of a tunnel's private network, through the tunnel", ArgsUsage: "NAME|ID IP", OnUsageError: usageError,
+		Name: "ping", Usage: "ping an address of a tunnel's private network, through the tunnel", ArgsUsage: "NAME|ID IP", OnUsageError: console.UsageError,
 		Flags: adminFlags(
 			&urfave.IntFlag{Name: "count", Aliases: []string{"c"}, Usage: "how many requests to send", Value: pingCount},
 			&urfave.UintFlag{Name: "ttl", Usage: "time to live of the requests", Value: pingTTL},
@@ -47,7 +49,7 @@ func (c *commands) ping() *urfave.Command {
 	}
 }
 
-func (c *commands) pingTunnel(ctx *urfave.Context, api *adminclient.Client) error {
+func (c Commands) pingTunnel(ctx *urfave.Context, api *adminclient.Client) error {
 	ref, ip := ctx.Args().Get(0), ctx.Args().Get(1)
 	req := adminclient.PingRequest{
 		Destination: ip, TTL: uint8(ctx.Uint("ttl")), Size: ctx.Int("size"), TimeoutMillis: int(ctx.Duration("wait").Milliseconds()),
@@ -64,20 +66,20 @@ func (c *commands) pingTunnel(ctx *urfave.Context, api *adminclient.Client) erro
 			}
 		}
 		r, err := api.Ping(ctx.Context, ref, req)
-		var p *adminclient.Problem
+		var p *ops.Problem
 		switch {
 		case errors.As(err, &p) && p.Status == 504:
-			c.println(fmt.Sprintf("request %d: %v", n+1, err))
+			c.Println(fmt.Sprintf("request %d: %v", n+1, err))
 			continue
 		case err != nil:
 			return fmt.Errorf("ping %s: %w", ip, err)
 		}
-		c.println(fmt.Sprintf("request %d: %s", n+1, pingLine(r)))
+		c.Println(fmt.Sprintf("request %d: %s", n+1, pingLine(r)))
 		if r.Kind == "echo_reply" {
 			replies++
 		}
 	}
-	c.println(fmt.Sprintf("%d requests, %d replies", ctx.Int("count"), replies))
+	c.Println(fmt.Sprintf("%d requests, %d replies", ctx.Int("count"), replies))
 	if replies == 0 {
 		return errNoReply
 	}
