@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/redact"
 )
 
 // setting is one leaf of a settings struct.
@@ -97,7 +99,11 @@ func (s setting) set(text string) error {
 
 func setText(v reflect.Value, text string) error {
 	if t, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
-		return t.UnmarshalText([]byte(text))
+		err := t.UnmarshalText([]byte(text))
+		if shown := redact.URL(text); err != nil && shown != text { // the error may quote any part of the text
+			return fmt.Errorf("%q is not a valid value", shown)
+		}
+		return err
 	}
 	if isDuration(v.Type()) {
 		d, err := time.ParseDuration(text)

@@ -15,6 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
+	"github.com/culvert-tunnel/culvert/pkg/redact"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 )
 
@@ -59,6 +60,11 @@ type Host struct {
 	Environ []string
 	Stdout  io.Writer
 	Stderr  io.Writer
+}
+
+// Errorln prints a line for the user on standard error, without the secrets in it: an error may quote a URL with a password.
+func (h Host) Errorln(args ...any) {
+	_, _ = io.WriteString(h.Stderr, redact.Text(fmt.Sprintln(args...))) // nothing is left to do when standard error is closed
 }
 
 // Main runs the service called name as this program and exits.
@@ -132,7 +138,7 @@ func usage(host Host, name string, cfg any) {
 
 func fail(host Host, name string, err error) int {
 	for _, line := range lines(err) {
-		_, _ = fmt.Fprintf(host.Stderr, "%s: %s\n", name, line) // nothing is left to do when stderr is closed
+		host.Errorln(name + ": " + line)
 	}
 	return ExitFailure
 }

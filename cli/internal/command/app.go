@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"strings"
 
@@ -24,7 +23,7 @@ func Run(ctx context.Context, host process.Host) int {
 		return c.code
 	}
 	for _, line := range strings.Split(strings.TrimSpace(err.Error()), "\n") {
-		_, _ = fmt.Fprintln(host.Stderr, line) // nothing is left to do when standard error is closed
+		host.Errorln(line)
 	}
 	return process.ExitFailure
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/redact"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 )
 
@@ -174,7 +175,7 @@ func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, fi
 func shownFlags(s *settings.Settings) map[string]string {
 	flags := s.Shown()
 	for name, text := range flags {
-		if strings.Contains(text, "***") {
+		if strings.Contains(text, redact.Mask) {
 			delete(flags, name)
 		}
 	}

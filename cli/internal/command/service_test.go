@@ -11,7 +11,7 @@ import (
 )
 
 // startRedis runs a real server for the test; without the program the test is skipped.
-func startRedis(t *testing.T) string {
+func startRedis(t *testing.T, more ...string) string {
 	t.Helper()
 	bin, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -21,7 +21,7 @@ func startRedis(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(bin, "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	cmd := exec.Command(bin, append([]string{"--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir()}, more...)...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

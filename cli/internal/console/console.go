@@ -39,9 +39,7 @@ func (c Console) Println(args ...any) {
 }
 
 // Warn prints a line that is no result.
-func (c Console) Warn(args ...any) {
-	_, _ = fmt.Fprintln(c.Host.Stderr, append([]any{"Warning:"}, args...)...) // nothing is left to do when standard error is closed
-}
+func (c Console) Warn(args ...any) { c.Host.Errorln(append([]any{"Warning:"}, args...)...) }
 
 // UsageError keeps the library from printing the whole help text over a misspelled flag.
 func UsageError(_ *urfave.Context, err error, _ bool) error {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/redact"
 )
 
 // Kind is what a flag's text must be.
@@ -65,9 +67,9 @@ func (f *Flag) check(text string) error {
 		return nil
 	}
 	if f.Secret {
-		text = "***"
+		text = redact.Mask
 	}
-	return fmt.Errorf("%q is not %s", text, f.Kind)
+	return fmt.Errorf("%q is not %s", redact.Text(text), f.Kind)
 }
 
 // String says what a value of this kind is.

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/redact"
 )
 
 // Source says where a value came from.
@@ -215,7 +217,7 @@ func (s *Settings) Duration(name string) time.Duration {
 	return d
 }
 
-// Shown lists what was given, for a log line: secrets are masked.
+// Shown lists what was given, for a log line or a report: secrets are masked, also those in URLs.
 func (s *Settings) Shown() map[string]string {
 	out := make(map[string]string)
 	for _, name := range s.order {
@@ -223,9 +225,11 @@ func (s *Settings) Shown() map[string]string {
 		if st.source == FromDefault {
 			continue
 		}
-		out[name] = strings.Join(st.texts, ",")
-		if st.flag.Secret {
-			out[name] = "***"
+		switch text := strings.Join(st.texts, ","); {
+		case st.flag.Secret:
+			out[name] = redact.Mask
+		default:
+			out[name] = redact.Setting(name, text)
 		}
 	}
 	return out

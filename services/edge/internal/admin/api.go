@@ -51,17 +51,17 @@ func NewAPI(deps Deps) *API { return &API{deps} }
 func (a *API) Read(g *echo.Group) {
 	g.GET("/tunnels", a.listTunnels)
 	g.GET("/tunnels/:ref", a.getTunnel)
-	g.GET("/tunnels/:ref/configuration", a.getConfiguration)
 	g.GET("/routes", a.listRoutes)
 	g.GET("/connections", a.listConnections)
 }
 
-// Write mounts what changes state or shows a secret.
+// Write mounts what changes state, or shows a secret or a whole document, in which a secret may be.
 func (a *API) Write(g *echo.Group) {
 	g.POST("/tunnels", a.createTunnel)
 	g.DELETE("/tunnels/:ref", a.deleteTunnel)
 	g.GET("/tunnels/:ref/credentials", a.credentials)
 	g.POST("/tunnels/:ref/rotate", a.rotate)
+	g.GET("/tunnels/:ref/configuration", a.getConfiguration)
 	g.PUT("/tunnels/:ref/configuration", a.putConfiguration)
 	g.POST("/tunnels/:ref/ping", a.ping)
 	g.DELETE("/connections/:id", a.evictConnection)
