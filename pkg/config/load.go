@@ -16,7 +16,7 @@ import (
 // EnvPrefix starts the name of every variable.
 const EnvPrefix = "CULVERT_"
 
-// configFlag names the file.
+// configFlag is the flag that names the settings file.
 const configFlag = "config"
 
 // ErrHelp is returned by Load when the arguments ask for help.

@@ -64,12 +64,28 @@ func write(t *testing.T, text string) string {
 }
 
 func TestLoadPrecedence(t *testing.T) {
-	file := write(t, "data_dir: from-file\nsection:\n  wait: 2s\n  limit: 2\n  names: [a, b]\n  labels: {k: v}\n  ratio: 0.5\nregions:\n- name: r1\n  addrs: [h:1]\npass: p\n")
+	file := write(
+		t,
+		"data_dir: from-file\nsection:\n  wait: 2s\n  limit: 2\n  names: [a, b]\n  labels: {k: v}\n  ratio: 0.5\n"+
+			"regions:\n- name: r1\n  addrs: [h:1]\npass: p\n",
+	)
 	cfg := defaults()
 	rest, err := config.Load(
-		[]string{"--config", file, "--section.limit=4", "-section.listen", "127.0.0.1:7", "--section.enabled", "--section.names", "c", "--section.names=d,e", "more"},
+		[]string{
+			"--config",
+			file,
+			"--section.limit=4",
+			"-section.listen",
+			"127.0.0.1:7",
+			"--section.enabled",
+			"--section.names",
+			"c",
+			"--section.names=d,e",
+			"more",
+		},
 		[]string{"CULVERT_SECTION_LIMIT=3", "CULVERT_SECTION_WAIT=3s", "OTHER=1", "CULVERT_UNKNOWN=fine", "CULVERT_SECTION_LABELS=a=b,c=d"},
-		&cfg)
+		&cfg,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

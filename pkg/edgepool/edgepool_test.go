@@ -69,7 +69,13 @@ func TestAllocateCases(t *testing.T) {
 		wantErr error
 	}{
 		{"empty pool", edgepool.Table{}, edgepool.Request{}, tunnel.EdgeAddr{}, tunnel.ErrNoAddress},
-		{"all used", edgepool.Table{Pool: sized(1, 1), Used: used{0: a, 1: b}}, edgepool.Request{Index: 2}, tunnel.EdgeAddr{}, tunnel.ErrNoAddress},
+		{
+			"all used",
+			edgepool.Table{Pool: sized(1, 1), Used: used{0: a, 1: b}},
+			edgepool.Request{Index: 2},
+			tunnel.EdgeAddr{},
+			tunnel.ErrNoAddress,
+		},
 		{"sticky", edgepool.Table{Pool: sized(3, 3)}, edgepool.Request{Sticky: b}, b, nil},
 		{"own use is no obstacle", edgepool.Table{Pool: sized(1), Used: used{4: a}}, edgepool.Request{Index: 4, Sticky: a}, a, nil},
 		{"sticky used by another", edgepool.Table{Pool: sized(1, 1), Used: used{1: a}}, edgepool.Request{Sticky: a}, b, nil},
@@ -82,11 +88,29 @@ func TestAllocateCases(t *testing.T) {
 		{"the hold that ends first", edgepool.Table{Pool: sized(1, 1), Health: held(held(nil, 3, a), 1, b)}, edgepool.Request{}, b, nil},
 		{"region in use less", edgepool.Table{Pool: sized(9, 1), Used: used{1: edge("r0", "10.0.0.5:7844")}}, edgepool.Request{}, b, nil},
 		{"region with more room", edgepool.Table{Pool: sized(1, 2)}, edgepool.Request{}, b, nil},
-		{"well region before used less", edgepool.Table{Pool: sized(2, 1), Used: used{1: a}, Health: held(nil, 1, b)}, edgepool.Request{}, edge("r0", "10.0.0.1:7844"), nil},
+		{
+			"well region before used less",
+			edgepool.Table{Pool: sized(2, 1), Used: used{1: a}, Health: held(nil, 1, b)},
+			edgepool.Request{},
+			edge("r0", "10.0.0.1:7844"),
+			nil,
+		},
 		{"preferred family", edgepool.Table{Pool: dual}, edgepool.Request{}, edge("r0", "[2001:db8::1]:1"), nil},
 		{"only v4", edgepool.Table{Pool: dual, Family: edgepool.V4}, edgepool.Request{}, edge("r0", "192.0.2.1:1"), nil},
-		{"only v6", edgepool.Table{Pool: dual, Family: edgepool.V6, Used: used{1: edge("r0", "[2001:db8::1]:1")}}, edgepool.Request{}, edge("r1", "[2001:db8::2]:1"), nil},
-		{"other family when the preferred is ill", edgepool.Table{Pool: dual, Health: held(nil, 1, edge("r0", "[2001:db8::1]:1"), edge("r1", "192.0.2.2:1"))}, edgepool.Request{}, edge("r0", "192.0.2.1:1"), nil},
+		{
+			"only v6",
+			edgepool.Table{Pool: dual, Family: edgepool.V6, Used: used{1: edge("r0", "[2001:db8::1]:1")}},
+			edgepool.Request{},
+			edge("r1", "[2001:db8::2]:1"),
+			nil,
+		},
+		{
+			"other family when the preferred is ill",
+			edgepool.Table{Pool: dual, Health: held(nil, 1, edge("r0", "[2001:db8::1]:1"), edge("r1", "192.0.2.2:1"))},
+			edgepool.Request{},
+			edge("r0", "192.0.2.1:1"),
+			nil,
+		},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -228,7 +252,15 @@ func TestCap(t *testing.T) {
 		requested, available, want int
 		spare                      bool
 	}{
-		{4, 0, 0, false}, {4, 1, 1, false}, {4, 2, 1, true}, {4, 4, 3, true}, {4, 5, 4, true}, {4, 40, 4, true}, {1, 1, 1, false}, {0, 3, 0, true}, {-1, 3, 0, true},
+		{4, 0, 0, false},
+		{4, 1, 1, false},
+		{4, 2, 1, true},
+		{4, 4, 3, true},
+		{4, 5, 4, true},
+		{4, 40, 4, true},
+		{1, 1, 1, false},
+		{0, 3, 0, true},
+		{-1, 3, 0, true},
 	} {
 		if got, spare := edgepool.Cap(c.requested, c.available); got != c.want || spare != c.spare {
 			t.Errorf("Cap(%d, %d): got %d, %v, want %d, %v", c.requested, c.available, got, spare, c.want, c.spare)
@@ -306,8 +338,16 @@ func TestValidate(t *testing.T) {
 		{"static, empty", edgepool.Pool{Source: edgepool.SourceStatic, Regions: edgepool.Static(nil)}, "needed: 1"},
 		{"no port", edgepool.Pool{Source: edgepool.SourceStatic, Regions: edgepool.Static(addrs("10.0.0.1:0"))}, "no port"},
 		{"unspecified", edgepool.Pool{Source: edgepool.SourceStatic, Regions: edgepool.Static(addrs("0.0.0.0:1"))}, "cannot be dialled"},
-		{"region twice", edgepool.Pool{Regions: []edgepool.RegionPool{{Name: "a", V4: addrs("10.0.0.1:1")}, {Name: "a", V4: addrs("10.0.0.2:1")}}}, "listed twice"},
-		{"wrong family", edgepool.Pool{Source: edgepool.SourceStatic, Regions: []edgepool.RegionPool{{V6: addrs("10.0.0.1:1")}}}, "listed as IPv6"},
+		{
+			"region twice", edgepool.Pool{Regions: []edgepool.RegionPool{
+				{Name: "a", V4: addrs("10.0.0.1:1")}, {Name: "a", V4: addrs("10.0.0.2:1")},
+			}}, "listed twice",
+		},
+		{
+			"wrong family", edgepool.Pool{Source: edgepool.SourceStatic, Regions: []edgepool.RegionPool{
+				{V6: addrs("10.0.0.1:1")},
+			}}, "listed as IPv6",
+		},
 		{"wrong family", edgepool.Pool{Source: edgepool.SourceStatic, Regions: []edgepool.RegionPool{{V4: addrs("[::1]:1")}}}, "listed as IPv4"},
 		{"zero", edgepool.Pool{Source: edgepool.SourceStatic, Regions: []edgepool.RegionPool{{V4: make([]netip.AddrPort, 1)}}}, "is empty"},
 	} {

@@ -22,7 +22,8 @@ type Verdict struct {
 	Bad bool
 }
 
-// Judge gives the verdict for a reason. What is refused on every address, or ended by ourselves, says nothing about one.
+// Judge gives the verdict for a reason. A refusal that every address would give, or an end by this side, says nothing about
+// the address.
 func Judge(r tunnel.Reason) Verdict {
 	switch r {
 	case tunnel.ReasonDial, tunnel.ReasonTLS:

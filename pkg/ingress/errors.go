@@ -11,7 +11,9 @@ var (
 	ErrNoIngress = errors.New("The config file doesn't contain any ingress rules") //nolint:staticcheck // the reference's text
 	// ErrNoRules says that neither a document nor a flag defines an origin; Default503 serves then.
 	//nolint:staticcheck // the reference's text
-	ErrNoRules = errors.New("No ingress rules were defined in provided config (if any) nor from the cli, cloudflared will return 503 for all incoming HTTP requests")
+	ErrNoRules = errors.New(
+		"No ingress rules were defined in provided config (if any) nor from the cli, cloudflared will return 503 for all incoming HTTP requests",
+	)
 	// ErrURLConflict is for the validate command, when --url comes with a document that has rules.
 	//nolint:staticcheck // the reference's text
 	ErrURLConflict = errors.New("You can't set the --url flag (or $TUNNEL_URL) when using multiple-origin ingress rules")
@@ -19,8 +21,10 @@ var (
 
 //nolint:staticcheck // the reference's texts
 var (
-	errLastRule     = errors.New("The last ingress rule must match all URLs (i.e. it should not have a hostname or path filter)")
-	errBadWildcard  = errors.New(`Hostname patterns can have at most one wildcard character ("*") and it can only be used for subdomains, e.g. "*.example.com"`)
+	errLastRule    = errors.New("The last ingress rule must match all URLs (i.e. it should not have a hostname or path filter)")
+	errBadWildcard = errors.New(
+		`Hostname patterns can have at most one wildcard character ("*") and it can only be used for subdomains, e.g. "*.example.com"`,
+	)
 	errHostnamePort = errors.New("Hostname cannot contain a port")
 	errAccessTeam   = errors.New("access.TeamName cannot be blank when access.audTags are present")
 	errUnixAlone    = errors.New("--unix-socket must be used exclusively.")

@@ -9,7 +9,13 @@ import (
 )
 
 func FuzzParseJSON(f *testing.F) {
-	f.Add([]byte(`{"originRequest":{"connectTimeout":90,"ipRules":[{"prefix":"10.0.0.0/8","ports":[1]}]},"ingress":[{"hostname":"*.a","path":"^/x","service":"http://b"},{"service":"http_status:404"}],"warp-routing":{"maxActiveFlows":1}}`))
+	f.Add(
+		[]byte(
+			`{"originRequest":{"connectTimeout":90,"ipRules":[{"prefix":"10.0.0.0/8","ports":[1]}]},` +
+				`"ingress":[{"hostname":"*.a","path":"^/x","service":"http://b"},{"service":"http_status:404"}],` +
+				`"warp-routing":{"maxActiveFlows":1}}`,
+		),
+	)
 	f.Add([]byte(`{"ORIGINREQUEST":{"NoTlsVerify":true,"access":{"audTag":["x"],"required":true}},"Ingress":[{"service":"socks-proxy"}]}`))
 	f.Add([]byte(`{"originRequest":{"tlsTimeout":"1m30s","proxyPort":-1}}`))
 	f.Add([]byte(`null`))

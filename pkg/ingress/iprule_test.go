@@ -77,7 +77,11 @@ func TestIPRulePrefixForms(t *testing.T) {
 	if got := (ingress.IPRule{}).Text(); got != "prefix:<nil>/port:all/allow:false" {
 		t.Errorf("blank entry = %q", got)
 	}
-	if allowed, rule := (ingress.Policy{Rules: []ingress.IPRule{{Allow: true}}}).Decide(netip.MustParseAddr("::1"), 1); allowed || rule != nil {
+	if allowed, rule := (ingress.Policy{Rules: []ingress.IPRule{{Allow: true}}}).Decide(
+		netip.MustParseAddr("::1"),
+		1,
+	); allowed ||
+		rule != nil {
 		t.Error("a blank entry contains an address")
 	}
 }

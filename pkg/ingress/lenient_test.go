@@ -28,7 +28,8 @@ func TestWhatTheReferenceIgnoresIsAWarning(t *testing.T) {
 		},
 		{
 			"rules of a bastion", "ingress:\n- {service: bastion, originRequest: {ipRules: [{prefix: x}]}}\n",
-			[]string{"Rule #1: ipRules has a malformed entry (unable to parse cidr: x); only the entries before it apply, all other destinations are denied"},
+			[]string{"Rule #1: ipRules has a malformed entry (unable to parse cidr: x); only the entries before it apply, " +
+				"all other destinations are denied"},
 		},
 		{
 			"inherited rules", "originRequest: {ipRules: [{prefix: x}]}\ningress:\n- service: socks-proxy\n",
@@ -52,7 +53,8 @@ func TestWhatTheReferenceIgnoresIsAWarning(t *testing.T) {
 			"warp-routing", "warp-routing: {proxyProtocol: v3, ipRules: [{prefix: x}]}\ningress:\n- service: hello_world\n",
 			[]string{
 				`warp-routing: proxyProtocol "v3" is neither v1 nor v2; no PROXY protocol header is sent`,
-				"warp-routing: ipRules has a malformed entry (unable to parse cidr: x); only the entries before it apply, all other destinations are denied",
+				"warp-routing: ipRules has a malformed entry (unable to parse cidr: x); only the entries before it apply, " +
+					"all other destinations are denied",
 			},
 		},
 		{

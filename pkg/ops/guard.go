@@ -31,8 +31,8 @@ func HostGuard(names []string, next http.Handler) http.Handler {
 	})
 }
 
-// hostAllowed reports whether the Host of a request is a loopback name, an IP literal or one of names. No host is allowed: only
-// HTTP/1.0 has none, which no browser sends.
+// hostAllowed reports whether the Host of a request is a loopback name, an IP literal or one of names. A request without a
+// Host is allowed: only HTTP/1.0 permits that, which no browser sends.
 func hostAllowed(host string, names []string) bool {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		host = h

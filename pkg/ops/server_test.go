@@ -31,7 +31,8 @@ func (p *fakePart) Routes(g *echo.Group) {
 	for name, err := range map[string]error{
 		"missing": fmt.Errorf("tunnel 7: %w", tunnel.ErrNotFound), "conflict": tunnel.ErrConflict,
 		"fenced": tunnel.ErrFenced, "away": tunnel.ErrUnavailable, "draining": tunnel.ErrDraining,
-		"noaddr": tunnel.ErrNoAddress, "odd": errors.New("odd"), "url": errors.New("get http://user:hunter2@host: EOF"), "teapot": echo.NewHTTPError(http.StatusTeapot, "short"),
+		"noaddr": tunnel.ErrNoAddress, "odd": errors.New("odd"),
+		"url": errors.New("get http://user:hunter2@host: EOF"), "teapot": echo.NewHTTPError(http.StatusTeapot, "short"),
 	} {
 		g.GET("/"+name, func(echo.Context) error { return err })
 	}

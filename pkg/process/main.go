@@ -54,7 +54,7 @@ func OpsListen(addr string) Option { return func(o *options) { o.opsListen = add
 // services of the data path, of which two usually share a host.
 func HalfCores() Option { return func(o *options) { o.halfCores = true } }
 
-// Host is the world around a program.
+// Host has the arguments, the environment and the outputs of a program.
 type Host struct {
 	Args    []string // without the program's name
 	Environ []string
@@ -76,7 +76,7 @@ func Main[C any](name string, defaults C, build Builder[C], opts ...Option) {
 	os.Exit(code)
 }
 
-// Exec is Main without the process around it: it runs until ctx ends and returns the exit code.
+// Exec is Main for a caller that is not a process: it runs until ctx ends and returns the exit code.
 func Exec[C any](ctx context.Context, host Host, name string, defaults C, build Builder[C], opts ...Option) int {
 	o := options{opsListen: "127.0.0.1:0"}
 	for _, opt := range opts {

@@ -95,14 +95,20 @@ func TestGroupErrors(t *testing.T) {
 		want error
 		text string
 	}{
-		"error stops all":       {func(j *journal) []process.Row { return []process.Row{j.row("a", nil), ends(boom)} }, boom, "x: boom"},
-		"early end is an error": {func(j *journal) []process.Row { return []process.Row{j.row("a", nil), ends(nil)} }, process.ErrStoppedEarly, "x: stopped early"},
+		"error stops all": {func(j *journal) []process.Row { return []process.Row{j.row("a", nil), ends(boom)} }, boom, "x: boom"},
+		"early end is an error": {
+			func(j *journal) []process.Row { return []process.Row{j.row("a", nil), ends(nil)} },
+			process.ErrStoppedEarly, "x: stopped early",
+		},
 		"end while starting": {func(j *journal) []process.Row {
 			r := ends(boom)
 			r.Ready = never
 			return []process.Row{j.row("a", nil), r, j.row("b", nil)}
 		}, boom, "x: boom"},
-		"error while stopping": {func(j *journal) []process.Row { return []process.Row{j.row("a", errors.New("late")), ends(boom)} }, boom, "x: boom\na: late"},
+		"error while stopping": {
+			func(j *journal) []process.Row { return []process.Row{j.row("a", errors.New("late")), ends(boom)} },
+			boom, "x: boom\na: late",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var j journal
@@ -128,7 +134,13 @@ func TestGroupGoesOnWithoutReadiness(t *testing.T) {
 		return nil
 	})}
 	var log bytes.Buffer
-	if err := process.NewGroup(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})), slow, next).Run(ctx); err != nil {
+	if err := process.NewGroup(
+		slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		slow,
+		next,
+	).Run(
+		ctx,
+	); err != nil {
 		t.Errorf("Run = %v", err)
 	}
 	if !strings.Contains(log.String(), "waits for the world") {
@@ -174,9 +186,13 @@ func TestExecCommands(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		"version":         {[]string{"version"}, 0, "demo ", ""},
-		"help":            {[]string{"--help"}, 0, "--ops.listen", ""},
-		"config":          {[]string{"config", "--log.level", "warn"}, 0, "name: fromenv\nops:\n    listen: 127.0.0.1:0\n    hosts: []\n    token_file: \"\"\nlog:\n    level: warn", ""},
+		"version": {[]string{"version"}, 0, "demo ", ""},
+		"help":    {[]string{"--help"}, 0, "--ops.listen", ""},
+		"config": {
+			[]string{"config", "--log.level", "warn"},
+			0,
+			"name: fromenv\nops:\n    listen: 127.0.0.1:0\n    hosts: []\n    token_file: \"\"\nlog:\n    level: warn", "",
+		},
 		"unknown flag":    {[]string{"--nope"}, 1, "", "demo: unknown flag --nope\n"},
 		"unknown command": {[]string{"fly"}, 1, "", `demo: unknown command "fly"`},
 		"argument":        {[]string{"config", "x"}, 1, "", `demo: unexpected argument "x"`},
@@ -215,7 +231,14 @@ func TestExecServesAndStops(t *testing.T) {
 		cancel(process.SignalError{Signal: syscall.SIGINT})
 		<-ctx.Done()
 		// The listener still responds, but reports that the process stops.
-		if check := exec(t.Context(), nil, "healthcheck", "--ops.listen", listen); check.code != 1 || !strings.Contains(check.stderr.String(), "stopping") {
+		if check := exec(
+			t.Context(),
+			nil,
+			"healthcheck",
+			"--ops.listen",
+			listen,
+		); check.code != 1 ||
+			!strings.Contains(check.stderr.String(), "stopping") {
 			t.Errorf("healthcheck while stopping = %d %s", check.code, check.stderr.String())
 		}
 		return nil

@@ -51,7 +51,9 @@ func fallen(t *testing.T) *host {
 		if fell := c.Turn == protocol.FellBack; fell != (i == 2) {
 			t.Fatalf("after %d failures: %+v", i+1, c)
 		}
-		if i == 2 && (!c.First || c.From != tunnel.QUIC || c.To != tunnel.HTTP2 || c.Failures != 3 || c.ProbeAt.Sub(h.now) != 5*time.Minute+37500*time.Millisecond) {
+		if i == 2 &&
+			(!c.First || c.From != tunnel.QUIC || c.To != tunnel.HTTP2 || c.Failures != 3 ||
+				c.ProbeAt.Sub(h.now) != 5*time.Minute+37500*time.Millisecond) {
 			t.Errorf("the fall: %+v", c)
 		}
 	}

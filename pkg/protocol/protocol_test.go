@@ -195,7 +195,12 @@ func TestMachineProduct(t *testing.T) {
 	if seen != len(want) {
 		t.Errorf("pairs: got %d, want %d", seen, len(want))
 	}
-	if _, err := (protocol.Machine{State: 9}).Step(start, protocol.Event(9), a1); err == nil || !strings.Contains(err.Error(), "event(9) in state state(9)") {
+	if _, err := (protocol.Machine{State: 9}).Step(
+		start,
+		protocol.Event(9),
+		a1,
+	); err == nil ||
+		!strings.Contains(err.Error(), "event(9) in state state(9)") {
 		t.Errorf("unknown pair: got %v", err)
 	}
 }

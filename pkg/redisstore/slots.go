@@ -73,7 +73,14 @@ func (s *Store) Grant(ctx context.Context, g lease.Grant, expect tunnel.Epoch, t
 // Renew renews the leases that worker reports, writes what it reports of them, and returns every slot of the connector.
 // A report whose epoch or worker is not the stored one changes nothing; the records show the newer epoch. Without
 // reports it only reads. One call serves all slots of a worker's connector.
-func (s *Store) Renew(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID, reports []lease.Report, ttl time.Duration) ([]lease.Record, error) {
+func (s *Store) Renew(
+	ctx context.Context,
+	id tunnel.ID,
+	connector tunnel.ConnectorID,
+	worker tunnel.WorkerID,
+	reports []lease.Report,
+	ttl time.Duration,
+) ([]lease.Record, error) {
 	const op = "renew leases"
 	args := make([]any, 0, 3+5*len(reports))
 	args = append(args, string(worker), millis(ttl), millis(lease.ProvedTTL))

@@ -90,7 +90,8 @@ func TestUnpack(t *testing.T) {
 	} {
 		applied, err := c.result.Unpack(4)
 		var rejected *remoteconfig.RejectedError
-		if applied != c.result.Applied || (err == nil) != (c.reason == "") || err != nil && (!errors.As(err, &rejected) || rejected.Reason != c.reason) {
+		if applied != c.result.Applied || (err == nil) != (c.reason == "") ||
+			err != nil && (!errors.As(err, &rejected) || rejected.Reason != c.reason) {
 			t.Errorf("%+v: got %d, %v", c.result, applied, err)
 		}
 	}

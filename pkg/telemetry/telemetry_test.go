@@ -62,9 +62,17 @@ func TestLinesCarryNoSecret(t *testing.T) {
 		l := telemetry.NewLogger(telemetry.Config{Format: format}, &out)
 		const secret = "hunter2"
 		address := "http://user:" + secret + "@host/x"
-		l.With(slog.String(logkey.URL, address)).Info("origin failed", slog.Any(logkey.Err, fmt.Errorf("dial %q: %w", address, io.EOF)),
+		l.With(slog.String(logkey.URL, address)).Info(
+			"origin failed",
+			slog.Any(logkey.Err, fmt.Errorf("dial %q: %w", address, io.EOF)),
 			slog.Group(logkey.Part, slog.Any(logkey.Flags, []string{address})),
-			slog.Any(logkey.Given, map[string]string{"url": address, "token": secret}), slog.Any(logkey.Host, &url.URL{Path: address}), slog.Any(logkey.Addr, (*url.URL)(nil)))
+			slog.Any(
+				logkey.Given,
+				map[string]string{"url": address, "token": secret},
+			),
+			slog.Any(logkey.Host, &url.URL{Path: address}),
+			slog.Any(logkey.Addr, (*url.URL)(nil)),
+		)
 		if strings.Contains(out.String(), secret) || !strings.Contains(out.String(), "http://user:***@host/x") {
 			t.Errorf("%s: %s", format, out.String())
 		}

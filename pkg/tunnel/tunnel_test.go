@@ -24,7 +24,10 @@ func TestParseID(t *testing.T) {
 			t.Errorf("ParseConnectorID(%q) = %v, %v, want %s", in, c, err, want)
 		}
 	}
-	for _, in := range []string{"", "x", want[:35], want + "0", strings.ReplaceAll(want, "-", "_"), "g1f2f3f4000140028003000000000004", "f1f2f3f40-001-4002-8003-00000000004"} {
+	for _, in := range []string{
+		"", "x", want[:35], want + "0", strings.ReplaceAll(want, "-", "_"),
+		"g1f2f3f4000140028003000000000004", "f1f2f3f40-001-4002-8003-00000000004",
+	} {
 		if id, err := tunnel.ParseID(in); err == nil || !id.IsZero() {
 			t.Errorf("ParseID(%q) = %v, %v, want an error and the zero id", in, id, err)
 		} else if !strings.Contains(err.Error(), fmt.Sprintf("%q", in)) {

@@ -244,7 +244,8 @@ func TestNobodyImportsAgainstTheDirection(t *testing.T) {
 				t.Errorf("%s imports %s: pkg knows no service", p.rel(), rel)
 			case strings.HasPrefix(p.rel(), "services/") && strings.HasPrefix(rel, "services/") && service(p.rel()) != service(rel):
 				t.Errorf("%s imports %s: services meet in the store or on a wire", p.rel(), rel)
-			case strings.HasPrefix(rel, "cli") && !strings.HasPrefix(p.rel(), "cli"), strings.HasPrefix(rel, "tests") && !strings.HasPrefix(p.rel(), "tests"):
+			case strings.HasPrefix(rel, "cli") && !strings.HasPrefix(p.rel(), "cli"),
+				strings.HasPrefix(rel, "tests") && !strings.HasPrefix(p.rel(), "tests"):
 				t.Errorf("%s imports %s: nobody imports the top", p.rel(), rel)
 			}
 		}
@@ -282,7 +283,10 @@ func TestPartsDoNotKnowWhatIsNotTheirs(t *testing.T) {
 		"services/proxy":       {"pkg/transport/quic": "a proxy does not know which transport a request came through"},
 		"services/supervisor":  {"pkg/link": "a supervisor carries no traffic", "pkg/transport/quic": "a supervisor holds no session"},
 		"services/discovery":   {"pkg/link": "discovery carries no traffic", "pkg/transport/quic": "discovery holds no session"},
-		"services/edge":        {"pkg/ingress": "ingress rules belong to the proxy", "pkg/redisstore": "the edge needs no store of the connector"},
+		"services/edge": {
+			"pkg/ingress":    "ingress rules belong to the proxy",
+			"pkg/redisstore": "the edge needs no store of the connector",
+		},
 	}
 	for _, p := range list(t) {
 		for _, imp := range p.Imports {

@@ -188,7 +188,11 @@ func (r registrar) UpdateLocalConfiguration(context.Context, []byte) error { ret
 
 // credentials are the ones that every connector under test gets; the edge does not look at them.
 func credentials() tunnel.Credentials {
-	return tunnel.Credentials{AccountTag: "bench", Secret: make([]byte, 32), TunnelID: tunnel.ID{1, 2, 3, 4, 5, 6, 0x47, 8, 0x89, 10, 11, 12, 13, 14, 15, 16}}
+	return tunnel.Credentials{
+		AccountTag: "bench",
+		Secret:     make([]byte, 32),
+		TunnelID:   tunnel.ID{1, 2, 3, 4, 5, 6, 0x47, 8, 0x89, 10, 11, 12, 13, 14, 15, 16},
+	}
 }
 
 func selfSigned(dir string) (tls.Certificate, string, error) {

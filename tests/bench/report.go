@@ -72,7 +72,7 @@ func report(w io.Writer, results []result, variants []string) {
 		}
 		fmt.Fprintln(tw)
 	}
-	_ = tw.Flush() // standard output that is gone has no reader
+	_ = tw.Flush() // nothing can be done when standard output is closed
 }
 
 func writeJSON(path string, results []result) error {

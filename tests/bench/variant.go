@@ -127,7 +127,20 @@ func launch(ctx context.Context, o options, variant string, e *edge, origin stri
 
 // whole runs a connector that is one process, by the command line that every such connector takes.
 func (l launcher) whole(path string, e *edge, origin string) error {
-	args := []string{"tunnel", "--no-autoupdate", "--protocol", string(l.protocol), "--cacert", e.caPath, "--url", "http://" + origin, "--metrics", "127.0.0.1:0", "--loglevel", "warn"}
+	args := []string{
+		"tunnel",
+		"--no-autoupdate",
+		"--protocol",
+		string(l.protocol),
+		"--cacert",
+		e.caPath,
+		"--url",
+		"http://" + origin,
+		"--metrics",
+		"127.0.0.1:0",
+		"--loglevel",
+		"warn",
+	}
 	for _, a := range e.addrs {
 		args = append(args, "--edge", a.String())
 	}
@@ -166,7 +179,10 @@ func (l launcher) split(bin string, e *edge, origin, endpoint string) error {
 		{"discovery", []string{"CULVERT_STATIC=" + strings.Join(static, ",")}},
 		{"supervisor", nil},
 		{"proxy", []string{"CULVERT_LISTEN=" + endpoint, "CULVERT_TLS_DIR=" + pki, "CULVERT_ORIGIN_URL=http://" + origin}},
-		{"conn-worker", []string{"TUNNEL_TOKEN=" + credential.Token(credentials()), "CULVERT_EDGE_CACERT=" + e.caPath, "CULVERT_EDGE_PROTOCOL=" + string(l.protocol), "CULVERT_LINK_TLS_DIR=" + pki, "CULVERT_LINK_SOCKET_DIR=" + l.dir}},
+		{"conn-worker", []string{
+			"TUNNEL_TOKEN=" + credential.Token(credentials()), "CULVERT_EDGE_CACERT=" + e.caPath,
+			"CULVERT_EDGE_PROTOCOL=" + string(l.protocol), "CULVERT_LINK_TLS_DIR=" + pki, "CULVERT_LINK_SOCKET_DIR=" + l.dir,
+		}},
 	} {
 		if err := l.start(true, append(p.env, common...), filepath.Join(bin, p.name)); err != nil {
 			return err

@@ -117,7 +117,10 @@ func TestStoreAway(t *testing.T) {
 	before := c.net.live()
 	s.cable.cut.Store(false)
 	w.cable.cut.Store(false)
-	c.eventually("both have logged that the store is available again", func() bool { return c.log.count("control plane is available again") == 2 })
+	c.eventually(
+		"both have logged that the store is available again",
+		func() bool { return c.log.count("control plane is available again") == 2 },
+	)
 	c.steady(4)
 	for _, conn := range before {
 		if conn.session.Context().Err() != nil {

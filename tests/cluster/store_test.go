@@ -82,7 +82,14 @@ func (c *cable) Slots(ctx context.Context, id tunnel.ID, connector tunnel.Connec
 	return c.Store.Slots(ctx, id, connector)
 }
 
-func (c *cable) Renew(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID, reports []lease.Report, ttl time.Duration) ([]lease.Record, error) {
+func (c *cable) Renew(
+	ctx context.Context,
+	id tunnel.ID,
+	connector tunnel.ConnectorID,
+	worker tunnel.WorkerID,
+	reports []lease.Report,
+	ttl time.Duration,
+) ([]lease.Record, error) {
 	if err := c.err(); err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ const passing = `{"Action":"start","Package":"github.com/culvert-tunnel/culvert/
 {"Action":"run","Package":"github.com/culvert-tunnel/culvert/pkg/a","Test":"TestOne"}
 {"Action":"output","Package":"github.com/culvert-tunnel/culvert/pkg/a","Test":"TestOne","Output":"=== RUN   TestOne\n"}
 {"Action":"pass","Package":"github.com/culvert-tunnel/culvert/pkg/a","Test":"TestOne","Elapsed":1.5}
-{"Action":"output","Package":"github.com/culvert-tunnel/culvert/pkg/a","Test":"TestTwo","Output":"    a_test.go:9: long test: waits for a lease\n"}
+{"Action":"output","Package":"github.com/culvert-tunnel/culvert/pkg/a","Test":"TestTwo","Output":"    a_test.go:9: long test: a lease\n"}
 {"Action":"output","Package":"github.com/culvert-tunnel/culvert/pkg/a","Test":"TestTwo","Output":"--- SKIP: TestTwo (0.00s)\n"}
 {"Action":"skip","Package":"github.com/culvert-tunnel/culvert/pkg/a","Test":"TestTwo","Elapsed":0}
 {"Action":"output","Package":"github.com/culvert-tunnel/culvert/pkg/a","Output":"ok  \tgithub.com/culvert-tunnel/culvert/pkg/a\t1.6s\n"}
@@ -44,7 +44,7 @@ func TestReport(t *testing.T) {
 			"ok  \tgithub.com/culvert-tunnel/culvert/pkg/a\t1.6s\n",
 			"\n1 packages: 1 tests passed, 1 skipped, 0 failed\n",
 			"slowest tests:\n    1.50s  pkg/a TestOne\n",
-			"skipped tests:\n  long test: waits for a lease\n    pkg/a TestTwo\n",
+			"skipped tests:\n  long test: a lease\n    pkg/a TestTwo\n",
 		}},
 		"failed test": {failing, false, []string{
 			"b_test.go:3: got 1, want 2\n--- FAIL: TestBad (0.10s)\n", "FAIL\tp\t0.200s\n", "failed: p TestBad\nFAIL\n",

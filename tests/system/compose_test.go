@@ -96,7 +96,17 @@ func docker(t *testing.T, args ...string) string {
 
 // containers returns the ids of a service's running containers.
 func (s *stack) containers(service string) []string {
-	return strings.Fields(docker(s.t, "ps", "-q", "--filter", "label=com.docker.compose.project="+s.project, "--filter", "label=com.docker.compose.service="+service))
+	return strings.Fields(
+		docker(
+			s.t,
+			"ps",
+			"-q",
+			"--filter",
+			"label=com.docker.compose.project="+s.project,
+			"--filter",
+			"label=com.docker.compose.service="+service,
+		),
+	)
 }
 
 func (s *stack) waitHealthy(want map[string]int) {

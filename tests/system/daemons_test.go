@@ -57,7 +57,8 @@ func startSSH(t *testing.T) *sshServer {
 	s := &sshServer{addr: fmt.Sprintf("127.0.0.1:%d", freePort(t)), key: key, user: me.Username}
 	conf := filepath.Join(dir, "sshd_config")
 	text := fmt.Sprintf("Port %s\nListenAddress 127.0.0.1\nHostKey %s\nAuthorizedKeysFile %s.pub\nPidFile %s/pid\nUsePAM no\nStrictModes no\n"+
-		"PermitRootLogin prohibit-password\nPasswordAuthentication no\nMaxStartups 100\nSubsystem sftp internal-sftp\n", port(s.addr), host, key, dir)
+		"PermitRootLogin prohibit-password\nPasswordAuthentication no\nMaxStartups 100\n"+
+		"Subsystem sftp internal-sftp\n", port(s.addr), host, key, dir)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

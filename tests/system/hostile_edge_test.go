@@ -63,7 +63,9 @@ func startFalseEdge(t *testing.T, protocol string) *falseEdge {
 		e.addr, closeListener = l.Addr(), l.Close
 		accept = func(ctx context.Context) (transport.Session, error) { return l.Accept(ctx) }
 	} else {
-		l, err := h2transport.Listen(h2transport.ListenConfig{Addr: local, Settings: h2transport.EdgeSettings(), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}})
+		l, err := h2transport.Listen(
+			h2transport.ListenConfig{Addr: local, Settings: h2transport.EdgeSettings(), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -291,7 +291,10 @@ func (v visitorTarget) falseConnector(ctx context.Context, i int) {
 	if err != nil {
 		return
 	}
-	s, err := quic.Dial(ctx, quic.DialConfig{Edge: netip.MustParseAddrPort(v.connectors), TLS: quic.ClientTLS(pool, false), Settings: quic.ConnectorSettings()})
+	s, err := quic.Dial(
+		ctx,
+		quic.DialConfig{Edge: netip.MustParseAddrPort(v.connectors), TLS: quic.ClientTLS(pool, false), Settings: quic.ConnectorSettings()},
+	)
 	if err != nil {
 		return
 	}

@@ -46,14 +46,25 @@ func TestOthersJoinOneProcess(t *testing.T) {
 	}
 	testkit.Retry(t, "4 connections of one process", patience, byWorkers(4))
 
-	worker := start(t, append(env, "CULVERT_LINK_SOCKET_DIR="+os.TempDir(), "CULVERT_EDGE_CACERT="+filepath.Join(e.data, "ca.pem")), binary(t, "conn-worker"))
+	worker := start(
+		t,
+		append(env, "CULVERT_LINK_SOCKET_DIR="+os.TempDir(), "CULVERT_EDGE_CACERT="+filepath.Join(e.data, "ca.pem")),
+		binary(t, "conn-worker"),
+	)
 	worker.line(t, "connection registered") // its share, over the first process's proxy
 	testkit.Retry(t, "4 connections of two workers", patience, byWorkers(4))
 	if got := get(t, e.url+"/?n=7&seed=1"); len(got) != 7 {
 		t.Errorf("%d bytes through the joined worker, want 7", len(got))
 	}
 
-	start(t, append(env, "CULVERT_LISTEN=unix:"+filepath.Join(dir, "proxy.sock"), "CULVERT_ORIGIN_URL="+origin), binary(t, "proxy")).line(t, "proxy serving")
+	start(
+		t,
+		append(env, "CULVERT_LISTEN=unix:"+filepath.Join(dir, "proxy.sock"), "CULVERT_ORIGIN_URL="+origin),
+		binary(t, "proxy"),
+	).line(
+		t,
+		"proxy serving",
+	)
 	start(t, env, binary(t, "supervisor")).line(t, "process started")
 	tr := startTraffic(t, e.url)
 	tr.during(t, "the first process stopped", 0, func() {

@@ -46,7 +46,18 @@ func (d *deployment) testGRPC(t *testing.T) {
 	}
 	ways := map[string][]string{
 		"cleartext": {"--server_host", "localhost", "--server_port", plain.Port()},
-		"tls":       {"--server_host", "localhost", "--server_port", secure.Port(), "--use_tls", "--use_test_ca", "--ca_file", d.caFile, "--server_host_override", "grpcs.test"},
+		"tls": {
+			"--server_host",
+			"localhost",
+			"--server_port",
+			secure.Port(),
+			"--use_tls",
+			"--use_test_ca",
+			"--ca_file",
+			d.caFile,
+			"--server_host_override",
+			"grpcs.test",
+		},
 	}
 	for way, args := range ways {
 		for _, name := range grpcCases() {

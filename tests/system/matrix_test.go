@@ -121,7 +121,20 @@ func (d *deployment) awaitConnections(t *testing.T, want int) {
 // whole runs a connector as one process, with a command line that the stock connector accepts as well.
 func (d *deployment) whole(t *testing.T, name, path, config string) {
 	t.Helper()
-	args := []string{"tunnel", "--no-autoupdate", "--config", config, "--protocol", d.protocol, "--cacert", d.caFile, "--grace-period", "5s", "--metrics", "127.0.0.1:0"}
+	args := []string{
+		"tunnel",
+		"--no-autoupdate",
+		"--config",
+		config,
+		"--protocol",
+		d.protocol,
+		"--cacert",
+		d.caFile,
+		"--grace-period",
+		"5s",
+		"--metrics",
+		"127.0.0.1:0",
+	}
 	for _, p := range d.edge.ports {
 		args = append(args, "--edge", fmt.Sprintf("127.0.0.1:%d", p))
 	}
@@ -150,7 +163,13 @@ func (d *deployment) apart(t *testing.T, config string) {
 		run("proxy", fmt.Sprintf("CULVERT_LISTEN=unix:%s/proxy%d.sock", dir, i), "CULVERT_CONFIG_FILE="+config)
 	}
 	for range 2 {
-		run("conn-worker", "TUNNEL_TOKEN="+d.edge.token, "CULVERT_EDGE_CACERT="+d.caFile, "CULVERT_EDGE_PROTOCOL="+d.protocol, "CULVERT_LINK_SOCKET_DIR="+dir)
+		run(
+			"conn-worker",
+			"TUNNEL_TOKEN="+d.edge.token,
+			"CULVERT_EDGE_CACERT="+d.caFile,
+			"CULVERT_EDGE_PROTOCOL="+d.protocol,
+			"CULVERT_LINK_SOCKET_DIR="+dir,
+		)
 	}
 }
 

@@ -142,7 +142,8 @@ func (d *deployment) testPing(t *testing.T) {
 	}
 	cmd := exec.CommandContext(t.Context(), binary(t, "culvert"), "tunnel", "ping", "--count", "1", "--ttl", "1", "peer", "127.0.0.1")
 	cmd.Env = append(cmd.Environ(), "CULVERT_DATA_DIR="+d.edge.data)
-	if out, _ := cmd.CombinedOutput(); !strings.Contains(strings.ReplaceAll(strings.ToLower(string(out)), "_", " "), "time exceeded") && !strings.Contains(strings.ToLower(string(out)), "time to live exceeded") {
+	if out, _ := cmd.CombinedOutput(); !strings.Contains(strings.ReplaceAll(strings.ToLower(string(out)), "_", " "), "time exceeded") &&
+		!strings.Contains(strings.ToLower(string(out)), "time to live exceeded") {
 		t.Errorf("ping with a time to live of 1:\n%s", out)
 	}
 }

@@ -90,7 +90,8 @@ func (h *twoHosts) asymmetric(t *testing.T) {
 		"-n " + h.server + " addr add fd78::1/64 dev second nodad", "-n " + h.client + " addr add fd78::2/64 dev second nodad",
 		"-n " + h.server + " addr add " + serviceFar4 + "/32 dev lo", "-n " + h.server + " addr add " + serviceFar6 + "/128 dev lo",
 		"-n " + h.client + " addr add " + clientFar4 + "/32 dev lo", "-n " + h.client + " addr add " + clientFar6 + "/128 dev lo",
-		"-n " + h.client + " route add " + serviceFar4 + " via " + serverFirst4, "-n " + h.client + " route add " + serviceFar6 + " via " + serverFirst6,
+		"-n " + h.client + " route add " + serviceFar4 + " via " + serverFirst4,
+		"-n " + h.client + " route add " + serviceFar6 + " via " + serverFirst6,
 		"-n " + h.server + " route add " + clientFar4 + " via 10.78.0.2", "-n " + h.server + " route add " + clientFar6 + " via fd78::2",
 	} {
 		if out, err := exec.Command(ip, strings.Fields(command)...).CombinedOutput(); err != nil {

@@ -146,7 +146,14 @@ func TestGitCloneOverSmartHTTP(t *testing.T) {
 	}
 	origin := httptest.NewServer(&cgi.Handler{
 		Path: filepath.Join(strings.TrimSpace(string(execPath)), "git-http-backend"),
-		Env:  []string{"GIT_PROJECT_ROOT=" + repos, "GIT_HTTP_EXPORT_ALL=1", "REMOTE_USER=pusher", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"},
+		Env: []string{
+			"GIT_PROJECT_ROOT=" + repos,
+			"GIT_HTTP_EXPORT_ALL=1",
+			"REMOTE_USER=pusher",
+			"GIT_CONFIG_COUNT=1",
+			"GIT_CONFIG_KEY_0=safe.directory",
+			"GIT_CONFIG_VALUE_0=*",
+		},
 	})
 	defer origin.Close()
 	_, url := up(t, "--url", origin.URL)
@@ -168,7 +175,20 @@ func TestGitCloneOverSmartHTTP(t *testing.T) {
 	if got, want := head(clone), head(filepath.Join(repos, "culvert.git")); got != want {
 		t.Errorf("clone has head %s, want %s", got, want)
 	}
-	commit := exec.Command(git, "-C", clone, "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "-q", "--allow-empty", "-m", "through the tunnel")
+	commit := exec.Command(
+		git,
+		"-C",
+		clone,
+		"-c",
+		"user.name=t",
+		"-c",
+		"user.email=t@example.com",
+		"commit",
+		"-q",
+		"--allow-empty",
+		"-m",
+		"through the tunnel",
+	)
 	if out, err := commit.CombinedOutput(); err != nil {
 		t.Fatalf("commit: %v\n%s", err, out)
 	}

@@ -80,7 +80,18 @@ func (e *testEdge) connections(t *testing.T) int {
 
 // connectorCommand is the command line that ours and the stock connector both run with.
 func (e *testEdge) connectorCommand(protocol, origin string) []string {
-	args := []string{"tunnel", "--no-autoupdate", "--protocol", protocol, "--cacert", filepath.Join(e.data, "ca.pem"), "--grace-period", "10s", "--url", origin}
+	args := []string{
+		"tunnel",
+		"--no-autoupdate",
+		"--protocol",
+		protocol,
+		"--cacert",
+		filepath.Join(e.data, "ca.pem"),
+		"--grace-period",
+		"10s",
+		"--url",
+		origin,
+	}
 	for _, p := range e.ports {
 		args = append(args, "--edge", fmt.Sprintf("127.0.0.1:%d", p))
 	}

@@ -36,7 +36,8 @@ func (d *daemons) config(form) string {
 	return b.String()
 }
 
-// TestRealProgramsThroughPorts runs common clients against common servers through public ports of the edge, in every form of the connector and over both transports.
+// TestRealProgramsThroughPorts runs common clients against common servers through public ports of the edge, in every form of
+// the connector, over both transports.
 func TestRealProgramsThroughPorts(t *testing.T) {
 	s := &daemons{
 		ssh: startSSH(t), postgres: startPostgres(t), redis: startRedis(t), dns: dnsServer(t), iperf: startIperf(t),
@@ -108,7 +109,14 @@ func (s *sshServer) through(t *testing.T, addr string) {
 	ssh, scp := installed(t, "ssh"), installed(t, "scp")
 	opts := s.options(t)
 	login := append(append([]string{}, opts...), "-p", port(addr), s.user+"@127.0.0.1")
-	if got := output(t, strings.NewReader("hello"), ssh, append(login, "cat; echo; echo $SSH_CONNECTION")...); !strings.HasPrefix(got, "hello\n127.0.0.1 ") {
+	if got := output(
+		t,
+		strings.NewReader("hello"),
+		ssh,
+		append(login, "cat; echo; echo $SSH_CONNECTION")...); !strings.HasPrefix(
+		got,
+		"hello\n127.0.0.1 ",
+	) {
 		t.Errorf("ssh: %q", got)
 	}
 	var ee *exec.ExitError
@@ -166,7 +174,14 @@ func redisThrough(t *testing.T, addr string) {
 	for i := range 20_000 {
 		fmt.Fprintf(&mass, "SET mass%s:%d %d\r\n", port(addr), i, i)
 	}
-	if got := output(t, strings.NewReader(mass.String()), cli, append(args, "--pipe")...); !strings.Contains(got, "errors: 0, replies: 20000") {
+	if got := output(
+		t,
+		strings.NewReader(mass.String()),
+		cli,
+		append(args, "--pipe")...); !strings.Contains(
+		got,
+		"errors: 0, replies: 20000",
+	) {
 		t.Errorf("redis-cli --pipe: %q", got)
 	}
 	if got := output(t, nil, cli, append(args, "get", fmt.Sprintf("mass%s:19999", port(addr)))...); got != "19999\n" {

@@ -79,8 +79,13 @@ func (c connected) SetWriteDeadline(t time.Time) error        { return c.udp.Set
 // strictDial opens a QUIC session that accepts packets only from the address that it dialled.
 func strictDial(t *testing.T, c *net.UDPConn, timeout time.Duration) (*quicgo.Conn, error) {
 	t.Helper()
-	return quicgo.Dial(t.Context(), connected{c}, c.RemoteAddr(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{quic.ALPN}}, // the certificate is not under test
-		&quicgo.Config{HandshakeIdleTimeout: timeout})
+	return quicgo.Dial(
+		t.Context(),
+		connected{c},
+		c.RemoteAddr(),
+		&tls.Config{InsecureSkipVerify: true, NextProtos: []string{quic.ALPN}}, // the certificate is not under test
+		&quicgo.Config{HandshakeIdleTimeout: timeout},
+	)
 }
 
 // echoBytes sends n bytes over a stream and reads them back.
@@ -286,9 +291,29 @@ func (h *twoHosts) startEdge(t *testing.T, listen string, env ...string) *remote
 // connect runs a connector that dials the server's second address.
 func (e *remoteEdge) connect(t *testing.T, connector, ip string) *program {
 	t.Helper()
-	path, args := e.hosts.command(t, e.hosts.client, connector, "tunnel", "--no-autoupdate", "--protocol", "quic", "--cacert", filepath.Join(e.data, "ca.pem"),
-		"--grace-period", "1s", "--ha-connections", "1", "--metrics", "127.0.0.1:0", "--hello-world",
-		"--edge", asked(ip).String(), "--edge", netip.AddrPortFrom(asked(ip).Addr(), sourcePort+1).String(), "run")
+	path, args := e.hosts.command(
+		t,
+		e.hosts.client,
+		connector,
+		"tunnel",
+		"--no-autoupdate",
+		"--protocol",
+		"quic",
+		"--cacert",
+		filepath.Join(e.data, "ca.pem"),
+		"--grace-period",
+		"1s",
+		"--ha-connections",
+		"1",
+		"--metrics",
+		"127.0.0.1:0",
+		"--hello-world",
+		"--edge",
+		asked(ip).String(),
+		"--edge",
+		netip.AddrPortFrom(asked(ip).Addr(), sourcePort+1).String(),
+		"run",
+	)
 	p := start(t, []string{"TUNNEL_TOKEN=" + e.token}, path, args...)
 	testkit.Retry(t, "a connection", patience, func() error {
 		list, err := e.admin.ListConnections(t.Context())
@@ -308,13 +333,15 @@ func (e *remoteEdge) connect(t *testing.T, connector, ip string) *program {
 // get sends a request from the client's host to the edge's public address.
 func (e *remoteEdge) get(t *testing.T, ip string) {
 	t.Helper()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
-		e.hosts.in(t, e.hosts.client, func() error {
-			c, err = net.Dial(network, addr)
-			return err
-		})
-		return c, err
-	}}}
+	client := &http.Client{
+		Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+			e.hosts.in(t, e.hosts.client, func() error {
+				c, err = net.Dial(network, addr)
+				return err
+			})
+			return c, err
+		}},
+	}
 	resp, err := client.Get("http://" + netip.AddrPortFrom(netip.MustParseAddr(ip), remotePublic).String() + "/")
 	if err != nil {
 		t.Fatal(err)
@@ -394,7 +421,8 @@ func TestUDPPortRespondsFromTheQueriedAddress(t *testing.T) {
 	e := h.startEdge(t, "[::]")
 	e.connect(t, binary(t, "culvert"), serverSecond4)
 	for name, ips := range map[string][]string{
-		"udp://:4440": {serverFirst4, serverSecond4, serverFirst6, serverSecond6}, "udp://0.0.0.0:4441": {serverSecond4}, "udp://[::]:4442": {serverSecond4, serverSecond6},
+		"udp://:4440": {serverFirst4, serverSecond4, serverFirst6, serverSecond6}, "udp://0.0.0.0:4441": {serverSecond4},
+		"udp://[::]:4442":                  {serverSecond4, serverSecond6},
 		"udp://" + serverSecond4 + ":4443": {serverSecond4}, "udp://[" + serverSecond6 + "]:4444": {serverSecond6},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -359,7 +359,11 @@ func TestReadAndFind(t *testing.T) {
 		t.Fatalf("Read() = %+v, %v", f, err)
 	}
 	_, err = cfdfile.Read(filepath.Join(dir, "missing.yml"))
-	if want := "open " + filepath.Join(dir, "missing.yml") + ": no such file or directory"; !errors.Is(err, fs.ErrNotExist) || err.Error() != want {
+	if want := "open " + filepath.Join(
+		dir,
+		"missing.yml",
+	) + ": no such file or directory"; !errors.Is(err, fs.ErrNotExist) ||
+		err.Error() != want {
 		t.Errorf("Read() = %v", err)
 	}
 	if _, err := cfdfile.Read(dir); err == nil {

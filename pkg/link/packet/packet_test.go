@@ -40,9 +40,12 @@ var golden = map[string]struct {
 	"payload empty": {packet.Message{Type: packet.Payload, ID: id}, "0011" + "02" + idHex},
 	"unregister":    {packet.Message{Type: packet.Unregister, ID: id, Text: "bye"}, "0014" + "03" + idHex + "627965"},
 	"icmp":          {packet.Message{Type: packet.ICMP, Data: []byte{0x45, 0}}, "0003" + "04" + "4500"},
-	"registered":    {packet.Message{Type: packet.Registered, ID: id, Result: datagram.ResultTooManyFlows, Text: "no"}, "0014" + "05" + idHex + "03" + "6e6f"},
-	"ended":         {packet.Message{Type: packet.Ended, ID: id}, "0011" + "06" + idHex},
-	"unknown":       {packet.Message{Type: packet.Unknown, ID: id}, "0011" + "07" + idHex},
+	"registered": {
+		packet.Message{Type: packet.Registered, ID: id, Result: datagram.ResultTooManyFlows, Text: "no"},
+		"0014" + "05" + idHex + "03" + "6e6f",
+	},
+	"ended":   {packet.Message{Type: packet.Ended, ID: id}, "0011" + "06" + idHex},
+	"unknown": {packet.Message{Type: packet.Unknown, ID: id}, "0011" + "07" + idHex},
 }
 
 func diff(a, b packet.Message) string { return cmp.Diff(a, b, cmpopts.EquateEmpty(), addrPorts) }

@@ -132,7 +132,12 @@ func TestForeignEdge(t *testing.T) {
 		}
 		body := string(stream.AppendDataHeader(nil, 5)) + "hello"
 		b, _ := stream.AppendTrailers([]byte(body), []stream.Pair{pair("Grpc-Status", "0")})
-		return encode(stream.Response{Metadata: []stream.Pair{pair("HttpStatus", "201"), pair("HttpHeader:X-A", "1"), pair(stream.KeyBody, stream.BodyFrames)}}, string(b))
+		return encode(
+			stream.Response{
+				Metadata: []stream.Pair{pair("HttpStatus", "201"), pair("HttpHeader:X-A", "1"), pair(stream.KeyBody, stream.BodyFrames)},
+			},
+			string(b),
+		)
 	})
 	resp, body := do(http.MethodPost, "http://app.example/p?q", "question", "Cookie", "a=1")
 	if resp.StatusCode != 201 || body != "hello" || resp.Trailer.Get("Grpc-Status") != "0" ||
@@ -205,10 +210,19 @@ func TestTrailersAndInterim(t *testing.T) {
 	}
 	send(t, near, &stream.Response{Metadata: []stream.Pair{{Key: "HttpStatus", Val: "103"}, {Key: "HttpHeader:Link", Val: "</a>"}}}, "")
 	resp, rest, err := readResponse(far)
-	if link, _ := stream.Lookup(resp.Metadata, "HttpHeader:Link"); err != nil || len(rest) > 0 || resp.Metadata[0].Val != "103" || link != "</a>" {
+	if link, _ := stream.Lookup(
+		resp.Metadata,
+		"HttpHeader:Link",
+	); err != nil || len(rest) > 0 || resp.Metadata[0].Val != "103" ||
+		link != "</a>" {
 		t.Errorf("interim response %+v, %v", resp, err)
 	}
-	send(t, near, &stream.Response{Metadata: []stream.Pair{{Key: "HttpStatus", Val: "200"}, {Key: stream.KeyBody, Val: stream.BodyFrames}}}, string(body))
+	send(
+		t,
+		near,
+		&stream.Response{Metadata: []stream.Pair{{Key: "HttpStatus", Val: "200"}, {Key: stream.KeyBody, Val: stream.BodyFrames}}},
+		string(body),
+	)
 	if err := near.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
@@ -224,8 +238,25 @@ func TestTrailersAndInterim(t *testing.T) {
 	}
 
 	// Trailers only: the response announces that it has no body.
-	near, far, _, _ = exchange(t, connector, edge, stream.Request{Dest: "http://a/", Metadata: []stream.Pair{{Key: stream.KeyAccept, Val: "frames"}}}, "")
-	send(t, near, &stream.Response{Metadata: []stream.Pair{{Key: "HttpStatus", Val: "200"}, {Key: "HttpHeader:Grpc-Status", Val: "7"}, {Key: stream.KeyBody, Val: stream.BodyNone}}}, "")
+	near, far, _, _ = exchange(
+		t,
+		connector,
+		edge,
+		stream.Request{Dest: "http://a/", Metadata: []stream.Pair{{Key: stream.KeyAccept, Val: "frames"}}},
+		"",
+	)
+	send(
+		t,
+		near,
+		&stream.Response{
+			Metadata: []stream.Pair{
+				{Key: "HttpStatus", Val: "200"},
+				{Key: "HttpHeader:Grpc-Status", Val: "7"},
+				{Key: stream.KeyBody, Val: stream.BodyNone},
+			},
+		},
+		"",
+	)
 	resp, _, err = readResponse(far)
 	if kind, _ := stream.Lookup(resp.Metadata, stream.KeyBody); err != nil || kind != stream.BodyNone {
 		t.Errorf("response without a body %+v, %v", resp, err)

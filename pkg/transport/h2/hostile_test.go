@@ -37,7 +37,10 @@ func hostileEdge(t *testing.T, change func(s *h2.Settings)) (*h2.Session, *http2
 	if change != nil {
 		change(&settings)
 	}
-	s, err := h2.Dial(t.Context(), h2.DialConfig{Edge: ln.Addr().(*net.TCPAddr).AddrPort(), TLS: h2.ClientTLS(pool, false), Settings: settings})
+	s, err := h2.Dial(
+		t.Context(),
+		h2.DialConfig{Edge: ln.Addr().(*net.TCPAddr).AddrPort(), TLS: h2.ClientTLS(pool, false), Settings: settings},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -144,7 +144,12 @@ func send(t testing.TB, w io.Writer, m interface {
 }
 
 // exchange opens a stream with req, and gives both ends and the request as the connector reads it.
-func exchange(t testing.TB, connector, edge *h2.Session, req stream.Request, body string) (near, far transport.Stream, got stream.Request, rest []byte) {
+func exchange(
+	t testing.TB,
+	connector, edge *h2.Session,
+	req stream.Request,
+	body string,
+) (near, far transport.Stream, got stream.Request, rest []byte) {
 	t.Helper()
 	far, err := edge.OpenStream(t.Context())
 	if err != nil {

@@ -33,10 +33,13 @@ func TestSettingsOnTheWire(t *testing.T) {
 		if err != nil {
 			return
 		}
-		conn := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}, GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-			hello <- h
-			return nil, nil
-		}})
+		conn := tls.Server(
+			c,
+			&tls.Config{Certificates: []tls.Certificate{cert}, GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+				hello <- h
+				return nil, nil
+			}},
+		)
 		if conn.Handshake() == nil {
 			accepted <- conn
 		}
@@ -106,7 +109,12 @@ func TestDialReasons(t *testing.T) {
 		{"no response", t.Context(), h2.DialConfig{Edge: addr(silent), TLS: conf(pool), Settings: quick}, tunnel.ReasonDial},
 		{"refused", t.Context(), h2.DialConfig{Edge: addr(closed), TLS: conf(pool), Settings: usual}, tunnel.ReasonDial},
 		{"cancelled", cancelled, h2.DialConfig{Edge: l.Addr(), TLS: conf(pool), Settings: usual}, tunnel.ReasonDial},
-		{"foreign local address", t.Context(), h2.DialConfig{Edge: l.Addr(), LocalIP: netip.MustParseAddr("192.0.2.1"), TLS: conf(pool), Settings: usual}, tunnel.ReasonDial},
+		{
+			"foreign local address",
+			t.Context(),
+			h2.DialConfig{Edge: l.Addr(), LocalIP: netip.MustParseAddr("192.0.2.1"), TLS: conf(pool), Settings: usual},
+			tunnel.ReasonDial,
+		},
 		{"no configuration", t.Context(), h2.DialConfig{Edge: l.Addr()}, tunnel.ReasonInternal},
 	}
 	for _, tt := range tests {
@@ -236,7 +244,10 @@ func TestStalledPeer(t *testing.T) {
 	}()
 	settings := h2.ConnectorSettings()
 	settings.WriteTimeout, settings.PingInterval = 50*time.Millisecond, time.Hour
-	s, err := h2.Dial(t.Context(), h2.DialConfig{Edge: ln.Addr().(*net.TCPAddr).AddrPort(), TLS: h2.ClientTLS(pool, false), Settings: settings})
+	s, err := h2.Dial(
+		t.Context(),
+		h2.DialConfig{Edge: ln.Addr().(*net.TCPAddr).AddrPort(), TLS: h2.ClientTLS(pool, false), Settings: settings},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +312,11 @@ func TestConfiguration(t *testing.T) {
 		t.Errorf("applied %+v", p)
 	}
 	var rejected *remoteconfig.RejectedError
-	if applied, err := edge.Apply(t.Context(), update(6, `{}`)); applied != 5 || !errors.As(err, &rejected) || rejected.Reason != `no "ingress"` {
+	if applied, err := edge.Apply(
+		t.Context(),
+		update(6, `{}`),
+	); applied != 5 || !errors.As(err, &rejected) ||
+		rejected.Reason != `no "ingress"` {
 		t.Errorf("rejected push = %d, %v", applied, err)
 	}
 	if applied, err := edge.Apply(t.Context(), update(9, `{}`)); applied != 0 || err == nil || errors.As(err, &rejected) {
@@ -348,7 +363,10 @@ func TestListenerSheds(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-s.Context().Done()
-	if err := context.Cause(s.Context()); tunnel.ReasonOf(err) != tunnel.ReasonPeerClosed || err.Error() != "peer_closed: application close: bye" {
+	if err := context.Cause(
+		s.Context(),
+	); tunnel.ReasonOf(err) != tunnel.ReasonPeerClosed ||
+		err.Error() != "peer_closed: application close: bye" {
 		t.Errorf("cause = %v", err)
 	}
 }

@@ -42,7 +42,12 @@ func TestRetryUnderLoad(t *testing.T) {
 			cert, pool := certificate(t, quic.ServerName)
 			g := &gate{loaded: c.loaded, left: make(chan struct{})}
 			l, err := quic.Listen(quic.ListenConfig{
-				Addr: netip.MustParseAddrPort("127.0.0.1:0"), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Settings: quic.EdgeSettings(), Gate: g,
+				Addr: netip.MustParseAddrPort(
+					"127.0.0.1:0",
+				),
+				TLS:      &tls.Config{Certificates: []tls.Certificate{cert}},
+				Settings: quic.EdgeSettings(),
+				Gate:     g,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -71,7 +76,12 @@ func TestGateRefusesHandshake(t *testing.T) {
 	t.Parallel()
 	cert, pool := certificate(t, quic.ServerName)
 	l, err := quic.Listen(quic.ListenConfig{
-		Addr: netip.MustParseAddrPort("127.0.0.1:0"), TLS: &tls.Config{Certificates: []tls.Certificate{cert}}, Settings: quic.EdgeSettings(), Gate: &gate{refuse: true},
+		Addr: netip.MustParseAddrPort(
+			"127.0.0.1:0",
+		),
+		TLS:      &tls.Config{Certificates: []tls.Certificate{cert}},
+		Settings: quic.EdgeSettings(),
+		Gate:     &gate{refuse: true},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -167,7 +167,14 @@ func TestFirstPacket(t *testing.T) {
 		}
 		dcid := int(buf[5])
 		if scid := buf[6+dcid]; n != size || buf[0]&0x80 == 0 || string(buf[1:5]) != "\x00\x00\x00\x01" || scid != 0 {
-			t.Errorf("%s: first packet of %d bytes, % x, source id of %d bytes; want %d bytes, version 1, no source id", addr, n, buf[:7+dcid], scid, size)
+			t.Errorf(
+				"%s: first packet of %d bytes, % x, source id of %d bytes; want %d bytes, version 1, no source id",
+				addr,
+				n,
+				buf[:7+dcid],
+				scid,
+				size,
+			)
 		}
 		if err := c.Close(); err != nil {
 			t.Error(err)
@@ -194,12 +201,37 @@ func TestDialReasons(t *testing.T) {
 		cfg  quic.DialConfig
 		want tunnel.Reason
 	}{
-		{"unknown authority", t.Context(), quic.DialConfig{Edge: l.Addr(), TLS: quic.ClientTLS(foreign, false), Settings: quic.ConnectorSettings()}, tunnel.ReasonTLS},
-		{"wrong name", t.Context(), quic.DialConfig{Edge: wrong.Addr(), TLS: quic.ClientTLS(wrongPool, false), Settings: quic.ConnectorSettings()}, tunnel.ReasonTLS},
-		{"no common protocol", t.Context(), quic.DialConfig{Edge: l.Addr(), TLS: withALPN(pool, "other"), Settings: quic.ConnectorSettings()}, tunnel.ReasonTLS},
-		{"no response", t.Context(), quic.DialConfig{Edge: silent.LocalAddr().(*net.UDPAddr).AddrPort(), TLS: quic.ClientTLS(pool, true), Settings: quick}, tunnel.ReasonDial},
+		{
+			"unknown authority",
+			t.Context(),
+			quic.DialConfig{Edge: l.Addr(), TLS: quic.ClientTLS(foreign, false), Settings: quic.ConnectorSettings()},
+			tunnel.ReasonTLS,
+		},
+		{
+			"wrong name",
+			t.Context(),
+			quic.DialConfig{Edge: wrong.Addr(), TLS: quic.ClientTLS(wrongPool, false), Settings: quic.ConnectorSettings()},
+			tunnel.ReasonTLS,
+		},
+		{
+			"no common protocol",
+			t.Context(),
+			quic.DialConfig{Edge: l.Addr(), TLS: withALPN(pool, "other"), Settings: quic.ConnectorSettings()},
+			tunnel.ReasonTLS,
+		},
+		{
+			"no response",
+			t.Context(),
+			quic.DialConfig{Edge: silent.LocalAddr().(*net.UDPAddr).AddrPort(), TLS: quic.ClientTLS(pool, true), Settings: quick},
+			tunnel.ReasonDial,
+		},
 		{"cancelled", cancelled, quic.DialConfig{Edge: l.Addr(), TLS: quic.ClientTLS(pool, false), Settings: quick}, tunnel.ReasonDial},
-		{"foreign local address", t.Context(), quic.DialConfig{Edge: l.Addr(), LocalIP: netip.MustParseAddr("192.0.2.1"), TLS: quic.ClientTLS(pool, false), Settings: quick}, tunnel.ReasonDial},
+		{
+			"foreign local address",
+			t.Context(),
+			quic.DialConfig{Edge: l.Addr(), LocalIP: netip.MustParseAddr("192.0.2.1"), TLS: quic.ClientTLS(pool, false), Settings: quick},
+			tunnel.ReasonDial,
+		},
 		{"no configuration", t.Context(), quic.DialConfig{Edge: l.Addr()}, tunnel.ReasonInternal},
 	}
 	for _, tt := range tests {

@@ -35,10 +35,10 @@ type Settings struct {
 	DisablePMTU bool
 }
 
-// ConnectorSettings are the values of the dialling end. Two differ from the reference (docs/spec/wire.md 4): the connection's window has its
-// full size from the start, since it does not grow while readers stand still and two of them would fill it (docs/adr/0015);
-// and the number of streams is bounded, since each costs memory before anything accepts it. A registration takes a few KiB
-// of ProbationBytes; the rest is for requests that follow it at once.
+// ConnectorSettings are the values of the dialling end. Two of them differ from the reference (docs/spec/wire.md 4): the
+// connection's window has its full size from the start, since it does not grow while readers stand still and two of them
+// would fill it (docs/adr/0015); and the number of streams is bounded, since each costs memory before anything accepts it. A
+// registration takes a few KiB of ProbationBytes; the rest is for requests that follow it at once.
 func ConnectorSettings() Settings {
 	return Settings{
 		IdleTimeout:       5 * time.Second,

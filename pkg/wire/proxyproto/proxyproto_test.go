@@ -80,7 +80,11 @@ func TestParse(t *testing.T) {
 		{"v2 local with addresses", sig + "\x20\x11\x00\x0c\x01\x02\x03\x04\x06\x07\x08\x09\x00\x05\x00\x0a", proxyproto.Header{}, nil},
 		{"v2 unix", sig + "\x21\x31\x00\x01x", proxyproto.Header{}, nil},
 		{"v2 cut", sig + "\x21\x11\x00\x0c\x01", proxyproto.Header{}, proxyproto.ErrShort},
-		{"v2 body too small", sig + "\x21\x21\x00\x0c\x01\x02\x03\x04\x06\x07\x08\x09\x00\x05\x00\x0a", proxyproto.Header{}, proxyproto.ErrMalformed},
+		{
+			"v2 body too small", sig + "\x21\x21\x00\x0c\x01\x02\x03\x04\x06\x07\x08\x09\x00\x05\x00\x0a",
+			proxyproto.Header{},
+			proxyproto.ErrMalformed,
+		},
 		{"v2 body too large", sig + "\x21\x11\xff\xff", proxyproto.Header{}, proxyproto.ErrMalformed},
 		{"v2 version", sig + "\x11\x11\x00\x00", proxyproto.Header{}, proxyproto.ErrMalformed},
 		{"nothing", "", proxyproto.Header{}, proxyproto.ErrShort},

@@ -95,8 +95,11 @@ func TestHostilePeer(t *testing.T) {
 		"call of another call":      {bootstrap(t, 0), unregister(t, 1, toAnswer(t, 0, 0)), unregister(t, 2, toAnswer(t, 1, 0))},
 		"call of a field":           {bootstrap(t, 0), unregister(t, 1, toAnswer(t, 0, 1))},
 		"call of a finished result": {bootstrap(t, 0), finish(t, 0), unregister(t, 1, toAnswer(t, 0, 0))},
-		"call without target":       {bootstrap(t, 0), unregister(t, 1, func(c rpccp.Call) { must(t, c.SetTarget(rpccp.MessageTarget{})) }), unregister(t, 1, toAnswer(t, 7, 0))},
-		"results to the callee":     {bootstrap(t, 0), unregister(t, 1, func(c rpccp.Call) { c.SendResultsTo().SetYourself() })},
+		"call without target": {
+			bootstrap(t, 0), unregister(t, 1, func(c rpccp.Call) { must(t, c.SetTarget(rpccp.MessageTarget{})) }),
+			unregister(t, 1, toAnswer(t, 7, 0)),
+		},
+		"results to the callee": {bootstrap(t, 0), unregister(t, 1, func(c rpccp.Call) { c.SendResultsTo().SetYourself() })},
 		"params with capabilities": {bootstrap(t, 0), unregister(t, 1, func(c rpccp.Call) {
 			params, err := c.Params()
 			must(t, err)

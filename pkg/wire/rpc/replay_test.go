@@ -260,7 +260,12 @@ func TestReplayEdge(t *testing.T) {
 					t.Fatalf("Register: error %v, want a ConnError", err)
 				}
 				text := func(err error) string { return fmt.Sprint(err) }
-				if diff := cmp.Diff(refusal, got, cmp.Transformer("text", text)); diff != "" || got.RetryAfter != refusal.RetryAfter || got.Retryable != refusal.Retryable {
+				if diff := cmp.Diff(
+					refusal,
+					got,
+					cmp.Transformer("text", text),
+				); diff != "" || got.RetryAfter != refusal.RetryAfter ||
+					got.Retryable != refusal.Retryable {
 					t.Errorf("Register error (-want +got):\n%s\n%+v", diff, got)
 				}
 			} else if diff := cmp.Diff(e.details(t), details); err != nil || diff != "" {

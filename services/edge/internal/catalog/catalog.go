@@ -45,7 +45,7 @@ type (
 	Configuration = document.Configuration
 )
 
-// PortState is a port with what became of its listener, as operators see it.
+// PortState is a port with the state of its listener, for operators.
 type PortState struct {
 	Port
 	// Bound is where it listens, or the zero value.

@@ -127,7 +127,7 @@ func (x *exchange) classifyUpgrade() *problem {
 	}
 }
 
-// check2 finds what makes a request over HTTP/2 malformed, and what the guard refuses over HTTP/1.
+// check2 returns why a request over HTTP/2 is malformed, or nil. Over HTTP/1 the guard refuses such requests.
 func (x *exchange) check2() *problem {
 	r := x.r
 	target := x.front.cfg.Limits.TargetBytes

@@ -206,7 +206,7 @@ func (u *upload) stop() {
 	default:
 		u.mu.Lock()
 		u.stopping = true
-		if !u.all { // else only the server reads, and the connection is to serve the next request
+		if !u.all { // otherwise only the server reads from the connection, which stays open for the next request
 			_ = u.rc.SetReadDeadline(time.Unix(1, 0)) // wakes the reader; supported by the server's own writers
 		}
 		u.mu.Unlock()

@@ -43,7 +43,7 @@ func (g *Gate) prepare(ctx context.Context, tcp net.Conn, conf *tls.Config) net.
 		g.metrics.handshakes.Inc()
 		var header tls.RecordHeaderError
 		if errors.As(err, &header) && header.Conn != nil && looksLikeHTTP(header.RecordHeader) {
-			_, _ = io.WriteString(c, plainHTTP) // a hint for a person, if it arrives
+			_, _ = io.WriteString(c, plainHTTP) // for a user who has opened http:// on the TLS port; it may get lost
 		}
 		_ = c.Close() // the handshake has already failed
 		return nil

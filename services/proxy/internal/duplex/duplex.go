@@ -154,7 +154,7 @@ func (r *run) copy(from Side, src, dst End, count *int64) {
 		}
 		switch {
 		case err == io.EOF: //nolint:errorlint // only the bare value is an orderly end
-			r.ended(from) // first: once the end is passed on, the other direction may end as well
+			r.ended(from) // before the end is passed on, after which the other direction may end as well
 			if err := dst.CloseWrite(); err != nil {
 				r.refused(to, err)
 			}

@@ -98,7 +98,8 @@ func (x *flowState) dialService(ctx context.Context, st *origin.Stream, destinat
 }
 
 // socks serves a SOCKS5 client: over the connection that exists already (proxyType), else over one to its destination. It
-// gives the connection and the bytes that came early. After errSocksRefused the client knows why.
+// returns the connection, and the bytes that the client sent after its request. With errSocksRefused the client has received
+// the reason in a SOCKS reply.
 func (x *flowState) socks(ctx context.Context, st *origin.Stream, ws *websock.Server, fixed net.Conn) (net.Conn, []byte, error) {
 	within := ctx
 	if d := x.h.streams.set.SocksTimeout; d > 0 {

@@ -103,7 +103,7 @@ func (p *pool) push(c *conn) (surplus *conn) {
 	return surplus
 }
 
-// oldestLocked gives the connection that is idle for the longest time. There is one.
+// oldestLocked returns the connection that has been idle for longest. The pool must not be empty.
 func (p *pool) oldestLocked() (c *conn) {
 	for _, list := range p.hosts {
 		if len(list) > 0 && (c == nil || list[0].since.Before(c.since)) {

@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/websocket"
 )
 
-// Stream is the edge's side of the flow; link.Stream has it.
+// Stream is the edge's side of the flow; a link.Stream is one.
 type Stream interface {
 	io.Reader
 	io.Writer

@@ -73,9 +73,11 @@ func TestPeerThatReadsNothing(t *testing.T) {
 		// stays says that the bytes need no reply.
 		stays bool
 	}{
-		"pings":        {again: func() []byte { return frame(http2.FramePing, 0, 0, make([]byte, 8)...) }},
-		"settings":     {again: func() []byte { return window }},
-		"padding":      {first: head(1, false), again: func() []byte { return frame(http2.FrameData, http2.FlagDataPadded, 1, 1, 0) }, stays: true},
+		"pings":    {again: func() []byte { return frame(http2.FramePing, 0, 0, make([]byte, 8)...) }},
+		"settings": {again: func() []byte { return window }},
+		"padding": {
+			first: head(1, false), again: func() []byte { return frame(http2.FrameData, http2.FlagDataPadded, 1, 1, 0) }, stays: true,
+		},
 		"no increment": {first: head(1, true), again: func() []byte { return frame(http2.FrameWindowUpdate, 0, 1, 0, 0, 0, 0) }},
 		"data after the end": {again: func() []byte {
 			next += 2
