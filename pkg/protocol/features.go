@@ -20,9 +20,10 @@ const (
 	FeaturePostQuantum     = "postquantum"
 	FeatureQuickReconnects = "quick_reconnects"
 
-	// FeatureStreams and FeatureDatagrams are extensions of our own; every other edge ignores them (docs/extensions.md).
+	// FeatureStreams, FeatureDatagrams and FeatureFragments are extensions of our own; every other edge ignores them (docs/extensions.md).
 	FeatureStreams   = "culvert_streams_1"
 	FeatureDatagrams = "culvert_datagrams_1"
+	FeatureFragments = "culvert_fragments_1"
 	// FeatureEpoch is the prefix of the feature with the epoch of the slot's lease (docs/spec/lifecycle.md 14.3).
 	FeatureEpoch = "culvert_epoch="
 
@@ -52,7 +53,7 @@ func ParseFeatures(txt string) (FeatureRecord, error) {
 }
 
 // Extensions lists the features of our own that every connector of ours announces.
-func Extensions() []string { return []string{FeatureStreams, FeatureDatagrams} }
+func Extensions() []string { return []string{FeatureStreams, FeatureDatagrams, FeatureFragments} }
 
 // Wish is the input of the feature list.
 type Wish struct {

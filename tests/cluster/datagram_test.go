@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -122,7 +123,7 @@ func newUDPOrigin(t *testing.T) *udpOrigin {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		b := make([]byte, 2048)
+		b := make([]byte, 64<<10)
 		for {
 			n, from, err := conn.ReadFrom(b)
 			if err != nil {
@@ -286,6 +287,35 @@ func TestUDPSessionSurvivesItsWorker(t *testing.T) {
 			}
 			if ports := o.sources(); len(ports) != 1 {
 				t.Errorf("the origin received datagrams from %v", ports)
+			}
+		})
+	}
+}
+
+// TestLargeDatagrams sends payloads of up to the largest UDP datagram through a port, and has them back.
+func TestLargeDatagrams(t *testing.T) {
+	t.Parallel()
+	for _, datagrams := range []string{protocol.FeatureDatagramV2, protocol.FeatureDatagramV3} {
+		t.Run(datagrams, func(t *testing.T) {
+			s := newSystem(t, datagrams)
+			s.supervisor()
+			s.proxy("p1")
+			s.workerOf("w1")
+			s.connected(4)
+			v := s.visit(newUDPOrigin(t))
+			in := make([]byte, 64<<10)
+			for _, size := range []int{1, 1280, 1281, 4096, 65507} {
+				sent := bytes.Repeat([]byte{byte(size)}, size)
+				s.eventually("a datagram comes back", func() bool { // as any datagram, one may be lost
+					if _, err := v.conn.Write(sent); err != nil {
+						t.Fatal(err)
+					}
+					if err := v.conn.SetReadDeadline(time.Now().Add(responseTime)); err != nil {
+						t.Fatal(err)
+					}
+					n, err := v.conn.Read(in)
+					return err == nil && bytes.Equal(in[:n], sent)
+				})
 			}
 		})
 	}

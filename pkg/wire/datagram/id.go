@@ -24,8 +24,10 @@ var (
 	ErrUnknownType = errors.New("unknown datagram type")
 	// ErrAddress means that a destination is not a valid address.
 	ErrAddress = errors.New("not an address for a datagram")
+	// ErrFragment says that a fragment cannot be a part of any payload.
+	ErrFragment = errors.New("impossible fragment")
 )
 
-// MaxPayload is the largest UDP payload that goes towards the edge in either version, and the largest in either
+// MaxPayload is the largest UDP payload of one datagram that goes towards the edge in either version, and the largest in either
 // direction in version 3.
 const MaxPayload = 1280

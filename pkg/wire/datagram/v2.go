@@ -80,6 +80,7 @@ func ParseV2(b []byte) (V2, error) {
 		}
 		d.Data = b[:cut:cut]
 		d.Tracing, _ = ParseTracing(b[cut:end]) // the size is right
+	case V2Fragment: // ParseFragment reads the rest
 	default:
 		return V2{}, fmt.Errorf("type %d: %w", d.Type, ErrUnknownType)
 	}

@@ -180,7 +180,7 @@ func TypeV3(b []byte) (V3Type, error) {
 		return 0, ErrShort
 	}
 	t := V3Type(b[0])
-	if t > V3Response {
+	if t > V3Response && t != V3Fragment {
 		return t, fmt.Errorf("type %d: %w", t, ErrUnknownType)
 	}
 	return t, nil

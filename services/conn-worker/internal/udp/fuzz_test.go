@@ -17,6 +17,8 @@ func FuzzReceive(f *testing.F) {
 	f.Add([]byte{2, 0x60, 1}, true)
 	f.Add(datagram.AppendV2UDP(nil, datagram.ID{1}, []byte("x")), false)
 	f.Add([]byte{0x4f, 0, 1}, false)
+	f.Add((&datagram.Fragment{ID: datagram.ID{1}, Count: 2, Data: make([]byte, datagram.FragmentSize)}).Append(nil, true), true)
+	f.Add((&datagram.Fragment{}).Append(nil, false), false)
 	f.Fuzz(func(t *testing.T, b []byte, v3 bool) {
 		l := newLab(t, Limits{Sessions: 2, QueueBytes: 1 << 16}, "p")
 		edge, s := l.serve(V3, 0)

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
@@ -22,13 +24,14 @@ const (
 	TooManySessions Reason = "too_many_sessions" // the bound of sessions per connection
 	QueueFull       Reason = "queue_full"        // the proxy does not keep up
 	NoProxy         Reason = "no_proxy"
-	TooLarge        Reason = "too_large" // does not fit a packet towards the edge
-	NotSent         Reason = "not_sent"  // the connection to the edge is lost, or cannot carry datagrams
+	TooLarge        Reason = "too_large"  // does not fit a packet towards the edge
+	Incomplete      Reason = "incomplete" // fragments of a payload are missing
+	NotSent         Reason = "not_sent"   // the connection to the edge is lost, or cannot carry datagrams
 )
 
 // Reasons lists all of them.
 func Reasons() []Reason {
-	return []Reason{Malformed, Unexpected, UnknownSession, TooManySessions, QueueFull, NoProxy, TooLarge, NotSent}
+	return []Reason{Malformed, Unexpected, UnknownSession, TooManySessions, QueueFull, NoProxy, TooLarge, Incomplete, NotSent}
 }
 
 // Observer counts. Its methods are called for every datagram and must be cheap.
@@ -63,6 +66,8 @@ type Config struct {
 // Relay serves sessions.
 type Relay struct {
 	cfg Config
+	// tooLarge bounds how often payloads are logged that the edge cannot take.
+	tooLarge rate.Sometimes
 
 	// mu guards homes and left. No other lock is taken while it is held.
 	mu sync.Mutex
@@ -91,7 +96,7 @@ func New(cfg Config) *Relay {
 	if cfg.Proxies == nil {
 		cfg.Proxies = func() []tunnel.ProxyID { return []tunnel.ProxyID{""} }
 	}
-	return &Relay{cfg: cfg, homes: make(map[home]*Session), left: make(map[home]leftSession)}
+	return &Relay{cfg: cfg, tooLarge: rate.Sometimes{Interval: time.Minute}, homes: make(map[home]*Session), left: make(map[home]leftSession)}
 }
 
 // settle makes s the home of a UDP session, and gives the former one.

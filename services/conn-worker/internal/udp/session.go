@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
@@ -59,6 +60,11 @@ type Session struct {
 	version Version
 	// tasks are the goroutines of Serve.
 	tasks sync.WaitGroup
+	// fragments says that the edge takes fragments, number counts the payloads that were sent as fragments.
+	fragments atomic.Bool
+	number    atomic.Uint32
+	// incomplete are the payloads of which fragments have come; it belongs to Serve.
+	incomplete datagram.Reassembler
 	// telling has a token for each running call to the edge.
 	telling chan struct{}
 

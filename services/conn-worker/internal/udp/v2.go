@@ -26,6 +26,8 @@ func (s *Session) receiveV2(b []byte) {
 		s.icmp(d.Data)
 	case datagram.V2Spans:
 		s.drop(Unexpected)
+	case datagram.V2Fragment:
+		s.fragment(b)
 	}
 }
 

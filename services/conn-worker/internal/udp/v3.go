@@ -38,6 +38,8 @@ func (s *Session) receiveV3(b []byte) {
 		s.icmp(data)
 	case datagram.V3Response:
 		s.drop(Unexpected)
+	case datagram.V3Fragment:
+		s.fragment(b)
 	}
 }
 
@@ -83,7 +85,7 @@ func (s *Session) respond(id datagram.ID, r datagram.Result, text string) {
 // sendPayload gives a payload of the origin to the edge.
 func (s *Session) sendPayload(f *flow, m *packet.Message) {
 	if len(m.Data) > datagram.MaxPayload {
-		s.drop(TooLarge)
+		s.sendFragments(f, m)
 		return
 	}
 	var err error

@@ -9,7 +9,7 @@ import (
 
 // ability is what a connector supports, derived once from its registration.
 type ability struct {
-	frames, interim, halfClose, bundles, datagramV3 bool
+	frames, interim, halfClose, bundles, fragments, datagramV3 bool
 }
 
 func abilityOf(info *Info) ability {
@@ -19,6 +19,7 @@ func abilityOf(info *Info) ability {
 		interim:    streams,
 		halfClose:  streams,
 		bundles:    slices.Contains(info.Features, protocol.FeatureDatagrams),
+		fragments:  slices.Contains(info.Features, protocol.FeatureFragments),
 		datagramV3: slices.Contains(info.Features, protocol.FeatureDatagramV3),
 	}
 }
@@ -34,6 +35,9 @@ func (c *Conn) HalfClose() bool { return c.can.halfClose }
 
 // Bundles reports whether a payload bundled with a UDP session's registration is delivered.
 func (c *Conn) Bundles() bool { return c.can.bundles }
+
+// Fragments reports whether the connector takes and sends UDP payloads in fragments.
+func (c *Conn) Fragments() bool { return c.can.fragments }
 
 // DatagramV3 reports whether the connector speaks datagram v3 (docs/spec/wire.md 11), and not v2.
 func (c *Conn) DatagramV3() bool { return c.can.datagramV3 }

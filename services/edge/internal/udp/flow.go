@@ -82,13 +82,9 @@ func (f *Flow) isIdle(now time.Time) bool {
 	return now.UnixNano()-f.used.Load() > int64(f.idle)
 }
 
-// Send sends one payload, or keeps it until the flow has a connection. Errors: ErrTooLarge, ErrClosed. Loss on the way is not an
-// error, as with any UDP.
+// Send sends one payload, or keeps it until the flow has a connection. Errors: ErrTooLarge, after which the flow goes on, and
+// ErrClosed. Loss on the way is not an error, as with any UDP.
 func (f *Flow) Send(b []byte) error {
-	if len(b) > datagram.MaxPayload {
-		f.owner.metrics.drop(dropTooLarge)
-		return ErrTooLarge
-	}
 	now := time.Now().UnixNano()
 	f.used.Store(now)
 	f.mu.Lock()
@@ -103,14 +99,32 @@ func (f *Flow) Send(b []byte) error {
 		}
 		return nil
 	}
+	if len(b) > datagram.MaxPayload {
+		return f.sendLargeLocked(p, b, now)
+	}
 	out, payload, err := p.encode(f.id, b)
 	if err != nil {
 		f.owner.metrics.drop(dropTooLarge)
-		return nil
+		return ErrTooLarge
 	}
 	f.recent.dropBefore(p.lastHeard(now) - int64(inFlight))
 	f.rememberLocked(payload, now)
 	p.send(out)
+	return nil
+}
+
+// sendLargeLocked sends a payload that does not fit into one datagram.
+func (f *Flow) sendLargeLocked(p *peer, b []byte, now int64) error {
+	payload := bytes.Clone(b)
+	parts, err := p.encodeLarge(f.id, payload)
+	if err != nil {
+		return err
+	}
+	f.recent.dropBefore(p.lastHeard(now) - int64(inFlight))
+	f.rememberLocked(payload, now)
+	for _, part := range parts {
+		p.send(part)
+	}
 	return nil
 }
 
@@ -129,6 +143,13 @@ func (f *Flow) resendLocked() {
 	f.recent.clear()
 	var again [][]byte
 	for _, k := range f.waiting.queue {
+		if len(k.b) > datagram.MaxPayload {
+			if parts, err := f.peer.encodeLarge(f.id, k.b); err == nil {
+				again = append(again, parts...)
+				f.rememberLocked(k.b, now)
+			}
+			continue
+		}
 		out, payload, err := f.peer.encode(f.id, k.b)
 		if err != nil {
 			f.owner.metrics.drop(dropTooLarge)

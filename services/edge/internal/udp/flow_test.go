@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
@@ -154,14 +157,58 @@ func TestBounds(t *testing.T) {
 	if n := l.dropped(dropNoRoom); n != 5 {
 		t.Errorf("%d waiting payloads dropped, want 5", n)
 	}
-	if err := flow.Send(make([]byte, datagram.MaxPayload+1)); !errors.Is(err, ErrTooLarge) || l.dropped(dropTooLarge) != 1 {
-		t.Errorf("Send of a large payload = %v", err)
-	}
 	f.respond(r.ID, datagram.ResultOK)
 	for i := range 4 { // the in-memory network holds no more at a time
 		if got := f.payload(); got != fmt.Sprint(i) {
 			t.Fatalf("payload %d = %q", i, got)
 		}
+	}
+	if err := flow.Send(make([]byte, datagram.MaxPayload+1)); !errors.Is(err, ErrTooLarge) || l.dropped(dropTooLarge) != 1 {
+		t.Errorf("Send of a large payload = %v, %d dropped", err, l.dropped(dropTooLarge))
+	}
+}
+
+// TestLargePayloads sends and receives payloads in fragments, before the flow has a connection and on it, and again on the connection
+// that it moves to.
+func TestLargePayloads(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, Default())
+	features := append(slices.Clone(ours), protocol.FeatureFragments)
+	table := registry.NewTable()
+	f := l.connect(table, 0, 1, features)
+	flow := l.start(0)
+	early, late := strings.Repeat("early", 500), strings.Repeat("late", 500)
+	if b := f.next(); len(b) != 21 || b[0] != byte(datagram.V3Fragment) {
+		t.Errorf("the edge began with %x, not with its offer", b)
+	}
+	send(t, flow, early)
+	f.accept()
+	if got := f.large(); got != early {
+		t.Errorf("%d bytes, want the payload that waited", len(got))
+	}
+	send(t, flow, late)
+	if got := f.large(); got != late {
+		t.Errorf("%d bytes, want the payload", len(got))
+	}
+	fragments, err := datagram.Fragments(flow.id, 1, []byte(early))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.send([]byte{byte(datagram.V3Fragment)}, nil) // malformed
+	for _, p := range fragments {
+		f.send(p.Append(nil, true), nil)
+	}
+	if got := receive(t, l.replies, "no reply"); got != early {
+		t.Errorf("%d bytes, want the reply", len(got))
+	}
+	if n := l.dropped(dropMalformed); n != 1 {
+		t.Errorf("%d malformed, want 1", n)
+	}
+	second := l.connect(table, 1, 1, features)
+	f.die()
+	second.accept()
+	if got := second.large(); got != early && got != late {
+		t.Errorf("%d bytes, want a payload that may not have arrived", len(got))
 	}
 }
 

@@ -13,7 +13,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
+	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/quota"
@@ -76,8 +78,9 @@ var (
 	ErrSilent = errors.New("connector did not respond")
 	// ErrClosed says that the flow is over.
 	ErrClosed = errors.New("udp flow is over")
-	// ErrTooLarge says that a payload does not fit into a datagram of the wire.
-	ErrTooLarge = fmt.Errorf("udp payload of more than %d bytes", datagram.MaxPayload)
+	// ErrTooLarge says that a payload does not fit into a datagram of the wire, and that the connector takes no fragments. The flow is
+	// still usable.
+	ErrTooLarge = fmt.Errorf("udp payload: %w", transport.ErrDatagramTooLarge)
 )
 
 const (
@@ -96,6 +99,8 @@ type Flows struct {
 	metrics *metrics
 	// tasks are the goroutines of flows, which Run waits for.
 	tasks sync.WaitGroup
+	// tooLarge bounds how often payloads are logged that a connector cannot take.
+	tooLarge rate.Sometimes
 	// kept bounds the payload bytes that all flows keep for retransmission.
 	kept budget
 	// flowQuota and pingQuota count flows and pings in flight per tunnel.
@@ -122,6 +127,7 @@ func New(cfg Config, deps Deps) *Flows {
 		cfg: cfg, log: deps.Logger, ctx: ctx, stop: stop, kept: budget{limit: int64(cfg.KeptBytes)},
 		flowQuota: quota.NewCounter[tunnel.ID](deps.Registerer, "udp_flows", share.Limits{Total: int64(cfg.MaxFlows), PerKey: int64(cfg.TunnelFlows)}),
 		pingQuota: quota.NewCounter[tunnel.ID](deps.Registerer, "pings", share.Limits{Total: maxPings, PerKey: tunnelPings}),
+		tooLarge:  rate.Sometimes{Interval: time.Minute},
 		peers:     make(map[tunnel.ID]map[*registry.Conn]*peer), flows: make(map[datagram.ID]*Flow),
 		pings: make(map[pingKey]*ping), budgets: make(map[tunnel.ID]*tunnelBudget), changed: make(chan struct{}),
 	}

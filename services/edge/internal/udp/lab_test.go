@@ -178,6 +178,21 @@ func (f *far) payload() string {
 	}
 }
 
+// large returns the next payload that comes in fragments; other datagrams before it are skipped.
+func (f *far) large() string {
+	f.t.Helper()
+	var r datagram.Reassembler
+	for {
+		p, err := datagram.ParseFragment(f.next(), true)
+		if err != nil {
+			continue
+		}
+		if payload, _ := r.Add(p, time.Now()); payload != nil {
+			return string(payload)
+		}
+	}
+}
+
 func (f *far) reply(id datagram.ID, text string) {
 	f.t.Helper()
 	f.send(datagram.AppendPayload(nil, id, []byte(text)))

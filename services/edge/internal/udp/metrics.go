@@ -13,12 +13,13 @@ const (
 	dropUnexpected  reason = "unexpected"   // of a type that a connector does not send
 	dropUnknownFlow reason = "unknown_flow" // for a flow that is over, or of another tunnel
 	dropTooLarge    reason = "too_large"    // does not fit into a datagram of the wire or the path
+	dropIncomplete  reason = "incomplete"   // fragments of a payload did not come
 	dropNoRoom      reason = "no_room"      // a queue or the budget of kept bytes is full
 	dropNotSent     reason = "not_sent"     // the connection ended
 )
 
 func reasons() []reason {
-	return []reason{dropMalformed, dropUnexpected, dropUnknownFlow, dropTooLarge, dropNoRoom, dropNotSent}
+	return []reason{dropMalformed, dropUnexpected, dropUnknownFlow, dropTooLarge, dropIncomplete, dropNoRoom, dropNotSent}
 }
 
 type metrics struct {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
@@ -38,6 +39,11 @@ type peer struct {
 	probed                 atomic.Int64
 	suspect                atomic.Bool
 	out                    *outbox
+
+	// number counts the payloads that were sent as fragments.
+	number atomic.Uint32
+	// incomplete are the payloads of which fragments have come; it belongs to Serve.
+	incomplete datagram.Reassembler
 
 	// flows is protected by the mu of owner.
 	flows map[*Flow]struct{}
@@ -87,6 +93,36 @@ func (p *peer) encode(id datagram.ID, b []byte) (out, payload []byte, err error)
 		return nil, nil, err
 	}
 	return out, out[len(out)-len(b):], nil
+}
+
+// encodeLarge makes the fragments of a payload. It counts a payload that cannot be sent and returns ErrTooLarge.
+func (p *peer) encodeLarge(id datagram.ID, payload []byte) ([][]byte, error) {
+	if !p.conn.Fragments() {
+		p.owner.metrics.drop(dropTooLarge)
+		p.owner.tooLarge.Do(func() {
+			p.owner.log.Warn("udp payload dropped: it is larger than the connector takes", logkey.Bytes, len(payload), logkey.Limit, datagram.MaxPayload,
+				logkey.TunnelID, p.conn.Slot.Tunnel)
+		})
+		return nil, ErrTooLarge
+	}
+	fragments, err := datagram.Fragments(id, uint16(p.number.Add(1)), payload) //nolint:gosec // it may wrap
+	if err != nil {
+		p.owner.metrics.drop(dropTooLarge)
+		return nil, fmt.Errorf("%w: %w", ErrTooLarge, err)
+	}
+	out := make([][]byte, len(fragments))
+	for i := range fragments {
+		out[i] = fragments[i].Append(nil, p.v3)
+	}
+	return out, nil
+}
+
+// offerFragments tells the connector that this edge takes fragments. It goes ahead of each registration: if it is lost, the flow's first
+// large payloads are lost as well, and the next registration tells it again.
+func (p *peer) offerFragments() {
+	if p.conn.Fragments() {
+		p.send((&datagram.Fragment{}).Append(nil, p.v3))
+	}
 }
 
 // send queues one datagram for the connector and keeps b. With a full queue it drops b.
@@ -157,6 +193,7 @@ func (p *peer) register(ctx context.Context, f *Flow) (bundled bool, err error) 
 	//nolint:contextcheck // the end of the session must end ctx
 	unlink := context.AfterFunc(p.conn.Session.Context(), func() { cancel(context.Cause(p.conn.Session.Context())) })
 	defer unlink()
+	p.offerFragments()
 	if p.v3 {
 		bundled, err = p.registerV3(ctx, f)
 	} else {
@@ -350,6 +387,8 @@ func (fs *Flows) receiveV3(p *peer, b []byte) {
 		fs.echoed(p, data)
 	case datagram.V3Registration:
 		fs.metrics.drop(dropUnexpected)
+	case datagram.V3Fragment:
+		fs.receiveFragment(p, b)
 	}
 }
 
@@ -366,6 +405,24 @@ func (fs *Flows) receiveV2(p *peer, b []byte) {
 		fs.echoed(p, d.Data)
 	case datagram.V2Spans: // the edge requests no traces
 		fs.metrics.drop(dropUnexpected)
+	case datagram.V2Fragment:
+		fs.receiveFragment(p, b)
+	}
+}
+
+// receiveFragment delivers a payload of the origin when its last fragment has come.
+func (fs *Flows) receiveFragment(p *peer, b []byte) {
+	f, err := datagram.ParseFragment(b, p.v3)
+	if err != nil {
+		fs.metrics.drop(dropMalformed)
+		return
+	}
+	payload, lost := p.incomplete.Add(f, time.Now())
+	for range lost {
+		fs.metrics.drop(dropIncomplete)
+	}
+	if payload != nil {
+		fs.deliver(p, f.ID, payload)
 	}
 }
 

@@ -71,9 +71,9 @@ func (s *session) expire() {
 // read passes the origin's datagrams on until the socket fails or is closed.
 func (s *session) read() {
 	defer s.t.wg.Done()
-	buf := make([]byte, datagram.MaxPayload+1) // the one more byte tells what is too large
+	receive, take := receiver(s.conn), s.received // a method value, made once
 	for {
-		n, err := s.conn.Read(buf)
+		err := receive(take)
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
@@ -81,13 +81,18 @@ func (s *session) read() {
 			s.t.metrics.drop(readFailed)
 			s.fail(err)
 			return
-		case n > datagram.MaxPayload:
-			s.t.metrics.drop(readTooLarge)
-		default:
-			s.touch()
-			s.deliver(buf[:n])
 		}
 	}
+}
+
+// received passes one datagram of the origin on; p is valid during the call. The worker drops what its edge cannot take.
+func (s *session) received(p []byte) {
+	if len(p) > datagram.MaxFragmented {
+		s.t.metrics.drop(readTooLarge)
+		return
+	}
+	s.touch()
+	s.deliver(p)
 }
 
 // fail ends the session because of its socket.

@@ -182,7 +182,8 @@ func TestSocketsThatCannotBeHadReleaseTheirPlace(t *testing.T) {
 	}
 }
 
-func TestLargeResponsesAreDropped(t *testing.T) {
+// TestLargeResponses: the worker splits what does not fit into one datagram of its edge, or drops it.
+func TestLargeResponses(t *testing.T) {
 	k, o := newKit(t), listenUDP(t, "127.0.0.1:0")
 	w := k.connect(t)
 	w.send(register(1, o.addr, "hello"))
@@ -191,16 +192,29 @@ func TestLargeResponsesAreDropped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, size := range []int{1281, 9000, 1280} {
+	for _, size := range []int{1281, 9000, 65507, 0, 1280} {
 		if _, err := o.WriteTo(make([]byte, size), from); err != nil {
 			t.Fatal(err)
 		}
+		if m := w.next(); m.Type != packet.Payload || len(m.Data) != size {
+			t.Errorf("type %d with %d bytes, want a payload of %d", m.Type, len(m.Data), size)
+		}
 	}
-	if m := w.next(); m.Type != packet.Payload || len(m.Data) != 1280 {
-		t.Errorf("type %d with %d bytes, want a payload of 1280", m.Type, len(m.Data))
+}
+
+func TestResponsesBeyondEveryDatagramAreDropped(t *testing.T) {
+	socket := newMemSocket() // IPv4 has none that large
+	k := newKit(t, with(dialFunc(func(context.Context, netip.AddrPort) (net.Conn, error) { return socket, nil })))
+	w := k.connect(t)
+	w.send(register(1, dest, ""))
+	w.registered(1)
+	socket.in <- make([]byte, 65508)
+	socket.in <- make([]byte, 65507)
+	if m := w.next(); m.Type != packet.Payload || len(m.Data) != 65507 {
+		t.Errorf("type %d with %d bytes, want a payload of 65507", m.Type, len(m.Data))
 	}
-	if n := k.dropped(t, "read_too_large"); n != 2 {
-		t.Errorf("%d dropped, want 2", n)
+	if n := k.dropped(t, "read_too_large"); n != 1 {
+		t.Errorf("%d dropped, want 1", n)
 	}
 }
 
