@@ -11,18 +11,19 @@ import (
 
 // Config bounds the public ports.
 type Config struct {
-	Address                  netip.Addr    `yaml:"address" usage:"the only address of this host that routes may open ports on; unset = every address"`
-	Allow                    []string      `yaml:"allow" usage:"ports that routes may open, as N or N-M; none = all"`
-	MaxConnections           int           `yaml:"max_connections" usage:"limit of TCP connections on one port; more are reset at once"`
-	MaxConnectionsPerAddress int           `yaml:"max_connections_per_address" usage:"the same for one visitor address (IPv6: /64); 0 = a quarter of max_connections, but at least 64"`
-	MaxAssociations          int           `yaml:"max_associations" usage:"limit of sources of datagrams on one UDP port; a new one replaces the one that was silent for longest"`
-	UDPIdleTimeout           time.Duration `yaml:"udp_idle_timeout" usage:"forget a source of datagrams after so much silence, unless its route says otherwise"`
-	ConnectTimeout           time.Duration `yaml:"connect_timeout" usage:"how long a connector may take to reach the origin"`
-	IdleTimeout              time.Duration `yaml:"idle_timeout" usage:"reset a TCP connection that carried nothing for so long, unless its route says otherwise; 0 = never"`
-	HalfCloseTimeout         time.Duration `yaml:"half_close_timeout" usage:"the same once one direction has ended"`
-	FinHold                  time.Duration `yaml:"fin_hold" usage:"how long the response must be silent before a connector that would cut it (stock cloudflared) gets the visitor's FIN"`
-	KeepAlive                time.Duration `yaml:"keep_alive" usage:"idle time after which TCP probes whether the visitor is still there"`
-	DrainTimeout             time.Duration `yaml:"drain_timeout" usage:"how long TCP connections may go on at shutdown"`
+	Address                   netip.Addr    `yaml:"address" usage:"the only address of this host that routes may open ports on; unset = every address"`
+	Allow                     []string      `yaml:"allow" usage:"ports that routes may open, as N or N-M; none = all"`
+	MaxConnections            int           `yaml:"max_connections" usage:"limit of TCP connections on one port; more are reset at once"`
+	MaxConnectionsPerAddress  int           `yaml:"max_connections_per_address" usage:"the same for one visitor address (IPv6: /64); 0 = a quarter of max_connections, but at least 64"`
+	MaxAssociations           int           `yaml:"max_associations" usage:"limit of sources of datagrams on one UDP port; a new one replaces the one that was silent for longest"`
+	MaxAssociationsPerAddress int           `yaml:"max_associations_per_address" usage:"the same for one visitor address (IPv6: /64); 0 = a quarter of max_associations, but at least 64"`
+	UDPIdleTimeout            time.Duration `yaml:"udp_idle_timeout" usage:"forget a source of datagrams after so much silence, unless its route says otherwise"`
+	ConnectTimeout            time.Duration `yaml:"connect_timeout" usage:"how long a connector may take to reach the origin"`
+	IdleTimeout               time.Duration `yaml:"idle_timeout" usage:"reset a TCP connection that carried nothing for so long, unless its route says otherwise; 0 = never"`
+	HalfCloseTimeout          time.Duration `yaml:"half_close_timeout" usage:"the same once one direction has ended"`
+	FinHold                   time.Duration `yaml:"fin_hold" usage:"how long the response must be silent before a connector that would cut it (stock cloudflared) gets the visitor's FIN"`
+	KeepAlive                 time.Duration `yaml:"keep_alive" usage:"idle time after which TCP probes whether the visitor is still there"`
+	DrainTimeout              time.Duration `yaml:"drain_timeout" usage:"how long TCP connections may go on at shutdown"`
 }
 
 // Default holds all default values.
@@ -52,6 +53,7 @@ func (c *Config) Validate() error {
 	when(c.MaxConnections <= 0, "max_connections: not positive")
 	when(c.MaxConnectionsPerAddress < 0, "max_connections_per_address: negative")
 	when(c.MaxAssociations <= 0, "max_associations: not positive")
+	when(c.MaxAssociationsPerAddress < 0, "max_associations_per_address: negative")
 	when(c.UDPIdleTimeout <= 0, "udp_idle_timeout: not positive")
 	when(c.ConnectTimeout <= 0, "connect_timeout: not positive")
 	when(c.IdleTimeout < 0, "idle_timeout: negative")
@@ -69,10 +71,20 @@ func (c *Config) Validate() error {
 
 // perAddress is the limit of connections of one address on one port.
 func (c *Config) perAddress() int64 {
-	if c.MaxConnectionsPerAddress > 0 {
-		return int64(c.MaxConnectionsPerAddress)
+	return int64(shareOf(c.MaxConnections, c.MaxConnectionsPerAddress))
+}
+
+// associationsPerAddress is the limit of associations of one address on one port.
+func (c *Config) associationsPerAddress() int {
+	return shareOf(c.MaxAssociations, c.MaxAssociationsPerAddress)
+}
+
+// shareOf is the share of one address in a limit: as configured, or by default a quarter of the limit, but at least 64.
+func shareOf(limit, configured int) int {
+	if configured > 0 {
+		return configured
 	}
-	return int64(max(c.MaxConnections/4, 64))
+	return max(limit/4, 64)
 }
 
 // bindAddress returns the address to bind for a route with the address addr, which may be the zero value. It reports false

@@ -31,6 +31,7 @@ type drop int
 
 const (
 	dropLimit       drop = iota // a source was evicted for a newer one; counted once per source
+	dropShare                   // the same, for a newer one of the same address, which used up its share
 	dropQueue                   // too many waited for the association to open
 	dropNotOpen                 // the association could not be opened
 	dropTooLarge                // for the way to the connector
@@ -39,7 +40,7 @@ const (
 )
 
 //nolint:gochecknoglobals // a table that nothing changes
-var dropNames = [...]string{"limit", "queue_full", "not_opened", "too_large", "ended", "unreachable"}
+var dropNames = [...]string{"limit", "address_limit", "queue_full", "not_opened", "too_large", "ended", "unreachable"}
 
 type metrics struct {
 	associations          prometheus.Gauge

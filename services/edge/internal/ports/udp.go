@@ -37,8 +37,7 @@ type udpPort struct {
 	anyAddress bool
 
 	mu       sync.Mutex // guards the fields below
-	visitors map[visitorKey]*packetVisitor
-	order    list.List // of *packetVisitor; the one that sent last is in front
+	visitors sources
 	closed   bool
 	work     sync.WaitGroup // of the visitors' goroutines
 }
@@ -61,7 +60,7 @@ func listenUDP(ctx context.Context, s *shared, where string, p catalog.Port) (Li
 	if !ok {
 		return nil, errors.Join(errors.ErrUnsupported, c.Close())
 	}
-	u := &udpPort{shared: s, port: p, udp: udp, visitors: make(map[visitorKey]*packetVisitor)}
+	u := &udpPort{shared: s, port: p, udp: udp, visitors: newSources(s.cfg.MaxAssociations, s.cfg.associationsPerAddress())}
 	if u.anyAddress = u.Addr().Addr().IsUnspecified(); u.anyAddress {
 		if err := enableLocalAddress(udp); err != nil {
 			return nil, errors.Join(err, udp.Close())
@@ -121,19 +120,18 @@ func (u *udpPort) Serve(accept, _ context.Context) {
 func (u *udpPort) take(ctx context.Context, key visitorKey, ifIndex int, b []byte) {
 	u.metrics.packetsIn.Inc()
 	u.mu.Lock()
-	v := u.visitors[key]
+	v := u.visitors.byKey[key]
 	if v == nil {
-		if len(u.visitors) >= u.cfg.MaxAssociations {
-			u.dropLocked(u.order.Back().Value.(*packetVisitor)) //nolint:forcetypeassert // the list holds nothing else
-			u.metrics.drops[dropLimit].Inc()
+		if old, why := u.visitors.evict(key); old != nil {
+			u.dropLocked(old)
+			u.metrics.drops[why].Inc()
 		}
 		v = newPacketVisitor(u, key, ifIndex)
-		u.visitors[key] = v
-		v.place = u.order.PushFront(v)
+		u.visitors.add(v)
 		u.metrics.associations.Inc()
 		u.work.Go(func() { v.open(ctx) })
 	} else {
-		u.order.MoveToFront(v.place)
+		u.visitors.touch(v)
 	}
 	u.mu.Unlock()
 	v.idle.touch()
@@ -142,11 +140,9 @@ func (u *udpPort) take(ctx context.Context, key visitorKey, ifIndex int, b []byt
 
 // dropLocked removes a visitor; u.mu is held. Another goroutine closes its association, since that may take a while.
 func (u *udpPort) dropLocked(v *packetVisitor) {
-	if u.visitors[v.key] != v {
+	if !u.visitors.remove(v) {
 		return
 	}
-	delete(u.visitors, v.key)
-	u.order.Remove(v.place)
 	u.metrics.associations.Dec()
 	u.work.Go(v.close)
 }
@@ -162,7 +158,7 @@ func (u *udpPort) drop(v *packetVisitor) {
 func (u *udpPort) closeAll() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, v := range u.visitors {
+	for _, v := range u.visitors.byKey {
 		u.dropLocked(v)
 	}
 	u.closed = true
@@ -173,8 +169,9 @@ type packetVisitor struct {
 	*udpPort
 	key    visitorKey
 	source []byte // the control message of replies
-	place  *list.Element
 	idle   idleTimer
+	// place and ownPlace belong to sources.
+	place, ownPlace *list.Element
 
 	mu     sync.Mutex // guards the fields below
 	queue  [][]byte   // datagrams that came while the association opens

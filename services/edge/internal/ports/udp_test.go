@@ -265,6 +265,34 @@ func TestDatagramLimits(t *testing.T) {
 	}
 }
 
+// TestDatagramShare: an address that has used up its share replaces its own sources, not those of another address.
+func TestDatagramShare(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux has every 127.0.0.0/8 on its loopback interface")
+	}
+	f := &far{opened: make(chan *association, 10)}
+	addr := listen(t, "udp://127.0.0.1:0", f, func(c *ports.Config) { c.MaxAssociations, c.MaxAssociationsPerAddress = 4, 2 })
+	from := func(ip string) (net.Conn, *association) {
+		d := net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(ip)}}
+		c, err := d.DialContext(t.Context(), "udp", addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		say(t, c, "x")
+		return c, <-f.opened
+	}
+	other, oldest := from("127.0.0.2")
+	_, first := from("127.0.0.1")
+	from("127.0.0.1")
+	from("127.0.0.1") // one too many
+	<-first.closed
+	oldest.deliver([]byte("still here"))
+	if got := hear(t, other); got != "still here" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestDatagramIdleTime(t *testing.T) {
 	f := &far{opened: make(chan *association, 10)}
 	addr := listen(t, "udp://127.0.0.1:0", f, func(c *ports.Config) { c.UDPIdleTimeout = 20 * time.Millisecond })
