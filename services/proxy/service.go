@@ -22,6 +22,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/private"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/registration"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
@@ -98,7 +99,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	localrules.WarnUnchecked(rules, log)
-	table, err := router.New(rules, log, cfg.ManagementHostname, fedManagementHost)
+	table, err := router.New(rules, opener.New(log), cfg.ManagementHostname, fedManagementHost)
 	if err != nil {
 		return nil, err
 	}

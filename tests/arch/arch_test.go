@@ -54,6 +54,9 @@ func pure() map[string][]string {
 		"pkg/wire/proxyproto": nil,
 		"pkg/ingress":         {"golang.org/x/net/idna"},
 
+		"services/proxy/internal/h1/h1codec": nil,
+		"services/proxy/internal/socks":      nil,
+
 		"pkg/link/frame": nil,
 
 		"services/edge/internal/h1guard":         nil,

@@ -25,6 +25,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -37,7 +38,7 @@ func streamLimits() flow.Streams {
 func streamHandler(t testing.TB, set *ingress.Set, limits flow.Streams, reg prometheus.Registerer) *flow.Handler {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	table, err := router.New(set, log)
+	table, err := router.New(set, opener.New(log))
 	if err != nil {
 		t.Fatal(err)
 	}

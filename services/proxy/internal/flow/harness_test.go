@@ -22,6 +22,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -330,7 +331,7 @@ func serve(t testing.TB, set *ingress.Set, l *logs) *flow.Handler {
 	if l != nil {
 		log = l.logger(slog.LevelInfo)
 	}
-	table, err := router.New(set, log)
+	table, err := router.New(set, opener.New(log))
 	if err != nil {
 		t.Fatalf("router.New: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -20,7 +21,7 @@ import (
 func limited(t testing.TB, limits flow.Limits, service string, settings ...string) *flow.Handler {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	table, err := router.New(rules(t, service, settings...), log)
+	table, err := router.New(rules(t, service, settings...), opener.New(log))
 	if err != nil {
 		t.Fatal(err)
 	}

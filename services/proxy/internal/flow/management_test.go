@@ -10,6 +10,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -21,7 +22,7 @@ func TestManagementHostNeverReachesAnOrigin(t *testing.T) {
 	defer srv.Close()
 	log := slog.New(slog.DiscardHandler)
 	set := rules(t, srv.URL)
-	table, err := router.New(set, log, "management.test", "")
+	table, err := router.New(set, opener.New(log), "management.test", "")
 	if err != nil {
 		t.Fatal(err)
 	}

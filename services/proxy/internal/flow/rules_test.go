@@ -20,6 +20,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -335,7 +336,7 @@ func TestSwapKeepsRunningFlowsAndPools(t *testing.T) {
 		_, _ = io.WriteString(w, "old")
 	})
 	log := slog.New(slog.DiscardHandler)
-	table, err := router.New(rules(t, old), log)
+	table, err := router.New(rules(t, old), opener.New(log))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func serveBenchmark() bool {
 	return true
 }
 
-// serveSizes responses GET /large and anything else, which may have a body of 200 bytes.
+// serveSizes responds to GET /large and to anything else, which may have a body of 200 bytes.
 func serveSizes(c net.Conn) {
 	response := func(n int) []byte {
 		return []byte(fmt.Sprintf("HTTP/1.1 200 OK\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nServer: x\r\nContent-Type: text/html\r\n"+

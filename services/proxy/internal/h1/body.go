@@ -3,9 +3,12 @@ package h1
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"sync/atomic"
+
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1/h1codec"
 )
 
 // roundTrip is one request on one connection, up to the end of the response's body.
@@ -70,11 +73,12 @@ type body struct {
 
 	mu      sync.Mutex // held during a read; guards the rest
 	x       roundTrip
-	framing framing
+	framing h1codec.Framing
 	left    int64 // when sized
 	closes  bool
-	chunks  dechunker
-	err     error // sticky
+	chunks  h1codec.Dechunker
+	trailer *http.Header // of the response
+	err     error        // sticky
 }
 
 var _ io.ReadCloser = (*body)(nil)
@@ -101,7 +105,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 func (b *body) read(p []byte) (int, error) {
 	switch b.framing {
-	case sized:
+	case h1codec.Sized:
 		n, err := b.x.in.Read(p[:min(int64(len(p)), b.left)])
 		b.left -= int64(n)
 		switch {
@@ -111,13 +115,57 @@ func (b *body) read(p []byte) (int, error) {
 			err = io.ErrUnexpectedEOF
 		}
 		return n, err
-	case chunked:
-		return b.chunks.read(b.x.in, p)
-	case untilClose:
+	case h1codec.Chunked:
+		return b.readChunks(p)
+	case h1codec.UntilClose:
 		return b.x.in.Read(p)
-	case noBody:
+	case h1codec.NoBody:
 	}
 	return 0, io.EOF
+}
+
+// readChunks gives data of a chunked body. Once it has some it goes on only with what is in the buffer, so that it never waits while it
+// has data, and reports the end together with the last bytes if possible.
+func (b *body) readChunks(p []byte) (n int, err error) {
+	in := b.x.in
+	for err == nil {
+		if left := b.chunks.Data(); left > 0 {
+			if n == len(p) || n > 0 && in.buffered() == 0 {
+				return n, nil
+			}
+			var m int
+			m, err = in.Read(p[n:min(int64(len(p)), int64(n)+left)])
+			b.chunks.Took(m)
+			n += m
+			continue
+		}
+		var size int
+		size, err = b.chunks.Step(in.unread())
+		in.r += size
+		switch {
+		case isEnd(err):
+			b.addTrailer()
+			return n, err
+		case err != nil || size > 0:
+		case n > 0:
+			return n, nil
+		default:
+			err = in.fill()
+		}
+	}
+	if isEnd(err) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// addTrailer adds the trailer fields to those that the head announced.
+func (b *body) addTrailer() {
+	if *b.trailer == nil {
+		*b.trailer = b.chunks.Trailer
+		return
+	}
+	maps.Copy(*b.trailer, b.chunks.Trailer)
 }
 
 // endLocked ends the exchange for a reason, io.EOF being the good one, and gives the error for the reader.

@@ -1,9 +1,12 @@
 package h1
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
+
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1/h1codec"
 )
 
 const (
@@ -68,6 +71,38 @@ func (in *reader) fill() error {
 	}
 	if err == nil {
 		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// readHead reads the next head of at most limit bytes, up to and with its blank line. io.EOF means that it has not begun.
+func (in *reader) readHead(limit, maxLines int) (text string, lines int, err error) {
+	scan := h1codec.Scanner{MaxBytes: limit, MaxLines: maxLines}
+	for {
+		size, err := scan.Scan(in.unread())
+		if err != nil {
+			return "", 0, err
+		}
+		if size > 0 {
+			text = string(in.buf[in.r : in.r+size])
+			in.r += size
+			return text, scan.Fields(), nil
+		}
+		if err := in.more(); err != nil {
+			return "", 0, err
+		}
+	}
+}
+
+// more reads on within a head. io.EOF means that the head has not begun.
+func (in *reader) more() error {
+	err := in.fill()
+	if errors.Is(err, errBufferFull) {
+		in.grow()
+		err = in.fill()
+	}
+	if isEnd(err) && in.buffered() > 0 {
+		err = io.ErrUnexpectedEOF
 	}
 	return err
 }

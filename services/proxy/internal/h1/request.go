@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1/h1codec"
 )
 
 // keepHead is the largest head whose buffer waits for the next request.
@@ -98,7 +99,7 @@ func (o *outgoing) setBody(req *http.Request) bool {
 	}
 	o.body = bodyChunked
 	for name := range req.Trailer {
-		if !httpfield.IsToken(name) || framesBody(httpfield.Canonical(name)) {
+		if !httpfield.IsToken(name) || h1codec.FramesBody(httpfield.Canonical(name)) {
 			return false
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1/h1codec"
 )
 
 const defaultMaxHead = 256 << 10
@@ -117,7 +118,7 @@ func (t *Transport) takes(req *http.Request) bool {
 
 // hostPort is the address of a URL's host.
 func hostPort(host string) string {
-	for i := len(host) - 1; i >= 0 && isDigit(host[i]); i-- {
+	for i := len(host) - 1; i >= 0 && '0' <= host[i] && host[i] <= '9'; i-- {
 		if i > 0 && host[i-1] == ':' {
 			return host
 		}
@@ -198,23 +199,23 @@ func (x *roundTrip) send(kind bodyKind) {
 }
 
 // readHead reads the final head, past interim ones.
-func (x *roundTrip) readHead(ctx context.Context) (h head, err error) {
+func (x *roundTrip) readHead(ctx context.Context) (h h1codec.Head, err error) {
 	limit := x.t.cfg.MaxResponseHeaderBytes
 	for {
 		text, lines, err := x.in.readHead(limit, 2*x.t.cfg.Fields.MaxFields) // folded lines count once more
 		if err != nil {
-			return head{}, err
+			return h1codec.Head{}, err
 		}
 		x.heard = true
 		limit -= len(text)
-		if h, err = parseHead(text, lines, x.t.cfg.Fields); err != nil {
-			return head{}, err
+		if h, err = h1codec.ParseHead(text, lines, x.t.cfg.Fields); err != nil {
+			return h1codec.Head{}, err
 		}
-		if h.code >= 200 || h.code == http.StatusSwitchingProtocols {
+		if h.Code >= 200 || h.Code == http.StatusSwitchingProtocols {
 			break
 		}
 		if err := interim(ctx, h); err != nil {
-			return head{}, err
+			return h1codec.Head{}, err
 		}
 	}
 	if x.up != nil {
@@ -227,12 +228,12 @@ func (x *roundTrip) readHead(ctx context.Context) (h head, err error) {
 }
 
 // interim calls the Got1xxResponse hook for an interim response. The context is searched only when there is one.
-func interim(ctx context.Context, h head) error {
+func interim(ctx context.Context, h h1codec.Head) error {
 	trace := httptrace.ContextClientTrace(ctx)
 	if trace == nil || trace.Got1xxResponse == nil {
 		return nil
 	}
-	return trace.Got1xxResponse(h.code, textproto.MIMEHeader(h.header))
+	return trace.Got1xxResponse(h.Code, textproto.MIMEHeader(h.Header))
 }
 
 // failure is why there is no head.
@@ -251,30 +252,30 @@ func (x *roundTrip) failure(ctx context.Context, err error) error {
 }
 
 // accept makes the response of a head. Without a body the exchange ends here.
-func (x *roundTrip) accept(ctx context.Context, h head) (*http.Response, error) {
-	s, err := settle(x.req.Method, &h)
+func (x *roundTrip) accept(ctx context.Context, h h1codec.Head) (*http.Response, error) {
+	s, err := h1codec.Settle(x.req.Method, &h)
 	if err != nil {
 		x.abort()
 		return nil, cause(ctx, err)
 	}
-	fixPragma(h.header)
+	h1codec.FixPragma(h.Header)
 	a := &response{res: http.Response{
-		Status: h.status, StatusCode: h.code,
-		Proto: h.proto, ProtoMajor: h.major, ProtoMinor: h.minor,
-		Header: h.header, Trailer: s.trailer,
-		ContentLength: s.length, Close: s.closes, Request: x.req,
+		Status: h.Status, StatusCode: h.Code,
+		Proto: h.Proto, ProtoMajor: h.Major, ProtoMinor: h.Minor,
+		Header: h.Header, Trailer: s.Trailer,
+		ContentLength: s.Length, Close: s.Closes, Request: x.req,
 	}}
-	if s.chunked {
+	if s.Coded {
 		a.res.TransferEncoding = []string{"chunked"}
 	}
-	if s.framing == noBody {
-		x.finish(!s.closes && h.code != http.StatusSwitchingProtocols)
+	if s.Framing == h1codec.NoBody {
+		x.finish(!s.Closes && h.Code != http.StatusSwitchingProtocols)
 		a.res.Body = http.NoBody
 		return &a.res, nil
 	}
 	b := &a.body
-	b.x, b.framing, b.left, b.closes = *x, s.framing, s.length, s.closes
-	b.chunks.trailer, b.chunks.limits = &a.res.Trailer, x.t.cfg.Fields
+	b.x, b.framing, b.left, b.closes = *x, s.Framing, s.Length, s.Closes
+	b.trailer, b.chunks.Limits = &a.res.Trailer, x.t.cfg.Fields
 	b.open.Store(x.c)
 	a.res.Body = b
 	return &a.res, nil

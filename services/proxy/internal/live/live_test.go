@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -70,7 +71,7 @@ func start(t *testing.T, yaml, maxFlows string) (*live.State, *router.Table, pro
 		return nil, nil, nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	table, err := router.New(set, log)
+	table, err := router.New(set, opener.New(log))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,8 @@ type facts struct {
 	Headers                        []header
 }
 
-func newHello() *hello {
+// Hello makes the built-in demo origin.
+func Hello() http.Handler {
 	return &hello{page: template.Must(template.New("hello").Parse(helloPage)), started: time.Now()}
 }
 

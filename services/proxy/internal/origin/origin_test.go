@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
 
@@ -16,7 +17,7 @@ func made(t *testing.T, service string, spec ingress.OriginSpec) *origin.Origin 
 	if err != nil {
 		t.Fatalf("Compile(%s): %v", service, err)
 	}
-	o, err := origin.New(set.Rules[0].Service, set.Rules[0].Origin, nil, slog.New(slog.DiscardHandler))
+	o, err := opener.New(slog.New(slog.DiscardHandler)).Open(set.Rules[0].Service, set.Rules[0].Origin, nil)
 	if err != nil {
 		t.Fatalf("New(%s): %v", service, err)
 	}
@@ -82,7 +83,7 @@ func FuzzTarget(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	o, err := origin.New(set.Rules[0].Service, set.Rules[0].Origin, nil, slog.New(slog.DiscardHandler))
+	o, err := opener.New(slog.New(slog.DiscardHandler)).Open(set.Rules[0].Service, set.Rules[0].Origin, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -33,7 +33,8 @@ type Stream struct {
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-func newStream(svc ingress.Service, set ingress.OriginRequest) *Stream {
+// NewStream makes the stream of a service with its effective settings.
+func NewStream(svc ingress.Service, set ingress.OriginRequest) *Stream {
 	s := &Stream{
 		Kind:          svc.Kind,
 		Socks:         svc.Kind != ingress.KindSocks && set.ProxyType != "",

@@ -3,7 +3,6 @@ package router
 import (
 	"crypto/sha256"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -51,9 +50,17 @@ func (s *Snapshot) Ambiguous(host, path string, r *Route) bool {
 // Routes gives the routes in the order of the rules.
 func (s *Snapshot) Routes() []Route { return s.routes }
 
+// Opener makes origins; *opener.Opener is one.
+type Opener interface {
+	// ReadCA reads the CA file that a service needs, if any.
+	ReadCA(svc ingress.Service, set ingress.OriginRequest) ([]byte, error)
+	// Open makes the origin of a service with its effective settings and the content of its CA file.
+	Open(svc ingress.Service, set ingress.OriginRequest, ca []byte) (*origin.Origin, error)
+}
+
 // Table is the live table.
 type Table struct {
-	log     *slog.Logger
+	opener  Opener
 	hosts   []string   // of the management service
 	swap    sync.Mutex // held by Swap, so that two swaps do not lose each other's origins
 	current atomic.Pointer[Snapshot]
@@ -71,9 +78,10 @@ func (e *StartError) Error() string { return fmt.Sprintf("ingress rule %d: %v", 
 // Unwrap gives the cause.
 func (e *StartError) Unwrap() error { return e.Err }
 
-// New makes a table that serves set. Requests for managementHosts match no rule, also after a Swap.
-func New(set *ingress.Set, log *slog.Logger, managementHosts ...string) (*Table, error) {
-	t := &Table{log: log, hosts: managementHosts}
+// New makes a table that serves set with the origins that opener makes. Requests for managementHosts match no rule, also after a
+// Swap.
+func New(set *ingress.Set, opener Opener, managementHosts ...string) (*Table, error) {
+	t := &Table{opener: opener, hosts: managementHosts}
 	if err := t.Swap(set); err != nil {
 		return nil, err
 	}
@@ -94,7 +102,7 @@ func (t *Table) Swap(set *ingress.Set) error {
 	next := &Snapshot{Set: set, routes: make([]Route, len(set.Rules)), pool: make(map[key]*origin.Origin, len(set.Rules))}
 	for i := range set.Rules {
 		rule := &set.Rules[i]
-		o, err := next.origin(old, rule, t.log)
+		o, err := next.origin(old, rule, t.opener)
 		if err != nil {
 			next.closeExcept(old)
 			return &StartError{Rule: i, Err: err}
@@ -116,8 +124,8 @@ func (t *Table) Close() { t.Current().closeExcept(nil) }
 
 // origin gives the origin of a rule: one of this snapshot or of the old one with the same service and settings, or a
 // new one.
-func (s *Snapshot) origin(old *Snapshot, rule *ingress.Rule, log *slog.Logger) (*origin.Origin, error) {
-	ca, err := origin.ReadCA(rule.Service, rule.Origin)
+func (s *Snapshot) origin(old *Snapshot, rule *ingress.Rule, opener Opener) (*origin.Origin, error) {
+	ca, err := opener.ReadCA(rule.Service, rule.Origin)
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +139,7 @@ func (s *Snapshot) origin(old *Snapshot, rule *ingress.Rule, log *slog.Logger) (
 			return o, nil
 		}
 	}
-	o, err := origin.New(rule.Service, rule.Origin, ca, log)
+	o, err := opener.Open(rule.Service, rule.Origin, ca)
 	if err != nil {
 		return nil, err
 	}

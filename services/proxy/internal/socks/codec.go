@@ -4,9 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 )
 
 const (
@@ -74,7 +74,10 @@ func (a Address) String() string {
 	if a.IP.IsValid() {
 		host = a.IP.String()
 	}
-	return net.JoinHostPort(host, strconv.Itoa(int(a.Port)))
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(int(a.Port))
 }
 
 // Request is what a client asks for.

@@ -6,6 +6,6 @@
 // An address is 01 and four bytes, 04 and sixteen bytes, or 03, a length and a name. Commands are 1 CONNECT, 2 BIND and
 // 3 ASSOCIATE; only the first is served. What follows the handshake is the connection's own bytes.
 //
-// What a client may send is bounded by the protocol. The package dials nothing and starts nothing; bounds in time are its
-// caller's.
+// What a client may send is bounded by the protocol. The package is pure: Accept and Respond use the stream that they are given, and
+// limits of time are its caller's.
 package socks

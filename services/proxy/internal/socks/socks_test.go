@@ -109,6 +109,30 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
+func FuzzGreeting(f *testing.F) {
+	f.Add(unhex(f, "050100"))
+	f.Add(unhex(f, "05020201 0501"))
+	f.Add(unhex(f, "0500"))
+	f.Add(unhex(f, "0401"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		open, n, err := socks.ParseGreeting(b)
+		if err != nil {
+			if errors.Is(err, socks.ErrShort) && len(b) >= socks.MaxGreeting {
+				t.Fatal("a greeting that never ends")
+			}
+			return
+		}
+		if n > len(b) || open != bytes.Contains(b[2:n], []byte{0}) {
+			t.Fatalf("ParseGreeting(%x) = %v, %d", b, open, n)
+		}
+		for i := range n { // every part of it asks for more
+			if _, _, err := socks.ParseGreeting(b[:i]); !errors.Is(err, socks.ErrShort) {
+				t.Fatalf("%d bytes of %x: %v", i, b, err)
+			}
+		}
+	})
+}
+
 func FuzzAccept(f *testing.F) {
 	f.Add(unhex(f, "050100050100017f0000010050"))
 	f.Fuzz(func(t *testing.T, b []byte) {

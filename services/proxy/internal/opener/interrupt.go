@@ -1,4 +1,4 @@
-package origin
+package opener
 
 import (
 	"context"
@@ -148,7 +148,7 @@ func (p *pump) gotConn(info httptrace.GotConnInfo) {
 	}
 }
 
-// watchedConn calls a function when it is closed.
+// watchedConn closes gone when it is closed.
 type watchedConn struct {
 	net.Conn
 	gone chan struct{}
@@ -166,13 +166,8 @@ func watched(dial func(context.Context, string, string) (net.Conn, error)) func(
 	}
 }
 
-// unwatched is the connection inside a watchedConn, which has more methods.
-func unwatched(c net.Conn) net.Conn {
-	if w, ok := c.(*watchedConn); ok {
-		return w.Conn
-	}
-	return c
-}
+// Unwrap returns the connection inside, which has more methods.
+func (c *watchedConn) Unwrap() net.Conn { return c.Conn }
 
 // Close closes the connection.
 func (c *watchedConn) Close() error {

@@ -1,4 +1,4 @@
-package origin
+package opener
 
 import (
 	"errors"

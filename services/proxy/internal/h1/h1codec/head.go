@@ -1,10 +1,7 @@
-package h1
+package h1codec
 
 import (
 	"bytes"
-	"errors"
-	"io"
-	"net/http"
 	"strings"
 
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
@@ -15,55 +12,50 @@ const (
 	slab = 64
 )
 
-// readHead reads the next head of at most limit bytes, up to and with its blank line. Each line is looked at as soon as it
-// is there, so that a peer that talks something else is noticed without waiting for a blank line.
-func (in *reader) readHead(limit, maxLines int) (text string, lines int, err error) {
-	at, seen := 0, 0 // start of the current line and end of what was searched, from in.r
+// Header is a header or trailer section, as http.Header.
+type Header = map[string][]string
+
+// Scanner finds the end of a response head in the bytes that have come so far. It looks at each line as soon as it is there, so
+// that a peer that speaks another protocol is noticed without waiting for a blank line.
+type Scanner struct {
+	// MaxBytes and MaxLines bound the head, with its blank line, and its header lines.
+	MaxBytes, MaxLines int
+
+	at, seen int // start of the current line, and end of what was searched
+	lines    int // complete ones
+}
+
+// Scan returns the size of the head at the start of b, up to and with its blank line, or 0 if there is more to come. b holds
+// what it held at the last call, and what has come since.
+func (s *Scanner) Scan(b []byte) (size int, err error) {
 	for {
-		i := bytes.IndexByte(in.buf[in.r+seen:in.w], '\n')
+		i := bytes.IndexByte(b[s.seen:], '\n')
 		if i < 0 {
-			seen = in.buffered()
-			if seen > limit {
-				return "", 0, errHeadTooLarge
+			if s.seen = len(b); s.seen > s.MaxBytes {
+				return 0, ErrHeadTooLarge
 			}
-			if err := in.more(); err != nil {
-				return "", 0, err
-			}
-			continue
+			return 0, nil
 		}
-		line := stripCR(in.buf[in.r+at : in.r+seen+i])
-		at = seen + i + 1
-		seen = at
-		if at > limit {
-			return "", 0, errHeadTooLarge
+		line := stripCR(b[s.at : s.seen+i])
+		s.at = s.seen + i + 1
+		s.seen = s.at
+		switch {
+		case s.at > s.MaxBytes:
+			return 0, ErrHeadTooLarge
+		case s.lines > s.MaxLines:
+			return 0, httpfield.ErrTooManyFields
+		case s.lines > 0 && len(line) == 0:
+			return s.at, nil
 		}
-		if lines > maxLines {
-			return "", 0, httpfield.ErrTooManyFields
+		if err := checkLine(s.lines, line); err != nil {
+			return 0, err
 		}
-		if lines > 0 && len(line) == 0 {
-			text = string(in.buf[in.r : in.r+at])
-			in.r += at
-			return text, lines - 1, nil
-		}
-		if err := checkLine(lines, line); err != nil {
-			return "", 0, err
-		}
-		lines++
+		s.lines++
 	}
 }
 
-// more reads on within a head. io.EOF means that the head has not begun.
-func (in *reader) more() error {
-	err := in.fill()
-	if errors.Is(err, errBufferFull) {
-		in.grow()
-		err = in.fill()
-	}
-	if isEnd(err) && in.buffered() > 0 {
-		err = io.ErrUnexpectedEOF
-	}
-	return err
-}
+// Fields is the number of header lines of a complete head.
+func (s *Scanner) Fields() int { return s.lines - 1 }
 
 func stripCR(line []byte) []byte {
 	if n := len(line); n > 0 && line[n-1] == '\r' {
@@ -77,34 +69,35 @@ func checkLine(index int, line []byte) error {
 	switch {
 	case index == 0:
 		if !bytes.HasPrefix(line, []byte("HTTP/")) {
-			return malformed("status line", string(line[:min(len(line), quoteLimit)]))
+			return Malformed("status line", string(line[:min(len(line), quoteLimit)]))
 		}
 	case line[0] == ' ' || line[0] == '\t':
 		if index == 1 {
-			return malformed("first header line", string(line[:min(len(line), quoteLimit)]))
+			return Malformed("first header line", string(line[:min(len(line), quoteLimit)]))
 		}
 	case bytes.IndexByte(line, ':') < 0:
-		return malformed("header line", string(line[:min(len(line), quoteLimit)]))
+		return Malformed("header line", string(line[:min(len(line), quoteLimit)]))
 	}
 	return nil
 }
 
-// head is a parsed response head.
-type head struct {
-	proto        string
-	major, minor int
-	status       string // with the reason
-	code         int
-	header       http.Header
+// Head is a parsed response head.
+type Head struct {
+	Proto        string
+	Major, Minor int
+	Status       string // with the reason
+	Code         int
+	Header       Header
 }
 
-// parseHead parses the text of a whole head with so many header lines.
-func parseHead(text string, lines int, limits httpfield.Limits) (h head, err error) {
+// ParseHead parses the text of a whole head. lines is the number of its header lines, for which memory is reserved. The header's
+// values share text's memory.
+func ParseHead(text string, lines int, limits httpfield.Limits) (h Head, err error) {
 	line, rest := cutLine(text)
 	if err := h.parseStatusLine(line); err != nil {
-		return head{}, err
+		return Head{}, err
 	}
-	h.header, err = parseHeader(rest, lines, limits)
+	h.Header, err = ParseFields(rest, lines, limits)
 	return h, err
 }
 
@@ -122,56 +115,62 @@ func cutLine(text string) (line, rest string) {
 }
 
 // parseStatusLine is net/http's, except that the code must be three digits, at least 100, and the major version not 0.
-func (h *head) parseStatusLine(line string) error {
+func (h *Head) parseStatusLine(line string) error {
 	proto, status, ok := strings.Cut(line, " ")
 	if !ok {
-		return malformed("status line", line)
+		return Malformed("status line", line)
 	}
-	h.proto = proto
+	h.Proto = proto
 	switch {
 	case proto == "HTTP/1.1":
-		h.major, h.minor = 1, 1
+		h.Major, h.Minor = 1, 1
 	case len(proto) == len("HTTP/x.y") && proto[:5] == "HTTP/" && proto[6] == '.' && isDigit(proto[5]) && isDigit(proto[7]) && proto[5] != '0':
-		h.major, h.minor = int(proto[5]-'0'), int(proto[7]-'0')
+		h.Major, h.Minor = int(proto[5]-'0'), int(proto[7]-'0')
 	default:
-		return malformed("HTTP version", proto)
+		return Malformed("HTTP version", proto)
 	}
-	h.status = strings.TrimLeft(status, " ")
-	code, _, _ := strings.Cut(h.status, " ")
+	h.Status = strings.TrimLeft(status, " ")
+	code, _, _ := strings.Cut(h.Status, " ")
 	if len(code) != 3 || code[0] < '1' || !isDigit(code[0]) || !isDigit(code[1]) || !isDigit(code[2]) {
-		return malformed("status code", code)
+		return Malformed("status code", code)
 	}
-	h.code = int(code[0]-'0')*100 + int(code[1]-'0')*10 + int(code[2]-'0')
+	h.Code = int(code[0]-'0')*100 + int(code[1]-'0')*10 + int(code[2]-'0')
 	return nil
 }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 // atLeast11 reports whether the peer speaks HTTP/1.1 or better.
-func (h *head) atLeast11() bool { return h.major > 1 || h.minor >= 1 }
+func (h *Head) atLeast11() bool { return h.Major > 1 || h.Minor >= 1 }
 
-// parseHeader parses header lines up to a blank line, which must be the last. The values share text's memory. A section
+// ParseFields parses header lines up to a blank line, which must be the last. The values share text's memory. A section
 // beyond the limits is httpfield.ErrLimit.
-func parseHeader(text string, lines int, limits httpfield.Limits) (http.Header, error) {
+func ParseFields(text string, lines int, limits httpfield.Limits) (Header, error) {
+	if folds(text) {
+		return nil, Malformed("first header line", text)
+	}
 	meter := limits.Meter()
-	header := make(http.Header, min(lines, slab))
+	header := make(Header, min(lines, slab))
 	var values []string
 	for {
 		line, rest := cutLine(text)
 		if line == "" {
 			if rest != "" {
-				return nil, malformed("text after the head", rest)
+				return nil, Malformed("text after the head", rest)
 			}
 			return header, nil
 		}
 		line = strings.TrimRight(line, " \t")
 		if folds(rest) {
+			if strings.IndexByte(line, ':') < 0 {
+				return nil, Malformed("header line", line)
+			}
 			line, rest = unfold(line, rest)
 		}
 		text = rest
 		raw, value, ok := strings.Cut(line, ":")
 		if !ok {
-			return nil, malformed("header line", line)
+			return nil, Malformed("header line", line)
 		}
 		name, err := headerName(raw)
 		if err != nil {
@@ -179,7 +178,7 @@ func parseHeader(text string, lines int, limits httpfield.Limits) (http.Header, 
 		}
 		value = strings.TrimLeft(value, " \t")
 		if !httpfield.IsValue(value) {
-			return nil, malformed("header line", line)
+			return nil, Malformed("header line", line)
 		}
 		if err := meter.Add(len(name), len(value)); err != nil {
 			return nil, err
@@ -228,7 +227,7 @@ func headerName(raw string) (string, error) {
 	}
 	switch {
 	case raw == "":
-		return "", malformed("header line without a name", "")
+		return "", Malformed("header line without a name", "")
 	case canonical:
 		return raw, nil
 	}
@@ -239,12 +238,12 @@ func headerName(raw string) (string, error) {
 func spacedName(raw string) (string, error) {
 	for i := 0; i < len(raw); i++ {
 		if !httpfield.IsTokenByte(raw[i]) && raw[i] != ' ' {
-			return "", malformed("header name", raw)
+			return "", Malformed("header name", raw)
 		}
 	}
 	bare := strings.TrimSpace(raw)
 	if strings.EqualFold(bare, "Content-Length") || strings.EqualFold(bare, "Transfer-Encoding") {
-		return "", malformed("header name", raw)
+		return "", Malformed("header name", raw)
 	}
 	return raw, nil
 }

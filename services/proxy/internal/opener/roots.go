@@ -1,4 +1,4 @@
-package origin
+package opener
 
 import (
 	"crypto/x509"
@@ -34,7 +34,7 @@ const maxCAFile = 1 << 20
 
 // ReadCA reads the CA file of a service that speaks HTTP; it returns nothing if there is none. A pushed configuration may
 // name any file, so only regular files of at most 1 MiB are read.
-func ReadCA(svc ingress.Service, set ingress.OriginRequest) ([]byte, error) {
+func (*Opener) ReadCA(svc ingress.Service, set ingress.OriginRequest) ([]byte, error) {
 	if set.CAPool == "" || svc.OriginScheme() == "" || svc.Kind == ingress.KindHelloWorld {
 		return nil, nil // the reference, too, reads it for no other service
 	}

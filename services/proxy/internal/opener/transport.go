@@ -1,8 +1,9 @@
-package origin
+package opener
 
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
 
 const (
@@ -24,29 +26,50 @@ const (
 	unixHost = "localhost"
 )
 
-// open builds the connection pool of an HTTP service (docs/spec/ingress.md 7.2).
-func (o *Origin) open(svc ingress.Service, set ingress.OriginRequest, ca []byte, log *slog.Logger) error {
-	tlsConf := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		InsecureSkipVerify: set.NoTLSVerify,
-	}
-	if o.scheme == "https" {
-		pool, err := trusted(ca, set.CAPool, log)
+// Opener makes the origins of rules, and reads the files that rules name.
+type Opener struct{ log *slog.Logger }
+
+// New makes an Opener that logs to log.
+func New(log *slog.Logger) *Opener { return &Opener{log: log} }
+
+// Open makes the origin of a service with its effective settings. ca is the content of the CA file (see ReadCA); a content
+// without certificates is logged.
+func (p *Opener) Open(svc ingress.Service, set ingress.OriginRequest, ca []byte) (*origin.Origin, error) {
+	o := &origin.Origin{Text: svc.Text(), HostHeader: set.HTTPHostHeader, NoChunked: set.DisableChunkedEncoding}
+	switch svc.Kind {
+	case ingress.KindHTTP, ingress.KindH2C, ingress.KindUnix, ingress.KindUnixTLS:
+		o.Kind = origin.KindHTTP
+		way, err := p.openHTTP(svc, set, ca)
 		if err != nil {
-			return err
+			return nil, fmt.Errorf("Error starting local service %s: %w", o.Text, err) //nolint:staticcheck // the text is the reference's
 		}
-		tlsConf.RootCAs = pool
+		o.HTTP = way
+	case ingress.KindStatus:
+		o.Kind, o.Status = origin.KindStatus, svc.Status
+	case ingress.KindHelloWorld:
+		o.Kind, o.Handler = origin.KindHandler, origin.Hello()
+	case ingress.KindStream, ingress.KindBastion, ingress.KindSocks:
+		o.Kind, o.Stream = origin.KindStream, origin.NewStream(svc, set)
+	case ingress.KindManagement:
+		fallthrough // belongs to no rule of a user
+	default:
+		return nil, fmt.Errorf("service %s: unknown kind %d", o.Text, svc.Kind)
 	}
-	o.perHost = o.scheme == "https" && (set.MatchSNIToHost ||
-		svc.Kind == ingress.KindUnixTLS && set.OriginServerName == "")
-	if !o.perHost {
-		tlsConf.ServerName = set.OriginServerName
+	return o, nil
+}
+
+// openHTTP builds the connection pool of an HTTP service (docs/spec/ingress.md 7.2).
+func (p *Opener) openHTTP(svc ingress.Service, set ingress.OriginRequest, ca []byte) (origin.HTTP, error) {
+	o := origin.HTTP{Scheme: svc.OriginScheme()}
+	tlsConf, err := p.tls(&o, svc, set, ca)
+	if err != nil {
+		return origin.HTTP{}, err
 	}
 	dialer := &net.Dialer{Timeout: set.ConnectTimeout, KeepAlive: set.TCPKeepAlive}
 	if set.NoHappyEyeballs {
 		dialer.FallbackDelay = -1
 	}
-	o.transport = &http.Transport{
+	t := &http.Transport{
 		DialContext:            dialer.DialContext,
 		TLSClientConfig:        tlsConf,
 		TLSHandshakeTimeout:    set.TLSTimeout,
@@ -62,30 +85,48 @@ func (o *Origin) open(svc ingress.Service, set ingress.OriginRequest, ca []byte,
 	}
 	switch svc.Kind {
 	case ingress.KindUnix, ingress.KindUnixTLS:
-		o.host = unixHost
-		o.transport.DialContext = fixedDial(dialer, "unix", svc.Path)
+		o.Host = unixHost
+		t.DialContext = fixedDial(dialer, "unix", svc.Path)
 	default:
-		o.host = svc.URL.Host
-		if o.perHost {
+		o.Host = svc.URL.Host
+		if o.PerHost {
 			// The URL names the TLS server, so the pool is keyed by it; the connection still goes to the service. An
 			// environment proxy would be asked for the wrong address, so there is none.
-			o.port = portSuffix(svc.URL.Port())
-			o.transport.DialContext = fixedDial(dialer, "tcp", dialAddress(svc, o.scheme))
+			o.Port = portSuffix(svc.URL.Port())
+			t.DialContext = fixedDial(dialer, "tcp", dialAddress(svc, o.Scheme))
 		} else {
-			o.transport.Proxy = http.ProxyFromEnvironment
+			t.Proxy = http.ProxyFromEnvironment
 		}
 	}
-	dial := o.transport.DialContext
-	o.transport.DialContext = watched(dial)
-	o.client, o.upgrades = interruptible{o.transport}, o.transport
+	dial := t.DialContext
+	t.DialContext = watched(dial)
+	o.Client, o.Upgrades = interruptible{t}, t
 	if svc.Kind == ingress.KindH2C {
-		o.upgrades = o.transport.Clone() // HTTP/2 has no upgrade; most such servers speak HTTP/1.1 as well
-		o.upgrades.Protocols = protocols(ingress.KindHTTP, false)
+		upgrades := t.Clone() // HTTP/2 has no upgrade; most such servers speak HTTP/1.1 as well
+		upgrades.Protocols = protocols(ingress.KindHTTP, false)
+		o.Upgrades = upgrades
 	}
-	if o.scheme == "http" && svc.Kind != ingress.KindH2C && !set.HTTP2Origin {
-		o.client = lean(o.transport, dial)
+	if o.Scheme == "http" && svc.Kind != ingress.KindH2C && !set.HTTP2Origin {
+		o.Client = lean(t, dial)
 	}
-	return nil
+	return o, nil
+}
+
+// tls makes the TLS settings of a service, and decides where its server name comes from.
+func (p *Opener) tls(o *origin.HTTP, svc ingress.Service, set ingress.OriginRequest, ca []byte) (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: set.NoTLSVerify}
+	if o.Scheme == "https" {
+		pool, err := trusted(ca, set.CAPool, p.log)
+		if err != nil {
+			return nil, err
+		}
+		conf.RootCAs = pool
+	}
+	o.PerHost = o.Scheme == "https" && (set.MatchSNIToHost || svc.Kind == ingress.KindUnixTLS && set.OriginServerName == "")
+	if !o.PerHost {
+		conf.ServerName = set.OriginServerName
+	}
+	return conf, nil
 }
 
 // lean is a client for plain HTTP/1.1 with the settings of t, which does the rest. It dials itself.

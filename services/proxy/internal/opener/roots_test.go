@@ -1,8 +1,9 @@
-package origin
+package opener
 
 import (
 	"crypto/x509"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,15 +33,20 @@ func TestHTTPSOriginsTrustTheEmbeddedRoots(t *testing.T) {
 	for _, text := range []string{"https://app.test", "wss://app.test", "unix+tls:/run/app.sock"} {
 		for _, caPool := range []string{"", file} {
 			svc, set := service(t, text, func(o *ingress.OriginSpec) { o.CAPool = &caPool })
-			pem, err := ReadCA(svc, set)
+			p := New(slog.New(slog.DiscardHandler))
+			pem, err := p.ReadCA(svc, set)
 			if err != nil {
 				t.Fatal(err)
 			}
-			o, err := New(svc, set, pem, slog.New(slog.DiscardHandler))
+			o, err := p.Open(svc, set, pem)
 			if err != nil {
 				t.Fatal(err)
 			}
-			roots := o.transport.TLSClientConfig.RootCAs
+			tr, ok := o.HTTP.Upgrades.(*http.Transport)
+			if !ok {
+				t.Fatalf("%s: upgrades run through %T", text, o.HTTP.Upgrades)
+			}
+			roots := tr.TLSClientConfig.RootCAs
 			certs, err := edgeroots.Certificates()
 			if err != nil || len(certs) == 0 {
 				t.Fatal("no embedded certificates: ", err)
@@ -64,15 +70,16 @@ func TestCAFilesAreBounded(t *testing.T) {
 	if err := os.WriteFile(large, make([]byte, maxCAFile+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	p := New(slog.New(slog.DiscardHandler))
 	for path, want := range map[string]string{
 		"/dev/zero": "not a regular file", t.TempDir(): "not a regular file", large: "too large", "/does/not/exist": "no such file",
 	} {
 		svc, set := service(t, "https://app.test", func(o *ingress.OriginSpec) { o.CAPool = &path })
-		if _, err := ReadCA(svc, set); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := p.ReadCA(svc, set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", path, err, want)
 		}
 		svc, set = service(t, "tcp://app.test:1", func(o *ingress.OriginSpec) { o.CAPool = &path })
-		if pem, err := ReadCA(svc, set); err != nil || pem != nil {
+		if pem, err := p.ReadCA(svc, set); err != nil || pem != nil {
 			t.Errorf("%s of a service without TLS: %v", path, err)
 		}
 	}
