@@ -10,6 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/private"
 )
 
@@ -38,6 +39,7 @@ type Config struct {
 	Streams flow.Streams   `yaml:"streams"`
 	Limits  flow.Limits    `yaml:"limits"`
 	Private private.Config `yaml:",inline"`
+	Opener  opener.Config  `yaml:",inline"`
 }
 
 // Default holds all defaults.
@@ -82,7 +84,7 @@ func (c Config) Validate() error {
 	if c.DrainTimeout < 0 {
 		report("drain_timeout: %s is negative", c.DrainTimeout)
 	}
-	errs = append(errs, c.Streams.Validate(), c.Limits.Validate(), c.Private.Validate())
+	errs = append(errs, c.Streams.Validate(), c.Limits.Validate(), c.Private.Validate(), c.Opener.Validate())
 	return errors.Join(errs...)
 }
 

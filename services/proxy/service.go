@@ -99,12 +99,16 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	localrules.WarnUnchecked(rules, log)
-	table, err := router.New(rules, opener.New(log), cfg.ManagementHostname, fedManagementHost)
+	point, err := cfg.Opener.Point()
+	if err != nil {
+		return nil, err
+	}
+	table, err := router.New(rules, opener.New(log, point), cfg.ManagementHostname, fedManagementHost)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, log: log, table: table}
-	if s.private, err = private.New(cfg.Private, table, log, deps.Registerer); err != nil {
+	if s.private, err = private.New(cfg.Private, table, point, log, deps.Registerer); err != nil {
 		return nil, err
 	}
 	s.flows = flow.New(flow.Config{

@@ -56,6 +56,7 @@ func pure() map[string][]string {
 
 		"services/proxy/internal/h1/h1codec": nil,
 		"services/proxy/internal/socks":      nil,
+		"services/proxy/internal/policy":     nil,
 
 		"pkg/link/frame": nil,
 

@@ -3,7 +3,7 @@ package settings
 // Table is every flag that the connector's command line accepts, in the order of the help text.
 func Table() []Flag {
 	var all []Flag
-	for _, group := range [][]Flag{identityFlags(), edgeFlags(), operationFlags(), originFlags(), ignoredFlags()} {
+	for _, group := range [][]Flag{identityFlags(), edgeFlags(), policyFlags(), operationFlags(), originFlags(), ignoredFlags()} {
 		all = append(all, group...)
 	}
 	return all
@@ -50,6 +50,18 @@ func edgeFlags() []Flag {
 		{Name: "dns-resolver-addrs", Env: []string{"TUNNEL_DNS_RESOLVER_ADDRS"}, Kind: List, NoFile: true, Usage: "resolver `IP:PORT` for the DNS service of private networks, repeatable, at most 10 (default: the host's own)"},
 		{Name: "icmpv4-src", Env: []string{"TUNNEL_ICMPV4_SRC"}, NoFile: true, Usage: "IPv4 `ADDRESS` of this host in responses to traceroute (default: the one of the default route)"},
 		{Name: "icmpv6-src", Env: []string{"TUNNEL_ICMPV6_SRC"}, NoFile: true, Usage: "IPv6 `ADDRESS` of this host in responses to traceroute (default: one of the same interface)"},
+	}
+}
+
+// policyFlags limit what any configuration can make this connector reach.
+func policyFlags() []Flag {
+	return []Flag{
+		{Name: "policy-allow-networks", Env: []string{"CULVERT_POLICY_ALLOW_NETWORKS"}, Kind: List, Usage: "`CIDR` that may be reached, whatever rules say, repeatable; none is none (default: all)"},
+		{Name: "policy-deny-networks", Env: []string{"CULVERT_POLICY_DENY_NETWORKS"}, Kind: List, Usage: "`CIDR` that is never reached, whatever rules say, repeatable"},
+		{Name: "policy-allow-hosts", Env: []string{"CULVERT_POLICY_ALLOW_HOSTS"}, Kind: List, Usage: "`NAME` of a host that may be dialled, *.NAME for all below, repeatable; none is none (default: all)"},
+		{Name: "policy-deny-hosts", Env: []string{"CULVERT_POLICY_DENY_HOSTS"}, Kind: List, Usage: "`NAME` of a host that is never dialled, *.NAME for all below, repeatable"},
+		{Name: "policy-allow-unix", Env: []string{"CULVERT_POLICY_ALLOW_UNIX"}, Kind: List, Usage: "`PATH` of a Unix socket, or directory with / at the end, that may be reached, repeatable; none is none (default: all)"},
+		{Name: "policy-allow-files", Env: []string{"CULVERT_POLICY_ALLOW_FILES"}, Kind: List, Usage: "`PATH` of a file, or directory with / at the end, that rules may name, repeatable; none is none (default: all)"},
 	}
 }
 

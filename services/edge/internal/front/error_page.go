@@ -52,6 +52,8 @@ func connectorRefusal(status string) (*problem, bool) {
 	switch status {
 	case "400":
 		return &problem{http.StatusBadRequest, "bad_request", "Bad request", "The connector could not read this request."}, true
+	case "403":
+		return &problem{http.StatusForbidden, "policy_denied", "Not allowed", "The connector is not allowed to reach the site of this request."}, true
 	case "431":
 		return headTooLarge(), true
 	case "501":

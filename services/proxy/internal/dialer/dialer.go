@@ -19,6 +19,7 @@ type Dialer interface {
 // Registry is the Dialer of private-network flows.
 type Registry struct {
 	settings func() ingress.WarpRouting
+	point    *Point
 
 	mu       sync.RWMutex
 	reserved map[netip.AddrPort]Dialer
@@ -26,9 +27,9 @@ type Registry struct {
 
 var _ Dialer = (*Registry)(nil)
 
-// New makes a registry that asks settings at each dial.
-func New(settings func() ingress.WarpRouting) *Registry {
-	return &Registry{settings: settings, reserved: make(map[netip.AddrPort]Dialer)}
+// New makes a registry that asks settings at each dial, and dials through point.
+func New(settings func() ingress.WarpRouting, point *Point) *Registry {
+	return &Registry{settings: settings, point: point, reserved: make(map[netip.AddrPort]Dialer)}
 }
 
 // Reserve makes d dial addr in place of the network and of the ip rules. A nil Dialer ends that.
@@ -70,7 +71,7 @@ func (r *Registry) dial(ctx context.Context, network string, dst netip.AddrPort)
 		return nil, err
 	}
 	d := net.Dialer{Timeout: set.ConnectTimeout, KeepAlive: set.TCPKeepAlive}
-	return d.DialContext(ctx, network, plain(dst).String())
+	return r.point.Dial(ctx, d, network, plain(dst).String())
 }
 
 func plain(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }

@@ -38,7 +38,7 @@ func streamLimits() flow.Streams {
 func streamHandler(t testing.TB, set *ingress.Set, limits flow.Streams, reg prometheus.Registerer) *flow.Handler {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	table, err := router.New(set, opener.New(log))
+	table, err := router.New(set, opener.New(log, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/policy"
 )
 
 const (
@@ -32,6 +33,7 @@ const (
 	failureCancelled failureKind = "cancelled"  // the edge no longer wants the response
 	failureRequest   failureKind = "request"    // the request is malformed or not complete
 	failureDenied    failureKind = "denied"     // access control
+	failurePolicy    failureKind = "policy"     // the local policy does not allow the destination
 	failureTooLarge  failureKind = "too_large"  // a body beyond the spool limit
 	failureLimited   failureKind = "flow_limit" // too many private-network flows
 	failureFull      failureKind = "full"       // too many flows of all kinds
@@ -142,6 +144,8 @@ func originFailure(err error) failure {
 	)
 	bad := func(kind failureKind, text string) failure { return failure{kind, http.StatusBadGateway, text} }
 	switch {
+	case errors.Is(err, policy.ErrDenied):
+		return failure{failurePolicy, http.StatusForbidden, policy.ErrDenied.Error()}
 	case errors.As(err, &timeout) && timeout.Timeout(), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		return failure{failureTimeout, http.StatusGatewayTimeout, "timeout"}
 	case errors.Is(err, httpfield.ErrLimit):
@@ -237,14 +241,14 @@ func (x *flowState) report(ctx context.Context, f failure, err error) {
 		level = slog.LevelDebug
 	case failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal:
 		level = slog.LevelError
-	case failureRequest, failureDenied, failureTooLarge, failureLimited, failureFull:
+	case failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull:
 	}
 	if !x.h.log.Enabled(ctx, level) {
 		return
 	}
 	attrs := append(x.attrs(), slog.String(logkey.Reason, string(f.kind)), slog.Any(logkey.Err, err))
 	if f.kind != failureCancelled {
-		gate := &x.h.faults
+		gate := &x.h.table.Faults
 		if x.route != nil {
 			gate = &x.route.Faults
 		}

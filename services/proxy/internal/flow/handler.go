@@ -18,7 +18,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/faultgate"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
@@ -46,7 +45,6 @@ type Handler struct {
 	log     *slog.Logger
 	metrics *metrics
 	spool   budget
-	faults  faultgate.Gate // of flows without a route
 	streams byteStreams
 
 	connector atomic.Pointer[connectorTag]

@@ -331,7 +331,7 @@ func serve(t testing.TB, set *ingress.Set, l *logs) *flow.Handler {
 	if l != nil {
 		log = l.logger(slog.LevelInfo)
 	}
-	table, err := router.New(set, opener.New(log))
+	table, err := router.New(set, opener.New(log, nil))
 	if err != nil {
 		t.Fatalf("router.New: %v", err)
 	}
@@ -342,7 +342,7 @@ func serve(t testing.TB, set *ingress.Set, l *logs) *flow.Handler {
 // newHandler makes a handler with the private networks of the rules in table.
 func newHandler(cfg flow.Config, table *router.Table, log *slog.Logger, reg prometheus.Registerer) *flow.Handler {
 	warp := func() ingress.WarpRouting { return table.Current().Set.WarpRouting }
-	cfg.Dialer, cfg.Flows = dialer.New(warp), limit.New(func() uint64 { return warp().MaxActiveFlows }, reg)
+	cfg.Dialer, cfg.Flows = dialer.New(warp, nil), limit.New(func() uint64 { return warp().MaxActiveFlows }, reg)
 	return flow.New(cfg, table, log, reg)
 }
 

@@ -21,7 +21,7 @@ import (
 func limited(t testing.TB, limits flow.Limits, service string, settings ...string) *flow.Handler {
 	t.Helper()
 	log := slog.New(slog.DiscardHandler)
-	table, err := router.New(rules(t, service, settings...), opener.New(log))
+	table, err := router.New(rules(t, service, settings...), opener.New(log, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,7 +22,7 @@ func TestManagementHostNeverReachesAnOrigin(t *testing.T) {
 	defer srv.Close()
 	log := slog.New(slog.DiscardHandler)
 	set := rules(t, srv.URL)
-	table, err := router.New(set, opener.New(log), "management.test", "")
+	table, err := router.New(set, opener.New(log, nil), "management.test", "")
 	if err != nil {
 		t.Fatal(err)
 	}

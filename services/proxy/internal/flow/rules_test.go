@@ -336,7 +336,7 @@ func TestSwapKeepsRunningFlowsAndPools(t *testing.T) {
 		_, _ = io.WriteString(w, "old")
 	})
 	log := slog.New(slog.DiscardHandler)
-	table, err := router.New(rules(t, old), opener.New(log))
+	table, err := router.New(rules(t, old), opener.New(log, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

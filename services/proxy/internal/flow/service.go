@@ -13,6 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/duplex"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/policy"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/socks"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/websock"
 )
@@ -145,7 +146,7 @@ func (x *flowState) socks(ctx context.Context, st *origin.Stream, ws *websock.Se
 func socksReply(err error) socks.Reply {
 	var dns *net.DNSError
 	switch {
-	case errors.Is(err, ingress.ErrDenied), errors.As(err, &dns):
+	case errors.Is(err, ingress.ErrDenied), errors.Is(err, policy.ErrDenied), errors.As(err, &dns):
 		return socks.NotAllowed
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return socks.Refused

@@ -2,6 +2,7 @@ package icmp_test
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -30,7 +31,7 @@ func newRouter(t *testing.T, cfg icmp.Config) *router {
 		t.Fatal(err)
 	}
 	r := &router{reg: prometheus.NewRegistry()}
-	r.Router = icmp.New(cfg, slog.New(slog.NewTextHandler(&r.log, nil)), r.reg)
+	r.Router = icmp.New(cfg, func(netip.Addr) error { return nil }, slog.New(slog.NewTextHandler(&r.log, nil)), r.reg)
 	t.Cleanup(r.Close)
 	return r
 }
@@ -99,6 +100,22 @@ func TestTimeToLiveEndsHere(t *testing.T) {
 	}
 	if n := r.figure(t, "errors_sent_total", ""); n != 4 {
 		t.Errorf("%d errors sent, want 4", n)
+	}
+}
+
+func TestPingsToDeniedAddressesAreDropped(t *testing.T) {
+	denied := netip.MustParseAddr("198.51.100.7")
+	r := &router{reg: prometheus.NewRegistry()}
+	r.Router = icmp.New(icmp.Default(), func(dst netip.Addr) error {
+		if dst == denied {
+			return errors.New("denied")
+		}
+		return nil
+	}, slog.New(slog.NewTextHandler(&r.log, nil)), r.reg)
+	t.Cleanup(r.Close)
+	r.Ping(request(t, "192.0.2.1", denied.String(), 64, codec.Echo{ID: 1}), func([]byte) bool { return true })
+	if n := r.figure(t, "dropped_packets_total", "write_denied"); n != 1 {
+		t.Errorf("%d dropped, want 1", n)
 	}
 }
 

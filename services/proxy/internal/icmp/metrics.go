@@ -14,6 +14,7 @@ const (
 	writeFailed reason = iota
 	writeFull
 	writeFlowUnknown
+	writeDenied // not of the reference: by the local policy
 	readFailed
 	readTooLarge
 	reasons
@@ -41,7 +42,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	dropped := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "culvert_proxy_icmp_dropped_packets_total", Help: "ICMP packets dropped.",
 	}, []string{"reason"})
-	for r, name := range [reasons]string{"write_failed", "write_full", "write_flow_unknown", "read_failed", "read_too_large"} {
+	for r, name := range [reasons]string{"write_failed", "write_full", "write_flow_unknown", "write_denied", "read_failed", "read_too_large"} {
 		m.dropped[r] = dropped.WithLabelValues(name)
 	}
 	return m

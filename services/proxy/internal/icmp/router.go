@@ -16,6 +16,7 @@ import (
 // Router sends pings and passes the responses back.
 type Router struct {
 	cfg     Config
+	allowed func(dst netip.Addr) error
 	log     *slog.Logger
 	metrics *metrics
 	v4, v6  netip.Addr
@@ -34,9 +35,9 @@ type key struct {
 	id       uint16
 }
 
-// New makes a router, and logs once if the system forbids ping sockets.
-func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) *Router {
-	r := &Router{cfg: cfg, log: log, metrics: newMetrics(reg), began: time.Now(), flows: make(map[key]*flow)}
+// New makes a router for pings to the addresses that allowed returns no error for, and logs once if the system forbids ping sockets.
+func New(cfg Config, allowed func(dst netip.Addr) error, log *slog.Logger, reg prometheus.Registerer) *Router {
+	r := &Router{cfg: cfg, allowed: allowed, log: log, metrics: newMetrics(reg), began: time.Now(), flows: make(map[key]*flow)}
 	r.v4, r.v6 = sources(cfg)
 	r.check()
 	return r
@@ -95,6 +96,11 @@ func (r *Router) Ping(packet []byte, back func(packet []byte) bool) {
 	echo, err := p.Echo()
 	if err != nil || !p.IsEchoRequest() {
 		r.metrics.drop(writeFailed)
+		return
+	}
+	if err := r.allowed(p.Dst); err != nil {
+		r.metrics.drop(writeDenied)
+		r.log.Debug("ping denied", logkey.Dest, p.Dst, logkey.Err, err)
 		return
 	}
 	f := r.flow(key{src: p.Src, dst: p.Dst, id: echo.ID}, back)

@@ -71,7 +71,7 @@ func start(t *testing.T, yaml, maxFlows string) (*live.State, *router.Table, pro
 		return nil, nil, nil, err
 	}
 	log := slog.New(slog.DiscardHandler)
-	table, err := router.New(set, opener.New(log))
+	table, err := router.New(set, opener.New(log, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

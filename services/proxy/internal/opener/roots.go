@@ -33,12 +33,16 @@ func trusted(ca []byte, file string, log *slog.Logger) (*x509.CertPool, error) {
 const maxCAFile = 1 << 20
 
 // ReadCA reads the CA file of a service that speaks HTTP; it returns nothing if there is none. A pushed configuration may
-// name any file, so only regular files of at most 1 MiB are read.
-func (*Opener) ReadCA(svc ingress.Service, set ingress.OriginRequest) ([]byte, error) {
+// name any file, so only regular files of at most 1 MiB are read, and only those that the local policy allows.
+func (p *Opener) ReadCA(svc ingress.Service, set ingress.OriginRequest) ([]byte, error) {
 	if set.CAPool == "" || svc.OriginScheme() == "" || svc.Kind == ingress.KindHelloWorld {
 		return nil, nil // the reference, too, reads it for no other service
 	}
-	pem, err := filewatch.ReadRegular(set.CAPool, maxCAFile)
+	err := p.point.File(set.CAPool)
+	var pem []byte
+	if err == nil {
+		pem, err = filewatch.ReadRegular(set.CAPool, maxCAFile)
+	}
 	if err != nil {
 		//nolint:staticcheck // the reference's text
 		return nil, fmt.Errorf("Error starting local service %s: Error loading cert pool: unable to read the file %s for --origin-ca-pool: %w",

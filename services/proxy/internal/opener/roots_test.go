@@ -33,7 +33,7 @@ func TestHTTPSOriginsTrustTheEmbeddedRoots(t *testing.T) {
 	for _, text := range []string{"https://app.test", "wss://app.test", "unix+tls:/run/app.sock"} {
 		for _, caPool := range []string{"", file} {
 			svc, set := service(t, text, func(o *ingress.OriginSpec) { o.CAPool = &caPool })
-			p := New(slog.New(slog.DiscardHandler))
+			p := New(slog.New(slog.DiscardHandler), nil)
 			pem, err := p.ReadCA(svc, set)
 			if err != nil {
 				t.Fatal(err)
@@ -70,7 +70,7 @@ func TestCAFilesAreBounded(t *testing.T) {
 	if err := os.WriteFile(large, make([]byte, maxCAFile+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := New(slog.New(slog.DiscardHandler))
+	p := New(slog.New(slog.DiscardHandler), nil)
 	for path, want := range map[string]string{
 		"/dev/zero": "not a regular file", t.TempDir(): "not a regular file", large: "too large", "/does/not/exist": "no such file",
 	} {

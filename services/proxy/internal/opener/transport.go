@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
@@ -27,10 +28,13 @@ const (
 )
 
 // Opener makes the origins of rules, and reads the files that rules name.
-type Opener struct{ log *slog.Logger }
+type Opener struct {
+	log   *slog.Logger
+	point *dialer.Point
+}
 
-// New makes an Opener that logs to log.
-func New(log *slog.Logger) *Opener { return &Opener{log: log} }
+// New makes an Opener that logs to log. Its origins dial through point, which also says which files may be read.
+func New(log *slog.Logger, point *dialer.Point) *Opener { return &Opener{log: log, point: point} }
 
 // Open makes the origin of a service with its effective settings. ca is the content of the CA file (see ReadCA); a content
 // without certificates is logged.
@@ -49,7 +53,7 @@ func (p *Opener) Open(svc ingress.Service, set ingress.OriginRequest, ca []byte)
 	case ingress.KindHelloWorld:
 		o.Kind, o.Handler = origin.KindHandler, origin.Hello()
 	case ingress.KindStream, ingress.KindBastion, ingress.KindSocks:
-		o.Kind, o.Stream = origin.KindStream, origin.NewStream(svc, set)
+		o.Kind, o.Stream = origin.KindStream, origin.NewStream(svc, set, p.point)
 	case ingress.KindManagement:
 		fallthrough // belongs to no rule of a user
 	default:
@@ -65,12 +69,12 @@ func (p *Opener) openHTTP(svc ingress.Service, set ingress.OriginRequest, ca []b
 	if err != nil {
 		return origin.HTTP{}, err
 	}
-	dialer := &net.Dialer{Timeout: set.ConnectTimeout, KeepAlive: set.TCPKeepAlive}
+	d := net.Dialer{Timeout: set.ConnectTimeout, KeepAlive: set.TCPKeepAlive}
 	if set.NoHappyEyeballs {
-		dialer.FallbackDelay = -1
+		d.FallbackDelay = -1
 	}
 	t := &http.Transport{
-		DialContext:            dialer.DialContext,
+		DialContext:            p.dial(d),
 		TLSClientConfig:        tlsConf,
 		TLSHandshakeTimeout:    set.TLSTimeout,
 		DisableCompression:     true,
@@ -86,15 +90,15 @@ func (p *Opener) openHTTP(svc ingress.Service, set ingress.OriginRequest, ca []b
 	switch svc.Kind {
 	case ingress.KindUnix, ingress.KindUnixTLS:
 		o.Host = unixHost
-		t.DialContext = fixedDial(dialer, "unix", svc.Path)
+		t.DialContext = p.fixedDial(d, "unix", svc.Path)
 	default:
 		o.Host = svc.URL.Host
 		if o.PerHost {
 			// The URL names the TLS server, so the pool is keyed by it; the connection still goes to the service. An
 			// environment proxy would be asked for the wrong address, so there is none.
 			o.Port = portSuffix(svc.URL.Port())
-			t.DialContext = fixedDial(dialer, "tcp", dialAddress(svc, o.Scheme))
-		} else {
+			t.DialContext = p.fixedDial(d, "tcp", dialAddress(svc, o.Scheme))
+		} else if p.point.Proxied() {
 			t.Proxy = http.ProxyFromEnvironment
 		}
 	}
@@ -155,9 +159,18 @@ func protocols(kind ingress.Kind, http2Origin bool) *http.Protocols {
 	return p
 }
 
+// dial dials what a URL says.
+func (p *Opener) dial(d net.Dialer) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		return p.point.Dial(ctx, d, network, address)
+	}
+}
+
 // fixedDial dials one address whatever the URL says.
-func fixedDial(d *net.Dialer, network, addr string) func(context.Context, string, string) (net.Conn, error) {
-	return func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, network, addr) }
+func (p *Opener) fixedDial(d net.Dialer, network, address string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return p.point.Dial(ctx, d, network, address)
+	}
 }
 
 func portSuffix(port string) string {

@@ -17,7 +17,7 @@ func made(t *testing.T, service string, spec ingress.OriginSpec) *origin.Origin 
 	if err != nil {
 		t.Fatalf("Compile(%s): %v", service, err)
 	}
-	o, err := opener.New(slog.New(slog.DiscardHandler)).Open(set.Rules[0].Service, set.Rules[0].Origin, nil)
+	o, err := opener.New(slog.New(slog.DiscardHandler), nil).Open(set.Rules[0].Service, set.Rules[0].Origin, nil)
 	if err != nil {
 		t.Fatalf("New(%s): %v", service, err)
 	}
@@ -83,7 +83,7 @@ func FuzzTarget(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	o, err := opener.New(slog.New(slog.DiscardHandler)).Open(set.Rules[0].Service, set.Rules[0].Origin, nil)
+	o, err := opener.New(slog.New(slog.DiscardHandler), nil).Open(set.Rules[0].Service, set.Rules[0].Origin, nil)
 	if err != nil {
 		f.Fatal(err)
 	}

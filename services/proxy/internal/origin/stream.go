@@ -28,18 +28,28 @@ type Stream struct {
 
 	addr   string // of a fixed destination
 	dialer net.Dialer
+	net    Network
 	rules  []ingress.IPRule
 	judges bool // the client goes only where rules let it
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// NewStream makes the stream of a service with its effective settings.
-func NewStream(svc ingress.Service, set ingress.OriginRequest) *Stream {
+// Network opens connections as far as the local policy allows; *dialer.Point is one.
+type Network interface {
+	// Host judges a host before it is looked up.
+	Host(host string) error
+	// Dial opens a connection with the settings of d.
+	Dial(ctx context.Context, d net.Dialer, network, address string) (net.Conn, error)
+}
+
+// NewStream makes the stream of a service with its effective settings, whose connections network opens.
+func NewStream(svc ingress.Service, set ingress.OriginRequest, network Network) *Stream {
 	s := &Stream{
 		Kind:          svc.Kind,
 		Socks:         svc.Kind != ingress.KindSocks && set.ProxyType != "",
 		ProxyProtocol: set.ProxyProtocol,
 		dialer:        net.Dialer{KeepAlive: set.TCPKeepAlive},
+		net:           network,
 		lookup:        net.DefaultResolver.LookupNetIP,
 	}
 	s.dialer.Timeout = set.ConnectTimeout
@@ -80,7 +90,7 @@ func BastionDestination(header string) (string, error) {
 // decide, and the first address is the one that is judged and dialled, so that no second response can lead elsewhere.
 func (s *Stream) Dial(ctx context.Context, destination string) (net.Conn, error) {
 	if !s.judges {
-		return s.dialer.DialContext(ctx, "tcp", destination)
+		return s.net.Dial(ctx, s.dialer, "tcp", destination)
 	}
 	if len(s.rules) == 0 {
 		return nil, fmt.Errorf("%w: there are none", ingress.ErrDenied)
@@ -97,7 +107,7 @@ func (s *Stream) Dial(ctx context.Context, destination string) (net.Conn, error)
 	if err := ingress.Allow(s.rules, dst); err != nil {
 		return nil, err
 	}
-	return s.dialer.DialContext(ctx, "tcp", dst.String())
+	return s.net.Dial(ctx, s.dialer, "tcp", dst.String())
 }
 
 // resolve gives the one address of a destination.
@@ -112,6 +122,9 @@ func (s *Stream) resolve(ctx context.Context, destination string) (netip.AddrPor
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return netip.AddrPortFrom(addr.Unmap(), uint16(port)), nil
+	}
+	if err := s.net.Host(host); err != nil {
+		return netip.AddrPort{}, err
 	}
 	addrs, err := s.lookup(ctx, "ip", host)
 	if err != nil {

@@ -59,16 +59,16 @@ type Networks struct {
 	udp    *udp.Table
 }
 
-// New starts nothing. It asks table for the live rules at each use.
-func New(cfg Config, table *router.Table, log *slog.Logger, reg prometheus.Registerer) (*Networks, error) {
+// New starts nothing. It asks table for the live rules at each use, and point what the local policy allows.
+func New(cfg Config, table *router.Table, point *dialer.Point, log *slog.Logger, reg prometheus.Registerer) (*Networks, error) {
 	warp := func() ingress.WarpRouting { return table.Current().Set.WarpRouting }
-	n := &Networks{dialer: dialer.New(warp), limit: limit.New(func() uint64 { return warp().MaxActiveFlows }, reg)}
+	n := &Networks{dialer: dialer.New(warp, point), limit: limit.New(func() uint64 { return warp().MaxActiveFlows }, reg)}
 	var err error
 	if n.dns, err = resolver.New(cfg.DNS, log, reg); err != nil {
 		return nil, err
 	}
 	n.dialer.Reserve(resolver.Virtual(), n.dns)
-	n.icmp = icmp.New(cfg.ICMP, log, reg)
+	n.icmp = icmp.New(cfg.ICMP, point.Addr, log, reg)
 	n.udp = udp.New(cfg.UDP, udp.Deps{Dialer: n.dialer, Limit: n.limit, Pinger: n.icmp, Logger: log, Registerer: reg})
 	return n, nil
 }

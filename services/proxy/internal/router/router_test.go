@@ -24,7 +24,7 @@ func TestMatchGivesTheRulesOrigin(t *testing.T) {
 		ingress.RuleSpec{Hostname: "a.example.com", Path: "^/api", Service: "http://127.0.0.1:1"},
 		ingress.RuleSpec{Hostname: "*.example.com", Service: "unix:/x.sock"},
 		ingress.RuleSpec{Service: "http_status:404"},
-	), opener.New(slog.New(slog.DiscardHandler)))
+	), opener.New(slog.New(slog.DiscardHandler), nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +51,7 @@ func TestSwap(t *testing.T) {
 	yes := true
 	other := ingress.RuleSpec{Hostname: "c.test", Service: "http://127.0.0.1:1", OriginRequest: ingress.OriginSpec{NoTLSVerify: &yes}}
 	last := ingress.RuleSpec{Service: "http_status:404"}
-	table, err := router.New(compile(t, a, same, other, last), opener.New(slog.New(slog.DiscardHandler)))
+	table, err := router.New(compile(t, a, same, other, last), opener.New(slog.New(slog.DiscardHandler), nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestAmbiguous(t *testing.T) {
 			Access: &ingress.AccessSpec{Required: true, TeamName: "t", AudTag: []string{"a"}},
 		}},
 		ingress.RuleSpec{Service: "http_status:404"},
-	), opener.New(slog.New(slog.DiscardHandler)))
+	), opener.New(slog.New(slog.DiscardHandler), nil))
 	if err != nil {
 		t.Fatal(err)
 	}

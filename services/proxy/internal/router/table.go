@@ -60,6 +60,9 @@ type Opener interface {
 
 // Table is the live table.
 type Table struct {
+	// Faults thins out the log lines about flows without a route.
+	Faults faultgate.Gate
+
 	opener  Opener
 	hosts   []string   // of the management service
 	swap    sync.Mutex // held by Swap, so that two swaps do not lose each other's origins

@@ -42,7 +42,7 @@ func newKit(t testing.TB, opts ...option) *kit {
 	k := &kit{reg: prometheus.NewRegistry()}
 	cfg := udp.Default()
 	deps := udp.Deps{
-		Dialer:     dialer.New(func() ingress.WarpRouting { return ingress.WarpRouting{ConnectTimeout: time.Second} }),
+		Dialer:     dialer.New(func() ingress.WarpRouting { return ingress.WarpRouting{ConnectTimeout: time.Second} }, nil),
 		Limit:      limit.New(func() uint64 { return k.max }, nil),
 		Logger:     slog.New(slog.DiscardHandler),
 		Registerer: k.reg,

@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/faultgate"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/policy"
 )
 
 // Dialer opens sockets; *dialer.Registry is one.
@@ -316,7 +317,7 @@ func (t *Table) open(ctx context.Context, f *flow, m *packet.Message) (*session,
 	conn, err := t.deps.Dialer.DialUDP(ctx, m.Dest)
 	if err != nil {
 		slot.Release()
-		if errors.Is(err, ingress.ErrDenied) {
+		if errors.Is(err, ingress.ErrDenied) || errors.Is(err, policy.ErrDenied) {
 			return nil, datagram.ResultError, err
 		}
 		return nil, resultOf(err), err

@@ -1,0 +1,82 @@
+package dialer
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/policy"
+)
+
+// Point opens every connection of a proxy to what a rule, a request or a datagram names, as far as the local policy allows.
+// A nil Point allows everything.
+type Point struct{ policy *policy.Policy }
+
+// NewPoint makes a Point that asks a policy.
+func NewPoint(p *policy.Policy) *Point { return &Point{policy: p} }
+
+// Dial is d.DialContext under the policy. A host name is judged before it is looked up, an address right before the connection to it
+// begins, so no second response of a name server can lead elsewhere. The errors of the policy wrap policy.ErrDenied.
+func (p *Point) Dial(ctx context.Context, d net.Dialer, network, address string) (net.Conn, error) {
+	if p == nil || p.policy == nil {
+		return d.DialContext(ctx, network, address)
+	}
+	if network == "unix" {
+		if err := p.policy.Unix(address); err != nil {
+			return nil, refused(network, err)
+		}
+		return d.DialContext(ctx, network, address)
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err == nil {
+		err = p.policy.Host(host)
+	}
+	if err != nil {
+		return nil, refused(network, err)
+	}
+	d.ControlContext = p.control
+	return d.DialContext(ctx, network, address)
+}
+
+// control judges the resolved address of a socket that is about to be connected.
+func (p *Point) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+	dst, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	return p.policy.Addr(dst.Addr())
+}
+
+// refused is the form that the errors of net.Dialer have.
+func refused(network string, err error) error {
+	return &net.OpError{Op: "dial", Net: network, Err: err}
+}
+
+// Host judges a host before it is looked up.
+func (p *Point) Host(host string) error {
+	if p == nil {
+		return nil
+	}
+	return p.policy.Host(host)
+}
+
+// Addr judges the destination of packets that need no connection.
+func (p *Point) Addr(addr netip.Addr) error {
+	if p == nil {
+		return nil
+	}
+	return p.policy.Addr(addr)
+}
+
+// Proxied reports whether connections may go through an HTTP proxy of the environment. That would choose the address, so it is not
+// allowed if the policy limits networks or hosts.
+func (p *Point) Proxied() bool { return p == nil || !p.policy.LimitsNetwork() }
+
+// File judges a file that a rule names.
+func (p *Point) File(name string) error {
+	if p == nil {
+		return nil
+	}
+	return p.policy.File(name)
+}
