@@ -34,6 +34,8 @@ type Config struct {
 	SpoolLimit         int64  `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
 	ManagementHostname string `yaml:"management_hostname" usage:"host of the management service, whose requests never reach an origin"`
 
+	StateDir string `yaml:"state_dir" usage:"directory of this proxy alone, in which a pushed configuration that ends the process is remembered; empty is none"`
+
 	DrainTimeout time.Duration `yaml:"drain_timeout" usage:"how long running requests may take to finish at stop"`
 
 	Streams flow.Streams   `yaml:"streams"`

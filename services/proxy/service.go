@@ -115,7 +115,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Tags: tags, SpoolLimit: cfg.SpoolLimit, Streams: cfg.Streams, Limits: cfg.Limits,
 		Dialer: s.private.Dialer(), Flows: s.private.Limit(),
 	}, table, log, deps.Registerer)
-	if s.live, err = live.New(live.Config{Table: table, MaxActiveFlows: cfg.MaxActiveFlows, Logger: log, Registerer: deps.Registerer}); err != nil {
+	if s.live, err = live.New(live.Config{
+		Table: table, MaxActiveFlows: cfg.MaxActiveFlows, StateDir: cfg.StateDir, Logger: log, Registerer: deps.Registerer,
+	}); err != nil {
 		return nil, err
 	}
 	if err := s.listen(); err != nil {

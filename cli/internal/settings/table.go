@@ -61,6 +61,7 @@ func policyFlags() []Flag {
 		{Name: "policy-allow-hosts", Env: []string{"CULVERT_POLICY_ALLOW_HOSTS"}, Kind: List, Usage: "`NAME` of a host that may be dialled, *.NAME for all below, repeatable; none is none (default: all)"},
 		{Name: "policy-deny-hosts", Env: []string{"CULVERT_POLICY_DENY_HOSTS"}, Kind: List, Usage: "`NAME` of a host that is never dialled, *.NAME for all below, repeatable"},
 		{Name: "policy-allow-unix", Env: []string{"CULVERT_POLICY_ALLOW_UNIX"}, Kind: List, Usage: "`PATH` of a Unix socket, or directory with / at the end, that may be reached, repeatable; none is none (default: all)"},
+		{Name: "state-dir", Env: []string{"CULVERT_STATE_DIR"}, Usage: "`DIR` of this connector alone, in which a pushed configuration that ends the process is remembered (default: none)"},
 		{Name: "policy-allow-files", Env: []string{"CULVERT_POLICY_ALLOW_FILES"}, Kind: List, Usage: "`PATH` of a file, or directory with / at the end, that rules may name, repeatable; none is none (default: all)"},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -91,6 +92,7 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config 
 	cfg.Proxy.Tags, cfg.Proxy.Listen, cfg.Proxy.TLSDir = s.List("tag"), s.List("link-listen"), s.Text("link-certs")
 	cfg.Proxy.Private.ICMP.SourceV4, cfg.Proxy.Private.ICMP.SourceV6 = s.Text("icmpv4-src"), s.Text("icmpv6-src")
 	cfg.Proxy.Private.DNS.ResolverAddrs = s.List("dns-resolver-addrs")
+	cfg.Proxy.StateDir = s.Text("state-dir")
 	policy := &cfg.Proxy.Opener.Policy
 	policy.AllowNetworks, policy.DenyNetworks = s.List("policy-allow-networks"), s.List("policy-deny-networks")
 	policy.AllowHosts, policy.DenyHosts = s.List("policy-allow-hosts"), s.List("policy-deny-hosts")
@@ -160,6 +162,6 @@ func Local(l LocalEdge) (Config, error) {
 		e.Connectors.Listen = append(e.Connectors.Listen, netip.MustParseAddrPort("127.0.0.1:0"))
 	}
 	e.Bootstrap.Tunnel, e.Bootstrap.Routes = l.Tunnel, []string{"*"}
-	cfg.Edge = &e
+	cfg.Edge, cfg.Proxy.StateDir = &e, filepath.Join(l.DataDir, "connector")
 	return cfg, nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/crashmark"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -28,7 +29,9 @@ type Config struct {
 	Table *router.Table
 	// MaxActiveFlows is the text of the local flag that beats the pushed limit; empty when it is not given.
 	MaxActiveFlows string
-	Logger         *slog.Logger
+	// StateDir is where a mark is kept while a document is applied, so that one that ends the process is given up; empty keeps none.
+	StateDir string
+	Logger   *slog.Logger
 	// Registerer may be nil.
 	Registerer prometheus.Registerer
 }
@@ -36,6 +39,7 @@ type Config struct {
 // State is the configuration in force.
 type State struct {
 	cfg   Config
+	marks *crashmark.Marks
 	gauge prometheus.Gauge
 	// owner is the tunnel whose configuration is in force; nil as long as the local one is. Written with mu held.
 	owner atomic.Pointer[tunnel.ID]
@@ -51,7 +55,7 @@ type State struct {
 
 // New makes a state with the local configuration, which table serves already.
 func New(cfg Config) (*State, error) {
-	s := &State{cfg: cfg, version: remoteconfig.LocalVersion, gauge: prometheus.NewGauge(prometheus.GaugeOpts{
+	s := &State{cfg: cfg, marks: crashmark.New(cfg.StateDir), version: remoteconfig.LocalVersion, gauge: prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "culvert_proxy_config_version", Help: "Version of the configuration in force; -1 is the local one.",
 	})}
 	s.gauge.Set(float64(remoteconfig.LocalVersion))
@@ -79,7 +83,7 @@ func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error)
 		return s.version, remoteconfig.Reject(errClosed)
 	}
 	owner := s.owner.Swap(&u.Tunnel) // before the rules: no other tunnel's request may meet them
-	set, err := s.apply(u.Document)
+	set, err := s.applyMarked(ctx, log, u)
 	if err != nil {
 		s.owner.Store(owner)
 		tell := log.DebugContext // each connection pushes: once is enough
@@ -104,6 +108,22 @@ func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error)
 func (s *State) Serves(id tunnel.ID) bool {
 	owner := s.owner.Load()
 	return owner == nil || *owner == id
+}
+
+// applyMarked is apply with a mark on disk as long as it runs. Without a mark that can be written a document is applied all the same.
+func (s *State) applyMarked(ctx context.Context, log *slog.Logger, u remoteconfig.Update) (*ingress.Set, error) {
+	err := s.marks.Begin(u.Tunnel, u.Document)
+	if errors.Is(err, crashmark.ErrCrashes) {
+		return nil, err
+	}
+	if err != nil {
+		log.WarnContext(ctx, "state directory unusable", slog.Any(logkey.Err, err))
+	}
+	set, err := s.apply(u.Document)
+	if merr := s.marks.End(u.Tunnel); merr != nil {
+		log.WarnContext(ctx, "state directory unusable", slog.Any(logkey.Err, merr))
+	}
+	return set, err
 }
 
 // apply makes a document the live one, or changes nothing.
