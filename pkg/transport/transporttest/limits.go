@@ -27,8 +27,8 @@ type Limits struct {
 
 // Greeting is the exchange that a stream begins with.
 type Greeting struct {
-	// Request is sent by the opener and Respond by the acceptor, which reads the request first. ReadResponse is the
-	// opener's again.
+	// The opener sends Request. Respond, at the acceptor, reads the request and sends the response. ReadResponse, at the
+	// opener, reads the response.
 	Request, Respond, ReadResponse func(s transport.Stream) error
 }
 

@@ -54,7 +54,8 @@ func (x *exchange) newCopy(st transport.Stream, h http.Header, head headpolicy.R
 	_, c.deferHead = h["Grpc-Status"]
 	switch {
 	case head.Status == http.StatusNoContent, head.Status == http.StatusNotModified:
-		delete(h, headpolicy.ContentLength) // forbidden with the one, and what the server does over HTTP/1.1 with the other
+		// 204 must not have one, and net/http drops it from a 304 over HTTP/1.1.
+		delete(h, headpolicy.ContentLength)
 		c.limit = 0
 	case x.r.Method == http.MethodHead, body == layoutNone:
 		c.limit = 0

@@ -128,7 +128,7 @@ type run struct {
 	c            *Copier
 	edge, origin End
 	half         atomic.Bool    // one direction has ended, so idle runs
-	late         sync.WaitGroup // of functions that timers and contexts may have started
+	late         sync.WaitGroup // waits for the functions that timers and contexts have started
 
 	mu    sync.Mutex // guards the rest, without the counters of sum, each of which belongs to one copy
 	begun bool       // First is known

@@ -56,9 +56,9 @@ func Virtual() netip.AddrPort {
 }
 
 const (
-	// resolvConf is where the system says which resolvers it asks.
+	// resolvConf is the file that names the resolvers of the system.
 	resolvConf = "/etc/resolv.conf"
-	// refreshEvery is how often that is read again.
+	// refreshEvery is how often resolvConf is read again.
 	refreshEvery = 5 * time.Minute
 	// dialTimeout bounds a connection to a resolver.
 	dialTimeout = 5 * time.Second
@@ -96,7 +96,7 @@ func New(cfg Config, log *slog.Logger, reg prometheus.Registerer, opts ...Option
 		o(s)
 	}
 	if !s.fixed {
-		addrs = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53")} // until the system says another
+		addrs = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53")} // until resolv.conf names another
 	}
 	s.addrs.Store(&addrs)
 	s.refresh()

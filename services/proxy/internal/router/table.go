@@ -58,7 +58,7 @@ type Opener interface {
 	Open(svc ingress.Service, set ingress.OriginRequest, ca []byte) (*origin.Origin, error)
 }
 
-// Table is the live table.
+// Table holds the current Snapshot.
 type Table struct {
 	// Faults thins out the log lines about flows without a route.
 	Faults faultgate.Gate

@@ -72,7 +72,7 @@ func (w *Server) Read(p []byte) (int, error) {
 	}
 }
 
-// streamEnd turns the end of the edge's bytes into that of the messages.
+// streamEnd returns the error for the end of the edge's bytes: io.EOF is an orderly end only between two messages.
 func (w *Server) streamEnd(err error) error {
 	if err == io.EOF && w.dec.InMessage() { //nolint:errorlint // only the bare value is FIN
 		return io.ErrUnexpectedEOF

@@ -67,7 +67,7 @@ const (
 	movesPerPlan = 8
 )
 
-// Plan decides.
+// Plan decides what to grant and to release in the world w, and which connectors get too few connections.
 func Plan(w World) Result {
 	p := planner{load: newLoad(w)}
 	for _, c := range w.Connectors {
