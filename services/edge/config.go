@@ -2,45 +2,29 @@ package edge
 
 import (
 	"errors"
-	"fmt"
-	"io/fs"
 	"net/netip"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/services/edge/internal/bootstrap"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/connector"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/front"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/udp"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/zone"
 )
 
 // Config is the configuration of an edge.
 type Config struct {
 	DataDir    string           `yaml:"data_dir" usage:"directory of the CA, the tunnels and routes, and the admin socket"`
 	Location   string           `yaml:"location" usage:"short name of this edge, shown by connectors and in request ids"`
-	Connectors ConnectorsConfig `yaml:"connectors"`
+	Connectors connector.Config `yaml:"connectors"`
 	Public     PublicConfig     `yaml:"public"`
-	DNS        DNSConfig        `yaml:"dns"`
+	DNS        zone.Config      `yaml:"dns"`
 	Admin      AdminConfig      `yaml:"admin"`
 	Ports      ports.Config     `yaml:"ports"`
 	UDP        udp.Config       `yaml:"udp"`
-	Bootstrap  BootstrapConfig  `yaml:"bootstrap"`
-}
-
-// ConnectorsConfig is the side that connectors dial.
-type ConnectorsConfig struct {
-	Listen          []netip.AddrPort `yaml:"listen" usage:"addresses for connectors, UDP for QUIC and TCP for HTTP/2; port 0 takes a free one"`
-	HTTP2           bool             `yaml:"http2" usage:"accept connectors over HTTP/2, too"`
-	RegisterTimeout time.Duration    `yaml:"register_timeout" usage:"how long a session may stay without a registration"`
-	ReplaceTimeout  time.Duration    `yaml:"replace_timeout" usage:"how long a replaced session may finish its requests"`
-	DrainTimeout    time.Duration    `yaml:"drain_timeout" usage:"how long an unregistered session may stay"`
-	MaxSessions     int              `yaml:"max_sessions" usage:"limit of registered sessions"`
-	MaxPerTunnel    int              `yaml:"max_sessions_per_tunnel" usage:"limit of registered sessions of one tunnel; 0 = only max_sessions"`
-	MaxPending      int              `yaml:"max_pending" usage:"limit of handshakes, and apart from these of sessions that have not registered yet; the oldest ones make room for new ones"`
-	MaxPerAddress   int              `yaml:"max_pending_per_address" usage:"the same for one IPv4 address or IPv6 /64; 0 = only max_pending"`
-	MaxLocalConfig  int              `yaml:"max_local_config_bytes" usage:"limit of the configurations that connectors upload for display"`
-	MaxTunnelConfig int              `yaml:"max_local_config_bytes_per_tunnel" usage:"the same for the connectors of one tunnel; 0 = only max_local_config_bytes"`
+	Bootstrap  bootstrap.Config `yaml:"bootstrap"`
 }
 
 // PublicConfig is the side that visitors see.
@@ -72,24 +56,6 @@ type PublicConfig struct {
 	ExposeErrors             bool          `yaml:"expose_errors" usage:"show connector error texts, which hold internal addresses, to visitors"`
 }
 
-// DNSConfig is the small authoritative name server.
-type DNSConfig struct {
-	Listen      netip.AddrPort `yaml:"listen" usage:"UDP and TCP address of the name server; unset = none"`
-	Domain      string         `yaml:"domain" usage:"the domain of the name server"`
-	TTL         time.Duration  `yaml:"ttl" usage:"time to live of the responses"`
-	Regions     []RegionConfig `yaml:"regions" usage:"advertised regions; none = derived from the connector listeners"`
-	ProtocolTXT string         `yaml:"protocol_txt" usage:"content of the TXT record protocol-v2"`
-	FeatureTXT  string         `yaml:"feature_txt" usage:"content of the TXT record cfd-features"`
-}
-
-// RegionConfig is one advertised region: the host <name>.<domain> with its addresses.
-type RegionConfig struct {
-	// Prefix puts the region under _<prefix>-v2-origintunneld instead of _v2-origintunneld.
-	Prefix    string           `yaml:"prefix"`
-	Name      string           `yaml:"name"`
-	Addresses []netip.AddrPort `yaml:"addresses"`
-}
-
 // AdminConfig is the API for operators.
 type AdminConfig struct {
 	Socket    string         `yaml:"socket" usage:"Unix socket of the admin API; unset = admin.sock in data_dir"`
@@ -97,33 +63,12 @@ type AdminConfig struct {
 	TokenFile string         `yaml:"token_file" usage:"file with the bearer token of the TCP admin API"`
 }
 
-// BootstrapConfig creates a tunnel and its routes at start when they are missing.
-type BootstrapConfig struct {
-	Tunnel        string   `yaml:"tunnel" usage:"name of a tunnel to create when it does not exist"`
-	Routes        []string `yaml:"routes" usage:"hosts to route to that tunnel, and ports such as tcp://:2222?to=10.0.0.5:22 (docs/ports.md)"`
-	TokenFile     string   `yaml:"token_file" usage:"where to write that tunnel's run token"`
-	TokenFileMode string   `yaml:"token_file_mode" usage:"file mode of the token file, octal"`
-	CAFile        string   `yaml:"ca_file" usage:"where to copy the certificate of the edge's own CA"`
-}
-
 // Default holds all default values.
 func Default() Config {
 	return Config{
-		DataDir:  "edge-data",
-		Location: "local",
-		Connectors: ConnectorsConfig{
-			Listen:          []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:7844")},
-			HTTP2:           true,
-			RegisterTimeout: 10 * time.Second,
-			ReplaceTimeout:  30 * time.Second,
-			DrainTimeout:    200 * time.Second,
-			MaxSessions:     16384,
-			MaxPerTunnel:    1024,
-			MaxPending:      1024,
-			MaxPerAddress:   256,
-			MaxLocalConfig:  64 << 20,
-			MaxTunnelConfig: 8 << 20,
-		},
+		DataDir:    "edge-data",
+		Location:   "local",
+		Connectors: connector.Default(),
 		Public: PublicConfig{
 			HTTP:                  netip.MustParseAddrPort("0.0.0.0:8080"),
 			ResponseHeaderTimeout: 100 * time.Second,
@@ -143,15 +88,10 @@ func Default() Config {
 			HalfCloseTimeout: 5 * time.Minute,
 			DrainTimeout:     30 * time.Second,
 		},
-		DNS: DNSConfig{
-			Domain:      "tunnel.internal",
-			TTL:         30 * time.Second,
-			ProtocolTXT: `[{"protocol":"quic","percentage":100}]`,
-			FeatureTXT:  `{}`,
-		},
+		DNS:       zone.Default(),
 		Ports:     ports.Default(),
 		UDP:       udp.Default(),
-		Bootstrap: BootstrapConfig{TokenFileMode: "0600"},
+		Bootstrap: bootstrap.Default(),
 	}
 }
 
@@ -159,16 +99,6 @@ func Default() Config {
 func (c *Config) Validate() error {
 	var p problems
 	p.when(c.DataDir == "", "data_dir: empty")
-	p.when(len(c.Connectors.Listen) == 0, "connectors: listen: empty")
-	p.when(c.Connectors.RegisterTimeout <= 0, "connectors: register_timeout: not positive")
-	p.when(c.Connectors.ReplaceTimeout <= 0, "connectors: replace_timeout: not positive")
-	p.when(c.Connectors.DrainTimeout <= 0, "connectors: drain_timeout: not positive")
-	p.when(c.Connectors.MaxSessions <= 0, "connectors: max_sessions: not positive")
-	p.when(c.Connectors.MaxPerTunnel < 0, "connectors: max_sessions_per_tunnel: negative")
-	p.when(c.Connectors.MaxPending <= 0, "connectors: max_pending: not positive")
-	p.when(c.Connectors.MaxPerAddress < 0, "connectors: max_pending_per_address: negative")
-	p.when(c.Connectors.MaxLocalConfig < 0, "connectors: max_local_config_bytes: negative")
-	p.when(c.Connectors.MaxTunnelConfig < 0, "connectors: max_local_config_bytes_per_tunnel: negative")
 	p.when(!c.Public.HTTP.IsValid() && !c.Public.HTTPS.IsValid(), "public: neither http nor https is set")
 	p.when((c.Public.CertFile == "") != (c.Public.KeyFile == ""), "public: cert_file and key_file: only one is set")
 	p.when(c.Public.MaxHeaderFields <= 0, "public: max_header_fields: not positive")
@@ -190,30 +120,12 @@ func (c *Config) Validate() error {
 	p.when(c.Public.MaxWebSockets < 0, "public: max_websockets: negative")
 	p.when(c.Public.MinBodyRate < 0, "public: min_body_rate: negative")
 	p.when(c.Admin.Listen.IsValid() && c.Admin.TokenFile == "", "admin: token_file: empty, but listen is set")
-	p.when(c.Bootstrap.Tunnel == "" && (len(c.Bootstrap.Routes) > 0 || c.Bootstrap.TokenFile != ""), "bootstrap: tunnel: empty")
-	if _, err := c.Bootstrap.mode(); err != nil {
-		p.when(true, "bootstrap: token_file_mode: not an octal file mode")
-	}
-	c.DNS.validate(&p)
-	if err := c.Ports.Validate(); err != nil {
-		p = append(p, err)
-	}
-	if err := c.UDP.Validate(); err != nil {
-		p = append(p, err)
+	for _, validate := range []func() error{c.Connectors.Validate, c.DNS.Validate, c.Ports.Validate, c.UDP.Validate, c.Bootstrap.Validate} {
+		if err := validate(); err != nil {
+			p = append(p, err)
+		}
 	}
 	return errors.Join(p...)
-}
-
-func (c *DNSConfig) validate(p *problems) {
-	if !c.Listen.IsValid() {
-		return
-	}
-	p.when(strings.Trim(c.Domain, ".") == "", "dns: domain: empty")
-	p.when(c.TTL < 0, "dns: ttl: negative")
-	for i, r := range c.Regions {
-		p.when(r.Name == "", fmt.Sprintf("dns: regions[%d]: name: empty", i))
-		p.when(len(r.Addresses) == 0, fmt.Sprintf("dns: regions[%d]: addresses: empty", i))
-	}
 }
 
 func (c *Config) socket() string {
@@ -221,14 +133,6 @@ func (c *Config) socket() string {
 		return c.Admin.Socket
 	}
 	return filepath.Join(c.DataDir, "admin.sock")
-}
-
-func (b *BootstrapConfig) mode() (fs.FileMode, error) {
-	if b.TokenFileMode == "" {
-		return 0o600, nil
-	}
-	m, err := strconv.ParseUint(b.TokenFileMode, 8, 9)
-	return fs.FileMode(m), err
 }
 
 // problems collects what is wrong with a configuration.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -15,24 +14,18 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/process"
-	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
-	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/admin"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/atomicfile"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/bootstrap"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/certs"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/connector"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/front"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/ports"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/share"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/udp"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/zone"
 )
@@ -49,7 +42,6 @@ type Service struct {
 	log       *slog.Logger
 	catalog   *catalog.Catalog
 	authority *certs.Authority
-	table     *registry.Table
 	udp       *udp.Flows
 	backlog   *backlog.Watch
 	files     *filewatch.Watcher
@@ -61,7 +53,7 @@ type Service struct {
 	zone       *zone.Server // nil without a name server
 	admin      *admin.Server
 
-	bootstrap *tunnel.Credentials
+	bootstrap tunnel.Credentials
 	serving   atomic.Bool
 }
 
@@ -73,7 +65,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: deps.Logger, table: registry.NewTable()}
+	s := &Service{cfg: cfg, log: deps.Logger}
 	s.files = filewatch.New(s.fileChanged)
 	for _, open := range []func(Deps) error{s.openFiles, s.runBootstrap, s.openDatagrams, s.openConnectors, s.openFront, s.openPorts, s.openZone, s.openAdmin} {
 		if err := open(deps); err != nil {
@@ -100,62 +92,9 @@ func (s *Service) openFiles(Deps) (err error) {
 	return err
 }
 
-// runBootstrap creates what the configuration asks for, before anybody can see it missing.
-func (s *Service) runBootstrap(Deps) error {
-	b := s.cfg.Bootstrap
-	if b.CAFile != "" {
-		pem, err := os.ReadFile(s.authority.Path())
-		if err != nil {
-			return fmt.Errorf("bootstrap: ca_file: %w", err)
-		}
-		if err := atomicfile.Write(b.CAFile, pem, 0o644); err != nil {
-			return fmt.Errorf("bootstrap: ca_file: %w", err)
-		}
-	}
-	if b.Tunnel == "" {
-		return nil
-	}
-	t, err := s.catalog.Tunnel(b.Tunnel)
-	if errors.Is(err, tunnel.ErrNotFound) {
-		t, err = s.catalog.CreateTunnel(b.Tunnel, time.Now())
-	}
-	if err != nil {
-		return fmt.Errorf("bootstrap: %w", err)
-	}
-	for _, text := range b.Routes {
-		if err := s.bootstrapRoute(text, t.ID); err != nil {
-			return fmt.Errorf("bootstrap: %w", err)
-		}
-	}
-	creds := t.Credentials()
-	s.bootstrap = &creds
-	if b.TokenFile == "" {
-		return nil
-	}
-	mode, err := b.mode()
-	if err == nil {
-		err = atomicfile.Write(b.TokenFile, []byte(credential.Token(creds)+"\n"), mode)
-	}
-	if err != nil {
-		return fmt.Errorf("bootstrap: token_file: %w", err)
-	}
-	return nil
-}
-
-// bootstrapRoute adds the route of a host or a port. A port need not be free: it is opened later, like all others.
-func (s *Service) bootstrapRoute(text string, id tunnel.ID) error {
-	if !route.IsPort(text) {
-		_, err := s.catalog.AddRoute(text, id, time.Now())
-		return err
-	}
-	p, err := route.ParseBootstrap(text)
-	if err != nil {
-		return err
-	}
-	if p.Number == 0 {
-		return fmt.Errorf("%w: %q: a port that is there at every start needs a number", route.ErrPort, text)
-	}
-	_, err = s.catalog.AddPort(p, id, time.Now())
+// runBootstrap creates the configured tunnel and its routes before the edge listens, so that nobody sees them missing.
+func (s *Service) runBootstrap(Deps) (err error) {
+	s.bootstrap, err = bootstrap.Run(s.cfg.Bootstrap, s.catalog, s.authority.Path())
 	return err
 }
 
@@ -178,29 +117,14 @@ func (s *Service) openConnectors(d Deps) error {
 	if err != nil {
 		return err
 	}
-	c := s.cfg.Connectors
-	s.connectors, err = connector.New(connector.Config{
-		Listen: c.Listen, TLS: conf, HTTP2: c.HTTP2, Location: s.cfg.Location, RegisterTimeout: c.RegisterTimeout, ReplaceTimeout: c.ReplaceTimeout,
-		DrainTimeout:     c.DrainTimeout,
-		Sessions:         share.Limits{Total: int64(c.MaxSessions), PerKey: int64(c.MaxPerTunnel)},
-		Pending:          share.Limits{Total: int64(c.MaxPending), PerKey: int64(c.MaxPerAddress)},
-		LocalConfigBytes: share.Limits{Total: int64(c.MaxLocalConfig), PerKey: int64(c.MaxTunnelConfig)},
-	}, connector.Deps{Tunnels: s.catalog, Table: s.table, Datagrams: s.udp, Logger: d.Logger, Registerer: d.Registerer})
+	s.connectors, err = connector.New(s.cfg.Connectors, connector.Deps{
+		Tunnels: s.catalog, TLS: conf, Location: s.cfg.Location, Datagrams: s.udp, Logger: d.Logger, Registerer: d.Registerer,
+	})
 	return err
 }
 
-// windowsOf is the flow control of connections, as the transports set it.
-func windowsOf(p tunnel.Protocol) backlog.Window {
-	if p == tunnel.HTTP2 {
-		w := h2.EdgeSettings()
-		return backlog.Window{Conn: int64(w.ConnWindow), First: int64(w.StreamWindow), Most: int64(w.MaxStreamWindow)}
-	}
-	w := quic.EdgeSettings()
-	return backlog.Window{Conn: int64(w.ConnWindow), First: int64(w.FirstStreamWindow), Most: int64(w.StreamWindow)}
-}
-
 func (s *Service) openFront(d Deps) error {
-	s.backlog = backlog.New(windowsOf, d.Registerer)
+	s.backlog = backlog.New(d.Registerer)
 	p := s.cfg.Public
 	conf := front.Config{
 		HTTP: p.HTTP, HTTPS: p.HTTPS, Location: s.cfg.Location, ResponseHeaderTimeout: p.ResponseHeaderTimeout,
@@ -221,25 +145,15 @@ func (s *Service) openFront(d Deps) error {
 			return err
 		}
 	default:
-		conf.TLS = s.authority.PublicTLS(p.Names, s.patternOf)
+		conf.TLS = s.authority.PublicTLS(p.Names, s.catalog.Pattern)
 	}
-	s.front, err = front.New(conf, front.Deps{Routes: s.catalog, Conns: s.table, Backlog: s.backlog, Logger: d.Logger, Registerer: d.Registerer})
+	s.front, err = front.New(conf, front.Deps{Routes: s.catalog, Conns: s.connectors.Table(), Backlog: s.backlog, Logger: d.Logger, Registerer: d.Registerer})
 	return err
-}
-
-// patternOf finds the route that a server name falls under.
-func (s *Service) patternOf(name string) (string, bool) {
-	host, err := route.Canonical(name)
-	if err != nil {
-		return "", false
-	}
-	e, ok := s.catalog.Lookup(host)
-	return e.Pattern, ok
 }
 
 // openPorts binds the public ports of the catalog. One that is not free is an error line, and is tried again.
 func (s *Service) openPorts(d Deps) error {
-	s.ports = ports.New(s.cfg.Ports, ports.Deps{Store: s.catalog, Conns: s.table, Backlog: s.backlog, Associate: s.associate, Logger: d.Logger, Registerer: d.Registerer})
+	s.ports = ports.New(s.cfg.Ports, ports.Deps{Store: s.catalog, Conns: s.connectors.Table(), Backlog: s.backlog, Associate: s.associate, Logger: d.Logger, Registerer: d.Registerer})
 	return nil
 }
 
@@ -247,7 +161,7 @@ func (s *Service) openZone(d Deps) error {
 	if !s.cfg.DNS.Listen.IsValid() {
 		return nil
 	}
-	content, err := zoneContent(s.cfg.DNS, s.connectors.Addrs(), net.InterfaceAddrs)
+	content, err := s.cfg.DNS.Content(s.connectors.Addrs(), net.InterfaceAddrs)
 	if err != nil {
 		return err
 	}
@@ -256,7 +170,7 @@ func (s *Service) openZone(d Deps) error {
 }
 
 func (s *Service) openAdmin(d Deps) error {
-	s.api = admin.NewAPI(admin.Deps{Catalog: s.catalog, Ports: s.ports, Table: s.table, Pings: s.udp, Logger: d.Logger})
+	s.api = admin.NewAPI(admin.Deps{Catalog: s.catalog, Ports: s.ports, Table: s.connectors.Table(), Pings: s.udp, Logger: d.Logger})
 	a := s.cfg.Admin
 	var err error
 	s.admin, err = admin.New(admin.Config{
@@ -379,8 +293,5 @@ func (s *Service) AdminAddr() netip.AddrPort { return s.admin.Addr() }
 
 // BootstrapCredentials are those of the tunnel that the configuration asked to create.
 func (s *Service) BootstrapCredentials() (tunnel.Credentials, bool) {
-	if s.bootstrap == nil {
-		return tunnel.Credentials{}, false
-	}
-	return *s.bootstrap, true
+	return s.bootstrap, s.cfg.Bootstrap.Tunnel != ""
 }

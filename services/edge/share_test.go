@@ -12,6 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/connector"
 )
 
 // idleSockets opens TCP connections from another address than the connectors of the tests have. Every fourth one tries a TLS
@@ -35,9 +36,9 @@ func (b *bench) idleSockets(n int) {
 }
 
 func TestIdleSocketsKeepNoConnectorOut(t *testing.T) {
-	for name, change := range map[string]func(*edge.ConnectorsConfig){
-		"share of an address": func(c *edge.ConnectorsConfig) { c.MaxPending, c.MaxPerAddress = 8, 3 },
-		"total":               func(c *edge.ConnectorsConfig) { c.MaxPending, c.MaxPerAddress = 8, 0 },
+	for name, change := range map[string]func(*connector.Config){
+		"share of an address": func(c *connector.Config) { c.MaxPending, c.MaxPerAddress = 8, 3 },
+		"total":               func(c *connector.Config) { c.MaxPending, c.MaxPerAddress = 8, 0 },
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := start(t, func(c *edge.Config) {

@@ -9,9 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog/evict"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
 const (
@@ -23,22 +21,24 @@ const (
 	pressureTimeout = checkInterval
 )
 
-// Window is the flow-control window of a connection.
-type Window = evict.Window
+// Conn is a connection of a connector. Its dynamic type must be comparable.
+type Conn interface {
+	// ReceiveWindow is the receive window of this end.
+	ReceiveWindow() evict.Window
+}
 
 // Watch tracks the responses of all connections. The nil Watch does nothing.
 type Watch struct {
-	windows func(tunnel.Protocol) Window
 	aborted prometheus.Counter
 
 	mu    sync.Mutex // guards conns
-	conns map[*registry.Conn]map[*Response]struct{}
+	conns map[Conn]map[*Response]struct{}
 }
 
-// New makes a watch; windows gives the flow control of a transport.
-func New(windows func(tunnel.Protocol) Window, reg prometheus.Registerer) *Watch {
+// New makes a watch.
+func New(reg prometheus.Registerer) *Watch {
 	return &Watch{
-		windows: windows, conns: make(map[*registry.Conn]map[*Response]struct{}),
+		conns: make(map[Conn]map[*Response]struct{}),
 		aborted: promauto.With(reg).NewCounter(prometheus.CounterOpts{
 			Namespace: "culvert", Subsystem: "edge", Name: "responses_aborted_total",
 			Help: "Responses that were aborted because their visitors read nothing while they filled the window of a connection.",
@@ -50,7 +50,7 @@ func New(windows func(tunnel.Protocol) Window, reg prometheus.Registerer) *Watch
 // The nil Response does nothing.
 type Response struct {
 	watch *Watch
-	conn  *registry.Conn
+	conn  Conn
 	abort func()
 	read  atomic.Int64 // by the visitor, in bytes
 	// since is when the write began that is under way, in nanoseconds, or 0.
@@ -60,7 +60,7 @@ type Response struct {
 
 // Begin adds a response that comes over conn. abort is called from another goroutine, at most once, and must not wait. The
 // caller calls End.
-func (w *Watch) Begin(conn *registry.Conn, abort func()) *Response {
+func (w *Watch) Begin(conn Conn, abort func()) *Response {
 	if w == nil {
 		return nil
 	}
@@ -129,7 +129,7 @@ func (w *Watch) overdue(now time.Time) []*Response {
 	timeouts := evict.Timeouts{Stall: stallTimeout, Pressure: pressureTimeout}
 	var out []*Response
 	for conn, of := range w.conns {
-		window := w.windows(conn.Protocol)
+		window := conn.ReceiveWindow()
 		if !evict.MayExceed(window, len(of)) {
 			continue
 		}

@@ -11,34 +11,33 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog/evict"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// conn is a connection with this receive window.
+type conn evict.Window
+
+func (c *conn) ReceiveWindow() evict.Window { return evict.Window(*c) }
 
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		reg := prometheus.NewRegistry()
-		w := New(func(p tunnel.Protocol) Window {
-			if p == tunnel.HTTP2 {
-				return Window{Conn: 1 << 30, First: 10, Most: 40}
-			}
-			return Window{Conn: 100, First: 10, Most: 40}
-		}, reg)
+		w := New(reg)
 		done := make(chan error, 1)
 		go func() { done <- w.Run(ctx) }()
-		crowded, other := registry.NewConn(registry.Info{Protocol: tunnel.QUIC}, nil), registry.NewConn(registry.Info{Protocol: tunnel.HTTP2}, nil)
+		crowded, other := &conn{Conn: 100, First: 10, Most: 40}, &conn{Conn: 1 << 30, First: 10, Most: 40}
 		var aborted [12]atomic.Bool
 		var responses []*Response
 		for i := range aborted {
-			conn := crowded
+			c := crowded
 			if i >= 8 {
-				conn = other
+				c = other
 			}
-			r := w.Begin(conn, func() { aborted[i].Store(true) })
+			r := w.Begin(c, func() { aborted[i].Store(true) })
 			r.WriteStarted()
 			if i == 0 {
 				r.WriteDone(0) // its visitor keeps up

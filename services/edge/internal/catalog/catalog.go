@@ -189,6 +189,16 @@ func (c *Catalog) Validity(got tunnel.Credentials, now time.Time) Validity {
 // Lookup finds the tunnel of a canonical host.
 func (c *Catalog) Lookup(host string) (route.Entry, bool) { return c.current.Load().Hosts.Lookup(host) }
 
+// Pattern returns the pattern of the route that a server name falls under.
+func (c *Catalog) Pattern(name string) (string, bool) {
+	host, err := route.Canonical(name)
+	if err != nil {
+		return "", false
+	}
+	e, ok := c.Lookup(host)
+	return e.Pattern, ok
+}
+
 // Tunnel finds a tunnel by id or by name.
 func (c *Catalog) Tunnel(ref string) (Tunnel, error) { return c.current.Load().Tunnel(ref) }
 

@@ -26,8 +26,6 @@ type metrics struct {
 	// refusedStreams counts streams of connectors that the edge has no use for.
 	refusedStreams prometheus.Counter
 	sessions       prometheus.Gauge
-	// pushes counts pushed configurations, by result.
-	pushes *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -45,10 +43,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Namespace: "culvert", Subsystem: "edge", Name: "connector_streams_refused_total",
 			Help: "Streams opened by connectors that the edge has no use for.",
 		}),
-		pushes: f.NewCounterVec(prometheus.CounterOpts{
-			Namespace: "culvert", Subsystem: "edge", Name: "configuration_pushes_total",
-			Help: "Configurations that were pushed to connectors, by result.",
-		}, []string{"result"}),
 		sessions: f.NewGauge(prometheus.GaugeOpts{
 			Namespace: "culvert", Subsystem: "edge", Name: "sessions",
 			Help: "Sessions of connectors, registered or not.",

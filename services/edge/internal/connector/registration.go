@@ -62,7 +62,7 @@ func (c *session) Register(ctx context.Context, req rpc.RegisterRequest) (rpc.Co
 	log.InfoContext(ctx, "connection registered", slog.String(logkey.ConnectionID, hex.EncodeToString(conn.ID[:])),
 		slog.Uint64(logkey.Epoch, uint64(conn.Epoch)), slog.String(logkey.Version, conn.Version), slog.String(logkey.Arch, conn.Arch))
 	config, _ := tunnels.Configuration(req.TunnelID)
-	return rpc.ConnectionDetails{UUID: conn.ID, Location: c.server.cfg.Location, RemotelyManaged: config != nil}, nil
+	return rpc.ConnectionDetails{UUID: conn.ID, Location: c.server.deps.Location, RemotelyManaged: config != nil}, nil
 }
 
 // decide checks a registration and puts the connection into the table. A tunnel that is deleted meanwhile takes its connections
@@ -85,7 +85,7 @@ func (c *session) decide(req rpc.RegisterRequest, creds tunnel.Credentials) (con
 		}
 	}()
 	conn = registry.NewConn(c.info(req), c.sess)
-	switch err := c.server.deps.Table.Register(conn); {
+	switch err := c.server.table.Register(conn); {
 	case errors.Is(err, registry.ErrDuplicate):
 		return nil, resultDuplicate, &tunnel.ConnError{Reason: tunnel.ReasonDuplicate, Err: err}
 	case errors.Is(err, tunnel.ErrFenced):
@@ -102,6 +102,7 @@ func (c *session) info(req rpc.RegisterRequest) registry.Info {
 		Slot:     tunnel.Slot{Tunnel: req.TunnelID, Connector: o.ConnectorID, Index: req.Index},
 		Epoch:    options.Epoch(o.Features),
 		Protocol: c.protocol,
+		Window:   windowOf(c.protocol),
 		Version:  options.Text(o.Version),
 		Arch:     options.Text(o.Arch),
 		Features: options.Texts(o.Features),
@@ -120,7 +121,7 @@ func (c *session) Unregister(context.Context) error {
 	if conn == nil {
 		return errNotRegistered
 	}
-	c.server.deps.Table.Retire(conn, registry.Unregistered)
+	c.server.table.Retire(conn, registry.Unregistered)
 	return nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -17,33 +16,19 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/connector/push"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/quota"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/share"
 )
 
-// Config is the configuration of a server.
-type Config struct {
-	Listen []netip.AddrPort
-	TLS    *tls.Config
-	// HTTP2 accepts connectors over HTTP/2 as well as over QUIC.
-	HTTP2           bool
-	Location        string
-	RegisterTimeout time.Duration
-	ReplaceTimeout  time.Duration
-	DrainTimeout    time.Duration
-	// Sessions bounds registered sessions, in total and per tunnel.
-	Sessions share.Limits
-	// Pending bounds handshakes, and apart from these the sessions that are not registered: in total and per network of addresses.
-	Pending share.Limits
-	// LocalConfigBytes bounds the configurations that connectors upload for display, in total and per tunnel.
-	LocalConfigBytes share.Limits
-}
-
 // Deps are the collaborators of a server.
 type Deps struct {
-	Tunnels    *catalog.Catalog
-	Table      *registry.Table
+	Tunnels *catalog.Catalog
+	// TLS is for QUIC; the server derives the configuration for HTTP/2 from it.
+	TLS *tls.Config
+	// Location is the short name of this edge, which connectors show.
+	Location   string
 	Datagrams  Datagrams
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -54,6 +39,8 @@ type Server struct {
 	cfg       Config
 	deps      Deps
 	metrics   *metrics
+	pusher    *push.Pusher
+	table     *registry.Table
 	listeners []listener
 	addrs     []netip.AddrPort
 
@@ -67,14 +54,14 @@ type Server struct {
 func New(cfg Config, deps Deps) (*Server, error) {
 	reg := deps.Registerer
 	s := &Server{
-		cfg: cfg, deps: deps, metrics: newMetrics(reg),
-		pending:     quota.NewTable[netip.Prefix, context.CancelCauseFunc](reg, "pending_sessions", cfg.Pending),
-		registered:  quota.NewCounter[tunnel.ID](reg, "sessions", cfg.Sessions),
-		localConfig: quota.NewCounter[tunnel.ID](reg, "local_config_bytes", cfg.LocalConfigBytes),
+		cfg: cfg, deps: deps, metrics: newMetrics(reg), table: registry.NewTable(), pusher: push.New(deps.Tunnels, reg),
+		pending:     quota.NewTable[netip.Prefix, context.CancelCauseFunc](reg, "pending_sessions", cfg.pending()),
+		registered:  quota.NewCounter[tunnel.ID](reg, "sessions", cfg.sessions()),
+		localConfig: quota.NewCounter[tunnel.ID](reg, "local_config_bytes", cfg.localConfig()),
 	}
-	g := newGate(reg, cfg.Pending)
+	g := newGate(reg, cfg.pending())
 	for _, addr := range cfg.Listen {
-		ls, err := listen(addr, cfg, g)
+		ls, err := listen(addr, cfg.HTTP2, deps.TLS, g)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("connector listener %s: %w", addr, err), s.Close())
 		}
@@ -83,6 +70,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	return s, nil
 }
+
+// Table has the registered connections. The server adds and removes them.
+func (s *Server) Table() *registry.Table { return s.table }
 
 // Addrs are the configured addresses with the ports that were bound, in the order of the configuration.
 func (s *Server) Addrs() []netip.AddrPort { return slices.Clone(s.addrs) }

@@ -51,17 +51,17 @@ func (c *session) serve(ctx context.Context, cancel context.CancelCauseFunc) {
 	tasks.Go(func() { c.serveStreams(ctx, cancel) })
 	conn := c.awaitRegistration(ctx)
 	if conn != nil {
-		tasks.Go(func() { c.server.configure(ctx, conn, c.log) })
+		tasks.Go(func() { c.server.pusher.Serve(ctx, conn, c.log) })
 		tasks.Go(func() { c.server.deps.Datagrams.Serve(ctx, conn) })
 		c.hold(ctx, conn)
-		c.server.deps.Table.Remove(conn)
+		c.server.table.Remove(conn)
 	}
 	cancel(errors.New("session closed"))
 	_ = c.sess.CloseWithError(transport.NoError, "") // it may be closed already
 	tasks.Wait()
 	// A registration may have been accepted after awaitRegistration gave up.
 	if late := c.connection(); late != nil {
-		c.server.deps.Table.Remove(late)
+		c.server.table.Remove(late)
 		c.giveBack(late.Slot.Tunnel)
 	}
 	if conn != nil {
@@ -122,7 +122,7 @@ func (c *session) hold(ctx context.Context, conn *registry.Conn) {
 	if !c.awaitRetirement(ctx, conn) {
 		return
 	}
-	state := c.server.deps.Table.StateOf(conn)
+	state := c.server.table.StateOf(conn)
 	c.log.InfoContext(ctx, "connection takes no new requests", slog.String(logkey.State, string(state)), slog.Int64(logkey.InFlight, conn.InFlight()))
 	wait := c.server.cfg.ReplaceTimeout
 	if state == registry.Unregistered {
@@ -150,7 +150,7 @@ func (c *session) awaitRetirement(ctx context.Context, conn *registry.Conn) bool
 		validity := c.server.deps.Tunnels.Validity(c.creds, time.Now())
 		expiry.Stop()
 		if !validity.Valid {
-			c.server.deps.Table.Retire(conn, registry.Evicted)
+			c.server.table.Retire(conn, registry.Evicted)
 			return true
 		}
 		if !validity.Until.IsZero() {

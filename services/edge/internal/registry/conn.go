@@ -9,6 +9,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog/evict"
 )
 
 // State is the state of a registered connection.
@@ -29,6 +30,8 @@ type Info struct {
 	Slot     tunnel.Slot
 	Epoch    tunnel.Epoch
 	Protocol tunnel.Protocol
+	// Window is the receive window of the edge.
+	Window   Window
 	Version  string
 	Arch     string
 	Features []string
@@ -36,6 +39,10 @@ type Info struct {
 	Remote   netip.AddrPort
 	Since    time.Time
 }
+
+// Window is the flow-control window of a connection, in bytes: of the whole connection, and of one stream at its beginning and
+// at most.
+type Window struct{ Conn, First, Most int64 }
 
 // Conn is one registered connection.
 type Conn struct {
@@ -79,6 +86,9 @@ func (c *Conn) Release() {
 
 // InFlight is the number of requests on the connection.
 func (c *Conn) InFlight() int64 { return c.inFlight.Load() }
+
+// ReceiveWindow is the receive window of the edge for the connection.
+func (c *Conn) ReceiveWindow() evict.Window { return evict.Window(c.Window) }
 
 // Retired returns a channel that is closed when the connection gets no new requests any more.
 func (c *Conn) Retired() <-chan struct{} { return c.retired }

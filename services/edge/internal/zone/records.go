@@ -11,12 +11,12 @@ import (
 	"github.com/miekg/dns"
 )
 
-// Region is one advertised region; its addresses are records of <Name>.<domain>.
+// Region is one advertised region: the host <name>.<domain> with its addresses.
 type Region struct {
-	// Prefix puts the region under _<prefix>-v2-origintunneld; empty is the usual name.
-	Prefix    string
-	Name      string
-	Addresses []netip.AddrPort
+	// Prefix puts the region under _<prefix>-v2-origintunneld instead of _v2-origintunneld.
+	Prefix    string           `yaml:"prefix"`
+	Name      string           `yaml:"name"`
+	Addresses []netip.AddrPort `yaml:"addresses"`
 }
 
 // Content is the content of a zone.

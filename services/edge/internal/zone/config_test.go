@@ -1,4 +1,4 @@
-package edge
+package zone_test
 
 import (
 	"net"
@@ -36,7 +36,8 @@ func TestDeriveRegions(t *testing.T) {
 		"dual stack":    {addrs("[::]:1"), addrs("172.18.0.3:1"), addrs("[fd00::2]:1")},
 		"fixed":         {addrs("127.0.0.1:1", "127.0.0.2:2"), addrs("127.0.0.1:1"), addrs("127.0.0.2:2")},
 	} {
-		got, err := zoneContent(DNSConfig{Domain: "x.test", Listen: netip.MustParseAddrPort("0.0.0.0:53")}, c.listen, host)
+		conf := zone.Config{Domain: "x.test", Listen: netip.MustParseAddrPort("0.0.0.0:53")}
+		got, err := conf.Content(c.listen, host)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
