@@ -38,6 +38,12 @@ type Closer interface {
 	CancelWrite(code Code)
 }
 
+// Abort ends both directions of a stream at once.
+func Abort(st Closer) {
+	st.CancelWrite(NoError)
+	st.CancelRead(NoError)
+}
+
 // Deadliner bounds reads and writes in time; the zero time means no bound.
 type Deadliner interface {
 	SetReadDeadline(t time.Time) error

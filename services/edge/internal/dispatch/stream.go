@@ -13,12 +13,6 @@ import (
 // maxHeadBytes bounds the encoded head of a response.
 const maxHeadBytes = 1 << 20
 
-// Abort ends both directions of a stream at once.
-func Abort(st transport.Stream) {
-	st.CancelWrite(transport.NoError)
-	st.CancelRead(transport.NoError)
-}
-
 // Open opens a stream on a connection and writes the head of a request. The stream is aborted when ctx ends, unless unwatch
 // was called before; unwatch reports false when it is too late.
 func Open(ctx context.Context, conn *registry.Conn, head []byte) (st transport.Stream, unwatch func() bool, f *Failure) {
@@ -26,10 +20,10 @@ func Open(ctx context.Context, conn *registry.Conn, head []byte) (st transport.S
 	if err != nil {
 		return nil, nil, &Failure{Kind: Lost, Detail: err.Error(), Retry: true}
 	}
-	unwatch = context.AfterFunc(ctx, func() { Abort(st) })
+	unwatch = context.AfterFunc(ctx, func() { transport.Abort(st) })
 	if n, err := st.Write(head); err != nil {
 		unwatch()
-		Abort(st)
+		transport.Abort(st)
 		return nil, nil, &Failure{Kind: Lost, Detail: err.Error(), Retry: n < len(head)}
 	}
 	return st, unwatch, nil

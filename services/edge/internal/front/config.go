@@ -7,20 +7,12 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/forwarded"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/share"
 )
 
 // Default limits of the header, or the trailers, of one request or response.
 const (
 	DefaultHeaderFields = httpfield.DefaultMaxFields
 	DefaultHeaderBytes  = httpfield.DefaultMaxBytes
-)
-
-// The default share of one address is 1/shareDivisor of a limit, but at least minShare, so that a small limit needs no further
-// setting.
-const (
-	shareDivisor = 4
-	minShare     = 64
 )
 
 // Config says where to listen, whom to trust and how long to wait.
@@ -48,8 +40,8 @@ type Config struct {
 
 // Limits bound what visitors can take up.
 type Limits struct {
-	// Connections and WebSockets bound those of all visitors. The limits per address (share.Network) are a quarter of them, but
-	// at least 64, when they are 0.
+	// Connections and WebSockets bound those of all visitors. The limits per address (IPv6: per /64) are a quarter of
+	// them, but at least 64, when they are 0.
 	Connections, ConnectionsPerAddress int
 	WebSockets, WebSocketsPerAddress   int
 	// Streams is how many requests one visitor may have in flight on one HTTP/2 connection.
@@ -72,12 +64,4 @@ func CheckProxies(texts []string) error {
 
 func (l *Limits) header() httpfield.Limits {
 	return httpfield.Limits{MaxFields: l.HeaderFields, MaxBytes: l.HeaderBytes}
-}
-
-// shareOf makes the limits of a resource for all visitors and for one address.
-func shareOf(total, perAddress int) share.Limits {
-	if perAddress == 0 {
-		perAddress = max(total/shareDivisor, minShare)
-	}
-	return share.Limits{Total: int64(total), PerKey: int64(perAddress)}
 }

@@ -1,6 +1,6 @@
 // Package front serves HTTP to visitors: it carries each request to a connector of the host's tunnel and the response back,
-// both streaming. Package visitorconn is what faces the connections, dispatch what chooses a connector, and headpolicy what
-// decides which header fields pass.
+// both streaming. Package visitorconn faces the visitors' connections, upgrade carries WebSockets, dispatch chooses a connector,
+// and headpolicy decides which header fields pass.
 //
 // A request goes: host, tunnel, connection with the fewest requests in flight, stream, ConnectRequest, body, FIN. The
 // response comes: ConnectResponse, body, FIN (docs/spec/wire.md 5). A body that breaks off never looks complete, in either

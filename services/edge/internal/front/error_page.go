@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/culvert-tunnel/culvert/services/edge/internal/h1guard"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/headpolicy"
 )
 
@@ -106,9 +105,9 @@ func methodNotAllowed() *problem {
 	return &problem{http.StatusMethodNotAllowed, "method_not_allowed", "Method not allowed", "This edge does not pass this method on."}
 }
 
-// refused is the page for a body that the guard refused.
-func refused(r h1guard.Reason) *problem {
-	if r.Status() == http.StatusRequestHeaderFieldsTooLarge {
+// refused is the page for a body that the guard refused with a status.
+func refused(status int) *problem {
+	if status == http.StatusRequestHeaderFieldsTooLarge {
 		return headTooLarge()
 	}
 	return malformed()

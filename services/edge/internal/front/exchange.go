@@ -31,7 +31,7 @@ const (
 // exchange carries one request to a connector, and the response back.
 type exchange struct {
 	front   *Front
-	w       http.ResponseWriter
+	w       visitorconn.ResponseWriter
 	r       *http.Request
 	conn    *visitorconn.State
 	visitor headpolicy.Visitor
@@ -39,8 +39,7 @@ type exchange struct {
 	webSocket bool
 	key       string
 	// via is the connection of the attempt.
-	via   *registry.Conn
-	stall *stall
+	via *registry.Conn
 	// accept is what the connector may use in its response; expects says that it decides whether the body is sent, and
 	// framed that the body is sent in frames.
 	accept          string
@@ -258,7 +257,7 @@ func (x *exchange) attemptHTTP(conn *registry.Conn) *dispatch.Failure {
 		up = x.startUpload(st)
 	default:
 		if err := st.CloseWrite(); err != nil {
-			dispatch.Abort(st)
+			transport.Abort(st)
 			return &dispatch.Failure{Kind: dispatch.Lost, Detail: err.Error(), Retry: x.repeatable()}
 		}
 		x.front.limitWait(st)
@@ -274,11 +273,11 @@ func (x *exchange) attemptHTTP(conn *registry.Conn) *dispatch.Failure {
 	up.responded(st, x.front.cfg.ResponseHeaderTimeout > 0)
 	x.front.metrics.wait.Observe(time.Since(started).Seconds())
 	if err != nil {
-		dispatch.Abort(st)
+		transport.Abort(st)
 		return x.noResponse(err, up)
 	}
 	if f := dispatch.RefusalOf(&x.resp, x.uploading); f != nil {
-		dispatch.Abort(st)
+		transport.Abort(st)
 		return f
 	}
 	if x.expects && up == nil {

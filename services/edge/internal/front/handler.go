@@ -12,6 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/headpolicy"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/upgrade"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/visitorconn"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/xconnect"
 )
@@ -35,11 +36,11 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if state.Upgraded() {
 		w.Header().Set(headpolicy.Connection, "close") // nothing on this connection is guarded any more
 	}
-	x := exchange{front: h.front, w: w, r: r, conn: state, visitor: h.visitorOf(state, r)}
+	x := exchange{front: h.front, w: visitorconn.NewResponseWriter(w, r, h.front.cfg.BodyIdleTimeout), r: r, conn: state, visitor: h.visitorOf(state, r)}
 	end := x.serve() //nolint:contextcheck // x holds r, whose context is the one to use
 	if end == aborted && !x.begun {
 		if refusal := state.Refusal(); refusal != nil { // the guard refused a part of the body
-			end = x.page(refused(refusal.Reason), "") //nolint:contextcheck // as above
+			end = x.page(refused(refusal.Reason.Status()), "") //nolint:contextcheck // as above
 		}
 	}
 	if r.ProtoMajor == 1 && x.hasBody() && !x.uploading {
@@ -97,10 +98,10 @@ func (x *exchange) classify() *problem {
 	}
 	switch {
 	case r.Method == http.MethodConnect:
-		if protocol := r.Header[xconnect.Protocol]; len(protocol) != 1 || protocol[0] != webSocketProtocol {
+		if protocol := r.Header[xconnect.Protocol]; len(protocol) != 1 || protocol[0] != upgrade.WebSocket {
 			return methodUnsupported()
 		}
-		x.webSocket, x.key = true, newKey()
+		x.webSocket, x.key = true, upgrade.NewKey()
 	case r.Method == http.MethodTrace: // it would show the visitor what is meant for the origin alone (RFC 9110 9.3.8)
 		return methodNotAllowed()
 	case headpolicy.Passes(r.Header, x.front.loopItem) >= maxPasses:
@@ -117,7 +118,7 @@ func (x *exchange) classifyUpgrade() *problem {
 	switch protocols := h[headpolicy.Upgrade]; {
 	case len(protocols) == 0, x.r.ProtoMajor > 1, x.r.ProtoMinor == 0, !httpfield.ListHasToken(h[headpolicy.Connection], "upgrade"):
 		return nil // not a request for another protocol
-	case x.r.Method == http.MethodGet && httpfield.ListHasToken(protocols, webSocketProtocol):
+	case x.r.Method == http.MethodGet && httpfield.ListHasToken(protocols, upgrade.WebSocket):
 		x.webSocket = true
 		return nil
 	case httpfield.ListHasToken(protocols, "h2c"): // of this hop alone, and may be ignored (RFC 9110 7.8)
@@ -167,7 +168,7 @@ func (x *exchange) page(p *problem, detail string) ending {
 		x.w.Header().Set(headpolicy.Connection, "close") // nothing reads the rest of the body
 	}
 	x.begun = true
-	p.write(x.front.page, x.w, x.r, x.visitor.Ray, detail)
+	p.write(x.front.page, &x.w, x.r, x.visitor.Ray, detail)
 	x.front.deps.Logger.DebugContext(x.r.Context(), "error page sent", slog.String(logkey.Code, p.code),
 		slog.String(logkey.RequestID, x.visitor.Ray), slog.String(logkey.Host, x.r.Host))
 	return errorPage

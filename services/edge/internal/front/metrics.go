@@ -12,8 +12,6 @@ type metrics struct {
 	retries  prometheus.Counter
 	// wait is the time from the head of a request to the head of its response.
 	wait prometheus.Histogram
-
-	webSockets prometheus.Gauge
 }
 
 // ending is how a request ended.
@@ -44,10 +42,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Namespace: "culvert", Subsystem: "edge", Name: "response_wait_seconds",
 			Help:    "Time from the head of a request to the head of its response.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 100},
-		}),
-		webSockets: f.NewGauge(prometheus.GaugeOpts{
-			Namespace: "culvert", Subsystem: "edge", Name: "websockets",
-			Help: "Open WebSocket connections and other upgraded streams.",
 		}),
 	}
 	requests := f.NewCounterVec(prometheus.CounterOpts{

@@ -27,7 +27,7 @@ func (x *exchange) respond(st transport.Stream, rest dispatch.Input, up *upload)
 	}
 	if err != nil {
 		clear(h)
-		dispatch.Abort(st)
+		transport.Abort(st)
 		return &dispatch.Failure{Kind: dispatch.Malformed, Detail: err.Error()}
 	}
 	if _, typed := h["Content-Type"]; !typed {
@@ -40,7 +40,7 @@ func (x *exchange) respond(st transport.Stream, rest dispatch.Input, up *upload)
 	x.begun = true
 	x.w.WriteHeader(head.Status)
 	if x.end = c.run(rest.Bytes, rest.Ended); x.end != served {
-		dispatch.Abort(st)
+		transport.Abort(st)
 		if x.r.Context().Err() != nil || up.visitorLeft() {
 			x.end = aborted
 		}
@@ -110,7 +110,7 @@ func (c *bodyCopy) run(raw []byte, fin bool) ending {
 		case fin: // shorter than declared
 			return truncated
 		}
-		if !c.deferHead && c.x.flush() != nil {
+		if !c.deferHead && c.x.w.FlushError() != nil {
 			return aborted
 		}
 		c.backlog.WriteDone(len(chunk))
@@ -130,13 +130,13 @@ func (c *bodyCopy) setTrailers() ending {
 // pass writes a chunk to the visitor. While more is to come the backlog tracks how long the visitor makes it wait.
 func (c *bodyCopy) pass(chunk []byte, fin bool) error {
 	if !fin && c.backlog == nil && (c.limit < 0 || c.written+int64(len(chunk)) < c.limit) {
-		c.backlog = c.x.front.deps.Backlog.Begin(c.x.via, c.x.aborter())
+		c.backlog = c.x.front.deps.Backlog.Begin(c.x.via, c.x.w.Aborter())
 	}
 	c.backlog.WriteStarted()
 	if len(chunk) == 0 {
 		return nil
 	}
-	if _, err := c.x.write(chunk); err != nil {
+	if _, err := c.x.w.Write(chunk); err != nil {
 		return err
 	}
 	c.written += int64(len(chunk))
@@ -151,7 +151,7 @@ func (c *bodyCopy) finish(fin, over bool) {
 		return
 	}
 	st := c.body.st
-	if !over && (c.none || c.x.flush() == nil) {
+	if !over && (c.none || c.x.w.FlushError() == nil) {
 		c.backlog.WriteDone(0) // from here on the wait is for the connector
 		if c.x.unwanted {
 			st.CancelWrite(transport.NoError) // the connector may wait for the body before it sends FIN

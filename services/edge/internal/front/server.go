@@ -17,13 +17,12 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
-	"github.com/culvert-tunnel/culvert/pkg/flexbuf"
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/dispatch"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/forwarded"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/h1guard"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/upgrade"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/visitorconn"
 )
 
@@ -62,7 +61,7 @@ type Front struct {
 	plain   *visitorconn.Listener
 	secure  *visitorconn.Listener
 	// upgrades are the upgraded streams, of which the servers know nothing.
-	upgrades *upgrades
+	upgrades *upgrade.Streams
 	proxies  forwarded.Proxies
 	// header bounds header and trailer sections.
 	header httpfield.Limits
@@ -73,8 +72,6 @@ type Front struct {
 	page      *template.Template
 	scratches sync.Pool
 	buffers   sync.Pool
-	// pipes is for upgraded streams, which are idle most of the time.
-	pipes flexbuf.Pool
 }
 
 // New binds the listeners.
@@ -89,11 +86,14 @@ func New(cfg Config, deps Deps) (*Front, error) {
 	}
 	f.sender = dispatch.NewSender(deps.Conns, f.metrics.retries)
 	f.gate = visitorconn.NewGate(visitorconn.Config{
-		WriteTimeout: cfg.BodyIdleTimeout, PrepareTimeout: cfg.ReadHeaderTimeout, Connections: shareOf(cfg.Limits.Connections, cfg.Limits.ConnectionsPerAddress),
-		Head:    h1guard.Limits{Target: cfg.Limits.TargetBytes, Fields: f.header.MaxFields, Bytes: f.header.MaxBytes},
-		Proxies: proxies, ProxyProtocol: cfg.ProxyProtocol,
+		WriteTimeout: cfg.BodyIdleTimeout, PrepareTimeout: cfg.ReadHeaderTimeout,
+		Connections: cfg.Limits.Connections, ConnectionsPerAddress: cfg.Limits.ConnectionsPerAddress,
+		TargetBytes: cfg.Limits.TargetBytes, Header: f.header, Proxies: proxies, ProxyProtocol: cfg.ProxyProtocol,
 	}, deps.Registerer)
-	f.upgrades = newUpgrades(shareOf(cfg.Limits.WebSockets, cfg.Limits.WebSocketsPerAddress), deps.Registerer, f.metrics)
+	f.upgrades = upgrade.New(upgrade.Config{
+		Max: cfg.Limits.WebSockets, MaxPerAddress: cfg.Limits.WebSocketsPerAddress, WriteTimeout: cfg.BodyIdleTimeout,
+		HalfCloseTimeout: cfg.HalfCloseTimeout, DrainTimeout: cfg.DrainTimeout,
+	}, deps.Backlog, deps.Registerer)
 	f.scratches.New, f.buffers.New = newScratch, newBuffer
 	if cfg.HTTP.IsValid() {
 		if f.plain, err = f.gate.Listen(cfg.HTTP, nil); err != nil {
@@ -153,7 +153,7 @@ func (f *Front) Run(ctx context.Context) error {
 		srv.Protocols.SetHTTP2(true)
 		srv.TLSConfig = f.cfg.TLS.Clone() // the server adds to it
 	})
-	g.Go(func() error { return f.upgrades.drain(ctx, f.cfg.DrainTimeout) })
+	g.Go(func() error { return f.upgrades.Run(ctx) })
 	return g.Wait()
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/dispatch"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/headpolicy"
 )
 
@@ -46,7 +45,7 @@ func newBuffer() any { return new([bufferSize]byte) }
 
 func (x *exchange) startUpload(st transport.Stream) *upload {
 	x.uploading = true
-	u := &upload{front: x.front, r: x.r, st: st, framed: x.framed, rc: http.NewResponseController(x.w), done: make(chan struct{})}
+	u := &upload{front: x.front, r: x.r, st: st, framed: x.framed, rc: http.NewResponseController(x.w.ResponseWriter), done: make(chan struct{})}
 	if x.r.ProtoMajor == 1 {
 		_ = u.rc.EnableFullDuplex() // the server's own writers support it
 	}
@@ -103,7 +102,7 @@ func (u *upload) end() {
 	if u.framed {
 		frame, err := headpolicy.AppendTrailers(nil, u.r.Trailer, u.front.header)
 		if err != nil { // without them the request would not be what the visitor sent
-			dispatch.Abort(u.st)
+			transport.Abort(u.st)
 			return
 		}
 		if _, err := u.st.Write(frame); err != nil {
@@ -154,7 +153,7 @@ func (u *upload) writeFailed(err error) {
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		u.set(&u.stuck)
-		dispatch.Abort(u.st)
+		transport.Abort(u.st)
 		return
 	}
 	u.limitWait()

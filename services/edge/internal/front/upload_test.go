@@ -12,6 +12,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/visitorconn"
 )
 
 // deadlines is an answer's writer that notes the bounds of reads.
@@ -54,7 +55,7 @@ func TestStopAfterTheWholeBody(t *testing.T) {
 	}
 	slow := &slowEnd{Stream: st, sent: make(chan struct{}), release: make(chan struct{})}
 	w := &deadlines{}
-	x := &exchange{front: &Front{}, w: w, r: httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body"))}
+	x := &exchange{front: &Front{}, w: visitorconn.ResponseWriter{ResponseWriter: w}, r: httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body"))}
 	x.front.buffers.New = newBuffer
 	u := x.startUpload(slow)
 	u.responded(slow, false)

@@ -61,7 +61,7 @@ func (v *visitor) connect(ctx context.Context, conn *registry.Conn) (*tunnelEnd,
 		f = &dispatch.Failure{Kind: dispatch.Canceled, Detail: context.Cause(limited).Error()}
 	}
 	if f != nil {
-		dispatch.Abort(st)
+		transport.Abort(st)
 		return nil, v.late(limited, f)
 	}
 	return out, nil

@@ -11,7 +11,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/dispatch"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
@@ -95,7 +94,7 @@ func (d *duplex) abort(e ending, cause error) {
 	}
 	d.mu.Unlock()
 	if first {
-		dispatch.Abort(d.st)
+		transport.Abort(d.st)
 		reset(d.tcp)
 	}
 }

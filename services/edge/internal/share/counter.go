@@ -8,6 +8,22 @@ type Limits struct {
 	PerKey int64
 }
 
+// The default share of one address is 1/addressDivisor of all, but at least minAddressShare, so that a small limit needs no
+// further setting.
+const (
+	addressDivisor  = 4
+	minAddressShare = 64
+)
+
+// OfAddress makes the limits of a resource whose keys are addresses. Without a limit per address (0) the share of one is a
+// quarter of all, but at least 64.
+func OfAddress(total, perAddress int) Limits {
+	if perAddress == 0 {
+		perAddress = max(total/addressDivisor, minAddressShare)
+	}
+	return Limits{Total: int64(total), PerKey: int64(perAddress)}
+}
+
 // Verdict is the result of a request for an amount or a place.
 type Verdict uint8
 

@@ -8,8 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/forwarded"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/h1guard"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/quota"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/share"
 )
@@ -20,10 +20,12 @@ type Config struct {
 	WriteTimeout time.Duration
 	// PrepareTimeout bounds the header of the PROXY protocol and the TLS handshake.
 	PrepareTimeout time.Duration
-	// Connections bounds all connections together and those of one address (share.Network). Trusted proxies have no share.
-	Connections share.Limits
-	// Head bounds the heads of requests over HTTP/1.
-	Head h1guard.Limits
+	// Connections bounds all connections, and ConnectionsPerAddress those of one address (share.Network; 0 is share.OfAddress).
+	// The connections of trusted proxies count only among all.
+	Connections, ConnectionsPerAddress int
+	// TargetBytes and Header bound the heads of requests over HTTP/1.
+	TargetBytes int
+	Header      httpfield.Limits
 	// Proxies are trusted.
 	Proxies forwarded.Proxies
 	// ProxyProtocol says that the connections of trusted proxies begin with a header of the PROXY protocol.
@@ -52,7 +54,7 @@ type holder struct {
 // NewGate makes a gate.
 func NewGate(cfg Config, reg prometheus.Registerer) *Gate {
 	return &Gate{
-		cfg: cfg, metrics: newMetrics(reg), places: quota.NewCounter[holder](reg, "visitor_connections", cfg.Connections),
+		cfg: cfg, metrics: newMetrics(reg), places: quota.NewCounter[holder](reg, "visitor_connections", share.OfAddress(cfg.Connections, cfg.ConnectionsPerAddress)),
 	}
 }
 

@@ -44,7 +44,8 @@ type guardedConn struct {
 }
 
 func newGuardedConn(c net.Conn, priorKnowledge bool, g *Gate) *guardedConn {
-	return &guardedConn{Conn: c, guard: h1guard.New(priorKnowledge, g.cfg.Head), gate: g}
+	limits := h1guard.Limits{Target: g.cfg.TargetBytes, Fields: g.cfg.Header.MaxFields, Bytes: g.cfg.Header.MaxBytes}
+	return &guardedConn{Conn: c, guard: h1guard.New(priorKnowledge, limits), gate: g}
 }
 
 func (c *guardedConn) Read(p []byte) (int, error) {

@@ -1,0 +1,30 @@
+package upgrade
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"net/http"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/websocket"
+	"github.com/culvert-tunnel/culvert/services/edge/internal/headpolicy"
+)
+
+// WebSocket is the name of the protocol in the fields Upgrade and :protocol.
+const WebSocket = "websocket"
+
+const keySize = 16
+
+// NewKey makes the key that a handshake over HTTP/2 lacks (RFC 8441 5) and an origin over HTTP/1 needs.
+func NewKey() string {
+	var b [keySize]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return base64.StdEncoding.EncodeToString(b[:])
+}
+
+// Accepted reports whether a response accepts the handshake with this key (RFC 6455 4.1). Over HTTP/2 status 101 travels as
+// 200 (docs/spec/wire.md 9.4), so that the accept key alone shows it.
+func Accepted(status int, h http.Header, key string, p tunnel.Protocol) bool {
+	switched := status == http.StatusSwitchingProtocols || (status == http.StatusOK && p == tunnel.HTTP2)
+	return switched && key != "" && h.Get(headpolicy.AcceptKey) == websocket.AcceptKey(key)
+}
