@@ -18,12 +18,14 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
 func TestAdminAPI(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	ctx := t.Context()
 	made, err := b.admin.CreateTunnel(ctx, "my-app")
@@ -84,6 +86,7 @@ func TestAdminAPI(t *testing.T) {
 }
 
 func TestDeleteTunnelWithConnections(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	p := b.connect(0, 0, named("x"))
 	if err := b.admin.DeleteTunnel(t.Context(), "demo", false); !errors.Is(err, tunnel.ErrConflict) {
@@ -99,12 +102,13 @@ func TestDeleteTunnelWithConnections(t *testing.T) {
 }
 
 func TestAdminOverTCPNeedsTheToken(t *testing.T) {
+	t.Parallel()
 	const token = "0123456789abcdef0123"
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	b := start(t, func(c *edge.Config) { c.Admin.Listen, c.Admin.TokenFile = loopback(0), file })
+	b := start(t, func(c *edge.Config) { c.Admin.Listen, c.Admin.TokenFile = testkit.Loopback(0), file })
 	for secret, ok := range map[string]bool{token: true, "": false, token + "x": false, "0123": false} {
 		c, err := adminclient.DialTLS("https://"+b.AdminAddr().String(), tunnel.Secret(secret), b.roots())
 		if err != nil {
@@ -126,6 +130,7 @@ func TestAdminOverTCPNeedsTheToken(t *testing.T) {
 // TestAdminOverTCP: the TCP listener speaks TLS with a certificate of the edge's own CA, requires the scheme Bearer, and warns about
 // a token file that every user can read.
 func TestAdminOverTCP(t *testing.T) {
+	t.Parallel()
 	const token = "0123456789abcdef0123"
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
@@ -135,7 +140,7 @@ func TestAdminOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log lockedBuffer
-	b := startWith(t, func(c *edge.Config) { c.Admin.Listen, c.Admin.TokenFile = loopback(0), file }, slog.New(slog.NewTextHandler(&log, nil)))
+	b := startWith(t, func(c *edge.Config) { c.Admin.Listen, c.Admin.TokenFile = testkit.Loopback(0), file }, slog.New(slog.NewTextHandler(&log, nil)))
 	if text := log.String(); !strings.Contains(text, "admin token file is readable") {
 		t.Errorf("no warning about the token file in the log:\n%s", text)
 	}
@@ -190,6 +195,7 @@ func TestAdminAddresses(t *testing.T) {
 }
 
 func TestBootstrap(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	change := func(c *edge.Config) {
 		c.DataDir = filepath.Join(dir, "data")
@@ -227,13 +233,14 @@ func TestBootstrap(t *testing.T) {
 }
 
 func TestStartErrorsNameTheirPlace(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	taken := netip.MustParseAddrPort(strings.TrimPrefix(b.PublicURL(), "http://"))
 	for want, change := range map[string]func(*edge.Config){
 		"connectors: listen: empty":  func(c *edge.Config) { c.Connectors.Listen = nil },
 		"public http listener":       func(c *edge.Config) { c.Public.HTTP = taken },
 		"connector listener":         func(c *edge.Config) { c.Connectors.Listen = []netip.AddrPort{b.ConnectorAddrs()[0]} },
-		"admin: token_file: empty":   func(c *edge.Config) { c.Admin.Listen = loopback(0) },
+		"admin: token_file: empty":   func(c *edge.Config) { c.Admin.Listen = testkit.Loopback(0) },
 		"another edge uses it":       func(c *edge.Config) { c.DataDir = filepath.Dir(b.AdminSocket()) },
 		"public certificate":         func(c *edge.Config) { c.Public.CertFile, c.Public.KeyFile = "/nonexistent/c", "/nonexistent/k" },
 		"bootstrap: route":           func(c *edge.Config) { c.Bootstrap.Routes = []string{"a b"} },
@@ -253,6 +260,7 @@ func TestStartErrorsNameTheirPlace(t *testing.T) {
 }
 
 func TestRoutesShowNoSecret(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	e := echo.New()
 	b.Routes(e.Group("/v1"))

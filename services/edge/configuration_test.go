@@ -12,6 +12,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
@@ -61,7 +62,7 @@ func (m *managed) state() (config string, pushes int) {
 // manage registers a connector over p that takes pushes.
 func (b *bench) manage(p tunnel.Protocol, index tunnel.ConnIndex, m *managed, features ...string) (*peer, rpc.ConnectionDetails) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.t.Context(), testkit.Patience)
 	defer cancel()
 	var sess transport.Session
 	var err error
@@ -112,6 +113,7 @@ func (b *bench) configuration() adminclient.Configuration {
 }
 
 func TestConfigurationPush(t *testing.T) {
+	t.Parallel()
 	for _, p := range []tunnel.Protocol{tunnel.QUIC, tunnel.HTTP2} {
 		t.Run(string(p), func(t *testing.T) {
 			b := start(t, nil)
@@ -132,7 +134,7 @@ func TestConfigurationPush(t *testing.T) {
 			b.manage(p, 2, deaf)
 			const first = `{"ingress":[{"service":"http_status:404"}]}`
 			set(first, 0)
-			waitFor(t, "the connection has it", func() bool { c := b.configuration(); return len(c.Connections) == 2 && c.Connections[0].Applied == 0 })
+			testkit.Eventually(t, "the connection has it", func() bool { c := b.configuration(); return len(c.Connections) == 2 && c.Connections[0].Applied == 0 })
 			if got, _ := one.state(); got != first {
 				t.Errorf("pushed %s", got)
 			}
@@ -141,11 +143,11 @@ func TestConfigurationPush(t *testing.T) {
 			if _, details := b.manage(p, 1, two, protocol.FeatureRemoteConfig); !details.RemotelyManaged {
 				t.Error("not managed")
 			}
-			waitFor(t, "the later connection has it", func() bool { return b.configuration().Connections[1].Applied == 0 })
+			testkit.Eventually(t, "the later connection has it", func() bool { return b.configuration().Connections[1].Applied == 0 })
 			// One that rejects it says why; the others go on.
 			two.set(0, "no such origin")
 			set(`{"ingress":[{"service":"http_status:405"}]}`, 1)
-			waitFor(t, "both have responded", func() bool {
+			testkit.Eventually(t, "both have responded", func() bool {
 				c := b.configuration().Connections
 				return c[0].Applied == 1 && c[1].Pushed == 1 && c[1].Applied == 0 && strings.Contains(c[1].Error, "no such origin")
 			})
@@ -153,9 +155,9 @@ func TestConfigurationPush(t *testing.T) {
 			one.set(7, "")
 			two.set(0, "")
 			set(`{"ingress":[{"service":"http_status:406"}]}`, 2)
-			waitFor(t, "the edge knows both versions", func() bool { c := b.configuration().Connections; return c[0].Applied == 7 && c[1].Applied == 2 })
+			testkit.Eventually(t, "the edge knows both versions", func() bool { c := b.configuration().Connections; return c[0].Applied == 7 && c[1].Applied == 2 })
 			set(`{"ingress":[{"service":"http_status:406"}]}`, 8)
-			waitFor(t, "both follow", func() bool { c := b.configuration().Connections; return c[0].Applied == 8 && c[1].Applied == 8 })
+			testkit.Eventually(t, "both follow", func() bool { c := b.configuration().Connections; return c[0].Applied == 8 && c[1].Applied == 8 })
 			if _, pushes := deaf.state(); pushes != 0 {
 				t.Error("pushed to a connector that does not take it")
 			}
@@ -164,6 +166,7 @@ func TestConfigurationPush(t *testing.T) {
 }
 
 func TestConfigurationIsChecked(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	for _, doc := range []string{`[]`, `"x"`, `null`} {
 		if _, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(doc)); err == nil || !strings.Contains(err.Error(), "configuration: invalid") {

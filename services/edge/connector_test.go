@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -28,6 +29,7 @@ func wantRefused(t *testing.T, what string, err error, reason tunnel.Reason, ret
 }
 
 func TestRegistrationRefusals(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	for name, change := range map[string]func(*rpc.RegisterRequest){
 		"wrong secret":   func(r *rpc.RegisterRequest) { r.Auth.Secret = make([]byte, 32) },
@@ -58,6 +60,7 @@ func TestRegistrationRefusals(t *testing.T) {
 }
 
 func TestDuplicatesAndEpochs(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	first := b.connect(0, 0, named("first"))
 	dup := b.dial(0, 0)
@@ -66,11 +69,7 @@ func TestDuplicatesAndEpochs(t *testing.T) {
 
 	b.connect(0, 0, named("second"), "culvert_epoch=5")
 	b.served("second")
-	select {
-	case <-first.sess.Context().Done():
-	case <-time.After(patience):
-		t.Error("the replaced session without requests was not closed")
-	}
+	testkit.Receive(t, "the end of the replaced session, which has no requests", first.sess.Context().Done())
 
 	stale := b.dial(1, 0)
 	_, err = stale.register(b.request(0, "culvert_epoch=4"))
@@ -106,6 +105,7 @@ func (b *bench) served(by string) {
 }
 
 func TestReconnectFromTheSamePort(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	old := b.connect(0, 0, named("old"))
 	port := old.sess.LocalAddr().Port()
@@ -121,6 +121,7 @@ func TestReconnectFromTheSamePort(t *testing.T) {
 }
 
 func TestUnregisterLetsRequestsFinish(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	release := make(chan struct{})
 	p := b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
@@ -151,6 +152,7 @@ func TestUnregisterLetsRequestsFinish(t *testing.T) {
 }
 
 func TestLocalConfiguration(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	p := b.connect(0, 0, origin)
 	q := b.connect(1, 1, origin)
@@ -171,6 +173,7 @@ func TestLocalConfiguration(t *testing.T) {
 }
 
 func TestSessionsWithoutRegistration(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Connectors.RegisterTimeout = 400 * time.Millisecond })
 	probeTLS := quic.ClientTLS(b.roots(), false)
 	probeTLS.ServerName = "probe.cftunnel.com"
@@ -194,18 +197,15 @@ func TestSessionsWithoutRegistration(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = gst.Write([]byte(strings.Repeat("\xff\xfe\x00GET / HTTP/1.1\r\n", 500)))
-	for name, p := range map[string]*peer{"silent": silent, "without a call": talking, "garbage": garbage} {
-		select {
-		case <-p.sess.Context().Done():
-		case <-time.After(patience):
-			t.Errorf("%s: the session stays", name)
-		}
+	for name, p := range map[string]*peer{"silent": silent, "silent on the control stream": talking, "sending garbage": garbage} {
+		testkit.Receive(t, "the end of the session of a peer that is "+name, p.sess.Context().Done())
 	}
 	b.connect(0, 0, named("fine"))
 	b.served("fine")
 }
 
 func TestGarbageStreamsHarmNobody(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	p := b.connect(0, 0, named("fine"))
 	var wg sync.WaitGroup
@@ -229,6 +229,7 @@ func TestGarbageStreamsHarmNobody(t *testing.T) {
 }
 
 func TestTLSNames(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	for _, name := range []string{"quic.cftunnel.com", "h2.cftunnel.com", "probe.cftunnel.com"} {
 		conf := quic.ClientTLS(b.roots(), true)
@@ -254,6 +255,7 @@ func TestTLSNames(t *testing.T) {
 }
 
 func TestLostConnectionIsRetriedElsewhere(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	var once sync.Once
 	dying := func(p *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
@@ -276,6 +278,7 @@ func TestLostConnectionIsRetriedElsewhere(t *testing.T) {
 }
 
 func TestPostIsNotRepeated(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	var mu sync.Mutex
 	calls := 0
@@ -299,6 +302,7 @@ func TestPostIsNotRepeated(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	arrived, release := make(chan struct{}), make(chan struct{})
 	p := b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
@@ -329,18 +333,14 @@ func TestDrain(t *testing.T) {
 		b.stop()
 		close(stopped)
 	}()
-	waitFor(t, "the edge is stopping", func() bool { return b.Ready() != nil })
+	testkit.Eventually(t, "the edge is stopping", func() bool { return b.Ready() != nil })
 	close(release)
 	if r := <-got; r.err != nil || r.body != "done" {
 		t.Errorf("request during the drain: %+v", r)
 	}
 	<-stopped
-	select {
-	case <-p.sess.Context().Done():
-		if tunnel.ReasonOf(context.Cause(p.sess.Context())) != tunnel.ReasonPeerClosed {
-			t.Errorf("session ended with %v", context.Cause(p.sess.Context()))
-		}
-	case <-time.After(patience):
-		t.Error("the session outlived the edge")
+	testkit.Receive(t, "the end of the session after the edge", p.sess.Context().Done())
+	if tunnel.ReasonOf(context.Cause(p.sess.Context())) != tunnel.ReasonPeerClosed {
+		t.Errorf("session ended with %v", context.Cause(p.sess.Context()))
 	}
 }

@@ -11,12 +11,14 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/edge"
@@ -51,6 +53,7 @@ func accepts(req *stream.Request) string {
 }
 
 func TestAnswerTrailers(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, _ io.Reader, st transport.Stream) {
 		if !stream.Accepts(accepts(req), stream.AcceptFrames) {
@@ -83,6 +86,7 @@ func TestAnswerTrailers(t *testing.T) {
 }
 
 func TestBadFramesNeverLookWhole(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	for name, bad := range map[string][]byte{
 		"type":           {7, 0, 0, 0},
@@ -106,7 +110,7 @@ func TestBadFramesNeverLookWhole(t *testing.T) {
 			_ = resp.Body.Close()
 		}
 		p.close()
-		waitFor(t, "the connector is gone", func() bool { return b.connections("active") == 0 })
+		testkit.Eventually(t, "the connector is gone", func() bool { return b.connections("active") == 0 })
 	}
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
 		respondLaidOut(st, "sparkles", "200")
@@ -119,6 +123,7 @@ func TestBadFramesNeverLookWhole(t *testing.T) {
 
 // A stock connector knows nothing of frames, and is asked for nothing.
 func TestNoExtensionForOthers(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		for _, p := range req.Metadata {
@@ -139,6 +144,7 @@ func TestNoExtensionForOthers(t *testing.T) {
 }
 
 func TestRequestTrailers(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		layout, _ := stream.Lookup(req.Metadata, stream.KeyBody)
@@ -193,6 +199,7 @@ func (*atEnd) Close() error { return nil }
 
 // Over HTTP/2 a response without a body ends with its head, which gRPC calls trailers-only.
 func TestTrailersOnly(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
 		respondLaidOut(st, stream.BodyNone, "200", "Content-Type", "application/grpc", "Grpc-Status", "5")
@@ -259,6 +266,7 @@ func (f *framer) request(id uint32, p http2.HeadersFrameParam, kv ...string) {
 }
 
 func TestInterimAnswers(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, _ io.Reader, st transport.Stream) {
 		if !stream.Accepts(accepts(req), stream.AcceptInterim) {
@@ -309,6 +317,7 @@ func TestInterimAnswers(t *testing.T) {
 }
 
 func TestTooManyInterimAnswers(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
 		for range 1000 {
@@ -323,6 +332,7 @@ func TestTooManyInterimAnswers(t *testing.T) {
 
 // A connector that supports interim responses decides whether a visitor may send the body of a request.
 func TestExpectContinueIsPassedOn(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		if fmt.Sprint(header(req, "Expect")) != "[100-continue]" {
@@ -374,13 +384,14 @@ func TestExpectContinueIsPassedOn(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 }
 
 // Messages pass in both directions without delay, the response begins first, and the visitor's cancellation reaches the connector.
 func TestMessagesBothWays(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.BodyIdleTimeout = 400 * time.Millisecond })
-	cancelled := make(chan error, 1)
+	cancelled := make(chan error, 2)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		if fmt.Sprint(header(req, "Te")) != "[trailers]" {
 			t.Errorf("Te: %v", header(req, "Te"))
@@ -404,49 +415,59 @@ func TestMessagesBothWays(t *testing.T) {
 			}
 		}
 	}, streams1)
+	var calls sync.WaitGroup
 	for _, name := range []string{"h2c", "h2"} {
 		c := b.clients()[name]
 		for _, leave := range []bool{false, true} {
-			ctx, cancel := context.WithCancel(t.Context())
-			pr, pw := io.Pipe()
-			req, _ := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/x.Y/Z", pr)
-			req.Header.Set("Te", "trailers")
-			resp, err := c.client.Do(req)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pause := time.NewTimer(900 * time.Millisecond) // longer than a body may be silent that is only sent
-			<-pause.C
-			for _, word := range []string{"one", "two"} {
-				_, _ = io.WriteString(pw, word)
-				got := make([]byte, 3)
-				if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != word {
-					t.Fatalf("%s: %q, %v", name, got, err)
-				}
-			}
-			if leave {
-				cancel()
-				_ = pw.CloseWithError(context.Canceled) // the client waits for its own body
-				if err := <-cancelled; !errors.Is(err, transport.ErrReset) {
-					t.Errorf("%s: the cancel arrives as %v", name, err)
-				}
-			} else {
-				_ = pw.Close()
-				rest, err := io.ReadAll(resp.Body)
-				if err != nil || len(rest) != 0 || resp.Trailer.Get("Grpc-Status") != "0" {
-					t.Errorf("%s: end %q, %v, %v", name, rest, err, resp.Trailer)
-				}
-			}
-			_ = resp.Body.Close()
-			_ = pw.Close()
-			cancel()
+			calls.Go(func() { messagesBothWays(t, name, c, leave, cancelled) })
 		}
 	}
-	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+	calls.Wait()
+	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+}
+
+// messagesBothWays makes one call. With leave the visitor cancels it, otherwise the visitor ends its body.
+func messagesBothWays(t *testing.T, name string, c way, leave bool, cancelled <-chan error) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	pr, pw := io.Pipe()
+	defer func() { _ = pw.Close() }()
+	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/x.Y/Z", pr)
+	req.Header.Set("Te", "trailers")
+	resp, err := c.client.Do(req)
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	defer func() { _ = resp.Body.Close() }()
+	pause := time.NewTimer(900 * time.Millisecond) // longer than a body may be silent that is only sent
+	<-pause.C
+	for _, word := range []string{"one", "two"} {
+		_, _ = io.WriteString(pw, word)
+		got := make([]byte, 3)
+		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != word {
+			t.Errorf("%s: %q, %v", name, got, err)
+			return
+		}
+	}
+	if leave {
+		cancel()
+		_ = pw.CloseWithError(context.Canceled) // the client waits for its own body
+		if err := <-cancelled; !errors.Is(err, transport.ErrReset) {
+			t.Errorf("%s: the cancel arrives as %v", name, err)
+		}
+		return
+	}
+	_ = pw.Close()
+	rest, err := io.ReadAll(resp.Body)
+	if err != nil || len(rest) != 0 || resp.Trailer.Get("Grpc-Status") != "0" {
+		t.Errorf("%s: end %q, %v, %v", name, rest, err, resp.Trailer)
+	}
 }
 
 // Events arrive as they are sent, whatever their type is called.
 func TestEventsWithoutDelay(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	next := make(chan string)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/edge"
@@ -33,6 +34,7 @@ func requestOf(t *testing.T, body []byte) *stream.Request {
 
 // TestHeaderLimits: a head costs what its fields cost in memory, and no connector hears of one that exceeds a limit.
 func TestHeaderLimits(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, _ io.Reader, st transport.Stream) {
 		if strings.Contains(req.Dest, "/refused") {
@@ -87,6 +89,7 @@ func TestHeaderLimits(t *testing.T) {
 
 // TestRefusalComesAfterEarlierResponses: the refusal of a pipelined request must not overtake the response before it.
 func TestRefusalComesAfterEarlierResponses(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, origin)
 	c := b.tcp()
@@ -108,6 +111,7 @@ func TestRefusalComesAfterEarlierResponses(t *testing.T) {
 
 // TestResponseLimits: a response with too many fields is an error page, and is not asked for again.
 func TestResponseLimits(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	seen := make(chan struct{}, 10)
 	large := func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
@@ -185,6 +189,7 @@ func (r *h2Raw) status(id uint32) string {
 // TestHeadersOfOneConnection: references to the compression table cost a visitor nothing, so what they stand for is bounded
 // for all requests of a connection together.
 func TestHeadersOfOneConnection(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.MaxConnectionHeaderBytes = 300 << 10 })
 	release := make(chan struct{})
 	arrived := make(chan struct{}, 10)
@@ -212,7 +217,7 @@ func TestHeadersOfOneConnection(t *testing.T) {
 		t.Errorf("the first got %s", got)
 	}
 	id := uint32(5)
-	waitFor(t, "the others no longer count", func() bool {
+	testkit.Eventually(t, "the others no longer count", func() bool {
 		id += 2
 		r.send(id, head...)
 		return r.status(id) == "200"
@@ -221,6 +226,7 @@ func TestHeadersOfOneConnection(t *testing.T) {
 
 // TestRequestsOverHTTP2ThatHTTP1Refuses: what the guard refuses over HTTP/1 is refused over HTTP/2 as well.
 func TestRequestsOverHTTP2ThatHTTP1Refuses(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, _ io.Reader, st transport.Stream) {
 		if !strings.HasSuffix(req.Dest, "/fine") {
@@ -251,6 +257,7 @@ func TestRequestsOverHTTP2ThatHTTP1Refuses(t *testing.T) {
 }
 
 func TestMethodsThatAreNotPassedOn(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, origin)
 	for name, c := range b.clients() {
@@ -277,6 +284,7 @@ func forged() http.Header {
 
 // TestForgedFields: nothing that an origin would believe to come from the edge comes from a visitor.
 func TestForgedFields(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	sockets := make(chan *stream.Request, 1)
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -316,6 +324,7 @@ func TestForgedFields(t *testing.T) {
 
 // TestTrustedProxy: what a listed proxy states about the visitor counts.
 func TestTrustedProxy(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.TrustedProxies = []string{"127.0.0.0/8"} })
 	b.connect(0, 0, origin)
 	for name, c := range b.clients() {
@@ -347,6 +356,7 @@ func TestTrustedProxy(t *testing.T) {
 
 // TestProxyProtocol: the header of the PROXY protocol names the visitor, and only a listed proxy may send one.
 func TestProxyProtocol(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.TrustedProxies, c.Public.ProxyProtocol = []string{"127.0.0.1"}, true })
 	b.connect(0, 0, origin)
 	const v1 = "PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\n"
@@ -397,6 +407,7 @@ func TestProxyProtocol(t *testing.T) {
 
 // TestProxyProtocolOfStrangers: a header of the PROXY protocol is no request.
 func TestProxyProtocolOfStrangers(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.TrustedProxies, c.Public.ProxyProtocol = []string{"192.0.2.1"}, true })
 	b.connect(0, 0, origin)
 	if resp, _ := b.raw("PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"); resp.StatusCode != http.StatusBadRequest {
@@ -409,6 +420,7 @@ func TestProxyProtocolOfStrangers(t *testing.T) {
 
 // TestLoop: a tunnel whose origin is the edge itself ends in an error page, and soon.
 func TestLoop(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	hops := make(chan struct{}, 100)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, _ io.Reader, st transport.Stream) {
@@ -432,6 +444,7 @@ func TestLoop(t *testing.T) {
 
 // TestSwitchWithoutAcceptKey: a visitor never sees 101 for a response that does not accept its handshake.
 func TestSwitchWithoutAcceptKey(t *testing.T) {
+	t.Parallel()
 	for _, status := range []string{"101", "200"} {
 		b := start(t, nil)
 		b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
@@ -448,6 +461,7 @@ func TestSwitchWithoutAcceptKey(t *testing.T) {
 
 // TestOtherUpgrades: a request for a protocol that the edge does not carry never runs as an ordinary request.
 func TestOtherUpgrades(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, origin)
 	for protocol, want := range map[string]int{"foo/1": http.StatusNotImplemented, "h2c": http.StatusOK, "": http.StatusOK} {
@@ -463,6 +477,7 @@ func TestOtherUpgrades(t *testing.T) {
 
 // TestShareOfAnAddress: one address cannot take the places of all.
 func TestShareOfAnAddress(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.MaxConnections, c.Public.MaxConnectionsPerAddress = 10, 3 })
 	b.connect(0, 0, origin)
 	var open []net.Conn

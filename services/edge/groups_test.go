@@ -12,6 +12,7 @@ import (
 
 // TestKeyExchangeGroups: the edge takes every group that a connector may offer alone, over both transports, and no other.
 func TestKeyExchangeGroups(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	edge := b.ConnectorAddrs()[0]
 	for _, p := range []tunnel.Protocol{tunnel.QUIC, tunnel.HTTP2} {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/edge"
@@ -30,13 +31,14 @@ func (b *bench) secure() net.Conn {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testkit.Patience))
 	return c
 }
 
 // Requests with two readings get 400 and the end of the connection, on both listeners, after the response to a good one
 // before them; nobody behind the edge hears of them.
 func TestSmugglingIsRefused(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	var asked atomic.Int64
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -92,6 +94,7 @@ func TestSmugglingIsRefused(t *testing.T) {
 }
 
 func TestMalformedBodies(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
 		if n, err := io.Copy(io.Discard, body); err == nil { // a reset, or the end of the test
@@ -114,6 +117,7 @@ func TestMalformedBodies(t *testing.T) {
 }
 
 func TestHeadLimits(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.MaxHeaderBytes = 128 << 10 })
 	b.connect(0, 0, origin)
 	for name, c := range b.clients() {
@@ -158,6 +162,7 @@ func TestHeadLimits(t *testing.T) {
 }
 
 func TestHTTPOnThePortOfHTTPS(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	c, err := net.Dial("tcp", strings.TrimPrefix(b.PublicTLSURL(), "https://"))
 	if err != nil {
@@ -172,6 +177,7 @@ func TestHTTPOnThePortOfHTTPS(t *testing.T) {
 }
 
 func TestConnectionLimit(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.MaxConnections = 2 })
 	b.connect(0, 0, origin)
 	first, second := b.tcp(), b.secure()
@@ -200,7 +206,7 @@ func TestConnectionLimit(t *testing.T) {
 		t.Error("a third connection is served")
 	}
 	_ = first.Close()
-	waitFor(t, "there is room again", func() bool { return another() == nil })
+	testkit.Eventually(t, "there is room again", func() bool { return another() == nil })
 	if err := ask(second); err != nil {
 		t.Errorf("the connection that stayed: %v", err)
 	}
@@ -209,6 +215,7 @@ func TestConnectionLimit(t *testing.T) {
 
 // What is malformed in HTTP/2 is refused by the library; this holds it to that.
 func TestMalformedOverHTTP2(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
 		_, err := io.Copy(io.Discard, body)
@@ -332,7 +339,7 @@ func TestRapidResets(t *testing.T) {
 				}
 			}
 		}()
-		for i := range uint32(3_000) {
+		for i := range uint32(1_500) {
 			id := 2*i + 1
 			if err := f.WriteHeaders(http2.HeadersFrameParam{
 				StreamID: id, BlockFragment: f.block(":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a"), EndHeaders: true, EndStream: true,
@@ -346,8 +353,8 @@ func TestRapidResets(t *testing.T) {
 		_ = f.conn.Close()
 		<-done
 	}
-	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
-	waitFor(t, "the goroutines are gone", func() bool { return b.goroutines() <= before+5 })
+	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+	testkit.Eventually(t, "the goroutines are gone", func() bool { return b.goroutines() <= before+5 })
 }
 
 // A head that never ends, in CONTINUATION frames, is cut off early.
@@ -376,5 +383,5 @@ func TestHeaderFlood(t *testing.T) {
 	}
 	t.Logf("cut off after %d bytes", sent)
 	_ = f.conn.Close()
-	waitFor(t, "the goroutines are gone", func() bool { return b.goroutines() <= before+5 })
+	testkit.Eventually(t, "the goroutines are gone", func() bool { return b.goroutines() <= before+5 })
 }

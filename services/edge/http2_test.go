@@ -4,6 +4,7 @@ import "testing"
 
 // TestOverHTTP2 runs what does not depend on QUIC with connectors that speak HTTP/2.
 func TestOverHTTP2(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]func(t *testing.T){
 		"RegistrationRefusals":         TestRegistrationRefusals,
 		"DuplicatesAndEpochs":          TestDuplicatesAndEpochs,

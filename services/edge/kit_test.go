@@ -13,11 +13,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
@@ -28,10 +27,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience bounds every wait of a test; no test passes because of it.
-const patience = 20 * time.Second
+func TestMain(m *testing.M) { testkit.VerifyMain(m) }
 
 // bench is one running edge with a tunnel "demo" and a route for every host.
 type bench struct {
@@ -43,17 +39,13 @@ type bench struct {
 	stop   func()
 }
 
-func loopback(port uint16) netip.AddrPort {
-	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
-}
-
 func testConfig(t *testing.T) edge.Config {
 	t.Helper()
 	cfg := edge.Default()
 	cfg.DataDir = filepath.Join(t.TempDir(), "edge")
-	cfg.Connectors.Listen = []netip.AddrPort{loopback(0), loopback(0)}
-	cfg.Public.HTTP, cfg.Public.HTTPS = loopback(0), loopback(0)
-	cfg.DNS.Listen = loopback(0)
+	cfg.Connectors.Listen = []netip.AddrPort{testkit.Loopback(0), testkit.Loopback(0)}
+	cfg.Public.HTTP, cfg.Public.HTTPS = testkit.Loopback(0), testkit.Loopback(0)
+	cfg.DNS.Listen = testkit.Loopback(0)
 	cfg.Bootstrap.Tunnel, cfg.Bootstrap.Routes = "demo", []string{"*"}
 	return cfg
 }
@@ -112,7 +104,7 @@ func startWith(t *testing.T, change func(*edge.Config), log *slog.Logger) *bench
 	b.creds, _ = svc.BootstrapCredentials()
 	b.client = &http.Client{Transport: &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 64}}
 	t.Cleanup(b.client.CloseIdleConnections)
-	waitFor(t, "the edge is ready", func() bool { return svc.Ready() == nil })
+	testkit.Eventually(t, "the edge is ready", func() bool { return svc.Ready() == nil })
 	return b
 }
 
@@ -121,22 +113,6 @@ func logger() *slog.Logger {
 		return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	return slog.New(slog.DiscardHandler)
-}
-
-// waitFor polls a condition.
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-limit.C:
-			t.Fatalf("still waiting until %s", what)
-		case <-tick.C:
-		}
-	}
 }
 
 func (b *bench) roots() *x509.CertPool {
@@ -184,7 +160,7 @@ type script func(p *peer, req *stream.Request, body io.Reader, st transport.Stre
 
 func (b *bench) dial(listener int, localPort uint16) *peer {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(b.t.Context(), testkit.Patience)
 	defer cancel()
 	var (
 		sess transport.Session
@@ -219,7 +195,7 @@ func (p *peer) close() {
 // register opens the control stream, if need be, and registers.
 func (p *peer) register(req rpc.RegisterRequest) (rpc.ConnectionDetails, error) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(p.t.Context(), testkit.Patience)
 	defer cancel()
 	if p.reg == nil {
 		st, err := p.sess.OpenStream(ctx)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/edge"
@@ -17,6 +18,7 @@ import (
 // TestPortStorm: visitors and connectors that end in every way at every moment leave nothing behind. What the edge's
 // goroutines left would show at the end of the package's tests.
 func TestPortStorm(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold, c.Ports.ConnectTimeout = 10*time.Millisecond, 5*time.Second })
 	unkind := func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		switch rand.IntN(6) {
@@ -59,7 +61,7 @@ func TestPortStorm(t *testing.T) {
 		})
 	}
 	visitors.Wait()
-	waitFor(t, "nothing is in flight", func() bool {
+	testkit.Eventually(t, "nothing is in flight", func() bool {
 		list, err := b.admin.ListConnections(t.Context())
 		if err != nil || len(list) != 2 {
 			t.Fatalf("connections: %v, %v", list, err)
@@ -75,7 +77,7 @@ func storm(addr string) {
 		return // reset before the dial had ended
 	}
 	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testkit.Patience))
 	tcp := c.(*net.TCPConn)
 	if rand.IntN(3) > 0 {
 		_, _ = c.Write(pattern(rand.IntN(50_000)))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/proxyproto"
@@ -45,7 +46,7 @@ func visit(t *testing.T, addr string) *net.TCPConn {
 		t.Fatalf("dial: %v", err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(testkit.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	return c.(*net.TCPConn)
@@ -87,6 +88,7 @@ func wantReset(t *testing.T, what string, c net.Conn) {
 }
 
 func TestPortCarriesBothWays(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	requests := make(chan stream.Request, 1)
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -119,6 +121,7 @@ func TestPortCarriesBothWays(t *testing.T) {
 // TestPortAnswersOfConnectorsThatCut: a connector without our feature ends everything when it sees FIN, so it must not see
 // it while a response is on its way.
 func TestPortAnswersOfConnectorsThatCut(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold = time.Hour })
 	half, ended := make(chan struct{}), make(chan error, 1)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
@@ -153,6 +156,7 @@ func TestPortAnswersOfConnectorsThatCut(t *testing.T) {
 // TestPortEndWithoutAnswer: once the response is silent such a connector does learn that the visitor has ended, or the origin
 // would keep a dead connection.
 func TestPortEndWithoutAnswer(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold = 20 * time.Millisecond })
 	ended := make(chan error, 1)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
@@ -173,6 +177,7 @@ func TestPortEndWithoutAnswer(t *testing.T) {
 }
 
 func TestPortProxyProtocol(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
 		accept(st)
@@ -194,6 +199,7 @@ func TestPortProxyProtocol(t *testing.T) {
 }
 
 func TestPortEndsThatAreErrors(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.ConnectTimeout = 2 * time.Second })
 	_, addr := b.port(target)
 	wantRefusal(t, "no connector", addr)
@@ -266,6 +272,7 @@ func TestPortEndsThatAreErrors(t *testing.T) {
 
 // TestPortTriesAnotherConnection: nothing of the visitor's is sent before a connector accepts, so another may be tried.
 func TestPortTriesAnotherConnection(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	var refusals atomic.Int32
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
@@ -287,6 +294,7 @@ func TestPortTriesAnotherConnection(t *testing.T) {
 
 // TestPortWhenTheOriginEndsFirst: the visitor gets the whole response, although the origin reads no more of its data.
 func TestPortWhenTheOriginEndsFirst(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	for i, features := range [][]string{nil, {featureStreams}} {
 		p := b.connect(i, tunnel.ConnIndex(i), func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
@@ -315,11 +323,12 @@ func TestPortWhenTheOriginEndsFirst(t *testing.T) {
 		}
 		<-sent // the edge does not read for ever what nobody wants
 		p.close()
-		waitFor(t, "the connection is gone", func() bool { return b.connections("active") == 0 })
+		testkit.Eventually(t, "the connection is gone", func() bool { return b.connections("active") == 0 })
 	}
 }
 
 func TestPortLimits(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.MaxConnections, c.Ports.HalfCloseTimeout = 2, 100*time.Millisecond })
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
 		accept(st)
@@ -348,6 +357,7 @@ func TestPortLimits(t *testing.T) {
 }
 
 func TestPortLife(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.Allow = []string{"1-65534"} })
 	b.connect(0, 0, echoTCP, featureStreams)
 	ctx := t.Context()
@@ -400,6 +410,7 @@ func TestPortLife(t *testing.T) {
 
 // TestPortThatIsNotFree: a port that somebody else has keeps nothing from being served, and is opened once it is free.
 func TestPortThatIsNotFree(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -425,7 +436,7 @@ func TestPortThatIsNotFree(t *testing.T) {
 	if err := taken.Close(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the port is open", func() bool { return fault() == "" })
+	testkit.Eventually(t, "the port is open", func() bool { return fault() == "" })
 	c := visit(t, taken.Addr().String())
 	_ = c.CloseWrite()
 	if got, err := io.ReadAll(c); string(got) != "bye" || err != nil {
@@ -434,6 +445,7 @@ func TestPortThatIsNotFree(t *testing.T) {
 }
 
 func TestPortsSurviveARestart(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	same := func(c *edge.Config) {
 		c.DataDir = filepath.Join(dir, "edge")

@@ -86,6 +86,7 @@ func echoWS(finish func(s *wsServer)) script {
 }
 
 func TestPortToAnIngressRule(t *testing.T) {
+	t.Parallel()
 	for name, finish := range map[string]func(*wsServer){
 		"fin": func(*wsServer) {},
 		"close frame": func(s *wsServer) {
@@ -110,6 +111,7 @@ func TestPortToAnIngressRule(t *testing.T) {
 }
 
 func TestPortToAnIngressRuleAsksLikeAClient(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	requests, largest := make(chan stream.Request, 1), make(chan int, 1)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -162,6 +164,7 @@ func TestPortToAnIngressRuleAsksLikeAClient(t *testing.T) {
 
 // TestPortKeepsAWebsocketAlive: pings get their pongs while the visitor sends nothing, and while it sends much.
 func TestPortKeepsAWebsocketAlive(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		s := upgrade(req, body, st)
@@ -202,6 +205,7 @@ func TestPortKeepsAWebsocketAlive(t *testing.T) {
 }
 
 func TestPortWebsocketsThatAreErrors(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	act := make(chan script, 1)
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) { (<-act)(p, req, body, st) }, featureStreams)
@@ -242,6 +246,7 @@ func TestPortWebsocketsThatAreErrors(t *testing.T) {
 
 // TestPortWebsocketOfConnectorsThatCut: without our feature the end of the visitor is a close frame.
 func TestPortWebsocketOfConnectorsThatCut(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold = 20 * time.Millisecond })
 	last := make(chan websocket.Event, 1)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {

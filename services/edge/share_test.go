@@ -30,12 +30,13 @@ func (b *bench) idleSockets(n int) {
 			continue
 		}
 		s := tls.Client(c, h2.ClientTLS(b.roots(), false))
-		_ = s.SetDeadline(time.Now().Add(patience))
+		_ = s.SetDeadline(time.Now().Add(testkit.Patience))
 		_ = s.Handshake() // its place may be taken before it completes
 	}
 }
 
 func TestIdleSocketsKeepNoConnectorOut(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*connector.Config){
 		"share of an address": func(c *connector.Config) { c.MaxPending, c.MaxPerAddress = 8, 3 },
 		"total":               func(c *connector.Config) { c.MaxPending, c.MaxPerAddress = 8, 0 },
@@ -66,6 +67,7 @@ func TestIdleSocketsKeepNoConnectorOut(t *testing.T) {
 }
 
 func TestOneTunnelCannotTakeAllSessions(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Connectors.MaxSessions, c.Connectors.MaxPerTunnel = 3, 2 })
 	first := b.connect(0, 0, named("a"))
 	b.connect(0, 1, named("b"))
@@ -93,6 +95,7 @@ func TestOneTunnelCannotTakeAllSessions(t *testing.T) {
 }
 
 func TestOneTunnelCannotTakeAllUploadedConfigurations(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Connectors.MaxLocalConfig, c.Connectors.MaxTunnelConfig = 3000, 1500 })
 	large := []byte(`{"a":"` + strings.Repeat("x", 1000) + `"}`)
 	upload := func(connector byte) (*peer, error) {
@@ -125,6 +128,7 @@ func TestOneTunnelCannotTakeAllUploadedConfigurations(t *testing.T) {
 }
 
 func TestStreamsBeforeTheRegistrationEndTheSession(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Connectors.RegisterTimeout = time.Hour })
 	s, err := quic.Dial(t.Context(), quic.DialConfig{Edge: b.ConnectorAddrs()[0], TLS: quic.ClientTLS(b.roots(), false), Settings: quic.ConnectorSettings()})
 	if err != nil {
@@ -142,6 +146,7 @@ func TestStreamsBeforeTheRegistrationEndTheSession(t *testing.T) {
 }
 
 func TestRotationEndsSessionsWithTheOldSecret(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	old := b.connect(0, 0, named("old"))
 	if _, err := b.admin.RotateSecret(t.Context(), "demo", time.Hour); err != nil {
@@ -162,6 +167,7 @@ func TestRotationEndsSessionsWithTheOldSecret(t *testing.T) {
 }
 
 func TestGracePeriodOfARotationEnds(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	p := b.connect(0, 0, named("old"))
 	if _, err := b.admin.RotateSecret(t.Context(), "demo", time.Millisecond); err != nil { // over when the response arrives, or soon
@@ -171,6 +177,7 @@ func TestGracePeriodOfARotationEnds(t *testing.T) {
 }
 
 func TestEvictConnection(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	first, second := b.connect(0, 0, named("a")), b.connect(1, 1, named("b"))
 	list, err := b.admin.ListConnections(t.Context())

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/edge"
@@ -40,7 +41,7 @@ func TestSlowVisitors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = c.SetDeadline(time.Now().Add(patience))
+		_ = c.SetDeadline(time.Now().Add(testkit.Patience))
 		all = append(all, c)
 	}
 	for i, c := range all {
@@ -49,12 +50,13 @@ func TestSlowVisitors(t *testing.T) {
 		}
 		_ = c.Close()
 	}
-	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
-	waitFor(t, "the goroutines are gone", func() bool { return b.goroutines() <= before+5 })
+	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+	testkit.Eventually(t, "the goroutines are gone", func() bool { return b.goroutines() <= before+5 })
 }
 
 // A stream over HTTP/2 that a visitor does not read is reset after a while, although its connection stays in use.
 func TestStalledStream(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.BodyIdleTimeout = 300 * time.Millisecond })
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		if req.Type == stream.WebSocket {
@@ -88,13 +90,14 @@ func TestStalledStream(t *testing.T) {
 		if got == 0 || got > 1<<20 {
 			t.Errorf("%s: %d bytes before the reset", method, got)
 		}
-		waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+		testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 	}
 }
 
 // Many visitors that read nothing fill the window of a connection. Some of them are aborted, and their responses do not
 // look whole; everybody else is served.
 func TestStalledVisitorsGiveWay(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	const size, visitors, streams = 8 << 20, 2, 200 // each stream holds a visitor's window and one of a connector
 	large := pattern(size)
@@ -132,7 +135,7 @@ func TestStalledVisitorsGiveWay(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, "some are cut", func() bool { return cut.Load() > 0 })
+	testkit.Eventually(t, "some are cut", func() bool { return cut.Load() > 0 })
 	if resp, got := b.get("/bytes?n=2"); resp.StatusCode != http.StatusOK || len(got) != 2 {
 		t.Errorf("an honest visitor got %s, %d bytes", resp.Status, len(got))
 	}
@@ -146,6 +149,7 @@ func TestStalledVisitorsGiveWay(t *testing.T) {
 
 // No timeout for requests touches a WebSocket that nobody uses, and one that is stuck or half gone is not kept.
 func TestIdleAndStuckWebSockets(t *testing.T) {
+	t.Parallel()
 	const short = 200 * time.Millisecond
 	b := start(t, func(c *edge.Config) {
 		p := &c.Public
@@ -177,11 +181,11 @@ func TestIdleAndStuckWebSockets(t *testing.T) {
 		t.Errorf("after a pause: %q, %v", got, err)
 	}
 	_ = c.Close()
-	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 	stuck, _, _ := b.handshake("/flood", "") // never read from
 	half, _, _ := b.handshake("/silent", "x")
 	_ = half.CloseWrite()
-	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 	_ = stuck.Close()
 	_ = half.Close()
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -12,12 +13,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/edge"
 )
 
 func TestEarlyAnswerDuringUpload(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, origin)
 	for name, c := range b.clients() {
@@ -46,6 +49,7 @@ func TestEarlyAnswerDuringUpload(t *testing.T) {
 }
 
 func TestStreamingBothWays(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, origin)
 	c := b.clients()["h2c"]
@@ -69,6 +73,7 @@ func TestStreamingBothWays(t *testing.T) {
 }
 
 func TestExpectContinue(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, origin)
 	c := b.tcp()
@@ -99,6 +104,7 @@ func TestExpectContinue(t *testing.T) {
 }
 
 func TestVisitorHangsUp(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	type seen struct{ read, write error }
 	got, began := make(chan seen, 1), make(chan struct{}, 1)
@@ -138,15 +144,11 @@ func TestVisitorHangsUp(t *testing.T) {
 				_ = pw.CloseWithError(context.Canceled) // the client waits for its own body
 			}
 			<-done
-			select {
-			case s := <-got:
-				if k.method == "POST" && s.read == nil {
-					t.Errorf("%s %s %s: the broken body ended cleanly", name, k.method, k.path)
-				}
-			case <-time.After(patience):
-				t.Fatalf("%s %s %s: the end did not reach the connector", name, k.method, k.path)
+			s := testkit.Receive(t, fmt.Sprintf("%s %s %s: the end at the connector", name, k.method, k.path), got)
+			if k.method == "POST" && s.read == nil {
+				t.Errorf("%s %s %s: the broken body ended cleanly", name, k.method, k.path)
 			}
-			waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+			testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 		}
 	}
 }
@@ -163,6 +165,7 @@ func (b *bench) inFlight() (n int64) {
 }
 
 func TestSlowReader(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, origin)
 	const n = 8 << 20
@@ -193,6 +196,7 @@ func TestSlowReader(t *testing.T) {
 }
 
 func TestVisitorWhoNeverReads(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.BodyIdleTimeout = 300 * time.Millisecond })
 	b.connect(0, 0, origin)
 	c := b.tcp()
@@ -201,11 +205,12 @@ func TestVisitorWhoNeverReads(t *testing.T) {
 	if _, err := io.WriteString(c, "GET /bytes?n=33554432 HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the request is in flight", func() bool { return b.inFlight() == 1 })
-	waitFor(t, "the edge gave up", func() bool { return b.inFlight() == 0 })
+	testkit.Eventually(t, "the request is in flight", func() bool { return b.inFlight() == 1 })
+	testkit.Eventually(t, "the edge gave up", func() bool { return b.inFlight() == 0 })
 }
 
 func TestVisitorWhoNeverSends(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) {
 		c.Public.BodyIdleTimeout = 300 * time.Millisecond
 		c.Public.ReadHeaderTimeout = 300 * time.Millisecond

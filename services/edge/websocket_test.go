@@ -3,26 +3,19 @@ package edge_test
 import (
 	"bufio"
 	"bytes"
-	"context"
-	"crypto/sha1"
-	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 	gorilla "github.com/gorilla/websocket"
-	"golang.org/x/net/http2"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	wire "github.com/culvert-tunnel/culvert/pkg/wire/websocket"
@@ -31,202 +24,8 @@ import (
 
 const streams1 = "culvert_streams_1"
 
-// socketOrigin is a WebSocket origin: it echoes, and closes with 4321 on request.
-func socketOrigin(t *testing.T) string {
-	t.Helper()
-	up := gorilla.Upgrader{CheckOrigin: func(*http.Request) bool { return true }, Subprotocols: []string{"chat"}, EnableCompression: true}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, err := up.Upgrade(w, r, http.Header{"X-Origin": {"1"}})
-		if err != nil {
-			return
-		}
-		defer func() { _ = c.Close() }()
-		for {
-			kind, b, err := c.ReadMessage()
-			if err != nil {
-				return
-			}
-			if string(b) == "close" {
-				_ = c.WriteMessage(gorilla.CloseMessage, gorilla.FormatCloseMessage(4321, "bye"))
-				return
-			}
-			if err := c.WriteMessage(kind, b); err != nil {
-				return
-			}
-		}
-	}))
-	t.Cleanup(srv.Close)
-	return srv.Listener.Addr().String()
-}
-
-// socketConnector carries WebSocket requests to an origin, as a connector does: it asks over HTTP/1.1 and copies bytes.
-func socketConnector(t *testing.T, addr string) script {
-	t.Helper()
-	return func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
-		if req.Type != stream.WebSocket {
-			origin(p, req, body, st)
-			return
-		}
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Errorf("dial the origin: %v", err)
-			return
-		}
-		defer func() { _ = c.Close() }()
-		u, _ := url.Parse(req.Dest)
-		var head bytes.Buffer
-		fmt.Fprintf(&head, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n", u.RequestURI(), u.Host)
-		for _, m := range req.Metadata {
-			if name, ok := strings.CutPrefix(m.Key, stream.HeaderPrefix); ok {
-				fmt.Fprintf(&head, "%s: %s\r\n", name, m.Val)
-			}
-		}
-		head.WriteString("\r\n")
-		_, _ = c.Write(head.Bytes())
-		br := bufio.NewReader(c)
-		resp, err := http.ReadResponse(br, nil)
-		if err != nil {
-			t.Errorf("response of the origin: %v", err)
-			return
-		}
-		var fields []string
-		for name, values := range resp.Header {
-			for _, v := range values {
-				fields = append(fields, name, v)
-			}
-		}
-		respond(st, fmt.Sprint(resp.StatusCode), fields...)
-		if resp.StatusCode != http.StatusSwitchingProtocols {
-			_, _ = io.Copy(struct{ io.Writer }{st}, resp.Body)
-			end(st)
-			return
-		}
-		var work sync.WaitGroup
-		work.Go(func() {
-			if _, err := io.Copy(c, body); err == nil {
-				_ = c.(*net.TCPConn).CloseWrite()
-			} else {
-				_ = c.Close()
-			}
-		})
-		if _, err := io.Copy(struct{ io.Writer }{st}, br); err == nil {
-			_ = st.CloseWrite()
-		} else {
-			st.CancelWrite(0)
-		}
-		work.Wait()
-		st.CancelRead(0)
-	}
-}
-
-// h2Conn makes an extended CONNECT look like a connection on which a handshake over HTTP/1.1 takes place, so that any
-// client can be used over it.
-type h2Conn struct {
-	net.Conn // addresses and deadlines: none is used
-	client   *http.Client
-	url      string
-	up       *io.PipeWriter
-	body     *io.PipeReader
-	in       io.Reader
-	resp     *http.Response
-	began    bool
-}
-
-func (c *h2Conn) Write(p []byte) (int, error) {
-	if c.began {
-		return c.up.Write(p)
-	}
-	c.began = true
-	req, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(p)))
-	if err != nil {
-		return 0, err
-	}
-	sum := sha1.Sum([]byte(req.Header.Get("Sec-Websocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
-	for _, name := range []string{"Connection", "Upgrade", "Sec-Websocket-Key"} {
-		req.Header.Del(name)
-	}
-	c.body, c.up = io.Pipe()
-	out, _ := http.NewRequest(http.MethodConnect, c.url+req.URL.RequestURI(), c.body)
-	out.Host, out.Header = req.Host, req.Header
-	out.Header[":protocol"] = []string{"websocket"}
-	if c.resp, err = c.client.Do(out); err != nil {
-		return 0, err
-	}
-	var head bytes.Buffer
-	if c.resp.StatusCode == http.StatusOK {
-		head.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-Websocket-Accept: " +
-			base64.StdEncoding.EncodeToString(sum[:]) + "\r\n")
-	} else {
-		fmt.Fprintf(&head, "HTTP/1.1 %s\r\n", c.resp.Status)
-	}
-	_ = c.resp.Header.Write(&head)
-	head.WriteString("\r\n")
-	c.in = io.MultiReader(&head, c.resp.Body)
-	return len(p), nil
-}
-
-func (c *h2Conn) Read(p []byte) (int, error) { return c.in.Read(p) }
-
-func (c *h2Conn) Close() error {
-	if c.up != nil {
-		_ = c.up.Close()
-	}
-	if c.resp != nil {
-		return c.resp.Body.Close()
-	}
-	return nil
-}
-
-func (*h2Conn) SetDeadline(time.Time) error      { return nil }
-func (*h2Conn) SetReadDeadline(time.Time) error  { return nil }
-func (*h2Conn) SetWriteDeadline(time.Time) error { return nil }
-func (*h2Conn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
-func (*h2Conn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
-
-// way is a client and where it goes.
-type way = struct {
-	client *http.Client
-	base   string
-}
-
-// extended are the clients that can do an extended CONNECT.
-func (b *bench) extended() map[string]way {
-	b.t.Helper()
-	//nolint:staticcheck // net/http's own client refuses the header :protocol
-	plain := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, addr)
-	}}
-	//nolint:staticcheck // as above
-	secure := &http2.Transport{TLSClientConfig: &tls.Config{RootCAs: b.roots(), ServerName: "localhost"}}
-	b.t.Cleanup(func() {
-		plain.CloseIdleConnections()  //nolint:staticcheck // as above
-		secure.CloseIdleConnections() //nolint:staticcheck // as above
-	})
-	return map[string]way{"h2c": {&http.Client{Transport: plain}, b.PublicURL()}, "h2": {&http.Client{Transport: secure}, b.PublicTLSURL()}}
-}
-
-// dialers are the ways in for a WebSocket.
-func (b *bench) dialers() map[string]func(t *testing.T, path string) (*gorilla.Conn, *http.Response, error) {
-	out := make(map[string]func(*testing.T, string) (*gorilla.Conn, *http.Response, error))
-	clients := b.extended()
-	clients["http1"] = b.clients()["http1"]
-	for name, c := range clients {
-		d := gorilla.Dialer{Subprotocols: []string{"chat"}, TLSClientConfig: &tls.Config{RootCAs: b.roots(), ServerName: "localhost"}}
-		base := "ws" + strings.TrimPrefix(c.base, "http")
-		if name != "http1" {
-			d.NetDial = func(string, string) (net.Conn, error) { return &h2Conn{client: c.client, url: c.base}, nil }
-			base = "ws://" + strings.TrimPrefix(strings.TrimPrefix(c.base, "https://"), "http://")
-		}
-		out[name] = func(_ *testing.T, path string) (*gorilla.Conn, *http.Response, error) { return d.Dial(base+path, nil) }
-	}
-	d := gorilla.Dialer{Subprotocols: []string{"chat"}, TLSClientConfig: &tls.Config{RootCAs: b.roots(), ServerName: "localhost", NextProtos: []string{"http/1.1"}}}
-	out["https1"] = func(_ *testing.T, path string) (*gorilla.Conn, *http.Response, error) {
-		return d.Dial("wss"+strings.TrimPrefix(b.PublicTLSURL(), "https")+path, nil)
-	}
-	return out
-}
-
 func TestWebSocket(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, socketConnector(t, socketOrigin(t)), streams1)
 	for name, dial := range b.dialers() {
@@ -239,7 +38,10 @@ func TestWebSocket(t *testing.T) {
 			if resp.Header.Get("X-Origin") != "1" || c.Subprotocol() != "chat" {
 				t.Errorf("head %v, subprotocol %q", resp.Header, c.Subprotocol())
 			}
-			for _, n := range []int{0, 1, 125, 126, 65535, 65536, 1 << 20, 16 << 20} {
+			for _, n := range []int{0, 1, 125, 126, 65535, 65536, 1 << 20, beyondWindow} {
+				if n == beyondWindow && name != "http1" && name != "h2c" {
+					continue // TLS makes no difference to the windows
+				}
 				want := pattern(n)
 				sent := make(chan error, 1)
 				go func() { sent <- c.WriteMessage(gorilla.BinaryMessage, want) }()
@@ -265,10 +67,11 @@ func TestWebSocket(t *testing.T) {
 			}
 		})
 	}
-	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 }
 
 func TestWebSocketByAnotherLibrary(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, socketConnector(t, socketOrigin(t)), streams1)
 	c, _, err := websocket.Dial(t.Context(), b.PublicURL()+"/ws", &websocket.DialOptions{CompressionMode: websocket.CompressionContextTakeover})
@@ -284,7 +87,7 @@ func TestWebSocketByAnotherLibrary(t *testing.T) {
 	if err := c.Close(websocket.StatusGoingAway, "leaving"); err != nil {
 		t.Errorf("close: %v", err)
 	}
-	waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 }
 
 // handshake asks for a WebSocket on a connection of its own; extra follows at once.
@@ -311,6 +114,7 @@ func accept101(req *stream.Request, st transport.Stream) {
 
 // What the visitor sends right behind its handshake, before anybody agreed, is not lost and looked at by nobody.
 func TestBytesBehindTheHandshake(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		if req.Type != stream.WebSocket || header(req, "Connection") != nil || header(req, "Upgrade") != nil ||
@@ -339,6 +143,7 @@ func TestBytesBehindTheHandshake(t *testing.T) {
 }
 
 func TestWebSocketHalfClose(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	released, done := make(chan struct{}), make(chan struct{})
 	lateAnswer := func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -367,14 +172,15 @@ func TestWebSocketHalfClose(t *testing.T) {
 		}
 		_ = c.Close()
 		<-done
-		waitFor(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+		testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 		p.close()
-		waitFor(t, "the connector is gone", func() bool { return b.connections("active") == 0 })
+		testkit.Eventually(t, "the connector is gone", func() bool { return b.connections("active") == 0 })
 	}
 }
 
 // A connector that said all and still takes bytes gets them.
 func TestWebSocketHalfCloseOfTheConnector(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	rest := make(chan string, 1)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -396,6 +202,7 @@ func TestWebSocketHalfCloseOfTheConnector(t *testing.T) {
 }
 
 func TestWebSocketBreaks(t *testing.T) {
+	t.Parallel()
 	b := start(t, nil)
 	ended := make(chan error, 1)
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -442,6 +249,7 @@ func TestWebSocketBreaks(t *testing.T) {
 }
 
 func TestWebSocketRefused(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.MaxWebSockets = 1 })
 	release := make(chan struct{})
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -487,6 +295,7 @@ func TestWebSocketRefused(t *testing.T) {
 }
 
 func TestWebSocketsAtShutdown(t *testing.T) {
+	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.DrainTimeout = 200 * time.Millisecond })
 	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		accept101(req, st)

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
@@ -35,7 +36,7 @@ func BenchmarkSend(b *testing.B) {
 			far := l.connect(registry.NewTable(), 0, 1, ours)
 			f := l.start(0)
 			far.accept()
-			receive(b, f.settled, "not settled")
+			testkit.Receive(b, "the flow is settled", f.settled)
 			payload := make([]byte, size)
 			b.SetBytes(int64(size))
 			for b.Loop() {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
@@ -31,7 +32,7 @@ func TestV3Bundles(t *testing.T) {
 			t.Errorf("payload = %q", got)
 		}
 	}
-	receive(t, flow.settled, "not settled")
+	testkit.Receive(t, "the flow is settled", flow.settled)
 	send(t, flow, "second")
 	if got := f.payload(); got != "second" {
 		t.Errorf("payload = %q, want the second: a bundled payload is sent once", got)
@@ -68,7 +69,7 @@ func TestV2(t *testing.T) {
 	c := f.serveCalls()
 	flow := l.start(40 * time.Second)
 	send(t, flow, "first")
-	s := receive(t, c.sessions, "no session")
+	s := testkit.Receive(t, "the registration of a session", c.sessions)
 	if s.Dest != resolver || s.Idle != 40*time.Second || s.ID[6]>>4 != 4 {
 		t.Errorf("session = %+v", s)
 	}
@@ -79,7 +80,7 @@ func TestV2(t *testing.T) {
 	f.send(datagram.AppendV2UDP(nil, s.ID, []byte("reply")), nil)
 	l.wantReply("reply")
 	flow.Close()
-	if got := receive(t, c.ended, "the end was not sent"); got != "closed by the edge" {
+	if got := testkit.Receive(t, "the end of the session", c.ended); got != "closed by the edge" {
 		t.Errorf("reason = %q", got)
 	}
 	if err := flow.Send(nil); !errors.Is(err, ErrClosed) {
@@ -87,8 +88,8 @@ func TestV2(t *testing.T) {
 	}
 
 	flow = l.start(0)
-	s = receive(t, c.sessions, "no session")
-	receive(t, flow.settled, "not settled")
+	s = testkit.Receive(t, "the registration of a session", c.sessions)
+	testkit.Receive(t, "the flow is settled", flow.settled)
 	l.flows.Ended(f.conn, s.ID, "session idle for 3m30s")
 	l.wantEnd(flow, ErrClosed)
 
@@ -112,7 +113,7 @@ func TestResults(t *testing.T) {
 			opened <- err
 		}()
 		f.respond(f.registration().ID, result)
-		if err := receive(t, opened, "no result"); !errors.Is(err, want) {
+		if err := testkit.Receive(t, "the result of Open", opened); !errors.Is(err, want) {
 			t.Errorf("%s: Open = %v, want %v", result, err, want)
 		}
 	}
@@ -248,9 +249,9 @@ func TestRepliesOfAnotherTunnelAreDropped(t *testing.T) {
 			}
 		}()
 	}
-	receive(t, accepted, "no registration")
+	testkit.Receive(t, "the registration", accepted)
 	stranger.reply(id, "of another tunnel")
-	l.eventually("dropped", func() bool { return l.dropped(dropUnknownFlow) == 1 })
+	testkit.Eventually(l.t, "dropped", func() bool { return l.dropped(dropUnknownFlow) == 1 })
 	mine.reply(id, "one")
 	l.wantReply("one")
 	other.reply(id, "two")
@@ -258,6 +259,6 @@ func TestRepliesOfAnotherTunnelAreDropped(t *testing.T) {
 	for _, b := range [][]byte{{}, {7}, {1, 2}, {3, 0}, {2}, {2, 0x45, 1}} {
 		before := l.dropped(dropMalformed)
 		stranger.send(b, nil)
-		l.eventually(fmt.Sprintf("%x dropped", b), func() bool { return l.dropped(dropMalformed) == before+1 })
+		testkit.Eventually(l.t, fmt.Sprintf("%x dropped", b), func() bool { return l.dropped(dropMalformed) == before+1 })
 	}
 }

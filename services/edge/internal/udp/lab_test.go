@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -25,9 +26,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience is the timeout of every wait; no test passes because of it.
-const patience = 20 * time.Second
 
 // lab is a Flows whose connectors are played by the test.
 type lab struct {
@@ -46,7 +44,7 @@ func newLab(t testing.TB, cfg Config) *lab {
 	go func() { done <- l.flows.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := receive(t, done, "Run does not end"); err != nil {
+		if err := testkit.Receive(t, "the end of Run", done); err != nil {
 			t.Error(err)
 		}
 	})
@@ -94,7 +92,7 @@ func (l *lab) connectAs(table *registry.Table, info registry.Info) *far {
 		table.Remove(f.conn)
 	}()
 	l.t.Cleanup(f.die)
-	l.eventually("connection is known", func() bool {
+	testkit.Eventually(l.t, "connection is known", func() bool {
 		l.flows.mu.Lock()
 		defer l.flows.mu.Unlock()
 		return l.flows.peers[f.conn.Slot.Tunnel][f.conn] != nil || info.Protocol != tunnel.QUIC
@@ -105,13 +103,13 @@ func (l *lab) connectAs(table *registry.Table, info registry.Info) *far {
 // die ends the connection as a crash would.
 func (f *far) die() {
 	_ = f.sess.CloseWithError(0, "died")
-	receive(f.t, f.gone, "Serve does not end")
+	testkit.Receive(f.t, "the end of Serve", f.gone)
 }
 
 // next returns the next datagram of the edge.
 func (f *far) next() []byte {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(f.t.Context(), testkit.Patience)
 	defer cancel()
 	b, err := f.sess.ReceiveDatagram(ctx)
 	if err != nil {
@@ -253,47 +251,20 @@ func (l *lab) start(idle time.Duration) *Flow {
 
 func (l *lab) wantReply(want string) {
 	l.t.Helper()
-	if got := receive(l.t, l.replies, "no reply "+want); got != want {
+	if got := testkit.Receive(l.t, "reply "+want, l.replies); got != want {
 		l.t.Fatalf("reply = %q, want %q", got, want)
 	}
 }
 
 func (l *lab) wantEnd(f *Flow, want error) {
 	l.t.Helper()
-	receive(l.t, f.Done(), "the flow does not end")
+	testkit.Receive(l.t, "the end of the flow", f.Done())
 	if !errors.Is(f.Err(), want) {
 		l.t.Errorf("flow ended with %v, want %v", f.Err(), want)
 	}
 }
 
 func (l *lab) dropped(r reason) int { return int(testutil.ToFloat64(l.flows.metrics.dropped[r])) }
-
-func receive[T any](t testing.TB, ch <-chan T, complaint string) T {
-	t.Helper()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case v := <-ch:
-		return v
-	case <-timer.C:
-		t.Fatal(complaint)
-		panic("not reached")
-	}
-}
-
-func (l *lab) eventually(what string, cond func() bool) {
-	l.t.Helper()
-	timeout, tick := time.NewTimer(patience), time.NewTicker(time.Millisecond)
-	defer timeout.Stop()
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-timeout.C:
-			l.t.Fatal("timeout: " + what)
-		case <-tick.C:
-		}
-	}
-}
 
 func send(t testing.TB, f *Flow, text string) {
 	t.Helper()

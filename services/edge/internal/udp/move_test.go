@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
@@ -50,7 +51,7 @@ func TestWaitsForAConnection(t *testing.T) {
 	one := l.connect(table, 0, 1, ours)
 	flow := l.start(0)
 	id := one.accept().ID
-	receive(t, flow.settled, "not settled")
+	testkit.Receive(t, "the flow is settled", flow.settled)
 	one.die()
 	send(t, flow, "early")
 	next := l.connect(table, 0, 2, stockV3)
@@ -70,7 +71,7 @@ func TestWaitIsBounded(t *testing.T) {
 	one := l.connect(registry.NewTable(), 0, 1, ours)
 	flow := l.start(0)
 	one.accept()
-	receive(t, flow.settled, "not settled")
+	testkit.Receive(t, "the flow is settled", flow.settled)
 	one.die()
 	l.wantEnd(flow, ErrNoConnection)
 }
@@ -83,7 +84,7 @@ func TestPlannedMove(t *testing.T) {
 	one := l.connect(table, 0, 1, ours)
 	flow := l.start(0)
 	id := one.accept().ID
-	receive(t, flow.settled, "not settled")
+	testkit.Receive(t, "the flow is settled", flow.settled)
 	table.Retire(one.conn, registry.Unregistered)
 	send(t, flow, "nowhere else to go")
 	if got := one.payload(); got != "nowhere else to go" {
@@ -99,7 +100,7 @@ func TestPlannedMove(t *testing.T) {
 	if r.ID != id {
 		t.Errorf("registration = %+v", r)
 	}
-	l.eventually("moved", func() bool { flow.mu.Lock(); defer flow.mu.Unlock(); return flow.peer.conn == two.conn })
+	testkit.Eventually(l.t, "moved", func() bool { flow.mu.Lock(); defer flow.mu.Unlock(); return flow.peer.conn == two.conn })
 	send(t, flow, "there")
 	if got := two.payload(); got != "there" {
 		t.Errorf("payload = %q", got)
@@ -116,7 +117,7 @@ func TestNewerEpoch(t *testing.T) {
 	old := l.connect(table, 0, 1, ours)
 	flow := l.start(0)
 	id := old.accept().ID
-	receive(t, flow.settled, "not settled")
+	testkit.Receive(t, "the flow is settled", flow.settled)
 	moved := l.connect(table, 0, 2, ours)
 	if r := moved.accept(); r.ID != id {
 		t.Errorf("registration = %+v", r)
@@ -134,7 +135,7 @@ func TestSilence(t *testing.T) {
 	one := l.connect(table, 0, 1, ours)
 	flow := l.start(0)
 	id := one.accept().ID
-	receive(t, flow.settled, "not settled")
+	testkit.Receive(t, "the flow is settled", flow.settled)
 	two := l.connect(table, 1, 1, stockV3)
 	const n = 30 // the in-memory network holds no more at a time
 	for i := range n {
@@ -196,7 +197,7 @@ func TestRefusalWhileAnotherAttemptIsPending(t *testing.T) {
 	}
 	connections[0].respond(f.id, datagram.ResultUnreachable)
 	connections[1].respond(f.id, datagram.ResultOK)
-	receive(t, f.settled, "the flow is not settled")
+	testkit.Receive(t, "the flow is settled", f.settled)
 	if err := f.Err(); err != nil {
 		t.Fatalf("flow ended: %v", err)
 	}
@@ -215,7 +216,7 @@ func TestFlowThatOnlyReceives(t *testing.T) {
 	one := l.connect(table, 0, 1, ours)
 	flow := l.start(0)
 	id := one.accept().ID
-	receive(t, flow.settled, "not settled")
+	testkit.Receive(t, "the flow is settled", flow.settled)
 	two := l.connect(table, 1, 1, ours)
 	if r := two.accept(); r.ID != id {
 		t.Errorf("registration = %+v", r)
@@ -282,7 +283,7 @@ func TestPulse(t *testing.T) {
 	}
 	two := l.connect(table, 1, 1, stockV2)
 	began := time.Now()
-	l.eventually("time passes", func() bool {
+	testkit.Eventually(l.t, "time passes", func() bool {
 		hearts[0].n.Add(1)
 		send(t, flow, "x")
 		return time.Since(began) > 2*suspectAfter
@@ -295,7 +296,7 @@ func TestPulse(t *testing.T) {
 	}
 	calls := two.serveCalls()
 	var moved rpc.UDPSession
-	l.eventually("the flow moves", func() bool {
+	testkit.Eventually(l.t, "the flow moves", func() bool {
 		send(t, flow, "into the silence")
 		select {
 		case moved = <-calls.sessions:
@@ -321,7 +322,7 @@ func TestOneWayTraffic(t *testing.T) {
 	one := l.connect(table, 0, 1, ours)
 	flow := l.start(0)
 	one.accept()
-	receive(t, flow.settled, "not settled")
+	testkit.Receive(t, "the flow is settled", flow.settled)
 	l.connect(table, 1, 1, ours)
 	began := time.Now()
 	for time.Since(began) < 2*suspectAfter {

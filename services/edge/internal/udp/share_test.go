@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
@@ -76,9 +77,9 @@ func TestPingsPerTunnel(t *testing.T) {
 		l.flows.pingQuota.Take(app, 1)
 	}
 	dst := netip.MustParseAddr("10.0.0.1")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, errors.New("not refused at once"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), testkit.Patience, errors.New("not refused at once"))
 	defer cancel()
-	if _, err := l.flows.Ping(ctx, app, PingRequest{Destination: dst, Timeout: patience}); !errors.Is(err, ErrPing) {
+	if _, err := l.flows.Ping(ctx, app, PingRequest{Destination: dst, Timeout: testkit.Patience}); !errors.Is(err, ErrPing) {
 		t.Errorf("ping beyond the share: %v, want ErrPing", err)
 	}
 	for range 2 {
