@@ -69,7 +69,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	s := &Server{cfg: cfg, deps: deps, echo: echo.New()}
 	if cfg.Listen != "" {
 		var lc net.ListenConfig
-		ln, err := lc.Listen(ctx, "tcp", cfg.Listen)
+		ln, err := lc.Listen(ctx, network(cfg.Listen), cfg.Listen)
 		if err != nil {
 			return nil, fmt.Errorf("ops listener: %w", err)
 		}
@@ -84,6 +84,14 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	}
 	s.mountProfiles()
 	return s, nil
+}
+
+// network limits a listener on an IPv4 address to IPv4: "tcp" would take 0.0.0.0 as every address of both families.
+func network(address string) string {
+	if ap, err := netip.ParseAddrPort(address); err == nil && ap.Addr().Unmap().Is4() {
+		return "tcp4"
+	}
+	return "tcp"
 }
 
 // Add makes v a part of the server under name: its readiness, if it is a Readier, and its routes, if it is a Mounter.

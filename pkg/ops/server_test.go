@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -226,6 +228,20 @@ func TestPortTaken(t *testing.T) {
 	_, err := ops.New(t.Context(), ops.Config{Listen: s.Addr().String()}, ops.Deps{Logger: slog.New(slog.DiscardHandler)})
 	if err == nil || !strings.Contains(err.Error(), "ops listener") || !strings.Contains(err.Error(), s.Addr().String()) {
 		t.Errorf("New on a taken port = %v", err)
+	}
+}
+
+// TestUnspecifiedIPv4 checks that 0.0.0.0 accepts no IPv6: by itself Go would take it as [::].
+func TestUnspecifiedIPv4(t *testing.T) {
+	s, _ := startServer(t, "0.0.0.0:0", nil)
+	for host, accepted := range map[string]bool{"127.0.0.1": true, "::1": false} {
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", net.JoinHostPort(host, strconv.Itoa(int(s.Addr().Port()))))
+		if (err == nil) != accepted {
+			t.Errorf("at %s: %v", host, err)
+		}
+		if err == nil {
+			_ = c.Close()
+		}
 	}
 }
 

@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -190,6 +193,45 @@ func TestAdminAddresses(t *testing.T) {
 	for address, ok := range map[string]bool{"unix:/a": true, "/a": true, "http://h:1": true, "https://h": true, "h:1": false, "ftp://h": false, "http://": false} {
 		if _, err := adminclient.Dial(address, nil); (err == nil) != ok {
 			t.Errorf("Dial(%q) = %v", address, err)
+		}
+	}
+}
+
+// TestUnspecifiedIPv4AcceptsNoIPv6: 0.0.0.0 is every IPv4 address and no other one. By itself Go would take it as [::].
+func TestUnspecifiedIPv4AcceptsNoIPv6(t *testing.T) {
+	t.Parallel()
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("0123456789abcdef0123"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	every := netip.MustParseAddrPort("0.0.0.0:0")
+	b := start(t, func(c *edge.Config) {
+		c.Admin.Listen, c.Admin.TokenFile = every, token
+		c.Public.HTTP, c.Public.HTTPS, c.DNS.Listen, c.Connectors.Listen = every, every, every, []netip.AddrPort{every}
+	})
+	port := func(address string) uint16 {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.ParseUint(u.Port(), 10, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return uint16(n)
+	}
+	for name, number := range map[string]uint16{
+		"public.http": port(b.PublicURL()), "public.https": port(b.PublicTLSURL()), "admin.listen": b.AdminAddr().Port(),
+		"dns.listen": b.DNSAddr().Port(), "connectors.listen": b.ConnectorAddrs()[0].Port(),
+	} {
+		for host, accepted := range map[string]bool{"127.0.0.1": true, "::1": false} {
+			c, err := new(net.Dialer).DialContext(t.Context(), "tcp", net.JoinHostPort(host, strconv.Itoa(int(number))))
+			if (err == nil) != accepted {
+				t.Errorf("%s at %s: %v", name, host, err)
+			}
+			if err == nil {
+				_ = c.Close()
+			}
 		}
 	}
 }

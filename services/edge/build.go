@@ -8,5 +8,5 @@ import (
 
 // Build makes the edge of a process of its own.
 func Build(_ context.Context, env process.Env, cfg Config) (process.Runner, error) {
-	return New(cfg, Deps{Logger: env.Logger, Registerer: env.Registerer})
+	return New(cfg, Deps{Logger: env.Logger, Registerer: env.Registerer, Files: env.Files})
 }

@@ -21,6 +21,7 @@ func TestOverHTTP2(t *testing.T) {
 		"Answers":                      TestAnswers,
 		"BrokenAnswers":                TestBrokenAnswersNeverLookWhole,
 		"ErrorPages":                   TestErrorPages,
+		"ErrorPageTimeout":             TestErrorPageOfAnOriginThatHangs,
 		"EarlyAnswer":                  TestEarlyAnswerDuringUpload,
 		"StreamingBothWays":            TestStreamingBothWays,
 		"ExpectContinue":               TestExpectContinue,

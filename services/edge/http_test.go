@@ -421,24 +421,14 @@ func TestBrokenAnswersNeverLookWhole(t *testing.T) {
 
 func TestErrorPages(t *testing.T) {
 	t.Parallel()
-	b := start(t, func(c *edge.Config) {
-		c.Bootstrap.Routes = []string{"up.test"}
-		c.Public.ResponseHeaderTimeout = 300 * time.Millisecond
-	})
+	b := start(t, func(c *edge.Config) { c.Bootstrap.Routes = []string{"up.test"} })
 	if _, err := b.admin.CreateTunnel(t.Context(), "down"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.admin.AddRoute(t.Context(), "*.down.test", "down"); err != nil {
 		t.Fatal(err)
 	}
-	hanging := func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
-		if strings.Contains(req.Dest, "/hang") {
-			<-st.Context().Done()
-			return
-		}
-		origin(p, req, body, st)
-	}
-	b.connect(0, 0, hanging)
+	b.connect(0, 0, origin)
 	for _, c := range []struct {
 		host, path, upgrade string
 		status              int
@@ -457,7 +447,6 @@ func TestErrorPages(t *testing.T) {
 		{"up.test", "/empty", "", 502, "connector_error"},
 		{"up.test", "/status?code=101", "", 502, "connector_error"},
 		{"up.test", "/status?code=abc", "", 502, "connector_error"},
-		{"up.test", "/hang", "", 504, "origin_timeout"},
 		{"up.test", "/error", "websocket", 502, "origin_unreachable"},
 		{"up.test", "/empty", "websocket", 502, "connector_error"},
 		{"a..b", "/", "", 400, "bad_host"},
@@ -486,5 +475,15 @@ func TestErrorPages(t *testing.T) {
 				t.Errorf("%s%s: the page shows an internal address", c.host, c.path)
 			}
 		}
+	}
+}
+
+func TestErrorPageOfAnOriginThatHangs(t *testing.T) {
+	t.Parallel()
+	b := start(t, func(c *edge.Config) { c.Public.ResponseHeaderTimeout = 10 * time.Millisecond })
+	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) { <-st.Context().Done() })
+	resp, _ := b.get("/")
+	if code := resp.Header.Get("Culvert-Error"); resp.StatusCode != http.StatusGatewayTimeout || code != "origin_timeout" {
+		t.Errorf("%d %q; want 504 origin_timeout", resp.StatusCode, code)
 	}
 }

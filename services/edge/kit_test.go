@@ -16,6 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
+	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
@@ -37,6 +39,8 @@ type bench struct {
 	creds  tunnel.Credentials
 	client *http.Client
 	stop   func()
+	// files are what the process watches; SIGHUP calls Check.
+	files *filewatch.Watcher
 }
 
 func testConfig(t *testing.T) edge.Config {
@@ -79,11 +83,13 @@ func startWith(t *testing.T, change func(*edge.Config), log *slog.Logger) *bench
 	if change != nil {
 		change(&cfg)
 	}
-	svc, err := edge.New(cfg, edge.Deps{Logger: log, Registerer: prometheus.NewRegistry()})
+	files := process.NewFiles(log)
+	runner, err := edge.Build(t.Context(), process.Env{Logger: log, Registerer: prometheus.NewRegistry(), Files: files}, cfg)
 	if err != nil {
-		t.Fatalf("New: %v", err)
+		t.Fatalf("Build: %v", err)
 	}
-	b := &bench{Service: svc, t: t}
+	svc := runner.(*edge.Service)
+	b := &bench{Service: svc, t: t, files: files}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- svc.Run(ctx) }()

@@ -34,6 +34,8 @@ import (
 type Deps struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
+	// Files reads the certificate, key and token files, and reads them again when they change; nil reads them once.
+	Files *filewatch.Watcher
 }
 
 // Service is one edge.
@@ -44,7 +46,6 @@ type Service struct {
 	authority *certs.Authority
 	udp       *udp.Flows
 	backlog   *backlog.Watch
-	files     *filewatch.Watcher
 	api       *admin.API
 
 	connectors *connector.Server
@@ -66,7 +67,6 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, log: deps.Logger}
-	s.files = filewatch.New(s.fileChanged)
 	for _, open := range []func(Deps) error{s.openFiles, s.runBootstrap, s.openDatagrams, s.openConnectors, s.openFront, s.openPorts, s.openZone, s.openAdmin} {
 		if err := open(deps); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -75,26 +75,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// fileChanged logs that a file of the configuration was read again.
-func (s *Service) fileChanged(e filewatch.Event) {
-	if e.Err != nil {
-		s.log.Error("changed file not used: the former content stays in use", slog.Any(logkey.Err, e.Err))
-		return
-	}
-	s.log.Info("changed file in use", slog.String(logkey.Name, e.Name))
-}
-
-func (s *Service) openFiles(Deps) (err error) {
+func (s *Service) openFiles(d Deps) (err error) {
 	if s.catalog, err = catalog.Open(s.cfg.DataDir); err != nil {
 		return err
 	}
-	s.authority, err = certs.Open(s.cfg.DataDir, time.Now)
+	s.authority, err = certs.Open(s.cfg.DataDir, time.Now, d.Files)
 	return err
 }
 
 // runBootstrap creates the configured tunnel and its routes before the edge listens, so that nobody sees them missing.
-func (s *Service) runBootstrap(Deps) (err error) {
-	s.bootstrap, err = bootstrap.Run(s.cfg.Bootstrap, s.catalog, s.authority.Path())
+func (s *Service) runBootstrap(d Deps) (err error) {
+	s.bootstrap, err = bootstrap.Run(s.cfg.Bootstrap, s.catalog, s.authority.Path(), d.Files)
 	return err
 }
 
@@ -141,7 +132,7 @@ func (s *Service) openFront(d Deps) error {
 	switch {
 	case !p.HTTPS.IsValid():
 	case p.CertFile != "":
-		if conf.TLS, err = certs.FileTLS(s.files, p.CertFile, p.KeyFile); err != nil {
+		if conf.TLS, err = certs.FileTLS(d.Files, p.CertFile, p.KeyFile); err != nil {
 			return err
 		}
 	default:
@@ -175,7 +166,7 @@ func (s *Service) openAdmin(d Deps) error {
 	var err error
 	s.admin, err = admin.New(admin.Config{
 		Socket: s.cfg.socket(), Listen: a.Listen, TokenFile: a.TokenFile, TLS: s.authority.AdminTLS(s.cfg.Public.Names), Hosts: s.cfg.Public.Names,
-	}, s.api, s.files)
+	}, s.api, d.Files)
 	return err
 }
 
@@ -229,7 +220,7 @@ func (s *Service) runPublic(ctx context.Context) error {
 }
 
 func (s *Service) runSupport(ctx context.Context) error {
-	runs := []func(context.Context) error{s.admin.Run, s.files.Run}
+	runs := []func(context.Context) error{s.admin.Run}
 	if s.zone != nil {
 		runs = append(runs, s.zone.Run)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
@@ -63,6 +64,8 @@ type Stack struct {
 	proxy  *proxy.Service
 	worker *connworker.Service
 	rows   []process.Row
+	// files reads the files of settings again when they change and on SIGHUP.
+	files *filewatch.Watcher
 	// socketDir holds the Unix socket of the proxy, when there is one of our making.
 	socketDir string
 
@@ -82,7 +85,7 @@ type part interface {
 
 // New builds all parts. ctx bounds only the building.
 func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
-	s := &Stack{cfg: cfg, deps: deps}
+	s := &Stack{cfg: cfg, deps: deps, files: process.NewFiles(deps.Logger)}
 	if err := s.shareProxy(); err != nil {
 		return nil, err
 	}
@@ -104,7 +107,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
 		{name: "conn-worker", build: s.buildWorker},
 	}
 	s.rows = append(s.rows,
-		process.Row{Name: "reload", Runner: process.Reloader{Files: process.NewFiles(deps.Logger), Logger: deps.Logger}},
+		process.Row{Name: "reload", Runner: process.Reloader{Files: s.files, Logger: deps.Logger}},
 		process.Row{Name: "ops", Runner: deps.Ops})
 	for _, row := range table {
 		if row.skip {
@@ -194,7 +197,7 @@ func (s *Stack) unshareProxy() error {
 }
 
 func (s *Stack) buildEdge() (part, error) {
-	e, err := edge.New(*s.cfg.Edge, edge.Deps{Logger: s.log("edge"), Registerer: s.deps.Registry})
+	e, err := edge.New(*s.cfg.Edge, edge.Deps{Logger: s.log("edge"), Registerer: s.deps.Registry, Files: s.files})
 	if err != nil {
 		return nil, err
 	}

@@ -71,7 +71,11 @@ func New(cfg Config, api *API, files *filewatch.Watcher) (*Server, error) {
 	}
 	if cfg.Listen.IsValid() {
 		var lc net.ListenConfig
-		tcp, err := lc.Listen(context.Background(), "tcp", cfg.Listen.String()) // binding does not wait
+		network := "tcp"
+		if cfg.Listen.Addr().Unmap().Is4() {
+			network = "tcp4" // "tcp" would take 0.0.0.0 as every address of both families
+		}
+		tcp, err := lc.Listen(context.Background(), network, cfg.Listen.String()) // binding does not wait
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("admin listener: %w", err), s.socket.Close())
 		}

@@ -4,11 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/atomicfile"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
@@ -50,12 +50,15 @@ func (c *Config) mode() (fs.FileMode, error) {
 }
 
 // Run creates what is missing. It returns the credentials of the configured tunnel, or the zero value when none is configured.
-// caCert is the file with the certificate of the edge's own CA.
-func Run(c Config, tunnels *catalog.Catalog, caCert string) (tunnel.Credentials, error) {
+// caCert is the file with the certificate of the edge's own CA; its copy is written again when files sees that it has changed.
+func Run(c Config, tunnels *catalog.Catalog, caCert string, files *filewatch.Watcher) (tunnel.Credentials, error) {
 	var creds tunnel.Credentials
 	if c.CAFile != "" {
-		if err := copyFile(caCert, c.CAFile); err != nil {
-			return creds, fmt.Errorf("bootstrap: ca_file: %w", err)
+		_, err := files.Add(filewatch.Set{Name: "ca_file", Paths: []string{caCert}, Apply: func(contents [][]byte) error {
+			return atomicfile.Write(c.CAFile, contents[0], caFileMode)
+		}})
+		if err != nil {
+			return creds, fmt.Errorf("bootstrap: %w", err)
 		}
 	}
 	if c.Tunnel == "" {
@@ -93,14 +96,6 @@ func create(c Config, tunnels *catalog.Catalog) (tunnel.Credentials, error) {
 		}
 	}
 	return t.Credentials(), nil
-}
-
-func copyFile(from, to string) error {
-	content, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(to, content, caFileMode)
 }
 
 // addRoute adds the route of a host or a port. A port may be taken at this moment: package ports tries again to open it.

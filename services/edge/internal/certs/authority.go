@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/atomicfile"
 )
 
@@ -36,49 +37,57 @@ const (
 	maxLeaves = 4096
 )
 
-// Authority issues certificates.
+// Authority issues certificates. It is safe for concurrent use.
 type Authority struct {
 	path string
-	cert *x509.Certificate
-	key  crypto.Signer
 	now  func() time.Time
 
-	// mu protects leaves.
+	// mu protects the fields below.
 	mu     sync.Mutex
+	cert   *x509.Certificate
+	key    crypto.Signer
 	leaves map[string]*tls.Certificate
 }
 
-// Open reads the authority of a data directory, and creates it if there is none.
-func Open(dir string, now func() time.Time) (*Authority, error) {
+// Open reads the authority of a data directory, and creates it if there is none. When files sees that an operator has replaced the
+// certificate and its key, new leaves are issued by the new pair; a pair that cannot be used leaves the former one in use.
+func Open(dir string, now func() time.Time, files *filewatch.Watcher) (*Authority, error) {
 	a := &Authority{path: filepath.Join(dir, certFile), now: now, leaves: make(map[string]*tls.Certificate)}
 	keyPath := filepath.Join(dir, keyFile)
-	certPEM, err := os.ReadFile(a.path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(a.path); errors.Is(err, fs.ErrNotExist) {
 		if _, kerr := os.Stat(keyPath); kerr == nil {
 			return nil, fmt.Errorf("certificate authority: %s exists, but %s does not", keyPath, a.path)
 		}
-		return a, a.create(keyPath)
+		if err := a.create(keyPath); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("certificate authority: %w", err)
-	}
-	pair, err := tls.LoadX509KeyPair(a.path, keyPath)
-	if err != nil {
-		return nil, fmt.Errorf("certificate authority %s: %w", a.path, err)
-	}
-	signer, ok := pair.PrivateKey.(crypto.Signer)
-	if !ok || len(certPEM) == 0 {
-		return nil, fmt.Errorf("certificate authority %s: key cannot sign", keyPath)
-	}
-	a.cert, a.key = pair.Leaf, signer
-	if !a.cert.IsCA {
-		return nil, fmt.Errorf("certificate authority %s: not a CA certificate", a.path)
-	}
-	if now().After(a.cert.NotAfter) {
-		return nil, fmt.Errorf("certificate authority %s: expired on %s; move it away to have a new one made",
-			a.path, a.cert.NotAfter.Format(time.DateOnly))
+	if _, err := files.Add(filewatch.Set{Name: "certificate authority", Paths: []string{a.path, keyPath}, Apply: a.apply}); err != nil {
+		return nil, err
 	}
 	return a, nil
+}
+
+// apply uses the pair in the contents of the certificate's file and of the key's file.
+func (a *Authority) apply(contents [][]byte) error {
+	pair, err := tls.X509KeyPair(contents[0], contents[1])
+	if err != nil {
+		return fmt.Errorf("%s: %w", a.path, err)
+	}
+	signer, ok := pair.PrivateKey.(crypto.Signer)
+	switch {
+	case !ok:
+		return fmt.Errorf("%s: the key cannot sign", a.path)
+	case !pair.Leaf.IsCA:
+		return fmt.Errorf("%s: not a CA certificate", a.path)
+	case a.now().After(pair.Leaf.NotAfter):
+		return fmt.Errorf("%s: expired on %s; move it away to have a new one made", a.path, pair.Leaf.NotAfter.Format(time.DateOnly))
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.cert, a.key = pair.Leaf, signer
+	clear(a.leaves)
+	return nil
 }
 
 // create creates the root. It writes the key first, so that a certificate on disk always has its key.
@@ -106,10 +115,6 @@ func (a *Authority) create(keyPath string) error {
 	if err != nil {
 		return fmt.Errorf("CA key: %w", err)
 	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
-		return fmt.Errorf("CA certificate: %w", err)
-	}
-	a.key = key
 	if err := atomicfile.Write(keyPath, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), 0o600); err != nil {
 		return fmt.Errorf("CA key: %w", err)
 	}
@@ -123,7 +128,13 @@ func (a *Authority) create(keyPath string) error {
 func (a *Authority) Path() string { return a.path }
 
 // NotAfter is the time when the root expires.
-func (a *Authority) NotAfter() time.Time { return a.cert.NotAfter }
+func (a *Authority) NotAfter() time.Time { return a.root().NotAfter }
+
+func (a *Authority) root() *x509.Certificate {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.cert
+}
 
 // Leaf returns a server certificate for names (host names, wildcards, IP addresses), from the cache while it is fresh.
 func (a *Authority) Leaf(names ...string) (*tls.Certificate, error) {
@@ -133,7 +144,7 @@ func (a *Authority) Leaf(names ...string) (*tls.Certificate, error) {
 	if c, ok := a.leaves[id]; ok && a.now().Before(c.Leaf.NotAfter.Add(-renewBefore)) {
 		return c, nil
 	}
-	c, err := a.issue(names)
+	c, err := a.issueLocked(names)
 	if err != nil {
 		return nil, err
 	}
@@ -144,7 +155,7 @@ func (a *Authority) Leaf(names ...string) (*tls.Certificate, error) {
 	return c, nil
 }
 
-func (a *Authority) issue(names []string) (*tls.Certificate, error) {
+func (a *Authority) issueLocked(names []string) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("leaf key: %w", err)

@@ -23,7 +23,7 @@ func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.offset.L
 
 func open(t *testing.T, dir string, c *clock) *certs.Authority {
 	t.Helper()
-	a, err := certs.Open(dir, c.now)
+	a, err := certs.Open(dir, c.now, nil)
 	if err != nil {
 		t.Fatalf("Open: %v", err)
 	}
@@ -50,7 +50,7 @@ func TestAuthorityIsMadeOnce(t *testing.T) {
 	if err := os.Remove(a.Path()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := certs.Open(dir, time.Now); err == nil {
+	if _, err := certs.Open(dir, time.Now, nil); err == nil {
 		t.Error("a key without its certificate was silently replaced")
 	}
 }
@@ -118,7 +118,7 @@ func TestExpiredAuthority(t *testing.T) {
 	var c clock
 	open(t, dir, &c)
 	c.offset.Store(int64(11 * 365 * 24 * time.Hour))
-	if _, err := certs.Open(dir, c.now); err == nil || !strings.Contains(err.Error(), "expired") {
+	if _, err := certs.Open(dir, c.now, nil); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Errorf("Open of an expired authority = %v", err)
 	}
 }
@@ -171,4 +171,46 @@ func TestFilesAreReadAgainAsAPair(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("without the file", second)
+}
+
+func TestReplacedAuthorityIsUsed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var faults []error
+	w := filewatch.New(func(e filewatch.Event) { faults = append(faults, e.Err) })
+	a, err := certs.Open(dir, time.Now, w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Leaf("app.test"); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, t.TempDir(), &clock{})
+	copyFile := func(name string) {
+		content, err := os.ReadFile(filepath.Join(filepath.Dir(other.Path()), name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, name), content, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	former := a.Pool()
+	copyFile("ca.pem")
+	w.Check()
+	if len(faults) != 1 || faults[0] == nil || !a.Pool().Equal(former) {
+		t.Fatalf("a certificate without its key: events %v, former in use %v", faults, a.Pool().Equal(former))
+	}
+	copyFile("ca-key.pem")
+	w.Check()
+	if len(faults) != 2 || faults[1] != nil || !a.Pool().Equal(other.Pool()) {
+		t.Fatalf("the whole pair: events %v, new in use %v", faults, a.Pool().Equal(other.Pool()))
+	}
+	leaf, err := a.Leaf("app.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leaf.Leaf.Verify(x509.VerifyOptions{DNSName: "app.test", Roots: other.Pool()}); err != nil {
+		t.Errorf("a leaf after the change: %v", err)
+	}
 }

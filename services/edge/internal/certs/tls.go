@@ -101,6 +101,6 @@ func FileTLS(w *filewatch.Watcher, certFile, keyFile string) (*tls.Config, error
 // Pool returns a pool with the authority's certificate only.
 func (a *Authority) Pool() *x509.CertPool {
 	p := x509.NewCertPool()
-	p.AddCert(a.cert)
+	p.AddCert(a.root())
 	return p
 }
