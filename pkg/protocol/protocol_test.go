@@ -65,7 +65,7 @@ func TestSelectVectors(t *testing.T) {
 			t.Errorf("vector %d: %v", i, err)
 			continue
 		}
-		q := protocol.Question{Choice: choice, Token: v.Token, AccountHash: accountHash(v.AccountTag)}
+		q := protocol.Criteria{Choice: choice, Token: v.Token, AccountHash: accountHash(v.AccountTag)}
 		if !v.LookupFails {
 			if q.Shares, err = protocol.ParseShares(v.TXT); err != nil {
 				t.Errorf("vector %d: %v", i, err)
@@ -303,7 +303,7 @@ func FuzzRecords(f *testing.F) {
 		if err != nil && shares != nil {
 			t.Errorf("ParseShares(%q): a value and an error", txt)
 		}
-		got := protocol.Select(protocol.Question{Choice: protocol.Auto, Shares: shares, AccountHash: 50})
+		got := protocol.Select(protocol.Criteria{Choice: protocol.Auto, Shares: shares, AccountHash: 50})
 		if got.Preferred != tunnel.QUIC && got.Preferred != tunnel.HTTP2 {
 			t.Errorf("Select with %q: got %+v", txt, got)
 		}

@@ -68,8 +68,8 @@ func (s Shares) selects(p tunnel.Protocol, accountHash uint8) bool {
 	return false
 }
 
-// Question is the input of Select.
-type Question struct {
+// Criteria is the input of Select.
+type Criteria struct {
 	Choice Choice
 	// Token means that the credentials came as a run token, by flag, variable or file.
 	Token bool
@@ -90,7 +90,7 @@ type Selection struct {
 // It differs from the reference in one case: while the record is not known, it selects QUIC with the fallback HTTP/2, as with a
 // token. The reference uses HTTP/2 without a fallback for an hour. The protocol of a connector must not depend on one lookup, and
 // a selection with a fallback recovers where QUIC is blocked.
-func Select(q Question) Selection {
+func Select(c Criteria) Selection {
 	switch q.Choice {
 	case QUIC:
 		return Selection{Preferred: tunnel.QUIC}

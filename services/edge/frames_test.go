@@ -52,7 +52,7 @@ func accepts(req *stream.Request) string {
 	return val
 }
 
-func TestAnswerTrailers(t *testing.T) {
+func TestResponseTrailers(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, _ io.Reader, st transport.Stream) {
@@ -265,7 +265,7 @@ func (f *framer) request(id uint32, p http2.HeadersFrameParam, kv ...string) {
 	}
 }
 
-func TestInterimAnswers(t *testing.T) {
+func TestInterimResponses(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, req *stream.Request, _ io.Reader, st transport.Stream) {
@@ -316,7 +316,7 @@ func TestInterimAnswers(t *testing.T) {
 	}
 }
 
-func TestTooManyInterimAnswers(t *testing.T) {
+func TestTooManyInterimResponses(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {

@@ -341,7 +341,7 @@ func (b *bench) tcp() *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-func TestAnswers(t *testing.T) {
+func TestResponses(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, origin)
@@ -380,7 +380,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestBrokenAnswersNeverLookWhole(t *testing.T) {
+func TestBrokenResponsesNeverLookComplete(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, origin)

@@ -118,9 +118,9 @@ func TestPortCarriesBothWays(t *testing.T) {
 	}
 }
 
-// TestPortAnswersOfConnectorsThatCut: a connector without our feature ends everything when it sees FIN, so it must not see
+// TestPortResponseOfConnectorThatEndsAtFIN: a connector without our feature ends everything when it sees FIN, so it must not see
 // it while a response is on its way.
-func TestPortAnswersOfConnectorsThatCut(t *testing.T) {
+func TestPortResponseOfConnectorThatEndsAtFIN(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold = time.Hour })
 	half, ended := make(chan struct{}), make(chan error, 1)
@@ -153,9 +153,9 @@ func TestPortAnswersOfConnectorsThatCut(t *testing.T) {
 	}
 }
 
-// TestPortEndWithoutAnswer: once the response is silent such a connector does learn that the visitor has ended, or the origin
+// TestPortFINWithoutResponse: once the response is silent such a connector does learn that the visitor has ended, or the origin
 // would keep a dead connection.
-func TestPortEndWithoutAnswer(t *testing.T) {
+func TestPortFINWithoutResponse(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold = 20 * time.Millisecond })
 	ended := make(chan error, 1)

@@ -19,7 +19,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge"
 )
 
-func TestEarlyAnswerDuringUpload(t *testing.T) {
+func TestEarlyResponseDuringUpload(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, origin)

@@ -146,7 +146,7 @@ func TestWebSocketHalfClose(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	released, done := make(chan struct{}), make(chan struct{})
-	lateAnswer := func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+	lateResponse := func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		accept101(req, st)
 		first := make([]byte, 5)
 		if _, err := io.ReadFull(body, first); err != nil {
@@ -163,7 +163,7 @@ func TestWebSocketHalfClose(t *testing.T) {
 		done <- struct{}{}
 	}
 	for _, feature := range []string{streams1, "support_quic_eof"} {
-		p := b.connect(0, 0, lateAnswer, feature)
+		p := b.connect(0, 0, lateResponse, feature)
 		c, r, _ := b.handshake("/", "hello")
 		_ = c.CloseWrite()
 		released <- struct{}{} // the connector got the bytes: the end is on its way, if it is sent

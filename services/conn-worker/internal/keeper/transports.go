@@ -34,7 +34,7 @@ func (c *transports) demanded() tunnel.Protocol {
 	if c.choice == protocol.Auto {
 		return ""
 	}
-	return protocol.Select(protocol.Question{Choice: c.choice}).Preferred
+	return protocol.Select(protocol.Criteria{Choice: c.choice}).Preferred
 }
 
 // selection is the transports that a slot may use. The setting of this host, which fits its network, overrides the one of the
@@ -48,7 +48,7 @@ func (k *keeper) selection(demanded tunnel.Protocol) protocol.Selection {
 	if err != nil {
 		shares = nil // discovery publishes valid texts only
 	}
-	return protocol.Select(protocol.Question{
+	return protocol.Select(protocol.Criteria{
 		Choice: choice, Token: k.token, Shares: shares, AccountHash: credential.AccountHash(k.cred.AccountTag),
 	})
 }

@@ -6,5 +6,5 @@
 // response comes: ConnectResponse, body, FIN (docs/spec/wire.md 5). A body that breaks off never looks complete, in either
 // direction.
 //
-// Run owns the servers. Each exchange owns one goroutine for the request's body, if there is one, and waits for it.
+// Run owns the servers. Each round trip owns one goroutine for the request's body, if there is one, and waits for it.
 package front

@@ -36,14 +36,14 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if state.Upgraded() {
 		w.Header().Set(headpolicy.Connection, "close") // nothing on this connection is guarded any more
 	}
-	x := exchange{front: h.front, w: visitorconn.NewResponseWriter(w, r, h.front.cfg.BodyIdleTimeout), r: r, conn: state, visitor: h.visitorOf(state, r)}
-	end := x.serve() //nolint:contextcheck // x holds r, whose context is the one to use
-	if end == aborted && !x.begun {
+	rt := roundTrip{front: h.front, w: visitorconn.NewResponseWriter(w, r, h.front.cfg.BodyIdleTimeout), r: r, conn: state, visitor: h.visitorOf(state, r)}
+	end := rt.serve() //nolint:contextcheck // rt holds r, whose context is the one to use
+	if end == aborted && !rt.begun {
 		if refusal := state.Refusal(); refusal != nil { // the guard refused a part of the body
-			end = x.page(refused(refusal.Reason.Status()), "") //nolint:contextcheck // as above
+			end = rt.page(refused(refusal.Reason.Status()), "") //nolint:contextcheck // as above
 		}
 	}
-	if r.ProtoMajor == 1 && x.hasBody() && !x.uploading {
+	if r.ProtoMajor == 1 && rt.hasBody() && !rt.uploading {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(lingerTimeout)) // supported by the server's own writers
 	}
 	m.requests[end].Inc()
@@ -73,26 +73,26 @@ func (h handler) visitorOf(state *visitorconn.State, r *http.Request) headpolicy
 }
 
 // serve finds the tunnel of a request and carries it there, unless the edge itself has to respond.
-func (x *exchange) serve() ending {
-	if p := x.classify(); p != nil {
-		return x.page(p, "")
+func (rt *roundTrip) serve() ending {
+	if p := rt.classify(); p != nil {
+		return rt.page(p, "")
 	}
-	host, err := route.Canonical(x.r.Host)
+	host, err := route.Canonical(rt.r.Host)
 	if err != nil {
-		return x.page(badHost(), "")
+		return rt.page(badHost(), "")
 	}
-	entry, ok := x.front.deps.Routes.Lookup(host)
+	entry, ok := rt.front.deps.Routes.Lookup(host)
 	if !ok {
-		return x.page(unknownHost(), "")
+		return rt.page(unknownHost(), "")
 	}
-	return x.carry(entry.Tunnel)
+	return rt.carry(entry.Tunnel)
 }
 
 // classify finds out what kind of request it is, and the error page of one that is not carried.
-func (x *exchange) classify() *problem {
-	r := x.r
+func (rt *roundTrip) classify() *problem {
+	r := rt.r
 	if r.ProtoMajor > 1 {
-		if p := x.check2(); p != nil {
+		if p := rt.check2(); p != nil {
 			return p
 		}
 	}
@@ -101,25 +101,25 @@ func (x *exchange) classify() *problem {
 		if protocol := r.Header[xconnect.Protocol]; len(protocol) != 1 || protocol[0] != upgrade.WebSocket {
 			return methodUnsupported()
 		}
-		x.webSocket, x.key = true, upgrade.NewKey()
+		rt.webSocket, rt.key = true, upgrade.NewKey()
 	case r.Method == http.MethodTrace: // it would show the visitor what is meant for the origin alone (RFC 9110 9.3.8)
 		return methodNotAllowed()
-	case headpolicy.Passes(r.Header, x.front.loopItem) >= maxPasses:
+	case headpolicy.Passes(r.Header, rt.front.loopItem) >= maxPasses:
 		return loopDetected()
 	default:
-		return x.classifyUpgrade()
+		return rt.classifyUpgrade()
 	}
 	return nil
 }
 
 // classifyUpgrade looks for a request that wants to leave HTTP/1.
-func (x *exchange) classifyUpgrade() *problem {
-	h := x.r.Header
+func (rt *roundTrip) classifyUpgrade() *problem {
+	h := rt.r.Header
 	switch protocols := h[headpolicy.Upgrade]; {
-	case len(protocols) == 0, x.r.ProtoMajor > 1, x.r.ProtoMinor == 0, !httpfield.ListHasToken(h[headpolicy.Connection], "upgrade"):
+	case len(protocols) == 0, rt.r.ProtoMajor > 1, rt.r.ProtoMinor == 0, !httpfield.ListHasToken(h[headpolicy.Connection], "upgrade"):
 		return nil // not a request for another protocol
-	case x.r.Method == http.MethodGet && httpfield.ListHasToken(protocols, upgrade.WebSocket):
-		x.webSocket = true
+	case rt.r.Method == http.MethodGet && httpfield.ListHasToken(protocols, upgrade.WebSocket):
+		rt.webSocket = true
 		return nil
 	case httpfield.ListHasToken(protocols, "h2c"): // of this hop alone, and may be ignored (RFC 9110 7.8)
 		return nil
@@ -129,9 +129,9 @@ func (x *exchange) classifyUpgrade() *problem {
 }
 
 // check2 returns why a request over HTTP/2 is malformed, or nil. Over HTTP/1 the guard refuses such requests.
-func (x *exchange) check2() *problem {
-	r := x.r
-	target := x.front.cfg.Limits.TargetBytes
+func (rt *roundTrip) check2() *problem {
+	r := rt.r
+	target := rt.front.cfg.Limits.TargetBytes
 	switch {
 	case !knowsLength(r), !httpfield.IsTarget(r.RequestURI) && r.Method != http.MethodConnect:
 		return malformed()
@@ -160,17 +160,17 @@ func knowsLength(r *http.Request) bool {
 }
 
 // page responds with an error page; detail is text for visitors that may see it.
-func (x *exchange) page(p *problem, detail string) ending {
-	if !x.front.cfg.ExposeErrors {
+func (rt *roundTrip) page(p *problem, detail string) ending {
+	if !rt.front.cfg.ExposeErrors {
 		detail = ""
 	}
-	if x.r.ProtoMajor == 1 && x.r.ContentLength != 0 {
-		x.w.Header().Set(headpolicy.Connection, "close") // nothing reads the rest of the body
+	if rt.r.ProtoMajor == 1 && rt.r.ContentLength != 0 {
+		rt.w.Header().Set(headpolicy.Connection, "close") // nothing reads the rest of the body
 	}
-	x.begun = true
-	p.write(x.front.page, &x.w, x.r, x.visitor.Ray, detail)
-	x.front.deps.Logger.DebugContext(x.r.Context(), "error page sent", slog.String(logkey.Code, p.code),
-		slog.String(logkey.RequestID, x.visitor.Ray), slog.String(logkey.Host, x.r.Host))
+	rt.begun = true
+	p.write(rt.front.page, &rt.w, rt.r, rt.visitor.Ray, detail)
+	rt.front.deps.Logger.DebugContext(rt.r.Context(), "error page sent", slog.String(logkey.Code, p.code),
+		slog.String(logkey.RequestID, rt.visitor.Ray), slog.String(logkey.Host, rt.r.Host))
 	return errorPage
 }
 

@@ -14,38 +14,38 @@ func expectsContinue(r *http.Request) bool {
 }
 
 // statusIs compares the status of the response's head.
-func (x *exchange) statusIs(status string) bool {
-	val, _ := stream.Lookup(x.resp.Metadata, stream.KeyStatus)
+func (rt *roundTrip) statusIs(status string) bool {
+	val, _ := stream.Lookup(rt.resp.Metadata, stream.KeyStatus)
 	return val == status
 }
 
 // interim reports whether the head that was read is that of an interim response, the n-th counted from 0, and passes it on.
-func (x *exchange) interim(n int) bool {
-	if x.accept != acceptInterim || n >= stream.MaxInterim || x.resp.Error != "" {
+func (rt *roundTrip) interim(n int) bool {
+	if rt.accept != acceptInterim || n >= stream.MaxInterim || rt.resp.Error != "" {
 		return false // respond refuses an interim response that was not offered
 	}
-	val, _ := stream.Lookup(x.resp.Metadata, stream.KeyStatus)
+	val, _ := stream.Lookup(rt.resp.Metadata, stream.KeyStatus)
 	if len(val) != 3 || val[0] != '1' || val == "101" {
 		return false
 	}
 	h := make(http.Header)
-	head, err := headpolicy.ParseResponse(h, x.resp.Metadata, x.front.header)
+	head, err := headpolicy.ParseResponse(h, rt.resp.Metadata, rt.front.header)
 	switch {
 	case err != nil:
 		return false
 	case head.Status == http.StatusContinue: // the server writes it when the body is first read
 		return true
-	case x.r.ProtoMajor == 1 && expectsContinue(x.r): // the server's own 100 must come first
+	case rt.r.ProtoMajor == 1 && expectsContinue(rt.r): // the server's own 100 must come first
 		return true
 	}
 	delete(h, headpolicy.ContentLength)
-	out := x.w.Header()
+	out := rt.w.Header()
 	kept := out[headpolicy.Connection] // it belongs to the final response
 	clear(out)
 	for name, values := range h {
 		out[name] = values
 	}
-	x.w.WriteHeader(head.Status)
+	rt.w.WriteHeader(head.Status)
 	clear(out)
 	if kept != nil {
 		out[headpolicy.Connection] = kept

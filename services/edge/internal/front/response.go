@@ -13,16 +13,16 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/headpolicy"
 )
 
-// respond passes the response on: the head in x.resp, the part of the body that came with it, then the rest of the stream.
-func (x *exchange) respond(st transport.Stream, rest dispatch.Input, up *upload) *dispatch.Failure {
-	h := x.w.Header()
-	head, err := headpolicy.ParseResponse(h, x.resp.Metadata, x.front.header)
-	body, ok := layoutOf(x.resp.Metadata, x.accept != "")
+// respond passes the response on: the head in rt.resp, the part of the body that came with it, then the rest of the stream.
+func (rt *roundTrip) respond(st transport.Stream, rest dispatch.Input, up *upload) *dispatch.Failure {
+	h := rt.w.Header()
+	head, err := headpolicy.ParseResponse(h, rt.resp.Metadata, rt.front.header)
+	body, ok := layoutOf(rt.resp.Metadata, rt.accept != "")
 	switch {
 	case err != nil:
 	case head.Status < http.StatusOK, !ok:
 		err = fmt.Errorf("%w: status %d", dispatch.ErrResponse, head.Status)
-	case body == layoutNone && head.Length > 0 && headpolicy.MayHaveBody(x.r.Method, head.Status):
+	case body == layoutNone && head.Length > 0 && headpolicy.MayHaveBody(rt.r.Method, head.Status):
 		err = fmt.Errorf("%w: a length of %d and no body", dispatch.ErrResponse, head.Length)
 	}
 	if err != nil {
@@ -33,35 +33,35 @@ func (x *exchange) respond(st transport.Stream, rest dispatch.Input, up *upload)
 	if _, typed := h["Content-Type"]; !typed {
 		h["Content-Type"] = nil // keeps the server from guessing one
 	}
-	if x.r.ProtoMajor == 1 && x.hasBody() && !up.consumed() {
+	if rt.r.ProtoMajor == 1 && rt.hasBody() && !up.consumed() {
 		h.Set(headpolicy.Connection, "close") // the rest of the body must not become the next request
 	}
-	c := x.newCopy(st, h, head, body)
-	x.begun = true
-	x.w.WriteHeader(head.Status)
-	if x.end = c.run(rest.Bytes, rest.Ended); x.end != served {
+	c := rt.newCopy(st, h, head, body)
+	rt.begun = true
+	rt.w.WriteHeader(head.Status)
+	if rt.end = c.run(rest.Bytes, rest.Ended); rt.end != served {
 		transport.Abort(st)
-		if x.r.Context().Err() != nil || up.visitorLeft() {
-			x.end = aborted
+		if rt.r.Context().Err() != nil || up.visitorLeft() {
+			rt.end = aborted
 		}
 	}
 	return nil
 }
 
 // newCopy decides what of the stream is the body, and corrects the header accordingly.
-func (x *exchange) newCopy(st transport.Stream, h http.Header, head headpolicy.Response, body layout) *bodyCopy {
-	c := &bodyCopy{x: x, body: responseBody{st: st, buf: x.buf[:]}, limit: head.Length, none: body == layoutNone}
+func (rt *roundTrip) newCopy(st transport.Stream, h http.Header, head headpolicy.Response, body layout) *bodyCopy {
+	c := &bodyCopy{rt: rt, body: responseBody{st: st, buf: rt.buf[:]}, limit: head.Length, none: body == layoutNone}
 	_, c.deferHead = h["Grpc-Status"]
 	switch {
 	case head.Status == http.StatusNoContent, head.Status == http.StatusNotModified:
 		// 204 must not have one, and net/http drops it from a 304 over HTTP/1.1.
 		delete(h, headpolicy.ContentLength)
 		c.limit = 0
-	case x.r.Method == http.MethodHead, body == layoutNone:
+	case rt.r.Method == http.MethodHead, body == layoutNone:
 		c.limit = 0
 	case body == layoutFrames:
 		c.body.frames = new(stream.Deframer)
-		if c.names = headpolicy.AnnounceTrailers(h, x.resp.Metadata); len(c.names) > 0 && x.r.ProtoMajor == 1 {
+		if c.names = headpolicy.AnnounceTrailers(h, rt.resp.Metadata); len(c.names) > 0 && rt.r.ProtoMajor == 1 {
 			delete(h, headpolicy.ContentLength) // over HTTP/1.1 only chunked bodies have trailers
 		}
 	}
@@ -70,7 +70,7 @@ func (x *exchange) newCopy(st transport.Stream, h http.Header, head headpolicy.R
 
 // bodyCopy copies the body of a response to the visitor.
 type bodyCopy struct {
-	x    *exchange
+	rt   *roundTrip
 	body responseBody
 	// limit is the declared length, or negative.
 	limit int64
@@ -110,7 +110,7 @@ func (c *bodyCopy) run(raw []byte, fin bool) ending {
 		case fin: // shorter than declared
 			return truncated
 		}
-		if !c.deferHead && c.x.w.FlushError() != nil {
+		if !c.deferHead && c.rt.w.FlushError() != nil {
 			return aborted
 		}
 		c.backlog.WriteDone(len(chunk))
@@ -120,7 +120,7 @@ func (c *bodyCopy) run(raw []byte, fin bool) ending {
 
 // setTrailers hands the trailers to the server, which sends them when the handler returns.
 func (c *bodyCopy) setTrailers() ending {
-	err := headpolicy.SetTrailers(c.x.w.Header(), c.names, c.body.trailers(), http.TrailerPrefix, c.x.front.header)
+	err := headpolicy.SetTrailers(c.rt.w.Header(), c.names, c.body.trailers(), http.TrailerPrefix, c.rt.front.header)
 	if err != nil {
 		return truncated
 	}
@@ -130,13 +130,13 @@ func (c *bodyCopy) setTrailers() ending {
 // pass writes a chunk to the visitor. While more is to come the backlog tracks how long the visitor makes it wait.
 func (c *bodyCopy) pass(chunk []byte, fin bool) error {
 	if !fin && c.backlog == nil && (c.limit < 0 || c.written+int64(len(chunk)) < c.limit) {
-		c.backlog = c.x.front.deps.Backlog.Begin(c.x.via, c.x.w.Aborter())
+		c.backlog = c.rt.front.deps.Backlog.Begin(c.rt.via, c.rt.w.Aborter())
 	}
 	c.backlog.WriteStarted()
 	if len(chunk) == 0 {
 		return nil
 	}
-	if _, err := c.x.w.Write(chunk); err != nil {
+	if _, err := c.rt.w.Write(chunk); err != nil {
 		return err
 	}
 	c.written += int64(len(chunk))
@@ -151,9 +151,9 @@ func (c *bodyCopy) finish(fin, over bool) {
 		return
 	}
 	st := c.body.st
-	if !over && (c.none || c.x.w.FlushError() == nil) {
+	if !over && (c.none || c.rt.w.FlushError() == nil) {
 		c.backlog.WriteDone(0) // from here on the wait is for the connector
-		if c.x.unwanted {
+		if c.rt.unwanted {
 			st.CancelWrite(transport.NoError) // the connector may wait for the body before it sends FIN
 		}
 		_ = st.SetReadDeadline(time.Now().Add(finTimeout)) // fails only on a dead stream, where the read fails as well

@@ -43,10 +43,10 @@ type upload struct {
 
 func newBuffer() any { return new([bufferSize]byte) }
 
-func (x *exchange) startUpload(st transport.Stream) *upload {
-	x.uploading = true
-	u := &upload{front: x.front, r: x.r, st: st, framed: x.framed, rc: http.NewResponseController(x.w.ResponseWriter), done: make(chan struct{})}
-	if x.r.ProtoMajor == 1 {
+func (rt *roundTrip) startUpload(st transport.Stream) *upload {
+	rt.uploading = true
+	u := &upload{front: rt.front, r: rt.r, st: st, framed: rt.framed, rc: http.NewResponseController(rt.w.ResponseWriter), done: make(chan struct{})}
+	if rt.r.ProtoMajor == 1 {
 		_ = u.rc.EnableFullDuplex() // the server's own writers support it
 	}
 	go u.run()
@@ -159,7 +159,7 @@ func (u *upload) writeFailed(err error) {
 	u.limitWait()
 }
 
-// readFailed handles a visitor that broke off, or an exchange that is over. An incomplete body never ends with FIN.
+// readFailed handles a visitor that broke off, or a round trip that is over. An incomplete body never ends with FIN.
 func (u *upload) readFailed() {
 	u.mu.Lock()
 	stopping := u.stopping

@@ -15,7 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/visitorconn"
 )
 
-// deadlines is an answer's writer that notes the bounds of reads.
+// deadlines is a response writer that records the bounds of reads.
 type deadlines struct {
 	http.ResponseWriter
 	mu  sync.Mutex
@@ -43,7 +43,7 @@ func (s *slowEnd) CloseWrite() error {
 	return s.Stream.CloseWrite()
 }
 
-// White box: the connector's answer to a whole body may be complete before the upload has returned from its last call.
+// White box: the connector's response to a whole body may be complete before the upload has returned from its last call.
 // No bound of reads may stay then, for the visitor's next request comes on the same connection.
 func TestStopAfterTheWholeBody(t *testing.T) {
 	t.Parallel()
@@ -55,9 +55,9 @@ func TestStopAfterTheWholeBody(t *testing.T) {
 	}
 	slow := &slowEnd{Stream: st, sent: make(chan struct{}), release: make(chan struct{})}
 	w := &deadlines{}
-	x := &exchange{front: &Front{}, w: visitorconn.ResponseWriter{ResponseWriter: w}, r: httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body"))}
-	x.front.buffers.New = newBuffer
-	u := x.startUpload(slow)
+	rt := &roundTrip{front: &Front{}, w: visitorconn.ResponseWriter{ResponseWriter: w}, r: httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body"))}
+	rt.front.buffers.New = newBuffer
+	u := rt.startUpload(slow)
 	u.responded(slow, false)
 	<-slow.sent
 	stopped := make(chan struct{})

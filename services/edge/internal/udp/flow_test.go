@@ -199,7 +199,7 @@ func TestLargePayloads(t *testing.T) {
 	for _, p := range fragments {
 		f.send(p.Append(nil, true), nil)
 	}
-	if got := receive(t, l.replies, "no reply"); got != early {
+	if got := testkit.Receive(t, "the reply", l.replies); got != early {
 		t.Errorf("%d bytes, want the reply", len(got))
 	}
 	if n := l.dropped(dropMalformed); n != 1 {

@@ -28,8 +28,8 @@ const (
 	finTimeout = 5 * time.Second
 )
 
-// exchange carries one request to a connector, and the response back.
-type exchange struct {
+// roundTrip carries one request to a connector, and the response back.
+type roundTrip struct {
 	front   *Front
 	w       visitorconn.ResponseWriter
 	r       *http.Request
@@ -55,7 +55,7 @@ type exchange struct {
 	*scratch
 }
 
-// scratch is the memory of an exchange, reused by later ones.
+// scratch is the memory of a round trip, which later ones reuse.
 type scratch struct {
 	buf  [bufferSize]byte
 	head []byte
@@ -66,52 +66,52 @@ type scratch struct {
 func newScratch() any { return new(scratch) }
 
 // free gives back the memory and the place of the request's head.
-func (x *exchange) free() {
-	s := x.scratch
+func (rt *roundTrip) free() {
+	s := rt.scratch
 	if s == nil {
 		return
 	}
-	x.scratch = nil
-	x.conn.GiveHead(x.headCost)
+	rt.scratch = nil
+	rt.conn.GiveHead(rt.headCost)
 	clear(s.req.Metadata[:cap(s.req.Metadata)])
 	clear(s.resp.Metadata[:cap(s.resp.Metadata)])
 	s.req = stream.Request{Metadata: s.req.Metadata[:0]}
 	s.resp = stream.Response{Metadata: s.resp.Metadata[:0]}
 	if cap(s.head) <= maxKeptHead {
-		x.front.scratches.Put(s)
+		rt.front.scratches.Put(s)
 	}
 }
 
 // carry sends the request to a connection of the tunnel, and again to others as package dispatch allows.
-func (x *exchange) carry(id tunnel.ID) ending {
-	x.scratch = x.front.scratches.Get().(*scratch) //nolint:forcetypeassert // the pool holds nothing else
-	defer x.free()
-	ctx := x.r.Context()
-	conn, failure := x.front.sender.Send(ctx, id, x.attempt)
+func (rt *roundTrip) carry(id tunnel.ID) ending {
+	rt.scratch = rt.front.scratches.Get().(*scratch) //nolint:forcetypeassert // the pool holds nothing else
+	defer rt.free()
+	ctx := rt.r.Context()
+	conn, failure := rt.front.sender.Send(ctx, id, rt.attempt)
 	switch {
 	case failure == nil:
 		conn.Release()
-		return x.end
+		return rt.end
 	case failure.Kind == dispatch.Canceled, ctx.Err() != nil:
 		return aborted
 	}
 	page := pageOf(failure)
 	if failure.Kind != dispatch.TooLarge && failure.Kind != dispatch.Busy {
-		x.report(page, failure, conn)
+		rt.report(page, failure, conn)
 	}
-	return x.page(page, failure.Detail)
+	return rt.page(page, failure.Detail)
 }
 
-// attempt runs the exchange on one connection.
-func (x *exchange) attempt(conn *registry.Conn) *dispatch.Failure {
-	if f := x.encode(conn); f != nil {
+// attempt runs the round trip on one connection.
+func (rt *roundTrip) attempt(conn *registry.Conn) *dispatch.Failure {
+	if f := rt.encode(conn); f != nil {
 		return f
 	}
-	x.via = conn
-	if x.webSocket {
-		return x.attemptUpgrade(conn)
+	rt.via = conn
+	if rt.webSocket {
+		return rt.attemptUpgrade(conn)
 	}
-	return x.attemptHTTP(conn)
+	return rt.attemptHTTP(conn)
 }
 
 // pageOf is the error page for a failure.
@@ -138,19 +138,19 @@ func pageOf(f *dispatch.Failure) *problem {
 }
 
 // report logs what the page hides, at most one line per logInterval above debug.
-func (x *exchange) report(page *problem, f *dispatch.Failure, conn *registry.Conn) {
+func (rt *roundTrip) report(page *problem, f *dispatch.Failure, conn *registry.Conn) {
 	level := slog.LevelDebug
-	if x.front.warnings.Allow() {
+	if rt.front.warnings.Allow() {
 		level = slog.LevelWarn
 	}
 	attrs := []slog.Attr{
-		slog.String(logkey.Code, page.code), slog.String(logkey.RequestID, x.visitor.Ray), slog.String(logkey.Host, x.r.Host),
+		slog.String(logkey.Code, page.code), slog.String(logkey.RequestID, rt.visitor.Ray), slog.String(logkey.Host, rt.r.Host),
 		slog.String(logkey.Err, f.Detail),
 	}
 	if conn != nil {
 		attrs = append(attrs, slog.Int(logkey.ConnIndex, int(conn.Slot.Index)))
 	}
-	x.front.deps.Logger.LogAttrs(x.r.Context(), level, "request failed", attrs...)
+	rt.front.deps.Logger.LogAttrs(rt.r.Context(), level, "request failed", attrs...)
 }
 
 // Values of the metadata that says what a response may use.
@@ -159,57 +159,57 @@ const (
 	acceptInterim = stream.AcceptFrames + "," + stream.AcceptInterim
 )
 
-// encode builds the head of the request for a connection in x.head.
-func (x *exchange) encode(conn *registry.Conn) *dispatch.Failure {
-	x.req.Dest = x.visitor.Scheme + "://" + x.r.Host + originTarget(x.r)
+// encode builds the head of the request for a connection in rt.head.
+func (rt *roundTrip) encode(conn *registry.Conn) *dispatch.Failure {
+	rt.req.Dest = rt.visitor.Scheme + "://" + rt.r.Host + originTarget(rt.r)
 	head := headpolicy.Request{
-		Method: x.r.Method, Host: x.r.Host, Header: x.r.Header, Visitor: x.visitor, WebSocket: x.webSocket, Key: x.key,
-		Body: headpolicy.Body{Length: x.r.ContentLength},
+		Method: rt.r.Method, Host: rt.r.Host, Header: rt.r.Header, Visitor: rt.visitor, WebSocket: rt.webSocket, Key: rt.key,
+		Body: headpolicy.Body{Length: rt.r.ContentLength},
 	}
-	x.req.Type = stream.HTTP
-	if x.webSocket {
-		x.req.Type, head.Method = stream.WebSocket, http.MethodGet // also of an extended CONNECT
+	rt.req.Type = stream.HTTP
+	if rt.webSocket {
+		rt.req.Type, head.Method = stream.WebSocket, http.MethodGet // also of an extended CONNECT
 	}
-	x.negotiate(conn)
-	head.Body.Expect = x.expects
-	if x.accept != "" && len(x.r.Trailer) > 0 && x.hasBody() {
-		head.Body.Trailers = headpolicy.TrailerNames(x.r.Trailer)
-		if x.framed = head.Body.Trailers != ""; x.framed {
+	rt.negotiate(conn)
+	head.Body.Expect = rt.expects
+	if rt.accept != "" && len(rt.r.Trailer) > 0 && rt.hasBody() {
+		head.Body.Trailers = headpolicy.TrailerNames(rt.r.Trailer)
+		if rt.framed = head.Body.Trailers != ""; rt.framed {
 			head.Body.Length = -1
 		}
 	}
-	md, cost, err := headpolicy.AppendRequest(x.req.Metadata[:0], &head, x.front.header)
-	x.req.Metadata = md
-	if err == nil && x.headCost == 0 && !x.conn.TakeHead(cost, x.front.cfg.Limits.ConnectionHeaderBytes) {
+	md, cost, err := headpolicy.AppendRequest(rt.req.Metadata[:0], &head, rt.front.header)
+	rt.req.Metadata = md
+	if err == nil && rt.headCost == 0 && !rt.conn.TakeHead(cost, rt.front.cfg.Limits.ConnectionHeaderBytes) {
 		err = errConnectionHeads
 	}
 	if err != nil {
 		return &dispatch.Failure{Kind: dispatch.TooLarge, Detail: err.Error()}
 	}
-	if x.headCost == 0 {
-		x.headCost = cost
+	if rt.headCost == 0 {
+		rt.headCost = cost
 	}
-	if x.accept != "" {
-		x.req.Metadata = append(x.req.Metadata, stream.Pair{Key: stream.KeyAccept, Val: x.accept})
+	if rt.accept != "" {
+		rt.req.Metadata = append(rt.req.Metadata, stream.Pair{Key: stream.KeyAccept, Val: rt.accept})
 	}
-	if x.framed {
-		x.req.Metadata = append(x.req.Metadata, stream.Pair{Key: stream.KeyBody, Val: stream.BodyFrames})
+	if rt.framed {
+		rt.req.Metadata = append(rt.req.Metadata, stream.Pair{Key: stream.KeyBody, Val: stream.BodyFrames})
 	}
-	if x.head, err = x.req.Append(x.head[:0]); err != nil {
+	if rt.head, err = rt.req.Append(rt.head[:0]); err != nil {
 		return &dispatch.Failure{Kind: dispatch.TooLarge, Detail: err.Error()}
 	}
 	return nil
 }
 
 // negotiate decides which extensions of a response the request accepts, by what the connector supports.
-func (x *exchange) negotiate(conn *registry.Conn) {
-	x.accept, x.framed, x.expects = "", false, false
+func (rt *roundTrip) negotiate(conn *registry.Conn) {
+	rt.accept, rt.framed, rt.expects = "", false, false
 	switch {
-	case x.webSocket:
-	case conn.Interim() && x.r.ProtoAtLeast(1, 1):
-		x.accept, x.expects = acceptInterim, x.hasBody() && expectsContinue(x.r)
+	case rt.webSocket:
+	case conn.Interim() && rt.r.ProtoAtLeast(1, 1):
+		rt.accept, rt.expects = acceptInterim, rt.hasBody() && expectsContinue(rt.r)
 	case conn.Frames():
-		x.accept = acceptFrames
+		rt.accept = acceptFrames
 	}
 }
 
@@ -225,24 +225,24 @@ func originTarget(r *http.Request) string {
 	return target
 }
 
-func (x *exchange) hasBody() bool {
-	return x.r.Body != nil && x.r.Body != http.NoBody && x.r.ContentLength != 0
+func (rt *roundTrip) hasBody() bool {
+	return rt.r.Body != nil && rt.r.Body != http.NoBody && rt.r.ContentLength != 0
 }
 
 // repeatable reports whether a request that an origin may have seen may be sent again (RFC 9110 9.2.2): only with a method
 // that changes nothing, and only without a body.
-func (x *exchange) repeatable() bool {
-	switch x.r.Method {
+func (rt *roundTrip) repeatable() bool {
+	switch rt.r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return !x.hasBody()
+		return !rt.hasBody()
 	default:
 		return false
 	}
 }
 
 // attemptHTTP sends the request on one connection and passes the response on, if there is one.
-func (x *exchange) attemptHTTP(conn *registry.Conn) *dispatch.Failure {
-	st, unwatch, f := dispatch.Open(x.r.Context(), conn, x.head)
+func (rt *roundTrip) attemptHTTP(conn *registry.Conn) *dispatch.Failure {
+	st, unwatch, f := dispatch.Open(rt.r.Context(), conn, rt.head)
 	if f != nil {
 		return f
 	}
@@ -251,49 +251,49 @@ func (x *exchange) attemptHTTP(conn *registry.Conn) *dispatch.Failure {
 	var up *upload
 	defer func() { up.stop() }()
 	switch {
-	case x.expects: // the body is sent when the connector wants it
-		x.front.limitWait(st)
-	case x.hasBody():
-		up = x.startUpload(st)
+	case rt.expects: // the body is sent when the connector wants it
+		rt.front.limitWait(st)
+	case rt.hasBody():
+		up = rt.startUpload(st)
 	default:
 		if err := st.CloseWrite(); err != nil {
 			transport.Abort(st)
-			return &dispatch.Failure{Kind: dispatch.Lost, Detail: err.Error(), Retry: x.repeatable()}
+			return &dispatch.Failure{Kind: dispatch.Lost, Detail: err.Error(), Retry: rt.repeatable()}
 		}
-		x.front.limitWait(st)
+		rt.front.limitWait(st)
 	}
-	rest, err := dispatch.ReadHead(st, x.buf[:], dispatch.Input{}, &x.resp)
-	for n := 0; err == nil && x.interim(n); n++ {
-		if x.expects && up == nil && x.statusIs("100") {
+	rest, err := dispatch.ReadHead(st, rt.buf[:], dispatch.Input{}, &rt.resp)
+	for n := 0; err == nil && rt.interim(n); n++ {
+		if rt.expects && up == nil && rt.statusIs("100") {
 			_ = st.SetReadDeadline(time.Time{}) // fails only on a dead stream, where the next read fails as well
-			up = x.startUpload(st)
+			up = rt.startUpload(st)
 		}
-		rest, err = dispatch.ReadHead(st, x.buf[:], rest, &x.resp)
+		rest, err = dispatch.ReadHead(st, rt.buf[:], rest, &rt.resp)
 	}
-	up.responded(st, x.front.cfg.ResponseHeaderTimeout > 0)
-	x.front.metrics.wait.Observe(time.Since(started).Seconds())
+	up.responded(st, rt.front.cfg.ResponseHeaderTimeout > 0)
+	rt.front.metrics.wait.Observe(time.Since(started).Seconds())
 	if err != nil {
 		transport.Abort(st)
-		return x.noResponse(err, up)
+		return rt.noResponse(err, up)
 	}
-	if f := dispatch.RefusalOf(&x.resp, x.uploading); f != nil {
+	if f := dispatch.RefusalOf(&rt.resp, rt.uploading); f != nil {
 		transport.Abort(st)
 		return f
 	}
-	if x.expects && up == nil {
+	if rt.expects && up == nil {
 		// The body is not wanted. The connector learns it after the response: over HTTP/2 a reset ends both directions.
-		x.unwanted = true
+		rt.unwanted = true
 		defer st.CancelWrite(transport.NoError)
 	}
-	return x.respond(st, rest, up)
+	return rt.respond(st, rest, up)
 }
 
 // noResponse makes the failure of an attempt that got no head of a response.
-func (x *exchange) noResponse(err error, up *upload) *dispatch.Failure {
-	if x.r.Context().Err() != nil || up.visitorLeft() {
+func (rt *roundTrip) noResponse(err error, up *upload) *dispatch.Failure {
+	if rt.r.Context().Err() != nil || up.visitorLeft() {
 		return &dispatch.Failure{Kind: dispatch.Canceled, Detail: err.Error()}
 	}
-	f := dispatch.NoResponse(err, x.repeatable())
+	f := dispatch.NoResponse(err, rt.repeatable())
 	if up.stalled() {
 		f.Kind = dispatch.Timeout
 	}
