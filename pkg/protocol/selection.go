@@ -91,15 +91,15 @@ type Selection struct {
 // token. The reference uses HTTP/2 without a fallback for an hour. The protocol of a connector must not depend on one lookup, and
 // a selection with a fallback recovers where QUIC is blocked.
 func Select(c Criteria) Selection {
-	switch q.Choice {
+	switch c.Choice {
 	case QUIC:
 		return Selection{Preferred: tunnel.QUIC}
 	case HTTP2, H2Mux:
 		return Selection{Preferred: tunnel.HTTP2}
 	case Auto:
 	}
-	if !q.Token && q.Shares != nil && !q.Shares.selects(tunnel.QUIC, q.AccountHash) &&
-		q.Shares.selects(tunnel.HTTP2, q.AccountHash) {
+	if !c.Token && c.Shares != nil && !c.Shares.selects(tunnel.QUIC, c.AccountHash) &&
+		c.Shares.selects(tunnel.HTTP2, c.AccountHash) {
 		return Selection{Preferred: tunnel.HTTP2}
 	}
 	return Selection{Preferred: tunnel.QUIC, Fallback: tunnel.HTTP2}

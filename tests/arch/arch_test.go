@@ -72,7 +72,7 @@ func pure() map[string][]string {
 
 		"services/edge/internal/catalog/document":  nil,
 		"services/edge/internal/connector/options": nil,
-		"services/edge/internal/zone/ratelimit":    nil,
+		"services/edge/internal/zone/ratelimit":    {"golang.org/x/time/rate"},
 	}
 }
 

@@ -3,6 +3,8 @@ package faultgate
 import (
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // QuietPeriod is how long further faults of a kind are suppressed after one was reported.
@@ -12,11 +14,11 @@ const QuietPeriod = 10 * time.Second
 // bounded set.
 type Gate struct {
 	mu    sync.Mutex
-	kinds map[string]gateState // by kind
+	kinds map[string]*gateState // by kind
 }
 
 type gateState struct {
-	last       time.Time
+	limiter    *rate.Limiter
 	suppressed int
 }
 
@@ -24,15 +26,18 @@ type gateState struct {
 func (g *Gate) Pass(kind string, now time.Time) (ok bool, suppressed int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	st, seen := g.kinds[kind]
-	if seen && now.Sub(st.last) < QuietPeriod {
-		st.suppressed++
+	st := g.kinds[kind]
+	if st == nil {
+		if g.kinds == nil {
+			g.kinds = make(map[string]*gateState)
+		}
+		st = &gateState{limiter: rate.NewLimiter(rate.Every(QuietPeriod), 1)}
 		g.kinds[kind] = st
+	}
+	if !st.limiter.AllowN(now, 1) {
+		st.suppressed++
 		return false, 0
 	}
-	if g.kinds == nil {
-		g.kinds = make(map[string]gateState)
-	}
-	g.kinds[kind] = gateState{last: now}
-	return true, st.suppressed
+	suppressed, st.suppressed = st.suppressed, 0
+	return true, suppressed
 }

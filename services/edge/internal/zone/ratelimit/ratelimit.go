@@ -3,6 +3,8 @@ package ratelimit
 import (
 	"net/netip"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -25,53 +27,51 @@ const (
 	Drop
 )
 
-// Limiter counts responses by network. Each network has a bucket of tokens that fills with the rate.
+// Limiter counts responses by network.
 type Limiter struct {
-	rate, burst float64
+	perSecond int
 	// recent and older are generations: when recent is full it replaces older, whose networks are forgotten.
-	recent, older map[netip.Prefix]*bucket
+	recent, older map[netip.Prefix]*state
 }
 
-type bucket struct {
-	tokens float64
-	at     time.Time
-	over   int
+// state is what is known of one network.
+type state struct {
+	limiter *rate.Limiter
+	// over counts the responses beyond the rate since the last one within it.
+	over int
 }
 
-// New makes a limiter of rate responses per second and network, with bursts of the number for two seconds.
-func New(rate int) *Limiter {
-	return &Limiter{rate: float64(rate), burst: 2 * float64(rate), recent: make(map[netip.Prefix]*bucket)}
+// New makes a limiter of responses per second and network, with bursts of the number for two seconds.
+func New(perSecond int) *Limiter {
+	return &Limiter{perSecond: perSecond, recent: make(map[netip.Prefix]*state)}
 }
 
 // Decide counts a response to addr.
 func (l *Limiter) Decide(addr netip.Addr, now time.Time) Decision {
-	b := l.bucket(network(addr), now)
-	b.tokens = min(l.burst, b.tokens+max(0, now.Sub(b.at).Seconds())*l.rate)
-	b.at = now
-	if b.tokens >= 1 {
-		b.tokens--
-		b.over = 0
+	s := l.stateOf(network(addr))
+	if s.limiter.AllowN(now, 1) {
+		s.over = 0
 		return Send
 	}
-	if b.over++; b.over%slip == 0 {
+	if s.over++; s.over%slip == 0 {
 		return Truncate
 	}
 	return Drop
 }
 
-func (l *Limiter) bucket(n netip.Prefix, now time.Time) *bucket {
-	if b := l.recent[n]; b != nil {
-		return b
+func (l *Limiter) stateOf(n netip.Prefix) *state {
+	if s := l.recent[n]; s != nil {
+		return s
 	}
 	if len(l.recent) >= maxNetworks {
-		l.recent, l.older = make(map[netip.Prefix]*bucket), l.recent
+		l.recent, l.older = make(map[netip.Prefix]*state), l.recent
 	}
-	b := l.older[n]
-	if b == nil {
-		b = &bucket{tokens: l.burst, at: now}
+	s := l.older[n]
+	if s == nil {
+		s = &state{limiter: rate.NewLimiter(rate.Limit(l.perSecond), 2*l.perSecond)}
 	}
-	l.recent[n] = b
-	return b
+	l.recent[n] = s
+	return s
 }
 
 func network(a netip.Addr) netip.Prefix {
