@@ -29,6 +29,7 @@ type Config struct {
 	Credentials CredentialsConfig `yaml:"credentials"`
 	Edge        EdgeConfig        `yaml:"edge"`
 	QUIC        QUICConfig        `yaml:"quic"`
+	HTTP2       HTTP2Config       `yaml:"http2"`
 	Link        LinkConfig        `yaml:"link"`
 	Datagrams   DatagramsConfig   `yaml:"datagrams"`
 	Streams     StreamsConfig     `yaml:"streams"`
@@ -58,6 +59,12 @@ type QUICConfig struct {
 	DisablePMTU      bool   `yaml:"disable_pmtu" usage:"switch path MTU discovery off"`
 }
 
+// HTTP2Config are the limits of HTTP/2 sessions.
+type HTTP2Config struct {
+	MaxHeaderFields int `yaml:"max_header_fields" usage:"limit of the fields of a header or trailer section that a visitor sends; status 431 beyond"`
+	MaxHeaderBytes  int `yaml:"max_header_bytes" usage:"limit of the decoded size of such a section: names, values and 32 bytes for each field; status 431 beyond"`
+}
+
 // LinkConfig says how to reach proxies in other processes.
 type LinkConfig struct {
 	TLSDir    string `yaml:"tls_dir" usage:"directory with ca.pem, link.pem and link-key.pem; without it no proxy is reached over TCP"`
@@ -81,10 +88,12 @@ type DatagramsConfig struct {
 // Default is the configuration without any setting.
 func Default() Config {
 	conn, stream := dial.DefaultWindows()
+	fields, bytes := dial.DefaultHeaderLimits()
 	return Config{
 		Capacity:    256,
 		Edge:        EdgeConfig{IPVersion: edgepool.Any.String(), Protocol: string(protocol.Auto), Retries: keeper.DefaultRetries, ReturnAfter: protocol.ProbeFirst},
 		QUIC:        QUICConfig{ConnectionWindow: conn, StreamWindow: stream},
+		HTTP2:       HTTP2Config{MaxHeaderFields: fields, MaxHeaderBytes: bytes},
 		Datagrams:   DatagramsConfig{MaxSessions: 8192, QueueBytes: 1 << 20},
 		Streams:     StreamsConfig{Max: 50_000, MaxSession: 20_000, HeadTimeout: 10 * time.Second},
 		GracePeriod: 30 * time.Second,
@@ -110,6 +119,9 @@ func (c Config) Validate() error {
 	}
 	if c.QUIC.ConnectionWindow == 0 || c.QUIC.StreamWindow == 0 {
 		bad("quic: connection_window and stream_window must not be 0")
+	}
+	if c.HTTP2.MaxHeaderFields <= 0 || c.HTTP2.MaxHeaderBytes <= 0 {
+		bad("http2: max_header_fields and max_header_bytes must be positive")
 	}
 	c.Edge.validate(bad)
 	c.Datagrams.validate(bad)
@@ -187,6 +199,7 @@ func (c Config) dialer(applier datapath.Applier) (*dial.Dialer, error) {
 	d := dial.Config{
 		Roots: roots, PostQuantum: c.PostQuantum, LocalIP: localIP, Applier: applier,
 		ConnWindow: c.QUIC.ConnectionWindow, StreamWindow: c.QUIC.StreamWindow, DisablePMTU: c.QUIC.DisablePMTU,
+		MaxHeaderFields: c.HTTP2.MaxHeaderFields, MaxHeaderBytes: c.HTTP2.MaxHeaderBytes,
 	}
 	if c.Streams.MaxSession > 0 {
 		d.MaxStreams = int64(c.Streams.MaxSession) + refusedStreams

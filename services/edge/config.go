@@ -14,6 +14,10 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/zone"
 )
 
+// maxHeaderBytes is the largest value of public.max_header_bytes. The heads of requests and responses travel in one message, which has
+// a limit of its own (docs/spec/wire.md).
+const maxHeaderBytes = 1 << 20
+
 // Config is the configuration of an edge.
 type Config struct {
 	DataDir    string           `yaml:"data_dir" usage:"directory of the CA, the tunnels and routes, and the admin socket"`
@@ -40,8 +44,8 @@ type PublicConfig struct {
 	BodyIdleTimeout       time.Duration  `yaml:"body_idle_timeout" usage:"how long a body may make no progress towards or from a visitor; 0 = for ever"`
 	TrustedProxies        []string       `yaml:"trusted_proxies" usage:"networks of proxies whose X-Forwarded-For and similar fields are trusted to name the visitor"`
 	ProxyProtocol         bool           `yaml:"proxy_protocol" usage:"connections of trusted_proxies begin with a header of the PROXY protocol, version 1 or 2"`
-	MaxHeaderFields       int            `yaml:"max_header_fields" usage:"limit of the fields of a header or trailer section"`
-	MaxHeaderBytes        int            `yaml:"max_header_bytes" usage:"limit of the decoded size of a header or trailer section: names, values and 32 bytes for each field"`
+	MaxHeaderFields       int            `yaml:"max_header_fields" usage:"limit of the fields of a header or trailer section, of requests and of responses, over every protocol"`
+	MaxHeaderBytes        int            `yaml:"max_header_bytes" usage:"limit of the decoded size of such a section: names, values and 32 bytes for each field; at most 1048576"`
 	MaxTargetBytes        int            `yaml:"max_target_bytes" usage:"limit of the length of a request target"`
 	// MaxConnectionHeaderBytes exists because HTTP/2 compresses headers: a few bytes can make large ones.
 	MaxConnectionHeaderBytes int           `yaml:"max_connection_header_bytes" usage:"limit of the headers of all requests in flight on one connection, decoded"`
@@ -103,6 +107,7 @@ func (c *Config) Validate() error {
 	p.when((c.Public.CertFile == "") != (c.Public.KeyFile == ""), "public: cert_file and key_file: only one is set")
 	p.when(c.Public.MaxHeaderFields <= 0, "public: max_header_fields: not positive")
 	p.when(c.Public.MaxHeaderBytes <= 0, "public: max_header_bytes: not positive")
+	p.when(c.Public.MaxHeaderBytes > maxHeaderBytes, "public: max_header_bytes: more than 1048576")
 	p.when(c.Public.MaxTargetBytes <= 0, "public: max_target_bytes: not positive")
 	p.when(c.Public.MaxConnectionHeaderBytes < c.Public.MaxHeaderBytes, "public: max_connection_header_bytes: less than max_header_bytes")
 	p.when(c.Public.MaxConnectionsPerAddress < 0, "public: max_connections_per_address: negative")

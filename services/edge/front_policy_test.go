@@ -129,6 +129,21 @@ func TestResponseLimits(t *testing.T) {
 	}
 }
 
+// TestResponseLimitIsASetting: a response with more fields than the default passes where the operator allows it.
+func TestResponseLimitIsASetting(t *testing.T) {
+	t.Parallel()
+	b := start(t, func(c *edge.Config) { c.Public.MaxHeaderFields, c.Public.MaxHeaderBytes = 1000, 1<<20 })
+	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
+		respond(st, "200", slices.Repeat([]string{"A", strings.Repeat("1", 500)}, 900)...)
+		end(st)
+	})
+	b.client.Transport.(*http.Transport).MaxResponseHeaderBytes = 2 << 20
+	resp, body := b.get("/")
+	if n := len(resp.Header["A"]); resp.StatusCode != http.StatusOK || n != 900 {
+		t.Errorf("status %d, %d fields: %s", resp.StatusCode, n, body)
+	}
+}
+
 // h2Raw is a connection of HTTP/2 on which a test writes frames.
 type h2Raw struct {
 	t   *testing.T

@@ -42,6 +42,8 @@ func TestOverHTTP2(t *testing.T) {
 		"Expect":                       TestExpectContinueIsPassedOn,
 		"MessagesBothWays":             TestMessagesBothWays,
 		"EventsWithoutDelay":           TestEventsWithoutDelay,
+		"ResponseLimits":               TestResponseLimits,
+		"ResponseLimitIsASetting":      TestResponseLimitIsASetting,
 	} {
 		t.Run(name, test)
 	}

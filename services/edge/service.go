@@ -109,7 +109,9 @@ func (s *Service) openConnectors(d Deps) error {
 		return err
 	}
 	s.connectors, err = connector.New(s.cfg.Connectors, connector.Deps{
-		Tunnels: s.catalog, TLS: conf, Location: s.cfg.Location, Datagrams: s.udp, Logger: d.Logger, Registerer: d.Registerer,
+		Tunnels: s.catalog, TLS: conf, Location: s.cfg.Location, Datagrams: s.udp,
+		MaxHeaderFields: s.cfg.Public.MaxHeaderFields, MaxHeaderBytes: s.cfg.Public.MaxHeaderBytes,
+		Logger: d.Logger, Registerer: d.Registerer,
 	})
 	return err
 }

@@ -25,6 +25,8 @@ type Config struct {
 	ConnWindow, StreamWindow uint64
 	// MaxStreams is how many streams the edge may have open in a QUIC session; 0 is the default of package quic.
 	MaxStreams int64
+	// MaxHeaderFields and MaxHeaderBytes bound the header, and the trailers, of a request over HTTP/2 (httpfield.Limits).
+	MaxHeaderFields, MaxHeaderBytes int
 	// DisablePMTU switches path MTU discovery off.
 	DisablePMTU bool
 	// LocalIP is the address to dial from; the zero value lets the system choose.
@@ -37,6 +39,18 @@ type Config struct {
 func DefaultWindows() (conn, stream uint64) {
 	s := quic.ConnectorSettings()
 	return s.ConnWindow, s.StreamWindow
+}
+
+// DefaultHeaderLimits are the limits of a header or trailer section over HTTP/2 (httpfield.Limits).
+func DefaultHeaderLimits() (fields, bytes int) {
+	l := h2.ConnectorSettings().Headers
+	return l.MaxFields, l.MaxBytes
+}
+
+func (c Config) http2() h2.Settings {
+	s := h2.ConnectorSettings()
+	s.Headers.MaxFields, s.Headers.MaxBytes = c.MaxHeaderFields, c.MaxHeaderBytes
+	return s
 }
 
 func (c Config) quic() quic.Settings {
@@ -66,7 +80,7 @@ func New(c Config) *Dialer {
 	return &Dialer{
 		localIP: c.LocalIP, applier: c.Applier, ports: map[tunnel.Slot]uint16{},
 		quicTLS: quic.ClientTLS(c.Roots, c.PostQuantum), quic: c.quic(),
-		http2TLS: h2.ClientTLS(c.Roots, c.PostQuantum), http2: h2.ConnectorSettings(),
+		http2TLS: h2.ClientTLS(c.Roots, c.PostQuantum), http2: c.http2(),
 	}
 }
 

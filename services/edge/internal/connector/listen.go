@@ -32,14 +32,16 @@ type socket interface {
 func (l listener) Accept(ctx context.Context) (transport.Session, error) { return l.accept(ctx) }
 
 // listen binds one address for QUIC and, if configured, for HTTP/2 on the same port.
-func listen(addr netip.AddrPort, http2 bool, conf *tls.Config, g transport.Gate) ([]listener, error) {
+func listen(addr netip.AddrPort, http2 bool, deps *Deps, g transport.Gate) ([]listener, error) {
+	settings := h2.EdgeSettings()
+	settings.Headers.MaxFields, settings.Headers.MaxBytes = deps.MaxHeaderFields, deps.MaxHeaderBytes
 	tries := 1
 	if addr.Port() == 0 && http2 {
 		tries = portTries // a port that is free for UDP may be taken for TCP
 	}
 	var last error
 	for range tries {
-		q, err := quic.Listen(quic.ListenConfig{Addr: addr, TLS: conf, Settings: quic.EdgeSettings(), Gate: g})
+		q, err := quic.Listen(quic.ListenConfig{Addr: addr, TLS: deps.TLS, Settings: quic.EdgeSettings(), Gate: g})
 		if err != nil {
 			return nil, err
 		}
@@ -48,7 +50,7 @@ func listen(addr netip.AddrPort, http2 bool, conf *tls.Config, g transport.Gate)
 			return ls, nil
 		}
 		h, err := h2.Listen(h2.ListenConfig{
-			Addr: netip.AddrPortFrom(addr.Addr(), q.Addr().Port()), TLS: tcpTLS(conf), Settings: h2.EdgeSettings(), Gate: g,
+			Addr: netip.AddrPortFrom(addr.Addr(), q.Addr().Port()), TLS: tcpTLS(deps.TLS), Settings: settings, Gate: g,
 		})
 		if err == nil {
 			return append(ls, listener{h, tunnel.HTTP2, func(ctx context.Context) (transport.Session, error) { return h.Accept(ctx) }}), nil

@@ -28,7 +28,10 @@ type Deps struct {
 	// TLS is for QUIC; the server derives the configuration for HTTP/2 from it.
 	TLS *tls.Config
 	// Location is the short name of this edge, which connectors show.
-	Location   string
+	Location string
+	// MaxHeaderFields and MaxHeaderBytes bound the header, and the trailers, of a response over HTTP/2 (httpfield.Limits).
+	MaxHeaderFields, MaxHeaderBytes int
+
 	Datagrams  Datagrams
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -61,7 +64,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	g := newGate(reg, cfg.pending())
 	for _, addr := range cfg.Listen {
-		ls, err := listen(addr, cfg.HTTP2, deps.TLS, g)
+		ls, err := listen(addr, cfg.HTTP2, &deps, g)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("connector listener %s: %w", addr, err), s.Close())
 		}

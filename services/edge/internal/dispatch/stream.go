@@ -10,8 +10,9 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
-// maxHeadBytes bounds the encoded head of a response.
-const maxHeadBytes = 1 << 20
+// maxHeadBytes bounds the encoded head of a response: the largest header that the edge can be set to accept, with room for the
+// encoding.
+const maxHeadBytes = 2 << 20
 
 // Open opens a stream on a connection and writes the head of a request. The stream is aborted when ctx ends, unless unwatch
 // was called before; unwatch reports false when it is too late.
