@@ -22,7 +22,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/udp"
 )
 
-// Ports are the public ports of the edge; they are open while the catalog has them.
+// Ports opens and closes the public ports of the edge. A port is open while the catalog has it.
 type Ports interface {
 	List() []catalog.PortState
 	// Add opens a port for a tunnel and records it.
@@ -47,7 +47,7 @@ type API struct{ deps Deps }
 // NewAPI makes the handlers; they need no listener.
 func NewAPI(deps Deps) *API { return &API{deps} }
 
-// Read mounts what shows state and holds no secret.
+// Read mounts the handlers that show state and no secret.
 func (a *API) Read(g *echo.Group) {
 	g.GET("/tunnels", a.listTunnels)
 	g.GET("/tunnels/:ref", a.getTunnel)
@@ -55,7 +55,7 @@ func (a *API) Read(g *echo.Group) {
 	g.GET("/connections", a.listConnections)
 }
 
-// Write mounts what changes state, or shows a secret or a whole document, in which a secret may be.
+// Write mounts the handlers that change state, and those whose responses may hold a secret.
 func (a *API) Write(g *echo.Group) {
 	g.POST("/tunnels", a.createTunnel)
 	g.DELETE("/tunnels/:ref", a.deleteTunnel)
@@ -126,7 +126,7 @@ func (a *API) credentials(c echo.Context) error {
 }
 
 // rotate gives a tunnel a new secret. Connections with the old one are evicted, after the grace period in the query if there is
-// one; during that time the old secret is valid for new connections, too.
+// one. During that time new connections may use the old secret as well.
 func (a *API) rotate(c echo.Context) error {
 	t, err := a.byRef(c)
 	if err != nil {
@@ -217,7 +217,7 @@ func (a *API) secretDocument(t catalog.Tunnel) adminclient.TunnelCredentials {
 	return adminclient.TunnelCredentials{Tunnel: a.document(t), Credentials: credential.File(creds), Token: credential.Token(creds)}
 }
 
-// statusRules gives the errors of the edge their status codes, beside those that all services share.
+// statusRules gives the errors of the edge their status codes, in addition to those that all services share.
 func statusRules() []ops.StatusRule {
 	return []ops.StatusRule{
 		{Err: catalog.ErrInvalid, Status: http.StatusUnprocessableEntity},

@@ -17,7 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
-// putConfiguration keeps a configuration, which is then pushed to every connection of the tunnel.
+// putConfiguration stores a configuration. Package push then sends it to every connection of the tunnel.
 func (a *API) putConfiguration(c echo.Context) error {
 	t, err := a.byRef(c)
 	if err != nil {
@@ -30,7 +30,7 @@ func (a *API) putConfiguration(c echo.Context) error {
 	above := int32(-1)
 	for _, k := range a.deps.Table.List() {
 		if k.Slot.Tunnel == t.ID {
-			above = max(above, k.Pushed().Applied) // a connector that another edge was ahead with
+			above = max(above, k.Pushed().Applied) // another edge may have pushed a later version
 		}
 	}
 	config, err := a.deps.Catalog.SetConfiguration(t.ID, doc, above, time.Now())

@@ -49,7 +49,7 @@ func (a *API) addRoute(c echo.Context) error {
 	return c.JSON(http.StatusCreated, a.routeDocument(r))
 }
 
-// addPort opens a port before it says that there is one.
+// addPort opens a port. The response is sent when the port accepts visitors.
 func (a *API) addPort(c echo.Context, in adminclient.AddRouteRequest, t catalog.Tunnel) error {
 	p, err := portOf(in)
 	if err != nil {

@@ -31,7 +31,7 @@ const (
 	leafLife = 90 * 24 * time.Hour
 	// renewBefore is the remaining lifetime at which a leaf is replaced.
 	renewBefore = 30 * 24 * time.Hour
-	// backdate tolerates peers whose clocks are slow.
+	// backdate makes certificates valid for peers whose clocks are slow.
 	backdate = time.Hour
 	// maxLeaves bounds the cache, which is cleared when it is full.
 	maxLeaves = 4096

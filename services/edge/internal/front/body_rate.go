@@ -2,8 +2,8 @@ package front
 
 import "time"
 
-// bodyRate notices a body that comes too slowly for its declared length: a few bytes now and then are progress, but not
-// enough to occupy a stream for days. Only time spent waiting for the visitor counts. The zero value has no limit.
+// bodyRate detects a body that arrives too slowly for its declared length. A few bytes now and then reset the idle timeout, but must
+// not occupy a stream for days. Only time spent waiting for the visitor counts. The zero value has no limit.
 type bodyRate struct {
 	rate   int64 // bytes per second
 	grace  time.Duration

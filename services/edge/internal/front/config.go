@@ -15,7 +15,7 @@ const (
 	DefaultHeaderBytes  = httpfield.DefaultMaxBytes
 )
 
-// Config says where to listen, whom to trust and how long to wait.
+// Config has the addresses, the trusted proxies, the timeouts and the limits.
 type Config struct {
 	HTTP  netip.AddrPort
 	HTTPS netip.AddrPort
@@ -38,7 +38,7 @@ type Config struct {
 	Limits           Limits
 }
 
-// Limits bound what visitors can take up.
+// Limits bound the resources that visitors can use.
 type Limits struct {
 	// Connections and WebSockets bound those of all visitors. The limits per address (IPv6: per /64) are a quarter of
 	// them, but at least 64, when they are 0.

@@ -21,7 +21,7 @@ type problem struct {
 
 const headerError = "Culvert-Error"
 
-// The error pages. They tell a visitor what is wrong, and nothing about the inside.
+// The error pages. They say what is wrong and show no internal addresses.
 func badHost() *problem {
 	return &problem{http.StatusBadRequest, "bad_host", "Bad host name", "The host name of this request is not well formed."}
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/xconnect"
 )
 
-// maxPasses is how often one request may pass this edge: an origin that is a proxy may send it to another host of the same
-// edge, but a request in a loop would take every place there is.
+// maxPasses is how often one request may pass this edge. An origin that is a proxy may send a request to another host of the same
+// edge; a request in a loop would use up every limit of the edge.
 const maxPasses = 8
 
 // handler serves the requests of one listener.
@@ -34,7 +34,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer m.inFlight.Dec()
 	state := visitorconn.Of(r.Context())
 	if state.Upgraded() {
-		w.Header().Set(headpolicy.Connection, "close") // nothing on this connection is guarded any more
+		w.Header().Set(headpolicy.Connection, "close") // the guard no longer examines this connection
 	}
 	rt := roundTrip{front: h.front, w: visitorconn.NewResponseWriter(w, r, h.front.cfg.BodyIdleTimeout), r: r, conn: state, visitor: h.visitorOf(state, r)}
 	end := rt.serve() //nolint:contextcheck // rt holds r, whose context is the one to use
@@ -52,7 +52,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// visitorOf finds out who the visitor is; a trusted proxy may state it.
+// visitorOf determines the address and the scheme of the visitor. A trusted proxy may state them.
 func (h handler) visitorOf(state *visitorconn.State, r *http.Request) headpolicy.Visitor {
 	v := headpolicy.Visitor{
 		Addr: state.PeerText, Peer: state.PeerText, Scheme: h.scheme, Ray: newRay(h.front.cfg.Location), Loop: h.front.loopItem,
@@ -88,7 +88,7 @@ func (rt *roundTrip) serve() ending {
 	return rt.carry(entry.Tunnel)
 }
 
-// classify finds out what kind of request it is, and the error page of one that is not carried.
+// classify determines the kind of the request. It returns the error page for a request that the edge does not carry.
 func (rt *roundTrip) classify() *problem {
 	r := rt.r
 	if r.ProtoMajor > 1 {
@@ -102,7 +102,7 @@ func (rt *roundTrip) classify() *problem {
 			return methodUnsupported()
 		}
 		rt.webSocket, rt.key = true, upgrade.NewKey()
-	case r.Method == http.MethodTrace: // it would show the visitor what is meant for the origin alone (RFC 9110 9.3.8)
+	case r.Method == http.MethodTrace: // the response would show the visitor fields that are for the origin only (RFC 9110 9.3.8)
 		return methodNotAllowed()
 	case headpolicy.Passes(r.Header, rt.front.loopItem) >= maxPasses:
 		return loopDetected()
@@ -112,7 +112,7 @@ func (rt *roundTrip) classify() *problem {
 	return nil
 }
 
-// classifyUpgrade looks for a request that wants to leave HTTP/1.
+// classifyUpgrade recognizes a request to switch from HTTP/1 to another protocol.
 func (rt *roundTrip) classifyUpgrade() *problem {
 	h := rt.r.Header
 	switch protocols := h[headpolicy.Upgrade]; {
@@ -121,9 +121,9 @@ func (rt *roundTrip) classifyUpgrade() *problem {
 	case rt.r.Method == http.MethodGet && httpfield.ListHasToken(protocols, upgrade.WebSocket):
 		rt.webSocket = true
 		return nil
-	case httpfield.ListHasToken(protocols, "h2c"): // of this hop alone, and may be ignored (RFC 9110 7.8)
+	case httpfield.ListHasToken(protocols, "h2c"): // concerns this hop only, and may be ignored (RFC 9110 7.8)
 		return nil
-	default: // to run it as an ordinary request would not be what the visitor wants
+	default: // to run it as an ordinary request would change its meaning
 		return upgradeUnsupported()
 	}
 }
@@ -140,7 +140,7 @@ func (rt *roundTrip) check2() *problem {
 	case target > 0 && len(r.RequestURI) > target:
 		return targetTooLong()
 	}
-	for _, host := range r.Header["Host"] { // beside :authority; two that differ would be read differently (RFC 9113 8.3.1)
+	for _, host := range r.Header["Host"] { // may accompany :authority; if they differ, two servers may choose different hosts (RFC 9113 8.3.1)
 		if !httpfield.EqualFold(host, r.Host) {
 			return malformed()
 		}
@@ -148,8 +148,8 @@ func (rt *roundTrip) check2() *problem {
 	return nil
 }
 
-// knowsLength reports whether the declared length of a request over HTTP/2, if there is one, is that of its body (RFC 9113
-// 8.1.1). net/http treats an unparsable Content-Length as absent, and does not compare a length with a body that is absent.
+// knowsLength reports whether the declared length of a request over HTTP/2, if there is one, is the length of its body (RFC 9113
+// 8.1.1). net/http treats an unparsable Content-Length as absent, and does not check the length of a request without a body.
 func knowsLength(r *http.Request) bool {
 	declared := r.Header[headpolicy.ContentLength]
 	if len(declared) == 0 {

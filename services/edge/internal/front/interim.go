@@ -8,7 +8,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/headpolicy"
 )
 
-// expectsContinue reports whether the visitor keeps its body back until the origin wants it.
+// expectsContinue reports whether the visitor delays its body until a response with status 100.
 func expectsContinue(r *http.Request) bool {
 	return httpfield.ListHasToken(r.Header[headpolicy.Expect], "100-continue")
 }

@@ -78,16 +78,16 @@ type bodyCopy struct {
 	names []string
 	// none says that there is no body, so that the end of the response may travel with its head.
 	none bool
-	// deferHead keeps the head back until the first byte of the body or the end. A gRPC response with its status in the
-	// head has no message, and a client takes a head that comes alone as the beginning of a stream of messages. A connector
-	// that does not say BodyNone sends its FIN later than the head.
+	// deferHead delays the head until the first byte of the body or the end. A gRPC response with its status in the head has no
+	// message, and a client treats a head that arrives alone as the start of a stream of messages. A connector that does not set
+	// BodyNone sends its FIN later than the head.
 	deferHead bool
 	written   int64
 	// backlog tracks the response while more of it may wait for the visitor.
 	backlog *backlog.Response
 }
 
-// run copies until the declared length is reached, or else until FIN. It flushes whenever it has to wait for more.
+// run copies until the declared length is reached, or until FIN if there is none. It flushes before it waits for more.
 func (c *bodyCopy) run(raw []byte, fin bool) ending {
 	chunk, err := c.body.strip(raw, fin)
 	defer func() { c.backlog.End() }()
@@ -127,7 +127,7 @@ func (c *bodyCopy) setTrailers() ending {
 	return served
 }
 
-// pass writes a chunk to the visitor. While more is to come the backlog tracks how long the visitor makes it wait.
+// pass writes a chunk to the visitor. Before the last chunk, the backlog tracks how long the visitor delays each write.
 func (c *bodyCopy) pass(chunk []byte, fin bool) error {
 	if !fin && c.backlog == nil && (c.limit < 0 || c.written+int64(len(chunk)) < c.limit) {
 		c.backlog = c.rt.front.deps.Backlog.Begin(c.rt.via, c.rt.w.Aborter())
@@ -144,8 +144,8 @@ func (c *bodyCopy) pass(chunk []byte, fin bool) error {
 	return nil
 }
 
-// finish ends the reading side of a complete response: the visitor gets it at once, and the connector has finTimeout to
-// send FIN. What comes beyond the declared length is not wanted.
+// finish ends a complete response: the visitor gets it at once, and the connector has finTimeout to send FIN. Bytes beyond the
+// declared length are discarded.
 func (c *bodyCopy) finish(fin, over bool) {
 	if fin {
 		return

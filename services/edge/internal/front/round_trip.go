@@ -17,14 +17,14 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/visitorconn"
 )
 
-// errConnectionHeads says that the requests in flight on a connection have too large heads together.
-var errConnectionHeads = errors.New("the heads of the requests in flight on the visitor's connection are too large together")
+// errConnectionHeads means that the heads of the requests in flight on a connection exceed the limit.
+var errConnectionHeads = errors.New("the heads of all requests in flight on the visitor's connection exceed the limit")
 
 const (
 	bufferSize = 32 << 10
 	// maxKeptHead is the largest request head buffer that is kept for later requests.
 	maxKeptHead = 64 << 10
-	// finTimeout is how long the FIN behind a complete response may take.
+	// finTimeout is how long the connector may take to send FIN after a complete response.
 	finTimeout = 5 * time.Second
 )
 
@@ -35,22 +35,22 @@ type roundTrip struct {
 	r       *http.Request
 	conn    *visitorconn.State
 	visitor headpolicy.Visitor
-	// webSocket says that the request is the handshake of a WebSocket; key is our key of the handshake, over HTTP/2.
+	// webSocket is set for the handshake of a WebSocket; key is the key that the edge made for a handshake over HTTP/2.
 	webSocket bool
 	key       string
 	// via is the connection of the attempt.
 	via *registry.Conn
-	// accept is what the connector may use in its response; expects says that it decides whether the body is sent, and
-	// framed that the body is sent in frames.
+	// accept lists the extensions that the connector may use in its response. expects is set when the connector decides whether the
+	// body is sent, framed when the body is sent in frames.
 	accept          string
 	expects, framed bool
-	// end is how an attempt ended that was not a failure.
+	// end is the result of an attempt that did not fail.
 	end ending
-	// begun says that the visitor got the beginning of a response.
+	// begun is set once the visitor has got the beginning of a response.
 	begun bool
-	// uploading says that the body was read, at least in part; unwanted that the connector responded without it.
+	// uploading is set once the body is being read, unwanted when the connector responded without it.
 	uploading, unwanted bool
-	// headCost is what the head counts for in the limit of the visitor's connection.
+	// headCost is the size of the head, as it counts in the limit of the visitor's connection.
 	headCost int
 	*scratch
 }
@@ -65,7 +65,7 @@ type scratch struct {
 
 func newScratch() any { return new(scratch) }
 
-// free gives back the memory and the place of the request's head.
+// free returns the memory to the pool, and the size of the head to the limit of the visitor's connection.
 func (rt *roundTrip) free() {
 	s := rt.scratch
 	if s == nil {
@@ -137,7 +137,7 @@ func pageOf(f *dispatch.Failure) *problem {
 	return originUnreachable()
 }
 
-// report logs what the page hides, at most one line per logInterval above debug.
+// report logs the details that the page does not show. At most one line per logInterval is above debug.
 func (rt *roundTrip) report(page *problem, f *dispatch.Failure, conn *registry.Conn) {
 	level := slog.LevelDebug
 	if rt.front.warnings.Allow() {
@@ -153,7 +153,7 @@ func (rt *roundTrip) report(page *problem, f *dispatch.Failure, conn *registry.C
 	rt.front.deps.Logger.LogAttrs(rt.r.Context(), level, "request failed", attrs...)
 }
 
-// Values of the metadata that says what a response may use.
+// Values of the metadata that lists the extensions a response may use.
 const (
 	acceptFrames  = stream.AcceptFrames
 	acceptInterim = stream.AcceptFrames + "," + stream.AcceptInterim
@@ -201,7 +201,7 @@ func (rt *roundTrip) encode(conn *registry.Conn) *dispatch.Failure {
 	return nil
 }
 
-// negotiate decides which extensions of a response the request accepts, by what the connector supports.
+// negotiate decides which extensions the response may use. The connector must support them.
 func (rt *roundTrip) negotiate(conn *registry.Conn) {
 	rt.accept, rt.framed, rt.expects = "", false, false
 	switch {
@@ -251,7 +251,7 @@ func (rt *roundTrip) attemptHTTP(conn *registry.Conn) *dispatch.Failure {
 	var up *upload
 	defer func() { up.stop() }()
 	switch {
-	case rt.expects: // the body is sent when the connector wants it
+	case rt.expects: // the body is sent when the connector requests it
 		rt.front.limitWait(st)
 	case rt.hasBody():
 		up = rt.startUpload(st)
@@ -281,7 +281,7 @@ func (rt *roundTrip) attemptHTTP(conn *registry.Conn) *dispatch.Failure {
 		return f
 	}
 	if rt.expects && up == nil {
-		// The body is not wanted. The connector learns it after the response: over HTTP/2 a reset ends both directions.
+		// The connector does not want the body. The reset comes after the response: over HTTP/2 it ends both directions.
 		rt.unwanted = true
 		defer st.CancelWrite(transport.NoError)
 	}

@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	// A visitor over HTTP/2 that is silent for pingAfter gets a ping, and is lost when it does not reply within pingTimeout.
+	// A visitor over HTTP/2 that is silent for pingAfter gets a ping. Without a reply within pingTimeout its connection is closed.
 	pingAfter   = 30 * time.Second
 	pingTimeout = 30 * time.Second
 	// requestLineRoom is what a request head over HTTP/1 may have beyond the target and the fields.
@@ -60,7 +60,7 @@ type Front struct {
 	sender  *dispatch.Sender
 	plain   *visitorconn.Listener
 	secure  *visitorconn.Listener
-	// upgrades are the upgraded streams, of which the servers know nothing.
+	// upgrades tracks the upgraded streams, which the servers do not track.
 	upgrades *upgrade.Streams
 	proxies  forwarded.Proxies
 	// header bounds header and trailer sections.

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// lingerTimeout is how long the server goes on reading a body that is not wanted: to close at once could destroy the
-	// response on its way to the visitor.
+	// lingerTimeout is how long the server goes on reading a body that the origin does not want: to close at once could destroy
+	// the response on its way to the visitor.
 	lingerTimeout = 2 * time.Second
 	// rearmFraction is the fraction of a timeout that may pass before a deadline is moved: to move it costs more than to
 	// read the clock, and a timeout need not be exact.
@@ -101,7 +101,7 @@ func (u *upload) end() {
 	_ = u.rc.SetReadDeadline(time.Time{}) // supported by the server's own writers
 	if u.framed {
 		frame, err := headpolicy.AppendTrailers(nil, u.r.Trailer, u.front.header)
-		if err != nil { // without them the request would not be what the visitor sent
+		if err != nil { // without them the request would be incomplete
 			transport.Abort(u.st)
 			return
 		}
@@ -148,7 +148,7 @@ func (u *upload) armWrite(last time.Time) time.Time {
 // connection's pings notice a visitor that is gone.
 func (u *upload) duplex() bool { return u.r.ProtoMajor > 1 && u.r.ContentLength < 0 }
 
-// writeFailed handles a connector that reads no more: it does not want the body, which is no fault, or it is lost or stuck.
+// writeFailed handles a connector that reads no more: it does not want the body, which is not an error, or it is lost or stuck.
 func (u *upload) writeFailed(err error) {
 	var timeout interface{ Timeout() bool }
 	if errors.As(err, &timeout) && timeout.Timeout() {

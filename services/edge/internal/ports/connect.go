@@ -28,11 +28,11 @@ const (
 // tunnelEnd is the tunnel's end of a visitor's connection: an accepted stream of a connector.
 type tunnelEnd struct {
 	transport.Stream
-	// first is what came behind the head of the response.
+	// first holds the bytes that arrived with the head of the response.
 	first dispatch.Input
 	// websocket says that the bytes travel in messages.
 	websocket bool
-	// preface is sent to the origin before the visitor's bytes, if it was not sent with the request.
+	// preface is sent to the origin before the visitor's bytes, unless it was sent with the request.
 	preface []byte
 }
 
@@ -67,7 +67,7 @@ func (v *visitor) connect(ctx context.Context, conn *registry.Conn) (*tunnelEnd,
 	return out, nil
 }
 
-// late corrects a failure that the connect timeout has caused.
+// late replaces a failure that the connect timeout has caused.
 func (v *visitor) late(limited context.Context, f *dispatch.Failure) *dispatch.Failure {
 	if errors.Is(limited.Err(), context.DeadlineExceeded) {
 		return &dispatch.Failure{Kind: dispatch.Timeout, Detail: "no response in time"}
@@ -80,7 +80,7 @@ func (e *tunnelEnd) accept(key string) *dispatch.Failure {
 	var resp wire.Response
 	var err error
 	if e.first, err = dispatch.ReadHead(e.Stream, make([]byte, firstRead), dispatch.Input{}, &resp); err != nil {
-		return dispatch.NoResponse(err, true) // nothing of the visitor's was sent
+		return dispatch.NoResponse(err, true) // none of the visitor's bytes were sent
 	}
 	if f := dispatch.RefusalOf(&resp, false); f != nil {
 		return f
@@ -96,7 +96,7 @@ func (e *tunnelEnd) accept(key string) *dispatch.Failure {
 	return nil
 }
 
-// preface is the header of the PROXY protocol, if the route asks for one.
+// preface is the header of the PROXY protocol, if the route is set to send one.
 func (v *visitor) preface() []byte {
 	version, err := proxyproto.ParseVersion(string(v.port.Target.ProxyProtocol))
 	if err != nil {
@@ -140,7 +140,7 @@ func checkAccepted(resp *wire.Response) error {
 }
 
 // checkUpgrade checks the response to a WebSocket request. Over HTTP/2 a 101 may come as 200 (docs/spec/wire.md 9.4), so that
-// the accept key alone shows that the WebSocket is accepted.
+// only the accept key shows that the WebSocket is accepted.
 func checkUpgrade(resp *wire.Response, key string) error {
 	status, accept := "", ""
 	for _, p := range resp.Metadata {
@@ -159,7 +159,7 @@ func checkUpgrade(resp *wire.Response, key string) error {
 	return nil
 }
 
-// limitRead bounds a read that only waits for the end of something.
+// limitRead sets the deadline of reads that wait for the peer to close.
 func limitRead(c interface{ SetReadDeadline(t time.Time) error }, d time.Duration) {
 	_ = c.SetReadDeadline(time.Now().Add(d)) // fails only on a dead connection, where the read fails as well
 }

@@ -8,7 +8,7 @@
 // complete. A connector that would end the response with the request (docs/spec/wire.md 5.5) gets FIN only after the
 // response was silent for a while.
 //
-// Nothing of the visitor's is sent before the connector has accepted, so that another connection may be tried (package
+// None of the visitor's bytes are sent before the connector has accepted, so that another connection can be tried (package
 // dispatch). New binds the ports of the catalog. Run owns all goroutines, and retries ports that could not be bound. Set is
 // safe for concurrent use.
 package ports

@@ -14,8 +14,8 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
-// lingerTimeout is how long bytes of a visitor are read that are not wanted: to close with unread bytes would be a reset,
-// which could destroy the last bytes on their way to the visitor.
+// lingerTimeout is how long the edge reads and discards bytes that the visitor still sends: to close with unread bytes would be a
+// reset, which could destroy the last bytes on their way to the visitor.
 const lingerTimeout = 2 * time.Second
 
 // duplex carries the bytes of one visitor in both directions.
@@ -46,7 +46,7 @@ type codec interface {
 	end() error
 	// receive passes the payload among bytes of the stream to f. It returns io.EOF when no payload can follow.
 	receive(b []byte, f func([]byte) error) error
-	// ended returns an error when the stream must not end here.
+	// ended returns an error when the stream has ended within a message.
 	ended() error
 }
 
@@ -78,7 +78,7 @@ func (d *duplex) run(ctx context.Context) (ending, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.cause == nil {
-		d.st.CancelRead(transport.NoError) // nothing more is wanted; harmless after its end
+		d.st.CancelRead(transport.NoError) // no effect after its end
 		_ = d.st.CloseWrite()              // fails only on a dead stream
 		_ = d.tcp.Close()                  // both directions have ended
 	}
@@ -100,7 +100,7 @@ func (d *duplex) abort(e ending, cause error) {
 }
 
 // errSilent is the cause of an abort by the idle timeout.
-var errSilent = errors.New("nothing was carried for too long")
+var errSilent = errors.New("idle timeout: no bytes in either direction")
 
 // errStalled is the cause of an abort by package backlog.
 var errStalled = errors.New("the visitor reads nothing and fills the window of the connection")
@@ -160,13 +160,13 @@ func (d *duplex) up() {
 // readFailed handles a visitor that has reset the connection, and the end of the linger timeout.
 func (d *duplex) readFailed(err error) {
 	if d.delivered() && errors.Is(err, os.ErrDeadlineExceeded) {
-		return // the response is delivered, and the rest of the request is not wanted
+		return // the response is delivered, and the connector does not want the rest of the request
 	}
 	d.abort(visitorGone, err)
 }
 
-// upFinished handles FIN of the visitor. A connector that would end the response with it is told only after the response
-// was silent for FinHold.
+// upFinished handles FIN of the visitor. A connector that would end the response at FIN gets it only after the response was silent
+// for FinHold.
 func (d *duplex) upFinished() {
 	d.mu.Lock()
 	d.upEnded = true
@@ -191,7 +191,7 @@ func (d *duplex) upFinished() {
 	}
 }
 
-// upFailed handles a connector that reads no more. When it has only stopped reading, its response still counts.
+// upFailed handles a connector that reads no more. When it has only stopped reading, its response goes on.
 func (d *duplex) upFailed(err error) {
 	var stopped *transport.StreamError
 	if d.delivered() || (errors.As(err, &stopped) && stopped.Remote) {
@@ -313,7 +313,7 @@ func (d *duplex) downEnd(err error) {
 		limitRead(d.tcp, lingerTimeout) // the whole stream is over
 		return
 	}
-	// The connector may still read. Once it does not, the rest of the request is not wanted.
+	// The connector may still read. Once it has stopped, the rest of the request is discarded.
 	context.AfterFunc(d.st.Context(), func() { limitRead(d.tcp, lingerTimeout) })
 }
 

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// idleTimer calls a function when nothing has happened for a time. To touch it costs one reading of the clock: the timer is
-// moved only when it fires.
+// idleTimer calls a function after a time without activity. A call of touch costs one reading of the clock: the timer is moved only
+// when it fires.
 type idleTimer struct {
-	last atomic.Int64 // when something happened, in nanoseconds
+	last atomic.Int64 // the time of the last activity, in nanoseconds
 
 	mu      sync.Mutex // guards the fields below
 	timer   *time.Timer
@@ -18,7 +18,7 @@ type idleTimer struct {
 	stopped bool
 }
 
-// touch notes that something happened.
+// touch records activity.
 func (g *idleTimer) touch() { g.last.Store(time.Now().UnixNano()) }
 
 // set starts to count from now; 0 is no limit. expired runs in a goroutine of its own.
@@ -39,7 +39,7 @@ func (g *idleTimer) set(timeout time.Duration, expired func()) {
 	}
 }
 
-// fire calls expired unless something has happened since the timer was set.
+// fire calls expired, or sets the timer again if there was activity.
 func (g *idleTimer) fire() {
 	g.mu.Lock()
 	if g.stopped || g.timer == nil {

@@ -106,7 +106,7 @@ func (m *messages) receive(b []byte, f func([]byte) error) error {
 func (m *messages) control(ev websocket.Event) error {
 	switch ev.Opcode {
 	case websocket.Ping:
-		if m.replying.CompareAndSwap(false, true) { // of several pings one needs a reply
+		if m.replying.CompareAndSwap(false, true) { // one reply to several pings is enough
 			frame := websocket.AppendMasked(nil, websocket.Pong, newKey(), ev.Payload)
 			m.replies.Go(func() {
 				_ = m.write(frame, false) // the next write of data fails as well

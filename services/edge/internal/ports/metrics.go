@@ -13,7 +13,7 @@ const (
 	visitorGone                 // the visitor reset the connection, or read nothing for too long
 	originReset                 // the connector reset the stream
 	connectorLost               // the connection to the connector was lost
-	idle                        // nothing was carried for too long
+	idle                        // the idle timeout expired
 	stopped                     // the edge stops
 	noConnector                 // the tunnel has no connection
 	refused                     // the connector did not reach the origin
@@ -34,7 +34,7 @@ const (
 	dropShare                   // the same, for a newer one of the same address, which used up its share
 	dropQueue                   // too many waited for the association to open
 	dropNotOpen                 // the association could not be opened
-	dropTooLarge                // for the way to the connector
+	dropTooLarge                // for the path to the connector
 	dropEnded                   // the association had ended
 	dropUnreachable             // the visitor cannot be reached
 )

@@ -11,7 +11,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/route"
 )
 
-// change is work for the goroutine of Run: ctx is the one of Run, and start serves an entry.
+// change is a function for the goroutine of Run: ctx is the context of Run, and start serves an entry.
 type change func(ctx context.Context, start func(*entry))
 
 // call is a change; done is closed after it.

@@ -23,7 +23,7 @@ func NewKey() string {
 }
 
 // Accepted reports whether a response accepts the handshake with this key (RFC 6455 4.1). Over HTTP/2 status 101 travels as
-// 200 (docs/spec/wire.md 9.4), so that the accept key alone shows it.
+// 200 (docs/spec/wire.md 9.4), so that only the accept key shows it.
 func Accepted(status int, h http.Header, key string, p tunnel.Protocol) bool {
 	switched := status == http.StatusSwitchingProtocols || (status == http.StatusOK && p == tunnel.HTTP2)
 	return switched && key != "" && h.Get(headpolicy.AcceptKey) == websocket.AcceptKey(key)

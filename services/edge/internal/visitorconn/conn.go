@@ -12,7 +12,7 @@ import (
 const rearmFraction = 4
 
 // conn is a visitor's connection. It bounds how long a write may make no progress. Reads are bounded by the server and by
-// the exchange, which know what they wait for.
+// package front, which know what they wait for.
 type conn struct {
 	net.Conn
 	writeTimeout time.Duration

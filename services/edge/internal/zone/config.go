@@ -68,7 +68,7 @@ func (c *Config) Content(listeners []netip.AddrPort, local func() ([]net.Addr, e
 		out.Regions = deriveRegions(listeners, hosts)
 	}
 	if len(out.Regions) == 0 {
-		return Content{}, fmt.Errorf("dns: regions: empty, and this host has no address to advertise")
+		return Content{}, fmt.Errorf("dns: regions: empty, and this host has no address that connectors could dial")
 	}
 	if out.Self = c.Listen.Addr().Unmap(); out.Self.IsUnspecified() {
 		out.Self = netip.Addr{}
@@ -79,8 +79,8 @@ func (c *Config) Content(listeners []netip.AddrPort, local func() ([]net.Addr, e
 	return out, nil
 }
 
-// deriveRegions deals the listeners to two regions in turn. With one listener its addresses are dealt, and a single
-// address is in both: connectors need two regions to start (docs/spec/wire.md 2.1).
+// deriveRegions assigns the listeners to two regions in turn, or the addresses of the listener if there is only one. A single
+// address is in both regions: connectors need two to start (docs/spec/wire.md 2.1).
 func deriveRegions(listeners []netip.AddrPort, hosts []netip.Addr) []Region {
 	var parts [2][]netip.AddrPort
 	var all []netip.AddrPort
