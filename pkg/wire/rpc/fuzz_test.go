@@ -16,13 +16,13 @@ type script struct{ *bytes.Reader }
 func (script) Write(b []byte) (int, error) { return len(b), nil }
 func (script) Close() error                { return nil }
 
-func joined(t testing.TB, e exchange, from string) []byte {
+func joined(t testing.TB, e recording, from string) []byte {
 	t.Helper()
 	return bytes.Join(e.messages(t, from), nil)
 }
 
 func FuzzServeRegistration(f *testing.F) {
-	for _, e := range loadExchanges(f, "rpc_registration") {
+	for _, e := range loadRecordings(f, "rpc_registration") {
 		f.Add(joined(f, e, "connector"))
 	}
 	f.Add(bytes.Join([][]byte{bootstrap(f, 0), unregister(f, 1, toAnswer(f, 0, 0)), unregister(f, 2, toAnswer(f, 2, 0))}, nil))
@@ -33,7 +33,7 @@ func FuzzServeRegistration(f *testing.F) {
 
 func FuzzServeConnector(f *testing.F) {
 	for _, name := range []string{"rpc_update_configuration", "rpc_udp_session_v2"} {
-		for _, e := range loadExchanges(f, name) {
+		for _, e := range loadRecordings(f, name) {
 			f.Add(joined(f, e, "edge"))
 		}
 	}
@@ -45,7 +45,7 @@ func FuzzServeConnector(f *testing.F) {
 
 // FuzzClient responds to the calls of a client with arbitrary bytes.
 func FuzzClient(f *testing.F) {
-	for _, e := range loadExchanges(f, "rpc_registration") {
+	for _, e := range loadRecordings(f, "rpc_registration") {
 		f.Add(joined(f, e, "edge"))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -95,7 +95,7 @@ func (l *lateScript) Close() error {
 }
 
 func FuzzServeSessionEnds(f *testing.F) {
-	for _, e := range loadExchanges(f, "rpc_udp_session_v2") {
+	for _, e := range loadRecordings(f, "rpc_udp_session_v2") {
 		f.Add(joined(f, e, e.Writes[0].From))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

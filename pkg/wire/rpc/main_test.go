@@ -27,8 +27,8 @@ type write struct {
 	Message string `json:"message"`
 }
 
-// exchange is one recorded conversation.
-type exchange struct {
+// recording is one recorded conversation.
+type recording struct {
 	Name   string `json:"name"`
 	Client struct {
 		Location        string `json:"location"`
@@ -58,7 +58,7 @@ type exchange struct {
 }
 
 // messages gives the messages of one side, without a stream signature.
-func (e exchange) messages(t testing.TB, from string) [][]byte {
+func (e recording) messages(t testing.TB, from string) [][]byte {
 	t.Helper()
 	var out [][]byte
 	for _, w := range e.Writes {
@@ -69,12 +69,12 @@ func (e exchange) messages(t testing.TB, from string) [][]byte {
 	return out
 }
 
-func loadExchanges(t testing.TB, name string) []exchange {
+func loadRecordings(t testing.TB, name string) []recording {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", name+".json"))
 	must(t, err)
 	var file struct {
-		Vectors []exchange `json:"vectors"`
+		Vectors []recording `json:"vectors"`
 	}
 	must(t, json.Unmarshal(b, &file))
 	if len(file.Vectors) == 0 {

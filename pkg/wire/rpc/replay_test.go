@@ -75,7 +75,7 @@ func decodeMessage(t testing.TB, b []byte) rpccp.Message {
 }
 
 // replayServer plays the caller's side of e against a server and compares the server's returns with the recorded ones.
-func replayServer(t *testing.T, e exchange, caller string, p *peer) {
+func replayServer(t *testing.T, e recording, caller string, p *peer) {
 	t.Helper()
 	for _, w := range e.Writes {
 		if w.Message == "rpc stream signature" {
@@ -99,7 +99,7 @@ func replayServer(t *testing.T, e exchange, caller string, p *peer) {
 
 // replayClient plays the serving side of e against a client until the client ends the stream: it responds to calls with the
 // recorded returns, under the ids that our client chose.
-func replayClient(t *testing.T, e exchange, server string, p *peer) {
+func replayClient(t *testing.T, e recording, server string, p *peer) {
 	t.Helper()
 	recorded := e.messages(t, server)
 	for {
@@ -173,7 +173,7 @@ func compareRequests(want, got rpc.RegisterRequest) string {
 		cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty())
 }
 
-func (e exchange) details(t testing.TB) rpc.ConnectionDetails {
+func (e recording) details(t testing.TB) rpc.ConnectionDetails {
 	t.Helper()
 	uuid, err := tunnel.ParseID(e.Client.UUID)
 	must(t, err)
@@ -181,7 +181,7 @@ func (e exchange) details(t testing.TB) rpc.ConnectionDetails {
 }
 
 // refusal is what a handler returns to get the recorded error on the wire.
-func (e exchange) refusal() *tunnel.ConnError {
+func (e recording) refusal() *tunnel.ConnError {
 	switch e.ClientError {
 	case "":
 		return nil
@@ -211,7 +211,7 @@ func (e edge) UpdateLocalConfiguration(ctx context.Context, json []byte) error {
 }
 
 func TestReplayConnector(t *testing.T) {
-	for _, e := range loadExchanges(t, "rpc_registration") {
+	for _, e := range loadRecordings(t, "rpc_registration") {
 		t.Run(e.Name, func(t *testing.T) {
 			near, far := pair(t)
 			want := recordedRequest(t)
@@ -244,7 +244,7 @@ func TestReplayConnector(t *testing.T) {
 }
 
 func TestReplayEdge(t *testing.T) {
-	for _, e := range loadExchanges(t, "rpc_registration") {
+	for _, e := range loadRecordings(t, "rpc_registration") {
 		t.Run(e.Name, func(t *testing.T) {
 			near, far := pair(t)
 			done := make(chan struct{})
@@ -304,7 +304,7 @@ func (c connector) UnregisterUDPSession(context.Context, [16]byte, string) error
 func (c connector) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) { return c(ctx, u) }
 
 func TestReplayUpdateConfiguration(t *testing.T) {
-	for _, e := range loadExchanges(t, "rpc_update_configuration") {
+	for _, e := range loadRecordings(t, "rpc_update_configuration") {
 		t.Run(e.Name, func(t *testing.T) {
 			var rejection error
 			if e.Result.Err != "<nil>" {

@@ -33,7 +33,7 @@ func (s sessions) UnregisterUDPSession(_ context.Context, id [16]byte, message s
 }
 
 // udpSession has the parameters of the recorded call, with the address as it was sent.
-func (e exchange) udpSession(t testing.TB) rpc.UDPSession {
+func (e recording) udpSession(t testing.TB) rpc.UDPSession {
 	t.Helper()
 	s := rpc.UDPSession{ID: e.sessionID(t), Idle: e.Call.Idle, Trace: e.Call.Trace}
 	addr, ok := netip.AddrFromSlice(unhex(t, e.Call.DstIP))
@@ -44,7 +44,7 @@ func (e exchange) udpSession(t testing.TB) rpc.UDPSession {
 	return s
 }
 
-func (e exchange) sessionID(t testing.TB) [16]byte {
+func (e recording) sessionID(t testing.TB) [16]byte {
 	t.Helper()
 	id, err := tunnel.ParseID(e.Call.SessionID)
 	must(t, err)
@@ -52,7 +52,7 @@ func (e exchange) sessionID(t testing.TB) [16]byte {
 }
 
 // recordedFailure is the text of the exception of the recorded server.
-func (e exchange) recordedFailure(t testing.TB) error {
+func (e recording) recordedFailure(t testing.TB) error {
 	t.Helper()
 	for _, w := range e.Writes {
 		if w.Message != "return" {
@@ -68,7 +68,7 @@ func (e exchange) recordedFailure(t testing.TB) error {
 }
 
 // sameParams compares a call with the recorded one of the same method.
-func sameParams(t testing.TB, e exchange, caller string, call rpccp.Call) {
+func sameParams(t testing.TB, e recording, caller string, call rpccp.Call) {
 	t.Helper()
 	content := func(c rpccp.Call) string {
 		p, err := c.Params()
@@ -97,7 +97,7 @@ func sameParams(t testing.TB, e exchange, caller string, call rpccp.Call) {
 
 // TestReplaySessionsServed checks that the recorded caller's messages get the recorded returns, on either end.
 func TestReplaySessionsServed(t *testing.T) {
-	for _, e := range loadExchanges(t, "rpc_udp_session_v2") {
+	for _, e := range loadRecordings(t, "rpc_udp_session_v2") {
 		t.Run(e.Name, func(t *testing.T) {
 			near, far := pair(t)
 			handler := sessions{
@@ -140,7 +140,7 @@ func TestReplaySessionsServed(t *testing.T) {
 
 // TestReplaySessionsCalled checks that our calls equal the recorded ones, and that the recorded returns are understood.
 func TestReplaySessionsCalled(t *testing.T) {
-	for _, e := range loadExchanges(t, "rpc_udp_session_v2") {
+	for _, e := range loadRecordings(t, "rpc_udp_session_v2") {
 		t.Run(e.Name, func(t *testing.T) {
 			near, far := pair(t)
 			caller, server := "edge", "connector"
@@ -178,7 +178,7 @@ func TestReplaySessionsCalled(t *testing.T) {
 	}
 }
 
-func wantFailure(t *testing.T, e exchange, err error) {
+func wantFailure(t *testing.T, e recording, err error) {
 	t.Helper()
 	want := e.recordedFailure(t)
 	if (want == nil) != (err == nil) || want != nil && err.Error() != "unregister udp session: "+want.Error() {

@@ -203,8 +203,8 @@ func TestRefusedAgain(t *testing.T) {
 	second := l.nextFlow()
 	m := second.want(packet.Register)
 	second.say(packet.Message{Type: packet.Registered, ID: m.ID, Result: datagram.ResultTooManyFlows})
-	if id, message := told(t, edge); id != (datagram.ID{1}) || message != limited {
-		t.Errorf("told %s %q", id, message)
+	if id, message := nextEnd(t, edge); id != (datagram.ID{1}) || message != limited {
+		t.Errorf("end of %s: %q", id, message)
 	}
 }
 

@@ -22,8 +22,8 @@ func call(s *Session, ctx context.Context, n byte) <-chan error { //nolint:reviv
 	return done
 }
 
-// told serves the next stream of the connector and gives what it says.
-func told(t *testing.T, edge transport.Session) (id datagram.ID, message string) {
+// nextEnd serves the next stream of the connector, which reports the end of a session.
+func nextEnd(t *testing.T, edge transport.Session) (id datagram.ID, message string) {
 	t.Helper()
 	st, err := edge.AcceptStream(t.Context())
 	if err != nil {
@@ -68,8 +68,8 @@ func TestV2(t *testing.T) {
 		t.Errorf("response = %+v, %v", d, err)
 	}
 	p.say(packet.Message{Type: packet.Ended, ID: datagram.ID{4}, Text: "session idle for 3m30s"})
-	if id, message := told(t, edge); id != (datagram.ID{4}) || message != "session idle for 3m30s" {
-		t.Errorf("told %s %q", id, message)
+	if id, message := nextEnd(t, edge); id != (datagram.ID{4}) || message != "session idle for 3m30s" {
+		t.Errorf("end of %s: %q", id, message)
 	}
 
 	done = call(s, t.Context(), 5)
