@@ -88,8 +88,8 @@ func TestLeavingProxy(t *testing.T) {
 	l.eventually("the flow ends", func() bool { return a.flow.Stream.Context().Err() != nil })
 }
 
-// TestMoveBetweenConnections: a registration on another connection of the worker moves the session there, without a word
-// to the proxy on the old one; payload may still come on any.
+// TestMoveBetweenConnections: a registration on another connection of the worker moves the session there; the proxy is not told
+// on the old flow, and payload may still come on any connection.
 func TestMoveBetweenConnections(t *testing.T) {
 	l := newLab(t, roomy, "p")
 	one, _ := l.serve(V3, 1)

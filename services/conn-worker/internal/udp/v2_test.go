@@ -138,7 +138,7 @@ func TestGivenUpCallLeavesANewerOne(t *testing.T) {
 	}
 }
 
-// TestProxyHasLostTheSession: the session is registered again, without a word to the edge.
+// TestProxyHasLostTheSession: the session is registered again, and the edge is not told.
 func TestProxyHasLostTheSession(t *testing.T) {
 	l := newLab(t, roomy, "p")
 	edge, s := l.serve(V2, 0)

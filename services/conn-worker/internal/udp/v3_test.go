@@ -49,7 +49,7 @@ func TestV3(t *testing.T) {
 	register(t, edge, registration(7, ""))
 	p.accept()
 	wantResponse(t, edge, datagram.ID{7}, datagram.ResultOK)
-	// An end has no word in this version; what comes after it is for nobody.
+	// This version has no message for the end of a session; a payload after it is dropped.
 	p.say(packet.Message{Type: packet.Ended, ID: datagram.ID{7}, Text: "idle"})
 	l.eventually("session forgotten", func() bool { return l.live() == 0 })
 	payload(t, edge, datagram.ID{7}, "late")
