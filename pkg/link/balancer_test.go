@@ -11,23 +11,10 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/linktest"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 const patience = 20 * time.Second
-
-func eventually(t *testing.T, cond func() bool, failure string) {
-	t.Helper()
-	timeout, tick := time.NewTimer(patience), time.NewTicker(time.Millisecond)
-	defer timeout.Stop()
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-timeout.C:
-			t.Fatal(failure)
-		case <-tick.C:
-		}
-	}
-}
 
 // exchange runs one flow and returns the response.
 func exchange(t *testing.T, c link.Carrier, first string) (string, error) {
@@ -184,7 +171,7 @@ func TestLoadIsSpread(t *testing.T) {
 	for i := range 20 {
 		_, e := linktest.NewVisitor()
 		go func() { done <- c.Carry(t.Context(), link.Flow{Stream: e, First: []byte("q"), EOF: true}) }()
-		eventually(t, func() bool { return busy[0].Load()+busy[1].Load() == int32(i+1) }, "flow has not started")
+		testkit.Eventually(t, "flow has not started", func() bool { return busy[0].Load()+busy[1].Load() == int32(i+1) })
 	}
 	if a, b := busy[0].Load(), busy[1].Load(); a != 10 || b != 10 {
 		t.Errorf("flows in flight: %d and %d, want 10 each", a, b)
@@ -270,7 +257,7 @@ func TestDrainOfIdleConnections(t *testing.T) {
 	if err := <-s.done; err != nil {
 		t.Errorf("Serve = %v", err)
 	}
-	eventually(t, func() bool { return c.Status()[0].Leaving || c.Status()[0].Idle == 0 }, "the worker has not noticed")
+	testkit.Eventually(t, "the worker has not noticed", func() bool { return c.Status()[0].Leaving || c.Status()[0].Idle == 0 })
 	if st := c.Status()[0]; st.Breaker != "closed" || st.Idle != 0 {
 		t.Errorf("status after GOAWAY = %+v, want no failure and no idle connection", st)
 	}

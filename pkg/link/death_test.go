@@ -16,6 +16,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/frame"
 	"github.com/culvert-tunnel/culvert/pkg/link/linktest"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 // proxyVariable makes the test binary a proxy at the endpoint that it names.
@@ -139,7 +140,7 @@ func TestKilledProxy(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, func() bool { return whole.Load() > 4*callers }, "no flow came through")
+	testkit.Eventually(t, "no flow came through", func() bool { return whole.Load() > 4*callers })
 	if err := victim.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +262,7 @@ func TestUnreadFlowGoesElsewhere(t *testing.T) {
 	v, edge := linktest.NewVisitor()
 	done := make(chan error, 1)
 	go func() { done <- b.Carry(t.Context(), link.Flow{Stream: edge, First: []byte("q"), EOF: true}) }()
-	eventually(t, func() bool { return b.Status()[0].InFlight == 1 }, "the flow has not started")
+	testkit.Eventually(t, "the flow has not started", func() bool { return b.Status()[0].InFlight == 1 })
 	b.SetProxies(nil)
 	close(read)
 	if err := <-done; !errors.Is(err, link.ErrNotAccepted) && !errors.Is(err, link.ErrLost) {

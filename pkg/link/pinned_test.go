@@ -10,6 +10,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/linktest"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -99,7 +100,7 @@ func TestCancelledFlowsKeepBreakerClosed(t *testing.T) {
 	c := balancer(t, nil, serve(t, unixEndpoint(t), nil, link.ServerConfig{Handler: quiet}))
 	for range 10 {
 		v, done := datagrams(t, c, "p")
-		eventually(t, func() bool { return c.Status()[0].InFlight == 1 }, "the flow has not begun")
+		testkit.Eventually(t, "the flow has not begun", func() bool { return c.Status()[0].InFlight == 1 })
 		v.Leave()
 		if err := <-done; !errors.Is(err, link.ErrEdge) {
 			t.Fatalf("Carry = %v, want ErrEdge", err)
@@ -122,7 +123,7 @@ func TestDrainDuringLongFlow(t *testing.T) {
 	v, done := datagrams(t, c, "leaving")
 	read(t, v, "on")
 	leaving.stop()
-	eventually(t, func() bool { return cmp.Equal(c.Proxies(), []tunnel.ProxyID{"staying"}) }, "the drain went unnoticed")
+	testkit.Eventually(t, "the drain went unnoticed", func() bool { return cmp.Equal(c.Proxies(), []tunnel.ProxyID{"staying"}) })
 	select {
 	case err := <-done:
 		t.Fatalf("the flow ended with the beginning of the drain: %v", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/storetest"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -93,22 +94,13 @@ func startServer(t *testing.T, args ...string) (dir, url string) {
 
 func awaitSocket(t *testing.T, socket string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		if err == nil {
-			_ = conn.Close() // only the success counts
-			return
+	testkit.Retry(t, "connect to the server", testkit.Patience, func() error {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "unix", socket)
+		if err != nil {
+			return err
 		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("the server does not listen: %v", err)
-		case <-tick.C:
-		}
-	}
+		return conn.Close()
+	})
 }
 
 func TestPasswordFile(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/storetest"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/discovery"
 	"github.com/culvert-tunnel/culvert/services/discovery/internal/dnstest"
@@ -80,21 +81,6 @@ func start(t *testing.T, cfg discovery.Config, store discovery.Store) (s *discov
 	return s, stop
 }
 
-func eventually(t *testing.T, what string, condition func() bool) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: did not happen", what)
-		case <-tick.C:
-		}
-	}
-}
-
 type shown struct {
 	Leading   bool           `json:"leading"`
 	Leader    string         `json:"leader"`
@@ -120,7 +106,7 @@ func TestPublish(t *testing.T) {
 	dns, store := dnstest.Start(t, zone...), openStore(t)
 	wake := store.Watch(t.Context(), lease.TopicPools)
 	s, stop := start(t, config(dns), store)
-	eventually(t, "ready", func() bool { return s.Ready() == nil })
+	testkit.Eventually(t, "ready", func() bool { return s.Ready() == nil })
 	<-wake
 	pool, err := store.Pool(t.Context(), "")
 	if err != nil {
@@ -134,10 +120,11 @@ func TestPublish(t *testing.T) {
 	if !v.Leading || v.Leader == "" || v.Pool == nil || v.Pool.Count(edgepool.Any) != 2 || v.Stale || v.LastError != "" {
 		t.Errorf("state: got %+v", v)
 	}
-	eventually(t, "a refresh", func() bool {
+	testkit.Eventually(t, "a refresh", func() bool {
 		again, err := store.Pool(t.Context(), "")
 		return err == nil && again.Version > pool.Version
 	})
+
 	stop()
 	if leader, err := store.Leader(t.Context(), "discovery:"); leader != "" || err != nil {
 		t.Errorf("leader after the stop: got %q, %v", leader, err)
@@ -148,14 +135,14 @@ func TestPublish(t *testing.T) {
 func TestGoodPoolStays(t *testing.T) {
 	dns, store := dnstest.Start(t, zone...), openStore(t)
 	s, _ := start(t, config(dns), store)
-	eventually(t, "ready", func() bool { return s.Ready() == nil })
+	testkit.Eventually(t, "ready", func() bool { return s.Ready() == nil })
 	for name, spoil := range map[string]func(){
 		"empty":      func() { dns.Set(t) },
 		"one region": func() { dns.Set(t, zone[:3]...) },
 		"failing":    func() { dns.Break("udp", true); dns.Break("dot", true) },
 	} {
 		spoil()
-		eventually(t, name+": noticed", func() bool { return show(t, s).Stale })
+		testkit.Eventually(t, name+": noticed", func() bool { return show(t, s).Stale })
 		if pool, err := store.Pool(t.Context(), ""); err != nil || pool.UsableRegions() != 2 {
 			t.Errorf("%s: pool: got %+v, %v, want the good one", name, pool, err)
 		}
@@ -165,19 +152,21 @@ func TestGoodPoolStays(t *testing.T) {
 		dns.Break("udp", false)
 		dns.Break("dot", false)
 		dns.Set(t, append(zone[:4:4], "region2.v2.edge.test. 60 IN A 192.0.2.33")...)
-		eventually(t, name+": recovered", func() bool {
+		testkit.Eventually(t, name+": recovered", func() bool {
 			pool, err := store.Pool(t.Context(), "")
 			return err == nil && pool.Count(edgepool.Any) == 3 && !show(t, s).Stale
 		})
+
 		// The records that are gone now stay as they were read.
 		if pool, _ := store.Pool(t.Context(), ""); pool.ProtocolTXT == "" || pool.FeatureTXT == "" {
 			t.Errorf("%s: the TXT records were lost: %+v", name, pool)
 		}
 		dns.Set(t, zone...)
-		eventually(t, name+": back to the start", func() bool {
+		testkit.Eventually(t, name+": back to the start", func() bool {
 			pool, err := store.Pool(t.Context(), "")
 			return err == nil && pool.Count(edgepool.Any) == 2
 		})
+
 	}
 }
 
@@ -186,12 +175,13 @@ func TestDNSDeadAtStart(t *testing.T) {
 	dns.Break("udp", true)
 	dns.Break("dot", true)
 	s, _ := start(t, config(dns), store)
-	eventually(t, "the reason shows", func() bool {
+	testkit.Eventually(t, "the reason shows", func() bool {
 		err := s.Ready()
 		return err != nil && strings.Contains(err.Error(), "SERVFAIL")
 	})
+
 	dns.Break("dot", false)
-	eventually(t, "ready over TLS", func() bool { return s.Ready() == nil })
+	testkit.Eventually(t, "ready over TLS", func() bool { return s.Ready() == nil })
 	if v := show(t, s); v.Pool == nil || v.Pool.Source != edgepool.SourceDoT {
 		t.Errorf("state: got %+v, want a pool over TLS", v)
 	}

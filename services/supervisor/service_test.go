@@ -22,6 +22,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/storetest"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -140,39 +141,26 @@ func (l *lab) report(r lease.Record, s lease.Status) {
 	}
 }
 
-func (l *lab) eventually(what string, ok func() bool) {
-	l.t.Helper()
-	bound := time.NewTimer(20 * time.Second)
-	defer bound.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-bound.C:
-			l.t.Fatalf("not in time: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 func TestSupervisorGrants(t *testing.T) {
 	l := newLab(t, 8)
 	s := l.start("s1", l.store)
 	l.worker(0)
-	l.eventually("index 0 alone is granted", func() bool { return len(l.slots()) == 1 })
+	testkit.Eventually(l.t, "index 0 alone is granted", func() bool { return len(l.slots()) == 1 })
 	l.report(l.slots()[0], lease.Status{State: lease.StateConnected})
-	l.eventually("the first connection opens the gate", func() bool { return len(l.slots()) == 4 })
+	testkit.Eventually(l.t, "the first connection opens the gate", func() bool { return len(l.slots()) == 4 })
 	second := l.slots()[1]
 	l.report(second, lease.Status{State: lease.StateFailed, Reason: tunnel.ReasonDial, Retries: 1})
-	l.eventually("a failed address is replaced", func() bool {
+	testkit.Eventually(l.t, "a failed address is replaced", func() bool {
 		r := l.slots()[1]
 		return r.Epoch > second.Epoch && r.Edge != second.Edge
 	})
+
 	l.worker(2)
-	l.eventually("indices beyond the desired number are released", func() bool {
+	testkit.Eventually(l.t, "indices beyond the desired number are released", func() bool {
 		r := l.slots()
 		return r[2].Worker == "" && r[3].Worker == "" && r[0].Worker == "w1"
 	})
+
 	if err := s.Ready(); err != nil {
 		t.Errorf("ready: %v", err)
 	}
@@ -192,9 +180,9 @@ func TestSupervisorGrants(t *testing.T) {
 func TestOneSupervisorLeads(t *testing.T) {
 	l := newLab(t, 8)
 	first := l.start("s1", l.store)
-	l.eventually("the first leads", first.leading)
+	testkit.Eventually(l.t, "the first leads", first.leading)
 	second := l.start("s2", l.store)
-	l.eventually("the second is ready and stands by", func() bool { return second.Ready() == nil })
+	testkit.Eventually(l.t, "the second is ready and stands by", func() bool { return second.Ready() == nil })
 	if second.leading() {
 		t.Error("both lead")
 	}
@@ -205,12 +193,12 @@ func TestStoreAwayIsToldOnce(t *testing.T) {
 	store := &cutStore{Store: l.store}
 	store.cut.Store(true)
 	s := l.start("s1", store)
-	l.eventually("not ready", func() bool { return errors.Is(s.Ready(), errDown) })
+	testkit.Eventually(l.t, "not ready", func() bool { return errors.Is(s.Ready(), errDown) })
 	store.cut.Store(false)
 	l.worker(1)
-	l.eventually("ready", func() bool { return s.Ready() == nil })
-	l.eventually("granted", func() bool { return len(l.slots()) == 1 })
-	l.eventually("logged", func() bool { return l.log.count("control plane is available again") > 0 }) // after the state has changed
+	testkit.Eventually(l.t, "ready", func() bool { return s.Ready() == nil })
+	testkit.Eventually(l.t, "granted", func() bool { return len(l.slots()) == 1 })
+	testkit.Eventually(l.t, "logged", func() bool { return l.log.count("control plane is available again") > 0 }) // after the state has changed
 	if down, up := l.log.count("control plane is unavailable"), l.log.count("control plane is available again"); down != 1 || up != 1 {
 		t.Errorf("the outage was logged %d times, its end %d times", down, up)
 	}
@@ -220,10 +208,10 @@ func TestShortageIsToldOnce(t *testing.T) {
 	l := newLab(t, 3)
 	l.start("s1", l.store)
 	l.worker(0)
-	l.eventually("granted", func() bool { return len(l.slots()) == 1 })
+	testkit.Eventually(l.t, "granted", func() bool { return len(l.slots()) == 1 })
 	l.report(l.slots()[0], lease.Status{State: lease.StateConnected})
-	l.eventually("two of four", func() bool { return len(l.slots()) == 2 })
-	l.eventually("logged", func() bool { return l.log.count("fewer connections than desired") > 0 })
+	testkit.Eventually(l.t, "two of four", func() bool { return len(l.slots()) == 2 })
+	testkit.Eventually(l.t, "logged", func() bool { return l.log.count("fewer connections than desired") > 0 })
 	if n := l.log.count("fewer connections than desired"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}

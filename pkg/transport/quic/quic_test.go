@@ -2,13 +2,9 @@ package quic_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"math/big"
 	"net"
 	"net/netip"
 	"testing"
@@ -16,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/transport/transporttest"
@@ -40,28 +37,11 @@ func TestIPv6(t *testing.T) {
 	}
 }
 
-// certificate is for the wire's server name, signed by itself.
+// certificate returns a certificate for a server name, and the pool that trusts it.
 func certificate(t *testing.T, name string) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), DNSNames: []string{name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(leaf)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool
+	ca := testkit.NewCA(t)
+	return ca.Issue(t, name), ca.Pool()
 }
 
 func listen(t *testing.T, addr, name string) (*quic.Listener, *x509.CertPool) {

@@ -17,6 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -31,7 +32,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type lab struct {
 	t     *testing.T
 	wg    sync.WaitGroup
-	wake  chan struct{}
 	alone bool
 	spare tunnel.EdgeAddr
 
@@ -89,12 +89,7 @@ func (l *lab) Request(_ context.Context, _ transport.Session, slot tunnel.Slot, 
 func (l *lab) Rotate(tunnel.Slot, tunnel.EdgeAddr) tunnel.EdgeAddr { return l.spare }
 func (l *lab) StoreDown() bool                                     { return l.alone }
 
-func (l *lab) Changed() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
-}
+func (l *lab) Changed() {}
 
 func (l *lab) Register(_ context.Context, req rpc.RegisterRequest) (rpc.ConnectionDetails, error) {
 	l.mu.Lock()
@@ -143,7 +138,7 @@ func granted(epoch tunnel.Epoch, edge tunnel.EdgeAddr) lease.Event {
 // start runs a holder until the test ends. The returned function waits until the holder has ended by itself.
 func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 	t.Helper()
-	l.t, l.wake = t, make(chan struct{}, 1)
+	l.t = t
 	logger := slog.New(slog.DiscardHandler)
 	all := udp.New(udp.Config{Carrier: link.NewDirect(nil), Observer: uncounted{}, Logger: logger})
 	streams := relay.New(relay.Config{
@@ -177,23 +172,6 @@ func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 	return h, func() { <-done }
 }
 
-// until waits until ok returns true; it calls ok after every change.
-func (l *lab) until(what string, ok func() bool) {
-	l.t.Helper()
-	bound := time.NewTimer(20 * time.Second)
-	defer bound.Stop()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-l.wake:
-		case <-tick.C:
-		case <-bound.C:
-			l.t.Fatalf("timeout waiting for: %s", what)
-		}
-	}
-}
-
 func connected(h *Holder) func() bool {
 	return func() bool { return h.Snapshot().Status.State == lease.StateConnected }
 }
@@ -205,8 +183,8 @@ func TestHolderLife(t *testing.T) {
 	if h.Offered() != 5 {
 		t.Errorf("offered %d", h.Offered())
 	}
-	l.until("connected", connected(h))
-	l.until("configuration uploaded", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return string(l.config) == "{}" })
+	testkit.Eventually(l.t, "connected", connected(h))
+	testkit.Eventually(l.t, "configuration uploaded", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return string(l.config) == "{}" })
 	h.Send(lease.Event{Kind: lease.EventDrain})
 	ended()
 	if l.left != 1 || h.Snapshot().Phase != lease.PhaseEnded {
@@ -221,9 +199,9 @@ func TestHolderDialsAgain(t *testing.T) {
 	l := &lab{}
 	h, _ := start(t, l, nil)
 	h.Send(granted(5, at(1)))
-	l.until("connected", connected(h))
+	testkit.Eventually(l.t, "connected", connected(h))
 	_ = l.sessions[0].CloseWithError(0, "edge restarts")
-	l.until("connected again", func() bool { l.mu.Lock(); n := len(l.requests); l.mu.Unlock(); return n == 2 && connected(h)() })
+	testkit.Eventually(l.t, "connected again", func() bool { l.mu.Lock(); n := len(l.requests); l.mu.Unlock(); return n == 2 && connected(h)() })
 	if l.requests[1].Options.NumPreviousAttempts != 1 {
 		t.Errorf("attempts %d", l.requests[1].Options.NumPreviousAttempts)
 	}
@@ -239,7 +217,7 @@ func TestHostChoosesTheProtocol(t *testing.T) {
 	l := &lab{alone: true, spare: at(9), dialErr: &tunnel.ConnError{Reason: tunnel.ReasonBlocked, Err: errors.New("forbidden")}}
 	h, _ := start(t, l, nil)
 	h.Send(lease.Event{Kind: lease.EventGranted, Grant: lease.Grant{Epoch: 5, Edge: at(1)}})
-	l.until("connected", connected(h))
+	testkit.Eventually(l.t, "connected", connected(h))
 	if p := h.Snapshot().Status.Protocol; p != tunnel.HTTP2 {
 		t.Errorf("protocol %q", p)
 	}
@@ -254,7 +232,7 @@ func TestHolderChoosesAnotherAddressWithoutStore(t *testing.T) {
 	l := &lab{alone: true, spare: at(9), dialErr: &tunnel.ConnError{Reason: tunnel.ReasonDial, Err: errors.New("no response")}}
 	h, _ := start(t, l, nil)
 	h.Send(granted(5, at(1)))
-	l.until("connected", connected(h))
+	testkit.Eventually(l.t, "connected", connected(h))
 	if v := h.Snapshot(); v.Edge != at(9) || v.Status.Edge != at(9) || v.Grant.Edge != at(1) {
 		t.Errorf("%+v", v)
 	}
@@ -264,12 +242,12 @@ func TestSessionOpenedAfterDrainIsClosed(t *testing.T) {
 	l := &lab{gate: make(chan struct{})}
 	h, ended := start(t, l, nil)
 	h.Send(granted(5, at(1)))
-	l.until("dialling", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.dialled) == 1 })
+	testkit.Eventually(l.t, "dialling", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.dialled) == 1 })
 	h.Send(granted(6, at(2)))
-	l.until("dialling anew", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.dialled) == 2 })
+	testkit.Eventually(l.t, "dialling anew", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.dialled) == 2 })
 	close(l.gate)
-	l.until("connected", connected(h))
-	l.until("one session is closed", func() bool {
+	testkit.Eventually(l.t, "connected", connected(h))
+	testkit.Eventually(l.t, "one session is closed", func() bool {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		open := 0
@@ -280,6 +258,7 @@ func TestSessionOpenedAfterDrainIsClosed(t *testing.T) {
 		}
 		return len(l.sessions) == 2 && open == 1
 	})
+
 	h.Send(lease.Event{Kind: lease.EventReleased})
 	ended()
 }
@@ -288,9 +267,9 @@ func TestKilledWhileDialling(t *testing.T) {
 	l := &lab{gate: make(chan struct{})}
 	h, _ := start(t, l, nil)
 	h.Send(granted(5, at(1)))
-	l.until("dialling", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.dialled) == 1 })
+	testkit.Eventually(l.t, "dialling", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return len(l.dialled) == 1 })
 	h.Send(lease.Event{Kind: lease.EventNewer})
-	l.until("ended", func() bool { return h.Snapshot().Phase == lease.PhaseEnded })
+	testkit.Eventually(l.t, "ended", func() bool { return h.Snapshot().Phase == lease.PhaseEnded })
 	close(l.gate) // goleak and the cleanup fail if the session stays open
 	l.wg.Wait()
 }

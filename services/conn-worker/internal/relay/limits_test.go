@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
@@ -61,22 +62,6 @@ func limited(t *testing.T, limits Limits, carrier carrierFunc) (serve func() (tr
 	}, o
 }
 
-// eventually polls a condition.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("never happened: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 func TestSlowSignatureIsGivenUp(t *testing.T) {
 	for name, part := range map[string]string{"one byte": "\x0a", "half": "\x0a\x36\xcd"} {
 		t.Run(name, func(t *testing.T) {
@@ -86,7 +71,7 @@ func TestSlowSignatureIsGivenUp(t *testing.T) {
 			if _, err := io.ReadAll(st); err == nil {
 				t.Error("the stream ended in order, want a reset")
 			}
-			eventually(t, "nothing in flight", func() bool { return s.InFlight() == 0 })
+			testkit.Eventually(t, "nothing in flight", func() bool { return s.InFlight() == 0 })
 			if o.of[Unknown].Load() != 1 {
 				t.Error("no stream of unknown kind was counted")
 			}
@@ -121,7 +106,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	for range 2 {
 		open(t, edgeA, request(t))
 	}
-	eventually(t, "two streams run", func() bool { return a.InFlight() == 2 })
+	testkit.Eventually(t, "two streams run", func() bool { return a.InFlight() == 2 })
 	refused := func(edge transport.Session) {
 		t.Helper()
 		st := open(t, edge)
@@ -133,11 +118,11 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 	refused(edgeA) // by the limit of the session
 	open(t, edgeB, request(t))
-	eventually(t, "three streams run", func() bool { return b.InFlight() == 1 })
+	testkit.Eventually(t, "three streams run", func() bool { return b.InFlight() == 1 })
 	refused(edgeB) // by the limit of all
-	eventually(t, "refusals are counted", func() bool { return o.of[Refused].Load() == 2 })
+	testkit.Eventually(t, "refusals are counted", func() bool { return o.of[Refused].Load() == 2 })
 	release()
-	eventually(t, "all ended", func() bool { return a.InFlight()+b.InFlight() == 0 })
+	testkit.Eventually(t, "all ended", func() bool { return a.InFlight()+b.InFlight() == 0 })
 	if _, err := io.ReadAll(open(t, edgeA, request(t))); err != nil {
 		t.Errorf("a stream after the others ended: %v", err)
 	}
@@ -162,7 +147,7 @@ func TestSlowReaderIsReset(t *testing.T) {
 	if _, err := io.ReadAll(st); err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the reader saw %v, want a reset", err)
 	}
-	eventually(t, "nothing in flight", func() bool { return s.InFlight() == 0 })
+	testkit.Eventually(t, "nothing in flight", func() bool { return s.InFlight() == 0 })
 }
 
 // TestFloodLeavesNothingBehind opens far more streams than are allowed, most of them broken, and looks at what is left.
@@ -204,13 +189,14 @@ func TestFloodLeavesNothingBehind(t *testing.T) {
 		t.Errorf("%d goroutines, want at most %d", peak, limit)
 	}
 	_ = edge.CloseWithError(0, "over")
-	eventually(t, "nothing in flight", func() bool { return s.InFlight() == 0 })
-	eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
-	eventually(t, "memory is free", func() bool {
+	testkit.Eventually(t, "nothing in flight", func() bool { return s.InFlight() == 0 })
+	testkit.Eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines })
+	testkit.Eventually(t, "memory is free", func() bool {
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		return after.HeapInuse < before.HeapInuse+16<<20
 	})
+
 	total := int64(0)
 	for _, n := range o.of {
 		total += n.Load()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 )
 
@@ -32,7 +33,7 @@ func TestRunnersStay(t *testing.T) {
 		if _, err := io.ReadAll(open(t, edge, request(t))); err != nil {
 			t.Fatalf("stream %d: %v", i, err)
 		}
-		eventually(t, "its runner waits", func() bool { return s.waiting() == 1 })
+		testkit.Eventually(t, "its runner waits", func() bool { return s.waiting() == 1 })
 	}
 	gate := make(chan struct{})
 	hold.Store(&gate)
@@ -40,13 +41,13 @@ func TestRunnersStay(t *testing.T) {
 	for range many {
 		open(t, edge, request(t))
 	}
-	eventually(t, "all are served at a time", func() bool { return s.InFlight() == many })
+	testkit.Eventually(t, "all are served at a time", func() bool { return s.InFlight() == many })
 	if n := s.waiting(); n != 0 {
 		t.Errorf("%d runners idle while streams came that needed new ones", n)
 	}
 	close(gate)
-	eventually(t, "all have ended", func() bool { return o.of[Done].Load() == 20+many })
-	eventually(t, "no more than the limit stay", func() bool { return s.InFlight() == 0 && s.waiting() == idleRunners })
+	testkit.Eventually(t, "all have ended", func() bool { return o.of[Done].Load() == 20+many })
+	testkit.Eventually(t, "no more than the limit stay", func() bool { return s.InFlight() == 0 && s.waiting() == idleRunners })
 	s.runners.trim() // they were needed a moment ago
 	if n := s.waiting(); n != idleRunners {
 		t.Errorf("%d runners are left that were needed", n)
@@ -54,7 +55,7 @@ func TestRunnersStay(t *testing.T) {
 	if _, err := io.ReadAll(open(t, edge, request(t))); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "all wait again", func() bool { return s.waiting() == idleRunners })
+	testkit.Eventually(t, "all wait again", func() bool { return s.waiting() == idleRunners })
 	s.runners.trim()
 	if n := s.waiting(); n != 1 {
 		t.Errorf("%d runners are left, want the one that was needed", n)

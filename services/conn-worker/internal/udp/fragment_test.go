@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 )
 
@@ -22,7 +23,7 @@ func TestLargePayloads(t *testing.T) {
 			p := l.nextFlow()
 			p.accept()
 			p.say(packet.Message{Type: packet.Payload, ID: id, Data: []byte(large)})
-			l.eventually("the payload is dropped", func() bool { return l.dropped(TooLarge) == 1 })
+			testkit.Eventually(l.t, "the payload is dropped", func() bool { return l.dropped(TooLarge) == 1 })
 
 			send(t, edge, (&datagram.Fragment{}).Append(nil, v3), nil)
 			fragments, err := datagram.Fragments(id, 1, []byte(large))
@@ -56,7 +57,7 @@ func TestLargePayloads(t *testing.T) {
 				f.Number = 10 + n
 				send(t, edge, f.Append(nil, v3), nil)
 			}
-			l.eventually("the drops are counted", func() bool { return l.dropped(Malformed) == 1 && l.dropped(Incomplete) == 1 })
+			testkit.Eventually(l.t, "the drops are counted", func() bool { return l.dropped(Malformed) == 1 && l.dropped(Incomplete) == 1 })
 		})
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -155,7 +156,7 @@ func (p *proxyFlow) read() error {
 // want gives the next message, which must be of a type.
 func (p *proxyFlow) want(t packet.Type) packet.Message {
 	p.t.Helper()
-	m := receive(p.t, p.messages, "no message for the proxy")
+	m := testkit.Receive(p.t, "no message for the proxy", p.messages)
 	if m.Type != t {
 		p.t.Fatalf("message of type %d for the proxy, want %d: %+v", m.Type, t, m)
 	}
@@ -187,7 +188,7 @@ func (p *proxyFlow) accept() packet.Message {
 // nextFlow waits for a flow to one of the proxies.
 func (l *lab) nextFlow() *proxyFlow {
 	l.t.Helper()
-	return receive(l.t, l.flows, "no flow was opened")
+	return testkit.Receive(l.t, "no flow was opened", l.flows)
 }
 
 // serve serves a session with the edge that it gives.
@@ -202,36 +203,9 @@ func (l *lab) serve(v Version, index tunnel.ConnIndex) (edge transport.Session, 
 	}()
 	l.t.Cleanup(func() {
 		_ = edge.CloseWithError(0, "over")
-		receive(l.t, done, "the session does not end")
+		testkit.Receive(l.t, "the session does not end", done)
 	})
 	return edge, s
-}
-
-func receive[T any](t *testing.T, ch <-chan T, complaint string) T {
-	t.Helper()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case v := <-ch:
-		return v
-	case <-timer.C:
-		t.Fatal(complaint)
-		panic("not reached")
-	}
-}
-
-func (l *lab) eventually(what string, cond func() bool) {
-	l.t.Helper()
-	timeout, tick := time.NewTimer(patience), time.NewTicker(time.Millisecond)
-	defer timeout.Stop()
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-timeout.C:
-			l.t.Fatal("not in time: " + what)
-		case <-tick.C:
-		}
-	}
 }
 
 func send(t *testing.T, s transport.Session, b []byte, err error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 )
@@ -64,7 +65,7 @@ func TestProxyComesLate(t *testing.T) {
 	l := newLab(t, roomy)
 	edge, _ := l.serve(V3, 0)
 	register(t, edge, registration(1, "hello"))
-	l.eventually("dropped", func() bool { return l.dropped(NoProxy) == 1 })
+	testkit.Eventually(l.t, "dropped", func() bool { return l.dropped(NoProxy) == 1 })
 	l.setProxies("a")
 	l.nextFlow().accept()
 	wantResponse(t, edge, datagram.ID{1}, datagram.ResultOK)
@@ -85,7 +86,7 @@ func TestLeavingProxy(t *testing.T) {
 	payload(t, edge, datagram.ID{1}, "still there")
 	a.want(packet.Payload)
 	a.say(packet.Message{Type: packet.Ended, ID: datagram.ID{1}})
-	l.eventually("the flow ends", func() bool { return a.flow.Stream.Context().Err() != nil })
+	testkit.Eventually(l.t, "the flow ends", func() bool { return a.flow.Stream.Context().Err() != nil })
 }
 
 // TestMoveBetweenConnections: a registration on another connection of the worker moves the session there; the proxy is not told
@@ -147,7 +148,7 @@ func TestMovedSessionComesBack(t *testing.T) {
 			if err := two.CloseWithError(0, "over"); err != nil {
 				t.Fatal(err)
 			}
-			l.eventually("the session is left behind", func() bool { return l.live() == 0 })
+			testkit.Eventually(l.t, "the session is left behind", func() bool { return l.live() == 0 })
 			b := datagram.AppendV2UDP(nil, id, []byte("on"))
 			if version == V3 {
 				b, _ = datagram.AppendPayload(nil, id, []byte("on"))
@@ -195,7 +196,7 @@ func TestRefusedAgain(t *testing.T) {
 	done := call(s, t.Context(), 1)
 	first := l.nextFlow()
 	first.accept()
-	if err := receive(t, done, "no response"); err != nil {
+	if err := testkit.Receive(t, "no response", done); err != nil {
 		t.Fatal(err)
 	}
 	l.refuse(first.flow.Proxy)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
@@ -56,7 +57,7 @@ func TestV2(t *testing.T) {
 	done := call(s, t.Context(), 4)
 	p := l.nextFlow()
 	p.accept()
-	if err := receive(t, done, "no response"); err != nil {
+	if err := testkit.Receive(t, "no response", done); err != nil {
 		t.Fatal(err)
 	}
 	send(t, edge, datagram.AppendV2UDP(nil, datagram.ID{4}, []byte("question")), nil)
@@ -74,7 +75,7 @@ func TestV2(t *testing.T) {
 
 	done = call(s, t.Context(), 5)
 	p.accept()
-	if err := receive(t, done, "no response"); err != nil {
+	if err := testkit.Receive(t, "no response", done); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.UnregisterUDPSession(t.Context(), [16]byte{5}, "closed by eyeball"); err != nil {
@@ -94,18 +95,18 @@ func TestV2Refused(t *testing.T) {
 	first := call(s, t.Context(), 1)
 	p := l.nextFlow()
 	m := p.want(packet.Register)
-	if err := receive(t, call(s, t.Context(), 2), "no response"); err == nil || err.Error() != limited {
+	if err := testkit.Receive(t, "no response", call(s, t.Context(), 2)); err == nil || err.Error() != limited {
 		t.Errorf("one session too many = %v", err)
 	}
 	p.say(packet.Message{Type: packet.Registered, ID: m.ID, Result: datagram.ResultError, Text: "no route"})
-	if err := receive(t, first, "no response"); err == nil || err.Error() != "no route" {
+	if err := testkit.Receive(t, "no response", first); err == nil || err.Error() != "no route" {
 		t.Errorf("refused by the proxy = %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	given := call(s, ctx, 3)
 	p.want(packet.Register)
 	cancel()
-	if err := receive(t, given, "no response"); !errors.Is(err, context.Canceled) {
+	if err := testkit.Receive(t, "no response", given); !errors.Is(err, context.Canceled) {
 		t.Errorf("given up = %v", err)
 	}
 	if err := s.UnregisterUDPSession(t.Context(), [16]byte{3}, "bye"); err != nil {
@@ -133,7 +134,7 @@ func TestGivenUpCallLeavesANewerOne(t *testing.T) {
 	p.want(packet.Register)
 	s.giveUp(datagram.ID{1}, old)
 	p.say(packet.Message{Type: packet.Registered, ID: datagram.ID{1}})
-	if err := receive(t, done, "no response"); err != nil {
+	if err := testkit.Receive(t, "no response", done); err != nil {
 		t.Errorf("the newer call = %v", err)
 	}
 }
@@ -145,7 +146,7 @@ func TestProxyHasLostTheSession(t *testing.T) {
 	done := call(s, t.Context(), 1)
 	p := l.nextFlow()
 	p.accept()
-	if err := receive(t, done, "no response"); err != nil {
+	if err := testkit.Receive(t, "no response", done); err != nil {
 		t.Fatal(err)
 	}
 	p.say(packet.Message{Type: packet.Unknown, ID: datagram.ID{9}})
@@ -162,16 +163,17 @@ func TestProxyHasLostTheSession(t *testing.T) {
 func TestV2WithoutProxy(t *testing.T) {
 	l := newLab(t, roomy)
 	edge, s := l.serve(V2, 0)
-	if err := receive(t, call(s, t.Context(), 1), "no response"); !errors.Is(err, errNoProxy) {
+	if err := testkit.Receive(t, "no response", call(s, t.Context(), 1)); !errors.Is(err, errNoProxy) {
 		t.Errorf("RegisterUDPSession = %v", err)
 	}
 	send(t, edge, datagram.AppendV2UDP(nil, datagram.ID{1}, nil), nil)
 	for _, b := range [][]byte{{}, {0}, {7}, {2, 2}, append(make([]byte, 30), 3)} {
 		send(t, edge, b, nil)
 	}
-	l.eventually("drops", func() bool {
+	testkit.Eventually(l.t, "drops", func() bool {
 		return l.dropped(UnknownSession) == 1 && l.dropped(Malformed) == 4 && l.dropped(Unexpected) == 1
 	})
+
 }
 
 func TestEndFailsWaitingCalls(t *testing.T) {
@@ -182,10 +184,10 @@ func TestEndFailsWaitingCalls(t *testing.T) {
 	if err := edge.CloseWithError(0, "over"); err != nil {
 		t.Fatal(err)
 	}
-	if err := receive(t, done, "no response"); !errors.Is(err, errNotHere) {
+	if err := testkit.Receive(t, "no response", done); !errors.Is(err, errNotHere) {
 		t.Errorf("RegisterUDPSession = %v", err)
 	}
-	if err := receive(t, call(s, t.Context(), 2), "no response"); !errors.Is(err, errNotHere) {
+	if err := testkit.Receive(t, "no response", call(s, t.Context(), 2)); !errors.Is(err, errNotHere) {
 		t.Errorf("RegisterUDPSession after the end = %v", err)
 	}
 }
@@ -193,7 +195,7 @@ func TestEndFailsWaitingCalls(t *testing.T) {
 func TestCallsOfV3(t *testing.T) {
 	l := newLab(t, roomy, "p")
 	_, s := l.serve(V3, 0)
-	if err := receive(t, call(s, t.Context(), 1), "no response"); !errors.Is(err, rpc.ErrRegisterV3) {
+	if err := testkit.Receive(t, "no response", call(s, t.Context(), 1)); !errors.Is(err, rpc.ErrRegisterV3) {
 		t.Errorf("RegisterUDPSession = %v", err)
 	}
 	if err := s.UnregisterUDPSession(t.Context(), [16]byte{}, ""); !errors.Is(err, rpc.ErrUnregisterV3) {

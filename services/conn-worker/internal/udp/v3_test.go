@@ -7,6 +7,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
@@ -51,9 +52,9 @@ func TestV3(t *testing.T) {
 	wantResponse(t, edge, datagram.ID{7}, datagram.ResultOK)
 	// This version has no message for the end of a session; a payload after it is dropped.
 	p.say(packet.Message{Type: packet.Ended, ID: datagram.ID{7}, Text: "idle"})
-	l.eventually("session forgotten", func() bool { return l.live() == 0 })
+	testkit.Eventually(l.t, "session forgotten", func() bool { return l.live() == 0 })
 	payload(t, edge, datagram.ID{7}, "late")
-	l.eventually("late payload dropped", func() bool { return l.dropped(UnknownSession) == 1 })
+	testkit.Eventually(l.t, "late payload dropped", func() bool { return l.dropped(UnknownSession) == 1 })
 }
 
 func TestV3Refused(t *testing.T) {
@@ -128,16 +129,17 @@ func TestHostileV3(t *testing.T) {
 	}
 	// A flood of payloads for nobody and of registrations leaves what the bounds allow.
 	sent := 0
-	l.eventually("flood arrived", func() bool {
+	testkit.Eventually(l.t, "flood arrived", func() bool {
 		for range 100 {
 			id := datagram.ID{byte(sent), byte(sent >> 8), byte(sent >> 16), 1}
 			sent++
-			_ = edge.SendDatagram(append([]byte{1, byte(sent), byte(sent >> 8)}, make([]byte, 20)...)) // a network may lose it
+			_ = edge.SendDatagram(append([]byte{1, byte(sent), byte(sent >> 8)}, make([]byte, 20)...))
 			b, _ := (&datagram.Registration{ID: id, Dest: dest("192.0.2.1:1")}).Append(nil)
 			_ = edge.SendDatagram(b)
 		}
 		return l.dropped(TooManySessions) > 0 && l.dropped(UnknownSession) > 0
 	})
+
 	if n := l.live(); n > roomy.Sessions {
 		t.Errorf("%d sessions, want at most %d", n, roomy.Sessions)
 	}
