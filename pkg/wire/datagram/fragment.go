@@ -84,7 +84,7 @@ func ParseFragment(b []byte, v3 bool) (Fragment, error) {
 		f.Data, fields, f.ID = b[:end:end], b[end:end+fragmentFields], ID(b[end+fragmentFields:len(b)-1])
 	}
 	if kind != byte(V3Fragment) {
-		return Fragment{}, fmt.Errorf("type %d in place of a fragment: %w", kind, ErrUnknownType)
+		return Fragment{}, fmt.Errorf("type %d, want a fragment: %w", kind, ErrUnknownType)
 	}
 	f.Number, f.Index, f.Count = binary.BigEndian.Uint16(fields), fields[2], fields[3]
 	return f, f.check()

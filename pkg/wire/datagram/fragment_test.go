@@ -90,14 +90,16 @@ func TestFragmentsThatContradictThemselves(t *testing.T) {
 		f    datagram.Fragment
 		want error
 	}{
-		"index beyond count":         {datagram.Fragment{Index: 2, Count: 2, Data: whole}, datagram.ErrFragment},
-		"short one in the middle":    {datagram.Fragment{Index: 0, Count: 2, Data: whole[1:]}, datagram.ErrFragment},
-		"empty last one":             {datagram.Fragment{Index: 1, Count: 2}, datagram.ErrFragment},
-		"none, with data":            {datagram.Fragment{Data: whole}, datagram.ErrFragment},
-		"none, with an index":        {datagram.Fragment{Index: 1}, datagram.ErrFragment},
-		"too large":                  {datagram.Fragment{Count: 1, Data: make([]byte, len(whole)+1)}, datagram.ErrTooLarge},
-		"too many":                   {datagram.Fragment{Count: datagram.MaxFragments + 1, Data: whole}, datagram.ErrTooLarge},
-		"beyond the largest payload": {datagram.Fragment{Index: datagram.MaxFragments - 1, Count: datagram.MaxFragments, Data: whole}, datagram.ErrTooLarge},
+		"index beyond count":      {datagram.Fragment{Index: 2, Count: 2, Data: whole}, datagram.ErrFragment},
+		"short one in the middle": {datagram.Fragment{Index: 0, Count: 2, Data: whole[1:]}, datagram.ErrFragment},
+		"empty last one":          {datagram.Fragment{Index: 1, Count: 2}, datagram.ErrFragment},
+		"none, with data":         {datagram.Fragment{Data: whole}, datagram.ErrFragment},
+		"none, with an index":     {datagram.Fragment{Index: 1}, datagram.ErrFragment},
+		"too large":               {datagram.Fragment{Count: 1, Data: make([]byte, len(whole)+1)}, datagram.ErrTooLarge},
+		"too many":                {datagram.Fragment{Count: datagram.MaxFragments + 1, Data: whole}, datagram.ErrTooLarge},
+		"beyond the largest payload": {
+			datagram.Fragment{Index: datagram.MaxFragments - 1, Count: datagram.MaxFragments, Data: whole}, datagram.ErrTooLarge,
+		},
 	} {
 		for _, v3 := range []bool{false, true} {
 			if _, err := datagram.ParseFragment(c.f.Append(nil, v3), v3); !errors.Is(err, c.want) {
