@@ -42,7 +42,9 @@ type cluster struct {
 	net   *network
 	store *redisstore.Store
 	cred  tunnel.Credentials
-	log   *journal
+	// others are further tunnels that workers serve.
+	others []tunnel.Credentials
+	log    *journal
 	// features are what workers announce to the edge in addition to their own.
 	features []string
 
@@ -146,7 +148,7 @@ func (c *cluster) workerWith(p *part, id string, carrier link.Carrier) *part {
 	}
 	s, err := connworker.New(cfg, connworker.Deps{
 		Store: p.cable, Carrier: carrier, Logger: c.logger(), Version: "test",
-		Credentials: []tunnel.Credentials{c.cred}, LocalConfig: func() []byte { return []byte(`{"ingress":[]}`) },
+		Credentials: append([]tunnel.Credentials{c.cred}, c.others...), LocalConfig: func() []byte { return []byte(`{"ingress":[]}`) },
 	})
 	if err != nil {
 		c.t.Fatal(err)
