@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 // Dialer opens sockets for destinations.
@@ -16,19 +17,18 @@ type Dialer interface {
 	DialUDP(ctx context.Context, dst netip.AddrPort) (net.Conn, error)
 }
 
-// Registry is the Dialer of private-network flows.
+// Registry dials for private-network flows.
 type Registry struct {
-	settings func() ingress.WarpRouting
+	settings func(tunnel.ID) (ingress.WarpRouting, error)
 	point    *Point
 
 	mu       sync.RWMutex
 	reserved map[netip.AddrPort]Dialer
 }
 
-var _ Dialer = (*Registry)(nil)
-
-// New makes a registry that asks settings at each dial, and dials through point.
-func New(settings func() ingress.WarpRouting, point *Point) *Registry {
+// New makes a registry that dials through point. It asks for the settings of a flow's tunnel at each dial; an error of settings ends the
+// dial.
+func New(settings func(tunnel.ID) (ingress.WarpRouting, error), point *Point) *Registry {
 	return &Registry{settings: settings, point: point, reserved: make(map[netip.AddrPort]Dialer)}
 }
 
@@ -43,20 +43,20 @@ func (r *Registry) Reserve(addr netip.AddrPort, d Dialer) {
 	r.reserved[plain(addr)] = d
 }
 
-// DialTCP connects to dst.
-func (r *Registry) DialTCP(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
+// DialTCP connects to dst for a flow of a tunnel.
+func (r *Registry) DialTCP(ctx context.Context, id tunnel.ID, dst netip.AddrPort) (net.Conn, error) {
 	if d := r.lookup(dst); d != nil {
 		return d.DialTCP(ctx, dst)
 	}
-	return r.dial(ctx, "tcp", dst)
+	return r.dial(ctx, id, "tcp", dst)
 }
 
-// DialUDP opens a socket that is connected to dst.
-func (r *Registry) DialUDP(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
+// DialUDP opens a socket that is connected to dst for a flow of a tunnel.
+func (r *Registry) DialUDP(ctx context.Context, id tunnel.ID, dst netip.AddrPort) (net.Conn, error) {
 	if d := r.lookup(dst); d != nil {
 		return d.DialUDP(ctx, dst)
 	}
-	return r.dial(ctx, "udp", dst)
+	return r.dial(ctx, id, "udp", dst)
 }
 
 func (r *Registry) lookup(dst netip.AddrPort) Dialer {
@@ -65,8 +65,11 @@ func (r *Registry) lookup(dst netip.AddrPort) Dialer {
 	return r.reserved[plain(dst)]
 }
 
-func (r *Registry) dial(ctx context.Context, network string, dst netip.AddrPort) (net.Conn, error) {
-	set := r.settings()
+func (r *Registry) dial(ctx context.Context, id tunnel.ID, network string, dst netip.AddrPort) (net.Conn, error) {
+	set, err := r.settings(id)
+	if err != nil {
+		return nil, err
+	}
 	if err := ingress.Allow(set.IPRules, dst); err != nil {
 		return nil, err
 	}

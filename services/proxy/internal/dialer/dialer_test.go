@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 )
 
@@ -32,21 +33,21 @@ func rule(t *testing.T, prefix string, allow bool) ingress.IPRule {
 func TestReserved(t *testing.T) {
 	virtual := netip.MustParseAddrPort("192.0.2.53:53")
 	set := ingress.WarpRouting{ConnectTimeout: time.Second, IPRules: []ingress.IPRule{rule(t, "0.0.0.0/0", false)}}
-	r := dialer.New(func() ingress.WarpRouting { return set }, nil)
+	r := dialer.New(func(tunnel.ID) (ingress.WarpRouting, error) { return set, nil }, nil)
 	r.Reserve(virtual, fake{})
 	for _, dst := range []string{"192.0.2.53:53", "[::ffff:192.0.2.53]:53"} {
-		if _, err := r.DialTCP(t.Context(), netip.MustParseAddrPort(dst)); !errors.Is(err, errFake) {
+		if _, err := r.DialTCP(t.Context(), tunnel.ID{1}, netip.MustParseAddrPort(dst)); !errors.Is(err, errFake) {
 			t.Errorf("DialTCP(%s): %v", dst, err)
 		}
-		if _, err := r.DialUDP(t.Context(), netip.MustParseAddrPort(dst)); !errors.Is(err, errFake) {
+		if _, err := r.DialUDP(t.Context(), tunnel.ID{1}, netip.MustParseAddrPort(dst)); !errors.Is(err, errFake) {
 			t.Errorf("DialUDP(%s): %v", dst, err)
 		}
 	}
-	if _, err := r.DialTCP(t.Context(), netip.MustParseAddrPort("192.0.2.53:54")); !errors.Is(err, ingress.ErrDenied) {
+	if _, err := r.DialTCP(t.Context(), tunnel.ID{1}, netip.MustParseAddrPort("192.0.2.53:54")); !errors.Is(err, ingress.ErrDenied) {
 		t.Errorf("DialTCP of another port: %v", err)
 	}
 	r.Reserve(virtual, nil)
-	if _, err := r.DialUDP(t.Context(), virtual); !errors.Is(err, ingress.ErrDenied) {
+	if _, err := r.DialUDP(t.Context(), tunnel.ID{1}, virtual); !errors.Is(err, ingress.ErrDenied) {
 		t.Errorf("DialUDP after the reservation ended: %v", err)
 	}
 }
@@ -59,9 +60,9 @@ func TestNetworkAndRules(t *testing.T) {
 	defer l.Close()
 	dst := netip.MustParseAddrPort(l.Addr().String())
 	var set ingress.WarpRouting
-	r := dialer.New(func() ingress.WarpRouting { return set }, nil)
+	r := dialer.New(func(tunnel.ID) (ingress.WarpRouting, error) { return set, nil }, nil)
 	dial := func() error {
-		c, err := r.DialTCP(t.Context(), netip.AddrPortFrom(netip.AddrFrom16(dst.Addr().As16()), dst.Port()))
+		c, err := r.DialTCP(t.Context(), tunnel.ID{1}, netip.AddrPortFrom(netip.AddrFrom16(dst.Addr().As16()), dst.Port()))
 		if err == nil {
 			_ = c.Close()
 		}
@@ -78,7 +79,7 @@ func TestNetworkAndRules(t *testing.T) {
 	if err := dial(); err != nil {
 		t.Errorf("allowed: %v", err)
 	}
-	if c, err := r.DialUDP(t.Context(), dst); err != nil || c.RemoteAddr().String() != dst.String() {
+	if c, err := r.DialUDP(t.Context(), tunnel.ID{1}, dst); err != nil || c.RemoteAddr().String() != dst.String() {
 		t.Errorf("DialUDP: %v", err)
 	} else {
 		_ = c.Close()

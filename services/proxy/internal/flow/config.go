@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
@@ -33,7 +34,8 @@ type Config struct {
 
 // Dialer opens private-network connections; *dialer.Registry is one.
 type Dialer interface {
-	DialTCP(ctx context.Context, dst netip.AddrPort) (net.Conn, error)
+	// DialTCP connects to dst for a flow of a tunnel.
+	DialTCP(ctx context.Context, id tunnel.ID, dst netip.AddrPort) (net.Conn, error)
 }
 
 // Limits bound what edges and visitors can make a proxy hold (docs/limits.md). A zero is no limit, or for the size of a head

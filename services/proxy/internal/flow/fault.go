@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/policy"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
 const (
@@ -77,6 +78,7 @@ var (
 	errRepeat        = &requestError{failureRequest, 0, "request cannot be repeated safely"}
 	errTarget        = &requestError{failureRequest, http.StatusRequestURITooLong, "request target exceeds a limit"}
 	errHeadCut       = &requestError{failureRequest, http.StatusBadRequest, "connect request ended early"}
+	errOtherTunnel   = &requestError{failureInternal, http.StatusServiceUnavailable, router.ErrOtherTunnel.Error()}
 	errNoRoute       = &requestError{failureInternal, http.StatusBadGateway, "the rule's service cannot serve the request"}
 	errPathAmbiguous = &requestError{failureDenied, http.StatusBadRequest, "path is ambiguous to access control"}
 	errDenied        = &requestError{failureDenied, http.StatusForbidden, "access token required"}

@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
@@ -342,7 +343,8 @@ func serve(t testing.TB, set *ingress.Set, l *logs) *flow.Handler {
 // newHandler makes a handler with the private networks of the rules in table.
 func newHandler(cfg flow.Config, table *router.Table, log *slog.Logger, reg prometheus.Registerer) *flow.Handler {
 	warp := func() ingress.WarpRouting { return table.Current().Set.WarpRouting }
-	cfg.Dialer, cfg.Flows = dialer.New(warp, nil), limit.New(func() uint64 { return warp().MaxActiveFlows }, reg)
+	cfg.Dialer = dialer.New(func(tunnel.ID) (ingress.WarpRouting, error) { return warp(), nil }, nil)
+	cfg.Flows = limit.New(func() uint64 { return warp().MaxActiveFlows }, reg)
 	return flow.New(cfg, table, log, reg)
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
@@ -49,7 +50,7 @@ func TestManagementHostNeverReachesAnOrigin(t *testing.T) {
 				}
 			}
 		}
-		if err := table.Swap(set); err != nil {
+		if err := table.Swap(tunnel.ID{}, set); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -3,6 +3,7 @@ package flow
 import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
 // RefuseTunnel ends a flow of a tunnel that the rules in force do not belong to.
@@ -12,7 +13,7 @@ func RefuseTunnel(m link.Meta, st link.Stream) {
 		return
 	}
 	resp := stream.Response{
-		Error:    "this proxy has the rules of another tunnel",
+		Error:    router.ErrOtherTunnel.Error(),
 		Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: "503"}},
 	}
 	b, err := resp.Append(nil)

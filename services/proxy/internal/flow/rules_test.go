@@ -348,16 +348,16 @@ func TestSwapKeepsRunningFlowsAndPools(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := table.Current().Routes()[0].Origin
-	if err := table.Swap(rules(t, old)); err != nil {
+	if err := table.Swap(tunnel.ID{}, rules(t, old)); err != nil {
 		t.Fatal(err)
 	}
 	if table.Current().Routes()[0].Origin != before {
 		t.Error("an unchanged service got a new pool")
 	}
-	if err := table.Swap(rules(t, "http_status:204")); err != nil {
+	if err := table.Swap(tunnel.ID{}, rules(t, "http_status:204")); err != nil {
 		t.Fatal(err)
 	}
-	if err := table.Swap(rules(t, old, "caPool: /does/not/exist")); !errors.Is(err, os.ErrNotExist) {
+	if err := table.Swap(tunnel.ID{}, rules(t, old, "caPool: /does/not/exist")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Swap with a missing CA file: %v", err)
 	}
 	if a := do(t, h, get("GET", "/"), ""); a.status != "204" {

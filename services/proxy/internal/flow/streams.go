@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/duplex"
@@ -22,9 +21,6 @@ type byteStreams struct {
 	flows   *limit.Flows
 	metrics *streamMetrics
 }
-
-// warp gives the live settings of private networks.
-func (h *Handler) warp() ingress.WarpRouting { return h.table.Current().Set.WarpRouting }
 
 // edge is the edge's end of the stream, behind the head.
 func (x *flowState) edge(rest []byte) *duplex.Head { return &duplex.Head{End: x.s, First: rest} }

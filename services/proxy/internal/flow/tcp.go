@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
@@ -37,11 +38,15 @@ func (x *flowState) serveTCP(ctx context.Context, rest []byte) error {
 		return &limitedError{err}
 	}
 	defer slot.Release()
+	rules, err := x.h.table.For(x.meta.Tunnel)
+	if err != nil {
+		return errOtherTunnel
+	}
 	dst, err := netip.ParseAddrPort(x.req.Dest)
 	if err != nil {
 		return badRequest(err.Error())
 	}
-	conn, err := x.dialPrivate(ctx, dst)
+	conn, err := x.dialPrivate(ctx, dst, rules.Set.WarpRouting)
 	if err != nil {
 		return &privateError{dst, err}
 	}
@@ -55,11 +60,11 @@ func (x *flowState) serveTCP(ctx context.Context, rest []byte) error {
 	return nil
 }
 
-func (x *flowState) dialPrivate(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
+func (x *flowState) dialPrivate(ctx context.Context, dst netip.AddrPort, set ingress.WarpRouting) (net.Conn, error) {
 	began := time.Now()
-	conn, err := x.h.streams.dialer.DialTCP(ctx, dst)
+	conn, err := x.h.streams.dialer.DialTCP(ctx, x.meta.Tunnel, dst)
 	if err == nil {
-		if err = origin.Announce(conn, x.h.warp().ProxyProtocol, x.client(nil)); err != nil {
+		if err = origin.Announce(conn, set.ProxyProtocol, x.client(nil)); err != nil {
 			_ = conn.Close() // the error says enough
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -41,8 +40,6 @@ type State struct {
 	cfg   Config
 	marks *crashmark.Marks
 	gauge prometheus.Gauge
-	// owner is the tunnel whose configuration is in force; nil as long as the local one is. Written with mu held.
-	owner atomic.Pointer[tunnel.ID]
 
 	// mu makes pushes come one after another, and guards what follows.
 	mu      sync.Mutex
@@ -82,10 +79,8 @@ func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error)
 	case s.closed:
 		return s.version, remoteconfig.Reject(errClosed)
 	}
-	owner := s.owner.Swap(&u.Tunnel) // before the rules: no other tunnel's request may meet them
 	set, err := s.applyMarked(ctx, log, u)
 	if err != nil {
-		s.owner.Store(owner)
 		tell := log.DebugContext // each connection pushes: once is enough
 		if s.last != err.Error() || s.tried != u.Version {
 			tell = log.ErrorContext
@@ -106,8 +101,7 @@ func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error)
 // Serves reports whether the rules in force apply to requests of a tunnel: local rules do to all, pushed ones to their own
 // tunnel alone.
 func (s *State) Serves(id tunnel.ID) bool {
-	owner := s.owner.Load()
-	return owner == nil || *owner == id
+	return s.cfg.Table.Current().Serves(id)
 }
 
 // applyMarked is apply with a mark on disk as long as it runs. Without a mark that can be written a document is applied all the same.
@@ -119,7 +113,7 @@ func (s *State) applyMarked(ctx context.Context, log *slog.Logger, u remoteconfi
 	if err != nil {
 		log.WarnContext(ctx, "state directory unusable", slog.Any(logkey.Err, err))
 	}
-	set, err := s.apply(u.Document)
+	set, err := s.apply(u)
 	if merr := s.marks.End(u.Tunnel); merr != nil {
 		log.WarnContext(ctx, "state directory unusable", slog.Any(logkey.Err, merr))
 	}
@@ -127,8 +121,8 @@ func (s *State) applyMarked(ctx context.Context, log *slog.Logger, u remoteconfi
 }
 
 // apply makes a document the live one, or changes nothing.
-func (s *State) apply(document []byte) (*ingress.Set, error) {
-	doc, err := ingress.ParseJSON(document)
+func (s *State) apply(u remoteconfig.Update) (*ingress.Set, error) {
+	doc, err := ingress.ParseJSON(u.Document)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +133,7 @@ func (s *State) apply(document []byte) (*ingress.Set, error) {
 	if set, err = Local(set, s.cfg.MaxActiveFlows); err != nil {
 		return nil, err
 	}
-	if err := s.cfg.Table.Swap(set); err != nil {
+	if err := s.cfg.Table.Swap(u.Tunnel, set); err != nil {
 		var start *router.StartError
 		if errors.As(err, &start) {
 			err = start.Err // the edge knows the rules by their services

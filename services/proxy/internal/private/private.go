@@ -10,6 +10,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/icmp"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
@@ -61,8 +62,17 @@ type Networks struct {
 
 // New starts nothing. It asks table for the live rules at each use, and point what the local policy allows.
 func New(cfg Config, table *router.Table, point *dialer.Point, log *slog.Logger, reg prometheus.Registerer) (*Networks, error) {
-	warp := func() ingress.WarpRouting { return table.Current().Set.WarpRouting }
-	n := &Networks{dialer: dialer.New(warp, point), limit: limit.New(func() uint64 { return warp().MaxActiveFlows }, reg)}
+	settings := func(id tunnel.ID) (ingress.WarpRouting, error) {
+		rules, err := table.For(id)
+		if err != nil {
+			return ingress.WarpRouting{}, err
+		}
+		return rules.Set.WarpRouting, nil
+	}
+	n := &Networks{
+		dialer: dialer.New(settings, point),
+		limit:  limit.New(func() uint64 { return table.Current().Set.WarpRouting.MaxActiveFlows }, reg),
+	}
 	var err error
 	if n.dns, err = resolver.New(cfg.DNS, log, reg); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
@@ -63,7 +64,7 @@ func TestSwap(t *testing.T) {
 	if first[0].Origin == first[2].Origin {
 		t.Error("rules with different settings share a pool")
 	}
-	if err := table.Swap(compile(t, other, last)); err != nil {
+	if err := table.Swap(tunnel.ID{}, compile(t, other, last)); err != nil {
 		t.Fatal(err)
 	}
 	if table.Current().Routes()[0].Origin != first[2].Origin {
@@ -72,7 +73,7 @@ func TestSwap(t *testing.T) {
 	missing := "/does/not/exist"
 	bad := ingress.RuleSpec{Service: "https://127.0.0.1:1", OriginRequest: ingress.OriginSpec{CAPool: &missing}}
 	before := table.Current()
-	err = table.Swap(compile(t, bad))
+	err = table.Swap(tunnel.ID{}, compile(t, bad))
 	want := "Error starting local service https://127.0.0.1:1: Error loading cert pool: unable to read the file /does/not/exist for --origin-ca-pool: "
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Swap: %v, want %s", err, want)

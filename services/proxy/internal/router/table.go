@@ -2,11 +2,13 @@ package router
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/faultgate"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
@@ -27,6 +29,8 @@ type Snapshot struct {
 	Set    *ingress.Set
 	routes []Route
 	pool   map[key]*origin.Origin
+	// owner is the tunnel that the rules belong to; nil are local rules, which apply to all.
+	owner *tunnel.ID
 	// guarded says that some rule demands an access token.
 	guarded bool
 }
@@ -46,6 +50,9 @@ func (s *Snapshot) Match(host, path string) *Route {
 func (s *Snapshot) Ambiguous(host, path string, r *Route) bool {
 	return s.guarded && s.Set.Conflicts(host, path, r.Index)
 }
+
+// Serves reports whether the rules apply to a tunnel: local rules do to all, pushed ones to their own tunnel alone.
+func (s *Snapshot) Serves(id tunnel.ID) bool { return s.owner == nil || *s.owner == id }
 
 // Routes gives the routes in the order of the rules.
 func (s *Snapshot) Routes() []Route { return s.routes }
@@ -85,24 +92,39 @@ func (e *StartError) Unwrap() error { return e.Err }
 // Swap.
 func New(set *ingress.Set, opener Opener, managementHosts ...string) (*Table, error) {
 	t := &Table{opener: opener, hosts: managementHosts}
-	if err := t.Swap(set); err != nil {
+	if err := t.swapFor(nil, set); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-// Current is the snapshot for a new request.
+// ErrOtherTunnel says that the rules in force belong to another tunnel.
+var ErrOtherTunnel = errors.New("this proxy has the rules of another tunnel")
+
+// For is the snapshot for a new flow of a tunnel, or ErrOtherTunnel.
+func (t *Table) For(id tunnel.ID) (*Snapshot, error) {
+	s := t.current.Load()
+	if !s.Serves(id) {
+		return nil, ErrOtherTunnel
+	}
+	return s, nil
+}
+
+// Current is the snapshot in force, whatever tunnel it belongs to.
 func (t *Table) Current() *Snapshot { return t.current.Load() }
 
-// Swap makes set the live one. On an error everything stays as it was.
-func (t *Table) Swap(set *ingress.Set) error {
+// Swap makes set the live one, for the flows of its tunnel alone. On an error everything stays as it was.
+func (t *Table) Swap(owner tunnel.ID, set *ingress.Set) error { return t.swapFor(&owner, set) }
+
+// swapFor is Swap; without an owner the rules apply to all tunnels.
+func (t *Table) swapFor(owner *tunnel.ID, set *ingress.Set) error {
 	t.swap.Lock()
 	defer t.swap.Unlock()
 	old := t.current.Load()
 	if len(t.hosts) > 0 {
 		set = set.WithInternal(t.hosts...)
 	}
-	next := &Snapshot{Set: set, routes: make([]Route, len(set.Rules)), pool: make(map[key]*origin.Origin, len(set.Rules))}
+	next := &Snapshot{Set: set, owner: owner, routes: make([]Route, len(set.Rules)), pool: make(map[key]*origin.Origin, len(set.Rules))}
 	for i := range set.Rules {
 		rule := &set.Rules[i]
 		o, err := next.origin(old, rule, t.opener)

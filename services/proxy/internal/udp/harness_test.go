@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
@@ -42,7 +43,9 @@ func newKit(t testing.TB, opts ...option) *kit {
 	k := &kit{reg: prometheus.NewRegistry()}
 	cfg := udp.Default()
 	deps := udp.Deps{
-		Dialer:     dialer.New(func() ingress.WarpRouting { return ingress.WarpRouting{ConnectTimeout: time.Second} }, nil),
+		Dialer: dialer.New(func(tunnel.ID) (ingress.WarpRouting, error) {
+			return ingress.WarpRouting{ConnectTimeout: time.Second}, nil
+		}, nil),
 		Limit:      limit.New(func() uint64 { return k.max }, nil),
 		Logger:     slog.New(slog.DiscardHandler),
 		Registerer: k.reg,

@@ -15,6 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/faultgate"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
@@ -23,8 +24,8 @@ import (
 
 // Dialer opens sockets; *dialer.Registry is one.
 type Dialer interface {
-	// DialUDP gives a socket that is connected to dst.
-	DialUDP(ctx context.Context, dst netip.AddrPort) (net.Conn, error)
+	// DialUDP gives a socket that is connected to dst, for a flow of a tunnel.
+	DialUDP(ctx context.Context, id tunnel.ID, dst netip.AddrPort) (net.Conn, error)
 }
 
 // Pinger takes the ICMP packets of a flow. back sends one the other way; it reports false when the flow has ended.
@@ -314,7 +315,7 @@ func (t *Table) open(ctx context.Context, f *flow, m *packet.Message) (*session,
 	if err != nil {
 		return nil, datagram.ResultTooManyFlows, err
 	}
-	conn, err := t.deps.Dialer.DialUDP(ctx, m.Dest)
+	conn, err := t.deps.Dialer.DialUDP(ctx, f.m.Tunnel, m.Dest)
 	if err != nil {
 		slot.Release()
 		if errors.Is(err, ingress.ErrDenied) || errors.Is(err, policy.ErrDenied) {

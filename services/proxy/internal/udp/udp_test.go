@@ -16,6 +16,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
 )
@@ -143,7 +144,7 @@ func TestLimits(t *testing.T) {
 
 type dialFunc func(ctx context.Context, dst netip.AddrPort) (net.Conn, error)
 
-func (f dialFunc) DialUDP(ctx context.Context, dst netip.AddrPort) (net.Conn, error) {
+func (f dialFunc) DialUDP(ctx context.Context, _ tunnel.ID, dst netip.AddrPort) (net.Conn, error) {
 	return f(ctx, dst)
 }
 
