@@ -93,7 +93,7 @@ func wrappers() map[string][]string {
 		"github.com/urfave/cli":          {"cli"},
 		"go.yaml.in/yaml":                {"pkg/config"},
 		"github.com/pires/go-proxyproto": {"services/edge/internal/visitorconn"},
-		"github.com/miekg/dns":           {"services/discovery", "services/edge"},
+		"github.com/miekg/dns":           {"services/discovery", "services/edge", "services/proxy/internal/resolver"},
 		"github.com/labstack/echo":       {"pkg/ops", "services/"},
 		"github.com/prometheus/client_g": {"pkg/", "services/", "cli"},
 	}

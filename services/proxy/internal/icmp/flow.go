@@ -47,7 +47,7 @@ type flow struct {
 func newFlow(r *Router, k key, s socket, back func([]byte) bool) *flow {
 	f := &flow{r: r, key: k, s: s, back: back}
 	f.touch()
-	f.timer = time.AfterFunc(idleTime, f.expire)
+	f.timer = time.AfterFunc(f.r.idle, f.expire)
 	return f
 }
 
@@ -55,7 +55,7 @@ func (f *flow) touch() { f.last.Store(int64(f.r.now())) }
 
 // expire is the timer's function.
 func (f *flow) expire() {
-	if left := idleTime - (f.r.now() - time.Duration(f.last.Load())); left > 0 {
+	if left := f.r.idle - (f.r.now() - time.Duration(f.last.Load())); left > 0 {
 		f.timer.Reset(left)
 		return
 	}

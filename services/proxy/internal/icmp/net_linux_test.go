@@ -6,13 +6,13 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	codec "github.com/culvert-tunnel/culvert/pkg/wire/icmp"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/icmp"
 )
@@ -66,7 +66,7 @@ func run(t *testing.T, name string, args ...string) {
 	}
 }
 
-func TestNetEchoIsResponseed(t *testing.T) {
+func TestNetEchoGetsAReply(t *testing.T) {
 	ownNetwork(t)
 	r := newRouter(t, withSources("10.0.0.9", "fd00::9"))
 	if r.log.Len() > 0 {
@@ -91,13 +91,9 @@ func TestNetEchoIsResponseed(t *testing.T) {
 	if n := r.figure(t, "flows_active", ""); n != 2 {
 		t.Errorf("%d flows, want one per address", n)
 	}
-	limit := time.Now().Add(20 * time.Second)
-	for r.figure(t, "replies_total", "") != 6 { // a reply is counted after it was handed on
-		if time.Now().After(limit) {
-			t.Fatalf("%d replies, want 6", r.figure(t, "replies_total", ""))
-		}
-		runtime.Gosched()
-	}
+	testkit.Eventually(t, "6 replies are counted, which happens after they are passed on", func() bool {
+		return r.figure(t, "replies_total", "") == 6
+	})
 	// The last way back counts.
 	moved := make(chan []byte, 1)
 	r.Ping(request(t, "192.0.2.1", "127.0.0.1", 64, codec.Echo{ID: 0x1234, Seq: 9}), func(p []byte) bool { moved <- bytes.Clone(p); return true })
@@ -137,18 +133,12 @@ func TestNetFlowsAreBounded(t *testing.T) {
 
 func TestNetFlowsEndWhenIdle(t *testing.T) {
 	ownNetwork(t)
-	if testing.Short() {
-		t.Skip("takes ten seconds")
-	}
 	r := newRouter(t, withSources("10.0.0.9", "fd00::9"))
-	responses := make(chan []byte, 1)
-	r.Ping(request(t, "192.0.2.1", "127.0.0.1", 64, codec.Echo{}), func(p []byte) bool { responses <- nil; return true })
-	<-responses
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for r.figure(t, "flows_active", "") != 0 {
-		<-tick.C
-	}
+	icmp.SetIdle(r.Router, 50*time.Millisecond)
+	responses := make(chan struct{}, 1)
+	r.Ping(request(t, "192.0.2.1", "127.0.0.1", 64, codec.Echo{}), func([]byte) bool { responses <- struct{}{}; return true })
+	testkit.Receive(t, "the reply", responses)
+	testkit.Eventually(t, "the idle flow has ended", func() bool { return r.figure(t, "flows_active", "") == 0 })
 }
 
 // tun is a network in which every packet for 198.51.100.0/24 and 2001:db8:1::/48 reaches the test.

@@ -21,6 +21,7 @@ type Router struct {
 	metrics *metrics
 	v4, v6  netip.Addr
 	began   time.Time
+	idle    time.Duration // ends a flow
 	wg      sync.WaitGroup
 
 	// mu guards the rest.
@@ -37,7 +38,7 @@ type key struct {
 
 // New makes a router for pings to the addresses that allowed returns no error for, and logs once if the system forbids ping sockets.
 func New(cfg Config, allowed func(dst netip.Addr) error, log *slog.Logger, reg prometheus.Registerer) *Router {
-	r := &Router{cfg: cfg, allowed: allowed, log: log, metrics: newMetrics(reg), began: time.Now(), flows: make(map[key]*flow)}
+	r := &Router{cfg: cfg, allowed: allowed, log: log, metrics: newMetrics(reg), began: time.Now(), idle: idleTime, flows: make(map[key]*flow)}
 	r.v4, r.v6 = sources(cfg)
 	r.check()
 	return r

@@ -8,10 +8,10 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"os"
 	"sync/atomic"
 	"time"
 
+	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
@@ -56,6 +56,8 @@ func Virtual() netip.AddrPort {
 }
 
 const (
+	// dnsPort is the port of resolvers.
+	dnsPort = 53
 	// resolvConf is the file that names the resolvers of the system.
 	resolvConf = "/etc/resolv.conf"
 	// refreshEvery is how often resolvConf is read again.
@@ -126,20 +128,29 @@ func (s *Service) refresh() {
 	if s.fixed {
 		return
 	}
-	b, err := os.ReadFile(s.file)
+	conf, err := dns.ClientConfigFromFile(s.file)
 	if err != nil {
-		s.log.Debug("resolver of the host not read", logkey.Err, err)
+		s.log.Debug("resolver of the host not read", slog.Any(logkey.Err, err))
 		return
 	}
-	found := Parse(string(b))
+	found := first(conf.Servers)
 	if len(found) == 0 {
 		return
 	}
-	found = found[:1] // the one that the system asks first
 	if old := (*s.addrs.Load())[0]; old != found[0] {
 		s.addrs.Store(&found)
 		s.log.Debug("resolver of the host found", logkey.Resolver, found[0])
 	}
+}
+
+// first gives the first usable resolver, which is the one that the system asks first; nothing if there is none.
+func first(servers []string) []netip.AddrPort {
+	for _, text := range servers {
+		if a, err := netip.ParseAddr(text); err == nil {
+			return []netip.AddrPort{netip.AddrPortFrom(a, dnsPort)}
+		}
+	}
+	return nil
 }
 
 // pick gives the resolver for one flow.

@@ -21,41 +21,22 @@ import (
 
 var _ dialer.Dialer = (*resolver.Service)(nil)
 
-func addrs(text ...string) []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, a := range text {
-		out = append(out, netip.MustParseAddrPort(a))
-	}
-	return out
-}
-
-func TestParse(t *testing.T) {
-	for name, c := range map[string]struct {
-		text string
-		want []netip.AddrPort
-	}{
-		"empty":    {"", nil},
-		"usual":    {"search example.org\nnameserver 192.0.2.1\nnameserver 2001:db8::1\noptions edns0\n", addrs("192.0.2.1:53", "[2001:db8::1]:53")},
-		"comments": {"# nameserver 192.0.2.1\n;nameserver 192.0.2.2\n  nameserver\t192.0.2.3 # why\n", addrs("192.0.2.3:53")},
-		"zone":     {"nameserver fe80::1%eth0", addrs("[fe80::1%eth0]:53")},
-		"odd":      {"nameserver\nnameserver host\nNAMESERVER 192.0.2.1\nnameservers 192.0.2.1\r\n", nil},
-		"crlf":     {"nameserver 192.0.2.1\r\n", addrs("192.0.2.1:53")},
+func TestResolverOfTheHost(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"empty":    {"", "127.0.0.1:53"},
+		"usual":    {"search example.org\nnameserver 127.0.0.2\nnameserver 2001:db8::1\noptions edns0\n", "127.0.0.2:53"},
+		"comments": {"# nameserver 127.0.0.2\n;nameserver 127.0.0.3\nnameserver\t127.0.0.4 # why\n", "127.0.0.4:53"},
+		"odd":      {"nameserver\nnameserver host\nNAMESERVER 127.0.0.2\nnameserver 127.0.0.3", "127.0.0.3:53"},
+		"crlf":     {"nameserver 127.0.0.2\r\n", "127.0.0.2:53"},
 	} {
-		if got := resolver.Parse(c.text); !slices.Equal(got, c.want) {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
+		file := filepath.Join(t.TempDir(), "resolv.conf")
+		if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := dialled(t, newService(t, resolver.Config{}, resolver.FromFile(file))); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
 	}
-}
-
-func FuzzParse(f *testing.F) {
-	f.Add("nameserver 192.0.2.1\nnameserver ::1 ; x\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		for _, a := range resolver.Parse(text) {
-			if !a.IsValid() || a.Port() != 53 || !strings.Contains(text, "nameserver") {
-				t.Fatalf("%v from %q", a, text)
-			}
-		}
-	})
 }
 
 func TestConfigIsChecked(t *testing.T) {
