@@ -16,6 +16,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/linktest"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/proxy"
@@ -175,7 +176,7 @@ func TestVirtualDNSServiceAsksTheResolver(t *testing.T) {
 	}
 	defer cmd.Wait()
 	defer cmd.Process.Kill()
-	eventually(t, "dnsmasq listens", func() bool {
+	testkit.Eventually(t, "dnsmasq listens", func() bool {
 		c, err := net.Dial("tcp", addr.String())
 		if err == nil {
 			c.Close()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy"
 )
@@ -59,7 +60,7 @@ func TestNoPushWidensTheLocalPolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	admin := &http.Server{Handler: secret, ReadHeaderTimeout: patience}
+	admin := &http.Server{Handler: secret, ReadHeaderTimeout: testkit.Patience}
 	go func() { _ = admin.Serve(l) }()
 	t.Cleanup(func() { _ = admin.Close() })
 

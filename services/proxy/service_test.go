@@ -20,14 +20,13 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-const patience = 20 * time.Second
 
 // fakeStore keeps registrations in memory.
 type fakeStore struct {
@@ -182,38 +181,18 @@ func run(t *testing.T, cfg proxy.Config, deps proxy.Deps) *running {
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &running{t: t, svc: svc, cancel: cancel, done: make(chan error, 1)}
 	go func() { r.done <- svc.Run(ctx) }()
-	eventually(t, "ready", func() bool { return svc.Ready() == nil })
+	testkit.Eventually(t, "ready", func() bool { return svc.Ready() == nil })
 	return r
 }
 
 func (r *running) stop() {
 	r.t.Helper()
 	r.cancel()
-	select {
-	case err := <-r.done:
-		if err != nil {
-			r.t.Errorf("Run: %v", err)
-		}
-	case <-time.After(patience):
-		r.t.Fatal("Run did not return")
+	if err := testkit.Receive(r.t, "the result of Run", r.done); err != nil {
+		r.t.Errorf("Run: %v", err)
 	}
 	if err := r.svc.Ready(); err == nil {
 		r.t.Error("ready after the stop")
-	}
-}
-
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("never happened: %s", what)
-		case <-tick.C:
-		}
 	}
 }
 
@@ -250,7 +229,7 @@ func TestLinksAndRegistration(t *testing.T) {
 			cfg := proxy.Default()
 			cfg.ID, cfg.Listen, cfg.TLSDir = "p1", []string{listen}, pki
 			r := run(t, cfg, proxy.Deps{Rules: helloRules(t), Store: store, Version: "v1"})
-			eventually(t, "registered", func() bool { _, ok := store.get("p1"); return ok })
+			testkit.Eventually(t, "registered", func() bool { _, ok := store.get("p1"); return ok })
 			rec, _ := store.get("p1")
 			endpoint := r.svc.Endpoints()[0]
 			if rec.Endpoint != endpoint.String() || rec.Version != "v1" || rec.Draining {
@@ -307,7 +286,7 @@ func TestDrainFinishesRunningFlows(t *testing.T) {
 	}()
 	<-s.wrote
 	r.cancel()
-	eventually(t, "draining", func() bool { return r.svc.Ready() != nil })
+	testkit.Eventually(t, "draining", func() bool { return r.svc.Ready() != nil })
 	close(release)
 	<-carried
 	if status, body := s.result(t); status != "200" || body != "first last" {
@@ -328,7 +307,7 @@ func TestStoreAwayIsNoReasonToStop(t *testing.T) {
 		t.Errorf("status %s while the store is away", status)
 	}
 	store.setAway(false)
-	eventually(t, "registered", func() bool { _, ok := store.get("p1"); return ok })
+	testkit.Eventually(t, "registered", func() bool { _, ok := store.get("p1"); return ok })
 	r.stop()
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/linktest"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy"
 )
@@ -91,7 +92,7 @@ func TestStreamsLastUntilTheDrainIsOver(t *testing.T) {
 	v, carried := openStream(t, b, dest)
 	echoes(t, v, "before")
 	r.cancel()
-	eventually(t, "draining", func() bool { return r.svc.Ready() != nil })
+	testkit.Eventually(t, "draining", func() bool { return r.svc.Ready() != nil })
 	echoes(t, v, "while draining")
 	if _, err := io.ReadAll(v); !errors.Is(err, linktest.ErrReset) {
 		t.Errorf("end: %v, want a reset", err)

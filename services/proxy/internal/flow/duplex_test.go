@@ -22,6 +22,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/linktest"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
@@ -148,7 +149,7 @@ func (v *visit) end(want string, end error) {
 
 func (v *visit) carried() error {
 	v.t.Helper()
-	return receive(v.t, "end of the flow", v.done)
+	return testkit.Receive(v.t, "end of the flow", v.done)
 }
 
 func websocketRequest(target string, headers ...string) stream.Request {
@@ -190,7 +191,7 @@ func originsOf(t *testing.T, h http.HandlerFunc) map[string]*ingress.Set {
 		if conf != nil {
 			l = tls.NewListener(l, conf)
 		}
-		s := &http.Server{Handler: h, ReadHeaderTimeout: patience}
+		s := &http.Server{Handler: h, ReadHeaderTimeout: testkit.Patience}
 		served := make(chan struct{})
 		go func() { defer close(served); _ = s.Serve(l) }()
 		t.Cleanup(func() { _ = s.Close(); <-served })
@@ -246,7 +247,7 @@ func TestOriginEndsItsDirectionFirst(t *testing.T) {
 		v.end("all I have", nil)
 		v.send([]byte("and my part"))
 		v.CloseWrite()
-		if got := receive(t, "the visitor's bytes", heard); got != "and my part" {
+		if got := testkit.Receive(t, "the visitor's bytes", heard); got != "and my part" {
 			t.Errorf("origin got %q", got)
 		}
 		if err := v.carried(); err != nil {
@@ -289,7 +290,7 @@ func TestFailuresArePassedOn(t *testing.T) {
 			v.send([]byte("a"))
 			v.expect("a")
 			v.Reset()
-			if err := receive(t, "end at the origin", ends); err == io.EOF { //nolint:errorlint // an orderly end is what must not be
+			if err := testkit.Receive(t, "end at the origin", ends); err == io.EOF { //nolint:errorlint // an orderly end is what must not be
 				t.Error("the origin saw an orderly end")
 			}
 			if err := v.carried(); !errors.Is(err, link.ErrEdge) {
@@ -299,7 +300,7 @@ func TestFailuresArePassedOn(t *testing.T) {
 		t.Run("visitor leaves", func(t *testing.T) {
 			v := visitFrom(t, carry(streamHandler(t, set, streamLimits(), nil)), private)
 			v.Leave()
-			if err := receive(t, "end at the origin", ends); err == io.EOF { //nolint:errorlint // as above
+			if err := testkit.Receive(t, "end at the origin", ends); err == io.EOF { //nolint:errorlint // as above
 				t.Error("the origin saw an orderly end")
 			}
 			if err := v.carried(); !errors.Is(err, link.ErrEdge) {
@@ -340,10 +341,10 @@ func TestVisitorLeavesAnOriginThatDoesNotResponse(t *testing.T) {
 		c := carry(streamHandler(t, rules(t, "http://"+addr), streamLimits(), nil))
 		done := make(chan error, 1)
 		go func() { done <- c.Carry(t.Context(), link.Flow{Stream: e, First: head}) }()
-		receive(t, "handshake at the origin", asked)
+		testkit.Receive(t, "handshake at the origin", asked)
 		v.Leave()
-		receive(t, "end at the origin", ended)
-		if err := receive(t, "end of the flow", done); !errors.Is(err, link.ErrEdge) {
+		testkit.Receive(t, "end at the origin", ended)
+		if err := testkit.Receive(t, "end of the flow", done); !errors.Is(err, link.ErrEdge) {
 			t.Errorf("Carry: %v", err)
 		}
 	})
@@ -383,7 +384,7 @@ culvert_proxy_stream_bytes_total{to="origin"} 5
 		"culvert_proxy_streams_active", "culvert_proxy_private_flows_active",
 		"culvert_proxy_stream_connect_errors_total", "culvert_proxy_stream_bytes_total",
 	}
-	eventually(t, "figures of the running stream", func() bool {
+	testkit.Eventually(t, "figures of the running stream", func() bool {
 		return testutil.GatherAndCompare(reg, strings.NewReader(figures("1", "0")), names...) == nil
 	})
 	v.CloseWrite()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
@@ -186,7 +187,7 @@ func TestRequestTrailers(t *testing.T) {
 			if o.proto == "HTTP/2.0" || o.proto == "HTTP/1.1" { // a server shows announced names that did not come, too
 				want = strings.Replace(want, "map[X-Sum", "map[X-Other:[] X-Sum", 1)
 			}
-			if got := receive(t, "request", seen); got != want {
+			if got := testkit.Receive(t, "request", seen); got != want {
 				t.Errorf("origin saw %s, want %s", got, want)
 			}
 		})

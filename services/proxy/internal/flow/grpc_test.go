@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
@@ -210,7 +211,7 @@ func TestGRPCCancel(t *testing.T) {
 					t.Fatalf("message %q, %v", m, err)
 				}
 				cancel(c)
-				if got := receive(t, "origin noticed", origin.cancelled); got != "true" {
+				if got := testkit.Receive(t, "origin noticed", origin.cancelled); got != "true" {
 					t.Error("the origin took the request for whole")
 				}
 				c.wait()
@@ -235,7 +236,7 @@ func TestGRPCBackPressure(t *testing.T) {
 			}
 			// Nobody reads on. What the origin may still write is bounded by the windows on the way.
 			last := int64(-1)
-			eventually(t, "origin stopped", func() bool {
+			testkit.Eventually(t, "origin stopped", func() bool {
 				now := origin.written.Load()
 				same := now == last
 				last = now
@@ -245,7 +246,7 @@ func TestGRPCBackPressure(t *testing.T) {
 				t.Errorf("origin wrote %d bytes for a reader of 1 MiB", last)
 			}
 			c.cancel()
-			receive(t, "origin noticed", origin.cancelled)
+			testkit.Receive(t, "origin noticed", origin.cancelled)
 			_ = c.recv.Close()
 			c.wait()
 		})

@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
@@ -28,9 +29,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience bounds waits for what must happen; no test passes because of it.
-const patience = 20 * time.Second
 
 var (
 	errAborted = errors.New("response aborted")
@@ -141,7 +139,7 @@ func startMeta(t *testing.T, h link.Handler, m link.Meta) *call {
 		cancel()
 	}()
 	// A test that writes where the proxy no longer reads, or reads where it no longer writes, fails instead of hanging.
-	stuck := time.AfterFunc(3*patience, func() {
+	stuck := time.AfterFunc(3*testkit.Patience, func() {
 		_ = outR.CloseWithError(errStuck)
 		_ = inW.CloseWithError(errStuck)
 		_ = inR.CloseWithError(errStuck)
@@ -160,11 +158,7 @@ func startMeta(t *testing.T, h link.Handler, m link.Meta) *call {
 // wait waits for the flow's end.
 func (c *call) wait() {
 	c.t.Helper()
-	select {
-	case <-c.done:
-	case <-time.After(patience):
-		c.t.Fatal("flow did not end")
-	}
+	testkit.Receive(c.t, "the end of the flow", c.done)
 }
 
 // head reads the ConnectResponse and gives the body that follows.
@@ -346,31 +340,4 @@ func newHandler(cfg flow.Config, table *router.Table, log *slog.Logger, reg prom
 	cfg.Dialer = dialer.New(func(tunnel.ID) (ingress.WarpRouting, error) { return warp(), nil }, nil)
 	cfg.Flows = limit.New(func() uint64 { return warp().MaxActiveFlows }, reg)
 	return flow.New(cfg, table, log, reg)
-}
-
-// eventually polls a condition.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("never happened: %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
-// receive waits for a value.
-func receive[T any](t testing.TB, what string, ch <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-ch:
-	case <-time.After(patience):
-		t.Fatalf("never happened: %s", what)
-	}
-	return v
 }

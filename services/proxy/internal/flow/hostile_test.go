@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
@@ -75,7 +76,7 @@ func TestHeadSizeIsBounded(t *testing.T) {
 func TestFlowsAreBounded(t *testing.T) {
 	h := limited(t, flow.Limits{Flows: 2}, "http_status:204")
 	first, second := startRaw(t, h), startRaw(t, h)
-	eventually(t, "two flows run", func() bool { return h.InFlight() == 2 })
+	testkit.Eventually(t, "two flows run", func() bool { return h.InFlight() == 2 })
 	a := do(t, h, get("GET", "/"), "")
 	if a.status != "503" || a.err == "" || a.end != nil || len(a.pairs) > 0 {
 		t.Errorf("response to the third: %+v, want a refusal with 503", a)
@@ -127,8 +128,8 @@ func TestFloodLeavesNothingBehind(t *testing.T) {
 			}
 			// Idle connections of the pool may stay, and each has its goroutines at both ends.
 			const slack = 8
-			eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines+slack })
-			eventually(t, "descriptors are closed", func() bool { return openFiles() <= files+slack })
+			testkit.Eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= goroutines+slack })
+			testkit.Eventually(t, "descriptors are closed", func() bool { return openFiles() <= files+slack })
 			t.Logf("%d flows: goroutines %d before, %d after; descriptors %d before, %d after",
 				rounds*parallel, goroutines, runtime.NumGoroutine(), files, openFiles())
 		})

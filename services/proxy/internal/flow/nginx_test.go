@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 // nginx runs a real nginx that serves a directory over a Unix socket and accepts uploads, and gives the socket's path.
@@ -47,7 +49,7 @@ http {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	eventually(t, "nginx listens "+out.String(), func() bool {
+	testkit.Eventually(t, "nginx listens "+out.String(), func() bool {
 		c, err := net.Dial("unix", socket)
 		if err == nil {
 			_ = c.Close()

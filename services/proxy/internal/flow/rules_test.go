@@ -17,6 +17,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
@@ -228,7 +229,7 @@ func TestShortRequestBodyIsNotSentAsWhole(t *testing.T) {
 	if a.status != "400" || !strings.HasPrefix(a.err, "Incoming request ended abruptly: ") {
 		t.Errorf("response %+v", a)
 	}
-	if err := receive(t, "origin's request ended", ended); err == nil {
+	if err := testkit.Receive(t, "origin's request ended", ended); err == nil {
 		t.Error("origin took the short body as whole")
 	}
 }

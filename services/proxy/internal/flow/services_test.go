@@ -13,6 +13,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/linktest"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/wire/proxyproto"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/pkg/wire/websocket"
@@ -276,7 +277,7 @@ func TestProxyProtocolHeader(t *testing.T) {
 			if !tc.client.IsValid() {
 				want = proxyproto.Header{}
 			}
-			if got := receive(t, "header at the origin", heads); got != want {
+			if got := testkit.Receive(t, "header at the origin", heads); got != want {
 				t.Errorf("header %+v, want %+v", got, want)
 			}
 		})

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
@@ -115,7 +116,7 @@ func TestSlowReaderHoldsTheOriginBack(t *testing.T) {
 	}
 	_ = c.recv.Close() // the visitor leaves after 100 KiB
 	c.wait()
-	if n := receive(t, "origin's request ended", sent); n >= large {
+	if n := testkit.Receive(t, "origin's request ended", sent); n >= large {
 		t.Errorf("origin sent all %d bytes although nobody read them", n)
 	}
 }
@@ -283,13 +284,13 @@ func TestCancelReachesTheOrigin(t *testing.T) {
 			if when == "during the request body" {
 				_, _ = io.WriteString(c.send, "some")
 			}
-			receive(t, "origin called", began)
+			testkit.Receive(t, "origin called", began)
 			if when == "during the request body" {
 				_ = c.send.CloseWithError(errors.New("reset by the edge"))
 			} else {
 				c.cancel()
 			}
-			receive(t, "origin's request ended", ended)
+			testkit.Receive(t, "origin's request ended", ended)
 			if a := c.finish(); a.end == nil {
 				t.Errorf("response ended by FIN: %+v", a)
 			}
@@ -338,11 +339,11 @@ func TestFlowsAtOnce(t *testing.T) {
 		}()
 	}
 	for range flows {
-		if err := receive(t, "an response", responses); err != nil {
+		if err := testkit.Receive(t, "an response", responses); err != nil {
 			t.Error(err)
 		}
 	}
-	eventually(t, "no flow in flight", func() bool { return h.InFlight() == 0 })
+	testkit.Eventually(t, "no flow in flight", func() bool { return h.InFlight() == 0 })
 }
 
 func TestUnixAndH2C(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 // retryCase is one case of origin_retry.json, stream style.
@@ -69,7 +71,7 @@ func TestRetryVectors(t *testing.T) {
 			h := serve(t, rules(t, "http://"+rawOrigin(t, "tcp", o.serve)), nil)
 			first := do(t, h, c.First.wire(), c.First.Body)
 			if c.Origin == "idle-close" {
-				receive(t, "idle connection closed", o.idle)
+				testkit.Receive(t, "idle connection closed", o.idle)
 			}
 			if c.Origin != "close-always" && first.status != "200" {
 				t.Fatalf("first response: %+v", first)

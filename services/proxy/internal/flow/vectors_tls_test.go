@@ -1,28 +1,21 @@
 package flow_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 // tlsEvent is a handshake or a request that a TLS origin saw.
@@ -66,55 +59,6 @@ var tlsDifferences = map[string]struct {
 		last.ServerName = other
 		return append(want[:len(want)-1], tlsEvent{SNI: &other}, last)
 	}},
-}
-
-// authority issues certificates for tests.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string // PEM
-}
-
-func newAuthority(t testing.TB) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert: cert, key: key, file: file}
-}
-
-func (a *authority) issue(t testing.TB, names ...string) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: names[0]}, DNSNames: names,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // tlsOrigin is a real HTTPS server that writes down what it sees.
@@ -183,8 +127,9 @@ func (o *tlsOrigin) start(t testing.TB, network string, cert tls.Certificate) st
 }
 
 func TestTLSVectors(t *testing.T) {
-	ca := newAuthority(t)
-	cert := ca.issue(t, "origin.internal", "app.example.com", "other.example.com")
+	ca := testkit.NewCA(t)
+	caFile := ca.File(t)
+	cert := ca.Issue(t, "origin.internal", "app.example.com", "other.example.com")
 	used := map[string]bool{}
 	for _, c := range load[tlsCase](t, "http_tls.json") {
 		t.Run(c.Name, func(t *testing.T) {
@@ -197,7 +142,7 @@ func TestTLSVectors(t *testing.T) {
 			addr := o.start(t, network, cert)
 			var settings []string
 			for _, s := range c.OriginRequest {
-				settings = append(settings, strings.ReplaceAll(s, ": CA", ": "+ca.file))
+				settings = append(settings, strings.ReplaceAll(s, ": CA", ": "+caFile))
 			}
 			h := serve(t, rules(t, strings.NewReplacer("ORIGIN", addr, "SOCKET", addr).Replace(c.Service), settings...), nil)
 			for i, r := range c.Requests {

@@ -12,24 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
-
-// eventually polls a condition.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("never happened: %s", what)
-		case <-tick.C:
-		}
-	}
-}
 
 var errLeft = errors.New("visitor left")
 
@@ -57,7 +42,7 @@ func TestCancelDuringHead(t *testing.T) {
 		if r := run(transport(t, nil), request(t, ctx, http.MethodGet, o.addr, nil)); !errors.Is(r.err, errLeft) {
 			t.Errorf("after %q: %+v, want the context's cause", say, r)
 		}
-		receive(t, "connection closed", heard)
+		testkit.Receive(t, "connection closed", heard)
 		cancel(nil)
 	}
 }
@@ -75,13 +60,13 @@ func TestCancelDuringBody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		receive(t, "response sent", heard)
+		testkit.Receive(t, "response sent", heard)
 		go cancel(errLeft)
 		b, err := io.ReadAll(res.Body)
 		if string(b) != "some" || !errors.Is(err, errLeft) {
 			t.Errorf("%q, %v, want the context's cause after some", b, err)
 		}
-		receive(t, "connection closed", heard)
+		testkit.Receive(t, "connection closed", heard)
 		_ = res.Body.Close()
 	}
 }
@@ -204,17 +189,17 @@ func TestCloseBreaksRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	receive(t, "response sent", heard)
+	testkit.Receive(t, "response sent", heard)
 	ended := make(chan error, 1)
 	go func() {
 		_, err := res.Body.Read(make([]byte, 10))
 		ended <- err
 	}()
 	_ = res.Body.Close()
-	if err := receive(t, "read ended", ended); err == nil {
+	if err := testkit.Receive(t, "read ended", ended); err == nil {
 		t.Error("read after Close gave no error")
 	}
-	receive(t, "connection closed", heard)
+	testkit.Receive(t, "connection closed", heard)
 	if _, err := res.Body.Read(make([]byte, 10)); err == nil || err == io.EOF {
 		t.Errorf("Read after Close: %v", err)
 	}

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -23,9 +22,6 @@ func TestMain(m *testing.M) {
 	}
 	goleak.VerifyTestMain(m)
 }
-
-// patience bounds waits for what must happen; no test passes because of it.
-const patience = 20 * time.Second
 
 // origin is a raw server: serve runs for each connection, numbered from 1.
 type origin struct {
@@ -171,17 +167,4 @@ func wantOK(t testing.TB, what string, r observed) {
 	if r.err != nil || r.bodyErr != nil || r.status != http.StatusOK || r.body != "ok" {
 		t.Fatalf("%s: %+v, want ok", what, r)
 	}
-}
-
-// receive waits for a value.
-func receive[T any](t testing.TB, what string, ch <-chan T) (v T) {
-	t.Helper()
-	timer := time.NewTimer(patience)
-	defer timer.Stop()
-	select {
-	case v = <-ch:
-	case <-timer.C:
-		t.Fatalf("never happened: %s", what)
-	}
-	return v
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
@@ -53,7 +54,7 @@ func capture(t *testing.T, rt http.RoundTripper, build func(addr string) *http.R
 	if r.err != nil {
 		return wire{}, r.err
 	}
-	return receive(t, "request", got), nil
+	return testkit.Receive(t, "request", got), nil
 }
 
 // TestWireLikeNetHTTP sends the same requests with both clients.
@@ -146,7 +147,7 @@ func TestTrailersAreSent(t *testing.T) {
 		return 0, io.EOF
 	})))
 	wantOK(t, "response", run(transport(t, nil), r))
-	if sum := receive(t, "request", got).Trailer.Get("X-Sum"); sum != "5" {
+	if sum := testkit.Receive(t, "request", got).Trailer.Get("X-Sum"); sum != "5" {
 		t.Errorf("trailer %q, want 5", sum)
 	}
 }

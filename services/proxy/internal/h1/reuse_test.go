@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
@@ -122,7 +123,7 @@ func TestUnsolicitedBytes(t *testing.T) {
 		tr := transport(t, nil)
 		wantOK(t, "first", get(t, tr, o.addr))
 		close(speak)
-		receive(t, "unsolicited response", spoken)
+		testkit.Receive(t, "unsolicited response", spoken)
 		wantOK(t, "post after it", run(tr, request(t, t.Context(), http.MethodPost, o.addr, strings.NewReader(""))))
 		wantOK(t, "get after it", get(t, tr, o.addr))
 	}
@@ -226,7 +227,7 @@ func TestClosedIdleConnection(t *testing.T) {
 	})
 	tr := transport(t, nil)
 	wantOK(t, "first", get(t, tr, o.addr))
-	receive(t, "client closed its side", gone)
+	testkit.Receive(t, "client closed its side", gone)
 	wantOK(t, "post", run(tr, request(t, t.Context(), http.MethodPost, o.addr, strings.NewReader(""))))
 	if n := o.accepted(); n != 2 {
 		t.Errorf("%d connections, want 2", n)
@@ -314,9 +315,9 @@ func TestIdleTimeout(t *testing.T) {
 	open := new(counting)
 	tr := transport(t, func(c *h1.Config) { c.IdleTimeout, c.DialContext = 5*time.Millisecond, open.dial })
 	openAnswers(t, tr, o.addr, o.addr, o.addr)
-	eventually(t, "idle connections closed", func() bool { return open.now() == 0 })
+	testkit.Eventually(t, "idle connections closed", func() bool { return open.now() == 0 })
 	wantOK(t, "afterwards", get(t, tr, o.addr))
-	eventually(t, "idle connections closed again", func() bool { return open.now() == 0 })
+	testkit.Eventually(t, "idle connections closed again", func() bool { return open.now() == 0 })
 }
 
 // TestCloseIdleReachesRunning closes while an exchange runs: its connection must not become idle.

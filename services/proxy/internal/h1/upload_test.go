@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
@@ -77,7 +78,7 @@ func TestWrongLength(t *testing.T) {
 			if got := run(transport(t, nil), r); got.err == nil || !strings.Contains(got.err.Error(), "5 declared") {
 				t.Errorf("%+v, want an error about the length", got)
 			}
-			if sent := receive(t, "connection closed", got); sent != text[:min(5, len(text))] {
+			if sent := testkit.Receive(t, "connection closed", got); sent != text[:min(5, len(text))] {
 				t.Errorf("origin got %q", sent)
 			}
 		})
@@ -94,7 +95,7 @@ func TestBodyFails(t *testing.T) {
 		if got := run(transport(t, nil), r); !errors.Is(got.err, errBroken) {
 			t.Errorf("%+v, want the body's error", got)
 		}
-		eventually(t, "request body closed", body.done.Load)
+		testkit.Eventually(t, "request body closed", body.done.Load)
 	}
 }
 
@@ -124,7 +125,7 @@ func TestEarlyResponse(t *testing.T) {
 		if got := run(tr, r); got.err != nil || got.bodyErr != nil || got.status != http.StatusRequestEntityTooLarge {
 			t.Fatalf("%+v", got)
 		}
-		receive(t, "connection closed", ended)
+		testkit.Receive(t, "connection closed", ended)
 		if _, err := pw.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
 			t.Errorf("write to the request's body: %v, want it closed", err)
 		}
@@ -196,7 +197,7 @@ func TestRefusedWhileSending(t *testing.T) {
 	if got := run(transport(t, nil), r); got.err != nil || got.bodyErr != nil || got.body != "no" {
 		t.Errorf("%+v, want the origin's response", got)
 	}
-	eventually(t, "request body closed", body.done.Load)
+	testkit.Eventually(t, "request body closed", body.done.Load)
 }
 
 func TestCancelDuringUpload(t *testing.T) {
@@ -214,7 +215,7 @@ func TestCancelDuringUpload(t *testing.T) {
 	if got := run(transport(t, nil), r); !errors.Is(got.err, errLeft) {
 		t.Errorf("%+v, want the context's cause", got)
 	}
-	receive(t, "connection closed", heard)
+	testkit.Receive(t, "connection closed", heard)
 	if _, err := pw.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("write to the request's body: %v, want it closed", err)
 	}
@@ -235,8 +236,8 @@ func TestCloseDuringUpload(t *testing.T) {
 	if _, err := pw.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("write to the request's body: %v, want it closed", err)
 	}
-	receive(t, "response sent", heard)
-	receive(t, "connection closed", heard)
+	testkit.Receive(t, "response sent", heard)
+	testkit.Receive(t, "connection closed", heard)
 }
 
 // failingConn fails one write after some of its bytes.

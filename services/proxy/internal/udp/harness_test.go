@@ -25,9 +25,6 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
 )
 
-// patience bounds waits for what must happen; no test passes because of it.
-const patience = 20 * time.Second
-
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // kit is a table with its surroundings.
@@ -88,21 +85,6 @@ func sum(series []*dto.Metric, label string) (n int) {
 
 func (k *kit) dropped(t testing.TB, reason string) int {
 	return k.figure(t, "dropped_datagrams_total", reason)
-}
-
-// waitFor waits for a condition.
-func waitFor(t testing.TB, what string, ok func() bool) {
-	t.Helper()
-	timeout, tick := time.NewTimer(patience), time.NewTicker(time.Millisecond)
-	defer timeout.Stop()
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-timeout.C:
-			t.Fatalf("not in time: %s", what)
-		}
-	}
 }
 
 var errAborted = errors.New("aborted")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
 )
@@ -82,7 +83,7 @@ func TestResponsesWaitForTheNextFlow(t *testing.T) {
 				for i := range c.kept + 6 {
 					socket.in <- fmt.Append(nil, i)
 				}
-				waitFor(t, "the last ones to be dropped", func() bool { return k.dropped(t, "write_full") == 6*(round+1) })
+				testkit.Eventually(t, "the last ones to be dropped", func() bool { return k.dropped(t, "write_full") == 6*(round+1) })
 				second := k.connect(t)
 				second.send(register(1, dest, ""))
 				second.registered(1)

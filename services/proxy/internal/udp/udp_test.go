@@ -16,6 +16,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
@@ -269,7 +270,7 @@ func TestWorkerThatDoesNotReadCostsAQueue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "drops", func() bool {
+	testkit.Eventually(t, "drops", func() bool {
 		for range 10 {
 			if _, err := o.WriteTo(make([]byte, 1000), from); err != nil {
 				t.Fatal(err)
@@ -321,7 +322,7 @@ func TestSlowSocketHoldsUpNobody(t *testing.T) {
 	if full == 0 || full >= sent-512 {
 		t.Errorf("%d dropped of %d, want all but a queue of 512 and what the socket holds", full, sent)
 	}
-	waitFor(t, "a write to give up", func() bool { return k.dropped(t, "write_deadline_exceeded") > 0 })
+	testkit.Eventually(t, "a write to give up", func() bool { return k.dropped(t, "write_deadline_exceeded") > 0 })
 	buf := make([]byte, 100)
 	for i := range 100 {
 		n, err := far.Read(buf)
