@@ -29,12 +29,12 @@ type Config struct {
 	TLSDir    string   `yaml:"tls_dir" usage:"directory with ca.pem, link.pem and link-key.pem, for tcp endpoints"`
 
 	Tags           []string `yaml:"tags" usage:"connector tags, NAME=VALUE, sent to origins as Cf-Warp-Tag-NAME"`
-	MaxActiveFlows string   `yaml:"max_active_flows" usage:"limit of private-network flows that goes before the configured one; 0 = none, empty = as configured"`
+	MaxActiveFlows string   `yaml:"max_active_flows" usage:"limit of private-network flows; goes before the rules' own; 0 = none, empty = as in the rules"`
 
 	SpoolLimit         int64  `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
 	ManagementHostname string `yaml:"management_hostname" usage:"host of the management service, whose requests never reach an origin"`
 
-	StateDir string `yaml:"state_dir" usage:"directory of this proxy alone, in which a pushed configuration that ends the process is remembered; empty is none"`
+	StateDir string `yaml:"state_dir" usage:"directory of this proxy alone, to remember a pushed configuration that ends the process; empty is none"`
 
 	DrainTimeout time.Duration `yaml:"drain_timeout" usage:"how long running requests may take to finish at stop"`
 

@@ -220,8 +220,8 @@ func (s *Service) Ready() error {
 	return errNotServing
 }
 
-// Run serves until ctx ends, then drains: not ready; workers get GOAWAY, the registration is removed; running flows finished within the drain
-// timeout; gone from the store; idle origin connections closed.
+// Run serves until ctx ends, then drains. First Ready reports an error, workers get GOAWAY and the registration is marked. Running flows
+// may finish within the drain timeout. At last the registration is removed and idle connections to origins are closed.
 func (s *Service) Run(ctx context.Context) error {
 	defer s.table.Close()
 	defer s.private.Close()

@@ -82,9 +82,9 @@ func (l Limits) Validate() error {
 
 // Streams bounds websockets, TCP and stream services (docs/origins.md). Zero is no limit, and no pings.
 type Streams struct {
-	HalfCloseIdle time.Duration `yaml:"half_close_idle" usage:"how long a stream may be silent after one of its directions has ended; 0 is for ever"`
+	HalfCloseIdle time.Duration `yaml:"half_close_idle" usage:"how long a half-closed stream may be silent; 0 is for ever"`
 	WriteTimeout  time.Duration `yaml:"write_timeout" usage:"limit of one write to an origin; 0 is none"`
-	PingInterval  time.Duration `yaml:"ping_interval" usage:"time between pings to websocket clients of tcp, ssh and other stream services; 0 sends none"`
+	PingInterval  time.Duration `yaml:"ping_interval" usage:"time between pings to websocket clients of stream services; 0 sends none"`
 	SocksTimeout  time.Duration `yaml:"socks_timeout" usage:"limit of a SOCKS handshake; 0 is none"`
 }
 

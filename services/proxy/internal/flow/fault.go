@@ -82,11 +82,13 @@ var (
 	errNoRoute       = &requestError{failureInternal, http.StatusBadGateway, "the rule's service cannot serve the request"}
 	errPathAmbiguous = &requestError{failureDenied, http.StatusBadRequest, "path is ambiguous to access control"}
 	errDenied        = &requestError{failureDenied, http.StatusForbidden, "access token required"}
-	errSpoolLimit    = &requestError{failureTooLarge, http.StatusRequestEntityTooLarge, "request body too large for an origin without chunked encoding"}
-	errSpoolFull     = &requestError{failureTooLarge, http.StatusServiceUnavailable, "too many request bodies held at a time"}
-	errNoBody        = errors.New("body where there is none")
-	errTrailer       = errors.New("malformed trailer")
-	errSwitched      = &originError{errors.New("unexpected status 101")}
+	errSpoolLimit    = &requestError{
+		failureTooLarge, http.StatusRequestEntityTooLarge, "request body too large for an origin without chunked encoding",
+	}
+	errSpoolFull = &requestError{failureTooLarge, http.StatusServiceUnavailable, "too many request bodies held at a time"}
+	errNoBody    = errors.New("body where there is none")
+	errTrailer   = errors.New("malformed trailer")
+	errSwitched  = &originError{errors.New("unexpected status 101")}
 )
 
 // failure is what the edge and the log get to know about a failed flow.

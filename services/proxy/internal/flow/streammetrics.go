@@ -55,8 +55,12 @@ func newStreamMetrics(reg prometheus.Registerer) *streamMetrics {
 			Name: "culvert_proxy_stream_connect_errors_total", Help: "Private-network streams and stream services without a connection.",
 		}),
 	}
-	active := f.NewGaugeVec(prometheus.GaugeOpts{Name: "culvert_proxy_streams_active", Help: "Byte streams that are running."}, []string{"kind"})
-	total := f.NewCounterVec(prometheus.CounterOpts{Name: "culvert_proxy_streams_total", Help: "Byte streams that were accepted."}, []string{"kind"})
+	active := f.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "culvert_proxy_streams_active", Help: "Byte streams that are running.",
+	}, []string{"kind"})
+	total := f.NewCounterVec(prometheus.CounterOpts{
+		Name: "culvert_proxy_streams_total", Help: "Byte streams that were accepted.",
+	}, []string{"kind"})
 	ended := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "culvert_proxy_streams_ended_total", Help: "Byte streams that are over, by cause.",
 	}, []string{"kind", "reason"})

@@ -18,7 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
-// fakeConn responses with given bytes, in pieces, and keeps what is written.
+// fakeConn responds with given bytes, in pieces, and keeps what is written.
 type fakeConn struct {
 	response string
 	piece    int // 0: all at once
@@ -36,8 +36,8 @@ func (c *fakeConn) dial(context.Context, string, string) (net.Conn, error) {
 	return c, nil
 }
 
-// mayAnswer says that the whole request has come, or that no more will.
-func (c *fakeConn) mayAnswer() bool {
+// mayRespond says that the whole request has come, or that no more will.
+func (c *fakeConn) mayRespond() bool {
 	_, body, ok := bytes.Cut(c.out.Bytes(), []byte("\r\n\r\n"))
 	return c.patience == 0 || c.closed || ok && int64(len(body)) >= c.patience
 }
@@ -45,7 +45,7 @@ func (c *fakeConn) mayAnswer() bool {
 func (c *fakeConn) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for !c.mayAnswer() {
+	for !c.mayRespond() {
 		c.heard.Wait()
 	}
 	if c.response == "" {
@@ -86,8 +86,8 @@ func (c *fakeConn) SetDeadline(time.Time) error      { return nil }
 func (c *fakeConn) SetReadDeadline(time.Time) error  { return nil }
 func (c *fakeConn) SetWriteDeadline(time.Time) error { return nil }
 
-// FuzzAnswer holds that what is accepted here, net/http accepts and reads alike, however it arrives.
-func FuzzAnswer(f *testing.F) {
+// FuzzResponse holds that what is accepted here, net/http accepts and reads alike, however it arrives.
+func FuzzResponse(f *testing.F) {
 	for _, raw := range corpus {
 		if len(raw) < 8<<10 {
 			f.Add(raw, uint8(0), false)

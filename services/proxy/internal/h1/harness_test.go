@@ -101,7 +101,7 @@ func readHead(br *bufio.Reader) (string, error) {
 	}
 }
 
-const okAnswer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+const okResponse = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 // noFallback fails requests that are not served by the package itself.
 type noFallback struct{}
@@ -161,7 +161,7 @@ func get(t testing.TB, rt http.RoundTripper, addr string) observed {
 	return run(rt, request(t, t.Context(), http.MethodGet, addr, nil))
 }
 
-// wantOK fails unless the response is okAnswer.
+// wantOK fails unless the response is okResponse.
 func wantOK(t testing.TB, what string, r observed) {
 	t.Helper()
 	if r.err != nil || r.bodyErr != nil || r.status != http.StatusOK || r.body != "ok" {

@@ -113,11 +113,11 @@ func TestWireLikeNetHTTP(t *testing.T) {
 			}
 			ref := &http.Transport{DisableCompression: true}
 			defer ref.CloseIdleConnections()
-			want, err := capture(t, ref, build, okAnswer)
+			want, err := capture(t, ref, build, okResponse)
 			if err != nil {
 				t.Fatalf("net/http: %v", err)
 			}
-			got, err := capture(t, transport(t, nil), build, okAnswer)
+			got, err := capture(t, transport(t, nil), build, okResponse)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -137,7 +137,7 @@ func TestTrailersAreSent(t *testing.T) {
 		}
 		_, _ = io.Copy(io.Discard, r.Body)
 		got <- r
-		_, _ = io.WriteString(c, okAnswer)
+		_, _ = io.WriteString(c, okResponse)
 	})
 	r := request(t, t.Context(), http.MethodPost, o.addr, nil)
 	r.Trailer = http.Header{"X-Sum": nil}
@@ -231,7 +231,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add("PUT", "/\r\n", "x y", "a\r\nb", "Transfer-Encoding", "chunked", "x\ny", int64(-1))
 	f.Add("BREW", "*", "\x00", "[::1]:80", "Connection", "close", "", int64(1))
 	f.Fuzz(func(t *testing.T, method, path, query, host, name, value, agent string, length int64) {
-		c := &fakeConn{response: okAnswer}
+		c := &fakeConn{response: okResponse}
 		tr := h1.New(h1.Config{DialContext: c.dial, Fallback: noFallback{}})
 		r := &http.Request{
 			Method: method, URL: &url.URL{Scheme: "http", Host: "o.test", Path: path, RawQuery: query}, Host: host,

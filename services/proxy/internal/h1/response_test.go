@@ -16,7 +16,7 @@ import (
 
 // corpus is raw responses. Both clients must read each one alike.
 var corpus = map[string]string{
-	"plain":                   okAnswer,
+	"plain":                   okResponse,
 	"empty":                   "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
 	"no reason":               "HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok",
 	"blank reason":            "HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok",
@@ -38,7 +38,7 @@ var corpus = map[string]string{
 	"connection other":        "HTTP/1.1 200 OK\r\nConnection: x\r\nContent-Length: 2\r\n\r\nok",
 	"no content":              "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
 	"not modified":            "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
-	"interim":                 "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + okAnswer,
+	"interim":                 "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + okResponse,
 	"long header":             "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("x", 40<<10) + "\r\nContent-Length: 2\r\n\r\nok",
 	"many headers":            "HTTP/1.1 200 OK\r\n" + manyHeaders(200) + "Content-Length: 2\r\n\r\nok",
 	"long body":               "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + strings.Repeat("0123456789", 10000),
@@ -187,7 +187,7 @@ func TestHeadIsBounded(t *testing.T) {
 		"one line": "HTTP/1.1 200 OK\r\nA: " + strings.Repeat("x", 100<<10) + "\r\n\r\n",
 		"no line":  strings.Repeat("HTTP/1.1", 20<<10),
 		"lines":    "HTTP/1.1 200 OK\r\n" + strings.Repeat("A: "+strings.Repeat("x", 1000)+"\r\n", 100) + "\r\n",
-		"interim":  strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 5000) + okAnswer,
+		"interim":  strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 5000) + okResponse,
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := newOrigin(t, answering(raw))
@@ -212,7 +212,7 @@ func TestNonsenseIsNoticedAtOnce(t *testing.T) {
 }
 
 func TestSwitchedIsAnResponse(t *testing.T) {
-	o := newOrigin(t, answering("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nraw", okAnswer))
+	o := newOrigin(t, answering("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\nraw", okResponse))
 	tr := transport(t, nil)
 	if r := get(t, tr, o.addr); r.status != http.StatusSwitchingProtocols || r.body != "" || r.err != nil {
 		t.Errorf("%+v, want status 101 without a body", r)

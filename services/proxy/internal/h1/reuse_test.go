@@ -18,14 +18,14 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 )
 
-// keepServing responses every request with okAnswer.
+// keepServing responses every request with okResponse.
 func keepServing(_ int, c net.Conn) {
 	br := bufio.NewReader(c)
 	for {
 		if _, err := readHead(br); err != nil {
 			return
 		}
-		if _, err := io.WriteString(c, okAnswer); err != nil {
+		if _, err := io.WriteString(c, okResponse); err != nil {
 			return
 		}
 	}
@@ -33,8 +33,8 @@ func keepServing(_ int, c net.Conn) {
 
 func TestConnectionsAreReused(t *testing.T) {
 	for name, raw := range map[string]string{
-		"sized": okAnswer, "chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n",
-		"nothing": "HTTP/1.1 204 No Content\r\n\r\n", "interim": "HTTP/1.1 103 Hints\r\n\r\n" + okAnswer,
+		"sized": okResponse, "chunked": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n",
+		"nothing": "HTTP/1.1 204 No Content\r\n\r\n", "interim": "HTTP/1.1 103 Hints\r\n\r\n" + okResponse,
 	} {
 		o := newOrigin(t, answering(raw, raw, raw))
 		tr := transport(t, nil)
@@ -71,7 +71,7 @@ func TestConnectionIsFreeAtTheEnd(t *testing.T) {
 // TestNotReused lists responses after which a connection must not be used again.
 func TestNotReused(t *testing.T) {
 	for name, raw := range map[string]string{
-		"more bytes":             okAnswer + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+		"more bytes":             okResponse + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
 		"more after no content":  "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
 		"more after last chunk":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
 		"more after a long body": corpus["long body"] + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
@@ -111,7 +111,7 @@ func TestUnsolicitedBytes(t *testing.T) {
 			}
 			br := bufio.NewReader(c)
 			_, _ = readHead(br)
-			_, _ = io.WriteString(c, okAnswer)
+			_, _ = io.WriteString(c, okResponse)
 			<-speak
 			_, _ = io.WriteString(c, "HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nevil")
 			if end {
@@ -162,7 +162,7 @@ func TestRetries(t *testing.T) {
 					return
 				}
 				_, _ = readHead(br)
-				_, _ = io.WriteString(c, okAnswer)
+				_, _ = io.WriteString(c, okResponse)
 				_, _ = readHead(br)
 				_, _ = br.Discard(len(tc.body))
 				_, _ = io.WriteString(c, tc.partial)
@@ -220,7 +220,7 @@ func TestClosedIdleConnection(t *testing.T) {
 		}
 		br := bufio.NewReader(c)
 		_, _ = readHead(br)
-		_, _ = io.WriteString(c, okAnswer)
+		_, _ = io.WriteString(c, okResponse)
 		_ = c.(*net.TCPConn).CloseWrite()
 		_, _ = br.ReadByte() // ends when the client has noticed: nobody asks it to
 		close(gone)

@@ -9,8 +9,8 @@ import (
 
 // Config is the configuration of ping.
 type Config struct {
-	SourceV4 string `yaml:"source_v4" usage:"IPv4 address that answers pings whose time to live ends here; empty is the one of the default route"`
-	SourceV6 string `yaml:"source_v6" usage:"IPv6 address that answers pings whose hop limit ends here; empty is one of the same interface"`
+	SourceV4 string `yaml:"source_v4" usage:"IPv4 address of this host in responses to traceroute; empty is the one of the default route"`
+	SourceV6 string `yaml:"source_v6" usage:"IPv6 address of this host in responses to traceroute; empty is one of the same interface"`
 	MaxFlows int    `yaml:"max_flows" usage:"largest number of pings (source, destination, id) at a time, each with a socket"`
 }
 

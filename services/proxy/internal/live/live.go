@@ -52,9 +52,10 @@ type State struct {
 
 // New makes a state with the local configuration, which table serves already.
 func New(cfg Config) (*State, error) {
-	s := &State{cfg: cfg, marks: crashmark.New(cfg.StateDir), version: remoteconfig.LocalVersion, gauge: prometheus.NewGauge(prometheus.GaugeOpts{
+	s := &State{cfg: cfg, marks: crashmark.New(cfg.StateDir), version: remoteconfig.LocalVersion}
+	s.gauge = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "culvert_proxy_config_version", Help: "Version of the configuration in force; -1 is the local one.",
-	})}
+	})
 	s.gauge.Set(float64(remoteconfig.LocalVersion))
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(s.gauge); err != nil {

@@ -15,7 +15,10 @@ import (
 )
 
 // ErrNoDestination says that the client of a bastion named no destination.
-var ErrNoDestination = errors.New("Did not receive final destination from client. The --destination flag is likely not set on the client side") //nolint:staticcheck // the reference's text
+//
+//nolint:staticcheck // the reference's text
+var ErrNoDestination = errors.New(
+	"Did not receive final destination from client. The --destination flag is likely not set on the client side")
 
 // Stream opens the byte stream of a tcp-like service (docs/spec/ingress.md 8.3 to 8.5).
 type Stream struct {

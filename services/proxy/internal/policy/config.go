@@ -18,7 +18,7 @@ type Config struct {
 	AllowHosts    []string `yaml:"allow_hosts" usage:"host names that may be dialled, *.name for all below; empty is all, none is none"`
 	DenyHosts     []string `yaml:"deny_hosts" usage:"host names that are never dialled, *.name for all below"`
 	AllowUnix     []string `yaml:"allow_unix" usage:"Unix sockets that may be reached, directories end with /; empty is all, none is none"`
-	AllowFiles    []string `yaml:"allow_files" usage:"files that ingress rules may name (caPool), directories end with /; empty is all, none is none"`
+	AllowFiles    []string `yaml:"allow_files" usage:"files that rules may name, directories end with /; empty is all, none is none"`
 }
 
 // Validate reports every problem, each with its path.

@@ -20,7 +20,7 @@ import (
 
 // Config is the configuration of the DNS service.
 type Config struct {
-	ResolverAddrs []string `yaml:"resolver_addrs" usage:"resolvers, IP:port, of which each flow to the virtual DNS service gets one at random; empty is the host's own"`
+	ResolverAddrs []string `yaml:"resolver_addrs" usage:"resolvers (IP:port) of the virtual DNS service, chosen at random; empty is the host's own"`
 }
 
 // maxAddrs bounds the list, as the reference does.

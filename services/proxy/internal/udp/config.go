@@ -10,7 +10,7 @@ import (
 
 // Config is the configuration of UDP sessions.
 type Config struct {
-	MaxSessions   int           `yaml:"max_sessions" usage:"largest number of UDP sessions, each with a socket; the flow limit of the rules counts as well"`
+	MaxSessions   int           `yaml:"max_sessions" usage:"limit of UDP sessions, each with a socket; the flow limit of the rules counts as well"`
 	OrphanTimeout time.Duration `yaml:"orphan_timeout" usage:"how long a UDP session waits for another worker when its own is lost"`
 	QueueBytes    int           `yaml:"queue_bytes" usage:"bytes of datagrams that may wait for one worker"`
 	KeptBytes     int           `yaml:"kept_bytes" usage:"bytes of datagrams that may wait in all UDP sessions whose worker is lost"`

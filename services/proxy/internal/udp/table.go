@@ -266,7 +266,8 @@ func (t *Table) refuse(ctx context.Context, f *flow, m *packet.Message, result d
 	}
 	f.control(&resp)
 	if ok, more := t.faults.Pass(result.String(), time.Now()); ok {
-		t.log.WarnContext(ctx, "udp session refused", logkey.Dest, m.Dest, logkey.Result, result.String(), logkey.Err, err, logkey.Suppressed, more)
+		t.log.WarnContext(ctx, "udp session refused", slog.Any(logkey.Dest, m.Dest), slog.String(logkey.Result, result.String()),
+			slog.Any(logkey.Err, err), slog.Any(logkey.Suppressed, more))
 	}
 }
 
