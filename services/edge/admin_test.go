@@ -40,7 +40,8 @@ func TestAdminAPI(t *testing.T) {
 		t.Fatalf("token: %v", err)
 	}
 	fromFile, err := credential.ParseFile(made.Credentials)
-	if err != nil || fromFile.TunnelID != made.Tunnel.ID || string([]byte(fromFile.Secret)) != string([]byte(fromToken.Secret)) || len(fromFile.Secret) != 32 {
+	if err != nil || fromFile.TunnelID != made.Tunnel.ID || string([]byte(fromFile.Secret)) != string([]byte(fromToken.Secret)) ||
+		len(fromFile.Secret) != 32 {
 		t.Errorf("credentials file and token differ: %v, %v, %v", fromFile, fromToken, err)
 	}
 	if _, err := b.admin.CreateTunnel(ctx, "my-app"); !errors.Is(err, tunnel.ErrConflict) {
@@ -143,7 +144,8 @@ func TestAdminOverTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log lockedBuffer
-	b := startWith(t, func(c *edge.Config) { c.Admin.Listen, c.Admin.TokenFile = testkit.Loopback(0), file }, slog.New(slog.NewTextHandler(&log, nil)))
+	b := startWith(t, func(c *edge.Config) { c.Admin.Listen, c.Admin.TokenFile = testkit.Loopback(0), file },
+		slog.New(slog.NewTextHandler(&log, nil)))
 	if text := log.String(); !strings.Contains(text, "admin token file is readable") {
 		t.Errorf("no warning about the token file in the log:\n%s", text)
 	}
@@ -190,7 +192,9 @@ func TestAdminOverTCP(t *testing.T) {
 
 func TestAdminAddresses(t *testing.T) {
 	t.Parallel()
-	for address, ok := range map[string]bool{"unix:/a": true, "/a": true, "http://h:1": true, "https://h": true, "h:1": false, "ftp://h": false, "http://": false} {
+	for address, ok := range map[string]bool{
+		"unix:/a": true, "/a": true, "http://h:1": true, "https://h": true, "h:1": false, "ftp://h": false, "http://": false,
+	} {
 		if _, err := adminclient.Dial(address, nil); (err == nil) != ok {
 			t.Errorf("Dial(%q) = %v", address, err)
 		}

@@ -38,26 +38,26 @@ type PublicConfig struct {
 	CertFile              string         `yaml:"cert_file" usage:"certificate chain for HTTPS; unset = issued by the edge's own CA"`
 	KeyFile               string         `yaml:"key_file" usage:"private key of cert_file"`
 	Names                 []string       `yaml:"names" usage:"further names in the default HTTPS certificate"`
-	ResponseHeaderTimeout time.Duration  `yaml:"response_header_timeout" usage:"wait for the origin's response once the request is sent; 0 = for ever"`
+	ResponseHeaderTimeout time.Duration  `yaml:"response_header_timeout" usage:"wait for the response once the request is sent; 0 = for ever"`
 	ReadHeaderTimeout     time.Duration  `yaml:"read_header_timeout" usage:"how long a visitor may take to send a request head"`
 	IdleTimeout           time.Duration  `yaml:"idle_timeout" usage:"how long an idle visitor connection is kept"`
-	BodyIdleTimeout       time.Duration  `yaml:"body_idle_timeout" usage:"how long a body may make no progress towards or from a visitor; 0 = for ever"`
-	TrustedProxies        []string       `yaml:"trusted_proxies" usage:"networks of proxies whose X-Forwarded-For and similar fields are trusted to name the visitor"`
-	ProxyProtocol         bool           `yaml:"proxy_protocol" usage:"connections of trusted_proxies begin with a header of the PROXY protocol, version 1 or 2"`
-	MaxHeaderFields       int            `yaml:"max_header_fields" usage:"limit of the fields of a header or trailer section, of requests and of responses, over every protocol"`
-	MaxHeaderBytes        int            `yaml:"max_header_bytes" usage:"limit of the decoded size of such a section: names, values and 32 bytes for each field; at most 1048576"`
+	BodyIdleTimeout       time.Duration  `yaml:"body_idle_timeout" usage:"how long a body may make no progress; 0 = for ever"`
+	TrustedProxies        []string       `yaml:"trusted_proxies" usage:"networks of proxies that may name the visitor in X-Forwarded-For etc."`
+	ProxyProtocol         bool           `yaml:"proxy_protocol" usage:"connections of trusted_proxies begin with a PROXY protocol header"`
+	MaxHeaderFields       int            `yaml:"max_header_fields" usage:"limit of the fields of a header or trailer section"`
+	MaxHeaderBytes        int            `yaml:"max_header_bytes" usage:"limit of its decoded size, with 32 bytes a field; at most 1048576"`
 	MaxTargetBytes        int            `yaml:"max_target_bytes" usage:"limit of the length of a request target"`
 	// MaxConnectionHeaderBytes exists because HTTP/2 compresses headers: a few bytes can make large ones.
-	MaxConnectionHeaderBytes int           `yaml:"max_connection_header_bytes" usage:"limit of the headers of all requests in flight on one connection, decoded"`
+	MaxConnectionHeaderBytes int           `yaml:"max_connection_header_bytes" usage:"limit of the headers in flight on one connection"`
 	MaxConnections           int           `yaml:"max_connections" usage:"limit of visitors' connections; further ones are closed at once"`
-	MaxConnectionsPerAddress int           `yaml:"max_connections_per_address" usage:"the same for one visitor address (IPv6: /64); 0 = a quarter of max_connections, but at least 64"`
+	MaxConnectionsPerAddress int           `yaml:"max_connections_per_address" usage:"the same for one address; 0 = a quarter, at least 64"`
 	MaxStreams               int           `yaml:"max_streams" usage:"limit of requests in flight on one HTTP/2 connection"`
 	MaxWebSockets            int           `yaml:"max_websockets" usage:"limit of WebSocket connections; further ones get status 503"`
-	MaxWebSocketsPerAddress  int           `yaml:"max_websockets_per_address" usage:"the same for one visitor address; 0 = a quarter of max_websockets, but at least 64"`
-	MinBodyRate              int           `yaml:"min_body_rate" usage:"bytes per second that a request body of known length must reach on average, once body_idle_timeout is used up; 0 = none"`
-	HalfCloseTimeout         time.Duration `yaml:"half_close_timeout" usage:"how long one direction of a WebSocket may be silent once the other has ended; 0 = for ever"`
+	MaxWebSocketsPerAddress  int           `yaml:"max_websockets_per_address" usage:"the same for one address; 0 = a quarter, at least 64"`
+	MinBodyRate              int           `yaml:"min_body_rate" usage:"least rate of a body of known length, in bytes/s; 0 = none"`
+	HalfCloseTimeout         time.Duration `yaml:"half_close_timeout" usage:"how long a half-closed WebSocket may be silent; 0 = for ever"`
 	DrainTimeout             time.Duration `yaml:"drain_timeout" usage:"how long running requests may finish at shutdown"`
-	ExposeErrors             bool          `yaml:"expose_errors" usage:"show connector error texts, which hold internal addresses, to visitors"`
+	ExposeErrors             bool          `yaml:"expose_errors" usage:"show visitors the connector's errors, with internal addresses"`
 }
 
 // AdminConfig is the API for operators.

@@ -23,7 +23,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
-// managed is a connector that keeps what is pushed to it.
+// managed is a connector that records the configurations pushed to it.
 type managed struct {
 	rpc.SessionHandler // nobody calls it
 
@@ -59,7 +59,7 @@ func (m *managed) state() (config string, pushes int) {
 	return m.config, m.pushes
 }
 
-// manage registers a connector over p that takes pushes.
+// manage registers a connector over p that supports remote configuration.
 func (b *bench) manage(p tunnel.Protocol, index tunnel.ConnIndex, m *managed, features ...string) (*peer, rpc.ConnectionDetails) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), testkit.Patience)
@@ -134,32 +134,38 @@ func TestConfigurationPush(t *testing.T) {
 			b.manage(p, 2, deaf)
 			const first = `{"ingress":[{"service":"http_status:404"}]}`
 			set(first, 0)
-			testkit.Eventually(t, "the connection has it", func() bool { c := b.configuration(); return len(c.Connections) == 2 && c.Connections[0].Applied == 0 })
+			testkit.Eventually(t, "the connection has it", func() bool {
+				c := b.configuration()
+				return len(c.Connections) == 2 && c.Connections[0].Applied == 0
+			})
 			if got, _ := one.state(); got != first {
 				t.Errorf("pushed %s", got)
 			}
 			set(" "+first, 0) // the same
-			// A later connection gets the configuration at once, and learns that it is managed.
+			// A later connection gets the configuration at once, and its registration says that it is managed remotely.
 			if _, details := b.manage(p, 1, two, protocol.FeatureRemoteConfig); !details.RemotelyManaged {
 				t.Error("not managed")
 			}
 			testkit.Eventually(t, "the later connection has it", func() bool { return b.configuration().Connections[1].Applied == 0 })
-			// One that rejects it says why; the others go on.
+			// A connector rejects it with a reason; the others apply it.
 			two.set(0, "no such origin")
 			set(`{"ingress":[{"service":"http_status:405"}]}`, 1)
 			testkit.Eventually(t, "both have responded", func() bool {
 				c := b.configuration().Connections
 				return c[0].Applied == 1 && c[1].Pushed == 1 && c[1].Applied == 0 && strings.Contains(c[1].Error, "no such origin")
 			})
-			// A connector that is ahead decides the next version.
+			// The next version is above that of a connector with a later version.
 			one.set(7, "")
 			two.set(0, "")
 			set(`{"ingress":[{"service":"http_status:406"}]}`, 2)
-			testkit.Eventually(t, "the edge knows both versions", func() bool { c := b.configuration().Connections; return c[0].Applied == 7 && c[1].Applied == 2 })
+			testkit.Eventually(t, "the edge knows both versions", func() bool {
+				c := b.configuration().Connections
+				return c[0].Applied == 7 && c[1].Applied == 2
+			})
 			set(`{"ingress":[{"service":"http_status:406"}]}`, 8)
 			testkit.Eventually(t, "both follow", func() bool { c := b.configuration().Connections; return c[0].Applied == 8 && c[1].Applied == 8 })
 			if _, pushes := deaf.state(); pushes != 0 {
-				t.Error("pushed to a connector that does not take it")
+				t.Error("pushed to a connector without the feature")
 			}
 		})
 	}
@@ -169,17 +175,19 @@ func TestConfigurationIsChecked(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	for _, doc := range []string{`[]`, `"x"`, `null`} {
-		if _, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(doc)); err == nil || !strings.Contains(err.Error(), "configuration: invalid") {
+		if _, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(doc)); err == nil ||
+			!strings.Contains(err.Error(), "configuration: invalid") {
 			t.Errorf("%s: %v", doc, err)
 		}
 	}
-	if c, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(`{"ingress":[{"service":"gopher://x"}]}`)); err != nil || c.Version != 0 {
+	if c, err := b.admin.SetConfiguration(t.Context(), "demo", json.RawMessage(`{"ingress":[{"service":"gopher://x"}]}`)); err != nil ||
+		c.Version != 0 {
 		t.Errorf("set: %+v, %v", c, err)
 	}
 	if _, err := b.admin.SetConfiguration(t.Context(), "nobody", json.RawMessage(`{}`)); !errors.Is(err, tunnel.ErrNotFound) {
 		t.Errorf("unknown tunnel: %v", err)
 	}
-	// It outlives the edge.
+	// The catalog keeps it across a restart.
 	b.stop()
 	again := start(t, func(c *edge.Config) { c.DataDir = filepath.Dir(b.AdminSocket()) })
 	if c := again.configuration(); c.Version != 0 || string(c.Config) != `{"ingress":[{"service":"gopher://x"}]}` {

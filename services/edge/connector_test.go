@@ -52,7 +52,7 @@ func TestRegistrationRefusals(t *testing.T) {
 		t.Errorf("%d connections are registered", n)
 	}
 	if _, err := p.register(b.request(0)); err != nil {
-		t.Errorf("a second, right attempt on the session: %v", err)
+		t.Errorf("a second attempt on the session, with valid credentials: %v", err)
 	}
 	if _, err := p.register(b.request(1)); err == nil {
 		t.Error("one session registered twice")
@@ -243,7 +243,8 @@ func TestTLSNames(t *testing.T) {
 	}
 	conf := quic.ClientTLS(b.roots(), false)
 	conf.NextProtos = []string{"h3"}
-	if s, err := quic.Dial(t.Context(), quic.DialConfig{Edge: b.ConnectorAddrs()[0], TLS: conf, Settings: quic.ConnectorSettings()}); err == nil {
+	dial := quic.DialConfig{Edge: b.ConnectorAddrs()[0], TLS: conf, Settings: quic.ConnectorSettings()}
+	if s, err := quic.Dial(t.Context(), dial); err == nil {
 		_ = s.CloseWithError(0, "")
 		t.Error("another protocol name was accepted")
 	}

@@ -3,7 +3,6 @@ package edge_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,9 +10,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -21,10 +18,9 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
-	"github.com/culvert-tunnel/culvert/services/edge"
 )
 
-// body says how the body behind a head is laid out.
+// body is the encoding of a response's body on the stream.
 func respondLaidOut(st transport.Stream, layout, status string, fields ...string) {
 	resp := stream.Response{Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: status}, {Key: stream.KeyBody, Val: layout}}}
 	for i := 0; i < len(fields); i += 2 {
@@ -63,7 +59,8 @@ func TestResponseTrailers(t *testing.T) {
 		_, _ = st.Write(frame("hello "))
 		_, _ = st.Write(frame(""))
 		_, _ = st.Write(frame("world"))
-		_, _ = st.Write(trailers("X-Announced", "1", "x-other", "2", "X-Other", "3", "Content-Length", "7", "Cf-Int-X", "x", "Bad Name", "x", "X-Bad", "a\nb"))
+		_, _ = st.Write(trailers("X-Announced", "1", "x-other", "2", "X-Other", "3", "Content-Length", "7", "Cf-Int-X", "x", "Bad Name", "x",
+			"X-Bad", "a\nb"))
 		end(st)
 	}, streams1)
 	for name, c := range b.clients() {
@@ -121,7 +118,7 @@ func TestBadFramesNeverLookWhole(t *testing.T) {
 	}
 }
 
-// A stock connector knows nothing of frames, and is asked for nothing.
+// A stock connector does not support frames: its requests offer none, and a response with frames is an error.
 func TestNoExtensionForOthers(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -138,7 +135,8 @@ func TestNoExtensionForOthers(t *testing.T) {
 		respondLaidOut(st, stream.BodyFrames, "200")
 		end(st)
 	})
-	if resp, _ := b.raw("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"); resp.Header.Get("Culvert-Error") != "connector_error" {
+	const withTrailers = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n"
+	if resp, _ := b.raw(withTrailers); resp.Header.Get("Culvert-Error") != "connector_error" {
 		t.Errorf("a response with frames that were not requested: %d %v", resp.StatusCode, resp.Header)
 	}
 }
@@ -152,7 +150,8 @@ func TestRequestTrailers(t *testing.T) {
 		var d stream.Deframer
 		n, derr := d.Strip(raw)
 		respond(st, "200")
-		_, _ = fmt.Fprintf(struct{ io.Writer }{st}, "%s %v %v %v %q %v %v %v", layout, header(req, "Transfer-Encoding"), header(req, "Content-Length"),
+		_, _ = fmt.Fprintf(struct{ io.Writer }{st}, "%s %v %v %v %q %v %v %v", layout, header(req, "Transfer-Encoding"),
+			header(req, "Content-Length"),
 			header(req, "Trailer"), raw[:n], errors.Join(err, derr, d.End()), d.Trailers(), d.Ended())
 		end(st)
 	}, streams1)
@@ -181,7 +180,7 @@ func TestRequestTrailers(t *testing.T) {
 	}
 }
 
-// atEnd does something right before its end.
+// atEnd is a reader that calls a function before it returns io.EOF.
 type atEnd struct {
 	io.Reader
 	do func()
@@ -225,7 +224,7 @@ func TestTrailersOnly(t *testing.T) {
 	}
 }
 
-// framer is one HTTP/2 connection of a visitor, by hand.
+// framer is one HTTP/2 connection of a visitor, on which the test writes frames.
 type framer struct {
 	*http2.Framer
 	t    *testing.T
@@ -277,7 +276,8 @@ func TestInterimResponses(t *testing.T) {
 		var all []byte
 		for _, status := range []string{"103", "100", "199"} {
 			resp := stream.Response{Metadata: []stream.Pair{
-				{Key: stream.KeyStatus, Val: status}, {Key: stream.HeaderPrefix + "Link", Val: "</" + status + ">"}, {Key: stream.HeaderPrefix + "Connection", Val: "x"},
+				{Key: stream.KeyStatus, Val: status}, {Key: stream.HeaderPrefix + "Link", Val: "</" + status + ">"},
+				{Key: stream.HeaderPrefix + "Connection", Val: "x"},
 			}}
 			all, _ = resp.Append(all)
 		}
@@ -306,7 +306,8 @@ func TestInterimResponses(t *testing.T) {
 			}
 			body, _ := io.ReadAll(resp.Body)
 			_ = resp.Body.Close()
-			if fmt.Sprint(got) != "[103 map[Link:[</103>]] 199 map[Link:[</199>]]]" || string(body) != "body" || resp.Header.Get("Link") != "" || resp.Header.Get("X-Final") != "1" {
+			if fmt.Sprint(got) != "[103 map[Link:[</103>]] 199 map[Link:[</199>]]]" || string(body) != "body" || resp.Header.Get("Link") != "" ||
+				resp.Header.Get("X-Final") != "1" {
 				t.Errorf("%s %s: interim %v, then %d %q %v", name, path, got, resp.StatusCode, body, resp.Header)
 			}
 		}
@@ -342,7 +343,7 @@ func TestExpectContinueIsPassedOn(t *testing.T) {
 			respond(st, "417", "Content-Length", "2")
 			_, _ = st.Write([]byte("no"))
 			if n, err := body.Read(make([]byte, 1)); n > 0 || err == io.EOF { // a reset, or the end of the test
-				t.Errorf("body that was not wanted: %d bytes, %v", n, err)
+				t.Errorf("body that the connector did not request: %d bytes, %v", n, err)
 			}
 			end(st)
 			return
@@ -374,7 +375,8 @@ func TestExpectContinueIsPassedOn(t *testing.T) {
 			}
 		}
 		body, _ := io.ReadAll(resp.Body)
-		if got := fmt.Sprint(resp.StatusCode, string(body), resp.Close); got != map[string]string{"/yes": "200hellofalse", "/no": "417notrue"}[path] {
+		if got := fmt.Sprint(resp.StatusCode, string(body), resp.Close); got != map[string]string{"/yes": "200hellofalse",
+			"/no": "417notrue"}[path] {
 			t.Errorf("%s: %s", path, got)
 		}
 		if path == "/no" { // the visitor neither sends its body nor hangs up
@@ -385,114 +387,4 @@ func TestExpectContinueIsPassedOn(t *testing.T) {
 		_ = c.Close()
 	}
 	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
-}
-
-// Messages pass in both directions without delay, the response begins first, and the visitor's cancellation reaches the connector.
-func TestMessagesBothWays(t *testing.T) {
-	t.Parallel()
-	b := start(t, func(c *edge.Config) { c.Public.BodyIdleTimeout = 400 * time.Millisecond })
-	cancelled := make(chan error, 2)
-	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
-		if fmt.Sprint(header(req, "Te")) != "[trailers]" {
-			t.Errorf("Te: %v", header(req, "Te"))
-		}
-		respondLaidOut(st, stream.BodyFrames, "200", "Content-Type", "application/grpc")
-		buf := make([]byte, 100)
-		for {
-			n, err := body.Read(buf)
-			if n > 0 {
-				_, _ = st.Write(frame(string(buf[:n])))
-			}
-			switch {
-			case err == io.EOF:
-				_, _ = st.Write(trailers("Grpc-Status", "0"))
-				end(st)
-				return
-			case err != nil:
-				<-st.Context().Done()
-				cancelled <- err
-				return
-			}
-		}
-	}, streams1)
-	var calls sync.WaitGroup
-	for _, name := range []string{"h2c", "h2"} {
-		c := b.clients()[name]
-		for _, leave := range []bool{false, true} {
-			calls.Go(func() { messagesBothWays(t, name, c, leave, cancelled) })
-		}
-	}
-	calls.Wait()
-	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
-}
-
-// messagesBothWays makes one call. With leave the visitor cancels it, otherwise the visitor ends its body.
-func messagesBothWays(t *testing.T, name string, c way, leave bool, cancelled <-chan error) {
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	pr, pw := io.Pipe()
-	defer func() { _ = pw.Close() }()
-	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/x.Y/Z", pr)
-	req.Header.Set("Te", "trailers")
-	resp, err := c.client.Do(req)
-	if err != nil {
-		t.Errorf("%s: %v", name, err)
-		return
-	}
-	defer func() { _ = resp.Body.Close() }()
-	pause := time.NewTimer(900 * time.Millisecond) // longer than a body may be silent that is only sent
-	<-pause.C
-	for _, word := range []string{"one", "two"} {
-		_, _ = io.WriteString(pw, word)
-		got := make([]byte, 3)
-		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != word {
-			t.Errorf("%s: %q, %v", name, got, err)
-			return
-		}
-	}
-	if leave {
-		cancel()
-		_ = pw.CloseWithError(context.Canceled) // the client waits for its own body
-		if err := <-cancelled; !errors.Is(err, transport.ErrReset) {
-			t.Errorf("%s: the cancel arrives as %v", name, err)
-		}
-		return
-	}
-	_ = pw.Close()
-	rest, err := io.ReadAll(resp.Body)
-	if err != nil || len(rest) != 0 || resp.Trailer.Get("Grpc-Status") != "0" {
-		t.Errorf("%s: end %q, %v, %v", name, rest, err, resp.Trailer)
-	}
-}
-
-// Events arrive as they are sent, whatever their type is called.
-func TestEventsWithoutDelay(t *testing.T) {
-	t.Parallel()
-	b := start(t, nil)
-	next := make(chan string)
-	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
-		respond(st, "200", "Content-Type", "application/x-whatever")
-		for word := range next {
-			if word == "" {
-				break
-			}
-			_, _ = st.Write([]byte(word))
-		}
-		end(st)
-	})
-	for name, c := range b.clients() {
-		resp, err := c.client.Get(c.base + "/") // the head comes before the first event
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, word := range []string{"data: 1\n\n", "x"} {
-			next <- word
-			got := make([]byte, len(word))
-			if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != word {
-				t.Errorf("%s: %q, %v", name, got, err)
-			}
-		}
-		next <- ""
-		_ = resp.Body.Close()
-	}
 }

@@ -31,7 +31,7 @@ func requestOf(t *testing.T, body []byte) *stream.Request {
 	return &req
 }
 
-// TestHeaderLimits: a head costs what its fields cost in memory, and no connector hears of one that exceeds a limit.
+// TestHeaderLimits: a head counts by its decoded size, and a head beyond a limit does not reach the connector.
 func TestHeaderLimits(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -64,7 +64,8 @@ func TestHeaderLimits(t *testing.T) {
 			if err != nil {
 				// Over HTTP/2 the client knows the limit from the settings. On a new connection it may send before it has them:
 				// then net/http ends the connection.
-				if text := err.Error(); k.status == http.StatusOK || !strings.Contains(text, "peer's advertised limit") && !strings.Contains(text, "GOAWAY") {
+				if text := err.Error(); k.status == http.StatusOK || !strings.Contains(text, "peer's advertised limit") &&
+					!strings.Contains(text, "GOAWAY") {
 					t.Errorf("%s, %s: %v", name, kind, err)
 				}
 				continue
@@ -108,7 +109,7 @@ func TestRefusalComesAfterEarlierResponses(t *testing.T) {
 	}
 }
 
-// TestResponseLimits: a response with too many fields is an error page, and is not asked for again.
+// TestResponseLimits: a response with too many fields is an error page, and the request is not sent again.
 func TestResponseLimits(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -164,13 +165,14 @@ func (b *bench) h2Raw() *h2Raw {
 	return r
 }
 
-// send sends a request without a body: names and values by turns.
+// send sends a request without a body; fields are names and values in turn.
 func (r *h2Raw) send(id uint32, fields ...string) {
 	r.buf.Reset()
 	for i := 0; i < len(fields); i += 2 {
 		_ = r.enc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
 	}
-	if err := r.f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: r.buf.Bytes(), EndStream: true, EndHeaders: true}); err != nil {
+	head := http2.HeadersFrameParam{StreamID: id, BlockFragment: r.buf.Bytes(), EndStream: true, EndHeaders: true}
+	if err := r.f.WriteHeaders(head); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -200,8 +202,8 @@ func (r *h2Raw) status(id uint32) string {
 	}
 }
 
-// TestHeadersOfOneConnection: references to the compression table cost a visitor nothing, so what they stand for is bounded
-// for all requests of a connection together.
+// TestHeadersOfOneConnection: a reference to the compression table is short on the wire, so the decoded headers of all requests of a
+// connection are bounded.
 func TestHeadersOfOneConnection(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.MaxConnectionHeaderBytes = 300 << 10 })
@@ -238,7 +240,7 @@ func TestHeadersOfOneConnection(t *testing.T) {
 	})
 }
 
-// TestRequestsOverHTTP2ThatHTTP1Refuses: what the guard refuses over HTTP/1 is refused over HTTP/2 as well.
+// TestRequestsOverHTTP2ThatHTTP1Refuses: requests that the guard refuses over HTTP/1 are refused over HTTP/2 as well.
 func TestRequestsOverHTTP2ThatHTTP1Refuses(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -296,7 +298,7 @@ func forged() http.Header {
 	}
 }
 
-// TestForgedFields: nothing that an origin would believe to come from the edge comes from a visitor.
+// TestForgedFields: fields that an origin trusts because the edge sets them cannot come from a visitor.
 func TestForgedFields(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -336,7 +338,7 @@ func TestForgedFields(t *testing.T) {
 	check("websocket", <-sockets)
 }
 
-// TestLoop: a tunnel whose origin is the edge itself ends in an error page, and soon.
+// TestLoop: a request to a tunnel whose origin is the edge itself ends in an error page after a few hops.
 func TestLoop(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -393,7 +395,7 @@ func TestOtherUpgrades(t *testing.T) {
 	}
 }
 
-// TestShareOfAnAddress: one address cannot take the places of all.
+// TestShareOfAnAddress: one address cannot use up the limit of all connections.
 func TestShareOfAnAddress(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.MaxConnections, c.Public.MaxConnectionsPerAddress = 10, 3 })

@@ -14,7 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge"
 )
 
-// TestTrustedProxy: what a listed proxy states about the visitor counts.
+// TestTrustedProxy: the edge believes what a trusted proxy states about the visitor.
 func TestTrustedProxy(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.TrustedProxies = []string{"127.0.0.0/8"} })
@@ -46,7 +46,7 @@ func TestTrustedProxy(t *testing.T) {
 	}
 }
 
-// TestProxyProtocol: the header of the PROXY protocol names the visitor, and only a listed proxy may send one.
+// TestProxyProtocol: the header of the PROXY protocol names the visitor, and only a trusted proxy may send one.
 func TestProxyProtocol(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.TrustedProxies, c.Public.ProxyProtocol = []string{"127.0.0.1"}, true })
@@ -97,12 +97,13 @@ func TestProxyProtocol(t *testing.T) {
 	}
 }
 
-// TestProxyProtocolOfStrangers: a header of the PROXY protocol is no request.
+// TestProxyProtocolOfStrangers: a header of the PROXY protocol from another address is a malformed request.
 func TestProxyProtocolOfStrangers(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Public.TrustedProxies, c.Public.ProxyProtocol = []string{"192.0.2.1"}, true })
 	b.connect(0, 0, origin)
-	if resp, _ := b.raw("PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"); resp.StatusCode != http.StatusBadRequest {
+	const text = "PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	if resp, _ := b.raw(text); resp.StatusCode != http.StatusBadRequest {
 		t.Errorf("status %d", resp.StatusCode)
 	}
 	if resp, _ := b.get("/bytes?n=1"); resp.StatusCode != http.StatusOK {

@@ -10,15 +10,15 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// TestKeyExchangeGroups: the edge takes every group that a connector may offer alone, over both transports, and no other.
+// TestKeyExchangeGroups: the edge accepts each group that a connector may offer as its only one, over both transports, and no other.
 func TestKeyExchangeGroups(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	edge := b.ConnectorAddrs()[0]
 	for _, p := range []tunnel.Protocol{tunnel.QUIC, tunnel.HTTP2} {
 		for _, c := range []struct {
-			group tls.CurveID
-			taken bool
+			group    tls.CurveID
+			accepted bool
 		}{{tls.X25519MLKEM768, true}, {tls.CurveP256, true}, {tls.X25519, true}, {tls.CurveP521, false}} {
 			var s transport.Session
 			var err error
@@ -31,7 +31,7 @@ func TestKeyExchangeGroups(t *testing.T) {
 				conf.CurvePreferences = []tls.CurveID{c.group}
 				s, err = quic.Dial(t.Context(), quic.DialConfig{Edge: edge, TLS: conf, Settings: quic.ConnectorSettings()})
 			}
-			if (err == nil) != c.taken {
+			if (err == nil) != c.accepted {
 				t.Errorf("%s, %v: %v", p, c.group, err)
 			}
 			if err == nil {

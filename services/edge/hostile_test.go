@@ -27,7 +27,8 @@ import (
 // secure is a connection over TLS with HTTP/1.1.
 func (b *bench) secure() net.Conn {
 	b.t.Helper()
-	c, err := tls.Dial("tcp", strings.TrimPrefix(b.PublicTLSURL(), "https://"), &tls.Config{RootCAs: b.roots(), ServerName: "localhost", NextProtos: []string{"http/1.1"}})
+	c, err := tls.Dial("tcp", strings.TrimPrefix(b.PublicTLSURL(), "https://"),
+		&tls.Config{RootCAs: b.roots(), ServerName: "localhost", NextProtos: []string{"http/1.1"}})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -35,14 +36,14 @@ func (b *bench) secure() net.Conn {
 	return c
 }
 
-// Requests with two readings get 400 and the end of the connection, on both listeners, after the response to a good one
-// before them; nobody behind the edge hears of them.
+// Ambiguous requests get 400 and the end of the connection, on both listeners, after the response to a valid request before them.
+// They do not reach the connector.
 func TestSmugglingIsRefused(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
-	var asked atomic.Int64
+	var requests atomic.Int64
 	b.connect(0, 0, func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
-		asked.Add(1)
+		requests.Add(1)
 		origin(p, req, body, st)
 	}, streams1)
 	const good = "GET /bytes?n=2 HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -65,7 +66,7 @@ func TestSmugglingIsRefused(t *testing.T) {
 	} {
 		for way, dial := range map[string]func() net.Conn{"plain": func() net.Conn { return b.tcp() }, "tls": b.secure} {
 			for _, before := range []string{"", good} {
-				asked.Store(0)
+				requests.Store(0)
 				c := dial()
 				if _, err := io.WriteString(c, before+bad); err != nil {
 					t.Fatal(err)
@@ -74,18 +75,18 @@ func TestSmugglingIsRefused(t *testing.T) {
 				if before != "" {
 					resp, err := http.ReadResponse(r, nil)
 					if err != nil {
-						t.Fatalf("%s, %s: response to the good request: %v", name, way, err)
+						t.Fatalf("%s, %s: response to the valid request: %v", name, way, err)
 					}
 					if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
-						t.Errorf("%s, %s: the good request: %d, %v", name, way, resp.StatusCode, err)
+						t.Errorf("%s, %s: the valid request: %d, %v", name, way, resp.StatusCode, err)
 					}
 				}
 				all, err := io.ReadAll(r)
 				if err != nil || !bytes.HasPrefix(all, []byte("HTTP/1.1 400 ")) || bytes.Count(all, []byte("HTTP/1.1")) != 1 {
 					t.Errorf("%s, %s after %q: %q, %v", name, way, before, all, err)
 				}
-				if want := int64(len(before) / len(good)); asked.Load() != want {
-					t.Errorf("%s, %s: the connector was asked %d times, want %d", name, way, asked.Load(), want)
+				if want := int64(len(before) / len(good)); requests.Load() != want {
+					t.Errorf("%s, %s: the connector got %d requests, want %d", name, way, requests.Load(), want)
 				}
 				_ = c.Close()
 			}
@@ -98,18 +99,20 @@ func TestMalformedBodies(t *testing.T) {
 	b := start(t, nil)
 	b.connect(0, 0, func(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
 		if n, err := io.Copy(io.Discard, body); err == nil { // a reset, or the end of the test
-			t.Errorf("a malformed body was taken for whole after %d bytes", n)
+			t.Errorf("a malformed body looked complete after %d bytes", n)
 		}
 		end(st)
 	}, streams1)
 	for name, bad := range map[string]string{
-		"size": "xyz\r\n", "size with a space": "3 \r\nabc\r\n", "bare lf": "3\nabc\r\n", "no crlf": "3\r\nabcd\r\n", "huge": "ffffffffffffffff\r\n",
+		"size": "xyz\r\n", "size with a space": "3 \r\nabc\r\n", "bare lf": "3\nabc\r\n", "no crlf": "3\r\nabcd\r\n",
+		"huge":             "ffffffffffffffff\r\n",
 		"after a good one": "3\r\nabc\r\n-1\r\n", "folded trailer": "0\r\nA: b\r\n c\r\n\r\n", "extension": "3;a\x00\r\nabc\r\n",
 	} {
 		c := b.tcp()
 		_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"+bad+"GET /hidden HTTP/1.1\r\nHost: a\r\n\r\n")
 		all, err := io.ReadAll(c)
-		if err != nil || !bytes.HasPrefix(all, []byte("HTTP/1.1 400 ")) || !bytes.Contains(all, []byte("Culvert-Error: malformed\r\n")) || bytes.Count(all, []byte("HTTP/1.1")) != 1 {
+		if err != nil || !bytes.HasPrefix(all, []byte("HTTP/1.1 400 ")) || !bytes.Contains(all, []byte("Culvert-Error: malformed\r\n")) ||
+			bytes.Count(all, []byte("HTTP/1.1")) != 1 {
 			t.Errorf("%s: %q, %v", name, all, err)
 		}
 		_ = c.Close()
@@ -156,7 +159,7 @@ func TestHeadLimits(t *testing.T) {
 		_ = f.WriteContinuation(1, n == len(block), block[:n])
 		block = block[n:]
 	}
-	if got := f.outcome(1); got != "431" && !strings.HasPrefix(got, "goaway") { // the library responds only to slightly larger heads
+	if got := f.result(1); got != "431" && !strings.HasPrefix(got, "goaway") { // the library responds only to slightly larger heads
 		t.Errorf("h2c by hand: %s, want a refusal", got)
 	}
 }
@@ -213,7 +216,7 @@ func TestConnectionLimit(t *testing.T) {
 	_ = second.Close()
 }
 
-// What is malformed in HTTP/2 is refused by the library; this holds it to that.
+// net/http refuses requests that are malformed in HTTP/2. This test checks that it still does.
 func TestMalformedOverHTTP2(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -246,8 +249,8 @@ func TestMalformedOverHTTP2(t *testing.T) {
 		if err := f.WriteData(1, true, []byte("abc")); err != nil {
 			t.Fatal(err)
 		}
-		if got := f.outcome(1); got == "200" {
-			t.Errorf("%s: outcome %s", name, got)
+		if got := f.result(1); got == "200" {
+			t.Errorf("%s: result %s", name, got)
 		}
 	}
 	for name, kv := range map[string][]string{
@@ -258,27 +261,27 @@ func TestMalformedOverHTTP2(t *testing.T) {
 	} {
 		f := b.framer()
 		f.request(1, http2.HeadersFrameParam{}, kv...)
-		if got := f.outcome(1); got == "200" {
-			t.Errorf("%s: outcome %s", name, got)
+		if got := f.result(1); got == "200" {
+			t.Errorf("%s: result %s", name, got)
 		}
 	}
 	for length, want := range map[string]string{"0": "200", "3": "400"} { // and no body
 		f := b.framer()
 		f.request(1, http2.HeadersFrameParam{EndStream: true}, append(append([]string{}, base...), "content-length", length)...)
-		if got := f.outcome(1); got != want {
+		if got := f.result(1); got != want {
 			t.Errorf("length %s without a body: %s, want %s", length, got, want)
 		}
 	}
 	f := b.framer()
 	f.request(1, http2.HeadersFrameParam{}, append(append([]string{}, base...), "content-length", "3")...)
 	_ = f.WriteData(1, true, []byte("abc"))
-	if got := f.outcome(1); got != "200" {
-		t.Errorf("the good request: %s", got)
+	if got := f.result(1); got != "200" {
+		t.Errorf("the valid request: %s", got)
 	}
 }
 
-// outcome reads until the response or the reset of stream id arrives, or the connection ends.
-func (f *framer) outcome(id uint32) string {
+// result reads until the response or the reset of stream id arrives, or the connection ends.
+func (f *framer) result(id uint32) string {
 	f.t.Helper()
 	for {
 		fr, err := f.ReadFrame()
@@ -314,7 +317,7 @@ func (f *framer) status(block []byte) string {
 	return status
 }
 
-// goroutines is what a hostile run must come back to.
+// goroutines counts the goroutines, without those of idle client connections.
 func (b *bench) goroutines() int {
 	b.client.CloseIdleConnections()
 	runtime.GC()
@@ -342,7 +345,8 @@ func TestRapidResets(t *testing.T) {
 		for i := range uint32(1_500) {
 			id := 2*i + 1
 			if err := f.WriteHeaders(http2.HeadersFrameParam{
-				StreamID: id, BlockFragment: f.block(":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a"), EndHeaders: true, EndStream: true,
+				StreamID: id, BlockFragment: f.block(":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a"),
+				EndHeaders: true, EndStream: true,
 			}); err != nil {
 				break // the server had enough
 			}
@@ -357,7 +361,7 @@ func TestRapidResets(t *testing.T) {
 	testkit.Eventually(t, "the goroutines are gone", func() bool { return b.goroutines() <= before+5 })
 }
 
-// A head that never ends, in CONTINUATION frames, is cut off early.
+// An endless head in CONTINUATION frames ends the connection early.
 func TestHeaderFlood(t *testing.T) {
 	b := start(t, func(c *edge.Config) { c.Public.MaxHeaderBytes = 64 << 10 })
 	b.connect(0, 0, origin)
@@ -371,7 +375,9 @@ func TestHeaderFlood(t *testing.T) {
 		}
 	}()
 	sent, block := 0, f.block("x-flood", strings.Repeat("x", 16000))
-	_ = f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: f.block(":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a")})
+	_ = f.WriteHeaders(http2.HeadersFrameParam{
+		StreamID: 1, BlockFragment: f.block(":method", "GET", ":path", "/", ":scheme", "http", ":authority", "a"),
+	})
 	for sent < 64<<20 {
 		if err := f.WriteContinuation(1, false, block); err != nil {
 			break
@@ -379,7 +385,7 @@ func TestHeaderFlood(t *testing.T) {
 		sent += len(block)
 	}
 	if sent >= 64<<20 {
-		t.Errorf("the edge took %d bytes of one head", sent)
+		t.Errorf("the edge read %d bytes of one head", sent)
 	}
 	t.Logf("cut off after %d bytes", sent)
 	_ = f.conn.Close()

@@ -2,7 +2,7 @@ package edge_test
 
 import "testing"
 
-// TestOverHTTP2 runs what does not depend on QUIC with connectors that speak HTTP/2.
+// TestOverHTTP2 repeats the tests that do not depend on QUIC with connectors over HTTP/2.
 func TestOverHTTP2(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]func(t *testing.T){

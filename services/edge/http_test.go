@@ -25,7 +25,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge"
 )
 
-// origin is the script that most tests use: the path says what to do.
+// origin is the script of most tests: the path selects the response.
 func origin(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 	u, err := url.Parse(req.Dest)
 	if err != nil {
@@ -119,7 +119,7 @@ func (b *bench) get(path string) (*http.Response, []byte) {
 	return b.do(req)
 }
 
-// clients are the three ways in.
+// clients are visitors over HTTP/1, cleartext HTTP/2 and HTTP/2 over TLS.
 func (b *bench) clients() map[string]struct {
 	client *http.Client
 	base   string
@@ -142,7 +142,7 @@ func (b *bench) clients() map[string]struct {
 	}
 }
 
-// beyondWindow is more bytes than the largest window of a stream, over every transport.
+// beyondWindow is larger than the largest window of a stream of every transport, in bytes.
 const beyondWindow = 7 << 20
 
 func TestBodiesOfAllSizes(t *testing.T) {
@@ -154,7 +154,7 @@ func TestBodiesOfAllSizes(t *testing.T) {
 		for _, n := range []int{0, 1, 100, 1200, 32 << 10, 32<<10 + 1, 1 << 20, beyondWindow} {
 			for _, known := range []bool{true, false} {
 				if n == beyondWindow && known {
-					continue // the other one is enough for the windows
+					continue // one body of this size is enough to test the windows
 				}
 				t.Run(fmt.Sprintf("%s/%d/known=%v", name, n, known), func(t *testing.T) {
 					want := pattern(n)
@@ -352,7 +352,8 @@ func TestResponses(t *testing.T) {
 			body   string
 			length int64
 		}{
-			{"GET", 200, "hello", 5}, {"GET", 500, "hello", 5}, {"HEAD", 200, "", 5}, {"GET", 204, "", -2}, {"GET", 304, "", -2}, {"GET", 599, "hello", 5},
+			{"GET", 200, "hello", 5}, {"GET", 500, "hello", 5}, {"HEAD", 200, "", 5}, {"GET", 204, "", -2}, {"GET", 304, "", -2},
+			{"GET", 599, "hello", 5},
 		} {
 			req, _ := http.NewRequestWithContext(t.Context(), k.method, fmt.Sprintf("%s/status?code=%d", c.base, k.code), nil)
 			if k.body != "" {

@@ -150,7 +150,7 @@ func (b *bench) connections(state string) int {
 	return n
 }
 
-// peer is a connector's session, registered or not.
+// peer is the session of a connector, which may not be registered yet.
 type peer struct {
 	t    *testing.T
 	sess transport.Session
@@ -158,7 +158,7 @@ type peer struct {
 	work sync.WaitGroup
 }
 
-// overHTTP2 says which protocol the peers of a test speak: those below TestOverHTTP2 speak HTTP/2.
+// overHTTP2 reports whether the peers of a test speak HTTP/2: those of the subtests of TestOverHTTP2 do.
 func (b *bench) overHTTP2() bool { return strings.HasPrefix(b.t.Name(), "TestOverHTTP2/") }
 
 // script serves one request stream; body is the rest of the stream after the head of the request.
@@ -198,7 +198,7 @@ func (p *peer) close() {
 	p.work.Wait()
 }
 
-// register opens the control stream, if need be, and registers.
+// register opens the control stream if it is not open yet, and registers.
 func (p *peer) register(req rpc.RegisterRequest) (rpc.ConnectionDetails, error) {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), testkit.Patience)
@@ -267,7 +267,7 @@ func (p *peer) handle(st transport.Stream, s script) {
 	}
 }
 
-// rest reads what came with the head, then the stream.
+// rest reads the bytes that came with the head, then the stream.
 type rest struct {
 	head []byte
 	st   transport.Stream
@@ -286,7 +286,7 @@ func (r *rest) Read(p []byte) (int, error) {
 	return r.st.Read(p)
 }
 
-// header finds a request header's values.
+// header returns the values of a field of a request.
 func header(req *stream.Request, name string) []string {
 	var out []string
 	for _, p := range req.Metadata {
@@ -297,7 +297,7 @@ func header(req *stream.Request, name string) []string {
 	return out
 }
 
-// respond writes the head of a response: the status, then alternating names and values.
+// respond writes the head of a response; fields are names and values in turn.
 func respond(st transport.Stream, status string, fields ...string) {
 	resp := stream.Response{Metadata: []stream.Pair{{Key: stream.KeyStatus, Val: status}}}
 	for i := 0; i < len(fields); i += 2 {

@@ -15,8 +15,8 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
 
-// TestPortStorm: visitors and connectors that end in every way at every moment leave nothing behind. What the edge's
-// goroutines left would show at the end of the package's tests.
+// TestPortStorm: visitors and connectors that end their connections in every way and at any time leak nothing. TestMain finds
+// goroutines that are left.
 func TestPortStorm(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold, c.Ports.ConnectTimeout = 10*time.Millisecond, 5*time.Second })
@@ -70,7 +70,7 @@ func TestPortStorm(t *testing.T) {
 	})
 }
 
-// storm is one visitor; it ends its connection in one of several ways.
+// storm is one visitor, which ends its connection in one of several ways.
 func storm(addr string) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -86,7 +86,7 @@ func storm(addr string) {
 	case 0:
 		_ = tcp.SetLinger(0)
 	case 1:
-		// An echo of nothing never comes: this visitor leaves after a while.
+		// This visitor has sent nothing, so no echo comes; it closes after a while.
 		_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 		_, _ = io.CopyN(io.Discard, c, int64(rand.IntN(1000)))
 	default:

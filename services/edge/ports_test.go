@@ -26,10 +26,10 @@ import (
 
 const featureStreams = "culvert_streams_1"
 
-// target is where the tests' ports go; the scripts do not look.
+// target is the target of the ports; the scripts ignore it.
 var target = adminclient.PortTarget{To: "10.0.0.5:22"}
 
-// port opens a free public port of the tunnel demo and gives its name and its address.
+// port opens a free public port of the tunnel demo and returns its name and its address.
 func (b *bench) port(to adminclient.PortTarget) (name, addr string) {
 	b.t.Helper()
 	r, err := b.admin.AddPort(b.t.Context(), "tcp://127.0.0.1:0", "demo", to)
@@ -55,7 +55,7 @@ func visit(t *testing.T, addr string) *net.TCPConn {
 // accept accepts a TCP request.
 func accept(st transport.Stream) { send(st, &stream.Response{}) }
 
-// echoTCP accepts and sends back what comes until its end, then a farewell.
+// echoTCP accepts, echoes the bytes until FIN, then sends a farewell.
 func echoTCP(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
 	accept(st)
 	if _, err := io.Copy(struct{ io.Writer }{st}, body); err != nil {
@@ -66,7 +66,7 @@ func echoTCP(_ *peer, _ *stream.Request, body io.Reader, st transport.Stream) {
 	end(st)
 }
 
-// wantRefusal visits a port that turns everybody away, at once or a little later.
+// wantRefusal connects to a port that resets every connection, at once or a little later.
 func wantRefusal(t *testing.T, what, addr string) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -118,8 +118,8 @@ func TestPortCarriesBothWays(t *testing.T) {
 	}
 }
 
-// TestPortResponseOfConnectorThatEndsAtFIN: a connector without our feature ends everything when it sees FIN, so it must not see
-// it while a response is on its way.
+// TestPortResponseOfConnectorThatEndsAtFIN: a connector without half-close ends the whole stream at FIN, so it must not get FIN while
+// a response is on its way.
 func TestPortResponseOfConnectorThatEndsAtFIN(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold = time.Hour })
@@ -153,8 +153,8 @@ func TestPortResponseOfConnectorThatEndsAtFIN(t *testing.T) {
 	}
 }
 
-// TestPortFINWithoutResponse: once the response is silent such a connector does learn that the visitor has ended, or the origin
-// would keep a dead connection.
+// TestPortFINWithoutResponse: such a connector gets FIN once the response is silent; otherwise the origin would keep a dead
+// connection.
 func TestPortFINWithoutResponse(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold = 20 * time.Millisecond })
@@ -270,7 +270,7 @@ func TestPortEndsThatAreErrors(t *testing.T) {
 	<-p.sess.Context().Done()
 }
 
-// TestPortTriesAnotherConnection: nothing of the visitor's is sent before a connector accepts, so another may be tried.
+// TestPortTriesAnotherConnection: none of the visitor's bytes are sent before a connector accepts, so another one can be tried.
 func TestPortTriesAnotherConnection(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -321,7 +321,7 @@ func TestPortWhenTheOriginEndsFirst(t *testing.T) {
 		if n, err := c.Read(got); n != 0 || !errors.Is(err, io.EOF) {
 			t.Errorf("%v: after the response %d bytes, %v, want its end", features, n, err)
 		}
-		<-sent // the edge does not read for ever what nobody wants
+		<-sent // the edge stops reading bytes that the connector does not want
 		p.close()
 		testkit.Eventually(t, "the connection is gone", func() bool { return b.connections("active") == 0 })
 	}
@@ -384,10 +384,11 @@ func TestPortLife(t *testing.T) {
 		t.Errorf("a port that is not allowed: %v", err)
 	}
 	if _, err := b.admin.AddPort(ctx, "tcp://192.0.2.1:0", "demo", target); err == nil || !strings.Contains(err.Error(), "no such address") {
-		t.Errorf("an address of somebody else: %v", err)
+		t.Errorf("an address of another host: %v", err)
 	}
 	routes, err := b.admin.ListRoutes(ctx)
-	if err != nil || len(routes) != 2 || routes[1].Host != name || routes[1].Bound != addr || routes[1].To != target.To || routes[1].TunnelName != "demo" {
+	if err != nil || len(routes) != 2 || routes[1].Host != name || routes[1].Bound != addr || routes[1].To != target.To ||
+		routes[1].TunnelName != "demo" {
 		t.Errorf("routes %+v, %v", routes, err)
 	}
 	if err := b.admin.DeleteRoute(ctx, name); err != nil {
@@ -408,7 +409,7 @@ func TestPortLife(t *testing.T) {
 	}
 }
 
-// TestPortThatIsNotFree: a port that somebody else has keeps nothing from being served, and is opened once it is free.
+// TestPortThatIsNotFree: a port that another process uses does not stop the edge, and is opened once it is free.
 func TestPortThatIsNotFree(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -468,7 +469,7 @@ func TestPortsSurviveARestart(t *testing.T) {
 	}
 }
 
-func TestBootstrapPortsNameTheirFaults(t *testing.T) {
+func TestBootstrapPortErrors(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		"tcp://:2222":                  "no target",

@@ -17,7 +17,7 @@ import (
 
 var ruleTarget = adminclient.PortTarget{HostName: "ssh.test"}
 
-// wsServer is the end that a connector with a stream service is.
+// wsServer is the server end of a WebSocket, as a connector with a stream service has it.
 type wsServer struct {
 	st      transport.Stream
 	body    io.Reader
@@ -26,7 +26,7 @@ type wsServer struct {
 	left    []byte
 }
 
-// upgrade accepts the websocket as our proxy does.
+// upgrade accepts the WebSocket as our proxy does.
 func upgrade(req *stream.Request, body io.Reader, st transport.Stream) *wsServer {
 	key := header(req, "Sec-Websocket-Key")
 	if req.Type != stream.WebSocket || len(key) != 1 {
@@ -38,7 +38,7 @@ func upgrade(req *stream.Request, body io.Reader, st transport.Stream) *wsServer
 	return &wsServer{st: st, body: body, decoder: websocket.Decoder{Client: true}, buf: make([]byte, 64<<10)}
 }
 
-// next gives the next event; of a piece of a message the payload stands until the next call.
+// next returns the next event. Its payload is valid until the next call.
 func (s *wsServer) next() (websocket.Event, error) {
 	for {
 		for len(s.left) > 0 {
@@ -63,7 +63,7 @@ func (s *wsServer) frame(fin bool, op websocket.Opcode, payload []byte) {
 	_, _ = s.st.Write(append(h.Append(nil), payload...))
 }
 
-// echoWS sends every byte back, then a farewell and the end in the given way.
+// echoWS echoes every byte, then sends a farewell and ends as given.
 func echoWS(finish func(s *wsServer)) script {
 	return func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
 		s := upgrade(req, body, st)
@@ -151,7 +151,8 @@ func TestPortToAnIngressRuleAsksLikeAClient(t *testing.T) {
 	req := <-requests
 	ip := c.LocalAddr().String()
 	for name, want := range map[string]string{
-		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-Websocket-Version": "13", "X-Forwarded-For": "127.0.0.1", "Cf-Connecting-Ip": "127.0.0.1",
+		"Connection": "Upgrade", "Upgrade": "websocket", "Sec-Websocket-Version": "13", "X-Forwarded-For": "127.0.0.1",
+		"Cf-Connecting-Ip": "127.0.0.1",
 	} {
 		if got := header(&req, name); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
@@ -162,7 +163,7 @@ func TestPortToAnIngressRuleAsksLikeAClient(t *testing.T) {
 	}
 }
 
-// TestPortKeepsAWebsocketAlive: pings get their pongs while the visitor sends nothing, and while it sends much.
+// TestPortKeepsAWebsocketAlive: pings get pongs while the visitor is silent and while it sends a lot.
 func TestPortKeepsAWebsocketAlive(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -174,7 +175,7 @@ func TestPortKeepsAWebsocketAlive(t *testing.T) {
 			st.CancelWrite(0)
 			return
 		}
-		// A message in fragments with a ping between them, a text message, an unasked pong, an empty message.
+		// A message in fragments with a ping between them, a text message, an unsolicited pong, an empty message.
 		s.frame(false, websocket.Binary, []byte("a"))
 		s.frame(true, websocket.Ping, []byte("two"))
 		s.frame(true, websocket.Continuation, []byte("b"))
@@ -244,8 +245,8 @@ func TestPortWebsocketsThatAreErrors(t *testing.T) {
 	}
 }
 
-// TestPortWebsocketOfConnectorsThatCut: without our feature the end of the visitor is a close frame.
-func TestPortWebsocketOfConnectorsThatCut(t *testing.T) {
+// TestPortWebsocketWithoutHalfClose: a connector without half-close gets a close frame when the visitor ends.
+func TestPortWebsocketWithoutHalfClose(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Ports.FinHold = 20 * time.Millisecond })
 	last := make(chan websocket.Event, 1)

@@ -14,8 +14,8 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/certs"
 )
 
-// TestChangedFilesAreReadAgain replaces the token of the admin API and the edge's CA while the edge runs, and asks the process to
-// look at its files, as SIGHUP does. Without that the edge would look within seconds.
+// TestChangedFilesAreReadAgain replaces the token of the admin API and the edge's CA while the edge runs, and makes the process
+// check its files, as SIGHUP does. Without SIGHUP the process checks them every few seconds.
 func TestChangedFilesAreReadAgain(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

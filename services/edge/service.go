@@ -67,7 +67,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, log: deps.Logger}
-	for _, open := range []func(Deps) error{s.openFiles, s.runBootstrap, s.openDatagrams, s.openConnectors, s.openFront, s.openPorts, s.openZone, s.openAdmin} {
+	for _, open := range []func(Deps) error{s.openFiles, s.runBootstrap, s.openDatagrams, s.openConnectors, s.openFront, s.openPorts,
+		s.openZone, s.openAdmin} {
 		if err := open(deps); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -95,7 +96,8 @@ func (s *Service) openDatagrams(d Deps) error {
 }
 
 // associate opens a UDP flow for a visitor of a public port.
-func (s *Service) associate(ctx context.Context, id tunnel.ID, dst netip.AddrPort, idle time.Duration, deliver func([]byte)) (ports.Association, error) {
+func (s *Service) associate(ctx context.Context, id tunnel.ID, dst netip.AddrPort, idle time.Duration,
+	deliver func([]byte)) (ports.Association, error) {
 	f, err := s.udp.Open(ctx, id, dst, idle, deliver)
 	if err != nil {
 		return nil, err
@@ -140,13 +142,18 @@ func (s *Service) openFront(d Deps) error {
 	default:
 		conf.TLS = s.authority.PublicTLS(p.Names, s.catalog.Pattern)
 	}
-	s.front, err = front.New(conf, front.Deps{Routes: s.catalog, Conns: s.connectors.Table(), Backlog: s.backlog, Logger: d.Logger, Registerer: d.Registerer})
+	s.front, err = front.New(conf, front.Deps{
+		Routes: s.catalog, Conns: s.connectors.Table(), Backlog: s.backlog, Logger: d.Logger, Registerer: d.Registerer,
+	})
 	return err
 }
 
 // openPorts binds the public ports of the catalog. One that is not free is an error line, and is tried again.
 func (s *Service) openPorts(d Deps) error {
-	s.ports = ports.New(s.cfg.Ports, ports.Deps{Store: s.catalog, Conns: s.connectors.Table(), Backlog: s.backlog, Associate: s.associate, Logger: d.Logger, Registerer: d.Registerer})
+	s.ports = ports.New(s.cfg.Ports, ports.Deps{
+		Store: s.catalog, Conns: s.connectors.Table(), Backlog: s.backlog, Associate: s.associate,
+		Logger: d.Logger, Registerer: d.Registerer,
+	})
 	return nil
 }
 
@@ -167,7 +174,8 @@ func (s *Service) openAdmin(d Deps) error {
 	a := s.cfg.Admin
 	var err error
 	s.admin, err = admin.New(admin.Config{
-		Socket: s.cfg.socket(), Listen: a.Listen, TokenFile: a.TokenFile, TLS: s.authority.AdminTLS(s.cfg.Public.Names), Hosts: s.cfg.Public.Names,
+		Socket: s.cfg.socket(), Listen: a.Listen, TokenFile: a.TokenFile, TLS: s.authority.AdminTLS(s.cfg.Public.Names),
+		Hosts: s.cfg.Public.Names,
 	}, s.api, d.Files)
 	return err
 }
@@ -199,7 +207,8 @@ func (s *Service) Close() error {
 // Run serves until ctx is cancelled, drains, and returns nil; any other end is an error.
 func (s *Service) Run(ctx context.Context) error {
 	s.log.InfoContext(ctx, "edge started", slog.Any(logkey.ConnectorAddrs, s.ConnectorAddrs()), slog.String(logkey.PublicURL, s.PublicURL()),
-		slog.String(logkey.PublicTLSURL, s.PublicTLSURL()), slog.Any(logkey.DNSAddr, s.DNSAddr()), slog.String(logkey.AdminSocket, s.AdminSocket()),
+		slog.String(logkey.PublicTLSURL, s.PublicTLSURL()), slog.Any(logkey.DNSAddr, s.DNSAddr()), slog.String(logkey.AdminSocket,
+			s.AdminSocket()),
 		slog.String(logkey.CACert, s.CACertPath()), slog.Time(logkey.CANotAfter, s.authority.NotAfter()))
 	s.serving.Store(true)
 	notReady := context.AfterFunc(ctx, func() { s.serving.Store(false) })

@@ -50,7 +50,9 @@ func TestIdleSocketsKeepNoConnectorOut(t *testing.T) {
 			first := b.connect(0, 0, named("quic"))
 			b.idleSockets(20)
 			b.connect(1, 1, named("quic"))
-			s, err := h2.Dial(t.Context(), h2.DialConfig{Edge: b.ConnectorAddrs()[0], TLS: h2.ClientTLS(b.roots(), false), Settings: h2.ConnectorSettings()})
+			s, err := h2.Dial(t.Context(), h2.DialConfig{
+				Edge: b.ConnectorAddrs()[0], TLS: h2.ClientTLS(b.roots(), false), Settings: h2.ConnectorSettings(),
+			})
 			if err != nil {
 				t.Fatalf("dial over HTTP/2: %v", err)
 			}
@@ -130,7 +132,9 @@ func TestOneTunnelCannotTakeAllUploadedConfigurations(t *testing.T) {
 func TestStreamsBeforeTheRegistrationEndTheSession(t *testing.T) {
 	t.Parallel()
 	b := start(t, func(c *edge.Config) { c.Connectors.RegisterTimeout = time.Hour })
-	s, err := quic.Dial(t.Context(), quic.DialConfig{Edge: b.ConnectorAddrs()[0], TLS: quic.ClientTLS(b.roots(), false), Settings: quic.ConnectorSettings()})
+	s, err := quic.Dial(t.Context(), quic.DialConfig{
+		Edge: b.ConnectorAddrs()[0], TLS: quic.ClientTLS(b.roots(), false), Settings: quic.ConnectorSettings(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

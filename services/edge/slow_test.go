@@ -23,7 +23,8 @@ import (
 // Connections of visitors that send nothing, or an incomplete request, are closed after the timeout.
 func TestSlowVisitors(t *testing.T) {
 	b := start(t, func(c *edge.Config) {
-		c.Public.ReadHeaderTimeout, c.Public.IdleTimeout, c.Public.BodyIdleTimeout = 300*time.Millisecond, 300*time.Millisecond, 300*time.Millisecond
+		const short = 300 * time.Millisecond
+		c.Public.ReadHeaderTimeout, c.Public.IdleTimeout, c.Public.BodyIdleTimeout = short, short, short
 	})
 	b.connect(0, 0, origin)
 	before := b.goroutines()
@@ -94,8 +95,8 @@ func TestStalledStream(t *testing.T) {
 	}
 }
 
-// Many visitors that read nothing fill the window of a connection. Some of them are aborted, and their responses do not
-// look whole; everybody else is served.
+// Many visitors that read nothing fill the window of a connection. Some of their responses are aborted and do not look complete; all
+// other visitors are served.
 func TestStalledVisitorsGiveWay(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -116,7 +117,8 @@ func TestStalledVisitorsGiveWay(t *testing.T) {
 		f := b.framer()
 		defer f.conn.Close()
 		for i := range streams {
-			f.request(uint32(2*i+1), http2.HeadersFrameParam{EndStream: true}, ":method", "GET", ":path", "/large", ":scheme", "http", ":authority", "a")
+			f.request(uint32(2*i+1), http2.HeadersFrameParam{EndStream: true}, ":method", "GET", ":path", "/large", ":scheme", "http", ":authority",
+				"a")
 		}
 		reading.Go(func() {
 			for {
@@ -135,19 +137,19 @@ func TestStalledVisitorsGiveWay(t *testing.T) {
 			}
 		})
 	}
-	testkit.Eventually(t, "some are cut", func() bool { return cut.Load() > 0 })
+	testkit.Eventually(t, "some are aborted", func() bool { return cut.Load() > 0 })
 	if resp, got := b.get("/bytes?n=2"); resp.StatusCode != http.StatusOK || len(got) != 2 {
-		t.Errorf("an honest visitor got %s, %d bytes", resp.Status, len(got))
+		t.Errorf("a visitor that reads got %s, %d bytes", resp.Status, len(got))
 	}
 	if n := cut.Load(); n == visitors*streams {
-		t.Errorf("all %d are cut", n)
+		t.Errorf("all %d are aborted", n)
 	}
 	if n := whole.Load(); n > 0 {
 		t.Errorf("%d responses look complete", n)
 	}
 }
 
-// No timeout for requests touches a WebSocket that nobody uses, and one that is stuck or half gone is not kept.
+// The timeouts for requests do not end an idle WebSocket; one that is stuck, or silent after one direction has ended, is ended.
 func TestIdleAndStuckWebSockets(t *testing.T) {
 	t.Parallel()
 	const short = 200 * time.Millisecond

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -176,7 +177,7 @@ func TestSlowReader(t *testing.T) {
 	defer func() { _ = resp.Body.Close() }()
 	for range 20 { // others are not held up
 		if r, body := b.get("/bytes?n=1000"); r.StatusCode != 200 || len(body) != 1000 {
-			t.Fatalf("request beside a slow reader: %d, %d bytes", r.StatusCode, len(body))
+			t.Fatalf("request while another visitor reads slowly: %d, %d bytes", r.StatusCode, len(body))
 		}
 	}
 	var got bytes.Buffer
@@ -225,5 +226,116 @@ func TestVisitorWhoNeverSends(t *testing.T) {
 			t.Errorf("%q: the connection stays, %q", text, body)
 		}
 		_ = c.Close()
+	}
+}
+
+// Messages pass in both directions without delay, also when the response begins before the body, and the visitor's cancellation
+// reaches the connector.
+func TestMessagesBothWays(t *testing.T) {
+	t.Parallel()
+	b := start(t, func(c *edge.Config) { c.Public.BodyIdleTimeout = 400 * time.Millisecond })
+	cancelled := make(chan error, 2)
+	b.connect(0, 0, func(_ *peer, req *stream.Request, body io.Reader, st transport.Stream) {
+		if fmt.Sprint(header(req, "Te")) != "[trailers]" {
+			t.Errorf("Te: %v", header(req, "Te"))
+		}
+		respondLaidOut(st, stream.BodyFrames, "200", "Content-Type", "application/grpc")
+		buf := make([]byte, 100)
+		for {
+			n, err := body.Read(buf)
+			if n > 0 {
+				_, _ = st.Write(frame(string(buf[:n])))
+			}
+			switch {
+			case err == io.EOF:
+				_, _ = st.Write(trailers("Grpc-Status", "0"))
+				end(st)
+				return
+			case err != nil:
+				<-st.Context().Done()
+				cancelled <- err
+				return
+			}
+		}
+	}, streams1)
+	var calls sync.WaitGroup
+	for _, name := range []string{"h2c", "h2"} {
+		c := b.clients()[name]
+		for _, leave := range []bool{false, true} {
+			calls.Go(func() { messagesBothWays(t, name, c, leave, cancelled) })
+		}
+	}
+	calls.Wait()
+	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
+}
+
+// messagesBothWays makes one call. With leave the visitor cancels it, otherwise the visitor ends its body.
+func messagesBothWays(t *testing.T, name string, c way, leave bool, cancelled <-chan error) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	pr, pw := io.Pipe()
+	defer func() { _ = pw.Close() }()
+	req, _ := http.NewRequestWithContext(ctx, http.MethodPost, c.base+"/x.Y/Z", pr)
+	req.Header.Set("Te", "trailers")
+	resp, err := c.client.Do(req)
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	defer func() { _ = resp.Body.Close() }()
+	pause := time.NewTimer(900 * time.Millisecond) // longer than the idle timeout of a body that is not part of a duplex exchange
+	<-pause.C
+	for _, word := range []string{"one", "two"} {
+		_, _ = io.WriteString(pw, word)
+		got := make([]byte, 3)
+		if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != word {
+			t.Errorf("%s: %q, %v", name, got, err)
+			return
+		}
+	}
+	if leave {
+		cancel()
+		_ = pw.CloseWithError(context.Canceled) // the client waits for its own body
+		if err := <-cancelled; !errors.Is(err, transport.ErrReset) {
+			t.Errorf("%s: the cancel arrives as %v", name, err)
+		}
+		return
+	}
+	_ = pw.Close()
+	rest, err := io.ReadAll(resp.Body)
+	if err != nil || len(rest) != 0 || resp.Trailer.Get("Grpc-Status") != "0" {
+		t.Errorf("%s: end %q, %v, %v", name, rest, err, resp.Trailer)
+	}
+}
+
+// Parts of a response arrive without delay, whatever the content type.
+func TestEventsWithoutDelay(t *testing.T) {
+	t.Parallel()
+	b := start(t, nil)
+	next := make(chan string)
+	b.connect(0, 0, func(_ *peer, _ *stream.Request, _ io.Reader, st transport.Stream) {
+		respond(st, "200", "Content-Type", "application/x-whatever")
+		for word := range next {
+			if word == "" {
+				break
+			}
+			_, _ = st.Write([]byte(word))
+		}
+		end(st)
+	})
+	for name, c := range b.clients() {
+		resp, err := c.client.Get(c.base + "/") // the head comes before the first event
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{"data: 1\n\n", "x"} {
+			next <- word
+			got := make([]byte, len(word))
+			if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != word {
+				t.Errorf("%s: %q, %v", name, got, err)
+			}
+		}
+		next <- ""
+		_ = resp.Body.Close()
 	}
 }

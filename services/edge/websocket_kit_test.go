@@ -53,7 +53,7 @@ func socketOrigin(t *testing.T) string {
 	return srv.Listener.Addr().String()
 }
 
-// socketConnector carries WebSocket requests to an origin, as a connector does: it asks over HTTP/1.1 and copies bytes.
+// socketConnector carries WebSocket requests to an origin, as a connector does: it sends the handshake over HTTP/1.1 and copies bytes.
 func socketConnector(t *testing.T, addr string) script {
 	t.Helper()
 	return func(p *peer, req *stream.Request, body io.Reader, st transport.Stream) {
@@ -177,19 +177,22 @@ func (*h2Conn) SetWriteDeadline(time.Time) error { return nil }
 func (*h2Conn) LocalAddr() net.Addr              { return &net.TCPAddr{} }
 func (*h2Conn) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 
-// way is a client and where it goes.
+// way is a client and the URL that it uses.
 type way = struct {
 	client *http.Client
 	base   string
 }
 
-// extended are the clients that can do an extended CONNECT.
+// extended returns the clients that support extended CONNECT.
 func (b *bench) extended() map[string]way {
 	b.t.Helper()
 	//nolint:staticcheck // net/http's own client refuses the header :protocol
-	plain := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, network, addr)
-	}}
+	plain := &http2.Transport{
+		AllowHTTP: true,
+		DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+	}
 	//nolint:staticcheck // as above
 	secure := &http2.Transport{TLSClientConfig: &tls.Config{RootCAs: b.roots(), ServerName: "localhost"}}
 	b.t.Cleanup(func() {
@@ -199,7 +202,7 @@ func (b *bench) extended() map[string]way {
 	return map[string]way{"h2c": {&http.Client{Transport: plain}, b.PublicURL()}, "h2": {&http.Client{Transport: secure}, b.PublicTLSURL()}}
 }
 
-// dialers are the ways in for a WebSocket.
+// dialers returns the functions that open a WebSocket, by protocol.
 func (b *bench) dialers() map[string]func(t *testing.T, path string) (*gorilla.Conn, *http.Response, error) {
 	out := make(map[string]func(*testing.T, string) (*gorilla.Conn, *http.Response, error))
 	clients := b.extended()
@@ -213,7 +216,8 @@ func (b *bench) dialers() map[string]func(t *testing.T, path string) (*gorilla.C
 		}
 		out[name] = func(_ *testing.T, path string) (*gorilla.Conn, *http.Response, error) { return d.Dial(base+path, nil) }
 	}
-	d := gorilla.Dialer{Subprotocols: []string{"chat"}, TLSClientConfig: &tls.Config{RootCAs: b.roots(), ServerName: "localhost", NextProtos: []string{"http/1.1"}}}
+	conf := &tls.Config{RootCAs: b.roots(), ServerName: "localhost", NextProtos: []string{"http/1.1"}}
+	d := gorilla.Dialer{Subprotocols: []string{"chat"}, TLSClientConfig: conf}
 	out["https1"] = func(_ *testing.T, path string) (*gorilla.Conn, *http.Response, error) {
 		return d.Dial("wss"+strings.TrimPrefix(b.PublicTLSURL(), "https")+path, nil)
 	}

@@ -74,7 +74,8 @@ func TestWebSocketByAnotherLibrary(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
 	b.connect(0, 0, socketConnector(t, socketOrigin(t)), streams1)
-	c, _, err := websocket.Dial(t.Context(), b.PublicURL()+"/ws", &websocket.DialOptions{CompressionMode: websocket.CompressionContextTakeover})
+	c, _, err := websocket.Dial(t.Context(), b.PublicURL()+"/ws",
+		&websocket.DialOptions{CompressionMode: websocket.CompressionContextTakeover})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func TestWebSocketByAnotherLibrary(t *testing.T) {
 	testkit.Eventually(t, "nothing is in flight", func() bool { return b.inFlight() == 0 })
 }
 
-// handshake asks for a WebSocket on a connection of its own; extra follows at once.
+// handshake requests a WebSocket on a new connection; extra follows the request at once.
 func (b *bench) handshake(path, extra string) (*net.TCPConn, *bufio.Reader, *http.Response) {
 	b.t.Helper()
 	c := b.tcp()
@@ -112,7 +113,7 @@ func accept101(req *stream.Request, st transport.Stream) {
 	respond(st, "101", "Upgrade", "websocket", "Connection", "Upgrade", "Sec-WebSocket-Accept", wire.AcceptKey(key))
 }
 
-// What the visitor sends right behind its handshake, before anybody agreed, is not lost and looked at by nobody.
+// Bytes that the visitor sends right behind its handshake, before it is accepted, reach the connector unchanged.
 func TestBytesBehindTheHandshake(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)
@@ -178,7 +179,7 @@ func TestWebSocketHalfClose(t *testing.T) {
 	}
 }
 
-// A connector that said all and still takes bytes gets them.
+// A connector that has ended its direction and still reads gets the visitor's bytes.
 func TestWebSocketHalfCloseOfTheConnector(t *testing.T) {
 	t.Parallel()
 	b := start(t, nil)

@@ -94,7 +94,8 @@ func (a *API) createTunnel(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel created", slog.String(logkey.TunnelID, t.ID.String()), slog.String(logkey.Name, t.Name))
+	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel created", slog.String(logkey.TunnelID, t.ID.String()),
+		slog.String(logkey.Name, t.Name))
 	return c.JSON(http.StatusCreated, a.secretDocument(t))
 }
 
@@ -113,7 +114,8 @@ func (a *API) deleteTunnel(c echo.Context) error {
 	if err := a.deps.Ports.Sync(c.Request().Context()); err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel deleted", slog.String(logkey.TunnelID, t.ID.String()), slog.String(logkey.Name, t.Name))
+	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel deleted", slog.String(logkey.TunnelID, t.ID.String()),
+		slog.String(logkey.Name, t.Name))
 	return c.NoContent(http.StatusNoContent)
 }
 
@@ -141,7 +143,8 @@ func (a *API) rotate(c echo.Context) error {
 	if t, err = a.deps.Catalog.RotateSecret(t.ID, time.Now(), grace); err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel secret rotated", slog.String(logkey.TunnelID, t.ID.String()), slog.Duration(logkey.GracePeriod, grace))
+	a.deps.Logger.InfoContext(c.Request().Context(), "tunnel secret rotated", slog.String(logkey.TunnelID, t.ID.String()),
+		slog.Duration(logkey.GracePeriod, grace))
 	return c.JSON(http.StatusOK, a.secretDocument(t))
 }
 
@@ -181,7 +184,8 @@ func (a *API) evictConnection(c echo.Context) error {
 		}
 		a.deps.Table.Retire(k.Conn, registry.Evicted)
 		a.deps.Logger.InfoContext(c.Request().Context(), "connection evicted", slog.String(logkey.ConnectionID, id),
-			slog.String(logkey.TunnelID, k.Slot.Tunnel.String()), slog.String(logkey.ConnectorID, k.Slot.Connector.String()), slog.Int(logkey.ConnIndex, int(k.Slot.Index)))
+			slog.String(logkey.TunnelID, k.Slot.Tunnel.String()), slog.String(logkey.ConnectorID, k.Slot.Connector.String()),
+			slog.Int(logkey.ConnIndex, int(k.Slot.Index)))
 		return c.NoContent(http.StatusNoContent)
 	}
 	return fmt.Errorf("connection %q: %w", id, tunnel.ErrNotFound)

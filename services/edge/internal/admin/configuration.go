@@ -37,7 +37,8 @@ func (a *API) putConfiguration(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "configuration set", slog.String(logkey.TunnelID, t.ID.String()), slog.Int(logkey.Version, int(config.Version)))
+	a.deps.Logger.InfoContext(c.Request().Context(), "configuration set", slog.String(logkey.TunnelID, t.ID.String()),
+		slog.Int(logkey.Version, int(config.Version)))
 	return c.JSON(http.StatusOK, a.configurationDocument(t.ID, config))
 }
 

@@ -39,13 +39,15 @@ func (a *API) addRoute(c echo.Context) error {
 		return a.addPort(c, in, t)
 	}
 	if in.PortTarget != (adminclient.PortTarget{}) {
-		return fmt.Errorf("route %s: %w: a target is for ports (tcp://:PORT, udp://:PORT); a host goes to the tunnel's ingress rules", in.Host, catalog.ErrInvalid)
+		return fmt.Errorf("route %s: %w: a target is for ports (tcp://:PORT, udp://:PORT); a host goes to the tunnel's ingress rules",
+			in.Host, catalog.ErrInvalid)
 	}
 	r, err := a.deps.Catalog.AddRoute(in.Host, t.ID, time.Now())
 	if err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "route added", slog.String(logkey.Host, r.Host), slog.String(logkey.TunnelID, t.ID.String()))
+	a.deps.Logger.InfoContext(c.Request().Context(), "route added", slog.String(logkey.Host, r.Host),
+		slog.String(logkey.TunnelID, t.ID.String()))
 	return c.JSON(http.StatusCreated, a.routeDocument(r))
 }
 
@@ -59,7 +61,8 @@ func (a *API) addPort(c echo.Context, in adminclient.AddRouteRequest, t catalog.
 	if err != nil {
 		return err
 	}
-	a.deps.Logger.InfoContext(c.Request().Context(), "route added", slog.String(logkey.Port, st.Name()), slog.String(logkey.TunnelID, t.ID.String()))
+	a.deps.Logger.InfoContext(c.Request().Context(), "route added", slog.String(logkey.Port, st.Name()),
+		slog.String(logkey.TunnelID, t.ID.String()))
 	return c.JSON(http.StatusCreated, a.portDocument(st))
 }
 

@@ -206,7 +206,8 @@ func TestNames(t *testing.T) {
 	t.Parallel()
 	c := open(t, t.TempDir())
 	for _, name := range []string{
-		"", " a", "a b", "a/b", "a\n", "..", "-a", strings.Repeat("x", 129), "6ff42ae2-765d-4adf-8112-31c55c1551ef", "a\u202eb", "a\u2066b", "a\u200eb", "a\xff",
+		"", " a", "a b", "a/b", "a\n", "..", "-a", strings.Repeat("x", 129),
+		"6ff42ae2-765d-4adf-8112-31c55c1551ef", "a\u202eb", "a\u2066b", "a\u200eb", "a\xff",
 	} {
 		if _, err := c.CreateTunnel(name, day()); !errors.Is(err, catalog.ErrInvalid) {
 			t.Errorf("CreateTunnel(%q) = %v, want ErrInvalid", name, err)
@@ -251,7 +252,10 @@ func TestConcurrentChanges(t *testing.T) {
 
 func TestDamagedFile(t *testing.T) {
 	t.Parallel()
-	for name, content := range map[string]string{"not json": "{", "other version": `{"version":3}`, "bad port": `{"version":2,"ports":[{"listen":"tcp://x"}]}`, "port without target": `{"version":2,"ports":[{"listen":"tcp://:1"}]}`, "bad id": `{"version":1,"tunnels":[{"id":"x"}]}`} {
+	for name, content := range map[string]string{"not json": "{", "other version": `{"version":3}`,
+		"bad port": `{"version":2,"ports":[{"listen":"tcp://x"}]}`, "port without target": `{"version":2,"ports":[{"listen":"tcp://:1"}]}`,
+		"bad id": `{"version":1,"tunnels":[{"id":"x"}]}`,
+	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "tunnels.json"), []byte(content), 0o600); err != nil {
 			t.Fatal(err)

@@ -17,10 +17,10 @@ type Config struct {
 	DrainTimeout    time.Duration    `yaml:"drain_timeout" usage:"how long an unregistered session may stay"`
 	MaxSessions     int              `yaml:"max_sessions" usage:"limit of registered sessions"`
 	MaxPerTunnel    int              `yaml:"max_sessions_per_tunnel" usage:"limit of registered sessions of one tunnel; 0 = only max_sessions"`
-	MaxPending      int              `yaml:"max_pending" usage:"limit of handshakes, and apart from these of sessions that have not registered yet; the oldest ones make room for new ones"`
+	MaxPending      int              `yaml:"max_pending" usage:"limit of handshakes, and of unregistered sessions; new ones evict the oldest"`
 	MaxPerAddress   int              `yaml:"max_pending_per_address" usage:"the same for one IPv4 address or IPv6 /64; 0 = only max_pending"`
 	MaxLocalConfig  int              `yaml:"max_local_config_bytes" usage:"limit of the configurations that connectors upload for display"`
-	MaxTunnelConfig int              `yaml:"max_local_config_bytes_per_tunnel" usage:"the same for the connectors of one tunnel; 0 = only max_local_config_bytes"`
+	MaxTunnelConfig int              `yaml:"max_local_config_bytes_per_tunnel" usage:"the same for one tunnel; 0 = only the total"`
 }
 
 // Default holds the default values.

@@ -53,7 +53,8 @@ func (c *session) Register(ctx context.Context, req rpc.RegisterRequest) (rpc.Co
 	conn, result, err := c.decide(req, creds)
 	c.server.count(result)
 	if err != nil {
-		log.WarnContext(ctx, "registration refused", slog.String(logkey.Result, result), slog.Bool(logkey.TunnelKnown, tunnels.Name(req.TunnelID) != ""))
+		log.WarnContext(ctx, "registration refused", slog.String(logkey.Result, result),
+			slog.Bool(logkey.TunnelKnown, tunnels.Name(req.TunnelID) != ""))
 		return rpc.ConnectionDetails{}, err
 	}
 	c.conn, c.creds = conn, creds

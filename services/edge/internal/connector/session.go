@@ -123,7 +123,8 @@ func (c *session) hold(ctx context.Context, conn *registry.Conn) {
 		return
 	}
 	state := c.server.table.StateOf(conn)
-	c.log.InfoContext(ctx, "connection takes no new requests", slog.String(logkey.State, string(state)), slog.Int64(logkey.InFlight, conn.InFlight()))
+	c.log.InfoContext(ctx, "connection takes no new requests", slog.String(logkey.State, string(state)),
+		slog.Int64(logkey.InFlight, conn.InFlight()))
 	wait := c.server.cfg.ReplaceTimeout
 	if state == registry.Unregistered {
 		wait = c.server.cfg.DrainTimeout // the connector ends the session itself (docs/spec/wire.md 8.4)
@@ -175,5 +176,6 @@ func (c *session) logEnd(ctx context.Context, conn *registry.Conn) {
 	}
 	c.server.metrics.ended.WithLabelValues(reason).Inc()
 	c.log.InfoContext(ctx, "connection ended", slog.String(logkey.TunnelID, conn.Slot.Tunnel.String()),
-		slog.String(logkey.ConnectorID, conn.Slot.Connector.String()), slog.Int(logkey.ConnIndex, int(conn.Slot.Index)), slog.Any(logkey.Err, cause))
+		slog.String(logkey.ConnectorID, conn.Slot.Connector.String()), slog.Int(logkey.ConnIndex, int(conn.Slot.Index)), slog.Any(logkey.Err,
+			cause))
 }

@@ -32,7 +32,8 @@ func startFront(b *testing.B, size int) *front.Front {
 	b.Helper()
 	near, far := mem.Pair(context.Background())
 	table := registry.NewTable()
-	if err := table.Register(registry.NewConn(registry.Info{Slot: tunnel.Slot{Tunnel: tunnel.ID{1}}, Protocol: tunnel.QUIC}, near)); err != nil {
+	info := registry.Info{Slot: tunnel.Slot{Tunnel: tunnel.ID{1}}, Protocol: tunnel.QUIC}
+	if err := table.Register(registry.NewConn(info, near)); err != nil {
 		b.Fatal(err)
 	}
 	body := make([]byte, size)
@@ -56,8 +57,9 @@ func startFront(b *testing.B, size int) *front.Front {
 		}
 	}()
 	f, err := front.New(front.Config{
-		HTTP: netip.MustParseAddrPort("127.0.0.1:0"), Location: "bench", ResponseHeaderTimeout: 100 * time.Second, ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout: time.Minute, BodyIdleTimeout: time.Minute, DrainTimeout: time.Second, HalfCloseTimeout: time.Minute,
+		HTTP: netip.MustParseAddrPort("127.0.0.1:0"), Location: "bench", ResponseHeaderTimeout: 100 * time.Second,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       time.Minute, BodyIdleTimeout: time.Minute, DrainTimeout: time.Second, HalfCloseTimeout: time.Minute,
 		Limits: front.Limits{
 			Connections: 1000, WebSockets: 10, Streams: 250, HeaderFields: 256, HeaderBytes: 128 << 10, TargetBytes: 16 << 10,
 			ConnectionHeaderBytes: 4 << 20,

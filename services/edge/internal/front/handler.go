@@ -36,7 +36,8 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if state.Upgraded() {
 		w.Header().Set(headpolicy.Connection, "close") // the guard no longer examines this connection
 	}
-	rt := roundTrip{front: h.front, w: visitorconn.NewResponseWriter(w, r, h.front.cfg.BodyIdleTimeout), r: r, conn: state, visitor: h.visitorOf(state, r)}
+	rt := roundTrip{front: h.front, w: visitorconn.NewResponseWriter(w, r, h.front.cfg.BodyIdleTimeout), r: r, conn: state,
+		visitor: h.visitorOf(state, r)}
 	end := rt.serve() //nolint:contextcheck // rt holds r, whose context is the one to use
 	if end == aborted && !rt.begun {
 		if refusal := state.Refusal(); refusal != nil { // the guard refused a part of the body
@@ -140,7 +141,8 @@ func (rt *roundTrip) check2() *problem {
 	case target > 0 && len(r.RequestURI) > target:
 		return targetTooLong()
 	}
-	for _, host := range r.Header["Host"] { // may accompany :authority; if they differ, two servers may choose different hosts (RFC 9113 8.3.1)
+	// Host may accompany :authority; if they differ, two servers may choose different hosts (RFC 9113 8.3.1).
+	for _, host := range r.Header["Host"] {
 		if !httpfield.EqualFold(host, r.Host) {
 			return malformed()
 		}

@@ -13,15 +13,17 @@ const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 func TestWhatPasses(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"plain":                   get,
-		"pipelined":               get + get + get,
-		"http/1.0 without host":   "GET / HTTP/1.0\r\n\r\n",
-		"every kind of value":     "GET /a?b=%00#c HTTP/1.1\r\nHost:a\r\nX-Empty:\r\nX-Tab: \ta\tb \t\r\nX-Utf8: \xc3\xa4\xff\r\nx!#$%&'*+-.^_`|~9: 1\r\n\r\n",
+		"plain":                 get,
+		"pipelined":             get + get + get,
+		"http/1.0 without host": "GET / HTTP/1.0\r\n\r\n",
+		"every kind of value": "GET /a?b=%00#c HTTP/1.1\r\nHost:a\r\nX-Empty:\r\nX-Tab: \ta\tb \t\r\n" +
+			"X-Utf8: \xc3\xa4\xff\r\nx!#$%&'*+-.^_`|~9: 1\r\n\r\n",
 		"length":                  "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" + get,
 		"length of zero":          "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n" + get,
 		"same length twice":       "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\ncontent-length: 03\r\n\r\nabc" + get,
 		"control bytes in a body": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n\x00\r\n\x7f" + get,
-		"chunks":                  "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n00A;x=\"y\"\r\n0123456789\r\n0\r\n\r\n" + get,
+		"chunks": "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n" +
+			"00A;x=\"y\"\r\n0123456789\r\n0\r\n\r\n" + get,
 		"trailers":                "POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nX-Sum: 1\r\nX-Two: \r\n\r\n" + get,
 		"absolute target":         "GET http://A.example:80/x HTTP/1.1\r\nHost: a.EXAMPLE:80\r\n\r\n" + get,
 		"absolute, no path":       "GET HTTPS://a?x HTTP/1.1\r\nHost: a\r\n\r\n" + "GET http://a HTTP/1.1\r\nHost: a\r\n\r\n",
@@ -29,14 +31,16 @@ func TestWhatPasses(t *testing.T) {
 		"connect":                 "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
 		"empty line after a post": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx\r\n" + get,
 		"upgrade":                 "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\n\x00\n\n anything",
-		"upgrade to another":      "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, http2-settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n" + get,
-		"websocket post":          "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx" + get,
+		"upgrade to another": "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, http2-settings\r\nUpgrade: h2c\r\n" +
+			"HTTP2-Settings: x\r\n\r\n" + get,
+		"websocket post": "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx" + get,
 	} {
 		for _, size := range []int{1, 2, 7, len(text)} {
 			g := h1guard.New(false, h1guard.Limits{})
 			if n, err := feed(g, text, size); err != nil {
 				t.Errorf("%s in pieces of %d: refused at %q: %v", name, size, text[:n], err)
-			} else if up := strings.HasPrefix(name, "upgrade") && name != "upgrade to another"; up != g.Upgraded() || up != (g.Phase() == h1guard.Through) ||
+			} else if up := strings.HasPrefix(name, "upgrade") && name != "upgrade to another"; up != g.Upgraded() ||
+				up != (g.Phase() == h1guard.Through) ||
 				(!up && g.Phase() != h1guard.Between) {
 				t.Errorf("%s in pieces of %d: upgraded %v, phase %d", name, size, g.Upgraded(), g.Phase())
 			}
@@ -148,7 +152,8 @@ func refusals() []refusal {
 		{"space after the version", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n", h1guard.Version, h1guard.Head},
 		{"tls", "\x16\x03\x01\x02\x00", h1guard.RequestLine, h1guard.Head},
 		{"preface", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", h1guard.Target, h1guard.Head},
-		{"upgrade with a body", "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\n", h1guard.UpgradeBody, h1guard.Head},
+		{"upgrade with a body", "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\n",
+			h1guard.UpgradeBody, h1guard.Head},
 		{"empty chunk size", chunks("\r\n"), h1guard.Chunk, h1guard.Body},
 		{"chunk size of letters", chunks("xyz\r\n"), h1guard.Chunk, h1guard.Body},
 		{"chunk size with 0x", chunks("0x3\r\nabc\r\n"), h1guard.Chunk, h1guard.Body},
@@ -245,7 +250,8 @@ func TestReasonsHaveNames(t *testing.T) {
 }
 
 func BenchmarkHead(b *testing.B) {
-	text := []byte("GET /some/path?with=query HTTP/1.1\r\nHost: app.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\n" +
+	text := []byte("GET /some/path?with=query HTTP/1.1\r\nHost: app.example.com\r\n" +
+		"User-Agent: Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36\r\n" +
 		"Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Encoding: gzip, deflate, br\r\n" +
 		"Accept-Language: en-US,en;q=0.9\r\nCookie: session=0123456789abcdef0123456789abcdef; other=1\r\nConnection: keep-alive\r\n\r\n")
 	g := h1guard.New(true, h1guard.Limits{})
@@ -284,17 +290,19 @@ func TestLimits(t *testing.T) {
 		status int
 		phase  h1guard.Phase
 	}{
-		"at the limits":                {"GET /" + strings.Repeat("a", 19) + " HTTP/1.1\r\nHost: a\r\na:\r\nb:\r\nc: " + strings.Repeat("v", 32) + "\r\n\r\n", 0, 0, 0},
+		"at the limits": {"GET /" + strings.Repeat("a", 19) + " HTTP/1.1\r\nHost: a\r\na:\r\nb:\r\nc: " + strings.Repeat("v", 32) +
+			"\r\n\r\n", 0, 0, 0},
 		"the next request starts anew": {start + "a:\r\nb:\r\nc:\r\n\r\n" + start + "a:\r\nb:\r\nc:\r\n\r\n", 0, 0, 0},
 		"target":                       {"GET /" + strings.Repeat("a", 20) + " HTTP/1.1\r\n", h1guard.TargetLength, 414, h1guard.Head},
 		"absolute target":              {"GET http://a/" + strings.Repeat("a", 20) + " HTTP/1.1\r\n", h1guard.TargetLength, 414, h1guard.Head},
 		"fields":                       {start + strings.Repeat("a:\r\n", 4), h1guard.FieldCount, 431, h1guard.Head},
 		"bytes in a name":              {start + strings.Repeat("n", 200), h1guard.FieldBytes, 431, h1guard.Head},
 		"bytes in a value":             {start + "a: " + strings.Repeat("v", 200), h1guard.FieldBytes, 431, h1guard.Head},
-		"bytes in several fields":      {start + "a: " + strings.Repeat("v", 20) + "\r\nb: " + strings.Repeat("v", 20) + "\r\nc: v\r\n", h1guard.FieldBytes, 431, h1guard.Head},
-		"trailers at the limit":        {chunked + strings.Repeat("a:\r\n", 4) + "\r\n", 0, 0, 0},
-		"trailer fields":               {chunked + strings.Repeat("a:\r\n", 5), h1guard.FieldCount, 431, h1guard.Body},
-		"trailer bytes":                {chunked + "a: " + strings.Repeat("v", 200), h1guard.FieldBytes, 431, h1guard.Body},
+		"bytes in several fields": {start + "a: " + strings.Repeat("v", 20) + "\r\nb: " + strings.Repeat("v", 20) + "\r\nc: v\r\n",
+			h1guard.FieldBytes, 431, h1guard.Head},
+		"trailers at the limit": {chunked + strings.Repeat("a:\r\n", 4) + "\r\n", 0, 0, 0},
+		"trailer fields":        {chunked + strings.Repeat("a:\r\n", 5), h1guard.FieldCount, 431, h1guard.Body},
+		"trailer bytes":         {chunked + "a: " + strings.Repeat("v", 200), h1guard.FieldBytes, 431, h1guard.Body},
 	} {
 		for _, size := range []int{1, 3, 1 << 10} {
 			_, err := feed(h1guard.New(false, limits), c.text, size)

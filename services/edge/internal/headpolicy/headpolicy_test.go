@@ -60,9 +60,11 @@ func fields(md []stream.Pair) []string {
 func TestAppendRequest(t *testing.T) {
 	t.Parallel()
 	visitor := headpolicy.Visitor{Addr: "192.0.2.7", Peer: "192.0.2.7", Scheme: "http", Ray: "ray", Loop: "me"}
-	proxied := headpolicy.Visitor{Addr: "192.0.2.7", Peer: "10.0.0.1", Scheme: "https", Host: "app.test", Ray: "ray", Loop: "me", TrustedProxy: true}
+	proxied := headpolicy.Visitor{Addr: "192.0.2.7", Peer: "10.0.0.1", Scheme: "https", Host: "app.test", Ray: "ray", Loop: "me",
+		TrustedProxy: true}
 	set := []string{
-		"Cdn-Loop: me", "Cf-Connecting-Ip: 192.0.2.7", "Cf-Ray: ray", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Host: a.test", "X-Forwarded-Proto: http",
+		"Cdn-Loop: me", "Cf-Connecting-Ip: 192.0.2.7", "Cf-Ray: ray", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Host: a.test",
+		"X-Forwarded-Proto: http",
 	}
 	with := func(more ...string) []string { out := append(more, set...); slices.Sort(out); return out }
 	for name, c := range map[string]struct {
@@ -93,8 +95,9 @@ func TestAppendRequest(t *testing.T) {
 		},
 		"length":         {headpolicy.Request{Visitor: visitor, Body: headpolicy.Body{Length: 3}}, with("Content-Length: 3")},
 		"length of zero": {headpolicy.Request{Visitor: visitor, Header: header{"Content-Length": {"0"}}}, with("Content-Length: 0")},
-		"unknown length": {headpolicy.Request{Visitor: visitor, Body: headpolicy.Body{Length: -1, Expect: true, Trailers: "A"}}, with("Expect: 100-continue", "Trailer: A", "Transfer-Encoding: chunked")},
-		"TE":             {headpolicy.Request{Visitor: visitor, Header: header{"Te": {"gzip, trailers"}}}, with("Te: trailers")},
+		"unknown length": {headpolicy.Request{Visitor: visitor, Body: headpolicy.Body{Length: -1, Expect: true, Trailers: "A"}},
+			with("Expect: 100-continue", "Trailer: A", "Transfer-Encoding: chunked")},
+		"TE": {headpolicy.Request{Visitor: visitor, Header: header{"Te": {"gzip, trailers"}}}, with("Te: trailers")},
 		"key of the edge": {
 			headpolicy.Request{Visitor: visitor, WebSocket: true, Key: "ours", Header: header{"Sec-Websocket-Key": {"theirs"}}},
 			with("Sec-Websocket-Key: ours"),
@@ -148,11 +151,13 @@ func TestLimits(t *testing.T) {
 		if _, err := headpolicy.ParseResponse(make(header), md, limits); !errors.Is(err, httpfield.ErrLimit) {
 			t.Errorf("response, %s: %v", name, err)
 		}
-		if err := headpolicy.SetTrailers(make(header), nil, append(trailers, trailers...), "Trailer:", limits); !errors.Is(err, httpfield.ErrLimit) {
+		if err := headpolicy.SetTrailers(make(header), nil, append(trailers, trailers...), "Trailer:", limits); !errors.Is(err,
+			httpfield.ErrLimit) {
 			t.Errorf("response trailers, %s: %v", name, err)
 		}
 	}
-	if _, err := headpolicy.AppendTrailers(nil, header{"A": slices.Repeat([]string{"1"}, 11)}, limits); !errors.Is(err, httpfield.ErrTooManyFields) {
+	if _, err := headpolicy.AppendTrailers(nil, header{"A": slices.Repeat([]string{"1"}, 11)}, limits); !errors.Is(err,
+		httpfield.ErrTooManyFields) {
 		t.Errorf("request trailers: %v", err)
 	}
 }
@@ -172,20 +177,31 @@ func TestParseResponse(t *testing.T) {
 		want headpolicy.Response // the zero value for an error
 		h    header
 	}{
-		"plain":               {pairs("HttpStatus", "200", "HttpHeader:a", "1", "HttpHeader:A", "2"), headpolicy.Response{Status: 200, Length: -1}, header{"A": {"1", "2"}}},
-		"length":              {pairs("HttpStatus", "200", "HttpHeader:content-length", "7"), headpolicy.Response{Status: 200, Length: 7}, header{"Content-Length": {"7"}}},
-		"same length":         {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:Content-Length", "7"), headpolicy.Response{Status: 200, Length: 7}, header{"Content-Length": {"7"}}},
-		"two lengths":         {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:Content-Length", "8"), headpolicy.Response{}, nil},
-		"negative length":     {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "-1"), headpolicy.Response{}, nil},
-		"chunked wins":        {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:transfer-encoding", "chunked"), headpolicy.Response{Status: 200, Length: -1}, header{}},
-		"bad name":            {pairs("HttpStatus", "200", "HttpHeader:a b", "1", "HttpHeader:", "1"), headpolicy.Response{Status: 200, Length: -1}, header{}},
-		"bad value":           {pairs("HttpStatus", "200", "HttpHeader:A", "1\r\nSet-Cookie: x=1"), headpolicy.Response{Status: 200, Length: -1}, header{}},
-		"named in Connection": {pairs("HttpStatus", "200", "HttpHeader:X-Hop", "1", "HttpHeader:connection", "close, x-hop", "HttpHeader:B", "1"), headpolicy.Response{Status: 200, Length: -1}, header{"B": {"1"}}},
-		"reserved":            {pairs("HttpStatus", "200", "HttpHeader:cf-int-x", "1", "HttpHeader:CF-Cloudflared-Y", "1", "HttpHeader:Cf-Ray", "z"), headpolicy.Response{Status: 200, Length: -1}, header{"Cf-Ray": {"z"}}},
-		"no status":           {pairs("HttpHeader:A", "1"), headpolicy.Response{}, nil},
-		"informational":       {pairs("HttpStatus", "103"), headpolicy.Response{Status: 103, Length: -1}, header{}},
-		"huge status":         {pairs("HttpStatus", "1000"), headpolicy.Response{}, nil},
-		"status is a word":    {pairs("HttpStatus", "OK"), headpolicy.Response{}, nil},
+		"plain": {pairs("HttpStatus", "200", "HttpHeader:a", "1", "HttpHeader:A", "2"),
+			headpolicy.Response{Status: 200, Length: -1}, header{"A": {"1", "2"}}},
+		"length": {pairs("HttpStatus", "200", "HttpHeader:content-length", "7"), headpolicy.Response{Status: 200, Length: 7},
+			header{"Content-Length": {"7"}}},
+		"same length": {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:Content-Length", "7"),
+			headpolicy.Response{Status: 200, Length: 7}, header{"Content-Length": {"7"}}},
+		"two lengths": {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:Content-Length", "8"),
+			headpolicy.Response{}, nil},
+		"negative length": {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "-1"), headpolicy.Response{}, nil},
+		"chunked wins": {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:transfer-encoding", "chunked"),
+			headpolicy.Response{Status: 200, Length: -1}, header{}},
+		"bad name": {pairs("HttpStatus", "200", "HttpHeader:a b", "1", "HttpHeader:", "1"),
+			headpolicy.Response{Status: 200, Length: -1}, header{}},
+		"bad value": {pairs("HttpStatus", "200", "HttpHeader:A", "1\r\nSet-Cookie: x=1"), headpolicy.Response{Status: 200, Length: -1},
+			header{}},
+		"named in Connection": {pairs("HttpStatus", "200", "HttpHeader:X-Hop", "1", "HttpHeader:connection", "close, x-hop", "HttpHeader:B", "1"),
+			headpolicy.Response{Status: 200, Length: -1}, header{"B": {"1"}}},
+		"reserved": {
+			pairs("HttpStatus", "200", "HttpHeader:cf-int-x", "1", "HttpHeader:CF-Cloudflared-Y", "1", "HttpHeader:Cf-Ray", "z"),
+			headpolicy.Response{Status: 200, Length: -1}, header{"Cf-Ray": {"z"}},
+		},
+		"no status":        {pairs("HttpHeader:A", "1"), headpolicy.Response{}, nil},
+		"informational":    {pairs("HttpStatus", "103"), headpolicy.Response{Status: 103, Length: -1}, header{}},
+		"huge status":      {pairs("HttpStatus", "1000"), headpolicy.Response{}, nil},
+		"status is a word": {pairs("HttpStatus", "OK"), headpolicy.Response{}, nil},
 	} {
 		h := make(header)
 		got, err := headpolicy.ParseResponse(h, c.md, httpfield.DefaultLimits())
@@ -220,7 +236,8 @@ func TestTrailers(t *testing.T) {
 	}
 	h := header{"X-Sum": {"early"}}
 	names := headpolicy.AnnounceTrailers(h, pairs("HttpHeader:trailer", "x-sum, Content-Length, a b"))
-	if err := headpolicy.SetTrailers(h, names, pairs("x-sum", "1", "x-more", "2", "Set-Cookie", "3", "X-Bad", "\n"), "Trailer:", httpfield.DefaultLimits()); err != nil {
+	if err := headpolicy.SetTrailers(h, names, pairs("x-sum", "1", "x-more", "2", "Set-Cookie", "3", "X-Bad", "\n"), "Trailer:",
+		httpfield.DefaultLimits()); err != nil {
 		t.Error(err)
 	}
 	if diff := cmp.Diff(header{"Trailer": {"X-Sum"}, "X-Sum": {"1"}, "Trailer:X-More": {"2"}}, h); diff != "" {

@@ -11,17 +11,17 @@ import (
 
 // Config bounds the public ports.
 type Config struct {
-	Address                   netip.Addr    `yaml:"address" usage:"the only address of this host that routes may open ports on; unset = every address"`
+	Address                   netip.Addr    `yaml:"address" usage:"the only address that routes may open ports on; unset = every address"`
 	Allow                     []string      `yaml:"allow" usage:"ports that routes may open, as N or N-M; none = all"`
 	MaxConnections            int           `yaml:"max_connections" usage:"limit of TCP connections on one port; more are reset at once"`
-	MaxConnectionsPerAddress  int           `yaml:"max_connections_per_address" usage:"the same for one visitor address (IPv6: /64); 0 = a quarter of max_connections, but at least 64"`
-	MaxAssociations           int           `yaml:"max_associations" usage:"limit of sources of datagrams on one UDP port; a new one replaces the one that was silent for longest"`
-	MaxAssociationsPerAddress int           `yaml:"max_associations_per_address" usage:"the same for one visitor address (IPv6: /64); 0 = a quarter of max_associations, but at least 64"`
-	UDPIdleTimeout            time.Duration `yaml:"udp_idle_timeout" usage:"forget a source of datagrams after so much silence, unless its route says otherwise"`
+	MaxConnectionsPerAddress  int           `yaml:"max_connections_per_address" usage:"the same for one address; 0 = a quarter, at least 64"`
+	MaxAssociations           int           `yaml:"max_associations" usage:"limit of UDP sources on a port; new ones evict the quietest"`
+	MaxAssociationsPerAddress int           `yaml:"max_associations_per_address" usage:"the same for one address; 0 = a quarter, at least 64"`
+	UDPIdleTimeout            time.Duration `yaml:"udp_idle_timeout" usage:"forget a silent UDP source, unless its route says otherwise"`
 	ConnectTimeout            time.Duration `yaml:"connect_timeout" usage:"how long a connector may take to reach the origin"`
-	IdleTimeout               time.Duration `yaml:"idle_timeout" usage:"reset a TCP connection that carried nothing for so long, unless its route says otherwise; 0 = never"`
+	IdleTimeout               time.Duration `yaml:"idle_timeout" usage:"reset idle TCP connections, unless a route says otherwise; 0 = never"`
 	HalfCloseTimeout          time.Duration `yaml:"half_close_timeout" usage:"the same once one direction has ended"`
-	FinHold                   time.Duration `yaml:"fin_hold" usage:"how long the response must be silent before a connector that would cut it (stock cloudflared) gets the visitor's FIN"`
+	FinHold                   time.Duration `yaml:"fin_hold" usage:"silence of the response before a connector without half-close gets FIN"`
 	KeepAlive                 time.Duration `yaml:"keep_alive" usage:"idle time after which TCP probes whether the visitor is still there"`
 	DrainTimeout              time.Duration `yaml:"drain_timeout" usage:"how long TCP connections may go on at shutdown"`
 }

@@ -21,13 +21,16 @@ func newMetrics(reg prometheus.Registerer, resource string, limits share.Limits,
 	}
 	f.NewGaugeFunc(prometheus.GaugeOpts(opts("quota_used", "Amount of a bounded resource that is in use.")), used)
 	f.NewGaugeFunc(prometheus.GaugeOpts(opts("quota_keys", "Tunnels or networks of addresses that use a bounded resource.")), keys)
-	limit := f.NewGaugeVec(prometheus.GaugeOpts(opts("quota_limit", "Bounds of a resource: in total, and the share of one tunnel or network; 0 = none.")), []string{"bound"})
+	limit := f.NewGaugeVec(prometheus.GaugeOpts(opts("quota_limit",
+		"Bounds of a resource: in total, and the share of one tunnel or network; 0 = none.")), []string{"bound"})
 	limit.WithLabelValues(share.Full.String()).Set(float64(limits.Total))
 	limit.WithLabelValues(share.OverShare.String()).Set(float64(limits.PerKey))
-	refused := f.NewCounterVec(prometheus.CounterOpts(opts("quota_refused_total", "Requests for a bounded resource that were refused, by the bound that was reached.")), []string{"bound"})
+	refused := f.NewCounterVec(prometheus.CounterOpts(opts("quota_refused_total",
+		"Requests for a bounded resource that were refused, by the bound that was reached.")), []string{"bound"})
 	m := &metrics{
 		refused: make(map[share.Verdict]prometheus.Counter),
-		evicted: f.NewCounter(prometheus.CounterOpts(opts("quota_evicted_total", "Pending entries of a bounded resource that made room for newer ones."))),
+		evicted: f.NewCounter(prometheus.CounterOpts(opts("quota_evicted_total",
+			"Pending entries of a bounded resource that made room for newer ones."))),
 	}
 	for _, v := range []share.Verdict{share.Full, share.OverShare} {
 		m.refused[v] = refused.WithLabelValues(v.String())

@@ -217,7 +217,8 @@ func compare(t *testing.T, table *share.Table[byte, int], m *model) {
 		}
 	}
 	if table.Len() != len(m.entries) || table.Pending() != pending || table.Keys() != len(keys) {
-		t.Fatalf("%d entries, %d pending, %d keys; want %d, %d, %d", table.Len(), table.Pending(), table.Keys(), len(m.entries), pending, len(keys))
+		t.Fatalf("%d entries, %d pending, %d keys; want %d, %d, %d", table.Len(), table.Pending(), table.Keys(), len(m.entries), pending,
+			len(keys))
 	}
 }
 

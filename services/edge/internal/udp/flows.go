@@ -125,7 +125,8 @@ func New(cfg Config, deps Deps) *Flows {
 	ctx, stop := context.WithCancelCause(context.Background()) // flows may start before Run, which ends them
 	fs := &Flows{
 		cfg: cfg, log: deps.Logger, ctx: ctx, stop: stop, kept: budget{limit: int64(cfg.KeptBytes)},
-		flowQuota: quota.NewCounter[tunnel.ID](deps.Registerer, "udp_flows", share.Limits{Total: int64(cfg.MaxFlows), PerKey: int64(cfg.TunnelFlows)}),
+		flowQuota: quota.NewCounter[tunnel.ID](deps.Registerer, "udp_flows",
+			share.Limits{Total: int64(cfg.MaxFlows), PerKey: int64(cfg.TunnelFlows)}),
 		pingQuota: quota.NewCounter[tunnel.ID](deps.Registerer, "pings", share.Limits{Total: maxPings, PerKey: tunnelPings}),
 		tooLarge:  rate.Sometimes{Interval: time.Minute},
 		peers:     make(map[tunnel.ID]map[*registry.Conn]*peer), flows: make(map[datagram.ID]*Flow),

@@ -38,7 +38,8 @@ type lab struct {
 }
 
 func newLab(t testing.TB, cfg Config) *lab {
-	l := &lab{t: t, replies: make(chan string, 1024), flows: New(cfg, Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})}
+	flows := New(cfg, Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
+	l := &lab{t: t, replies: make(chan string, 1024), flows: flows}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.flows.Run(ctx) }()

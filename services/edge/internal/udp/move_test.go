@@ -28,7 +28,9 @@ func TestMoveAfterLoss(t *testing.T) {
 		t.Fatalf("payload = %q", got)
 	}
 	two := l.connect(table, 1, 1, stockV3)
-	foreign := l.connectAs(table, registry.Info{Slot: tunnel.Slot{Tunnel: app, Connector: tunnel.ConnectorID{7}}, Protocol: tunnel.QUIC, Features: ours})
+	foreign := l.connectAs(table, registry.Info{
+		Slot: tunnel.Slot{Tunnel: app, Connector: tunnel.ConnectorID{7}}, Protocol: tunnel.QUIC, Features: ours,
+	})
 	one.die()
 	send(t, flow, "meanwhile")
 	if r := two.accept(); r.ID != id || r.Dest != resolver {

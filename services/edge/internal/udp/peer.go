@@ -100,7 +100,8 @@ func (p *peer) encodeLarge(id datagram.ID, payload []byte) ([][]byte, error) {
 	if !p.conn.Fragments() {
 		p.owner.metrics.drop(dropTooLarge)
 		p.owner.tooLarge.Do(func() {
-			p.owner.log.Warn("udp payload dropped: it is larger than the connector takes", logkey.Bytes, len(payload), logkey.Limit, datagram.MaxPayload,
+			p.owner.log.Warn("udp payload dropped: it is larger than the connector takes", logkey.Bytes, len(payload), logkey.Limit,
+				datagram.MaxPayload,
 				logkey.TunnelID, p.conn.Slot.Tunnel)
 		})
 		return nil, ErrTooLarge

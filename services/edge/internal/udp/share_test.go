@@ -83,7 +83,8 @@ func TestPingsPerTunnel(t *testing.T) {
 		t.Errorf("ping beyond the share: %v, want ErrPing", err)
 	}
 	for range 2 {
-		if _, err := l.flows.Ping(t.Context(), tunnel.ID{2}, PingRequest{Destination: dst, Timeout: time.Millisecond}); !errors.Is(err, ErrSilent) {
+		if _, err := l.flows.Ping(t.Context(), tunnel.ID{2}, PingRequest{Destination: dst, Timeout: time.Millisecond}); !errors.Is(err,
+			ErrSilent) {
 			t.Errorf("ping of another tunnel: %v, want ErrSilent", err)
 		}
 	}

@@ -54,7 +54,8 @@ type holder struct {
 // NewGate makes a gate.
 func NewGate(cfg Config, reg prometheus.Registerer) *Gate {
 	return &Gate{
-		cfg: cfg, metrics: newMetrics(reg), places: quota.NewCounter[holder](reg, "visitor_connections", share.OfAddress(cfg.Connections, cfg.ConnectionsPerAddress)),
+		cfg: cfg, metrics: newMetrics(reg), places: quota.NewCounter[holder](reg, "visitor_connections",
+			share.OfAddress(cfg.Connections, cfg.ConnectionsPerAddress)),
 	}
 }
 

@@ -142,7 +142,8 @@ func TestNegativeResponses(t *testing.T) {
 		r, got := query(t, "udp", addr, c.name, c.qtype)
 		soa := len(r.Ns) == 1 && r.Ns[0].Header().Rrtype == dns.TypeSOA
 		if r.Rcode != c.rcode || len(got) != 0 || soa != c.soa {
-			t.Errorf("%s %s = %s %q, SOA %v; want %s, SOA %v", c.name, dns.TypeToString[c.qtype], dns.RcodeToString[r.Rcode], got, soa, dns.RcodeToString[c.rcode], c.soa)
+			t.Errorf("%s %s = %s %q, SOA %v; want %s, SOA %v", c.name, dns.TypeToString[c.qtype], dns.RcodeToString[r.Rcode], got, soa,
+				dns.RcodeToString[c.rcode], c.soa)
 		}
 	}
 	if r, got := query(t, "udp", addr, "edge.test.", dns.TypeANY); len(got) != 1 || r.Rcode != dns.RcodeSuccess {

@@ -18,10 +18,13 @@ func TestChoose(t *testing.T) {
 		all  []claim
 		want []time.Duration // how long the aborted ones have waited
 	}{
-		"nothing waits":                {nil, nil},
-		"half of the window":           {[]claim{{0, time.Hour, 25}, {0, time.Hour, 25}}, nil},
-		"the one that waited longest":  {[]claim{{0, 3 * time.Second, 30}, {0, time.Minute, 30}}, []time.Duration{time.Minute}},
-		"as many as needed":            {[]claim{{0, 3 * time.Second, 20}, {0, 4 * time.Second, 20}, {0, 5 * time.Second, 20}, {0, 6 * time.Second, 20}}, []time.Duration{6 * time.Second, 5 * time.Second}},
+		"nothing waits":               {nil, nil},
+		"half of the window":          {[]claim{{0, time.Hour, 25}, {0, time.Hour, 25}}, nil},
+		"the one that waited longest": {[]claim{{0, 3 * time.Second, 30}, {0, time.Minute, 30}}, []time.Duration{time.Minute}},
+		"as many as needed": {
+			[]claim{{0, 3 * time.Second, 20}, {0, 4 * time.Second, 20}, {0, 5 * time.Second, 20}, {0, 6 * time.Second, 20}},
+			[]time.Duration{6 * time.Second, 5 * time.Second},
+		},
 		"below the stall timeout":      {[]claim{{0, 1900 * ms, 30}, {0, 300 * ms, 30}}, nil},
 		"three quarters of the window": {[]claim{{0, 300 * ms, 40}, {0, 400 * ms, 40}}, []time.Duration{400 * ms}},
 		"a write that just began":      {[]claim{{0, ms, 40}, {0, ms, 40}, {0, ms, 40}}, nil},

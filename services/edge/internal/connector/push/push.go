@@ -116,12 +116,14 @@ func (p *Pusher) push(ctx context.Context, conn *registry.Conn, config *document
 	p.pushes.WithLabelValues(string(outcome)).Inc()
 	attrs := []any{
 		slog.String(logkey.TunnelID, conn.Slot.Tunnel.String()), slog.String(logkey.ConnectorID, conn.Slot.Connector.String()),
-		slog.Int(logkey.ConnIndex, int(conn.Slot.Index)), slog.Int(logkey.Version, int(config.Version)), slog.Int(logkey.Applied, int(state.Applied)),
+		slog.Int(logkey.ConnIndex, int(conn.Slot.Index)), slog.Int(logkey.Version, int(config.Version)), slog.Int(logkey.Applied,
+			int(state.Applied)),
 	}
 	if outcome == applied {
 		log.InfoContext(ctx, "configuration pushed", attrs...)
 	} else {
-		log.WarnContext(ctx, "configuration not applied", append(attrs, slog.String(logkey.Result, string(outcome)), slog.Any(logkey.Err, err))...)
+		attrs = append(attrs, slog.String(logkey.Result, string(outcome)), slog.Any(logkey.Err, err))
+		log.WarnContext(ctx, "configuration not applied", attrs...)
 	}
 	return outcome
 }
