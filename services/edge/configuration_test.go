@@ -25,7 +25,7 @@ import (
 
 // managed is a connector that records the configurations pushed to it.
 type managed struct {
-	rpc.SessionHandler // nobody calls it
+	rpc.SessionHandler // not called
 
 	mu      sync.Mutex
 	version int32

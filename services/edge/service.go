@@ -84,7 +84,7 @@ func (s *Service) openFiles(d Deps) (err error) {
 	return err
 }
 
-// runBootstrap creates the configured tunnel and its routes before the edge listens, so that nobody sees them missing.
+// runBootstrap creates the configured tunnel and its routes before the edge listens, so that no request meets a missing route.
 func (s *Service) runBootstrap(d Deps) (err error) {
 	s.bootstrap, err = bootstrap.Run(s.cfg.Bootstrap, s.catalog, s.authority.Path(), d.Files)
 	return err
@@ -293,7 +293,7 @@ func (s *Service) AdminSocket() string { return s.cfg.socket() }
 // AdminAddr is the TCP address of the admin API, or the zero value.
 func (s *Service) AdminAddr() netip.AddrPort { return s.admin.Addr() }
 
-// BootstrapCredentials are those of the tunnel that the configuration asked to create.
+// BootstrapCredentials are the credentials of the tunnel in the bootstrap configuration.
 func (s *Service) BootstrapCredentials() (tunnel.Credentials, bool) {
 	return s.bootstrap, s.cfg.Bootstrap.Tunnel != ""
 }

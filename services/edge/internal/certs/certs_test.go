@@ -94,7 +94,7 @@ func TestPublicNames(t *testing.T) {
 			return "", false
 		}
 	})
-	for asked, valid := range map[string]string{
+	for name, valid := range map[string]string{
 		"app.example.com": "app.example.com",
 		"x.example.com":   "x.example.com",
 		"a.b.example.com": "a.b.example.com",
@@ -102,12 +102,12 @@ func TestPublicNames(t *testing.T) {
 		"edge.test":       "edge.test",
 		"":                "127.0.0.1",
 	} {
-		leaf, err := cfg.GetCertificate(&tls.ClientHelloInfo{ServerName: asked})
+		leaf, err := cfg.GetCertificate(&tls.ClientHelloInfo{ServerName: name})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := leaf.Leaf.Verify(x509.VerifyOptions{DNSName: valid, Roots: a.Pool()}); err != nil {
-			t.Errorf("asked for %q: %v", asked, err)
+			t.Errorf("server name %q: %v", name, err)
 		}
 	}
 }

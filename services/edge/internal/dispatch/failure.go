@@ -61,7 +61,7 @@ func NoResponse(err error, repeatable bool) *Failure {
 	return f
 }
 
-// statusUnavailable is how a connector of ours says that nobody has seen the request.
+// statusUnavailable is the status by which our connectors state that no origin has seen the request.
 const statusUnavailable = "503"
 
 // RefusalOf makes the failure for a response with the connector's own error (docs/spec/wire.md 5.4), and nil for any other

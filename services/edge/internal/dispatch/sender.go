@@ -38,7 +38,7 @@ func NewSender(conns Picker, retries prometheus.Counter) *Sender {
 func (s *Sender) Send(ctx context.Context, id tunnel.ID, attempt func(*registry.Conn) *Failure) (conn *registry.Conn, f *Failure) {
 	f = &Failure{Kind: NoConnection, Detail: "the tunnel has no connection"}
 	for n := range MaxAttempts {
-		if ctx.Err() != nil { // the visitor has gone: the connector need not hear of the request
+		if ctx.Err() != nil { // the visitor has gone: the connector need not get the request
 			return conn, &Failure{Kind: Canceled, Detail: context.Cause(ctx).Error()}
 		}
 		next, ok := s.conns.Pick(id, conn)

@@ -88,7 +88,7 @@ func TestParseProxies(t *testing.T) {
 	}
 }
 
-// FuzzResolve checks that nobody but a trusted proxy decides: what stands left of the first address that is not one makes
+// FuzzResolve checks that only trusted proxies decide: what stands left of the first address that is not one makes
 // no difference.
 func FuzzResolve(f *testing.F) {
 	f.Add("1.1.1.1", `for="x`)

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// Proxies are the networks of trusted proxies. The zero value trusts nobody.
+// Proxies are the networks of trusted proxies. The zero value trusts no proxy.
 type Proxies []netip.Prefix
 
 // ParseProxies reads networks as CIDR, or single addresses.

@@ -21,7 +21,7 @@ type Config struct {
 	HTTPS netip.AddrPort
 	// TLS is needed with HTTPS.
 	TLS *tls.Config
-	// TrustedProxies are networks, as forwarded.ParseProxies reads them, of proxies that may state who the visitor is. With
+	// TrustedProxies are networks, as forwarded.ParseProxies reads them, of proxies that may state the visitor's address. With
 	// ProxyProtocol their connections begin with a header of that protocol.
 	TrustedProxies []string
 	ProxyProtocol  bool

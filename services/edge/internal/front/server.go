@@ -174,7 +174,7 @@ func (f *Front) server(scheme string) *http.Server {
 
 // serve runs one server until ctx ends: then it stops to accept, lets requests finish, and closes the rest.
 func (f *Front) serve(ctx context.Context, srv *http.Server, l *visitorconn.Listener) error {
-	ended := make(chan error, 1) // one send, also when nobody receives any more
+	ended := make(chan error, 1) // room for the only send, which may come after the last receive
 	go func() { ended <- srv.Serve(l) }()
 	select {
 	case err := <-ended:

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/visitorconn"
@@ -63,9 +64,7 @@ func TestStopAfterTheWholeBody(t *testing.T) {
 	<-slow.sent
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); u.stop() }()
-	for !u.get(func() bool { return u.stopping }) {
-		<-time.After(time.Millisecond)
-	}
+	testkit.Eventually(t, "the upload is stopping", func() bool { return u.get(func() bool { return u.stopping }) })
 	close(slow.release)
 	<-stopped
 	w.mu.Lock()

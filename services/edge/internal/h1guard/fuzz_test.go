@@ -10,7 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/h1guard"
 )
 
-// FuzzGuard holds the guard against net/http: whatever passes, net/http either refuses or frames the same way. The
+// FuzzGuard compares the guard with net/http: what the guard passes, net/http either refuses or frames the same way. The
 // first byte of the input is the size of the pieces.
 func FuzzGuard(f *testing.F) {
 	for _, s := range []string{

@@ -219,7 +219,7 @@ func (g *Guard) one(c byte) Reason {
 	}
 }
 
-// want moves on when c is the one byte that may come.
+// want advances when c is the only byte that is allowed here.
 func (g *Guard) want(c, wanted byte, reason Reason, next state) Reason {
 	if c != wanted {
 		return reason

@@ -252,7 +252,7 @@ func TestPasses(t *testing.T) {
 	}
 }
 
-// FuzzParseResponse checks that whatever a connector sends, a visitor's header has no field that could end it or that belongs
+// FuzzParseResponse checks that for all input from a connector a visitor's header has no field that could end it or that belongs
 // to one hop.
 func FuzzParseResponse(f *testing.F) {
 	f.Add("200", "Content-Length", "7", "x-hop")

@@ -69,7 +69,7 @@ func decide(name string) Treatment {
 		return Drop
 	case assertion: // signed, so that an origin does not have to trust the edge
 		return Pass
-	case destination: // the client of a bastion names where it wants to go: a wish, which the rules of the tunnel judge
+	case destination: // the client of a bastion names its destination, which the rules of the tunnel check
 		return Pass
 	case Forwarded, "X-Real-Ip", "True-Client-Ip", "X-Client-Ip", "X-Cluster-Client-Ip", "X-Original-Forwarded-For",
 		"X-Original-Host", "X-Original-Url", "X-Rewrite-Url", "X-Url-Scheme", "Front-End-Https":
@@ -86,7 +86,7 @@ func decide(name string) Treatment {
 }
 
 // DropsFromResponse decides by a canonical name what of a response does not reach a visitor: fields of one hop, and what
-// connector and edge tell each other (docs/spec/ingress.md 7.5).
+// connector and edge exchange (docs/spec/ingress.md 7.5).
 func DropsFromResponse(name string) bool {
 	return httpfield.IsHopByHop(name) || httpfield.IsReservedInResponse(name)
 }

@@ -21,7 +21,7 @@ func TestBindAddress(t *testing.T) {
 		return netip.MustParseAddr(s)
 	}
 	for _, c := range []struct {
-		limit, asked, want string
+		limit, route, want string
 		ok                 bool
 	}{
 		{"", "", "", true},
@@ -38,9 +38,9 @@ func TestBindAddress(t *testing.T) {
 		{"::", "2001:db8::1", "2001:db8::1", true},
 	} {
 		cfg := Config{Address: addr(c.limit)}
-		got, ok := cfg.bindAddress(addr(c.asked))
+		got, ok := cfg.bindAddress(addr(c.route))
 		if ok != c.ok || (ok && got != addr(c.want)) {
-			t.Errorf("ports.address %q, route %q: %v, %v", c.limit, c.asked, got, ok)
+			t.Errorf("ports.address %q, route %q: %v, %v", c.limit, c.route, got, ok)
 		}
 	}
 }

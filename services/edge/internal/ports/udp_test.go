@@ -26,8 +26,8 @@ import (
 // far is the tunnel's side: it hands out associations and remembers them.
 type far struct {
 	opened chan *association
-	gate   chan error // when not nil, each opening waits for a word
-	// entered, when not nil, tells of each opening before its word.
+	gate   chan error // when not nil, each opening waits for a value and returns it
+	// entered, when not nil, gets a value when an opening begins to wait.
 	entered chan struct{}
 }
 
@@ -171,10 +171,10 @@ func TestDatagramsOfVisitors(t *testing.T) {
 		if got := <-a.got; got != "more" {
 			t.Errorf("the origin got %q", got)
 		}
-		a.deliver([]byte(fmt.Sprintf("answer %d", i)))
+		a.deliver([]byte(fmt.Sprintf("reply %d", i)))
 	}
 	for i, c := range visitors {
-		if got := hear(t, c); got != fmt.Sprintf("answer %d", i) {
+		if got := hear(t, c); got != fmt.Sprintf("reply %d", i) {
 			t.Errorf("visitor %d got %q", i, got)
 		}
 	}
@@ -305,8 +305,8 @@ func TestDatagramIdleTime(t *testing.T) {
 	}
 }
 
-// TestDatagramsAnswerFromTheAskedAddress asks an address of the loopback interface that the kernel would not choose.
-func TestDatagramsAnswerFromTheAskedAddress(t *testing.T) {
+// TestDatagramsReplyFromTheAddressTheyWereSentTo sends to an address of the loopback interface that the kernel would not choose.
+func TestDatagramsReplyFromTheAddressTheyWereSentTo(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux has every 127.0.0.0/8 on its loopback interface")
 	}

@@ -214,7 +214,7 @@ func (t *Table) Count(id tunnel.ID) int {
 	return n
 }
 
-// Len is the number of all connections, whatever their state.
+// Len is the number of all connections, in any state.
 func (t *Table) Len() int {
 	t.mu.RLock()
 	defer t.mu.RUnlock()

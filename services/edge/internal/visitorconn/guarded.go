@@ -30,7 +30,7 @@ const (
 type guardedConn struct {
 	net.Conn
 	gate *Gate
-	// upgraded says that a request asked for another protocol, so that later bytes are not examined.
+	// upgraded is set when a request asked for another protocol; later bytes are not examined.
 	upgraded atomic.Bool
 	refusal  atomic.Pointer[h1guard.RefusedError]
 	inBody   atomic.Bool

@@ -23,8 +23,8 @@ type State struct {
 	heads atomic.Int64 // the decoded size of the heads of requests in flight, in bytes
 }
 
-// Upgraded reports whether a request asked for another protocol than HTTP/1: then nothing on the connection is guarded any
-// more, and no further request may be served on it.
+// Upgraded reports whether a request asked for another protocol than HTTP/1: then the guard no longer examines the
+// connection, and no further request may be served on it.
 func (s *State) Upgraded() bool { return s.guard != nil && s.guard.upgraded.Load() }
 
 // Refusal is why the guard refused a request on this connection, or nil.
