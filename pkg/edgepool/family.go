@@ -27,7 +27,7 @@ func ParseFamily(s string) (Family, error) {
 	return Any, fmt.Errorf("IP version %q is none of auto, 4, 6", s)
 }
 
-// FamilyOf is the family of one address: what binding to it leaves possible.
+// FamilyOf is the family of one address: a socket bound to it can reach no other.
 func FamilyOf(a netip.Addr) Family {
 	switch {
 	case a.Unmap().Is4():

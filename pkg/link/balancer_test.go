@@ -14,8 +14,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-const patience = 20 * time.Second
-
 // exchange runs one flow and returns the response.
 func exchange(t *testing.T, c link.Carrier, first string) (string, error) {
 	t.Helper()

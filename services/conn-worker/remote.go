@@ -11,8 +11,8 @@ import (
 
 // remote reaches the proxies that are registered in the store.
 type remote struct {
-	balancer *link.Balancer // carries flows
-	pusher   *push.Pusher   // carries configurations
+	balancer *link.Balancer // carries flows to proxies
+	pusher   *push.Pusher   // carries configurations to proxies
 	follower *push.Follower
 }
 

@@ -127,7 +127,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
 
 // Run runs all parts until ctx ends.
 func (s *Stack) Run(ctx context.Context) error {
-	unhook := context.AfterFunc(ctx, func() { // not ready first
+	unhook := context.AfterFunc(ctx, func() { // say "not ready" before anything stops
 		s.stopping.Store(true)
 		s.deps.Ops.SetStopping()
 	})

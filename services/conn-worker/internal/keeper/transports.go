@@ -155,7 +155,7 @@ func (k *keeper) probeOver(ctx context.Context, slot tunnel.Slot, edge tunnel.Ed
 	if err != nil {
 		event = protocol.EventOf(tunnel.ReasonOf(err))
 		if event == protocol.Lost {
-			event = protocol.DialFailed // a local failure proves nothing good
+			event = protocol.DialFailed // a failure on this host does not show that the transport works
 		}
 	} else if err := session.CloseWithError(transport.NoError, ""); err != nil && !errors.Is(err, context.Canceled) {
 		k.log.DebugContext(ctx, "probe not closed", slog.Any(logkey.Err, err))

@@ -12,7 +12,7 @@ import (
 const (
 	// refusals is how many streams beyond the limit get a response at a time; further ones are reset.
 	refusals = 64
-	// refusalTime bounds the write of such a response.
+	// refusalTime bounds the write of a response that refuses a stream.
 	refusalTime = time.Second
 )
 

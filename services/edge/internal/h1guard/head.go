@@ -43,8 +43,8 @@ type head struct {
 	length    uint64
 	hasLength bool
 	hasCoding bool
-	upgrade   bool // Connection names it
-	webSocket bool // Upgrade names it
+	upgrade   bool // the Connection header says upgrade
+	webSocket bool // the Upgrade header says websocket
 }
 
 // short is a short text that must be kept whole.

@@ -26,7 +26,7 @@ const maxMark = 4 << 10
 // Marks are the marks of a process, one for each tunnel.
 type Marks struct{ dir string }
 
-// mark is the content of a file.
+// mark is what the file of a mark says: the document, and how many attempts to apply it were begun.
 type mark struct {
 	SHA256   string `json:"sha256"`
 	Attempts int    `json:"attempts"`

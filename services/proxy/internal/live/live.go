@@ -82,7 +82,7 @@ func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error)
 	}
 	set, err := s.applyMarked(ctx, log, u)
 	if err != nil {
-		tell := log.DebugContext // each connection pushes: once is enough
+		tell := log.DebugContext // every connection pushes the same document: one line at the error level is enough
 		if s.last != err.Error() || s.tried != u.Version {
 			tell = log.ErrorContext
 		}
