@@ -90,8 +90,10 @@ func Default() Config {
 	conn, stream := dial.DefaultWindows()
 	fields, bytes := dial.DefaultHeaderLimits()
 	return Config{
-		Capacity:    256,
-		Edge:        EdgeConfig{IPVersion: edgepool.Any.String(), Protocol: string(protocol.Auto), Retries: keeper.DefaultRetries, ReturnAfter: protocol.ProbeFirst},
+		Capacity: 256,
+		Edge: EdgeConfig{
+			IPVersion: edgepool.Any.String(), Protocol: string(protocol.Auto), Retries: keeper.DefaultRetries, ReturnAfter: protocol.ProbeFirst,
+		},
 		QUIC:        QUICConfig{ConnectionWindow: conn, StreamWindow: stream},
 		HTTP2:       HTTP2Config{MaxHeaderFields: fields, MaxHeaderBytes: bytes},
 		Datagrams:   DatagramsConfig{MaxSessions: 8192, QueueBytes: 1 << 20},

@@ -87,7 +87,10 @@ func TestValidateReportsEverything(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, part := range []string{"capacity:", "grace_period:", "rpc_timeout:", "bind_address:", "ip_version:", "protocol:", "connections:", "retries:", "return_after:", "quic:"} {
+	for _, part := range []string{
+		"capacity:", "grace_period:", "rpc_timeout:", "bind_address:", "ip_version:", "protocol:", "connections:",
+		"retries:", "return_after:", "quic:",
+	} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%q is missing in %v", part, err)
 		}

@@ -111,8 +111,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	return &Service{
 		id: id, cfg: cfg, store: deps.Store, metrics: m, state: errStarting,
-		log:   deps.Logger.With(slog.String(logkey.SupervisorID, id)),
-		board: &board{store: deps.Store, connections: cfg.Connections, connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{}},
+		log: deps.Logger.With(slog.String(logkey.SupervisorID, id)),
+		board: &board{
+			store: deps.Store, connections: cfg.Connections, connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{},
+		},
 	}, nil
 }
 

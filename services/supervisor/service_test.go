@@ -132,7 +132,8 @@ func (l *lab) slots() []lease.Record {
 // report tells the store how a slot stands, as its worker would.
 func (l *lab) report(r lease.Record, s lease.Status) {
 	l.t.Helper()
-	_, err := l.store.Renew(l.t.Context(), l.id, r.Slot.Connector, r.Worker, []lease.Report{{Index: r.Slot.Index, Epoch: r.Epoch, Status: s}}, time.Hour)
+	reports := []lease.Report{{Index: r.Slot.Index, Epoch: r.Epoch, Status: s}}
+	_, err := l.store.Renew(l.t.Context(), l.id, r.Slot.Connector, r.Worker, reports, time.Hour)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -172,7 +173,8 @@ func TestSupervisorGrants(t *testing.T) {
 		Leading    bool
 		Connectors []struct{ Slots []json.RawMessage }
 	}
-	if err := json.Unmarshal(rec.Body.Bytes(), &body); err != nil || !body.Leading || len(body.Connectors) != 1 || len(body.Connectors[0].Slots) != 4 {
+	err := json.Unmarshal(rec.Body.Bytes(), &body)
+	if err != nil || !body.Leading || len(body.Connectors) != 1 || len(body.Connectors[0].Slots) != 4 {
 		t.Errorf("slots: %s, %v", rec.Body, err)
 	}
 }
@@ -198,7 +200,8 @@ func TestStoreAwayIsToldOnce(t *testing.T) {
 	l.worker(1)
 	testkit.Eventually(l.t, "ready", func() bool { return s.Ready() == nil })
 	testkit.Eventually(l.t, "granted", func() bool { return len(l.slots()) == 1 })
-	testkit.Eventually(l.t, "logged", func() bool { return l.log.count("control plane is available again") > 0 }) // after the state has changed
+	// It is logged after the state has changed.
+	testkit.Eventually(l.t, "logged", func() bool { return l.log.count("control plane is available again") > 0 })
 	if down, up := l.log.count("control plane is unavailable"), l.log.count("control plane is available again"); down != 1 || up != 1 {
 		t.Errorf("the outage was logged %d times, its end %d times", down, up)
 	}

@@ -233,7 +233,8 @@ func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
 	}
 	switch {
 	case e.Err != nil:
-		attrs = append(attrs, slog.String(logkey.Reason, string(status.Reason)), slog.Int(logkey.Retries, status.Retries), slog.Any(logkey.Err, e.Err))
+		attrs = append(attrs,
+			slog.String(logkey.Reason, string(status.Reason)), slog.Int(logkey.Retries, status.Retries), slog.Any(logkey.Err, e.Err))
 		h.log.WarnContext(ctx, "connection failed", attrs...)
 	case before == after:
 	case after == lease.PhaseConnected && before == lease.PhaseRegistering:

@@ -201,7 +201,11 @@ func TestHolderDialsAgain(t *testing.T) {
 	h.Send(granted(5, at(1)))
 	testkit.Eventually(l.t, "connected", connected(h))
 	_ = l.sessions[0].CloseWithError(0, "edge restarts")
-	testkit.Eventually(l.t, "connected again", func() bool { l.mu.Lock(); n := len(l.requests); l.mu.Unlock(); return n == 2 && connected(h)() })
+	testkit.Eventually(l.t, "connected again", func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return len(l.requests) == 2 && connected(h)()
+	})
 	if l.requests[1].Options.NumPreviousAttempts != 1 {
 		t.Errorf("attempts %d", l.requests[1].Options.NumPreviousAttempts)
 	}

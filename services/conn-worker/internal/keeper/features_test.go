@@ -15,8 +15,11 @@ func TestFeatures(t *testing.T) {
 		txt         string
 		more        []string
 	}{
-		"plain":               {},
-		"given":               {given: []string{"mine", "support_quic_eof", "support_datagram_v3", "mine"}, postQuantum: true, more: []string{"mine", "postquantum"}},
+		"plain": {},
+		"given": {
+			given: []string{"mine", "support_quic_eof", "support_datagram_v3", "mine"}, postQuantum: true,
+			more: []string{"mine", "postquantum"},
+		},
 		"v3 by flag":          {given: []string{protocol.FeatureDatagramV3}, more: []string{protocol.FeatureDatagramV3}},
 		"v3 by record":        {txt: `{"dv3_2":100}`, more: []string{protocol.FeatureDatagramV3}},
 		"v3 for others":       {txt: `{"dv3_2":1}`},

@@ -174,7 +174,9 @@ func (p *Pusher) mark(results map[Target]remoteconfig.Result) {
 }
 
 // spread runs f for every target and collects the results of those that could be reached.
-func (p *Pusher) spread(ctx context.Context, to []Target, f func(context.Context, Target) (remoteconfig.Result, error)) map[Target]remoteconfig.Result {
+func (p *Pusher) spread(
+	ctx context.Context, to []Target, f func(context.Context, Target) (remoteconfig.Result, error),
+) map[Target]remoteconfig.Result {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	results := map[Target]remoteconfig.Result{}

@@ -287,7 +287,8 @@ func (s *Session) rpc(ctx context.Context, st transport.Stream, rest []byte) {
 	ctx, cancel := context.WithTimeout(ctx, s.relay.cfg.RPCTimeout)
 	defer cancel()
 	rw := &prefixed{ReadWriteCloser: rpc.StreamConn(st), prefix: append([]byte(nil), rest...)}
-	if err := rpc.ServeConnector(ctx, rw, handler{ForTunnel{s.relay.cfg.Applier, s.meta.Tunnel}, s.datagrams}); err != nil && ctx.Err() == nil {
+	err := rpc.ServeConnector(ctx, rw, handler{ForTunnel{s.relay.cfg.Applier, s.meta.Tunnel}, s.datagrams})
+	if err != nil && ctx.Err() == nil {
 		s.relay.cfg.Logger.DebugContext(ctx, "rpc stream ended", slog.Any(logkey.Err, err))
 	}
 }

@@ -65,7 +65,8 @@ func TestV2(t *testing.T) {
 		t.Errorf("payload = %q", m.Data)
 	}
 	p.say(packet.Message{Type: packet.Payload, ID: datagram.ID{4}, Data: []byte("response")})
-	if d, err := datagram.ParseV2(next(t, edge)); err != nil || d.Type != datagram.V2UDP || d.ID != (datagram.ID{4}) || string(d.Data) != "response" {
+	d, err := datagram.ParseV2(next(t, edge))
+	if err != nil || d.Type != datagram.V2UDP || d.ID != (datagram.ID{4}) || string(d.Data) != "response" {
 		t.Errorf("response = %+v, %v", d, err)
 	}
 	p.say(packet.Message{Type: packet.Ended, ID: datagram.ID{4}, Text: "session idle for 3m30s"})

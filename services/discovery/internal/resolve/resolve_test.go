@@ -203,7 +203,9 @@ func TestText(t *testing.T) {
 func TestStatic(t *testing.T) {
 	s := dnstest.Start(t, "a.edge.test. 60 IN A 192.0.2.1", "a.edge.test. 60 IN A 192.0.2.2")
 	c := client(t, s, false)
-	got, skipped, err := c.Static(t.Context(), []string{"a.edge.test:7844", "gone.edge.test:1", "[2001:db8::1]:7845", "192.0.2.9:7844", "a:b", "a"})
+	got, skipped, err := c.Static(t.Context(), []string{
+		"a.edge.test:7844", "gone.edge.test:1", "[2001:db8::1]:7845", "192.0.2.9:7844", "a:b", "a",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

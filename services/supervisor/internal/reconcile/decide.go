@@ -36,8 +36,9 @@ func (v *view) again(r lease.Record) (Grant, bool) {
 	return v.grantOf(r, r.Worker, edge, CauseExpired), true
 }
 
-// relieve moves a slot away from a worker that drains, or that knows no proxy and so has no capacity, make before break: only if there is another worker and another
-// address. Else the worker ends the session by itself, and the slot becomes free.
+// relieve moves a slot away from a worker that drains, or that knows no proxy and so has no capacity. The new connection is made before
+// the old one ends: only if there is another worker and another address. Otherwise the worker ends the session by itself, and the slot
+// becomes free.
 func (v *view) relieve(r lease.Record) (Grant, bool) {
 	to, ok := placement.ChooseOther(v.candidates(), r.Worker)
 	if !ok {
