@@ -60,8 +60,8 @@ func Setting(name, value string) string {
 	return URL(value)
 }
 
-// URL is raw without its user, password and secret parameters; the user stays if there is a password beside it. Text that is no
-// URL passes through Text, and the user and password before a host without a scheme are removed, too.
+// URL is raw with its password and secret parameters masked. A user without a password may be a token, and is masked, too. The same
+// holds before a host without a scheme. Text that is no URL passes through Text.
 func URL(raw string) string {
 	if !strings.Contains(raw, "://") && strings.Contains(raw, "@") {
 		authority, rest := cutAuthority(raw)
@@ -127,7 +127,7 @@ func unescapedLogin(authority, tail string) (login, rest string) {
 	return authority + tail[:at+1], tail[at+1:]
 }
 
-// maskLogin masks the user and password of user:password@host.
+// maskLogin masks the password of user:password@host, or the user if there is no password.
 func maskLogin(authority string) string {
 	at := strings.LastIndexByte(authority, '@')
 	if at < 0 {

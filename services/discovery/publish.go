@@ -23,7 +23,7 @@ const (
 	renewEvery = lease.LeaseTTL / 3
 	// recordGrace is how much longer than the addresses the TXT records may take: addresses are what a start waits for.
 	recordGrace = time.Second
-	// resignTimeout bounds the last call.
+	// resignTimeout bounds the call that gives up the lead at the end.
 	resignTimeout = 2 * time.Second
 
 	// The shape of the waits after failed lookups: up to 1 min.

@@ -93,7 +93,7 @@ func (d *decoder) ipRule(n *yaml.Node) ingress.IPRuleSpec {
 	return r
 }
 
-// access gives nil for null, which overrides nothing.
+// access reads access rules. For null it gives nil, which leaves the rules of the level above.
 func (d *decoder) access(n *yaml.Node) *ingress.AccessSpec {
 	if isNull(resolve(n)) {
 		return nil

@@ -59,7 +59,7 @@ func equalFolded(name, want string) bool {
 	return len(name) == len(want) && hasFoldedPrefix(name, want)
 }
 
-// hasFoldedPrefix is the same for a prefix.
+// hasFoldedPrefix looks for a prefix of a name as equalFolded compares names.
 func hasFoldedPrefix(name, prefix string) bool {
 	if len(name) < len(prefix) {
 		return false

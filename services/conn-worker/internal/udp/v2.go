@@ -96,7 +96,7 @@ func (s *Session) unregisterHere(id datagram.ID, message string) bool {
 	defer s.mu.Unlock()
 	e := s.forgetLocked(id)
 	if e != nil && e.flow != nil {
-		// Without room the proxy's own idle time ends it.
+		// If the pipe has no room for the message, the proxy ends the flow after its idle time.
 		_ = e.flow.pipe.put(&packet.Message{Type: packet.Unregister, ID: id, Text: message}, true)
 	}
 	return e != nil

@@ -15,7 +15,7 @@ import (
 const (
 	// checkInterval is how often the responses are checked.
 	checkInterval = 250 * time.Millisecond
-	// stallTimeout is how long a visitor may read nothing before its response counts; pressureTimeout is the same when
+	// stallTimeout is how long a visitor may read nothing before its response may be aborted; pressureTimeout is the same when
 	// three quarters of the window may be taken.
 	stallTimeout    = 2 * time.Second
 	pressureTimeout = checkInterval

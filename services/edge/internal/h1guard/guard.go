@@ -43,7 +43,7 @@ const (
 
 const (
 	preface     = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-	prefaceSure = len("PRI ") // from here on nothing else can be meant
+	prefaceSure = len("PRI ") // text that begins so is the preface or invalid
 	versionLen  = len("HTTP/1.1")
 	// maxMethod bounds a method.
 	maxMethod = 32

@@ -21,7 +21,7 @@ type idleTimer struct {
 // touch records activity.
 func (g *idleTimer) touch() { g.last.Store(time.Now().UnixNano()) }
 
-// set starts to count from now; 0 is no limit. expired runs in a goroutine of its own.
+// set makes expired run, in a goroutine of its own, once there was no activity for timeout, which starts now; 0 is no limit.
 func (g *idleTimer) set(timeout time.Duration, expired func()) {
 	g.touch()
 	g.mu.Lock()

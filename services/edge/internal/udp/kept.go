@@ -24,7 +24,7 @@ func (b *budget) take(n int) bool {
 	return true
 }
 
-// give returns n bytes.
+// give puts n bytes back into the budget and its parents.
 func (b *budget) give(n int) {
 	b.used.Add(-int64(n))
 	if b.parent != nil {

@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// Timeouts say how long a visitor may read nothing before its response counts.
+// Timeouts say how long a visitor may read nothing before its response may be aborted.
 type Timeouts struct {
-	// Stall holds in general, Pressure when the responses that count could take three quarters of the window.
+	// Stall holds in general, Pressure when the responses that have waited for at least Pressure could take three quarters of the
+	// window.
 	Stall, Pressure time.Duration
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// slab is how many header values are allocated at a time, and the most that a header map is made for beforehand.
+	// slab is how many header values are allocated at a time. No header map is made for more than that before its headers are read.
 	slab = 64
 )
 
@@ -22,7 +22,7 @@ type Scanner struct {
 	MaxBytes, MaxLines int
 
 	at, seen int // start of the current line, and end of what was searched
-	lines    int // complete ones
+	lines    int // complete lines so far
 }
 
 // Scan returns the size of the head at the start of b, up to and with its blank line, or 0 if there is more to come. b holds
