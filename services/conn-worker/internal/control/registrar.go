@@ -45,7 +45,7 @@ type Registrar struct {
 	plane    *Plane
 	log      *slog.Logger
 	worker   Registration
-	requests chan chan error // each gets the result of a write
+	requests chan chan error // requests to write the record at once; the result goes into the inner channel
 }
 
 // NewRegistrar makes a registrar; Run starts it.

@@ -17,7 +17,7 @@ type conn struct {
 	net.Conn
 	writeTimeout time.Duration
 	armed        atomic.Int64 // when the write deadline was moved last, in nanoseconds
-	leave        func()       // gives the place back
+	leave        func()       // gives the place of this connection in the limits back
 	// remote is the address in the header of the PROXY protocol, or nil.
 	remote net.Addr
 	// early is what came behind that header; it belongs to the reader.

@@ -80,7 +80,7 @@ func addFileFlags(flags *ingress.SingleFlags, file map[string][]string) {
 	}
 }
 
-// WarnUnchecked logs the rules which demand an access token: they are closed.
+// WarnUnchecked logs the rules which demand an access token, since all their requests are refused.
 func WarnUnchecked(set *ingress.Set, log *slog.Logger) {
 	for i := range set.Rules {
 		if set.Rules[i].Origin.Access.Required {
