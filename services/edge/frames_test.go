@@ -276,7 +276,8 @@ func TestInterimResponses(t *testing.T) {
 		var all []byte
 		for _, status := range []string{"103", "100", "199"} {
 			resp := stream.Response{Metadata: []stream.Pair{
-				{Key: stream.KeyStatus, Val: status}, {Key: stream.HeaderPrefix + "Link", Val: "</" + status + ">"},
+				{Key: stream.KeyStatus, Val: status},
+				{Key: stream.HeaderPrefix + "Link", Val: "</" + status + ">"},
 				{Key: stream.HeaderPrefix + "Connection", Val: "x"},
 			}}
 			all, _ = resp.Append(all)
@@ -375,8 +376,10 @@ func TestExpectContinueIsPassedOn(t *testing.T) {
 			}
 		}
 		body, _ := io.ReadAll(resp.Body)
-		if got := fmt.Sprint(resp.StatusCode, string(body), resp.Close); got != map[string]string{"/yes": "200hellofalse",
-			"/no": "417notrue"}[path] {
+		if got := fmt.Sprint(resp.StatusCode, string(body), resp.Close); got != map[string]string{
+			"/yes": "200hellofalse",
+			"/no":  "417notrue",
+		}[path] {
 			t.Errorf("%s: %s", path, got)
 		}
 		if path == "/no" { // the visitor neither sends its body nor hangs up

@@ -352,7 +352,11 @@ func TestResponses(t *testing.T) {
 			body   string
 			length int64
 		}{
-			{"GET", 200, "hello", 5}, {"GET", 500, "hello", 5}, {"HEAD", 200, "", 5}, {"GET", 204, "", -2}, {"GET", 304, "", -2},
+			{"GET", 200, "hello", 5},
+			{"GET", 500, "hello", 5},
+			{"HEAD", 200, "", 5},
+			{"GET", 204, "", -2},
+			{"GET", 304, "", -2},
 			{"GET", 599, "hello", 5},
 		} {
 			req, _ := http.NewRequestWithContext(t.Context(), k.method, fmt.Sprintf("%s/status?code=%d", c.base, k.code), nil)

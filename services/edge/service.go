@@ -67,8 +67,10 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, err
 	}
 	s := &Service{cfg: cfg, log: deps.Logger}
-	for _, open := range []func(Deps) error{s.openFiles, s.runBootstrap, s.openDatagrams, s.openConnectors, s.openFront, s.openPorts,
-		s.openZone, s.openAdmin} {
+	for _, open := range []func(Deps) error{
+		s.openFiles, s.runBootstrap, s.openDatagrams, s.openConnectors, s.openFront, s.openPorts,
+		s.openZone, s.openAdmin,
+	} {
 		if err := open(deps); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -97,7 +99,8 @@ func (s *Service) openDatagrams(d Deps) error {
 
 // associate opens a UDP flow for a visitor of a public port.
 func (s *Service) associate(ctx context.Context, id tunnel.ID, dst netip.AddrPort, idle time.Duration,
-	deliver func([]byte)) (ports.Association, error) {
+	deliver func([]byte),
+) (ports.Association, error) {
 	f, err := s.udp.Open(ctx, id, dst, idle, deliver)
 	if err != nil {
 		return nil, err

@@ -66,8 +66,8 @@ func TestWhoAnnouncesExtendedConnect(t *testing.T) {
 			return
 		}
 		defer func() { _ = c.Close() }()
-		new(http2.Server).ServeConn(c,
-			&http2.ServeConnOpts{Context: context.Background()}) //nolint:staticcheck // it is the one that connectors use
+		//nolint:staticcheck // it is the one that connectors use
+		new(http2.Server).ServeConn(c, &http2.ServeConnOpts{Context: context.Background()})
 	}) {
 		t.Error("golang.org/x/net/http2 announces extended CONNECT, which connectors of the reference do not")
 	}
