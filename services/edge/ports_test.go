@@ -412,11 +412,7 @@ func TestPortLife(t *testing.T) {
 // TestPortThatIsNotFree: a port that another process uses does not stop the edge, and is opened once it is free.
 func TestPortThatIsNotFree(t *testing.T) {
 	t.Parallel()
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = taken.Close() }()
+	taken := testkit.ListenTCP(t)
 	name := "tcp://" + taken.Addr().String()
 	b := start(t, func(c *edge.Config) { c.Bootstrap.Routes = []string{"*", name + "?to=10.0.0.5:22&idle=1h"} })
 	b.connect(0, 0, echoTCP, featureStreams)
@@ -430,7 +426,7 @@ func TestPortThatIsNotFree(t *testing.T) {
 	if got := fault(); !strings.Contains(got, "in use") {
 		t.Errorf("fault %q, want that the port is in use", got)
 	}
-	_, err = b.admin.AddPort(t.Context(), name, "demo", adminclient.PortTarget{To: "10.0.0.5:22", Idle: "1h"})
+	_, err := b.admin.AddPort(t.Context(), name, "demo", adminclient.PortTarget{To: "10.0.0.5:22", Idle: "1h"})
 	if !errors.Is(err, tunnel.ErrConflict) {
 		t.Errorf("adding it again: %v, want ErrConflict", err)
 	}

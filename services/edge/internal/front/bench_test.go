@@ -6,12 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -57,7 +57,7 @@ func startFront(b *testing.B, size int) *front.Front {
 		}
 	}()
 	f, err := front.New(front.Config{
-		HTTP: netip.MustParseAddrPort("127.0.0.1:0"), Location: "bench", ResponseHeaderTimeout: 100 * time.Second,
+		HTTP: testkit.Loopback(0), Location: "bench", ResponseHeaderTimeout: 100 * time.Second,
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       time.Minute, BodyIdleTimeout: time.Minute, DrainTimeout: time.Second, HalfCloseTimeout: time.Minute,
 		Limits: front.Limits{

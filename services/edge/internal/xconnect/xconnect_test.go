@@ -10,16 +10,14 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	_ "github.com/culvert-tunnel/culvert/services/edge/internal/xconnect"
 )
 
 // announced is what a server says of extended CONNECT in its first settings.
 func announced(t *testing.T, serve func(l net.Listener)) bool {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := testkit.ListenTCP(t)
 	done := make(chan struct{})
 	go func() { defer close(done); serve(l) }()
 	defer func() { _ = l.Close(); <-done }()

@@ -11,16 +11,16 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/zone"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { testkit.VerifyMain(m) }
 
 func start(t *testing.T, c zone.Content) string {
 	t.Helper()
-	s, err := zone.New(netip.MustParseAddrPort("127.0.0.1:0"), c,
+	s, err := zone.New(testkit.Loopback(0), c,
 		zone.Deps{Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatalf("New: %v", err)
@@ -198,7 +198,7 @@ func TestBadContent(t *testing.T) {
 	for _, domain := range []string{"", ".", "a..b", strings.Repeat("a", 64) + ".test"} {
 		c := content()
 		c.Domain = domain
-		if _, err := zone.New(netip.MustParseAddrPort("127.0.0.1:0"), c, zone.Deps{Registerer: prometheus.NewRegistry()}); err == nil {
+		if _, err := zone.New(testkit.Loopback(0), c, zone.Deps{Registerer: prometheus.NewRegistry()}); err == nil {
 			t.Errorf("domain %q was accepted", domain)
 		}
 	}
