@@ -128,7 +128,7 @@ func (s *Stream) up() {
 			return
 		case err != nil:
 			s.left.Store(true)
-			transport.Abort(s.st) // wakes down
+			transport.Abort(s.st) // ends the read of down
 			return
 		}
 		armed = s.rearm(armed, s.visitor.limitRead)
@@ -200,7 +200,7 @@ func (s *Stream) finish() {
 		<-s.upDone
 	} else {
 		s.visitor.close()
-		s.st.CancelWrite(transport.NoError) // wakes up
+		s.st.CancelWrite(transport.NoError) // ends the write of up
 		<-s.upDone
 	}
 	if s.upEnded.Load() {

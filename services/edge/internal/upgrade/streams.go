@@ -107,7 +107,7 @@ func (s *Streams) Run(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	for p := range s.open {
-		transport.Abort(p.st) // its loop ends with an error
+		transport.Abort(p.st) // its Run returns an error
 	}
 	s.mu.Unlock()
 	<-s.empty
