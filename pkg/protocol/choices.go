@@ -139,7 +139,7 @@ func (c *Choices) Probed(now time.Time, slot tunnel.Slot, e Event) (Change, erro
 	c.probing = false
 	m := c.slots[slot]
 	if m.State != Fallen {
-		return Change{}, nil // an attempt of the slot has decided before
+		return Change{}, nil // another attempt of the slot has ended the fallback meanwhile
 	}
 	next, err := m.Step(now, ProbeDue, netip.AddrPort{})
 	if err == nil {

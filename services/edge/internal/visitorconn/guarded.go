@@ -83,7 +83,7 @@ func (c *guardedConn) publish() {
 	}
 }
 
-// refuse ends a head with poison, and a body with an error.
+// refuse makes the server refuse what it is reading: within a head it gets the bytes of poison, within a body an error.
 func (c *guardedConn) refuse(p []byte, r *h1guard.RefusedError) (int, error) {
 	if r.Phase == h1guard.Body {
 		return 0, r
