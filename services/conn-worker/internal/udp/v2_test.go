@@ -174,7 +174,6 @@ func TestV2WithoutProxy(t *testing.T) {
 	testkit.Eventually(l.t, "drops", func() bool {
 		return l.dropped(UnknownSession) == 1 && l.dropped(Malformed) == 4 && l.dropped(Unexpected) == 1
 	})
-
 }
 
 func TestEndFailsWaitingCalls(t *testing.T) {

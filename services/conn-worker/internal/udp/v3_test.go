@@ -115,7 +115,11 @@ func TestHostileV3(t *testing.T) {
 	}
 	bad := map[Reason][][]byte{
 		Malformed: {
-			{}, {9}, {255, 1, 2}, whole[:25], whole[:1], append([]byte{1}, make([]byte, 15)...), {2},
+			{},
+			{9},
+			{255, 1, 2},
+			whole[:25], whole[:1], append([]byte{1}, make([]byte, 15)...),
+			{2},
 			append([]byte{2}, make([]byte, 40)...),
 		},
 		TooLarge:   {append([]byte{1}, make([]byte, 16+1281)...), append([]byte{2}, make([]byte, 1281)...)},

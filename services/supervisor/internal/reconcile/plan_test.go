@@ -173,10 +173,14 @@ func TestPlan(t *testing.T) {
 		{"a worker drains and is alone", world(connector(all(4, "w1")...), 8, draining(w1))},
 		{"a worker drains, no spare address", world(connector(all(4, "w1")...), 4, draining(w1), w2)},
 		{"a worker is gone, but the store is only just back", unsettled(world(connector(all(4, "w1", "w2")...), 8, w2, w3))},
-		{"a lease ran out, but the store is only just back",
-			unsettled(world(connector(append(all(3, "w1"), expired(connected(3, "w1", 4)))...), 8, w1, w2))},
-		{"a slot is free, and the store is only just back",
-			unsettled(world(connector(append(all(3, "w1"), released(connected(3, "w1", 4)))...), 8, w1))},
+		{
+			"a lease ran out, but the store is only just back",
+			unsettled(world(connector(append(all(3, "w1"), expired(connected(3, "w1", 4)))...), 8, w1, w2)),
+		},
+		{
+			"a slot is free, and the store is only just back",
+			unsettled(world(connector(append(all(3, "w1"), released(connected(3, "w1", 4)))...), 8, w1)),
+		},
 		{"a worker has no capacity any more", world(connector(all(4, "w1", "w2")...), 8, blind(w1), w2)},
 		{"a worker has no capacity any more and is alone", world(connector(all(4, "w1")...), 8, blind(w1))},
 		{"two drain, one stays", world(connector(all(4, "w1", "w2", "w3")...), 8, draining(w1), draining(w2), w3)},
@@ -234,8 +238,10 @@ func TestPlan(t *testing.T) {
 		{"the other family", world(six, 8, w1)},
 		{"workers prefer another protocol: one slot at a time", world(connector(preferring(all(4, "w1"))...), 8, w1)},
 		{"another protocol, no spare address", world(connector(preferring(all(4, "w1"))...), 4, w1)},
-		{"another protocol, a slot is not connected",
-			world(connector(append(preferring(all(3, "w1")), failed(3, "w1", 4, tunnel.ReasonPeerClosed, 1))...), 8, w1)},
+		{
+			"another protocol, a slot is not connected",
+			world(connector(append(preferring(all(3, "w1")), failed(3, "w1", 4, tunnel.ReasonPeerClosed, 1))...), 8, w1),
+		},
 		{"another protocol, but the store is only just back", unsettled(world(connector(preferring(all(4, "w1"))...), 8, w1))},
 	}
 	var out strings.Builder
