@@ -20,10 +20,11 @@ const (
 	FeaturePostQuantum     = "postquantum"
 	FeatureQuickReconnects = "quick_reconnects"
 
-	// FeatureStreams, FeatureDatagrams and FeatureFragments are extensions of our own; every other edge ignores them (docs/extensions.md).
+	// FeatureStreams to FeatureUpgrades are extensions of our own; every other edge ignores them (docs/extensions.md).
 	FeatureStreams   = "culvert_streams_1"
 	FeatureDatagrams = "culvert_datagrams_1"
 	FeatureFragments = "culvert_fragments_1"
+	FeatureUpgrades  = "culvert_upgrades_1"
 	// FeatureEpoch is the prefix of the feature with the epoch of the slot's lease (docs/spec/lifecycle.md 14.3).
 	FeatureEpoch = "culvert_epoch="
 
@@ -53,7 +54,9 @@ func ParseFeatures(txt string) (FeatureRecord, error) {
 }
 
 // Extensions lists the features of our own that every connector of ours announces.
-func Extensions() []string { return []string{FeatureStreams, FeatureDatagrams, FeatureFragments} }
+func Extensions() []string {
+	return []string{FeatureStreams, FeatureDatagrams, FeatureFragments, FeatureUpgrades}
+}
 
 // Wish is the input of the feature list.
 type Wish struct {

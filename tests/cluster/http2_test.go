@@ -15,6 +15,7 @@ func TestOverHTTP2(t *testing.T) {
 		"OneWorker":    TestOneWorker,
 		"WorkerKilled": TestWorkerKilled,
 		"StoreAway":    TestStoreAway,
+		"Upgrade":      TestUpgradeToAnotherProtocol,
 	} {
 		t.Run(name, test)
 	}

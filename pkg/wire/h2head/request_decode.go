@@ -102,6 +102,11 @@ func (d *requestDecoder) addField(name, val string) {
 			d.accept += "," + stream.AcceptInterim
 		}
 		return
+	case upgradeField:
+		if d.Kind == WebSocket {
+			d.req.Metadata = append(d.req.Metadata, stream.Pair{Key: stream.KeyUpgrade, Val: val})
+		}
+		return
 	case bodyField:
 		d.Framed = d.Framed || val == stream.BodyFrames
 		return

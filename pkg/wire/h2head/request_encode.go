@@ -50,6 +50,9 @@ func EncodeRequest(fields []httpfield.Field, req *stream.Request) ([]httpfield.F
 	}
 	if e.Kind == WebSocket {
 		e.add(Upgrade, UpgradeWebSocket)
+		if val, ok := stream.Lookup(req.Metadata, stream.KeyUpgrade); ok && httpfield.IsValue(val) {
+			e.add(upgradeField, val)
+		}
 		e.Framed = false
 	}
 	if e.Framed {

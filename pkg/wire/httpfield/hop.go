@@ -80,5 +80,5 @@ func IsReservedInResponse(name string) bool {
 // isOurs reports whether a name belongs to the extensions of Culvert. Their metadata keys are written without a hyphen.
 func isOurs(name string) bool {
 	return hasFoldedPrefix(name, "culvert") && (hasFoldedPrefix(name, "culvert-") || equalFolded(name, "culvertaccept") ||
-		equalFolded(name, "culvertbody") || equalFolded(name, "culvertclient"))
+		equalFolded(name, "culvertbody") || equalFolded(name, "culvertclient") || equalFolded(name, "culvertupgrade"))
 }

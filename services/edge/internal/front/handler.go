@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
@@ -123,6 +124,9 @@ func (rt *roundTrip) classifyUpgrade() *problem {
 		rt.webSocket = true
 		return nil
 	case httpfield.ListHasToken(protocols, "h2c"): // concerns this hop only, and may be ignored (RFC 9110 7.8)
+		return nil
+	case rt.r.Method == http.MethodGet && !rt.hasBody():
+		rt.protocol = strings.Join(protocols, ", ")
 		return nil
 	default: // to run it as an ordinary request would change its meaning
 		return upgradeUnsupported()

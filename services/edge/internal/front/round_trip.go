@@ -38,6 +38,8 @@ type roundTrip struct {
 	// webSocket is set for the handshake of a WebSocket; key is the key that the edge made for a handshake over HTTP/2.
 	webSocket bool
 	key       string
+	// protocol is the value of Upgrade when the visitor asks for another protocol than WebSocket.
+	protocol string
 	// via is the connection of the attempt.
 	via *registry.Conn
 	// accept lists the extensions that the connector may use in its response. expects is set when the connector decides whether the
@@ -108,7 +110,11 @@ func (rt *roundTrip) attempt(conn *registry.Conn) *dispatch.Failure {
 		return f
 	}
 	rt.via = conn
-	if rt.webSocket {
+	switch {
+	case rt.protocol != "" && !conn.Upgrades(): // to run it as an ordinary request would change its meaning
+		rt.end = rt.page(upgradeUnsupported(), "")
+		return nil
+	case rt.protocol != "", rt.webSocket:
 		return rt.attemptUpgrade(conn)
 	}
 	return rt.attemptHTTP(conn)
@@ -163,12 +169,15 @@ const (
 func (rt *roundTrip) encode(conn *registry.Conn) *dispatch.Failure {
 	rt.req.Dest = rt.visitor.Scheme + "://" + rt.r.Host + originTarget(rt.r)
 	head := headpolicy.Request{
-		Method: rt.r.Method, Host: rt.r.Host, Header: rt.r.Header, Visitor: rt.visitor, WebSocket: rt.webSocket, Key: rt.key,
+		Method: rt.r.Method, Host: rt.r.Host, Header: rt.r.Header, Visitor: rt.visitor, WebSocket: rt.webSocket || rt.protocol != "", Key: rt.key,
 		Body: headpolicy.Body{Length: rt.r.ContentLength},
 	}
 	rt.req.Type = stream.HTTP
 	if rt.webSocket {
 		rt.req.Type, head.Method = stream.WebSocket, http.MethodGet // also of an extended CONNECT
+	}
+	if rt.protocol != "" {
+		rt.req.Type = stream.WebSocket
 	}
 	rt.negotiate(conn)
 	head.Body.Expect = rt.expects
@@ -192,6 +201,9 @@ func (rt *roundTrip) encode(conn *registry.Conn) *dispatch.Failure {
 	if rt.accept != "" {
 		rt.req.Metadata = append(rt.req.Metadata, stream.Pair{Key: stream.KeyAccept, Val: rt.accept})
 	}
+	if rt.protocol != "" {
+		rt.req.Metadata = append(rt.req.Metadata, stream.Pair{Key: stream.KeyUpgrade, Val: rt.protocol})
+	}
 	if rt.framed {
 		rt.req.Metadata = append(rt.req.Metadata, stream.Pair{Key: stream.KeyBody, Val: stream.BodyFrames})
 	}
@@ -205,7 +217,7 @@ func (rt *roundTrip) encode(conn *registry.Conn) *dispatch.Failure {
 func (rt *roundTrip) negotiate(conn *registry.Conn) {
 	rt.accept, rt.framed, rt.expects = "", false, false
 	switch {
-	case rt.webSocket:
+	case rt.webSocket, rt.protocol != "":
 	case conn.Interim() && rt.r.ProtoAtLeast(1, 1):
 		rt.accept, rt.expects = acceptInterim, rt.hasBody() && expectsContinue(rt.r)
 	case conn.Frames():

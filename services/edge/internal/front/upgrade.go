@@ -13,7 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/upgrade"
 )
 
-// attemptUpgrade sends the handshake of a WebSocket on one connection. When it is accepted, it carries bytes both ways until
+// attemptUpgrade sends the handshake of a WebSocket, or a request for another protocol, on one connection. When it is accepted, it carries bytes both ways until
 // both ends are done. Nothing that the visitor sends behind the handshake is read before that, so that a failed attempt
 // may be followed by another.
 func (rt *roundTrip) attemptUpgrade(conn *registry.Conn) *dispatch.Failure {
@@ -41,8 +41,17 @@ func (rt *roundTrip) attemptUpgrade(conn *registry.Conn) *dispatch.Failure {
 	head, err := headpolicy.ParseResponse(h, rt.resp.Metadata, rt.front.header)
 	switch {
 	case err != nil: // respond reports it
+	case rt.protocol != "":
+		if protocol := upgrade.Switched(head.Status, headpolicy.Values(rt.resp.Metadata, headpolicy.Upgrade), rt.protocol); protocol != "" {
+			return rt.switchProtocols(st, protocol, h, rest, conn.HalfClose())
+		}
+		if head.Status == http.StatusSwitchingProtocols {
+			transport.Abort(st)
+			rt.end = rt.page(connectorError(), "")
+			return nil
+		}
 	case upgrade.Accepted(head.Status, h, rt.sentKey(), conn.Protocol):
-		return rt.switchProtocols(st, h, rest, conn.HalfClose())
+		return rt.switchProtocols(st, upgrade.WebSocket, h, rest, conn.HalfClose())
 	case head.Status == http.StatusSwitchingProtocols, rt.r.ProtoMajor > 1 && head.Status/100 == 2:
 		// The visitor must not take either for an accepted handshake.
 		transport.Abort(st)
@@ -63,9 +72,9 @@ func (rt *roundTrip) sentKey() string {
 }
 
 // switchProtocols tells the visitor that its handshake was accepted, and carries what follows.
-func (rt *roundTrip) switchProtocols(st transport.Stream, h http.Header, rest dispatch.Input, halfClose bool) *dispatch.Failure {
+func (rt *roundTrip) switchProtocols(st transport.Stream, protocol string, h http.Header, rest dispatch.Input, halfClose bool) *dispatch.Failure {
 	addr, _ := netip.ParseAddr(rt.visitor.Addr) // the zero value outside a server of visitorconn
-	u, ok := rt.front.upgrades.Admit(upgrade.Visitor{Addr: addr, Request: rt.r, Writer: &rt.w},
+	u, ok := rt.front.upgrades.Admit(upgrade.Visitor{Addr: addr, Protocol: protocol, Request: rt.r, Writer: &rt.w},
 		upgrade.Connector{Conn: rt.via, Stream: st, HalfClose: halfClose})
 	if !ok {
 		transport.Abort(st)

@@ -126,7 +126,7 @@ func (g *Guard) Phase() Phase {
 	}
 }
 
-// Upgraded reports whether a request asked for a WebSocket.
+// Upgraded reports whether a request asked for another protocol than HTTP.
 func (g *Guard) Upgraded() bool { return g.upgraded }
 
 // Feed takes the next bytes of the connection. It gives how many of them are fine, which is all of them unless there is

@@ -31,15 +31,18 @@ func TestWhatPasses(t *testing.T) {
 		"connect":                 "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
 		"empty line after a post": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx\r\n" + get,
 		"upgrade":                 "GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\r\n\x00\n\n anything",
-		"upgrade to another": "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, http2-settings\r\nUpgrade: h2c\r\n" +
+		"upgrade to h2c": "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade, http2-settings\r\nUpgrade: h2c\r\n" +
 			"HTTP2-Settings: x\r\n\r\n" + get,
-		"websocket post": "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx" + get,
+		"websocket post":         "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 1\r\n\r\nx" + get,
+		"upgrade to foo":         "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: foo/1, bar\r\n\r\n\x00\n\n anything",
+		"foo without connection": "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: foo/1\r\n\r\n" + get,
+		"foo post":               "POST / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: foo/1\r\n\r\n" + get,
 	} {
 		for _, size := range []int{1, 2, 7, len(text)} {
 			g := h1guard.New(false, h1guard.Limits{})
 			if n, err := feed(g, text, size); err != nil {
 				t.Errorf("%s in pieces of %d: refused at %q: %v", name, size, text[:n], err)
-			} else if up := strings.HasPrefix(name, "upgrade") && name != "upgrade to another"; up != g.Upgraded() ||
+			} else if up := strings.HasPrefix(name, "upgrade") && name != "upgrade to h2c"; up != g.Upgraded() ||
 				up != (g.Phase() == h1guard.Through) ||
 				(!up && g.Phase() != h1guard.Between) {
 				t.Errorf("%s in pieces of %d: upgraded %v, phase %d", name, size, g.Upgraded(), g.Phase())

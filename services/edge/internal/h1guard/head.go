@@ -45,6 +45,8 @@ type head struct {
 	hasCoding bool
 	upgrade   bool // the Connection header says upgrade
 	webSocket bool // the Upgrade header says websocket
+	protocol  bool // the Upgrade header names a protocol
+	h2c       bool // the Upgrade header says h2c
 }
 
 // short is a short text that must be kept whole.
@@ -67,6 +69,7 @@ func (h *head) reset() {
 	h.authority.reset()
 	h.host.reset()
 	h.hosts, h.length, h.hasLength, h.hasCoding, h.upgrade, h.webSocket = 0, 0, false, false, false, false
+	h.protocol, h.h2c = false, false
 }
 
 // line takes the first byte of a field line.
@@ -240,6 +243,7 @@ func (h *head) take(value []byte, over bool) Reason {
 		h.upgrade = h.upgrade || over || httpfield.HasToken(value, "upgrade")
 	case upgrade:
 		h.webSocket = h.webSocket || over || httpfield.HasToken(value, "websocket")
+		h.protocol, h.h2c = true, h.h2c || httpfield.HasToken(value, "h2c")
 	case otherField:
 	}
 	return 0
@@ -271,6 +275,8 @@ func (g *Guard) endOfFields() Reason {
 		if hasBody {
 			return UpgradeBody
 		}
+		g.upgraded, g.state = true, atThrough
+	case h.upgrade && h.protocol && !h.h2c && !h.http10 && !hasBody && h.method.is("GET"):
 		g.upgraded, g.state = true, atThrough
 	case h.hasCoding:
 		g.chunked, g.count, g.left, g.state = true, 0, 0, atChunkSize

@@ -9,7 +9,7 @@ import (
 
 // ability is what a connector supports, derived once from its registration.
 type ability struct {
-	frames, interim, halfClose, bundles, fragments, datagramV3 bool
+	frames, interim, halfClose, bundles, fragments, upgrades, datagramV3 bool
 }
 
 func abilityOf(info *Info) ability {
@@ -20,6 +20,7 @@ func abilityOf(info *Info) ability {
 		halfClose:  streams,
 		bundles:    slices.Contains(info.Features, protocol.FeatureDatagrams),
 		fragments:  slices.Contains(info.Features, protocol.FeatureFragments),
+		upgrades:   slices.Contains(info.Features, protocol.FeatureUpgrades),
 		datagramV3: slices.Contains(info.Features, protocol.FeatureDatagramV3),
 	}
 }
@@ -35,6 +36,9 @@ func (c *Conn) HalfClose() bool { return c.can.halfClose }
 
 // Bundles reports whether a payload bundled with a UDP session's registration is delivered.
 func (c *Conn) Bundles() bool { return c.can.bundles }
+
+// Upgrades reports whether requests for other protocols than WebSocket can be passed on.
+func (c *Conn) Upgrades() bool { return c.can.upgrades }
 
 // Fragments reports whether the connector takes and sends UDP payloads in fragments.
 func (c *Conn) Fragments() bool { return c.can.fragments }

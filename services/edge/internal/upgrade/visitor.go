@@ -13,12 +13,14 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/visitorconn"
 )
 
-// Visitor is a visitor whose request asked for a WebSocket.
+// Visitor is a visitor whose request asked for another protocol.
 type Visitor struct {
 	// Addr may be the zero value.
-	Addr    netip.Addr
-	Request *http.Request
-	Writer  *visitorconn.ResponseWriter
+	Addr netip.Addr
+	// Protocol is the one that was accepted.
+	Protocol string
+	Request  *http.Request
+	Writer   *visitorconn.ResponseWriter
 }
 
 // visitorEnd is the visitor's end of an upgraded stream. Its writes are bounded in time.
@@ -78,7 +80,7 @@ func (v Visitor) acceptConn(h http.Header, rest []byte) (visitorEnd, error) {
 		early, _ := rw.Peek(n) // they are buffered
 		e.early = append(e.early, early...)
 	}
-	h[headpolicy.Connection], h[headpolicy.Upgrade] = []string{"Upgrade"}, []string{WebSocket}
+	h[headpolicy.Connection], h[headpolicy.Upgrade] = []string{"Upgrade"}, []string{v.Protocol}
 	var head bytes.Buffer
 	head.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
 	_ = h.Write(&head) // a buffer never fails

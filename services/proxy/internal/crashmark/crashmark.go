@@ -76,7 +76,7 @@ func (m *Marks) read(id tunnel.ID) (mark, bool) {
 	if err != nil {
 		return mark{}, false
 	}
-	defer f.Close() // only read
+	defer func() { _ = f.Close() }() // only read
 	b := make([]byte, maxMark)
 	n, err := f.Read(b)
 	var left mark

@@ -367,6 +367,7 @@ func TestStreamFigures(t *testing.T) {
 # TYPE culvert_proxy_streams_active gauge
 culvert_proxy_streams_active{kind="service"} 0
 culvert_proxy_streams_active{kind="tcp"} ` + active + `
+culvert_proxy_streams_active{kind="upgrade"} 0
 culvert_proxy_streams_active{kind="websocket"} 0
 # HELP culvert_proxy_private_flows_active Private-network flows that hold a place under the limit.
 # TYPE culvert_proxy_private_flows_active gauge

@@ -78,6 +78,7 @@ var (
 	errRepeat        = &requestError{failureRequest, 0, "request cannot be repeated safely"}
 	errTarget        = &requestError{failureRequest, http.StatusRequestURITooLong, "request target exceeds a limit"}
 	errHeadCut       = &requestError{failureRequest, http.StatusBadRequest, "connect request ended early"}
+	errUpgrade       = &requestError{failureRequest, http.StatusNotImplemented, "the rule's service has no protocol to switch to"}
 	errOtherTunnel   = &requestError{failureInternal, http.StatusServiceUnavailable, router.ErrOtherTunnel.Error()}
 	errNoRoute       = &requestError{failureInternal, http.StatusBadGateway, "the rule's service cannot serve the request"}
 	errPathAmbiguous = &requestError{failureDenied, http.StatusBadRequest, "path is ambiguous to access control"}

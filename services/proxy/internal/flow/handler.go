@@ -246,6 +246,9 @@ func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 	if x.req.Type == stream.WebSocket {
 		return x.serveWebSocket(ctx, &p, rest)
 	}
+	if p.upgrade != "" {
+		return errUpgrade // to run it as an ordinary request would change its meaning
+	}
 	x.open(&p, rest)
 	o := x.route.Origin
 	switch o.Kind {

@@ -29,6 +29,9 @@ type parsed struct {
 	// What the edge can take in the response, and how it lays out the body (docs/extensions.md).
 	takesFrames, takesInterim, framed bool
 
+	// upgrade is the value of Upgrade for another protocol than WebSocket (docs/extensions.md).
+	upgrade string
+
 	// maxTarget bounds the path and the query together, in bytes; 0 is no limit.
 	maxTarget int
 
@@ -55,9 +58,9 @@ func (p *parsed) parse(r *stream.Request, limits httpfield.Limits) error {
 		case stream.KeyAccept:
 			p.takesFrames = stream.Accepts(pair.Val, stream.AcceptFrames)
 			p.takesInterim = stream.Accepts(pair.Val, stream.AcceptInterim)
-		case stream.KeyBody:
-			if p.framed = pair.Val == stream.BodyFrames; !p.framed {
-				return badRequest("body layout is unknown")
+		case stream.KeyBody, stream.KeyUpgrade:
+			if err := p.extend(pair); err != nil {
+				return err
 			}
 		default:
 			name, ok, err := headerName(pair.Key)
@@ -87,6 +90,21 @@ func (p *parsed) parse(r *stream.Request, limits httpfield.Limits) error {
 	p.settleLength()
 	dropNamed(p.header, p.connection)
 	return p.parseDest(r.Dest)
+}
+
+// extend takes in metadata of our own edge that a request cannot be served without (docs/extensions.md).
+func (p *parsed) extend(pair *stream.Pair) error {
+	if pair.Key == stream.KeyBody {
+		if p.framed = pair.Val == stream.BodyFrames; !p.framed {
+			return badRequest("body layout is unknown")
+		}
+		return nil
+	}
+	if pair.Val == "" || !httpfield.IsValue(pair.Val) {
+		return badRequest("upgrade is malformed")
+	}
+	p.upgrade = pair.Val
+	return nil
 }
 
 // isSafe reports whether the request has a safe method (RFC 9110 9.2.1) and no body. rest is what follows the head.

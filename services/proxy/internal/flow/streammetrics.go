@@ -15,6 +15,7 @@ type streamKind int
 // The kinds of streams.
 const (
 	streamWebSocket streamKind = iota // a websocket to an HTTP origin
+	streamUpgrade                     // another protocol of an HTTP origin
 	streamTCP                         // a private-network connection
 	streamService                     // a service behind a websocket of ours
 	streamKinds
@@ -25,6 +26,8 @@ func (k streamKind) String() string {
 	switch k {
 	case streamWebSocket:
 		return "websocket"
+	case streamUpgrade:
+		return "upgrade"
 	case streamTCP:
 		return "tcp"
 	case streamService:

@@ -21,11 +21,14 @@ const (
 	keyAccept = stream.HeaderPrefix + "Sec-Websocket-Accept"
 )
 
-// serveWebSocket passes a websocket request to the route's origin. Whatever the request says of a body, what follows
+// serveWebSocket passes a websocket request, or one for another protocol, to the route's origin. Whatever the request says of a body, what follows
 // the head is the visitor's stream.
 func (x *flowState) serveWebSocket(ctx context.Context, p *parsed, rest []byte) error {
 	p.length = 0
 	o := x.route.Origin
+	if p.upgrade != "" && o.Kind != origin.KindHTTP {
+		return errUpgrade
+	}
 	switch o.Kind {
 	case origin.KindHTTP:
 		return x.upgrade(ctx, p, o, rest)
@@ -45,7 +48,7 @@ func (x *flowState) serveWebSocket(ctx context.Context, p *parsed, rest []byte) 
 	return errNoRoute
 }
 
-// upgrade passes the websocket handshake on to an HTTP origin, and then bytes both ways without a look at them
+// upgrade passes a websocket handshake, or a request for another protocol, on to an HTTP origin, and then bytes both ways without a look at them
 // (docs/spec/ingress.md 8.1). Any other response than 101 goes back as it is.
 func (x *flowState) upgrade(ctx context.Context, p *parsed, o *origin.Origin, rest []byte) error {
 	req, err := x.outgoing(ctx, p, o)
@@ -53,8 +56,14 @@ func (x *flowState) upgrade(ctx context.Context, p *parsed, o *origin.Origin, re
 		return err
 	}
 	req.Header["Connection"] = []string{"Upgrade"}
-	req.Header["Upgrade"] = []string{"websocket"}
-	req.Header["Sec-Websocket-Version"] = []string{"13"}
+	kind := streamWebSocket
+	if p.upgrade != "" {
+		kind = streamUpgrade
+		req.Header["Upgrade"] = []string{p.upgrade}
+	} else {
+		req.Header["Upgrade"] = []string{"websocket"}
+		req.Header["Sec-Websocket-Version"] = []string{"13"}
+	}
 	var conn net.Conn
 	res, err := o.Upgrade(req, func(c net.Conn) { conn = c })
 	if err != nil {
@@ -81,7 +90,7 @@ func (x *flowState) upgrade(ctx context.Context, p *parsed, o *origin.Origin, re
 		end.Abort()
 		return err
 	}
-	x.pump(ctx, streamWebSocket, x.edge(rest), end)
+	x.pump(ctx, kind, x.edge(rest), end)
 	return nil
 }
 
