@@ -23,7 +23,8 @@ func echoProtocol(w http.ResponseWriter, r *http.Request) {
 		panic(err)
 	}
 	defer c.Close()
-	if _, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo/1\r\nX-Origin: yes\r\n\r\nwelcome"); err != nil {
+	const head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo/1\r\nX-Origin: yes\r\n\r\n"
+	if _, err := io.WriteString(c, head+"welcome"); err != nil {
 		return
 	}
 	_, _ = io.Copy(c, rw) // the visitor ends it
@@ -47,7 +48,8 @@ func TestUpgradeToAnotherProtocol(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = c.Close() })
-		if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: "+protocols+"\r\n\r\nearly "); err != nil {
+		head := "GET / HTTP/1.1\r\nHost: app.test\r\nConnection: Upgrade\r\nUpgrade: " + protocols + "\r\n\r\n"
+		if _, err := io.WriteString(c, head+"early "); err != nil {
 			t.Fatal(err)
 		}
 		br := bufio.NewReader(c)

@@ -37,6 +37,21 @@ func TestEncodeRequestDropsHopByHopAndReservedHeaders(t *testing.T) {
 	}
 }
 
+// TestUpgradeCrossesTheWire encodes a request for another protocol than WebSocket and decodes it again. Only a request of that kind
+// carries the field.
+func TestUpgradeCrossesTheWire(t *testing.T) {
+	upgrade := stream.Pair{Key: stream.KeyUpgrade, Val: "other/2, echo/1"}
+	for typ, want := range map[stream.Type]string{stream.WebSocket: upgrade.Val, stream.HTTP: ""} {
+		req := stream.Request{Dest: "http://a/", Type: typ, Metadata: []stream.Pair{upgrade}}
+		fields, _ := h2head.EncodeRequest(nil, &req)
+		var got stream.Request
+		h2head.DecodeRequest(fields, false, &got)
+		if val, _ := stream.Lookup(got.Metadata, stream.KeyUpgrade); val != want || got.Type != typ {
+			t.Errorf("type %d: decoded as type %d with %q, want %q", typ, got.Type, val, want)
+		}
+	}
+}
+
 func TestMalformedLengthIsUnknown(t *testing.T) {
 	for val, want := range map[string]int64{
 		"5": 5, "0": 0, "": h2head.Unknown, "-1": h2head.Unknown, "5,5": h2head.Unknown, "9223372036854775808": h2head.Unknown,

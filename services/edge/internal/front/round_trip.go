@@ -198,6 +198,15 @@ func (rt *roundTrip) encode(conn *registry.Conn) *dispatch.Failure {
 	if rt.headCost == 0 {
 		rt.headCost = cost
 	}
+	rt.appendExtensions()
+	if rt.head, err = rt.req.Append(rt.head[:0]); err != nil {
+		return &dispatch.Failure{Kind: dispatch.TooLarge, Detail: err.Error()}
+	}
+	return nil
+}
+
+// appendExtensions appends the metadata of our own extensions (docs/extensions.md).
+func (rt *roundTrip) appendExtensions() {
 	if rt.accept != "" {
 		rt.req.Metadata = append(rt.req.Metadata, stream.Pair{Key: stream.KeyAccept, Val: rt.accept})
 	}
@@ -207,10 +216,6 @@ func (rt *roundTrip) encode(conn *registry.Conn) *dispatch.Failure {
 	if rt.framed {
 		rt.req.Metadata = append(rt.req.Metadata, stream.Pair{Key: stream.KeyBody, Val: stream.BodyFrames})
 	}
-	if rt.head, err = rt.req.Append(rt.head[:0]); err != nil {
-		return &dispatch.Failure{Kind: dispatch.TooLarge, Detail: err.Error()}
-	}
-	return nil
 }
 
 // negotiate decides which extensions the response may use. The connector must support them.

@@ -13,8 +13,8 @@ import (
 	"github.com/culvert-tunnel/culvert/services/edge/internal/upgrade"
 )
 
-// attemptUpgrade sends the handshake of a WebSocket, or a request for another protocol, on one connection. When it is accepted, it carries bytes both ways until
-// both ends are done. Nothing that the visitor sends behind the handshake is read before that, so that a failed attempt
+// attemptUpgrade sends the handshake of a WebSocket, or a request for another protocol, on one connection. When it is accepted, it
+// carries bytes both ways until both ends are done. Nothing that the visitor sends behind the handshake is read before that, so that a failed attempt
 // may be followed by another.
 func (rt *roundTrip) attemptUpgrade(conn *registry.Conn) *dispatch.Failure {
 	st, unwatch, f := dispatch.Open(rt.r.Context(), conn, rt.head)

@@ -13,7 +13,8 @@
 // with the same number, or Transfer-Encoding with exactly "chunked", never both; Host once, and the same as in an
 // absolute target.
 //
-// After a request that asks for a WebSocket or another protocol but h2c, and after the preface of HTTP/2 where that is allowed, bytes pass unseen.
+// After a request that asks for a WebSocket or another protocol but h2c, and after the preface of HTTP/2 where that is allowed, bytes
+// pass unseen.
 // The server must not go back to HTTP/1 on such a connection: it either switches or closes.
 //
 // The package is pure: it is fed bytes in pieces of any size and keeps a few hundred bytes of state. It does not bound

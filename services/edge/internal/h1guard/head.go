@@ -242,11 +242,21 @@ func (h *head) take(value []byte, over bool) Reason {
 	case connection:
 		h.upgrade = h.upgrade || over || httpfield.HasToken(value, "upgrade")
 	case upgrade:
-		h.webSocket = h.webSocket || over || httpfield.HasToken(value, "websocket")
-		h.protocol, h.h2c = true, h.h2c || httpfield.HasToken(value, "h2c")
+		h.takeUpgrade(value, over)
 	case otherField:
 	}
 	return 0
+}
+
+func (h *head) takeUpgrade(value []byte, over bool) {
+	h.protocol = true
+	h.webSocket = h.webSocket || over || httpfield.HasToken(value, "websocket")
+	h.h2c = h.h2c || httpfield.HasToken(value, "h2c")
+}
+
+// asksForProtocol reports whether the request can switch to another protocol than WebSocket. The server ignores h2c.
+func (h *head) asksForProtocol(hasBody bool) bool {
+	return h.upgrade && h.protocol && !h.h2c && !h.http10 && !hasBody && h.method.is("GET")
 }
 
 func (h *head) takeLength(value []byte, over bool) Reason {
@@ -276,7 +286,7 @@ func (g *Guard) endOfFields() Reason {
 			return UpgradeBody
 		}
 		g.upgraded, g.state = true, atThrough
-	case h.upgrade && h.protocol && !h.h2c && !h.http10 && !hasBody && h.method.is("GET"):
+	case h.asksForProtocol(hasBody):
 		g.upgraded, g.state = true, atThrough
 	case h.hasCoding:
 		g.chunked, g.count, g.left, g.state = true, 0, 0, atChunkSize

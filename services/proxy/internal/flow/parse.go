@@ -172,7 +172,7 @@ func (p *parsed) addHeader(name, value string, values []string) ([]string, error
 	return values, nil
 }
 
-// setFraming takes in Content-Length and Transfer-Encoding, which say where the body ends and are made anew for the origin.
+// setFraming reads Content-Length and Transfer-Encoding, which say where the body ends. They are written anew for the origin.
 func (p *parsed) setFraming(name, value string) error {
 	if name == "Transfer-Encoding" {
 		p.chunked = p.chunked || strings.Contains(strings.ToLower(value), "chunked")

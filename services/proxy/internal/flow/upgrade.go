@@ -21,8 +21,8 @@ const (
 	keyAccept = stream.HeaderPrefix + "Sec-Websocket-Accept"
 )
 
-// serveWebSocket passes a websocket request, or one for another protocol, to the route's origin. Whatever the request says of a body, what follows
-// the head is the visitor's stream.
+// serveWebSocket passes a websocket request, or one for another protocol, to the route's origin. Whatever the request says of a body,
+// what follows the head is the visitor's stream.
 func (x *flowState) serveWebSocket(ctx context.Context, p *parsed, rest []byte) error {
 	p.length = 0
 	o := x.route.Origin
@@ -48,8 +48,8 @@ func (x *flowState) serveWebSocket(ctx context.Context, p *parsed, rest []byte) 
 	return errNoRoute
 }
 
-// upgrade passes a websocket handshake, or a request for another protocol, on to an HTTP origin, and then bytes both ways without a look at them
-// (docs/spec/ingress.md 8.1). Any other response than 101 goes back as it is.
+// upgrade passes a websocket handshake, or a request for another protocol, on to an HTTP origin, and then bytes both ways without a
+// look at them (docs/spec/ingress.md 8.1). Any other response than 101 goes back as it is.
 func (x *flowState) upgrade(ctx context.Context, p *parsed, o *origin.Origin, rest []byte) error {
 	req, err := x.outgoing(ctx, p, o)
 	if err != nil {

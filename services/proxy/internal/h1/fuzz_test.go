@@ -148,6 +148,8 @@ func reference(raw string, r *http.Request) observed {
 		if errors.Is(err, io.EOF) {
 			err = nil
 		}
-		return observed{status: res.StatusCode, header: res.Header, trailer: res.Trailer, body: string(b), length: res.ContentLength, bodyErr: err}
+		return observed{
+			status: res.StatusCode, header: res.Header, trailer: res.Trailer, body: string(b), length: res.ContentLength, bodyErr: err,
+		}
 	}
 }

@@ -35,7 +35,7 @@ func newPool(total, perHost int, timeout time.Duration) *pool {
 	return &pool{total: total, perHost: perHost, timeout: timeout, hosts: make(map[string][]*conn)}
 }
 
-// get takes an idle connection that is fit for use, or gives nil. Each one is looked at first: bytes that came while it was
+// get takes an idle connection that is fit for use, or returns nil. Each one is checked first: bytes that came while it was
 // idle are no response to anything (a 408 before a close, or bytes planted by an attacker), and a closed one would cost a
 // request that cannot be repeated. That look is one system call of well under a microsecond, so there is no time below which
 // it is left out.

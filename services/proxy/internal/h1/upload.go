@@ -165,7 +165,7 @@ func (u *upload) closeBody() {
 	}
 }
 
-// headCame tells the copier that the response's head is there, and ends the time limit for it.
+// headCame notes that the head of the response has arrived, and ends the time limit for it.
 func (u *upload) headCame() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -29,7 +29,9 @@ func echo(_ int, c net.Conn) {
 		if err != nil {
 			return
 		}
-		res := http.Response{StatusCode: http.StatusOK, ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(len(b)), Body: io.NopCloser(bytes.NewReader(b))}
+		res := http.Response{
+			StatusCode: http.StatusOK, ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(len(b)), Body: io.NopCloser(bytes.NewReader(b)),
+		}
 		if err := res.Write(c); err != nil {
 			return
 		}

@@ -126,7 +126,8 @@ func TestWhatIsNoPingIsDropped(t *testing.T) {
 	reply[20] = codec.EchoReply4
 	udp := bytes.Clone(echo)
 	udp[9] = 17
-	about, err := codec.AppendError(nil, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.7"), codec.TimeExceeded(false), echo)
+	about, err := codec.AppendError(nil, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.7"),
+		codec.TimeExceeded(false), echo)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,8 @@ func TestNetEchoGetsAReply(t *testing.T) {
 	})
 	// The last way back counts.
 	moved := make(chan []byte, 1)
-	r.Ping(request(t, "192.0.2.1", "127.0.0.1", 64, codec.Echo{ID: 0x1234, Seq: 9}), func(p []byte) bool { moved <- bytes.Clone(p); return true })
+	again := request(t, "192.0.2.1", "127.0.0.1", 64, codec.Echo{ID: 0x1234, Seq: 9})
+	r.Ping(again, func(p []byte) bool { moved <- bytes.Clone(p); return true })
 	if e, err := ptr(parse(t, <-moved)).Echo(); err != nil || e.Seq != 9 {
 		t.Errorf("after a move: %+v, %v", e, err)
 	}

@@ -63,7 +63,8 @@ func TestCrashingProcess(t *testing.T) {
 			t.Errorf("Apply: %v", err)
 		}
 	}
-	if version, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: id, Version: 2, Document: []byte(harmless)}); err != nil || version != 2 {
+	next := remoteconfig.Update{Tunnel: id, Version: 2, Document: []byte(harmless)}
+	if version, err := s.Apply(t.Context(), next); err != nil || version != 2 {
 		t.Errorf("the next version: %d, %v", version, err)
 	}
 	fmt.Println("survived")

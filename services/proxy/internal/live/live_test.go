@@ -187,7 +187,8 @@ func TestOtherTunnel(t *testing.T) {
 		t.Fatalf("%d, %v", v, err)
 	}
 	before := table.Current()
-	if v, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{2}, Version: 9, Document: rules}); v != remoteconfig.LocalVersion || err == nil || !strings.Contains(err.Error(), "another tunnel") {
+	v, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{2}, Version: 9, Document: rules})
+	if v != remoteconfig.LocalVersion || err == nil || !strings.Contains(err.Error(), "another tunnel") {
 		t.Errorf("%d, %v", v, err)
 	}
 	if table.Current() != before {

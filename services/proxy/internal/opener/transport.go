@@ -147,7 +147,7 @@ func lean(t *http.Transport, dial func(context.Context, string, string) (net.Con
 	})
 }
 
-// protocols says what may be spoken: HTTP/2 over TLS only when asked for, in cleartext only to an h2c service.
+// protocols are the versions of HTTP that may be used: HTTP/2 over TLS only if it is configured, in cleartext only to an h2c service.
 func protocols(kind ingress.Kind, http2Origin bool) *http.Protocols {
 	p := new(http.Protocols)
 	if kind == ingress.KindH2C {

@@ -248,7 +248,8 @@ func TestHostileFlows(t *testing.T) {
 		}
 	}
 	skipped := k.connect(t)
-	skipped.send(packet.Message{Type: packet.ICMP, Data: []byte("no pinger")}, packet.Message{Type: packet.Ended}, packet.Message{Type: packet.Registered})
+	skipped.send(packet.Message{Type: packet.ICMP, Data: []byte("no pinger")},
+		packet.Message{Type: packet.Ended}, packet.Message{Type: packet.Registered})
 	if _, err := skipped.out.Write([]byte{0, 3, 99, 1, 2}); err != nil {
 		t.Fatal(err)
 	}

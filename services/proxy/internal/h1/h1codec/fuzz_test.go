@@ -105,7 +105,9 @@ func FuzzHead(f *testing.F) {
 
 // FuzzFields checks that net/textproto reads the same fields from each section that is accepted here.
 func FuzzFields(f *testing.F) {
-	for _, text := range []string{"A: b\r\n\r\n", "a: 1\na: 2\nB:\n\n", "x: y\r\n\tz\r\n\r\n", "0:0\n ", " :", "0\n :", "a b: c\r\n\r\n", "\r\n", "A: b\r\n", ": c\r\n\r\n"} {
+	for _, text := range []string{
+		"A: b\r\n\r\n", "a: 1\na: 2\nB:\n\n", "x: y\r\n\tz\r\n\r\n", "0:0\n ", " :", "0\n :", "a b: c\r\n\r\n", "\r\n", "A: b\r\n", ": c\r\n\r\n",
+	} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -64,7 +64,7 @@ func stripCR(line []byte) []byte {
 	return line
 }
 
-// checkLine tells a head from other text.
+// checkLine reports text that cannot be a line of a head.
 func checkLine(index int, line []byte) error {
 	switch {
 	case index == 0:
