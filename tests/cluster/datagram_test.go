@@ -69,11 +69,11 @@ func newSystem(t *testing.T, datagrams string) *system {
 // proxy runs a proxy and registers it in the store.
 func (s *system) proxy(id string) *part {
 	s.t.Helper()
-	return s.proxyTo(id, "")
+	return s.proxyWith(id, func(*proxy.Config) {})
 }
 
-// proxyTo runs a proxy whose only origin has a URL.
-func (s *system) proxyTo(id, origin string) *part {
+// proxyWith runs a proxy with changes to its settings.
+func (s *system) proxyWith(id string, change func(*proxy.Config)) *part {
 	s.t.Helper()
 	dir, err := os.MkdirTemp("", "link") // t.TempDir is too long for the path of a socket
 	if err != nil {
@@ -81,8 +81,8 @@ func (s *system) proxyTo(id, origin string) *part {
 	}
 	s.t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	cfg := proxy.Default()
-	cfg.Origin.URL = origin
 	cfg.ID, cfg.Listen = id, []string{"unix:" + filepath.Join(dir, "s")}
+	change(&cfg)
 	p := &part{cable: &cable{Store: s.store}}
 	svc, err := proxy.New(cfg, proxy.Deps{Store: p.cable, Logger: s.logger(), Version: "test"})
 	if err != nil {

@@ -56,7 +56,12 @@ func (s *system) get(host string) (status int, code string) {
 // configure pushes rules that respond with a status, and returns the state of each connection after its response.
 func (s *system) configure(tunnelName string, status int) []adminclient.ConfigurationState {
 	s.t.Helper()
-	doc := fmt.Sprintf(`{"ingress":[{"service":"http_status:%d"}]}`, status)
+	return s.push(tunnelName, fmt.Sprintf(`{"ingress":[{"service":"http_status:%d"}]}`, status))
+}
+
+// push pushes a document, and returns the state of each connection after its response.
+func (s *system) push(tunnelName, doc string) []adminclient.ConfigurationState {
+	s.t.Helper()
 	set, err := s.admin.SetConfiguration(s.t.Context(), tunnelName, json.RawMessage(doc))
 	if err != nil {
 		s.t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/services/proxy"
 )
 
 // echoProtocol is an origin that switches to the protocol echo/1, which sends every byte back, and refuses every other one.
@@ -38,7 +39,7 @@ func TestUpgradeToAnotherProtocol(t *testing.T) {
 	t.Cleanup(origin.Close)
 	s.route("*", "demo")
 	s.supervisor()
-	s.proxyTo("proxy-1", origin.URL)
+	s.proxyWith("proxy-1", func(c *proxy.Config) { c.Origin.URL = origin.URL })
 	s.workerOf("worker-1")
 	s.connected(4)
 
