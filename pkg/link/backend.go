@@ -137,7 +137,7 @@ func (be *backend) settle(x *clientFlow, o attempt) {
 func (be *backend) dial(ctx context.Context) (*clientConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, be.b.cfg.DialTimeout)
 	defer cancel()
-	return dialConn(ctx, be.Endpoint, be.b.cfg.TLS, &be.b.bufs)
+	return dialConn(ctx, be.Endpoint, be.b.clientTLS(), &be.b.bufs)
 }
 
 // get takes an idle connection, or returns nil. It checks TCP connections for a close by the peer; on a Unix socket the first

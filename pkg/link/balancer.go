@@ -35,8 +35,8 @@ type Proxy struct {
 
 // BalancerConfig configures a Balancer. Zero values mean the defaults.
 type BalancerConfig struct {
-	// TLS is the client configuration for TCP endpoints.
-	TLS    *tls.Config
+	// TLS gives the client configuration for the next connection to a TCP endpoint; nil is no TLS.
+	TLS    func() *tls.Config
 	Logger *slog.Logger
 	// DialTimeout bounds connecting, the handshake and the proxy's HELLO together. Default 2 s.
 	DialTimeout time.Duration
@@ -288,4 +288,12 @@ func (b *Balancer) Close() error {
 		be.retire()
 	}
 	return nil
+}
+
+// clientTLS is the configuration for the next connection, or nil.
+func (b *Balancer) clientTLS() *tls.Config {
+	if b.cfg.TLS == nil {
+		return nil
+	}
+	return b.cfg.TLS()
 }

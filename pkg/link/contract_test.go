@@ -86,11 +86,11 @@ func certificates(t testing.TB) (server, client *tls.Config) {
 	if err := link.WriteTLS(dir); err != nil {
 		t.Fatal(err)
 	}
-	server, client, err := link.LoadTLS(dir)
+	server, clients, err := link.LoadTLS(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return server, client
+	return server, clients()
 }
 
 // running is a server of a test.
@@ -137,7 +137,7 @@ func serve(t testing.TB, endpoint string, conf *tls.Config, cfg link.ServerConfi
 
 func balancer(t testing.TB, conf *tls.Config, endpoints ...link.Endpoint) *link.Balancer {
 	t.Helper()
-	b := link.NewBalancer(link.BalancerConfig{TLS: conf})
+	b := link.NewBalancer(link.BalancerConfig{TLS: func() *tls.Config { return conf }})
 	var ps []link.Proxy
 	for _, e := range endpoints {
 		ps = append(ps, link.Proxy{ID: "p", Endpoint: e})

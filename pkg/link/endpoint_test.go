@@ -89,7 +89,7 @@ func TestCertificates(t *testing.T) {
 	if err := link.WriteTLS(dir); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("second WriteTLS = %v, want ErrExist", err)
 	}
-	if _, _, err := link.LoadTLS(t.TempDir()); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := link.LoadTLS(t.TempDir(), nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("LoadTLS of nothing = %v, want ErrNotExist", err)
 	}
 }

@@ -13,7 +13,10 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 )
 
 // ServerName is the name in every link certificate; both ends check it, whatever the host is called.
@@ -38,23 +41,51 @@ func FilesIn(dir string) TLSFiles {
 	}
 }
 
-// LoadTLS is Load of the files that WriteTLS wrote into dir.
-func LoadTLS(dir string) (server, client *tls.Config, err error) { return FilesIn(dir).Load() }
-
-// Load makes the configurations of both ends. Each presents the certificate and accepts only one of the same
-// authority with the right name.
-func (f TLSFiles) Load() (server, client *tls.Config, err error) {
-	cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+// LoadTLS makes the configurations of both ends from the files that WriteTLS wrote into dir. Each end presents the certificate and
+// accepts only one of the same authority with the right name. files, which may be nil, reads the three files again together when
+// they change: new connections use the new ones, and files that do not fit together leave the former ones in use.
+func LoadTLS(dir string, files *filewatch.Watcher) (server *tls.Config, client func() *tls.Config, err error) {
+	var current atomic.Pointer[ends]
+	f := FilesIn(dir)
+	_, err = files.Add(filewatch.Set{
+		Name: "link certificate", Paths: []string{f.CA, f.Cert, f.Key}, Apply: func(contents [][]byte) error {
+			e, err := newEnds(contents[0], contents[1], contents[2])
+			if err == nil {
+				current.Store(e)
+			}
+			return err
+		},
+	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("link certificate: %w", err)
+		return nil, nil, err
 	}
-	ca, err := os.ReadFile(f.CA)
+	server = current.Load().server.Clone()
+	server.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return current.Load().server, nil }
+	return server, func() *tls.Config { return current.Load().client }, nil
+}
+
+// ends are the configurations of both ends of the link.
+type ends struct{ server, client *tls.Config }
+
+func newEnds(ca, certPEM, keyPEM []byte) (*ends, error) {
+	cert, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return nil, nil, fmt.Errorf("link authority: %w", err)
+		return nil, err
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(ca) {
-		return nil, nil, fmt.Errorf("link authority: no certificate in %s", f.CA)
+		return nil, errors.New("the authority's file has no certificate")
+	}
+	between := x509.NewCertPool()
+	for _, der := range cert.Certificate[1:] {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, err
+		}
+		between.AddCert(c)
+	}
+	if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, DNSName: ServerName}); err != nil {
+		return nil, fmt.Errorf("the certificate and the authority do not fit: %w", err)
 	}
 	base := tls.Config{
 		Certificates: []tls.Certificate{cert},
@@ -63,14 +94,13 @@ func (f TLSFiles) Load() (server, client *tls.Config, err error) {
 		DynamicRecordSizingDisabled: true,
 		SessionTicketsDisabled:      true,
 	}
-	server = base.Clone()
-	server.ClientAuth = tls.RequireAndVerifyClientCert
-	server.ClientCAs = pool
-	server.VerifyConnection = verifyPeerName
-	client = base.Clone()
-	client.RootCAs = pool
-	client.ServerName = ServerName
-	return server, client, nil
+	e := &ends{server: base.Clone(), client: base.Clone()}
+	e.server.ClientAuth = tls.RequireAndVerifyClientCert
+	e.server.ClientCAs = pool
+	e.server.VerifyConnection = verifyPeerName
+	e.client.RootCAs = pool
+	e.client.ServerName = ServerName
+	return e, nil
 }
 
 // verifyPeerName checks the name in the peer's certificate. crypto/tls does that for clients only.

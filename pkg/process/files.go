@@ -27,6 +27,11 @@ type Reloader struct {
 	Logger *slog.Logger
 }
 
+// NewReloader makes a Reloader with a watcher that logs each change.
+func NewReloader(logger *slog.Logger) Reloader {
+	return Reloader{Files: NewFiles(logger), Logger: logger}
+}
+
 // Run watches the files until ctx ends.
 func (r Reloader) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)

@@ -178,9 +178,9 @@ func run[C any](ctx context.Context, logger *slog.Logger, name string, cfg setti
 			err = errors.Join(err, deferred[i]())
 		}
 	}()
-	files := NewFiles(logger)
+	reload := NewReloader(logger)
 	part, err := build(ctx, Env{
-		Logger: logger, Registerer: registry, Version: Version(), Files: files,
+		Logger: logger, Registerer: registry, Version: Version(), Files: reload.Files,
 		Defer: func(f func() error) { deferred = append(deferred, f) },
 	}, cfg.Service)
 	if err != nil {
@@ -189,7 +189,7 @@ func run[C any](ctx context.Context, logger *slog.Logger, name string, cfg setti
 	server.Add(name, part)
 	logger.InfoContext(ctx, "process started", slog.String(logkey.Version, Version()), slog.String(logkey.Ops, server.Addr().String()))
 	return NewGroup(logger,
-		Row{Name: "reload", Runner: Reloader{Files: files, Logger: logger}},
+		Row{Name: "reload", Runner: reload},
 		Row{Name: "ops", Runner: server},
 		Row{Name: name, Runner: stopping{part: part, server: server}},
 	).Run(ctx)

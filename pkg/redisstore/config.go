@@ -1,13 +1,13 @@
 package redisstore
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -70,8 +70,19 @@ func watchPassword(opts *redis.Options, path string, files *filewatch.Watcher) e
 	return nil
 }
 
+// dialWith makes connections that trust what roots gives at that time.
+func dialWith(conf *tls.Config, roots func() *x509.CertPool, timeout time.Duration) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		current := conf.Clone()
+		current.RootCAs = roots()
+		d := tls.Dialer{NetDialer: &net.Dialer{Timeout: timeout}, Config: current}
+		return d.DialContext(ctx, network, addr)
+	}
+}
+
 // options turns the configuration into the client's. It reads the files that the configuration names, and files, which may be
-// nil, reads the password again when it changes.
+// nil, reads the password and the roots again when they
+// change.
 func (c Config) options(files *filewatch.Watcher) (*redis.Options, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -89,15 +100,11 @@ func (c Config) options(files *filewatch.Watcher) (*redis.Options, error) {
 		if opts.TLSConfig == nil {
 			return nil, errors.New("ca_file: only a rediss:// URL uses it")
 		}
-		b, err := os.ReadFile(c.CAFile)
+		roots, err := files.Pool("ca_file", c.CAFile)
 		if err != nil {
-			return nil, fmt.Errorf("ca_file: %w", err)
+			return nil, err
 		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(b) {
-			return nil, fmt.Errorf("ca_file: %s holds no certificate", c.CAFile)
-		}
-		opts.TLSConfig.RootCAs = roots
+		opts.Dialer = dialWith(opts.TLSConfig, roots, c.Timeout)
 	}
 	tune(opts, c.Timeout)
 	return opts, nil

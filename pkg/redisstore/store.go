@@ -35,7 +35,7 @@ type Store struct {
 // server does not respond: then calls, Ping included, fail with tunnel.ErrUnavailable.
 func Open(ctx context.Context, cfg Config) (*Store, error) { return OpenWatched(ctx, cfg, nil) }
 
-// OpenWatched is Open, but files also reads the password file again when it changes.
+// OpenWatched is Open, but files also reads the files of the configuration again when they change.
 func OpenWatched(ctx context.Context, cfg Config, files *filewatch.Watcher) (*Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("store: %w", err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -36,6 +37,32 @@ func TestTLS(t *testing.T) {
 	}
 	if _, err := s.TakeLead(t.Context(), "role", "holder", time.Minute); err != nil {
 		t.Errorf("TakeLead: %v", err)
+	}
+}
+
+// TestRootsAreReadAgain: a store whose authority is replaced is trusted by the next connection.
+func TestRootsAreReadAgain(t *testing.T) {
+	_, url := startServer(t)
+	caFile, serverTLS := certificate(t)
+	otherFile, _ := certificate(t)
+	cfg := redisstore.Default()
+	cfg.URL, cfg.CAFile = "rediss://"+terminate(t, serverTLS, strings.TrimPrefix(url, "unix://")), otherFile
+	files := filewatch.New(func(filewatch.Event) {})
+	s, err := redisstore.OpenWatched(t.Context(), cfg, files)
+	closing(t, s, err)
+	if err := s.Ping(t.Context()); !errors.Is(err, tunnel.ErrUnavailable) {
+		t.Errorf("Ping with another authority: got %v, want unavailable", err)
+	}
+	b, err := os.ReadFile(caFile)
+	if err == nil {
+		err = os.WriteFile(otherFile, b, 0o600)
+	}
+	if err != nil {
+		t.Fatalf("replace the authority: %v", err)
+	}
+	files.Check()
+	if err := s.Ping(t.Context()); err != nil {
+		t.Errorf("Ping with the replaced authority: %v", err)
 	}
 }
 

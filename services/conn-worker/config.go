@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/datapath"
@@ -192,8 +193,8 @@ func (c EdgeConfig) local() (netip.Addr, edgepool.Family) {
 const refusedStreams = 1024
 
 // dialer makes the dialer of sessions to the edge.
-func (c Config) dialer(applier datapath.Applier) (*dial.Dialer, error) {
-	roots, err := dial.Roots(c.Edge.CACert)
+func (c Config) dialer(applier datapath.Applier, files *filewatch.Watcher) (*dial.Dialer, error) {
+	roots, err := dial.Roots(c.Edge.CACert, files)
 	if err != nil {
 		return nil, err
 	}

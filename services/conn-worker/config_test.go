@@ -11,6 +11,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/keeper"
 )
@@ -35,7 +36,7 @@ func TestCredentialSources(t *testing.T) {
 	cfg := CredentialsConfig{
 		Token: tunnel.Secret(credential.Token(creds(4))), TokenFile: token, File: file, Files: []string{other, token},
 	}
-	got, err := cfg.load(keeper.Credentials{Credentials: creds(5)}, keeper.Credentials{Credentials: creds(4), FromToken: true})
+	got, err := cfg.load(nil, nil, keeper.Credentials{Credentials: creds(5)}, keeper.Credentials{Credentials: creds(4), FromToken: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +59,7 @@ func TestCredentialProblemsShowNoSecret(t *testing.T) {
 	bad := write(t, "bad", "c2VjcmV0LXRleHQ=")
 	broken := write(t, "broken.json", `{"TunnelSecret":"c2VjcmV0`)
 	cfg := CredentialsConfig{Token: tunnel.Secret("secret-text"), TokenFile: bad, File: broken, Files: []string{"/nonexistent"}}
-	_, err := cfg.load()
+	_, err := cfg.load(nil, nil)
 	if err == nil {
 		t.Fatal("accepted")
 	}
@@ -122,5 +123,44 @@ func TestBindAddressDecidesTheFamily(t *testing.T) {
 	}
 	if ip, family = (EdgeConfig{IPVersion: "4"}).local(); ip.IsValid() || family != edgepool.V4 {
 		t.Errorf("%v %v", ip, family)
+	}
+}
+
+// TestCredentialFilesAreReadAgain: what a file holds now is passed on; a file that cannot be read changes nothing.
+func TestCredentialFilesAreReadAgain(t *testing.T) {
+	token := write(t, "token", credential.Token(creds(1))+"\n")
+	file := write(t, "creds.json", string(credential.File(creds(2))))
+	var faults int
+	files := filewatch.New(func(e filewatch.Event) {
+		if e.Err != nil {
+			faults++
+		}
+	})
+	var got []tunnel.Credentials
+	changed := func(c tunnel.Credentials) error {
+		got = append(got, c)
+		return nil
+	}
+	if _, err := (CredentialsConfig{TokenFile: token, File: file}).load(files, changed); err != nil {
+		t.Fatalf("load: %v", err)
+	}
+	first, second := creds(1), creds(2)
+	first.Secret, second.Secret = tunnel.Secret(strings.Repeat("x", 32)), tunnel.Secret(strings.Repeat("y", 32))
+	for path, text := range map[string]string{token: credential.Token(first), file: string(credential.File(second))} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatalf("replace %s: %v", path, err)
+		}
+	}
+	files.Check()
+	slices.SortFunc(got, func(a, b tunnel.Credentials) int { return int(a.TunnelID[0]) - int(b.TunnelID[0]) })
+	if len(got) != 2 || string(got[0].Secret) != string(first.Secret) || string(got[1].Secret) != string(second.Secret) {
+		t.Errorf("%d credentials passed on, want the two new ones", len(got))
+	}
+	if err := os.WriteFile(token, []byte("broken"), 0o600); err != nil {
+		t.Fatalf("replace %s: %v", token, err)
+	}
+	files.Check()
+	if len(got) != 2 || faults != 1 {
+		t.Errorf("after a broken file: %d credentials passed on and %d faults, want 2 and 1", len(got), faults)
 	}
 }

@@ -3,11 +3,11 @@ package connworker
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/keeper"
 )
@@ -23,8 +23,11 @@ type CredentialsConfig struct {
 	Files     []string      `yaml:"files" usage:"credentials files and token files, for several tunnels"`
 }
 
-// load reads every source. No error shows a secret.
-func (c CredentialsConfig) load(more ...keeper.Credentials) ([]keeper.Credentials, error) {
+// load reads every source. files, which may be nil, reads the files again when they change, and passes what they hold then on to
+// changed. No error shows a secret.
+func (c CredentialsConfig) load(
+	files *filewatch.Watcher, changed func(tunnel.Credentials) error, more ...keeper.Credentials,
+) ([]keeper.Credentials, error) {
 	all := slices.Clone(more)
 	var errs []error
 	add := func(name string, cred keeper.Credentials, err error) {
@@ -39,15 +42,15 @@ func (c CredentialsConfig) load(more ...keeper.Credentials) ([]keeper.Credential
 		add("token", keeper.Credentials{Credentials: cred, FromToken: true}, err)
 	}
 	if c.TokenFile != "" {
-		cred, err := readFile(c.TokenFile)
+		cred, err := watchFile(files, c.TokenFile, changed)
 		add("token_file", cred, err)
 	}
 	if c.File != "" {
-		cred, err := readFile(c.File)
+		cred, err := watchFile(files, c.File, changed)
 		add("file", cred, err)
 	}
 	for _, path := range c.Files {
-		cred, err := readFile(path)
+		cred, err := watchFile(files, path, changed)
 		add("files", cred, err)
 	}
 	if len(errs) == 0 && len(all) == 0 {
@@ -56,24 +59,36 @@ func (c CredentialsConfig) load(more ...keeper.Credentials) ([]keeper.Credential
 	return unique(all), errors.Join(errs...)
 }
 
-// readFile reads a credentials file or a file with a token: the first is a JSON object.
-func readFile(path string) (keeper.Credentials, error) {
-	b, err := os.ReadFile(path)
+// watchFile reads a credentials file or a file with a token, and passes its credentials on to changed whenever it changes.
+func watchFile(files *filewatch.Watcher, path string, changed func(tunnel.Credentials) error) (keeper.Credentials, error) {
+	var first *keeper.Credentials
+	_, err := files.Add(filewatch.Set{Name: "credentials file", Paths: []string{path}, Apply: func(contents [][]byte) error {
+		cred, err := parseFile(string(contents[0]))
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %w", path, err)
+		case first == nil:
+			first = &cred
+			return nil
+		default:
+			return changed(cred.Credentials)
+		}
+	}})
 	if err != nil {
 		return keeper.Credentials{}, err
 	}
-	text := strings.TrimSpace(string(b))
-	var cred keeper.Credentials
-	if strings.HasPrefix(text, "{") {
+	return *first, nil
+}
+
+// parseFile reads the text of a credentials file, which is a JSON object, or of a file with a token.
+func parseFile(text string) (cred keeper.Credentials, err error) {
+	if text = strings.TrimSpace(text); strings.HasPrefix(text, "{") {
 		cred.Credentials, err = credential.ParseFile([]byte(text))
-	} else {
-		cred.FromToken = true
-		cred.Credentials, err = credential.ParseToken(text)
+		return cred, err
 	}
-	if err != nil {
-		return keeper.Credentials{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return cred, nil
+	cred.FromToken = true
+	cred.Credentials, err = credential.ParseToken(text)
+	return cred, err
 }
 
 // unique keeps the first credentials of each tunnel.

@@ -3,8 +3,8 @@ package connworker
 import (
 	"context"
 	"fmt"
-	"log/slog"
 
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/push"
 )
@@ -16,16 +16,17 @@ type remote struct {
 	follower *push.Follower
 }
 
-func (s *Service) newRemote() (*remote, error) {
-	balancer, err := s.cfg.Link.balancer(s.log)
-	if err != nil {
-		return nil, err
+func (s *Service) newRemote(files *filewatch.Watcher) (*remote, error) {
+	conf := link.BalancerConfig{Logger: s.log}
+	if dir := s.cfg.Link.TLSDir; dir != "" {
+		_, client, err := link.LoadTLS(dir, files)
+		if err != nil {
+			return nil, fmt.Errorf("tls_dir: %w", err)
+		}
+		conf.TLS = client
 	}
-	configs, err := s.cfg.Link.balancer(s.log)
-	if err != nil {
-		return nil, err
-	}
-	pusher := push.New(configs, s.log)
+	balancer := link.NewBalancer(conf)
+	pusher := push.New(link.NewBalancer(conf), s.log)
 	return &remote{balancer: balancer, pusher: pusher, follower: &push.Follower{
 		Store: s.store, Pusher: pusher, Balancer: balancer, Logger: s.log, Observe: s.control.Observe,
 		Trust:   s.cfg.Link.trust,                                      // the default directory may be created while the worker runs
@@ -40,17 +41,4 @@ func (c LinkConfig) trust() push.Trust {
 		t.SocketDir = dir
 	}
 	return t
-}
-
-// balancer makes a carrier to proxies in other processes.
-func (c LinkConfig) balancer(logger *slog.Logger) (*link.Balancer, error) {
-	bc := link.BalancerConfig{Logger: logger}
-	if c.TLSDir != "" {
-		_, client, err := link.LoadTLS(c.TLSDir)
-		if err != nil {
-			return nil, fmt.Errorf("tls_dir: %w", err)
-		}
-		bc.TLS = client
-	}
-	return link.NewBalancer(bc), nil
 }

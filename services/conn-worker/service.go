@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -47,6 +48,8 @@ type Deps struct {
 	// Credentials are served in addition to those of the configuration. FromToken says that they came as run tokens.
 	Credentials []tunnel.Credentials
 	FromToken   bool
+	// Files reads credentials, roots and certificates of the link again when they change; nil reads them once.
+	Files *filewatch.Watcher
 	// LocalConfig returns the JSON that index 0 uploads (docs/spec/wire.md 8.3); nil uploads nothing.
 	LocalConfig func() []byte
 	// Applier gets pushed configurations where Carrier is given; without one they are rejected. Without a Carrier they go to
@@ -72,17 +75,17 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("conn-worker: %w", err)
 	}
-	creds, err := cfg.Credentials.load(deps.credentials()...)
+	s := &Service{cfg: cfg, store: deps.Store}
+	creds, err := cfg.Credentials.load(deps.Files, s.ReplaceCredentials, deps.credentials()...)
 	if err != nil {
 		return nil, fmt.Errorf("conn-worker: %w", err)
 	}
-	s := &Service{cfg: cfg, store: deps.Store}
 	host := s.name()
 	s.log = deps.Logger.With(slog.String(logkey.WorkerID, string(s.id)))
 	m := metrics.New()
 	s.control = control.NewPlane(deps.Store, s.log, m.SetUp)
 	if deps.Carrier == nil {
-		if s.remote, err = s.newRemote(); err != nil {
+		if s.remote, err = s.newRemote(deps.Files); err != nil {
 			return nil, fmt.Errorf("conn-worker: link: %w", err)
 		}
 	}
@@ -112,7 +115,7 @@ func (s *Service) newKeepers(deps Deps, m *metrics.Metrics, creds []keeper.Crede
 	if s.remote != nil {
 		path.Carrier, path.Applier, path.Proxies = s.remote.balancer, s.remote.pusher, s.remote.balancer.Proxies
 	}
-	dialer, err := cfg.dialer(path.Applier)
+	dialer, err := cfg.dialer(path.Applier, deps.Files)
 	if err != nil {
 		return nil, err
 	}
@@ -164,4 +167,9 @@ func (s *Service) Ready() error {
 		return errNoProxy
 	}
 	return s.keepers.Ready()
+}
+
+// ReplaceCredentials uses the secret of c for the registrations to come. c must be of a tunnel that the worker serves.
+func (s *Service) ReplaceCredentials(c tunnel.Credentials) error {
+	return s.keepers.ReplaceCredentials(c)
 }

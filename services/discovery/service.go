@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/discovery/internal/resolve"
@@ -25,6 +25,8 @@ type Deps struct {
 	Store      Store
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // may be nil
+	// Files reads the roots of the resolver again when they change; nil reads them once.
+	Files *filewatch.Watcher
 }
 
 // Store is the part of the shared state that discovery uses.
@@ -75,7 +77,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	if cfg.fallsBackToDoT() {
 		client.DoTAddr = cfg.DoT.Addr
-		if client.DoTTLS, err = cfg.DoT.tls(); err != nil {
+		if client.DoTTLS, err = cfg.DoT.tls(deps.Files); err != nil {
 			return nil, fmt.Errorf("discovery: dot: %w", err)
 		}
 	}
@@ -94,20 +96,21 @@ func newID() string {
 	return host + "-" + rand.Text()[:8]
 }
 
-func (d DoT) tls() (*tls.Config, error) {
+// tls gives the configuration of connections to the resolver. files, which may be nil, reads the roots again when they change.
+func (d DoT) tls(files *filewatch.Watcher) (func() *tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: d.ServerName}
 	if d.CAFile == "" {
-		return cfg, nil
+		return func() *tls.Config { return cfg }, nil
 	}
-	b, err := os.ReadFile(d.CAFile)
+	roots, err := files.Pool("ca_file", d.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("ca_file: %w", err)
+		return nil, err
 	}
-	cfg.RootCAs = x509.NewCertPool()
-	if !cfg.RootCAs.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("ca_file: %s holds no certificate", d.CAFile)
-	}
-	return cfg, nil
+	return func() *tls.Config {
+		current := cfg.Clone()
+		current.RootCAs = roots()
+		return current
+	}, nil
 }
 
 // role is the lead that the replicas of one pool share.

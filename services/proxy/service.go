@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
@@ -33,6 +34,8 @@ type Deps struct {
 	// Store may be nil: then the proxy does not register where it listens.
 	Store  registration.Store
 	Logger *slog.Logger
+	// Files reads the certificates of the link again when they change; nil reads them once.
+	Files *filewatch.Watcher
 	// Registerer may be nil: then the figures go nowhere.
 	Registerer prometheus.Registerer
 	// Rules, when not nil, are served instead of what the configuration names.
@@ -120,7 +123,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}); err != nil {
 		return nil, err
 	}
-	if err := s.listen(); err != nil {
+	if err := s.listen(deps.Files); err != nil {
 		return nil, err
 	}
 	if deps.Store != nil && len(s.listeners) > 0 {
@@ -140,10 +143,10 @@ func suffix() string {
 }
 
 // listen opens all link endpoints or none.
-func (s *Service) listen() error {
+func (s *Service) listen(files *filewatch.Watcher) error {
 	var conf *tls.Config
 	if hasTCP(s.cfg.Listen) {
-		server, _, err := link.LoadTLS(s.cfg.TLSDir)
+		server, _, err := link.LoadTLS(s.cfg.TLSDir, files)
 		if err != nil {
 			return fmt.Errorf("tls_dir: %w", err)
 		}

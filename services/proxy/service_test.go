@@ -219,7 +219,7 @@ func TestLinksAndRegistration(t *testing.T) {
 	if err := link.WriteTLS(pki); err != nil {
 		t.Fatal(err)
 	}
-	_, client, err := link.LoadTLS(pki)
+	_, client, err := link.LoadTLS(pki, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func l2() map[string][]string {
 		"pkg/transport/mem":           {"pkg/transport"},
 		"pkg/transport/h2":            {"pkg/transport"},
 		"pkg/transport/transporttest": {"pkg/transport"},
-		"pkg/link":                    nil,
+		"pkg/link":                    {"pkg/filewatch"},
 		"pkg/link/linktest":           {"pkg/link"},
 		"pkg/redisstore":              {"pkg/filewatch"},
 		"pkg/redisstore/storetest":    {"pkg/redisstore"},

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -19,7 +18,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/process"
-	"github.com/culvert-tunnel/culvert/pkg/redact"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 )
 
@@ -37,7 +35,8 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 	}
 	defer closeLog()
 	c.logStart(ctx.Context, logger, s, file)
-	cfg, err := c.connectorConfig(ctx, s, file, logger)
+	source := &connector.Source{Settings: s, File: file, Args: ctx.Args().Slice(), Home: c.Home(), Resolve: c.operator().TunnelID}
+	cfg, err := c.connectorConfig(ctx, source, logger)
 	if err != nil {
 		return err
 	}
@@ -45,9 +44,13 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 	if err := server.open(ctx.Context); err != nil {
 		return err
 	}
+	reload := process.NewReloader(logger)
 	st, err := stack.New(ctx.Context, cfg, stack.Deps{
-		Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version(),
+		Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version(), Reload: reload,
 	})
+	if err == nil {
+		err = source.Watch(reload.Files, st.ReplaceCredentials)
+	}
 	if err != nil {
 		return errors.Join(err, server.ops.Close())
 	}
@@ -133,8 +136,8 @@ func (c *commands) logStart(ctx context.Context, logger *slog.Logger, s *setting
 }
 
 // connectorConfig turns what was given into the configuration of the parts.
-func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, file *cfdfile.File, logger *slog.Logger) (stack.Config, error) {
-	source := connector.Source{Settings: s, File: file, Args: ctx.Args().Slice(), Home: c.Home(), Resolve: c.operator().TunnelID}
+func (c *commands) connectorConfig(ctx *urfave.Context, source *connector.Source, logger *slog.Logger) (stack.Config, error) {
+	s, file := source.Settings, source.File
 	creds, err := source.Credentials(ctx.Context)
 	if err != nil {
 		return stack.Config{}, err
@@ -163,21 +166,10 @@ func (c *commands) connectorConfig(ctx *urfave.Context, s *settings.Settings, fi
 	if err != nil {
 		return stack.Config{}, err
 	}
-	report, err := rules.ReportJSON(shownFlags(s))
+	report, err := rules.ReportJSON(s.Reported())
 	if err != nil {
 		return stack.Config{}, fmt.Errorf("configuration report: %w", err)
 	}
 	cfg.Rules, cfg.LocalConfig = rules, func() []byte { return report }
 	return cfg, nil
-}
-
-// shownFlags are the settings that the edge may see.
-func shownFlags(s *settings.Settings) map[string]string {
-	flags := s.Shown()
-	for name, text := range flags {
-		if strings.Contains(text, redact.Mask) {
-			delete(flags, name)
-		}
-	}
-	return flags
 }

@@ -413,6 +413,36 @@ func TestTunnelRunWrongSecret(t *testing.T) {
 	}
 }
 
+// TestTunnelRunReadsItsTokenAgain replaces the token file of a running connector, at first by one that cannot be used.
+func TestTunnelRunReadsItsTokenAgain(t *testing.T) {
+	e := startEdge(t)
+	token := filepath.Join(t.TempDir(), "token")
+	writeFile(t, token, e.token)
+	p := start(t, nil, append(e.flags(), "--metrics", "127.0.0.1:0", "--token-file", token, "run", "--hello-world")...)
+	testkit.Eventually(t, "the first connection", func() bool { return len(p.linesWith("first connection registered")) == 1 })
+	guard := make(chan os.Signal, 1) // keeps the test process alive if the program does not handle the signal
+	signal.Notify(guard, syscall.SIGHUP)
+	defer signal.Stop(guard)
+	replace := func(text, line string) {
+		t.Helper()
+		writeFile(t, token, text)
+		if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
+			t.Fatalf("send SIGHUP: %v", err)
+		}
+		testkit.Eventually(t, line, func() bool { return len(p.linesWith(line)) == 1 })
+		if lines := p.linesWith(line); !strings.Contains(lines[0], token) {
+			t.Errorf("line about the file: %q, want its path", lines[0])
+		}
+	}
+	replace("broken", "changed file not used")
+	c, _ := e.BootstrapCredentials()
+	c.Secret = bytes.Repeat([]byte("x"), 32)
+	replace(credential.Token(c), "file read again")
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
 // TestTunnelRunWithoutASecret: credentials without a secret are a warning at the start; the edge decides about them.
 func TestTunnelRunWithoutASecret(t *testing.T) {
 	e := startEdge(t)

@@ -45,6 +45,7 @@ func (c *commands) up() *urfave.Command {
 			&urfave.StringFlag{Name: "listen", Value: upListen, Usage: "public `ADDRESS`; another port is taken if the default one is not free"},
 			&urfave.StringFlag{Name: "data-dir", Usage: "`DIR` for the edge's certificates, tunnels and routes (default: ~/.culvert/edge) [$CULVERT_DATA_DIR]"},
 			&urfave.StringFlag{Name: "redis", Usage: "`URL` of a Redis, so that other processes can join; without it the store is inside the process [$CULVERT_REDIS_URL]"},
+			&urfave.StringFlag{Name: "redis-password-file", Usage: "`FILE` with the password of --redis [$CULVERT_REDIS_PASSWORD_FILE]"},
 			&urfave.StringSliceFlag{Name: "link-listen", Usage: "with --redis, `ENDPOINT` where workers in other processes reach this one's proxy: unix:/path or tcp:host:port, repeatable (default: a Unix socket)"},
 			&urfave.StringFlag{Name: "link-certs", Usage: "`DIR` made by link-certs, for a --link-listen over TCP"},
 			&urfave.StringFlag{Name: "metrics", Usage: "`ADDRESS` of the private listener for health and metrics (default: the first free port of 127.0.0.1:20241 to 20245)"},
@@ -72,7 +73,9 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	if err := server.open(ctx.Context); err != nil {
 		return err
 	}
-	st, err := stack.New(ctx.Context, cfg, stack.Deps{Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version()})
+	st, err := stack.New(ctx.Context, cfg, stack.Deps{
+		Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version(), Reload: process.NewReloader(logger),
+	})
 	if err != nil {
 		return errors.Join(err, server.ops.Close())
 	}
@@ -101,7 +104,8 @@ func (c *commands) upConfig(ctx *urfave.Context) (stack.Config, error) {
 	}); err != nil {
 		return cfg, err
 	}
-	cfg.RedisURL, cfg.Rules = c.Option(ctx, "redis", "CULVERT_REDIS_URL"), rules
+	cfg.Redis.URL, cfg.Rules = c.Option(ctx, "redis", "CULVERT_REDIS_URL"), rules
+	cfg.Redis.PasswordFile = c.Option(ctx, "redis-password-file", "CULVERT_REDIS_PASSWORD_FILE")
 	cfg.Proxy.Listen, cfg.Proxy.TLSDir = ctx.StringSlice("link-listen"), ctx.String("link-certs")
 	return cfg, nil
 }

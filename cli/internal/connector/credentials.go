@@ -12,6 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -28,6 +29,10 @@ type Source struct {
 	Home string
 	// Resolve may be nil: then a name needs a credentials file.
 	Resolve Resolver
+
+	// path is the file that the credentials came from, "" when there was none, and parse reads its content.
+	path  string
+	parse func(content []byte) (tunnel.Credentials, error)
 }
 
 var (
@@ -64,34 +69,57 @@ func (s *Source) Credentials(ctx context.Context) (tunnel.Credentials, error) {
 			return tunnel.Credentials{}, err
 		}
 	}
-	c, err := credential.ParseFile(given)
-	if err != nil {
-		return tunnel.Credentials{}, fmt.Errorf("%s: %w", where, err)
+	s.parse = func(content []byte) (tunnel.Credentials, error) {
+		c, err := credential.ParseFile(content)
+		if err != nil {
+			return tunnel.Credentials{}, fmt.Errorf("%s: %w", where, err)
+		}
+		if !id.IsZero() {
+			c.TunnelID = id // the command's tunnel overrides the file's
+		}
+		return c, nil
 	}
-	if !id.IsZero() {
-		c.TunnelID = id // the command's tunnel overrides the file's
+	return s.parse(given)
+}
+
+// Watch passes the credentials on to use whenever the file changes that Credentials read them from. It does nothing if there was no
+// file.
+func (s *Source) Watch(files *filewatch.Watcher, use func(tunnel.Credentials) error) error {
+	if s.path == "" {
+		return nil
 	}
-	return c, nil
+	_, err := files.Add(filewatch.Set{Name: "credentials file", Paths: []string{s.path}, Apply: func(contents [][]byte) error {
+		c, err := s.parse(contents[0])
+		if err != nil {
+			return err
+		}
+		return use(c)
+	}})
+	return err
 }
 
 // fromToken tries the token and then the token file.
 func (s *Source) fromToken() (c tunnel.Credentials, found bool, err error) {
-	text, where := s.Settings.Text("token"), "token"
-	if text == "" {
+	content, where := []byte(s.Settings.Text("token")), "token"
+	if len(content) == 0 {
 		path := s.Settings.Text("token-file")
 		if path == "" {
 			return c, false, nil
 		}
-		b, err := readSecretFile("token file", paths.ExpandHome(path, s.Home))
-		if err != nil {
+		s.path, where = paths.ExpandHome(path, s.Home), "token file "+path
+		if content, err = readSecretFile("token file", s.path); err != nil {
 			return c, false, err
 		}
-		text, where = strings.TrimSpace(string(b)), "token file "+path
 	}
-	if c, err = credential.ParseToken(text); err != nil {
-		return c, false, fmt.Errorf("%s is not valid: %w", where, err)
+	s.parse = func(content []byte) (tunnel.Credentials, error) {
+		c, err := credential.ParseToken(strings.TrimSpace(string(content)))
+		if err != nil {
+			return c, fmt.Errorf("%s is not valid: %w", where, err)
+		}
+		return c, nil
 	}
-	return c, true, nil
+	c, err = s.parse(content)
+	return c, err == nil, err
 }
 
 func (s *Source) reference() string {
@@ -116,9 +144,9 @@ func (s *Source) explicit() (content []byte, where string, err error) {
 	if path == "" {
 		return nil, "", nil
 	}
-	path = paths.ExpandHome(path, s.Home)
-	content, err = readSecretFile("credentials file", path)
-	return content, "credentials file " + path, err
+	s.path = paths.ExpandHome(path, s.Home)
+	content, err = readSecretFile("credentials file", s.path)
+	return content, "credentials file " + s.path, err
 }
 
 func (s *Source) resolve(ctx context.Context, name string) (tunnel.ID, error) {
@@ -146,6 +174,7 @@ func (s *Source) search(id tunnel.ID) (content []byte, where string, err error) 
 		path := filepath.Join(dir, id.String()+".json")
 		content, err := os.ReadFile(path)
 		if err == nil {
+			s.path = path
 			return content, "credentials file " + path, nil
 		}
 		if !errors.Is(err, os.ErrNotExist) {

@@ -235,6 +235,17 @@ func (s *Settings) Shown() map[string]string {
 	return out
 }
 
+// Reported lists what was given and holds no secret, for the report to the edge.
+func (s *Settings) Reported() map[string]string {
+	out := s.Shown()
+	for name, text := range out {
+		if strings.Contains(text, redact.Mask) {
+			delete(out, name)
+		}
+	}
+	return out
+}
+
 // GivenWith lists the flags with the effect e that were given, in the order of the table.
 func (s *Settings) GivenWith(e Effect) []string {
 	var out []string

@@ -20,6 +20,7 @@ func identityFlags() []Flag {
 		{Name: "origincert", Env: []string{"TUNNEL_ORIGIN_CERT"}, Usage: "account certificate; its directory is searched for credentials files"},
 		{Name: "name", Aliases: []string{"n"}, Env: []string{"TUNNEL_NAME"}, Effect: Later, Usage: "create, route and run in one; use tunnel create and tunnel run"},
 		{Name: "redis", Env: []string{"CULVERT_REDIS_URL"}, Secret: true, NoFile: true, Usage: "URL of a Redis, so that other processes can join; without it the store is inside the process"},
+		{Name: "redis-password-file", Env: []string{"CULVERT_REDIS_PASSWORD_FILE"}, NoFile: true, Usage: "`FILE` with the password of --redis; it is read again when it changes"},
 		{Name: "link-listen", Env: []string{"CULVERT_LINK_LISTEN"}, Kind: List, NoFile: true, Usage: "with --redis, `ENDPOINT` where workers in other processes reach this one's proxy: unix:/path or tcp:host:port, repeatable (default: a Unix socket)"},
 		{Name: "link-certs", Env: []string{"CULVERT_LINK_CERTS"}, NoFile: true, Usage: "`DIR` made by link-certs, for a --link-listen over TCP"},
 	}

@@ -23,7 +23,7 @@ func LinkCerts(c console.Console) *urfave.Command {
 			dir := ctx.Args().First()
 			err := link.WriteTLS(dir)
 			if errors.Is(err, fs.ErrExist) {
-				_, _, err = link.LoadTLS(dir) // made before; they must still be usable
+				_, _, err = link.LoadTLS(dir, nil) // made before; they must still be usable
 			}
 			if err != nil {
 				return fmt.Errorf("link certificates in %s: %w", dir, err)

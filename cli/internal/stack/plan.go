@@ -13,6 +13,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
 	"github.com/culvert-tunnel/culvert/services/discovery"
@@ -68,7 +69,7 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (Config, error) {
 
 func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config {
 	cfg := defaults(s.Duration("grace-period"))
-	cfg.RedisURL, cfg.Credentials = s.Text("redis"), creds
+	cfg.Redis.URL, cfg.Redis.PasswordFile, cfg.Credentials = s.Text("redis"), s.Text("redis-password-file"), creds
 	cfg.FromToken = s.IsSet("token") || s.IsSet("token-file") // a token goes before all other credentials
 	d := &cfg.Discovery
 	d.Static, d.SRV.Region = s.List("edge"), region
@@ -102,7 +103,8 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config 
 
 // defaults is the configuration of a connector without any setting.
 func defaults(grace time.Duration) Config {
-	cfg := Config{Discovery: discovery.Default(), Supervisor: supervisor.Default(), Proxy: proxy.Default(), Worker: connworker.Default()}
+	cfg := Config{
+		Redis: redisstore.Default(), Discovery: discovery.Default(), Supervisor: supervisor.Default(), Proxy: proxy.Default(), Worker: connworker.Default()}
 	cfg.Worker.GracePeriod = grace
 	cfg.Proxy.DrainTimeout = proxyDrain
 	return cfg

@@ -12,7 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
@@ -29,8 +28,8 @@ import (
 
 // Config is the configuration of every part.
 type Config struct {
-	// RedisURL names a shared store; empty is a store inside the process.
-	RedisURL string
+	// Redis is a shared store; without a URL the store is inside the process.
+	Redis redisstore.Config
 	// Edge is the own edge; nil means that the connector dials an edge elsewhere.
 	Edge       *edge.Config
 	Discovery  discovery.Config
@@ -52,6 +51,8 @@ type Deps struct {
 	Registry prometheus.Registerer
 	Ops      *ops.Server
 	Version  string
+	// Reload reads the files that the configuration names again when they change.
+	Reload process.Reloader
 }
 
 // Stack is a system in one process.
@@ -64,8 +65,6 @@ type Stack struct {
 	proxy  *proxy.Service
 	worker *connworker.Service
 	rows   []process.Row
-	// files reads the files of settings again when they change and on SIGHUP.
-	files *filewatch.Watcher
 	// socketDir holds the Unix socket of the proxy, when there is one of our making.
 	socketDir string
 
@@ -85,7 +84,7 @@ type part interface {
 
 // New builds all parts. ctx bounds only the building.
 func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
-	s := &Stack{cfg: cfg, deps: deps, files: process.NewFiles(deps.Logger)}
+	s := &Stack{cfg: cfg, deps: deps}
 	if err := s.shareProxy(); err != nil {
 		return nil, err
 	}
@@ -107,7 +106,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
 		{name: "conn-worker", build: s.buildWorker},
 	}
 	s.rows = append(s.rows,
-		process.Row{Name: "reload", Runner: process.Reloader{Files: s.files, Logger: deps.Logger}},
+		process.Row{Name: "reload", Runner: deps.Reload},
 		process.Row{Name: "ops", Runner: deps.Ops})
 	for _, row := range table {
 		if row.skip {
@@ -147,6 +146,9 @@ func (s *Stack) Stopping() bool { return s.stopping.Load() }
 // WorkerReady says why there is no connection to the edge, or nil.
 func (s *Stack) WorkerReady() error { return s.worker.Ready() }
 
+// ReplaceCredentials uses the secret of c for the registrations to come.
+func (s *Stack) ReplaceCredentials(c tunnel.Credentials) error { return s.worker.ReplaceCredentials(c) }
+
 // Edge is the own edge, or nil.
 func (s *Stack) Edge() *edge.Service { return s.edge }
 
@@ -155,8 +157,8 @@ func (s *Stack) log(name string) *slog.Logger {
 }
 
 func (s *Stack) openStore(ctx context.Context) (err error) {
-	if s.cfg.RedisURL != "" {
-		s.store, err = redisstore.OpenURL(ctx, s.cfg.RedisURL)
+	if s.cfg.Redis.URL != "" {
+		s.store, err = redisstore.OpenWatched(ctx, s.cfg.Redis, s.deps.Reload.Files)
 	} else {
 		s.store, err = redisstore.OpenEmbedded(ctx, s.log("store"))
 	}
@@ -173,9 +175,9 @@ var errAlone = errors.New("--link-listen needs --redis: without it no other proc
 // socket, for the processes of this host and user.
 func (s *Stack) shareProxy() (err error) {
 	switch given := len(s.cfg.Proxy.Listen) > 0; {
-	case s.cfg.RedisURL == "" && given:
+	case s.cfg.Redis.URL == "" && given:
 		return errAlone
-	case s.cfg.RedisURL == "" || given:
+	case s.cfg.Redis.URL == "" || given:
 		return nil
 	}
 	dir, err := link.MakeSocketDir() // where workers look by default
@@ -197,7 +199,7 @@ func (s *Stack) unshareProxy() error {
 }
 
 func (s *Stack) buildEdge() (part, error) {
-	e, err := edge.New(*s.cfg.Edge, edge.Deps{Logger: s.log("edge"), Registerer: s.deps.Registry, Files: s.files})
+	e, err := edge.New(*s.cfg.Edge, edge.Deps{Logger: s.log("edge"), Registerer: s.deps.Registry, Files: s.deps.Reload.Files})
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +222,7 @@ func (s *Stack) useOwnEdge() error {
 }
 
 func (s *Stack) buildDiscovery() (part, error) {
-	return discovery.New(s.cfg.Discovery, discovery.Deps{Store: s.store, Logger: s.log("discovery"), Registerer: s.deps.Registry})
+	return discovery.New(s.cfg.Discovery, discovery.Deps{Store: s.store, Logger: s.log("discovery"), Registerer: s.deps.Registry, Files: s.deps.Reload.Files})
 }
 
 func (s *Stack) buildSupervisor() (part, error) {
@@ -230,6 +232,7 @@ func (s *Stack) buildSupervisor() (part, error) {
 func (s *Stack) buildProxy() (part, error) {
 	p, err := proxy.New(s.cfg.Proxy, proxy.Deps{
 		Store: s.store, Logger: s.log("proxy"), Registerer: s.deps.Registry, Rules: s.cfg.Rules, Version: s.deps.Version,
+		Files: s.deps.Reload.Files,
 	})
 	s.proxy = p
 	return p, err
@@ -239,6 +242,7 @@ func (s *Stack) buildWorker() (part, error) {
 	w, err := connworker.New(s.cfg.Worker, connworker.Deps{
 		Store: s.store, Carrier: link.NewDirect(s.proxy.Handler()), Applier: s.proxy, Logger: s.log("conn-worker"), Registerer: s.deps.Registry,
 		Version: s.deps.Version, Credentials: []tunnel.Credentials{s.cfg.Credentials}, FromToken: s.cfg.FromToken, LocalConfig: s.cfg.LocalConfig,
+		Files: s.deps.Reload.Files,
 	})
 	s.worker = w
 	return w, err

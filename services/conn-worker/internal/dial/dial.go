@@ -2,7 +2,6 @@ package dial
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"net/netip"
@@ -17,8 +16,8 @@ import (
 
 // Config is the settings that all sessions of a worker share.
 type Config struct {
-	// Roots are the certificate authorities whose edges are trusted.
-	Roots *x509.CertPool
+	// Roots gives the certificate authorities whose edges are trusted, for each connection.
+	Roots func() *x509.CertPool
 	// PostQuantum refuses key exchanges that are not post-quantum.
 	PostQuantum bool
 	// ConnWindow and StreamWindow are the flow control limits of QUIC in bytes.
@@ -65,11 +64,12 @@ func (c Config) quic() quic.Settings {
 
 // Dialer makes sessions with one set of settings.
 type Dialer struct {
-	localIP           netip.Addr
-	applier           relay.Applier
-	quicTLS, http2TLS *tls.Config
-	quic              quic.Settings
-	http2             h2.Settings
+	localIP     netip.Addr
+	applier     relay.Applier
+	roots       func() *x509.CertPool
+	postQuantum bool
+	quic        quic.Settings
+	http2       h2.Settings
 
 	mu    sync.Mutex
 	ports map[tunnel.Slot]uint16 // guarded by mu
@@ -79,8 +79,7 @@ type Dialer struct {
 func New(c Config) *Dialer {
 	return &Dialer{
 		localIP: c.LocalIP, applier: c.Applier, ports: map[tunnel.Slot]uint16{},
-		quicTLS: quic.ClientTLS(c.Roots, c.PostQuantum), quic: c.quic(),
-		http2TLS: h2.ClientTLS(c.Roots, c.PostQuantum), http2: c.http2(),
+		roots: c.Roots, postQuantum: c.PostQuantum, quic: c.quic(), http2: c.http2(),
 	}
 }
 
@@ -88,7 +87,7 @@ func New(c Config) *Dialer {
 func (d *Dialer) Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort, p tunnel.Protocol) (transport.Session, error) {
 	if p == tunnel.HTTP2 {
 		session, err := h2.Dial(ctx, h2.DialConfig{
-			Edge: edge, LocalIP: d.localIP, TLS: d.http2TLS, Settings: d.http2,
+			Edge: edge, LocalIP: d.localIP, TLS: h2.ClientTLS(d.roots(), d.postQuantum), Settings: d.http2,
 			Applier: relay.ForTunnel{Applier: d.applier, Tunnel: slot.Tunnel},
 		})
 		if err != nil {
@@ -100,7 +99,7 @@ func (d *Dialer) Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort
 	port := d.ports[slot]
 	d.mu.Unlock()
 	session, err := quic.Dial(ctx, quic.DialConfig{
-		Edge: edge, LocalIP: d.localIP, LocalPort: port, TLS: d.quicTLS, Settings: d.quic,
+		Edge: edge, LocalIP: d.localIP, LocalPort: port, TLS: quic.ClientTLS(d.roots(), d.postQuantum), Settings: d.quic,
 	})
 	if err != nil {
 		return nil, err

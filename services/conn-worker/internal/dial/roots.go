@@ -2,25 +2,20 @@ package dial
 
 import (
 	"crypto/x509"
-	"fmt"
-	"os"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgeroots"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 )
 
-// Roots are the certificate authorities to trust: those of the PEM file cacert alone, or, when it is empty, the system's and the
-// embedded ones (docs/spec/wire.md 3).
-func Roots(cacert string) (*x509.CertPool, error) {
-	if cacert == "" {
-		return edgeroots.Pool()
+// Roots gives the certificate authorities to trust: those of the PEM file cacert alone, which files, if it is not nil, reads again
+// when it changes; or, when cacert is empty, the system's and the embedded ones (docs/spec/wire.md 3).
+func Roots(cacert string, files *filewatch.Watcher) (func() *x509.CertPool, error) {
+	if cacert != "" {
+		return files.Pool("cacert", cacert)
 	}
-	b, err := os.ReadFile(cacert)
+	pool, err := edgeroots.Pool()
 	if err != nil {
-		return nil, fmt.Errorf("cacert: %w", err)
+		return nil, err
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("cacert: %s holds no certificate", cacert)
-	}
-	return pool, nil
+	return func() *x509.CertPool { return pool }, nil
 }

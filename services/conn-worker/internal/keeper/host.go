@@ -62,7 +62,7 @@ func (k *keeper) Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAdd
 // Request is the registration of a slot (docs/spec/wire.md 8.1), with the real local address.
 func (k *keeper) Request(ctx context.Context, session transport.Session, slot tunnel.Slot, r lease.Register) rpc.RegisterRequest {
 	return rpc.RegisterRequest{
-		Auth: k.cred, TunnelID: slot.Tunnel, Index: slot.Index,
+		Auth: *k.auth.Load(), TunnelID: slot.Tunnel, Index: slot.Index,
 		Options: rpc.Options{
 			ConnectorID: slot.Connector, Version: k.cfg.Version, Arch: arch(),
 			Features:            k.features(r.Epoch),

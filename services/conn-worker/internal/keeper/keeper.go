@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	mathrand "math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/backoff"
@@ -38,7 +39,8 @@ type keeper struct {
 	deps       Deps
 	transports *transports
 	hooks      hooks
-	cred       tunnel.Credentials
+	cred       tunnel.Credentials // as the worker started; the secret may be another one now
+	auth       atomic.Pointer[tunnel.Credentials]
 	token      bool // the credentials came as a run token
 	log        *slog.Logger
 	changed    chan struct{}
@@ -60,7 +62,7 @@ type keeper struct {
 }
 
 func newKeeper(cfg Config, deps Deps, t *transports, h hooks, cred Credentials) *keeper {
-	return &keeper{
+	k := &keeper{
 		cfg: cfg, deps: deps, transports: t, hooks: h, cred: cred.Credentials, token: cred.FromToken, changed: make(chan struct{}, 1),
 		log:      deps.Logger.With(slog.String(logkey.TunnelID, cred.TunnelID.String())),
 		holders:  map[tunnel.ConnIndex][]*conn.Holder{},
@@ -68,6 +70,8 @@ func newKeeper(cfg Config, deps Deps, t *transports, h hooks, cred Credentials) 
 		records:  map[tunnel.ConnIndex]lease.Record{},
 		reported: map[tunnel.ConnIndex]lease.Status{},
 	}
+	k.auth.Store(&k.cred)
+	return k
 }
 
 // wake makes the loop renew soon.

@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -229,4 +230,15 @@ func (s *Set) Ready() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// ReplaceCredentials uses c for the registrations to come of its tunnel. Connections that are registered stay.
+func (s *Set) ReplaceCredentials(c tunnel.Credentials) error {
+	for _, k := range s.keepers {
+		if k.cred.TunnelID == c.TunnelID {
+			k.auth.Store(&c)
+			return nil
+		}
+	}
+	return fmt.Errorf("they are of tunnel %s now, which this process does not serve: restart it to serve another tunnel", c.TunnelID)
 }

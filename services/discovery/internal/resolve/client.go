@@ -32,8 +32,8 @@ type Config struct {
 	Server string
 	// DoTAddr is the host:port of the server to query over TLS when the first way fails; empty for none.
 	DoTAddr string
-	// DoTTLS is the configuration for it, with the server's name.
-	DoTTLS *tls.Config
+	// DoTTLS gives the configuration for the next connection to it, with the server's name.
+	DoTTLS func() *tls.Config
 	// Timeout bounds one query.
 	Timeout time.Duration
 }
@@ -115,7 +115,7 @@ func (c *Client) exchangeWith(ctx context.Context, w way, server, name string, q
 	query.SetEdns0(udpSize, false)
 	client := &dns.Client{Net: "udp", Timeout: c.cfg.Timeout, UDPSize: udpSize}
 	if w == overTLS {
-		client.Net, client.TLSConfig, client.Timeout = "tcp-tls", c.cfg.DoTTLS, dotTimeout
+		client.Net, client.TLSConfig, client.Timeout = "tcp-tls", c.cfg.DoTTLS(), dotTimeout
 	}
 	ctx, cancel := context.WithTimeout(ctx, client.Timeout)
 	defer cancel()

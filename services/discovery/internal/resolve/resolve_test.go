@@ -59,7 +59,8 @@ func client(t *testing.T, s *dnstest.Server, withDoT bool) *resolve.Client {
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(pem)
 		cfg.DoTAddr = s.DoTAddr
-		cfg.DoTTLS = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: dnstest.ServerName, RootCAs: roots}
+		conf := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: dnstest.ServerName, RootCAs: roots}
+		cfg.DoTTLS = func() *tls.Config { return conf }
 	}
 	return resolve.New(cfg)
 }
@@ -106,7 +107,9 @@ func TestRegionsOverTLSWrongName(t *testing.T) {
 	s.Break("udp", true)
 	c := resolve.New(resolve.Config{
 		Server: s.Addr, Timeout: 5 * time.Second, DoTAddr: s.DoTAddr,
-		DoTTLS: &tls.Config{MinVersion: tls.VersionTLS12, ServerName: dnstest.ServerName, RootCAs: x509.NewCertPool()},
+		DoTTLS: func() *tls.Config {
+			return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: dnstest.ServerName, RootCAs: x509.NewCertPool()}
+		},
 	})
 	if _, _, err := c.Regions(t.Context(), name); err == nil {
 		t.Error("a response under an unknown certificate was accepted")
