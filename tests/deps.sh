@@ -19,7 +19,6 @@ if [ "${CULVERT_TEST_INSTALL:-yes}" = no ] || [ "$(id -u)" -ne 0 ] || ! command 
   echo "not installed: ${missing[*]}; the tests that need them will be skipped" >&2
   exit 0
 fi
-echo "about to install with apt-get, for the tests: ${missing[*]}"
 echo "installing for the tests: ${missing[*]} (apt-get install; CULVERT_TEST_INSTALL=no skips this and the tests that need them)" >&2
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq >/dev/null 2>&1

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/culvert-tunnel/culvert/pkg/redact"
 )
 
 // statusNoRules is the status of the default rule.
@@ -166,6 +168,10 @@ func (s *Set) checkAccess(i int, a Access, own bool) error {
 }
 
 func checkHostname(spec *RuleSpec, i, total int) error {
+	if _, rest, ok := strings.Cut(spec.Hostname, "://"); ok {
+		host, _, _ := strings.Cut(rest, "/")
+		return fmt.Errorf("%w, and '%s' has a scheme as well: write '%s'", errHostnamePort, redact.URL(spec.Hostname), redact.URL(host))
+	}
 	if _, ok := splitHostPort(spec.Hostname); ok {
 		return errHostnamePort
 	}

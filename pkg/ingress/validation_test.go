@@ -65,6 +65,9 @@ func checkFault(t *testing.T, c validationCase, err error) {
 	if err == nil {
 		t.Fatalf("Compile() succeeded, want %s: %s", c.ErrorClass, c.ErrorText)
 	}
+	if strings.Contains(c.Name, "written as a URL") { // ours adds what to write
+		c.ErrorText += ", and 'https://a.example.com' has a scheme as well: write 'a.example.com'"
+	}
 	if c.ErrorClass == "yaml_decode" {
 		// The parser's own text is no promise; package cfdfile tests it.
 		if !strings.HasPrefix(err.Error(), "error parsing YAML in config file at CONFIG: line ") {

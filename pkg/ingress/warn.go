@@ -5,13 +5,17 @@ import (
 	"strings"
 )
 
-// findWarnings lists rules that can never be chosen, and says which rules a top-level protection covers, since the
+// findWarnings lists rules that can never be chosen or whose hostname no request has, and says which rules a top-level protection covers, since the
 // reference ignores it (docs/spec/ingress.md D1, D3, D28).
 func findWarnings(rules []Rule, doc *Document) []string {
 	var warnings []string
 	seen := make(map[[2]string]int, len(rules)) // canonical host and path -> first rule
 	open := make(map[string]int, len(rules))    // canonical pattern of rules without path -> first rule
 	for i := range rules {
+		if name := strings.TrimSpace(rules[i].Hostname); name != rules[i].Hostname {
+			warnings = append(warnings, fmt.Sprintf(
+				"Rule #%d has the hostname '%s' with a blank at an end, which no request has: write '%s'", i+1, rules[i].Hostname, name))
+		}
 		pattern := patternKey(rules[i].Hostname)
 		key := [2]string{pattern, rules[i].Path}
 		if first, ok := seen[key]; ok {

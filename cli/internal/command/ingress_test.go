@@ -79,3 +79,18 @@ func TestIngressValidateWarnings(t *testing.T) {
 		t.Errorf("exit %d, stderr %s", code, stderr)
 	}
 }
+
+// TestIngressValidateSaysWhatIsWrongWithAHostname: the file is refused, or accepted with a warning, as by cloudflared.
+func TestIngressValidateSaysWhatIsWrongWithAHostname(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "c.yml")
+	validate := func(hostname string, wantCode int, want string) {
+		t.Helper()
+		writeFile(t, path, "ingress:\n- hostname: '"+hostname+"'\n  service: http_status:404\n- service: http_status:404\n")
+		code, stdout, stderr := run(t, nil, "tunnel", "--config", path, "ingress", "validate")
+		if code != wantCode || !strings.Contains(stdout+stderr, want) {
+			t.Errorf("validate with the hostname %q = %d %q %q, want %d and %q", hostname, code, stdout, stderr, wantCode, want)
+		}
+	}
+	validate("https://a.example.com/x", 1, "'https://a.example.com/x' has a scheme as well: write 'a.example.com'")
+	validate("a.example.com ", 0, "Rule #1 has the hostname 'a.example.com ' with a blank at an end, which no request has: write 'a.example.com'")
+}

@@ -34,6 +34,7 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 		return err
 	}
 	defer closeLog()
+	defer startTrace(ctx.Context, paths.ExpandHome(s.Text("trace-output"), c.Home()), logger)()
 	c.logStart(ctx.Context, logger, s, file)
 	source := &connector.Source{Settings: s, File: file, Args: ctx.Args().Slice(), Home: c.Home(), Resolve: c.operator().TunnelID}
 	cfg, err := c.connectorConfig(ctx, source, logger)

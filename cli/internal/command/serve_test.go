@@ -380,7 +380,7 @@ func TestTunnelRunWithoutItsFiles(t *testing.T) {
 	e := startEdge(t)
 	const nowhere = "/dev/null/directory/"
 	p := start(t, []string{"TUNNEL_TOKEN=" + e.token},
-		append(e.flags(), "--pidfile", nowhere+"pid", "--logfile", nowhere+"log", "run", "--hello-world", "--grace-period", "5s")...)
+		append(e.flags(), "--pidfile", nowhere+"pid", "--logfile", nowhere+"log", "--trace-output", nowhere+"trace", "run", "--hello-world", "--grace-period", "5s")...)
 	c := client(t)
 	eventually(t, "the tunnel is served", func() bool {
 		status, _ := fetch(t, c, e.PublicURL(), "anything.example.com")
@@ -390,8 +390,25 @@ func TestTunnelRunWithoutItsFiles(t *testing.T) {
 	if lines := p.linesWith("log file cannot be written"); len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") {
 		t.Errorf("lines about the log file: %q", lines)
 	}
+	if lines := p.linesWith("execution trace cannot be written"); len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") {
+		t.Errorf("lines about the trace: %q, want one warning", lines)
+	}
 	if code := p.stop(t); code != 0 {
 		t.Errorf("exit %d", code)
+	}
+}
+
+// TestTunnelRunWritesATrace: the file is a trace that is complete once the program has ended.
+func TestTunnelRunWritesATrace(t *testing.T) {
+	e := startEdge(t)
+	path := filepath.Join(t.TempDir(), "trace")
+	p := start(t, []string{"TUNNEL_TOKEN=" + e.token}, append(e.flags(), "--metrics", "127.0.0.1:0", "--trace-output", path, "run", "--hello-world")...)
+	testkit.Eventually(t, "the first connection", func() bool { return len(p.linesWith("first connection registered")) == 1 })
+	if code := p.stop(t); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if b, err := os.ReadFile(path); err != nil || !bytes.HasPrefix(b, []byte("go 1.")) {
+		t.Errorf("trace file begins with %.10q, %v; want the head of an execution trace", b, err)
 	}
 }
 

@@ -81,7 +81,7 @@ func operationFlags() []Flag {
 		{Name: "log-directory", Env: []string{"TUNNEL_LOGDIRECTORY"}, Usage: "`DIR` for the log file culvert.log"},
 		{Name: "output", Env: []string{"TUNNEL_MANAGEMENT_OUTPUT", "TUNNEL_LOG_OUTPUT"}, NoFile: true, Default: "default", Usage: "format of log lines: default or json"},
 		{Name: "no-prechecks", Env: []string{"TUNNEL_NO_PRECHECKS"}, Kind: Bool, Effect: Ignored, Usage: "no checks before the start"},
-		{Name: "trace-output", Env: []string{"TUNNEL_TRACE_OUTPUT"}, Effect: Later, Usage: "file for an execution trace"},
+		{Name: "trace-output", Env: []string{"TUNNEL_TRACE_OUTPUT"}, Usage: "`FILE` for an execution trace, for go tool trace; complete after the end"},
 		{Name: "management-hostname", Env: []string{"TUNNEL_MANAGEMENT_HOSTNAME"}, Default: "management.argotunnel.com", Usage: "host of the management service"},
 		{Name: "management-diagnostics", Env: []string{"TUNNEL_MANAGEMENT_DIAGNOSTICS"}, Kind: Bool, Default: "true", Effect: Ignored, Usage: "diagnostics in the management service"},
 		{Name: "service-op-ip", Env: []string{"TUNNEL_SERVICE_OP_IP"}, Default: "198.41.200.113:80", Effect: Ignored, Usage: "address to find the own IP with"},
