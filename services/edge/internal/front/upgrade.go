@@ -14,8 +14,8 @@ import (
 )
 
 // attemptUpgrade sends the handshake of a WebSocket, or a request for another protocol, on one connection. When it is accepted, it
-// carries bytes both ways until both ends are done. Nothing that the visitor sends behind the handshake is read before that, so that a failed attempt
-// may be followed by another.
+// carries bytes both ways until both ends are done. Nothing that the visitor sends behind the handshake is read before that, so
+// that a failed attempt may be followed by another.
 func (rt *roundTrip) attemptUpgrade(conn *registry.Conn) *dispatch.Failure {
 	st, unwatch, f := dispatch.Open(rt.r.Context(), conn, rt.head)
 	if f != nil {
@@ -72,7 +72,9 @@ func (rt *roundTrip) sentKey() string {
 }
 
 // switchProtocols tells the visitor that its handshake was accepted, and carries what follows.
-func (rt *roundTrip) switchProtocols(st transport.Stream, protocol string, h http.Header, rest dispatch.Input, halfClose bool) *dispatch.Failure {
+func (rt *roundTrip) switchProtocols(
+	st transport.Stream, protocol string, h http.Header, rest dispatch.Input, halfClose bool,
+) *dispatch.Failure {
 	addr, _ := netip.ParseAddr(rt.visitor.Addr) // the zero value outside a server of visitorconn
 	u, ok := rt.front.upgrades.Admit(upgrade.Visitor{Addr: addr, Protocol: protocol, Request: rt.r, Writer: &rt.w},
 		upgrade.Connector{Conn: rt.via, Stream: st, HalfClose: halfClose})
