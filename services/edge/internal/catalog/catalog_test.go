@@ -252,7 +252,8 @@ func TestConcurrentChanges(t *testing.T) {
 
 func TestDamagedFile(t *testing.T) {
 	t.Parallel()
-	for name, content := range map[string]string{"not json": "{", "other version": `{"version":3}`,
+	for name, content := range map[string]string{
+		"not json": "{", "other version": `{"version":3}`,
 		"bad port": `{"version":2,"ports":[{"listen":"tcp://x"}]}`, "port without target": `{"version":2,"ports":[{"listen":"tcp://:1"}]}`,
 		"bad id": `{"version":1,"tunnels":[{"id":"x"}]}`,
 	} {

@@ -109,22 +109,38 @@ func TestFailures(t *testing.T) {
 	}{
 		"response": {dispatch.RefusalOf(&stream.Response{Metadata: pair(stream.KeyStatus, "503")}, false), nil},
 		"error":    {dispatch.RefusalOf(&stream.Response{Error: "x"}, false), &dispatch.Failure{Kind: dispatch.Refused, Detail: "x"}},
-		"unavailable": {dispatch.RefusalOf(&stream.Response{Error: "x", Metadata: pair(stream.KeyStatus, "503")}, false),
-			&dispatch.Failure{Kind: dispatch.Refused, Status: "503", Detail: "x", Retry: true}},
-		"after a body": {dispatch.RefusalOf(&stream.Response{Error: "x", Metadata: pair(stream.KeyStatus, "503")}, true),
-			&dispatch.Failure{Kind: dispatch.Refused, Status: "503", Detail: "x"}},
-		"too large": {dispatch.RefusalOf(&stream.Response{Error: "x", Metadata: pair(stream.KeyStatus, "431")}, false),
-			&dispatch.Failure{Kind: dispatch.Refused, Status: "431", Detail: "x"}},
-		"full connector": {dispatch.RefusalOf(&stream.Response{Error: "x", Metadata: pair(stream.KeyFlowLimited, "true")}, false),
-			&dispatch.Failure{Kind: dispatch.FlowLimited, Detail: "x", Retry: true}},
-		"deadline": {dispatch.NoResponse(os.ErrDeadlineExceeded, true),
-			&dispatch.Failure{Kind: dispatch.Timeout, Detail: os.ErrDeadlineExceeded.Error()}},
-		"lost and repeatable": {dispatch.NoResponse(&tunnel.ConnError{}, true),
-			&dispatch.Failure{Kind: dispatch.Lost, Detail: (&tunnel.ConnError{}).Error(), Retry: true}},
-		"lost, not repeatable": {dispatch.NoResponse(&tunnel.ConnError{}, false),
-			&dispatch.Failure{Kind: dispatch.Lost, Detail: (&tunnel.ConnError{}).Error()}},
-		"malformed": {dispatch.NoResponse(io.ErrUnexpectedEOF, true),
-			&dispatch.Failure{Kind: dispatch.Malformed, Detail: io.ErrUnexpectedEOF.Error()}},
+		"unavailable": {
+			dispatch.RefusalOf(&stream.Response{Error: "x", Metadata: pair(stream.KeyStatus, "503")}, false),
+			&dispatch.Failure{Kind: dispatch.Refused, Status: "503", Detail: "x", Retry: true},
+		},
+		"after a body": {
+			dispatch.RefusalOf(&stream.Response{Error: "x", Metadata: pair(stream.KeyStatus, "503")}, true),
+			&dispatch.Failure{Kind: dispatch.Refused, Status: "503", Detail: "x"},
+		},
+		"too large": {
+			dispatch.RefusalOf(&stream.Response{Error: "x", Metadata: pair(stream.KeyStatus, "431")}, false),
+			&dispatch.Failure{Kind: dispatch.Refused, Status: "431", Detail: "x"},
+		},
+		"full connector": {
+			dispatch.RefusalOf(&stream.Response{Error: "x", Metadata: pair(stream.KeyFlowLimited, "true")}, false),
+			&dispatch.Failure{Kind: dispatch.FlowLimited, Detail: "x", Retry: true},
+		},
+		"deadline": {
+			dispatch.NoResponse(os.ErrDeadlineExceeded, true),
+			&dispatch.Failure{Kind: dispatch.Timeout, Detail: os.ErrDeadlineExceeded.Error()},
+		},
+		"lost and repeatable": {
+			dispatch.NoResponse(&tunnel.ConnError{}, true),
+			&dispatch.Failure{Kind: dispatch.Lost, Detail: (&tunnel.ConnError{}).Error(), Retry: true},
+		},
+		"lost, not repeatable": {
+			dispatch.NoResponse(&tunnel.ConnError{}, false),
+			&dispatch.Failure{Kind: dispatch.Lost, Detail: (&tunnel.ConnError{}).Error()},
+		},
+		"malformed": {
+			dispatch.NoResponse(io.ErrUnexpectedEOF, true),
+			&dispatch.Failure{Kind: dispatch.Malformed, Detail: io.ErrUnexpectedEOF.Error()},
+		},
 	} {
 		if (c.got == nil) != (c.want == nil) || (c.got != nil && *c.got != *c.want) {
 			t.Errorf("%s: %+v, want %+v", name, c.got, c.want)

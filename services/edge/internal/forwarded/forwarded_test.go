@@ -24,8 +24,10 @@ func TestResolve(t *testing.T) {
 		want   string // address, scheme, host
 	}{
 		"nothing stated": {nil, "10.0.0.1  "},
-		"one address": {map[string][]string{"X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Proto": {"https"}},
-			"192.0.2.7 https "},
+		"one address": {
+			map[string][]string{"X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Proto": {"https"}},
+			"192.0.2.7 https ",
+		},
 		"the visitor wrote the left": {map[string][]string{"X-Forwarded-For": {"1.1.1.1, 192.0.2.7"}}, "192.0.2.7  "},
 		"two proxies":                {map[string][]string{"X-Forwarded-For": {"1.1.1.1, 192.0.2.7, 10.0.0.9"}}, "192.0.2.7  "},
 		"several lines":              {map[string][]string{"X-Forwarded-For": {"1.1.1.1", "192.0.2.7", "10.0.0.9"}}, "192.0.2.7  "},
@@ -33,17 +35,25 @@ func TestResolve(t *testing.T) {
 			"X-Forwarded-For": {"9.9.9.9, 192.0.2.7, 10.0.0.9"}, "X-Forwarded-Proto": {"gopher, https, http"},
 			"X-Forwarded-Host": {"x, a.test, b"},
 		}, "192.0.2.7 https a.test"},
-		"one scheme for two addresses": {map[string][]string{"X-Forwarded-For": {"192.0.2.7, 10.0.0.9"}, "X-Forwarded-Proto": {"HTTPS"}},
-			"192.0.2.7 https "},
+		"one scheme for two addresses": {
+			map[string][]string{"X-Forwarded-For": {"192.0.2.7, 10.0.0.9"}, "X-Forwarded-Proto": {"HTTPS"}},
+			"192.0.2.7 https ",
+		},
 		"only proxies":           {map[string][]string{"X-Forwarded-For": {"10.0.0.8, 10.0.0.9"}}, "10.0.0.8  "},
 		"nonsense ends the walk": {map[string][]string{"X-Forwarded-For": {"192.0.2.7, unknown, 10.0.0.9"}}, "10.0.0.9  "},
-		"only nonsense": {map[string][]string{"X-Forwarded-For": {"unknown"}, "X-Forwarded-Proto": {"https"}},
-			"10.0.0.1 https "},
-		"ports and brackets": {map[string][]string{"X-Forwarded-For": {"192.0.2.7:4711, [2001:db8::1]:80, 2001:db8::2, [2001:db8::3]"}},
-			"192.0.2.7  "},
+		"only nonsense": {
+			map[string][]string{"X-Forwarded-For": {"unknown"}, "X-Forwarded-Proto": {"https"}},
+			"10.0.0.1 https ",
+		},
+		"ports and brackets": {
+			map[string][]string{"X-Forwarded-For": {"192.0.2.7:4711, [2001:db8::1]:80, 2001:db8::2, [2001:db8::3]"}},
+			"192.0.2.7  ",
+		},
 		"mapped address": {map[string][]string{"X-Forwarded-For": {"192.0.2.7, ::ffff:10.0.0.9"}}, "192.0.2.7  "},
-		"scheme of a WebSocket": {map[string][]string{"X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Proto": {"wss"}},
-			"192.0.2.7 https "},
+		"scheme of a WebSocket": {
+			map[string][]string{"X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Proto": {"wss"}},
+			"192.0.2.7 https ",
+		},
 		"unknown scheme": {map[string][]string{"X-Forwarded-For": {"192.0.2.7"}, "X-Forwarded-Proto": {"gopher"}}, "192.0.2.7  "},
 		"Forwarded": {map[string][]string{
 			"Forwarded": {`for=9.9.9.9, for=192.0.2.7;proto=https;host="a.test:8443", for="[2001:db8::1]:80";proto=http`},
@@ -55,8 +65,10 @@ func TestResolve(t *testing.T) {
 		"X-Forwarded-For wins": {map[string][]string{
 			"X-Forwarded-For": {"192.0.2.7"}, "Forwarded": {"for=9.9.9.9"}, "Cf-Connecting-Ip": {"8.8.8.8"},
 		}, "192.0.2.7  "},
-		"Cf-Connecting-Ip alone": {map[string][]string{"Cf-Connecting-Ip": {"192.0.2.7"}, "X-Forwarded-Proto": {"https"}},
-			"192.0.2.7 https "},
+		"Cf-Connecting-Ip alone": {
+			map[string][]string{"Cf-Connecting-Ip": {"192.0.2.7"}, "X-Forwarded-Proto": {"https"}},
+			"192.0.2.7 https ",
+		},
 		"Cf-Connecting-Ip twice":         {map[string][]string{"Cf-Connecting-Ip": {"192.0.2.7", "192.0.2.8"}}, "10.0.0.1  "},
 		"host of the nearest, no others": {map[string][]string{"X-Forwarded-Host": {"x, a.test"}}, "10.0.0.1  a.test"},
 	} {

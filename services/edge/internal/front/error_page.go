@@ -52,16 +52,22 @@ func connectorRefusal(status string) (*problem, bool) {
 	case "400":
 		return &problem{http.StatusBadRequest, "bad_request", "Bad request", "The connector could not read this request."}, true
 	case "403":
-		return &problem{http.StatusForbidden, "policy_denied", "Not allowed",
-			"The connector is not allowed to reach the site of this request."}, true
+		return &problem{
+			http.StatusForbidden, "policy_denied", "Not allowed",
+			"The connector is not allowed to reach the site of this request.",
+		}, true
 	case "431":
 		return headTooLarge(), true
 	case "501":
-		return &problem{http.StatusNotImplemented, "kind_unsupported", "Not available",
-			"The connector does not carry requests of this kind."}, true
+		return &problem{
+			http.StatusNotImplemented, "kind_unsupported", "Not available",
+			"The connector does not carry requests of this kind.",
+		}, true
 	case "503":
-		return &problem{http.StatusServiceUnavailable, "connector_unavailable", "Site unavailable",
-			"The connector cannot take requests at the moment."}, true
+		return &problem{
+			http.StatusServiceUnavailable, "connector_unavailable", "Site unavailable",
+			"The connector cannot take requests at the moment.",
+		}, true
 	case "504":
 		return originTimeout(), true
 	default:
@@ -78,8 +84,10 @@ func originTimeout() *problem {
 }
 
 func tooManyWebSockets() *problem {
-	return &problem{http.StatusServiceUnavailable, "websocket_limited", "Too many connections",
-		"This edge has as many WebSocket connections as it accepts."}
+	return &problem{
+		http.StatusServiceUnavailable, "websocket_limited", "Too many connections",
+		"This edge has as many WebSocket connections as it accepts.",
+	}
 }
 
 func noWebSocket() *problem {
@@ -94,18 +102,24 @@ func headTooLarge() *problem {
 }
 
 func targetTooLong() *problem {
-	return &problem{http.StatusRequestURITooLong, "target_too_long", "Address too long",
-		"The target of this request is longer than this edge accepts."}
+	return &problem{
+		http.StatusRequestURITooLong, "target_too_long", "Address too long",
+		"The target of this request is longer than this edge accepts.",
+	}
 }
 
 func loopDetected() *problem {
-	return &problem{http.StatusLoopDetected, "loop_detected", "Loop",
-		"This request has passed this edge too often: the site leads back to it."}
+	return &problem{
+		http.StatusLoopDetected, "loop_detected", "Loop",
+		"This request has passed this edge too often: the site leads back to it.",
+	}
 }
 
 func upgradeUnsupported() *problem {
-	return &problem{http.StatusNotImplemented, "upgrade_unsupported", "Protocol not available",
-		"This site cannot be reached with the protocol that the request asks for."}
+	return &problem{
+		http.StatusNotImplemented, "upgrade_unsupported", "Protocol not available",
+		"This site cannot be reached with the protocol that the request asks for.",
+	}
 }
 
 func methodNotAllowed() *problem {

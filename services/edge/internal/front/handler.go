@@ -37,8 +37,10 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if state.Upgraded() {
 		w.Header().Set(headpolicy.Connection, "close") // the guard no longer examines this connection
 	}
-	rt := roundTrip{front: h.front, w: visitorconn.NewResponseWriter(w, r, h.front.cfg.BodyIdleTimeout), r: r, conn: state,
-		visitor: h.visitorOf(state, r)}
+	rt := roundTrip{
+		front: h.front, w: visitorconn.NewResponseWriter(w, r, h.front.cfg.BodyIdleTimeout), r: r, conn: state,
+		visitor: h.visitorOf(state, r),
+	}
 	end := rt.serve() //nolint:contextcheck // rt holds r, whose context is the one to use
 	if end == aborted && !rt.begun {
 		if refusal := state.Refusal(); refusal != nil { // the guard refused a part of the body

@@ -45,8 +45,10 @@ func newBuffer() any { return new([bufferSize]byte) }
 
 func (rt *roundTrip) startUpload(st transport.Stream) *upload {
 	rt.uploading = true
-	u := &upload{front: rt.front, r: rt.r, st: st, framed: rt.framed, rc: http.NewResponseController(rt.w.ResponseWriter),
-		done: make(chan struct{})}
+	u := &upload{
+		front: rt.front, r: rt.r, st: st, framed: rt.framed, rc: http.NewResponseController(rt.w.ResponseWriter),
+		done: make(chan struct{}),
+	}
 	if rt.r.ProtoMajor == 1 {
 		_ = u.rc.EnableFullDuplex() // the server's own writers support it
 	}

@@ -56,8 +56,10 @@ func TestStopAfterTheWholeBody(t *testing.T) {
 	}
 	slow := &slowEnd{Stream: st, sent: make(chan struct{}), release: make(chan struct{})}
 	w := &deadlines{}
-	rt := &roundTrip{front: &Front{}, w: visitorconn.ResponseWriter{ResponseWriter: w},
-		r: httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body"))}
+	rt := &roundTrip{
+		front: &Front{}, w: visitorconn.ResponseWriter{ResponseWriter: w},
+		r: httptest.NewRequest(http.MethodPost, "/", strings.NewReader("body")),
+	}
 	rt.front.buffers.New = newBuffer
 	u := rt.startUpload(slow)
 	u.responded(slow, false)

@@ -60,8 +60,10 @@ func fields(md []stream.Pair) []string {
 func TestAppendRequest(t *testing.T) {
 	t.Parallel()
 	visitor := headpolicy.Visitor{Addr: "192.0.2.7", Peer: "192.0.2.7", Scheme: "http", Ray: "ray", Loop: "me"}
-	proxied := headpolicy.Visitor{Addr: "192.0.2.7", Peer: "10.0.0.1", Scheme: "https", Host: "app.test", Ray: "ray", Loop: "me",
-		TrustedProxy: true}
+	proxied := headpolicy.Visitor{
+		Addr: "192.0.2.7", Peer: "10.0.0.1", Scheme: "https", Host: "app.test", Ray: "ray", Loop: "me",
+		TrustedProxy: true,
+	}
 	set := []string{
 		"Cdn-Loop: me", "Cf-Connecting-Ip: 192.0.2.7", "Cf-Ray: ray", "X-Forwarded-For: 192.0.2.7", "X-Forwarded-Host: a.test",
 		"X-Forwarded-Proto: http",
@@ -95,8 +97,10 @@ func TestAppendRequest(t *testing.T) {
 		},
 		"length":         {headpolicy.Request{Visitor: visitor, Body: headpolicy.Body{Length: 3}}, with("Content-Length: 3")},
 		"length of zero": {headpolicy.Request{Visitor: visitor, Header: header{"Content-Length": {"0"}}}, with("Content-Length: 0")},
-		"unknown length": {headpolicy.Request{Visitor: visitor, Body: headpolicy.Body{Length: -1, Expect: true, Trailers: "A"}},
-			with("Expect: 100-continue", "Trailer: A", "Transfer-Encoding: chunked")},
+		"unknown length": {
+			headpolicy.Request{Visitor: visitor, Body: headpolicy.Body{Length: -1, Expect: true, Trailers: "A"}},
+			with("Expect: 100-continue", "Trailer: A", "Transfer-Encoding: chunked"),
+		},
 		"TE": {headpolicy.Request{Visitor: visitor, Header: header{"Te": {"gzip, trailers"}}}, with("Te: trailers")},
 		"key of the edge": {
 			headpolicy.Request{Visitor: visitor, WebSocket: true, Key: "ours", Header: header{"Sec-Websocket-Key": {"theirs"}}},
@@ -177,26 +181,51 @@ func TestParseResponse(t *testing.T) {
 		want headpolicy.Response // the zero value for an error
 		h    header
 	}{
-		"plain": {pairs("HttpStatus", "200", "HttpHeader:a", "1", "HttpHeader:A", "2"),
-			headpolicy.Response{Status: 200, Length: -1}, header{"A": {"1", "2"}}},
-		"length": {pairs("HttpStatus", "200", "HttpHeader:content-length", "7"), headpolicy.Response{Status: 200, Length: 7},
-			header{"Content-Length": {"7"}}},
-		"same length": {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:Content-Length", "7"),
-			headpolicy.Response{Status: 200, Length: 7}, header{"Content-Length": {"7"}}},
-		"two lengths": {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:Content-Length", "8"),
-			headpolicy.Response{}, nil},
+		"plain": {
+			pairs("HttpStatus", "200", "HttpHeader:a", "1", "HttpHeader:A", "2"),
+			headpolicy.Response{Status: 200, Length: -1},
+			header{"A": {"1", "2"}},
+		},
+		"length": {
+			pairs("HttpStatus", "200", "HttpHeader:content-length", "7"),
+			headpolicy.Response{Status: 200, Length: 7},
+			header{"Content-Length": {"7"}},
+		},
+		"same length": {
+			pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:Content-Length", "7"),
+			headpolicy.Response{Status: 200, Length: 7},
+			header{"Content-Length": {"7"}},
+		},
+		"two lengths": {
+			pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:Content-Length", "8"),
+			headpolicy.Response{},
+			nil,
+		},
 		"negative length": {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "-1"), headpolicy.Response{}, nil},
-		"chunked wins": {pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:transfer-encoding", "chunked"),
-			headpolicy.Response{Status: 200, Length: -1}, header{}},
-		"bad name": {pairs("HttpStatus", "200", "HttpHeader:a b", "1", "HttpHeader:", "1"),
-			headpolicy.Response{Status: 200, Length: -1}, header{}},
-		"bad value": {pairs("HttpStatus", "200", "HttpHeader:A", "1\r\nSet-Cookie: x=1"), headpolicy.Response{Status: 200, Length: -1},
-			header{}},
-		"named in Connection": {pairs("HttpStatus", "200", "HttpHeader:X-Hop", "1", "HttpHeader:connection", "close, x-hop", "HttpHeader:B", "1"),
-			headpolicy.Response{Status: 200, Length: -1}, header{"B": {"1"}}},
+		"chunked wins": {
+			pairs("HttpStatus", "200", "HttpHeader:Content-Length", "7", "HttpHeader:transfer-encoding", "chunked"),
+			headpolicy.Response{Status: 200, Length: -1},
+			header{},
+		},
+		"bad name": {
+			pairs("HttpStatus", "200", "HttpHeader:a b", "1", "HttpHeader:", "1"),
+			headpolicy.Response{Status: 200, Length: -1},
+			header{},
+		},
+		"bad value": {
+			pairs("HttpStatus", "200", "HttpHeader:A", "1\r\nSet-Cookie: x=1"),
+			headpolicy.Response{Status: 200, Length: -1},
+			header{},
+		},
+		"named in Connection": {
+			pairs("HttpStatus", "200", "HttpHeader:X-Hop", "1", "HttpHeader:connection", "close, x-hop", "HttpHeader:B", "1"),
+			headpolicy.Response{Status: 200, Length: -1},
+			header{"B": {"1"}},
+		},
 		"reserved": {
 			pairs("HttpStatus", "200", "HttpHeader:cf-int-x", "1", "HttpHeader:CF-Cloudflared-Y", "1", "HttpHeader:Cf-Ray", "z"),
-			headpolicy.Response{Status: 200, Length: -1}, header{"Cf-Ray": {"z"}},
+			headpolicy.Response{Status: 200, Length: -1},
+			header{"Cf-Ray": {"z"}},
 		},
 		"no status":        {pairs("HttpHeader:A", "1"), headpolicy.Response{}, nil},
 		"informational":    {pairs("HttpStatus", "103"), headpolicy.Response{Status: 103, Length: -1}, header{}},

@@ -59,8 +59,10 @@ func TestDefaultPorts(t *testing.T) {
 func TestUnspecifiedIPv4(t *testing.T) {
 	t.Parallel()
 	s := newShared(Default(), Deps{}, newMetrics(prometheus.NewRegistry()))
-	for network, listen := range map[string]func(context.Context, *shared, string, catalog.Port) (Listener, error){"tcp": listenTCP,
-		"udp": listenUDP} {
+	for network, listen := range map[string]func(context.Context, *shared, string, catalog.Port) (Listener, error){
+		"tcp": listenTCP,
+		"udp": listenUDP,
+	} {
 		l, err := listen(t.Context(), s, "0.0.0.0:0", catalog.Port{})
 		if err != nil {
 			t.Fatal(err)

@@ -18,8 +18,10 @@ type sources struct {
 }
 
 func newSources(limit, perAddress int) sources {
-	return sources{limit: limit, perAddress: perAddress, byKey: make(map[visitorKey]*packetVisitor),
-		byAddress: make(map[netip.Prefix]*list.List)}
+	return sources{
+		limit: limit, perAddress: perAddress, byKey: make(map[visitorKey]*packetVisitor),
+		byAddress: make(map[netip.Prefix]*list.List),
+	}
 }
 
 // evict returns the visitor that has to leave before one with the key from can be added, or nil, and the reason.

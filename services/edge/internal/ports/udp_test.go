@@ -61,7 +61,8 @@ func (a *association) fail(err error) {
 func (a *association) Close() { close(a.closed) }
 
 func (f *far) associate(ctx context.Context, id tunnel.ID, dst netip.AddrPort, idle time.Duration, deliver func([]byte)) (ports.Association,
-	error) {
+	error,
+) {
 	if f.entered != nil {
 		f.entered <- struct{}{}
 	}

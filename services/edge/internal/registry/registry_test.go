@@ -213,8 +213,10 @@ func TestAbilitiesOfConnectors(t *testing.T) {
 			name string
 			can  bool
 		}{
-			{"frames", conn.Frames()}, {"interim", conn.Interim()}, {"half", conn.HalfClose()}, {"bundles", conn.Bundles()}, {"v3",
-				conn.DatagramV3()},
+			{"frames", conn.Frames()}, {"interim", conn.Interim()}, {"half", conn.HalfClose()}, {"bundles", conn.Bundles()}, {
+				"v3",
+				conn.DatagramV3(),
+			},
 		} {
 			if k.can {
 				got += k.name + " "

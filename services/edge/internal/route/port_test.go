@@ -99,8 +99,10 @@ func TestParseBootstrap(t *testing.T) {
 	if got, err := route.ParseBootstrap("tcp://:22?host=ssh.test"); err != nil || got.Target.Host != "ssh.test" {
 		t.Errorf("with a host: %+v, %v", got, err)
 	}
-	for _, in := range []string{"tcp://:1", "tcp://:1?to=x", "tcp://:1?to=10.0.0.1:1&idle=x", "tcp://:1?to=10.0.0.1:1&other=1", "tcp://:1?%zz",
-		"x?to=1"} {
+	for _, in := range []string{
+		"tcp://:1", "tcp://:1?to=x", "tcp://:1?to=10.0.0.1:1&idle=x", "tcp://:1?to=10.0.0.1:1&other=1", "tcp://:1?%zz",
+		"x?to=1",
+	} {
 		if _, err := route.ParseBootstrap(in); !errors.Is(err, route.ErrPort) {
 			t.Errorf("ParseBootstrap(%q) = %v, want ErrPort", in, err)
 		}
