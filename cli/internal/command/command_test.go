@@ -54,11 +54,15 @@ func TestOneLineErrors(t *testing.T) {
 		"bad variable":        {env: []string{"TUNNEL_RETRIES=x"}, args: []string{"tunnel", "run"}, want: "environment variable TUNNEL_RETRIES"},
 		"no tunnel":           {args: []string{"tunnel", "run"}, want: "needs a token"},
 		"bad token":           {env: []string{"TUNNEL_TOKEN=abc"}, args: []string{"tunnel", "run"}, want: "token is not valid"},
-		"long grace period":   {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "run", "--grace-period", "4m"}, want: "--grace-period 4m0s is not between 0s and 3m0s"},
-		"protocol":            {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--protocol", "h3", "run"}, want: `--protocol "h3" is none of auto, quic, http2`},
-		"metrics port taken":  {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--metrics", taken.Addr().String(), "run"}, want: taken.Addr().String() + ": bind: address already in use"},
-		"missing config":      {args: []string{"tunnel", "--config", "/no/such.yml", "run"}, want: "open /no/such.yml: no such file or directory"},
-		"malformed config":    {args: []string{"tunnel", "--config", file("bad.yml", "ingress:\n- service: [\n"), "run"}, want: "bad.yml"},
+		"long grace period": {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "run", "--grace-period", "4m"},
+			want: "--grace-period 4m0s is not between 0s and 3m0s"},
+		"protocol": {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--protocol", "h3", "run"},
+			want: `--protocol "h3" is none of auto, quic, http2`},
+		"metrics port taken": {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--metrics", taken.Addr().String(), "run"},
+			want: taken.Addr().String() + ": bind: address already in use"},
+		"missing config": {args: []string{"tunnel", "--config", "/no/such.yml", "run"},
+			want: "open /no/such.yml: no such file or directory"},
+		"malformed config": {args: []string{"tunnel", "--config", file("bad.yml", "ingress:\n- service: [\n"), "run"}, want: "bad.yml"},
 		"rule after catch-all": {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{
 			"tunnel", "--config",
 			file("order.yml", "ingress:\n- service: http://localhost:1\n- hostname: a.example.com\n  service: http://localhost:1\n"), "run",
@@ -66,11 +70,12 @@ func TestOneLineErrors(t *testing.T) {
 		"rule, unusable URL": {args: []string{
 			"tunnel", "--config", file("good.yml", "ingress: [{service: 'http_status:404'}]\n"), "ingress", "rule", "example",
 		}, want: "doesn't have a hostname"},
-		"quick tunnel":      {args: []string{"tunnel", "--url", "http://localhost:1"}, want: "quick tunnels are not supported"},
-		"tunnel with key":   {args: []string{"tunnel", "--config", file("t.yml", "tunnel: x\n")}, want: "use culvert tunnel run"},
-		"no edge":           {args: []string{"tunnel", "list", "--edge-admin", "unix:/no/such.sock"}, want: "edge at unix:/no/such.sock"},
-		"missing argument":  {args: []string{"tunnel", "create"}, want: "needs 1 argument"},
-		"up, port taken":    {args: []string{"up", "--listen", taken.Addr().String()}, want: "public listener: listen tcp " + taken.Addr().String()},
+		"quick tunnel":     {args: []string{"tunnel", "--url", "http://localhost:1"}, want: "quick tunnels are not supported"},
+		"tunnel with key":  {args: []string{"tunnel", "--config", file("t.yml", "tunnel: x\n")}, want: "use culvert tunnel run"},
+		"no edge":          {args: []string{"tunnel", "list", "--edge-admin", "unix:/no/such.sock"}, want: "edge at unix:/no/such.sock"},
+		"missing argument": {args: []string{"tunnel", "create"}, want: "needs 1 argument"},
+		"up, port taken": {args: []string{"up", "--listen", taken.Addr().String()},
+			want: "public listener: listen tcp " + taken.Addr().String()},
 		"up, two origins":   {args: []string{"up", "--config", "x", "--url", "y"}, want: "exclude each other"},
 		"up, bad config":    {args: []string{"up", "--config", file("bad2.yml", "a: [\n")}, want: "bad2.yml"},
 		"up, bad level":     {args: []string{"up", "--loglevel", "loud"}, want: "loud"},
@@ -133,7 +138,8 @@ func TestSmallCommands(t *testing.T) {
 			t.Errorf("link-certs = %d %s", code, stderr)
 		}
 	}
-	if code, stdout, stderr := run(t, []string{"CULVERT_REDIS_URL=redis://u:hunter2@localhost:1"}, "proxy", "config"); code != 0 || strings.Contains(stdout+stderr, "hunter2") {
+	if code, stdout, stderr := run(t, []string{"CULVERT_REDIS_URL=redis://u:hunter2@localhost:1"}, "proxy", "config"); code != 0 ||
+		strings.Contains(stdout+stderr, "hunter2") {
 		t.Errorf("proxy config = %d %s %s", code, stdout, stderr)
 	}
 }

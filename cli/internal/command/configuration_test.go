@@ -53,14 +53,16 @@ func TestConfigurationFromTheEdge(t *testing.T) {
 			responds("b.example.com", http.StatusNotFound)
 			set(0, file("c.json", `{"ingress":[{"service":"http_status:409"}]}`))
 			responds("a.example.com", http.StatusConflict)
-			if out := set(1, "--unchecked", file("bad.json", `{"ingress":[{"service":"http_status:42"}]}`)); !strings.Contains(out, "invalid HTTP status code: 42") {
+			if out := set(1, "--unchecked", file("bad.json", `{"ingress":[{"service":"http_status:42"}]}`)); !strings.Contains(out,
+				"invalid HTTP status code: 42") {
 				t.Errorf("set says %s", out)
 			}
 			responds("a.example.com", http.StatusConflict)
 			if _, body := fetch(t, c, "http://"+metrics+"/config", ""); !strings.Contains(body, `"version":1`) {
 				t.Errorf("/config = %s", body)
 			}
-			if code, stdout, _ := run(t, env, "tunnel", "config", "get", "web"); code != 0 || !strings.Contains(stdout, `"http_status:42"`) || !strings.Contains(stdout, "Version 2") {
+			if code, stdout, _ := run(t, env, "tunnel", "config", "get", "web"); code != 0 || !strings.Contains(stdout, `"http_status:42"`) ||
+				!strings.Contains(stdout, "Version 2") {
 				t.Errorf("get: %d, %s", code, stdout)
 			}
 			out = set(0, file("unused.yml", "ingress:\n- {bogus: 1, hostname: A.example.com, service: 'http_status:404'}\n"+

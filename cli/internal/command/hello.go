@@ -47,7 +47,8 @@ func serveHello(ctx context.Context, ln net.Listener) error {
 	mux.HandleFunc("GET /_health", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "OK") })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		_, _ = fmt.Fprintf(w, helloPage, html.EscapeString(r.Method), html.EscapeString(r.URL.Path), html.EscapeString(r.Host)) // the visitor may be gone
+		_, _ = fmt.Fprintf(w, helloPage, html.EscapeString(r.Method), html.EscapeString(r.URL.Path),
+			html.EscapeString(r.Host)) // the visitor may be gone
 	})
 	return ops.Serve(ctx, "demo origin", &http.Server{Handler: mux, ReadHeaderTimeout: helloReadTimeout}, ln)
 }

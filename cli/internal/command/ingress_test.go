@@ -9,8 +9,9 @@ import (
 )
 
 const (
-	goodRules = "ingress:\n  - hostname: a.example.com\n    path: ^/api\n    service: http://localhost:1\n  - hostname: \"*.example.com\"\n    service: ssh://localhost\n  - service: http_status:404\n"
-	badRules  = "ingress:\n  - hostname: a.example.com\n    service: http://localhost:1\n"
+	goodRules = "ingress:\n  - hostname: a.example.com\n    path: ^/api\n    service: http://localhost:1\n  - hostname: " +
+		"\"*.example.com\"\n    service: ssh://localhost\n  - service: http_status:404\n"
+	badRules = "ingress:\n  - hostname: a.example.com\n    service: http://localhost:1\n"
 )
 
 // TestIngressCommands runs the recorded command lines; where we differ on purpose, the reason is here.
@@ -59,11 +60,13 @@ func TestIngressCommands(t *testing.T) {
 
 func TestIngressValidateWarnings(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c.yml")
-	if err := os.WriteFile(path, []byte("ingress:\n- service: http://localhost:1\n  originRequest:\n    noTlsVerify: true\n"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("ingress:\n- service: http://localhost:1\n  originRequest:\n    noTlsVerify: true\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	code, stdout, _ := run(t, nil, "tunnel", "--config", path, "ingress", "validate")
-	if code != 0 || !strings.Contains(stdout, "Warning: unused keys detected") || !strings.Contains(stdout, "noTlsVerify") || strings.Contains(stdout, "OK") {
+	if code != 0 || !strings.Contains(stdout, "Warning: unused keys detected") || !strings.Contains(stdout, "noTlsVerify") ||
+		strings.Contains(stdout, "OK") {
 		t.Errorf("exit %d, stdout %s", code, stdout)
 	}
 	if err := os.WriteFile(path, []byte("ingress:\n- {hostname: A.example.com, service: 'http_status:404'}\n"+
@@ -71,7 +74,8 @@ func TestIngressValidateWarnings(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, stdout, _ = run(t, nil, "tunnel", "--config", path, "ingress", "validate")
-	if code != 0 || !strings.Contains(stdout, "Warning: Rule #2 has the same hostname and path as rule #1") || !strings.Contains(stdout, "OK") {
+	if code != 0 || !strings.Contains(stdout, "Warning: Rule #2 has the same hostname and path as rule #1") || !strings.Contains(stdout,
+		"OK") {
 		t.Errorf("validate of a rule that is never reached: exit %d, stdout %s", code, stdout)
 	}
 	code, _, stderr := run(t, []string{"TUNNEL_INGRESS_VALIDATE_JSON={"}, "tunnel", "ingress", "validate")
@@ -92,5 +96,6 @@ func TestIngressValidateSaysWhatIsWrongWithAHostname(t *testing.T) {
 		}
 	}
 	validate("https://a.example.com/x", 1, "'https://a.example.com/x' has a scheme as well: write 'a.example.com'")
-	validate("a.example.com ", 0, "Rule #1 has the hostname 'a.example.com ' with a blank at an end, which no request has: write 'a.example.com'")
+	validate("a.example.com ", 0, "Rule #1 has the hostname 'a.example.com ' with a blank at an end, which no request has: write "+
+		"'a.example.com'")
 }

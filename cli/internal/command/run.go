@@ -161,7 +161,8 @@ func (c *commands) connectorConfig(ctx *urfave.Context, source *connector.Source
 		logger.WarnContext(ctx.Context, "flag to look at", slog.String(logkey.Flag, w.Flag), slog.String(logkey.Reason, w.Text))
 	}
 	if len(creds.Secret) == 0 { // the reference starts as well, and its edge refuses the registration
-		logger.WarnContext(ctx.Context, "credentials have no TunnelSecret, so the edge will refuse them; fetch the credentials file or token again")
+		logger.WarnContext(ctx.Context, "credentials have no TunnelSecret, so the edge will refuse them; fetch the credentials file or token "+
+			"again")
 	}
 	cfg, err := stack.Plan(s, creds)
 	if err != nil {

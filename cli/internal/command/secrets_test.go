@@ -28,7 +28,8 @@ func checkShown(t *testing.T, what, text string, secrets ...string) {
 	t.Helper()
 	for _, s := range append([]string{planted}, secrets...) {
 		for _, form := range []string{
-			s, url.QueryEscape(s), base64.StdEncoding.EncodeToString([]byte(s)), strings.TrimRight(base64.RawURLEncoding.EncodeToString([]byte(s)), "="),
+			s, url.QueryEscape(s), base64.StdEncoding.EncodeToString([]byte(s)), strings.TrimRight(base64.RawURLEncoding.EncodeToString([]byte(s)),
+				"="),
 		} {
 			if at := strings.Index(text, form); at >= 0 {
 				t.Errorf("%s shows a secret: %q", what, text[max(0, at-120):min(len(text), at+len(form)+20)])
@@ -68,7 +69,8 @@ func TestSettingsShowNoSecret(t *testing.T) {
 	show("conn-worker with a token", []string{"CULVERT_CREDENTIALS_TOKEN=" + planted, "CULVERT_REDIS_URL=redis://127.0.0.1:1"}, "conn-worker")
 	show("conn-worker config with a token", []string{"CULVERT_CREDENTIALS_TOKEN=" + planted}, "conn-worker", "config")
 	showFlags(t, show)
-	for _, name := range []string{"url", "listen", "data-dir", "redis", "link-listen", "link-certs", "metrics", "grace-period", "loglevel", "config"} {
+	for _, name := range []string{"url", "listen", "data-dir", "redis", "link-listen", "link-certs", "metrics", "grace-period", "loglevel",
+		"config"} {
 		show("up --"+name, nil, "up", "--metrics", "nonsense", "--"+name, plantedURL)
 	}
 	for _, name := range []string{"edge-admin", "edge-admin-token-file", "edge-admin-ca", "data-dir"} {
@@ -114,7 +116,8 @@ func showFlags(t *testing.T, show func(what string, env []string, args ...string
 	show("tunnel run with all other variables", bad, append(run, "web")...)
 	writeFile(t, "config.yml", file)
 	show("tunnel run with all keys", nil, "tunnel", "--config", "config.yml", "run", "--loglevel=debug", "--metrics=nonsense", "web")
-	writeFile(t, "config.yml", "ingress:\n- hostname: a.example.com\n  service: "+plantedURL+"\n- service: "+plantedURL+"\n"+plantedURL+": 1\n")
+	writeFile(t, "config.yml", "ingress:\n- hostname: a.example.com\n  service: "+plantedURL+"\n- service: "+plantedURL+"\n"+plantedURL+": "+
+		"1\n")
 	show("tunnel run with rules", nil, "tunnel", "--config", "config.yml", "run", "--loglevel=debug", "--metrics=nonsense", "web")
 	show("ingress validate", nil, "tunnel", "--config", "config.yml", "ingress", "validate")
 }
@@ -160,7 +163,8 @@ func TestRunningProcessesShowNoSecret(t *testing.T) {
 	processes := []*process{
 		{name: "edge", env: env, args: []string{
 			"edge", "--data-dir", edgeDir, "--public.http", "127.0.0.1:0", "--connectors.listen", "127.0.0.1:0", "--bootstrap.tunnel", "web",
-			"--bootstrap.token-file", filepath.Join(edgeDir, "token"), "--admin.listen", "127.0.0.1:0", "--admin.token-file", file("admin-token", planted),
+			"--bootstrap.token-file", filepath.Join(edgeDir, "token"), "--admin.listen", "127.0.0.1:0", "--admin.token-file", file("admin-token",
+				planted),
 		}},
 		{name: "discovery", env: env, args: []string{"discovery", "--static", strings.Join(edges, ",")}},
 		{name: "supervisor", env: env, args: []string{"supervisor"}},
@@ -168,9 +172,11 @@ func TestRunningProcessesShowNoSecret(t *testing.T) {
 		{name: "conn-worker", env: env, args: []string{
 			"conn-worker", "--credentials.token-file", token, "--edge.cacert", e.CACertPath(), "--link.socket-dir", dir, "--grace-period", "1s",
 		}},
-		{name: "tunnel run with a file", env: []string{"TUNNEL_CRED_FILE=" + credentials}, args: append(connector, "--config", file("run.yml", rules), creds.TunnelID.String())},
+		{name: "tunnel run with a file", env: []string{"TUNNEL_CRED_FILE=" + credentials}, args: append(connector, "--config", file("run.yml",
+			rules), creds.TunnelID.String())},
 		{name: "tunnel run with a token", env: []string{"TUNNEL_TOKEN=" + e.token}, args: append(connector, "--url", dead)},
-		{name: "tunnel run with credentials", env: []string{"TUNNEL_CRED_CONTENTS=" + string(credential.File(creds))}, args: append(connector, "--url", dead, creds.TunnelID.String())},
+		{name: "tunnel run with credentials", env: []string{"TUNNEL_CRED_CONTENTS=" + string(credential.File(creds))}, args: append(connector,
+			"--url", dead, creds.TunnelID.String())},
 		{name: "up", args: []string{"up", "--loglevel", "debug", "--listen", "127.0.0.1:0", "--redis", redisURL + "/1", "--url", dead}},
 	}
 	c := client(t)
@@ -217,8 +223,10 @@ func TestRunningProcessesShowNoSecret(t *testing.T) {
 	}
 	for _, p := range processes {
 		for _, path := range []string{
-			"/healthz", "/readyz", "/ready", "/metrics", "/config", "/quicktunnel", "/v1/config", "/v1/proxy", "/v1/connections", "/v1/slots", "/v1/pool",
-			"/v1/edge/tunnels", "/v1/edge/tunnels/web", "/v1/edge/tunnels/web/configuration", "/v1/edge/routes", "/v1/edge/connections", "/v1/nothing",
+			"/healthz", "/readyz", "/ready", "/metrics", "/config", "/quicktunnel", "/v1/config", "/v1/proxy", "/v1/connections", "/v1/slots",
+			"/v1/pool",
+			"/v1/edge/tunnels", "/v1/edge/tunnels/web", "/v1/edge/tunnels/web/configuration", "/v1/edge/routes", "/v1/edge/connections",
+			"/v1/nothing",
 			"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2",
 		} {
 			_, body := fetch(t, c, "http://"+p.ops+path, "")

@@ -174,7 +174,8 @@ func TestUpServesTheDemoPage(t *testing.T) {
 		status, body := fetch(t, c, private+"/ready", "")
 		return status == http.StatusOK && strings.Contains(body, `"readyConnections":4`)
 	})
-	for path, want := range map[string]string{"/readyz": `"status":"ready"`, "/healthcheck": "OK\n", "/config": `"version":-1`, "/metrics": "culvert_build_info", "/quicktunnel": `"hostname"`} {
+	for path, want := range map[string]string{"/readyz": `"status":"ready"`, "/healthcheck": "OK\n", "/config": `"version":-1`,
+		"/metrics": "culvert_build_info", "/quicktunnel": `"hostname"`} {
 		if status, body := fetch(t, c, private+path, ""); status != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("GET %s = %d %s", path, status, body)
 		}
@@ -251,7 +252,8 @@ func TestUpWithRulesAndUnreachableOrigin(t *testing.T) {
 	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, "from "+r.Host) }))
 	defer origin.Close()
 	path := filepath.Join(t.TempDir(), "config.yml")
-	rules := "ingress:\n- hostname: a.example.com\n  service: " + origin.URL + "\n- hostname: dead.example.com\n  service: http://127.0.0.1:1\n- service: http_status:404\n  bogus: 1\n"
+	rules := "ingress:\n- hostname: a.example.com\n  service: " + origin.URL + "\n- hostname: dead.example.com\n  service: " +
+		"http://127.0.0.1:1\n- service: http_status:404\n  bogus: 1\n"
 	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -380,7 +382,8 @@ func TestTunnelRunWithoutItsFiles(t *testing.T) {
 	e := startEdge(t)
 	const nowhere = "/dev/null/directory/"
 	p := start(t, []string{"TUNNEL_TOKEN=" + e.token},
-		append(e.flags(), "--pidfile", nowhere+"pid", "--logfile", nowhere+"log", "--trace-output", nowhere+"trace", "run", "--hello-world", "--grace-period", "5s")...)
+		append(e.flags(), "--pidfile", nowhere+"pid", "--logfile", nowhere+"log", "--trace-output", nowhere+"trace", "run", "--hello-world",
+			"--grace-period", "5s")...)
 	c := client(t)
 	eventually(t, "the tunnel is served", func() bool {
 		status, _ := fetch(t, c, e.PublicURL(), "anything.example.com")
@@ -402,7 +405,8 @@ func TestTunnelRunWithoutItsFiles(t *testing.T) {
 func TestTunnelRunWritesATrace(t *testing.T) {
 	e := startEdge(t)
 	path := filepath.Join(t.TempDir(), "trace")
-	p := start(t, []string{"TUNNEL_TOKEN=" + e.token}, append(e.flags(), "--metrics", "127.0.0.1:0", "--trace-output", path, "run", "--hello-world")...)
+	p := start(t, []string{"TUNNEL_TOKEN=" + e.token}, append(e.flags(), "--metrics", "127.0.0.1:0", "--trace-output", path, "run",
+		"--hello-world")...)
 	testkit.Eventually(t, "the first connection", func() bool { return len(p.linesWith("first connection registered")) == 1 })
 	if code := p.stop(t); code != 0 {
 		t.Errorf("exit code %d", code)
@@ -477,8 +481,12 @@ func TestTunnelRunWithoutASecret(t *testing.T) {
 
 func TestTunnelRunWithUnreachableRedis(t *testing.T) {
 	e, metrics := startEdge(t), freeAddr(t)
-	p := start(t, []string{"TUNNEL_TOKEN=" + e.token, "TUNNEL_METRICS=" + metrics}, append(e.flags(), "--redis", "redis://127.0.0.1:1", "run", "--hello-world")...)
-	eventually(t, "every part logs that the store is unavailable", func() bool { return len(p.linesWith("control plane is unavailable")) >= 3 })
+	p := start(t, []string{"TUNNEL_TOKEN=" + e.token, "TUNNEL_METRICS=" + metrics}, append(e.flags(), "--redis", "redis://127.0.0.1:1", "run",
+		"--hello-world")...)
+	eventually(t, "every part logs that the store is unavailable", func() bool {
+		return len(p.linesWith("control plane is "+
+			"unavailable")) >= 3
+	})
 	c := client(t)
 	eventually(t, "not ready", func() bool {
 		status, _ := fetch(t, c, "http://"+metrics+"/readyz", "")

@@ -44,7 +44,8 @@ func TestStoreUsersRefusesAnEmptyPassword(t *testing.T) {
 	if err := os.WriteFile(empty, []byte("\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := run(t, nil, "store-users", empty, filepath.Join(dir, "users.acl")); code != 1 || !strings.Contains(stderr, "is empty") {
+	if code, _, stderr := run(t, nil, "store-users", empty, filepath.Join(dir, "users.acl")); code != 1 || !strings.Contains(stderr,
+		"is empty") {
 		t.Errorf("store-users with an empty password = %d: %s", code, stderr)
 	}
 }

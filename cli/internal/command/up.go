@@ -38,17 +38,22 @@ const (
 // up runs the whole system in one process, with an edge of its own.
 func (c *commands) up() *urfave.Command {
 	return &urfave.Command{
-		Name: "up", Usage: "run a whole system on this machine: edge, connector and a demo page or your own origin", OnUsageError: console.UsageError,
+		Name: "up", Usage: "run a whole system on this machine: edge, connector and a demo page or your own origin",
+		OnUsageError: console.UsageError,
 		Flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "config", Usage: "`FILE` with ingress rules (cloudflared's config.yml)"},
 			&urfave.StringFlag{Name: "url", Usage: "`ORIGIN` of all requests, instead of the demo page"},
 			&urfave.StringFlag{Name: "listen", Value: upListen, Usage: "public `ADDRESS`; another port is taken if the default one is not free"},
-			&urfave.StringFlag{Name: "data-dir", Usage: "`DIR` for the edge's certificates, tunnels and routes (default: ~/.culvert/edge) [$CULVERT_DATA_DIR]"},
-			&urfave.StringFlag{Name: "redis", Usage: "`URL` of a Redis, so that other processes can join; without it the store is inside the process [$CULVERT_REDIS_URL]"},
+			&urfave.StringFlag{Name: "data-dir", Usage: "`DIR` for the edge's certificates, tunnels and routes (default: ~/.culvert/edge) " +
+				"[$CULVERT_DATA_DIR]"},
+			&urfave.StringFlag{Name: "redis", Usage: "`URL` of a Redis, so that other processes can join; without it the store is inside the " +
+				"process [$CULVERT_REDIS_URL]"},
 			&urfave.StringFlag{Name: "redis-password-file", Usage: "`FILE` with the password of --redis [$CULVERT_REDIS_PASSWORD_FILE]"},
-			&urfave.StringSliceFlag{Name: "link-listen", Usage: "with --redis, `ENDPOINT` where workers in other processes reach this one's proxy: unix:/path or tcp:host:port, repeatable (default: a Unix socket)"},
+			&urfave.StringSliceFlag{Name: "link-listen", Usage: "with --redis, `ENDPOINT` where workers in other processes reach this one's " +
+				"proxy: unix:/path or tcp:host:port, repeatable (default: a Unix socket)"},
 			&urfave.StringFlag{Name: "link-certs", Usage: "`DIR` made by link-certs, for a --link-listen over TCP"},
-			&urfave.StringFlag{Name: "metrics", Usage: "`ADDRESS` of the private listener for health and metrics (default: the first free port of 127.0.0.1:20241 to 20245)"},
+			&urfave.StringFlag{Name: "metrics", Usage: "`ADDRESS` of the private listener for health and metrics (default: the first free port " +
+				"of 127.0.0.1:20241 to 20245)"},
 			&urfave.DurationFlag{Name: "grace-period", Value: 30 * time.Second, Usage: "time for running requests to finish at the end"},
 			&urfave.StringFlag{Name: "loglevel", Value: "warn", Usage: "least level that is logged: debug, info, warn or error"},
 		},

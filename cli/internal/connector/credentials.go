@@ -37,7 +37,8 @@ type Source struct {
 
 var (
 	errOneTunnel = errors.New("tunnel run accepts only one argument, the ID or name of the tunnel to run")
-	errNoTunnel  = errors.New("tunnel run needs a token, or the ID or name of the tunnel to run as the last argument or in the configuration file")
+	errNoTunnel  = errors.New("tunnel run needs a token, or the ID or name of the tunnel to run as the last argument or in the " +
+		"configuration file")
 )
 
 // Credentials finds the tunnel and its secret: a token wins over everything; then come the contents, the file, and

@@ -32,9 +32,12 @@ const (
 // adminFlags say which edge is meant.
 func adminFlags(more ...urfave.Flag) []urfave.Flag {
 	return append([]urfave.Flag{
-		&urfave.StringFlag{Name: "edge-admin", Usage: "admin API of the edge: unix:/PATH or http(s)://HOST:PORT (default: admin.sock in the data directory) [$CULVERT_EDGE_ADMIN]"},
-		&urfave.StringFlag{Name: "edge-admin-token-file", Usage: "`FILE` with the bearer token of the admin API [$CULVERT_EDGE_ADMIN_TOKEN_FILE]"},
-		&urfave.StringFlag{Name: "edge-admin-ca", Usage: "`FILE` with the CA certificate of an https admin API (default: ca.pem in the data directory, if it exists) [$CULVERT_EDGE_ADMIN_CA]"},
+		&urfave.StringFlag{Name: "edge-admin", Usage: "admin API of the edge: unix:/PATH or http(s)://HOST:PORT (default: admin.sock in the " +
+			"data directory) [$CULVERT_EDGE_ADMIN]"},
+		&urfave.StringFlag{Name: "edge-admin-token-file", Usage: "`FILE` with the bearer token of the admin API " +
+			"[$CULVERT_EDGE_ADMIN_TOKEN_FILE]"},
+		&urfave.StringFlag{Name: "edge-admin-ca", Usage: "`FILE` with the CA certificate of an https admin API (default: ca.pem in the data " +
+			"directory, if it exists) [$CULVERT_EDGE_ADMIN_CA]"},
 		&urfave.StringFlag{Name: "data-dir", Usage: "data `DIR` of the edge on this machine (default: ~/.culvert/edge) [$CULVERT_DATA_DIR]"},
 	}, more...)
 }
@@ -47,13 +50,15 @@ func (c Commands) Tunnel() []*urfave.Command {
 	cmd := c.adminCommand
 	return []*urfave.Command{
 		cmd("create", "create a tunnel and write its credentials file", "NAME", 1, c.createTunnel,
-			&urfave.StringFlag{Name: "credentials-file", Aliases: []string{"cred-file"}, Usage: "`FILE` to write instead of ~/.culvert/ID.json [$TUNNEL_CRED_FILE]"}),
+			&urfave.StringFlag{Name: "credentials-file", Aliases: []string{"cred-file"}, Usage: "`FILE` to write instead of ~/.culvert/ID.json " +
+				"[$TUNNEL_CRED_FILE]"}),
 		cmd("list", "list tunnels", "", 0, c.listTunnels, outputFlag()),
 		cmd("delete", "delete a tunnel and its routes", "NAME|ID", 1, c.deleteTunnel,
 			&urfave.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also when it has connections, which are closed"}),
 		c.ping(),
 		cmd("token", "print the run token of a tunnel", "NAME|ID", 1, c.tunnelToken),
-		cmd("rotate", "give a tunnel a new secret, print its run token, and end the connections with the old secret", "NAME|ID", 1, c.rotateSecret,
+		cmd("rotate", "give a tunnel a new secret, print its run token, and end the connections with the old secret", "NAME|ID", 1,
+			c.rotateSecret,
 			&urfave.DurationFlag{Name: "grace", Usage: "`TIME` during which the old secret stays valid, such as 10m (default: none)"}),
 		cmd("connections", "list the connections of all tunnels", "", 0, c.listConnections, outputFlag()),
 		cmd("evict", "end one connection; its connector may connect again", "CONNECTION-ID", 1, c.evictConnection),

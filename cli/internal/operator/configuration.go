@@ -23,9 +23,11 @@ const settleEvery = 100 * time.Millisecond
 // configuration is the tree of culvert tunnel config.
 func (c Commands) configuration() *urfave.Command {
 	return &urfave.Command{
-		Name: "config", Usage: "manage the configuration that the edge pushes to a tunnel's connectors", Action: console.Fallback, OnUsageError: console.UsageError,
+		Name: "config", Usage: "manage the configuration that the edge pushes to a tunnel's connectors", Action: console.Fallback,
+		OnUsageError: console.UsageError,
 		Subcommands: []*urfave.Command{
-			c.adminCommand("set", "push a configuration file (YAML as for tunnel run, or the pushed JSON) to all connectors of a tunnel", "TUNNEL FILE", 2,
+			c.adminCommand("set", "push a configuration file (YAML as for tunnel run, or the pushed JSON) to all connectors of a tunnel",
+				"TUNNEL FILE", 2,
 				c.setConfiguration, outputFlag(), &urfave.BoolFlag{Name: "unchecked", Usage: "also what this version's connector would refuse"}),
 			c.adminCommand("get", "show the pushed configuration, and which connection has applied which version", "TUNNEL", 1,
 				c.getConfiguration, outputFlag()),

@@ -25,7 +25,8 @@ var errNoReply = errors.New("no reply")
 // ping sends echo requests through a tunnel, as the ping program does.
 func (c Commands) ping() *urfave.Command {
 	return &urfave.Command{
-		Name: "ping", Usage: "ping an address of a tunnel's private network, through the tunnel", ArgsUsage: "NAME|ID IP", OnUsageError: console.UsageError,
+		Name: "ping", Usage: "ping an address of a tunnel's private network, through the tunnel", ArgsUsage: "NAME|ID IP",
+		OnUsageError: console.UsageError,
 		Flags: adminFlags(
 			&urfave.IntFlag{Name: "count", Aliases: []string{"c"}, Usage: "how many requests to send", Value: pingCount},
 			&urfave.UintFlag{Name: "ttl", Usage: "time to live of the requests", Value: pingTTL},

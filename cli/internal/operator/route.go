@@ -20,9 +20,12 @@ func (c Commands) Route() *urfave.Command {
 			c.adminCommand("add", "send a host (exact, *.domain or *) or a public port (tcp://:PORT, udp://:PORT) to a tunnel",
 				"HOST|PORT TUNNEL", 2, c.addRoute,
 				&urfave.StringFlag{Name: "to", Usage: "of a port: `IP:PORT` in the tunnel's private network"},
-				&urfave.StringFlag{Name: "host", Usage: "of a tcp port, instead of --to: `NAME` of an ingress rule with a stream service (ssh://, tcp://, ...)"},
-				&urfave.StringFlag{Name: "proxy-protocol", Usage: "of a tcp port: tell the origin the visitor's address by the PROXY protocol, `v1|v2`"},
-				&urfave.StringFlag{Name: "idle", Usage: "of a port: end what carried nothing for this `TIME`, such as 1h (default: the edge's setting)"}),
+				&urfave.StringFlag{Name: "host", Usage: "of a tcp port, instead of --to: `NAME` of an ingress rule with a stream service (ssh://, " +
+					"tcp://, ...)"},
+				&urfave.StringFlag{Name: "proxy-protocol", Usage: "of a tcp port: tell the origin the visitor's address by the PROXY protocol, " +
+					"`v1|v2`"},
+				&urfave.StringFlag{Name: "idle", Usage: "of a port: end what carried nothing for this `TIME`, such as 1h (default: the edge's " +
+					"setting)"}),
 			c.adminCommand("list", "list routes", "", 0, c.listRoutes, outputFlag()),
 			c.adminCommand("delete", "delete the route of a host or a port", "HOST|PORT", 1, c.deleteRoute),
 		},

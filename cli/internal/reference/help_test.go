@@ -22,7 +22,8 @@ func services() []string { return []string{"discovery", "supervisor", "conn-work
 func commands(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("# Commands\n\nEvery command of `culvert` with its flags. The services, `culvert edge` and so on, are also programs of their own;\n" +
+	b.WriteString("# Commands\n\nEvery command of `culvert` with its flags. The services, `culvert edge` and so on, are also programs of " +
+		"their own;\n" +
 		"[settings.md](settings.md) has their flags.\n")
 	var walk func(path []string)
 	walk = func(path []string) {

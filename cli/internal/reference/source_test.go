@@ -47,7 +47,8 @@ func parseTree(t *testing.T) *tree {
 	fset := token.NewFileSet()
 	for _, dir := range []string{"pkg", "services", "cli"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path, ".capnp.go") {
+			if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.HasSuffix(path,
+				".capnp.go") {
 				return err
 			}
 			file, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
@@ -341,7 +342,8 @@ func inspect(root ast.Node, visit func(n ast.Node, parents []ast.Node)) {
 func metricsPage(all []metric) string {
 	var b strings.Builder
 	b.WriteString("# Metrics\n\nWhat `/metrics` of each process has, besides the Go runtime's own. A process has the metrics of its part:\n" +
-		"`culvert_edge_` is the edge, `culvert_worker_` a conn-worker, `culvert_proxy_` a proxy, and so on; `culvert tunnel run` and `culvert up` have\n" +
+		"`culvert_edge_` is the edge, `culvert_worker_` a conn-worker, `culvert_proxy_` a proxy, and so on; `culvert tunnel run` and `culvert " +
+		"up` have\n" +
 		"those of all their parts.\n\n| Metric | Kind | Labels | Meaning |\n|---|---|---|---|\n")
 	for _, m := range all {
 		labels := ""
@@ -355,7 +357,8 @@ func metricsPage(all []metric) string {
 
 func problemsPage(all []problem) string {
 	var b strings.Builder
-	b.WriteString("# Errors of the edge\n\nA response that the edge makes itself has the header `Culvert-Error` with one of these codes, and `Cf-Ray` with the id of the\n" +
+	b.WriteString("# Errors of the edge\n\nA response that the edge makes itself has the header `Culvert-Error` with one of these codes, " +
+		"and `Cf-Ray` with the id of the\n" +
 		"request, which is `request_id` in the edge's log. A response without the header is the origin's.\n\n" +
 		"| Code | Status | Title | Text |\n|---|---|---|---|\n")
 	for _, p := range all {

@@ -115,7 +115,8 @@ func TestPrecedence(t *testing.T) {
 			t.Errorf("%s: %s", name, d)
 		}
 	}
-	if s.Duration("grace-period") != 7*time.Second || s.Int("retries") != 7 || s.Uint("proxy-port") != 0 || s.Bool("ui") || !s.Bool("use-reconnect-token") {
+	if s.Duration("grace-period") != 7*time.Second || s.Int("retries") != 7 || s.Uint("proxy-port") != 0 || s.Bool("ui") ||
+		!s.Bool("use-reconnect-token") {
 		t.Error("typed access differs from the texts")
 	}
 }

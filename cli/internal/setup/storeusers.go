@@ -33,7 +33,8 @@ func StoreUsers(c console.Console) *urfave.Command {
 			if err != nil {
 				return fmt.Errorf("password of the store: %w", err)
 			}
-			if err := os.WriteFile(ctx.Args().Get(1), []byte(accessList(password)), 0o644); err != nil { // the file holds a hash, and the store runs as another user
+			if err := os.WriteFile(ctx.Args().Get(1), []byte(accessList(password)),
+				0o644); err != nil { // the file holds a hash, and the store runs as another user
 				return fmt.Errorf("access list of the store: %w", err)
 			}
 			c.Println("use redis://" + storeUser + "@HOST:6379 with the password file, and start the store with --aclfile")

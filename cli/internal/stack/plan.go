@@ -48,7 +48,8 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (Config, error) {
 	if n := s.Int("retries"); n < 0 {
 		bad("--retries %d is negative", n)
 	}
-	problems = append(problems, checkProtocol(s.Text("protocol")), checkBind(s.Text("edge-bind-address")), checkWriteTimeout(s.Duration("write-stream-timeout")))
+	problems = append(problems, checkProtocol(s.Text("protocol")), checkBind(s.Text("edge-bind-address")),
+		checkWriteTimeout(s.Duration("write-stream-timeout")))
 	if ca := s.Text("cacert"); ca != "" {
 		if _, err := os.Stat(ca); err != nil {
 			bad("--cacert: %w", err)
@@ -104,7 +105,8 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config 
 // defaults is the configuration of a connector without any setting.
 func defaults(grace time.Duration) Config {
 	cfg := Config{
-		Redis: redisstore.Default(), Discovery: discovery.Default(), Supervisor: supervisor.Default(), Proxy: proxy.Default(), Worker: connworker.Default()}
+		Redis: redisstore.Default(), Discovery: discovery.Default(), Supervisor: supervisor.Default(), Proxy: proxy.Default(),
+		Worker: connworker.Default()}
 	cfg.Worker.GracePeriod = grace
 	cfg.Proxy.DrainTimeout = proxyDrain
 	return cfg

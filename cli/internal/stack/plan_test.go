@@ -47,8 +47,11 @@ func TestPlan(t *testing.T) {
 	}
 	w := cfg.Worker
 	if w.Edge.Connections != 2 || cfg.Supervisor.Connections != 2 || w.GracePeriod != 3*time.Minute || w.RPCTimeout != 7*time.Second ||
-		!w.PostQuantum || w.Edge.IPVersion != "auto" || w.Edge.BindAddress != "127.0.0.1" || len(cfg.Discovery.Static) != 2 || cfg.Discovery.SRV.Region != "us" ||
-		len(cfg.Proxy.Tags) != 1 || len(w.Features) != 1 || w.Edge.Protocol != "h2mux" || w.Edge.Retries != 7 || w.Streams.WriteTimeout != 4*time.Second || cfg.Proxy.Streams.WriteTimeout != 4*time.Second || !cfg.FromToken || w.QUIC.StreamWindow != 6291456 {
+		!w.PostQuantum || w.Edge.IPVersion != "auto" || w.Edge.BindAddress != "127.0.0.1" || len(cfg.Discovery.Static) != 2 ||
+		cfg.Discovery.SRV.Region != "us" ||
+		len(cfg.Proxy.Tags) != 1 || len(w.Features) != 1 || w.Edge.Protocol != "h2mux" || w.Edge.Retries != 7 ||
+		w.Streams.WriteTimeout != 4*time.Second || cfg.Proxy.Streams.WriteTimeout != 4*time.Second || !cfg.FromToken ||
+		w.QUIC.StreamWindow != 6291456 {
 		t.Errorf("Plan = %+v", cfg)
 	}
 	if err := w.Validate(); err != nil {
@@ -85,10 +88,13 @@ func TestWarnings(t *testing.T) {
 		connections int
 		ipVersion   string
 	}{
-		"nothing given":  {connections: 4, ipVersion: "auto"},
-		"no connections": {flags: []string{"ha-connections=0"}, connections: 1, ipVersion: "auto", want: []stack.Warning{{"ha-connections", "0 is not between 1 and 255, using 1"}}},
-		"negative":       {flags: []string{"ha-connections=-3"}, connections: 1, ipVersion: "auto", want: []stack.Warning{{"ha-connections", "-3 is not between 1 and 255, using 1"}}},
-		"too many":       {flags: []string{"ha-connections=300"}, connections: 255, ipVersion: "auto", want: []stack.Warning{{"ha-connections", "300 is not between 1 and 255, using 255"}}},
+		"nothing given": {connections: 4, ipVersion: "auto"},
+		"no connections": {flags: []string{"ha-connections=0"}, connections: 1, ipVersion: "auto", want: []stack.Warning{{"ha-connections",
+			"0 is not between 1 and 255, using 1"}}},
+		"negative": {flags: []string{"ha-connections=-3"}, connections: 1, ipVersion: "auto", want: []stack.Warning{{"ha-connections",
+			"-3 is not between 1 and 255, using 1"}}},
+		"too many": {flags: []string{"ha-connections=300"}, connections: 255, ipVersion: "auto", want: []stack.Warning{{"ha-connections",
+			"300 is not between 1 and 255, using 255"}}},
 		"IPv6 with static IPv4 edges": {
 			flags: []string{"edge-ip-version=6", "edge=192.0.2.1:7844"}, connections: 4, ipVersion: "auto",
 			want: []stack.Warning{{"edge-ip-version", "6 has no effect on the addresses that --edge names"}},
