@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 func TestOperatorCommands(t *testing.T) {
@@ -149,7 +150,7 @@ func TestRunByName(t *testing.T) {
 	}
 	p := start(t, env, append(e.flags(), "--metrics", "127.0.0.1:0", "run", "--hello-world", "shop")...)
 	c := client(t)
-	eventually(t, "a response", func() bool {
+	testkit.Eventually(t, "a response", func() bool {
 		status, _ := fetch(t, c, e.PublicURL(), "shop.example.com")
 		return status == 200
 	})

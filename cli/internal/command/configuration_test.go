@@ -6,17 +6,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 // TestConfigurationFromTheEdge sets a connector's rules at the edge, over both protocols.
 func TestConfigurationFromTheEdge(t *testing.T) {
 	for _, protocol := range []string{"quic", "http2"} {
 		t.Run(protocol, func(t *testing.T) {
-			e, metrics, dir := startEdge(t), freeAddr(t), t.TempDir()
+			e, metrics, dir := startEdge(t), testkit.FreeTCP(t).String(), t.TempDir()
 			p := start(t, []string{"TUNNEL_TOKEN=" + e.token, "TUNNEL_METRICS=" + metrics},
 				append(e.flags(), "run", "--protocol", protocol, "--hello-world", "--grace-period", "5s")...)
 			c := client(t)
-			eventually(t, "the connector serves", func() bool {
+			testkit.Eventually(t, "the connector serves", func() bool {
 				status, _ := fetch(t, c, e.PublicURL(), "a.example.com")
 				return status == http.StatusOK
 			})

@@ -14,6 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/redact"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 const (
@@ -181,14 +182,14 @@ func TestRunningProcessesShowNoSecret(t *testing.T) {
 	}
 	c := client(t)
 	for _, p := range processes {
-		p.ops = freeAddr(t)
+		p.ops = testkit.FreeTCP(t).String()
 		flag := "--ops.listen"
 		if p.args[0] == "tunnel" || p.args[0] == "up" {
 			flag = "--metrics"
 		}
 		args := append([]string{p.args[0], flag, p.ops}, p.args[1:]...)
 		p.program = start(t, p.env, args...)
-		eventually(t, p.name+" is alive", func() bool {
+		testkit.Eventually(t, p.name+" is alive", func() bool {
 			status, _ := fetch(t, c, "http://"+p.ops+"/healthz", "")
 			return status == http.StatusOK
 		})
@@ -204,7 +205,7 @@ func TestRunningProcessesShowNoSecret(t *testing.T) {
 	}
 	for _, p := range processes {
 		if public := served[p.name]; public != "" {
-			eventually(t, p.name+" logs that its origin is unreachable", func() bool { // the edge spreads requests over the connectors
+			testkit.Eventually(t, p.name+" logs that its origin is unreachable", func() bool { // the edge spreads requests over the connectors
 				_, body := fetch(t, c, public+"/", "a.example.com")
 				checkShown(t, "a response", body, secrets...)
 				_, body = fetch(t, c, public+"/", "b.example.com")

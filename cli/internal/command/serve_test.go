@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -120,21 +119,6 @@ func (p *program) line(t *testing.T, prefix string) string {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("not within %v: %s", patience, what)
-		case <-tick.C:
-		}
-	}
-}
-
 func client(t *testing.T) *http.Client {
 	t.Helper()
 	tr := &http.Transport{}
@@ -170,7 +154,7 @@ func TestUpServesTheDemoPage(t *testing.T) {
 	if status != http.StatusOK || !strings.Contains(strings.ToLower(body), "<html") {
 		t.Errorf("GET = %d %s", status, body)
 	}
-	eventually(t, "four connections", func() bool {
+	testkit.Eventually(t, "four connections", func() bool {
 		status, body := fetch(t, c, private+"/ready", "")
 		return status == http.StatusOK && strings.Contains(body, `"readyConnections":4`)
 	})
@@ -196,7 +180,7 @@ func TestHangupDoesNotEndUp(t *testing.T) {
 	if err := syscall.Kill(syscall.Getpid(), syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "reload", func() bool { return len(p.linesWith("reload requested")) == 1 })
+	testkit.Eventually(t, "reload", func() bool { return len(p.linesWith("reload requested")) == 1 })
 	if status, _ := fetch(t, client(t), url, ""); status != http.StatusOK {
 		t.Errorf("GET after SIGHUP = %d", status)
 	}
@@ -322,18 +306,8 @@ func (e farEdge) flags() []string {
 	return flags
 }
 
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
 func TestTunnelRun(t *testing.T) {
-	e, metrics, dir := startEdge(t), freeAddr(t), t.TempDir()
+	e, metrics, dir := startEdge(t), testkit.FreeTCP(t).String(), t.TempDir()
 	pidfile, logfile := filepath.Join(dir, "pid"), filepath.Join(dir, "log")
 	p := start(t, []string{"TUNNEL_TOKEN=" + e.token, "TUNNEL_METRICS=" + metrics},
 		append(e.flags(), "--pidfile", pidfile, "--logfile", logfile, "--output", "json", "run", "--hello-world", "--grace-period", "5s")...)
@@ -343,7 +317,7 @@ func TestTunnelRun(t *testing.T) {
 		ReadyConnections int
 		ConnectorID      string
 	}
-	eventually(t, "four connections", func() bool {
+	testkit.Eventually(t, "four connections", func() bool {
 		_, body := fetch(t, c, "http://"+metrics+"/ready", "")
 		return json.Unmarshal([]byte(body), &ready) == nil && ready.ReadyConnections == 4
 	})
@@ -353,7 +327,7 @@ func TestTunnelRun(t *testing.T) {
 	if status, body := fetch(t, c, e.PublicURL(), "anything.example.com"); status != http.StatusOK || body == "" {
 		t.Errorf("GET = %d %s", status, body)
 	}
-	eventually(t, "pid file", func() bool {
+	testkit.Eventually(t, "pid file", func() bool {
 		b, err := os.ReadFile(pidfile)
 		return err == nil && string(b) == fmt.Sprint(os.Getpid())
 	})
@@ -385,11 +359,11 @@ func TestTunnelRunWithoutItsFiles(t *testing.T) {
 		append(e.flags(), "--pidfile", nowhere+"pid", "--logfile", nowhere+"log", "--trace-output", nowhere+"trace", "run", "--hello-world",
 			"--grace-period", "5s")...)
 	c := client(t)
-	eventually(t, "the tunnel is served", func() bool {
+	testkit.Eventually(t, "the tunnel is served", func() bool {
 		status, _ := fetch(t, c, e.PublicURL(), "anything.example.com")
 		return status == http.StatusOK
 	})
-	eventually(t, "a line about the pid file", func() bool { return len(p.linesWith("pid file not written")) == 1 })
+	testkit.Eventually(t, "a line about the pid file", func() bool { return len(p.linesWith("pid file not written")) == 1 })
 	if lines := p.linesWith("log file cannot be written"); len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") {
 		t.Errorf("lines about the log file: %q", lines)
 	}
@@ -420,9 +394,9 @@ func TestTunnelRunWrongSecret(t *testing.T) {
 	e := startEdge(t)
 	c, _ := e.BootstrapCredentials()
 	c.Secret = bytes.Repeat([]byte("x"), 32)
-	metrics := freeAddr(t)
+	metrics := testkit.FreeTCP(t).String()
 	p := start(t, []string{"TUNNEL_TOKEN=" + credential.Token(c), "TUNNEL_METRICS=" + metrics}, append(e.flags(), "run", "--hello-world")...)
-	eventually(t, "the refusal in the log", func() bool {
+	testkit.Eventually(t, "the refusal in the log", func() bool {
 		log := strings.ToLower(p.log())
 		return strings.Contains(log, "unauthorized") || strings.Contains(log, "refused")
 	})
@@ -470,7 +444,7 @@ func TestTunnelRunWithoutASecret(t *testing.T) {
 	c, _ := e.BootstrapCredentials()
 	c.Secret = nil
 	p := start(t, []string{"TUNNEL_TOKEN=" + credential.Token(c)}, append(e.flags(), "run", "--hello-world")...)
-	eventually(t, "the refusal in the log", func() bool { return strings.Contains(strings.ToLower(p.log()), "unauthorized") })
+	testkit.Eventually(t, "the refusal in the log", func() bool { return strings.Contains(strings.ToLower(p.log()), "unauthorized") })
 	if lines := p.linesWith("credentials have no TunnelSecret"); len(lines) != 1 || !strings.Contains(lines[0], "level=WARN") {
 		t.Errorf("want one warning about the missing secret:\n%s", p.log())
 	}
@@ -480,15 +454,15 @@ func TestTunnelRunWithoutASecret(t *testing.T) {
 }
 
 func TestTunnelRunWithUnreachableRedis(t *testing.T) {
-	e, metrics := startEdge(t), freeAddr(t)
+	e, metrics := startEdge(t), testkit.FreeTCP(t).String()
 	p := start(t, []string{"TUNNEL_TOKEN=" + e.token, "TUNNEL_METRICS=" + metrics}, append(e.flags(), "--redis", "redis://127.0.0.1:1", "run",
 		"--hello-world")...)
-	eventually(t, "every part logs that the store is unavailable", func() bool {
+	testkit.Eventually(t, "every part logs that the store is unavailable", func() bool {
 		return len(p.linesWith("control plane is "+
 			"unavailable")) >= 3
 	})
 	c := client(t)
-	eventually(t, "not ready", func() bool {
+	testkit.Eventually(t, "not ready", func() bool {
 		status, _ := fetch(t, c, "http://"+metrics+"/readyz", "")
 		return status == http.StatusServiceUnavailable
 	})

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 // startRedis runs a real server for the test; without the program the test is skipped.
@@ -17,7 +19,7 @@ func startRedis(t *testing.T, more ...string) string {
 	if err != nil {
 		t.Skip("redis-server is not installed")
 	}
-	_, port, err := net.SplitHostPort(freeAddr(t))
+	_, port, err := net.SplitHostPort(testkit.FreeTCP(t).String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,20 +55,20 @@ func TestServicesApart(t *testing.T) {
 	ops, c := map[string]string{}, client(t)
 	var programs []*program
 	for _, args := range commands {
-		ops[args[0]] = freeAddr(t)
+		ops[args[0]] = testkit.FreeTCP(t).String()
 		programs = append(programs, start(t, env, append(args, "--ops.listen", ops[args[0]])...))
 		// One after the other: the flag library shares its help flag between all command lines of a process.
-		eventually(t, args[0]+" is alive", func() bool {
+		testkit.Eventually(t, args[0]+" is alive", func() bool {
 			status, _ := fetch(t, c, "http://"+ops[args[0]]+"/healthz", "")
 			return status == http.StatusOK
 		})
 	}
-	eventually(t, "a response through all services", func() bool {
+	testkit.Eventually(t, "a response through all services", func() bool {
 		status, _ := fetch(t, c, e.PublicURL(), "a.example.com")
 		return status == http.StatusOK
 	})
 	for name, addr := range ops {
-		eventually(t, name+" is healthy", func() bool {
+		testkit.Eventually(t, name+" is healthy", func() bool {
 			code, _, _ := run(t, env, name, "healthcheck", "--ops.listen", addr)
 			return code == 0
 		})
