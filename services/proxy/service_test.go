@@ -370,7 +370,10 @@ func TestValidateReportsAllProblems(t *testing.T) {
 	cfg := proxy.Config{Listen: []string{"tcp:x:1", "y"}, Advertise: "z", Tags: []string{"a"}, SpoolLimit: -1, DrainTimeout: -1}
 	cfg.Private.ICMP.SourceV4, cfg.Private.DNS.ResolverAddrs = "x", []string{"y"}
 	err := cfg.Validate()
-	for _, want := range []string{"listen: 1: ", "advertise: ", "tls_dir: ", "tags: 0: ", "spool_limit: ", "drain_timeout: ", "udp: max_sessions: ", "udp: queue_bytes: ", "icmp: source_v4: ", "icmp: max_flows: ", "dns: resolver_addrs: 0: "} {
+	for _, want := range []string{
+		"listen: 1: ", "advertise: ", "tls_dir: ", "tags: 0: ", "spool_limit: ", "drain_timeout: ",
+		"udp: max_sessions: ", "udp: queue_bytes: ", "icmp: source_v4: ", "icmp: max_flows: ", "dns: resolver_addrs: 0: ",
+	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate lacks %q: %v", want, err)
 		}

@@ -109,7 +109,11 @@ func TestResponseTrailers(t *testing.T) {
 		hint         []string
 		trailers     []string
 	}{
-		{"declared", chunked + "Trailer: A, B\r\n\r\n2\r\nok\r\n0\r\nA: 1\r\nB: 2\r\n\r\n", "frames", "frames", "ok", []string{"A, B"}, []string{"A: 1", "B: 2"}},
+		{
+			"declared", chunked + "Trailer: A, B\r\n\r\n2\r\nok\r\n0\r\nA: 1\r\nB: 2\r\n\r\n", "frames", "frames", "ok",
+			[]string{"A, B"},
+			[]string{"A: 1", "B: 2"},
+		},
 		{"undeclared", chunked + "\r\n2\r\nok\r\n0\r\nA: 1\r\nA: 2\r\n\r\n", "frames,interim", "frames", "ok", nil, []string{"A: 1", "A: 2"}},
 		{"only unfit ones", chunked + "\r\n2\r\nok\r\n0\r\n" + spoiled + "\r\n", "frames", "frames", "ok", nil, nil},
 		{"none", chunked + "\r\n2\r\nok\r\n0\r\n\r\n", "frames", "frames", "ok", nil, nil},

@@ -87,7 +87,8 @@ func TestFieldsThatConnectionNamesEndHere(t *testing.T) {
 	}))
 	defer srv.Close()
 	a := do(t, limited(t, flow.Limits{}, srv.URL), get("GET", "/"), "")
-	if a.status != "200" || a.body != "ok" || len(a.values("X-Hop")) > 0 || len(a.values("X-Keep")) != 1 || len(a.values("Content-Length")) != 1 {
+	if a.status != "200" || a.body != "ok" || len(a.values("X-Hop")) > 0 || len(a.values("X-Keep")) != 1 ||
+		len(a.values("Content-Length")) != 1 {
 		t.Errorf("response %+v", a)
 	}
 }

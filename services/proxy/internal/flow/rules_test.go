@@ -62,7 +62,10 @@ ingress:
 		{"websocket", typed(stream.WebSocket), "404", ""},
 		{"guarded websocket", on("guarded.example.com", typed(stream.WebSocket)), "403", ""},
 		{"header key with two colons", get("GET", "/", "X:Y: v"), "404", ""},
-		{"bad content-length", get("POST", "/", "Content-Length: 1x"), "400", `Error setting content-length: strconv.ParseInt: parsing "1x": invalid syntax`},
+		{
+			"bad content-length", get("POST", "/", "Content-Length: 1x"), "400",
+			`Error setting content-length: strconv.ParseInt: parsing "1x": invalid syntax`,
+		},
 		{"two content-lengths", get("POST", "/", "Content-Length: 1", "Content-Length: 2"), "400", "Error setting content-length"},
 		{"bad header name", get("GET", "/", "X Y: v"), "400", "header name is malformed"},
 		{"line break in a header", get("GET", "/", "X: a\r\nEvil: 1"), "400", "header value is malformed: X"},

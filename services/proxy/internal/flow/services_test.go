@@ -139,13 +139,35 @@ func TestServiceThatCannotBeReached(t *testing.T) {
 		err      string
 	}{
 		{"refused", "ssh://127.0.0.1:1", nil, "", "502", "dial tcp: connect: connection refused"},
-		{"bastion without a destination", "bastion", nil, "", "400", "Did not receive final destination from client. The --destination flag is likely not set on the client side"},
+		{
+			"bastion without a destination", "bastion", nil, "", "400",
+			"Did not receive final destination from client. The --destination flag is likely not set on the client side",
+		},
 		{"bastion without a port", "bastion", nil, "localhost", "502", "dial tcp: connect failed"},
 		{"bastion denied", "bastion", []string{"ipRules: [{prefix: 10.0.0.0/8, allow: true}]"}, "127.0.0.1:1", "403", ""},
-		{"bastion denied by name", "bastion", []string{"ipRules: [{prefix: 127.0.0.0/8, allow: false}, {prefix: '::/0', allow: false}, {prefix: 0.0.0.0/0, allow: true}]"}, "localhost:1", "403", ""},
-		{"bastion allowed", "bastion", []string{"ipRules: [{prefix: 127.0.0.0/8, ports: [1], allow: true}]"}, "127.0.0.1:1", "502", "dial tcp: connect: connection refused"},
-		{"bastion with rules and no port", "bastion", []string{"ipRules: [{prefix: 127.0.0.0/8, allow: true}]"}, "127.0.0.1", "502", "dial tcp: connect failed"},
-		{"bastion with rules and a bad port", "bastion", []string{"ipRules: [{prefix: 127.0.0.0/8, allow: true}]"}, "127.0.0.1:http", "502", "dial tcp: connect failed"},
+		{
+			"bastion denied by name", "bastion",
+			[]string{"ipRules: [{prefix: 127.0.0.0/8, allow: false}, {prefix: '::/0', allow: false}, {prefix: 0.0.0.0/0, allow: true}]"},
+			"localhost:1", "403", "",
+		},
+		{
+			"bastion allowed", "bastion",
+			[]string{"ipRules: [{prefix: 127.0.0.0/8, ports: [1], allow: true}]"},
+			"127.0.0.1:1", "502",
+			"dial tcp: connect: connection refused",
+		},
+		{
+			"bastion with rules and no port", "bastion",
+			[]string{"ipRules: [{prefix: 127.0.0.0/8, allow: true}]"},
+			"127.0.0.1", "502",
+			"dial tcp: connect failed",
+		},
+		{
+			"bastion with rules and a bad port", "bastion",
+			[]string{"ipRules: [{prefix: 127.0.0.0/8, allow: true}]"},
+			"127.0.0.1:http", "502",
+			"dial tcp: connect failed",
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			req := websocketRequest("/")
@@ -164,7 +186,8 @@ func TestPrivateNetworkRules(t *testing.T) {
 	addr := echoOrigin(t)
 	set := compile(t, "warp-routing: {ipRules: [{prefix: 10.0.0.0/8, allow: true}]}\ningress: [{service: 'http_status:404'}]\n")
 	a := do(t, streamHandler(t, set, streamLimits(), nil), stream.Request{Dest: addr, Type: stream.TCP}, "")
-	if want := "unable to dial tcp to origin " + addr + ": destination denied by ip rules"; a.err != want || a.status != "" || len(a.pairs) != 0 {
+	if want := "unable to dial tcp to origin " + addr + ": destination denied by ip rules"; a.err != want || a.status != "" ||
+		len(a.pairs) != 0 {
 		t.Errorf("response %+v, want %q", a, want)
 	}
 }
@@ -262,7 +285,10 @@ func TestProxyProtocolHeader(t *testing.T) {
 		{"private", stream.Request{Dest: addr, Type: stream.TCP, Metadata: []stream.Pair{client}}, netip.MustParseAddrPort("203.0.113.9:4711")},
 		{"private, unknown", stream.Request{Dest: addr, Type: stream.TCP}, netip.AddrPort{}},
 		{"service", websocketFrom(client), netip.MustParseAddrPort("203.0.113.9:4711")},
-		{"service, by header", websocketFrom(stream.Pair{Key: stream.HeaderPrefix + "Cf-Connecting-Ip", Val: "203.0.113.7"}), netip.MustParseAddrPort("203.0.113.7:0")},
+		{
+			"service, by header", websocketFrom(stream.Pair{Key: stream.HeaderPrefix + "Cf-Connecting-Ip", Val: "203.0.113.7"}),
+			netip.MustParseAddrPort("203.0.113.7:0"),
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			v := visitFrom(t, c, tc.req)

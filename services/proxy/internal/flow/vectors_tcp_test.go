@@ -132,7 +132,10 @@ var tcpDifferences = map[string]struct {
 	got      string
 	aborted  bool
 }{
-	"origin answers only after the client half-closed":      {row: "D10: the end is passed on and the response waited for", received: "answer to query", got: "query"},
+	"origin answers only after the client half-closed": {
+		row:      "D10: the end is passed on and the response waited for",
+		received: "answer to query", got: "query",
+	},
 	"origin half-closes first while the client still sends": {row: "D10: the client's bytes still arrive", received: "bye", got: "late"},
 	"origin resets": {row: "D10: a reset is passed on as one", aborted: true},
 }
@@ -240,12 +243,15 @@ var serviceDifferences = map[string]struct {
 }{
 	"text message is dropped":               {row: "D11: text is bytes", received: "820474657874" + "820362696e", got: "textbin"},
 	"message of 16385 bytes loses its tail": {row: "D11: nothing is lost", got: strings.Repeat("C", 16385)},
-	"unmasked client frame":                 {row: "8.3 with RFC 6455: close 1002; D10: no orderly end for the origin", close: "880203ea", reset: true},
-	"garbage instead of frames":             {row: "as above", close: "880203ea", reset: true},
-	"plain GET to a tcp service":            {row: "D12: 426"},
-	"fragmented message":                    {row: "fragments go on as they come", got: "onetwo", received: "merged"},
-	"binary message echoed":                 {row: "same", received: "820568656c6c6f", got: "hello"},
-	"socks-proxy version 4":                 {row: "same but the close frame", got: ""},
+	"unmasked client frame": {
+		row: "8.3 with RFC 6455: close 1002; D10: no orderly end for the origin", close: "880203ea",
+		reset: true,
+	},
+	"garbage instead of frames":  {row: "as above", close: "880203ea", reset: true},
+	"plain GET to a tcp service": {row: "D12: 426"},
+	"fragmented message":         {row: "fragments go on as they come", got: "onetwo", received: "merged"},
+	"binary message echoed":      {row: "same", received: "820568656c6c6f", got: "hello"},
+	"socks-proxy version 4":      {row: "same but the close frame", got: ""},
 }
 
 // settingsOf are the settings that the recording used, which the file tells by the case's name.

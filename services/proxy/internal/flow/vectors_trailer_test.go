@@ -14,7 +14,8 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 )
 
-// TestResponseVectorsFramed runs the response cases for an edge that takes frames (docs/spec/ingress.md D9): trailers arrive as in http2 style,
+// TestResponseVectorsFramed runs the response cases for an edge that takes frames (docs/spec/ingress.md D9): trailers arrive as in http2
+// style,
 // and all else is as without frames.
 func TestResponseVectorsFramed(t *testing.T) {
 	withTrailers := 0
@@ -33,7 +34,8 @@ func TestResponseVectorsFramed(t *testing.T) {
 			if framed.end != nil && plain.end != nil {
 				return // how much arrived before is a race
 			}
-			if sized := slices.ContainsFunc(framed.pairs, func(p string) bool { return strings.HasPrefix(p, "Content-Length: ") }); sized && plain.end != nil {
+			if sized := slices.ContainsFunc(framed.pairs, func(p string) bool { return strings.HasPrefix(p, "Content-Length: ") }); sized &&
+				plain.end != nil {
 				return // the edge finds out by the length (TestShortBodyArrivesBeforeTheCut)
 			}
 			trailers := []string(nil)
@@ -66,7 +68,8 @@ func TestResponseVectorsFramed(t *testing.T) {
 	}
 }
 
-// TestRequestVectorsFramed runs the request cases that have trailers as our edge sends them (docs/spec/ingress.md D9): the origin sees what it
+// TestRequestVectorsFramed runs the request cases that have trailers as our edge sends them (docs/spec/ingress.md D9): the origin sees
+// what it
 // sees in http2 style.
 func TestRequestVectorsFramed(t *testing.T) {
 	ran := 0

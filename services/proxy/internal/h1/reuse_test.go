@@ -71,9 +71,10 @@ func TestConnectionIsFreeAtTheEnd(t *testing.T) {
 // TestNotReused lists responses after which a connection must not be used again.
 func TestNotReused(t *testing.T) {
 	for name, raw := range map[string]string{
-		"more bytes":             okResponse + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
-		"more after no content":  "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
-		"more after last chunk":  "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+		"more bytes":            okResponse + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+		"more after no content": "HTTP/1.1 204 No Content\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+		"more after last chunk": "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" +
+			"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
 		"more after a long body": corpus["long body"] + "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
 		"close":                  "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok",
 		"http 1.0":               "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",

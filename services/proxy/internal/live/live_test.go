@@ -43,9 +43,10 @@ type vectorStep struct {
 // differences are the recorded responses that ours differ from on purpose, by the reference's text; the value is ours, and
 // "applied" means that we accept the document.
 func differences() map[string]string {
+	const array = "json: cannot unmarshal array into Go value of type "
 	return map[string]string{
 		// The name of the reference's own type; the rest of the text is the decoder's.
-		"json: cannot unmarshal array into Go value of type ingress.RemoteConfigJSON": "json: cannot unmarshal array into Go value of type ingress.jsonDocument",
+		array + "ingress.RemoteConfigJSON": array + "ingress.jsonDocument",
 		// Section 14 of the ingress specification, kept on purpose: a duration text is accepted in JSON, too.
 		`strconv.ParseInt: parsing "\"10s\"": invalid syntax`: "applied",
 	}
@@ -229,7 +230,10 @@ func TestFlow(t *testing.T) {
 		request string
 		want    remoteconfig.Result
 	}{
-		{request(2, "[]"), remoteconfig.Result{Applied: -1, Rejection: "json: cannot unmarshal array into Go value of type ingress.jsonDocument"}},
+		{request(2, "[]"), remoteconfig.Result{
+			Applied:   -1,
+			Rejection: "json: cannot unmarshal array into Go value of type ingress.jsonDocument",
+		}},
 		{request(2, "{}"), remoteconfig.Result{Applied: 2}},
 		{request(1, "no json"), remoteconfig.Result{Applied: 2}},
 		{request(3, strings.Repeat(" ", remoteconfig.MaxUpdate)), remoteconfig.Result{Applied: 2, Rejection: "configuration is too large"}},

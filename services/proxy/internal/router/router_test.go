@@ -74,7 +74,8 @@ func TestSwap(t *testing.T) {
 	bad := ingress.RuleSpec{Service: "https://127.0.0.1:1", OriginRequest: ingress.OriginSpec{CAPool: &missing}}
 	before := table.Current()
 	err = table.Swap(tunnel.ID{}, compile(t, bad))
-	want := "Error starting local service https://127.0.0.1:1: Error loading cert pool: unable to read the file /does/not/exist for --origin-ca-pool: "
+	want := "Error starting local service https://127.0.0.1:1: Error loading cert pool: " +
+		"unable to read the file /does/not/exist for --origin-ca-pool: "
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Swap: %v, want %s", err, want)
 	}

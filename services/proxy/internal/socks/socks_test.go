@@ -39,7 +39,10 @@ func TestAccept(t *testing.T) {
 		{"IPv4", "050100 05010001 7f000001 0050", "127.0.0.1:80", "", "0500", nil},
 		{"IPv6", "05020200 05010004 00000000000000000000000000000001 01bb", "[::1]:443", "", "0500", nil},
 		{"name with early bytes", "050100 05010003 01 61 0016 5353", "a:22", "SS", "0500", nil},
-		{"all at once, many methods", "05ff" + strings.Repeat("00", 255) + "05010003 ff" + strings.Repeat("61", 255) + "0016", strings.Repeat("a", 255) + ":22", "", "0500", nil},
+		{
+			"all at once, many methods", "05ff" + strings.Repeat("00", 255) + "05010003 ff" + strings.Repeat("61", 255) + "0016",
+			strings.Repeat("a", 255) + ":22", "", "0500", nil,
+		},
 		{"version 4", "0401", "", "", "", socks.ErrVersion},
 		{"version changes", "050100 04", "", "", "0500", socks.ErrVersion},
 		{"password only", "050102", "", "", "05ff", socks.ErrMethod},

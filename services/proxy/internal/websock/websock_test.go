@@ -99,7 +99,10 @@ func TestClientBytes(t *testing.T) {
 		{"bad close code", masked(8, "\x03\xec"), "", websocket.ErrProtocol, "880203ea", true},
 		{"bad close payload", masked(8, "x"), "", websocket.ErrProtocol, "880203ea", true},
 	} {
-		for name, wrap := range map[string]func(io.Reader) io.Reader{"whole": same, "bytes": iotest.OneByteReader, "data with end": iotest.DataErrReader} {
+		for name, wrap := range map[string]func(io.Reader) io.Reader{
+			"whole": same, "bytes": iotest.OneByteReader,
+			"data with end": iotest.DataErrReader,
+		} {
 			t.Run(tc.name+"/"+name, func(t *testing.T) {
 				s := &sink{}
 				w := websock.NewServer(s, wrap(strings.NewReader(tc.in)), 0)
