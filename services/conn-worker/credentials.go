@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
-	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/keeper"
@@ -38,57 +36,25 @@ func (c CredentialsConfig) load(
 		all = append(all, cred)
 	}
 	if len(c.Token) > 0 {
-		cred, err := credential.ParseToken(string(c.Token))
-		add("token", keeper.Credentials{Credentials: cred, FromToken: true}, err)
+		cred, err := keeper.TokenCredentials(string(c.Token))
+		add("token", cred, err)
 	}
 	if c.TokenFile != "" {
-		cred, err := watchFile(files, c.TokenFile, changed)
+		cred, err := keeper.WatchCredentials(files, c.TokenFile, changed)
 		add("token_file", cred, err)
 	}
 	if c.File != "" {
-		cred, err := watchFile(files, c.File, changed)
+		cred, err := keeper.WatchCredentials(files, c.File, changed)
 		add("file", cred, err)
 	}
 	for _, path := range c.Files {
-		cred, err := watchFile(files, path, changed)
+		cred, err := keeper.WatchCredentials(files, path, changed)
 		add("files", cred, err)
 	}
 	if len(errs) == 0 && len(all) == 0 {
 		return nil, errNoCredentials
 	}
 	return unique(all), errors.Join(errs...)
-}
-
-// watchFile reads a credentials file or a file with a token, and passes its credentials on to changed whenever it changes.
-func watchFile(files *filewatch.Watcher, path string, changed func(tunnel.Credentials) error) (keeper.Credentials, error) {
-	var first *keeper.Credentials
-	_, err := files.Add(filewatch.Set{Name: "credentials file", Paths: []string{path}, Apply: func(contents [][]byte) error {
-		cred, err := parseFile(string(contents[0]))
-		switch {
-		case err != nil:
-			return fmt.Errorf("%s: %w", path, err)
-		case first == nil:
-			first = &cred
-			return nil
-		default:
-			return changed(cred.Credentials)
-		}
-	}})
-	if err != nil {
-		return keeper.Credentials{}, err
-	}
-	return *first, nil
-}
-
-// parseFile reads the text of a credentials file, which is a JSON object, or of a file with a token.
-func parseFile(text string) (cred keeper.Credentials, err error) {
-	if text = strings.TrimSpace(text); strings.HasPrefix(text, "{") {
-		cred.Credentials, err = credential.ParseFile([]byte(text))
-		return cred, err
-	}
-	cred.FromToken = true
-	cred.Credentials, err = credential.ParseToken(text)
-	return cred, err
 }
 
 // unique keeps the first credentials of each tunnel.
