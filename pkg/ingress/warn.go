@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// findWarnings lists rules that can never be chosen or whose hostname no request has, and says which rules a top-level protection covers, since the
-// reference ignores it (docs/spec/ingress.md D1, D3, D28).
+// findWarnings lists rules that can never be chosen or whose hostname no request has, and says which rules a top-level protection covers,
+// since the reference ignores it (docs/spec/ingress.md D1, D3, D28).
 func findWarnings(rules []Rule, doc *Document) []string {
 	var warnings []string
 	seen := make(map[[2]string]int, len(rules)) // canonical host and path -> first rule

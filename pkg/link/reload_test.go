@@ -53,7 +53,8 @@ func TestCertificatesAreReadAgain(t *testing.T) {
 		if _, err := exchange(t, balancer(t, client(), e), "q"); (err == nil) != current {
 			t.Errorf("%s: with the certificates in use: %v, want accepted: %v", what, err, current)
 		}
-		if _, err := exchange(t, balancer(t, secondClient(), e), "q"); (err == nil) != replaced || (err != nil && !errors.Is(err, link.ErrNotAccepted)) {
+		_, err := exchange(t, balancer(t, secondClient(), e), "q")
+		if (err == nil) != replaced || (err != nil && !errors.Is(err, link.ErrNotAccepted)) {
 			t.Errorf("%s: with the new certificates: %v, want accepted: %v", what, err, replaced)
 		}
 	}

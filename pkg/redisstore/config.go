@@ -71,7 +71,9 @@ func watchPassword(opts *redis.Options, path string, files *filewatch.Watcher) e
 }
 
 // dialWith makes connections that trust what roots gives at that time.
-func dialWith(conf *tls.Config, roots func() *x509.CertPool, timeout time.Duration) func(context.Context, string, string) (net.Conn, error) {
+func dialWith(
+	conf *tls.Config, roots func() *x509.CertPool, timeout time.Duration,
+) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		current := conf.Clone()
 		current.RootCAs = roots()

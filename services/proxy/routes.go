@@ -5,7 +5,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/culvert-tunnel/culvert/pkg/redact"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
 // status is the proxy as its packages see it.
@@ -16,18 +16,9 @@ type status struct {
 	Endpoints []string `json:"endpoints"`
 	// ConfigVersion is the version of the configuration in force, -1 for the local one; ConfigError is why the last push
 	// was rejected.
-	ConfigVersion int32        `json:"config_version"`
-	ConfigError   string       `json:"config_error,omitempty"`
-	Rules         []ruleStatus `json:"rules"`
-}
-
-// ruleStatus is one ingress rule.
-type ruleStatus struct {
-	Rule     int    `json:"rule"`
-	Hostname string `json:"hostname,omitempty"`
-	Path     string `json:"path,omitempty"`
-	Service  string `json:"service"`
-	Closed   bool   `json:"closed,omitempty"`
+	ConfigVersion int32         `json:"config_version"`
+	ConfigError   string        `json:"config_error,omitempty"`
+	Rules         []router.Rule `json:"rules"`
 }
 
 // Routes adds the proxy's own endpoints: GET /proxy shows its state and its rules, GET /config every effective value.
@@ -48,16 +39,9 @@ func (s *Service) status() status {
 		st.State = err.Error()
 	}
 	st.ConfigVersion, st.ConfigError = s.live.Version()
-	st.ConfigError = redact.URL(st.ConfigError)
 	for _, e := range s.Endpoints() {
 		st.Endpoints = append(st.Endpoints, e.String())
 	}
-	routes := s.table.Current().Routes()
-	for i := range routes {
-		r := &routes[i]
-		st.Rules = append(st.Rules, ruleStatus{
-			Rule: r.Index, Hostname: r.Rule.Hostname, Path: r.Rule.Path, Service: redact.URL(r.Origin.Text), Closed: r.Guarded,
-		})
-	}
+	st.Rules = s.table.Current().Rules()
 	return st
 }

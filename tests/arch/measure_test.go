@@ -21,7 +21,7 @@ const (
 	minPureShare = 0.22 // lines in pure packages, of all production lines
 	minTestRatio = 0.8  // lines of tests per production line
 	maxDepth     = 9    // packages in the longest chain of imports of our own packages
-	maxFanOut    = 21   // imports of our own packages by one package
+	maxFanOut    = 14   // imports of our own packages by one package
 	maxFunction  = 80   // lines of one function
 	maxFile      = 500  // lines of one file
 )

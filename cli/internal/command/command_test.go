@@ -40,7 +40,8 @@ func TestOneLineErrors(t *testing.T) {
 		}
 		return path
 	}
-	token := "eyJhIjoiYSIsInMiOiJjM056YzNOemMzTnpjM056YzNOemMzTnpjM056YzNOemMzTnpjM009IiwidCI6IjAwMDAwMDAwLTAwMDAtMDAwMC0wMDAwLTAwMDAwMDAwMDAwMSJ9"
+	token := "eyJhIjoiYSIsInMiOiJjM056YzNOemMzTnpjM056YzNOemMz" +
+		"TnpjM056YzNOemMzTnpjM009IiwidCI6IjAwMDAwMDAwLTAwMDAtMDAwMC0wMDAwLTAwMDAwMDAwMDAwMSJ9"
 	for name, tc := range map[string]struct {
 		env, args []string
 		want      string
@@ -54,14 +55,22 @@ func TestOneLineErrors(t *testing.T) {
 		"bad variable":        {env: []string{"TUNNEL_RETRIES=x"}, args: []string{"tunnel", "run"}, want: "environment variable TUNNEL_RETRIES"},
 		"no tunnel":           {args: []string{"tunnel", "run"}, want: "needs a token"},
 		"bad token":           {env: []string{"TUNNEL_TOKEN=abc"}, args: []string{"tunnel", "run"}, want: "token is not valid"},
-		"long grace period": {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "run", "--grace-period", "4m"},
-			want: "--grace-period 4m0s is not between 0s and 3m0s"},
-		"protocol": {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--protocol", "h3", "run"},
-			want: `--protocol "h3" is none of auto, quic, http2`},
-		"metrics port taken": {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--metrics", taken.Addr().String(), "run"},
-			want: taken.Addr().String() + ": bind: address already in use"},
-		"missing config": {args: []string{"tunnel", "--config", "/no/such.yml", "run"},
-			want: "open /no/such.yml: no such file or directory"},
+		"long grace period": {
+			env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "run", "--grace-period", "4m"},
+			want: "--grace-period 4m0s is not between 0s and 3m0s",
+		},
+		"protocol": {
+			env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--protocol", "h3", "run"},
+			want: `--protocol "h3" is none of auto, quic, http2`,
+		},
+		"metrics port taken": {
+			env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--metrics", taken.Addr().String(), "run"},
+			want: taken.Addr().String() + ": bind: address already in use",
+		},
+		"missing config": {
+			args: []string{"tunnel", "--config", "/no/such.yml", "run"},
+			want: "open /no/such.yml: no such file or directory",
+		},
 		"malformed config": {args: []string{"tunnel", "--config", file("bad.yml", "ingress:\n- service: [\n"), "run"}, want: "bad.yml"},
 		"rule after catch-all": {env: []string{"TUNNEL_TOKEN=" + token}, args: []string{
 			"tunnel", "--config",
@@ -74,8 +83,10 @@ func TestOneLineErrors(t *testing.T) {
 		"tunnel with key":  {args: []string{"tunnel", "--config", file("t.yml", "tunnel: x\n")}, want: "use culvert tunnel run"},
 		"no edge":          {args: []string{"tunnel", "list", "--edge-admin", "unix:/no/such.sock"}, want: "edge at unix:/no/such.sock"},
 		"missing argument": {args: []string{"tunnel", "create"}, want: "needs 1 argument"},
-		"up, port taken": {args: []string{"up", "--listen", taken.Addr().String()},
-			want: "public listener: listen tcp " + taken.Addr().String()},
+		"up, port taken": {
+			args: []string{"up", "--listen", taken.Addr().String()},
+			want: "public listener: listen tcp " + taken.Addr().String(),
+		},
 		"up, two origins":   {args: []string{"up", "--config", "x", "--url", "y"}, want: "exclude each other"},
 		"up, bad config":    {args: []string{"up", "--config", file("bad2.yml", "a: [\n")}, want: "bad2.yml"},
 		"up, bad level":     {args: []string{"up", "--loglevel", "loud"}, want: "loud"},

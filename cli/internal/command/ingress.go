@@ -16,8 +16,8 @@ import (
 
 // The texts that operators of the reference know (docs/spec/ingress.md 3.1, 3.2).
 var (
-	errNoConfigFile = errors.New("No configuration file was found. Please create one, or use the --config flag to specify its filepath. " +
-		"You can use the help command to learn more about configuration files") //nolint:staticcheck // the reference's text
+	errNoConfigFile = errors.New("No configuration file was found. Please create one, " + //nolint:staticcheck // the reference's text
+		"or use the --config flag to specify its filepath. You can use the help command to learn more about configuration files")
 	errRuleArgument = errors.New("cloudflared tunnel rule expects a single argument, the URL to test")
 )
 

@@ -70,8 +70,10 @@ func TestSettingsShowNoSecret(t *testing.T) {
 	show("conn-worker with a token", []string{"CULVERT_CREDENTIALS_TOKEN=" + planted, "CULVERT_REDIS_URL=redis://127.0.0.1:1"}, "conn-worker")
 	show("conn-worker config with a token", []string{"CULVERT_CREDENTIALS_TOKEN=" + planted}, "conn-worker", "config")
 	showFlags(t, show)
-	for _, name := range []string{"url", "listen", "data-dir", "redis", "link-listen", "link-certs", "metrics", "grace-period", "loglevel",
-		"config"} {
+	for _, name := range []string{
+		"url", "listen", "data-dir", "redis", "link-listen", "link-certs", "metrics", "grace-period", "loglevel",
+		"config",
+	} {
 		show("up --"+name, nil, "up", "--metrics", "nonsense", "--"+name, plantedURL)
 	}
 	for _, name := range []string{"edge-admin", "edge-admin-token-file", "edge-admin-ca", "data-dir"} {

@@ -158,8 +158,10 @@ func TestUpServesTheDemoPage(t *testing.T) {
 		status, body := fetch(t, c, private+"/ready", "")
 		return status == http.StatusOK && strings.Contains(body, `"readyConnections":4`)
 	})
-	for path, want := range map[string]string{"/readyz": `"status":"ready"`, "/healthcheck": "OK\n", "/config": `"version":-1`,
-		"/metrics": "culvert_build_info", "/quicktunnel": `"hostname"`} {
+	for path, want := range map[string]string{
+		"/readyz": `"status":"ready"`, "/healthcheck": "OK\n", "/config": `"version":-1`,
+		"/metrics": "culvert_build_info", "/quicktunnel": `"hostname"`,
+	} {
 		if status, body := fetch(t, c, private+path, ""); status != http.StatusOK || !strings.Contains(body, want) {
 			t.Errorf("GET %s = %d %s", path, status, body)
 		}

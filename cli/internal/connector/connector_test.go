@@ -85,22 +85,32 @@ func TestCredentialsPrecedence(t *testing.T) {
 		id          byte
 		err         string
 	}{
-		"token flag wins": {flags: []string{"token=" + token, "token-file=" + at("token"), "credentials-file=" + at("given.json")},
-			args: []string{id(9)}, account: "token", id: 1},
+		"token flag wins": {
+			flags: []string{"token=" + token, "token-file=" + at("token"), "credentials-file=" + at("given.json")},
+			args:  []string{id(9)}, account: "token", id: 1,
+		},
 		"token variable": {env: map[string]string{"TUNNEL_TOKEN": token}, account: "token", id: 1},
 		"token key":      {file: "token: " + token, account: "token", id: 1},
-		"token file": {flags: []string{"token-file=" + at("token"), "credentials-file=" + at("given.json")}, account: "tokenfile",
-			id: 2},
+		"token file": {
+			flags: []string{"token-file=" + at("token"), "credentials-file=" + at("given.json")}, account: "tokenfile",
+			id: 2,
+		},
 		"token file variable": {env: map[string]string{"TUNNEL_TOKEN_FILE": at("token")}, account: "tokenfile", id: 2},
-		"contents before file": {flags: []string{"credentials-contents=" + string(credential.File(creds(7, "contents"))),
-			"credentials-file=" + at("given.json")}, args: []string{"x"}, account: "contents", id: 7},
-		"contents need a tunnel": {env: map[string]string{"TUNNEL_CRED_CONTENTS": string(credential.File(creds(7, "contents")))},
-			err: "needs a token, or the ID"},
+		"contents before file": {flags: []string{
+			"credentials-contents=" + string(credential.File(creds(7, "contents"))),
+			"credentials-file=" + at("given.json"),
+		}, args: []string{"x"}, account: "contents", id: 7},
+		"contents need a tunnel": {
+			env: map[string]string{"TUNNEL_CRED_CONTENTS": string(credential.File(creds(7, "contents")))},
+			err: "needs a token, or the ID",
+		},
 		"file, command's id": {flags: []string{"credentials-file=" + at("given.json")}, args: []string{id(8)}, account: "given", id: 8},
 		"file, name":         {flags: []string{"credentials-file=~/given.json"}, args: []string{"web"}, account: "given", id: 3},
 		"keys of the file":   {file: "tunnel: " + id(3) + "\ncredentials-file: " + at("given.json"), account: "given", id: 3},
-		"argument before the key": {file: "tunnel: " + id(3) + "\ncredentials-file: " + at("given.json"), args: []string{id(8)},
-			account: "given", id: 8},
+		"argument before the key": {
+			file: "tunnel: " + id(3) + "\ncredentials-file: " + at("given.json"), args: []string{id(8)},
+			account: "given", id: 8,
+		},
 		"beside the certificate":   {flags: []string{"origincert=" + at("cert", "cert.pem")}, args: []string{id(4)}, account: "cert", id: 4},
 		"default directory":        {args: []string{id(5)}, account: "home", id: 5},
 		"own directory":            {args: []string{id(6)}, account: "own", id: 6},
@@ -169,8 +179,10 @@ func TestRules(t *testing.T) {
 		warning error
 		err     string
 	}{
-		"file": {file: "ingress:\n- service: http://localhost:1\n", flags: []string{"url=http://localhost:2"},
-			service: "http://localhost:1"},
+		"file": {
+			file: "ingress:\n- service: http://localhost:1\n", flags: []string{"url=http://localhost:2"},
+			service: "http://localhost:1",
+		},
 		"flag":             {flags: []string{"url=localhost:2"}, service: "http://localhost:2"},
 		"flag beside file": {file: "tunnel: x\n", flags: []string{"hello-world=true"}, service: "hello_world"},
 		"key of the file":  {file: "url: http://localhost:3\n", service: "http://localhost:3"},
@@ -179,8 +191,10 @@ func TestRules(t *testing.T) {
 			file: "ingress:\n- service: http://localhost:1\n- hostname: a.example.com\n  service: http://localhost:1\n",
 			err:  "config.yml: rule #1: Rule #1 is matching the hostname '', but this will match every hostname",
 		},
-		"no catch-all": {file: "ingress:\n- hostname: a.example.com\n  service: http://localhost:1\n",
-			err: "config.yml: rule #1 (hostname a.example.com): The last ingress rule must match all URLs"},
+		"no catch-all": {
+			file: "ingress:\n- hostname: a.example.com\n  service: http://localhost:1\n",
+			err:  "config.yml: rule #1 (hostname a.example.com): The last ingress rule must match all URLs",
+		},
 		"bad url": {flags: []string{"url="}, err: "Error validating origin URL"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -19,15 +19,21 @@ func identityFlags() []Flag {
 		{Name: "credentials-file", Aliases: []string{"cred-file"}, Env: []string{"TUNNEL_CRED_FILE"}, Usage: "credentials `FILE` of the tunnel"},
 		{Name: "credentials-contents", Env: []string{"TUNNEL_CRED_CONTENTS"}, Secret: true, Usage: "contents of the credentials file"},
 		{Name: "origincert", Env: []string{"TUNNEL_ORIGIN_CERT"}, Usage: "account certificate; its directory is searched for credentials files"},
-		{Name: "name", Aliases: []string{"n"}, Env: []string{"TUNNEL_NAME"}, Effect: Later,
-			Usage: "create, route and run in one; use tunnel create and tunnel run"},
+		{
+			Name: "name", Aliases: []string{"n"}, Env: []string{"TUNNEL_NAME"}, Effect: Later,
+			Usage: "create, route and run in one; use tunnel create and tunnel run",
+		},
 		{Name: "redis", Env: []string{"CULVERT_REDIS_URL"}, Secret: true, NoFile: true, Usage: "URL of a Redis, so that other processes can " +
 			"join; without it the store is inside the process"},
-		{Name: "redis-password-file", Env: []string{"CULVERT_REDIS_PASSWORD_FILE"}, NoFile: true,
-			Usage: "`FILE` with the password of --redis; it is read again when it changes"},
-		{Name: "link-listen", Env: []string{"CULVERT_LINK_LISTEN"}, Kind: List, NoFile: true,
+		{
+			Name: "redis-password-file", Env: []string{"CULVERT_REDIS_PASSWORD_FILE"}, NoFile: true,
+			Usage: "`FILE` with the password of --redis; it is read again when it changes",
+		},
+		{
+			Name: "link-listen", Env: []string{"CULVERT_LINK_LISTEN"}, Kind: List, NoFile: true,
 			Usage: "with --redis, `ENDPOINT` where workers in other processes reach this one's proxy: unix:/path or tcp:host:port, repeatable " +
-				"(default: a Unix socket)"},
+				"(default: a Unix socket)",
+		},
 		{Name: "link-certs", Env: []string{"CULVERT_LINK_CERTS"}, NoFile: true, Usage: "`DIR` made by link-certs, for a --link-listen over TCP"},
 	}
 }
@@ -41,12 +47,18 @@ func edgeFlags() []Flag {
 		{Name: "edge-bind-address", Env: []string{"TUNNEL_EDGE_BIND_ADDRESS"}, Usage: "local IP address of connections to the edge"},
 		{Name: "cacert", Env: []string{"TUNNEL_CACERT"}, Usage: "PEM `FILE` with the roots for the edge's certificate"},
 		{Name: "edge-dns-domain", Env: []string{"CULVERT_EDGE_DNS_DOMAIN"}, NoFile: true, Usage: "domain whose SRV records name the edge"},
-		{Name: "edge-dns-resolver", Env: []string{"CULVERT_EDGE_DNS_RESOLVER"}, NoFile: true,
-			Usage: "resolver `HOST:PORT` for the edge's records"},
-		{Name: "protocol", Aliases: []string{"p"}, Env: []string{"TUNNEL_TRANSPORT_PROTOCOL"}, Default: "auto",
-			Usage: "transport towards the edge: quic, http2, or auto, which prefers quic and falls back to http2 where UDP is blocked"},
-		{Name: "post-quantum", Aliases: []string{"pq"}, Env: []string{"TUNNEL_POST_QUANTUM"}, Kind: Bool,
-			Usage: "refuse key exchanges that are not post-quantum"},
+		{
+			Name: "edge-dns-resolver", Env: []string{"CULVERT_EDGE_DNS_RESOLVER"}, NoFile: true,
+			Usage: "resolver `HOST:PORT` for the edge's records",
+		},
+		{
+			Name: "protocol", Aliases: []string{"p"}, Env: []string{"TUNNEL_TRANSPORT_PROTOCOL"}, Default: "auto",
+			Usage: "transport towards the edge: quic, http2, or auto, which prefers quic and falls back to http2 where UDP is blocked",
+		},
+		{
+			Name: "post-quantum", Aliases: []string{"pq"}, Env: []string{"TUNNEL_POST_QUANTUM"}, Kind: Bool,
+			Usage: "refuse key exchanges that are not post-quantum",
+		},
 		{Name: "features", Aliases: []string{"F"}, Kind: List, Usage: "features to announce to the edge"},
 		{Name: "ha-connections", Kind: Int, Default: "4", Usage: "number of connections to the edge"},
 		{Name: "retries", Env: []string{"TUNNEL_RETRIES"}, Kind: Int, Default: "5", Usage: "doublings after which the longest wait between " +
@@ -55,15 +67,23 @@ func edgeFlags() []Flag {
 			"dials on 2 addresses"},
 		{Name: "rpc-timeout", Kind: Duration, Default: "5s", Usage: "bound of calls to and from the edge"},
 		{Name: "quic-disable-pmtu-discovery", Env: []string{"TUNNEL_DISABLE_QUIC_PMTU"}, Kind: Bool, Usage: "no path MTU discovery"},
-		{Name: "quic-connection-level-flow-control-limit", Env: []string{"TUNNEL_QUIC_CONN_LEVEL_FLOW_CONTROL_LIMIT"}, Kind: Uint,
-			Default: "31457280", Usage: "QUIC connection window in bytes"},
-		{Name: "quic-stream-level-flow-control-limit", Env: []string{"TUNNEL_QUIC_STREAM_LEVEL_FLOW_CONTROL_LIMIT"}, Kind: Uint,
-			Default: "6291456", Usage: "QUIC stream window in bytes"},
-		{Name: "write-stream-timeout", Env: []string{"TUNNEL_STREAM_WRITE_TIMEOUT"}, Kind: Duration, Default: "0s",
-			Usage: "limit of one write of a stream to an origin; 0 is none"},
+		{
+			Name: "quic-connection-level-flow-control-limit", Env: []string{"TUNNEL_QUIC_CONN_LEVEL_FLOW_CONTROL_LIMIT"}, Kind: Uint,
+			Default: "31457280", Usage: "QUIC connection window in bytes",
+		},
+		{
+			Name: "quic-stream-level-flow-control-limit", Env: []string{"TUNNEL_QUIC_STREAM_LEVEL_FLOW_CONTROL_LIMIT"}, Kind: Uint,
+			Default: "6291456", Usage: "QUIC stream window in bytes",
+		},
+		{
+			Name: "write-stream-timeout", Env: []string{"TUNNEL_STREAM_WRITE_TIMEOUT"}, Kind: Duration, Default: "0s",
+			Usage: "limit of one write of a stream to an origin; 0 is none",
+		},
 		{Name: "max-active-flows", Env: []string{"TUNNEL_MAX_ACTIVE_FLOWS"}, Kind: Uint, NoFile: true, Usage: "limit of private network flows"},
-		{Name: "dns-resolver-addrs", Env: []string{"TUNNEL_DNS_RESOLVER_ADDRS"}, Kind: List, NoFile: true,
-			Usage: "resolver `IP:PORT` for the DNS service of private networks, repeatable, at most 10 (default: the host's own)"},
+		{
+			Name: "dns-resolver-addrs", Env: []string{"TUNNEL_DNS_RESOLVER_ADDRS"}, Kind: List, NoFile: true,
+			Usage: "resolver `IP:PORT` for the DNS service of private networks, repeatable, at most 10 (default: the host's own)",
+		},
 		{Name: "icmpv4-src", Env: []string{"TUNNEL_ICMPV4_SRC"}, NoFile: true, Usage: "IPv4 `ADDRESS` of this host in responses to traceroute " +
 			"(default: the one of the default route)"},
 		{Name: "icmpv6-src", Env: []string{"TUNNEL_ICMPV6_SRC"}, NoFile: true, Usage: "IPv6 `ADDRESS` of this host in responses to traceroute " +
@@ -74,28 +94,42 @@ func edgeFlags() []Flag {
 // policyFlags limit what any configuration can make this connector reach.
 func policyFlags() []Flag {
 	return []Flag{
-		{Name: "policy-allow-networks", Env: []string{"CULVERT_POLICY_ALLOW_NETWORKS"}, Kind: List,
-			Usage: "`CIDR` that may be reached, whatever rules say, repeatable; none is none (default: all)"},
-		{Name: "policy-deny-networks", Env: []string{"CULVERT_POLICY_DENY_NETWORKS"}, Kind: List,
-			Usage: "`CIDR` that is never reached, whatever rules say, repeatable"},
-		{Name: "policy-allow-hosts", Env: []string{"CULVERT_POLICY_ALLOW_HOSTS"}, Kind: List,
-			Usage: "`NAME` of a host that may be dialled, *.NAME for all below, repeatable; none is none (default: all)"},
-		{Name: "policy-deny-hosts", Env: []string{"CULVERT_POLICY_DENY_HOSTS"}, Kind: List,
-			Usage: "`NAME` of a host that is never dialled, *.NAME for all below, repeatable"},
-		{Name: "policy-allow-unix", Env: []string{"CULVERT_POLICY_ALLOW_UNIX"}, Kind: List,
-			Usage: "`PATH` of a Unix socket, or directory with / at the end, that may be reached, repeatable; none is none (default: all)"},
+		{
+			Name: "policy-allow-networks", Env: []string{"CULVERT_POLICY_ALLOW_NETWORKS"}, Kind: List,
+			Usage: "`CIDR` that may be reached, whatever rules say, repeatable; none is none (default: all)",
+		},
+		{
+			Name: "policy-deny-networks", Env: []string{"CULVERT_POLICY_DENY_NETWORKS"}, Kind: List,
+			Usage: "`CIDR` that is never reached, whatever rules say, repeatable",
+		},
+		{
+			Name: "policy-allow-hosts", Env: []string{"CULVERT_POLICY_ALLOW_HOSTS"}, Kind: List,
+			Usage: "`NAME` of a host that may be dialled, *.NAME for all below, repeatable; none is none (default: all)",
+		},
+		{
+			Name: "policy-deny-hosts", Env: []string{"CULVERT_POLICY_DENY_HOSTS"}, Kind: List,
+			Usage: "`NAME` of a host that is never dialled, *.NAME for all below, repeatable",
+		},
+		{
+			Name: "policy-allow-unix", Env: []string{"CULVERT_POLICY_ALLOW_UNIX"}, Kind: List,
+			Usage: "`PATH` of a Unix socket, or directory with / at the end, that may be reached, repeatable; none is none (default: all)",
+		},
 		{Name: "state-dir", Env: []string{"CULVERT_STATE_DIR"}, Usage: "`DIR` of this connector alone, in which a pushed configuration that " +
 			"ends the process is remembered (default: none)"},
-		{Name: "policy-allow-files", Env: []string{"CULVERT_POLICY_ALLOW_FILES"}, Kind: List,
-			Usage: "`PATH` of a file, or directory with / at the end, that rules may name, repeatable; none is none (default: all)"},
+		{
+			Name: "policy-allow-files", Env: []string{"CULVERT_POLICY_ALLOW_FILES"}, Kind: List,
+			Usage: "`PATH` of a file, or directory with / at the end, that rules may name, repeatable; none is none (default: all)",
+		},
 	}
 }
 
 // operationFlags say how the process behaves on its host.
 func operationFlags() []Flag {
 	return []Flag{
-		{Name: "grace-period", Env: []string{"TUNNEL_GRACE_PERIOD"}, Kind: Duration, Default: "30s",
-			Usage: "time for running requests to finish at the end, at most 3m"},
+		{
+			Name: "grace-period", Env: []string{"TUNNEL_GRACE_PERIOD"}, Kind: Duration, Default: "30s",
+			Usage: "time for running requests to finish at the end, at most 3m",
+		},
 		{Name: "metrics", Env: []string{"TUNNEL_METRICS"}, Usage: "`ADDRESS` of the listener for metrics and readiness (default: the first " +
 			"free port of 127.0.0.1:20241 to 20245)"},
 		{Name: "pidfile", Env: []string{"TUNNEL_PIDFILE"}, Usage: "`FILE` that gets the process id once the first connection is registered"},
@@ -103,26 +137,38 @@ func operationFlags() []Flag {
 		{Name: "tag", Env: []string{"TUNNEL_TAG"}, Kind: List, Usage: "`KEY=VALUE` that is sent to origins as the header Cf-Warp-Tag-KEY"},
 		{Name: "loglevel", Env: []string{"TUNNEL_LOGLEVEL"}, Default: "info", Usage: "least level that is logged: debug, info, warn, error or " +
 			"fatal"},
-		{Name: "transport-loglevel", Aliases: []string{"proto-loglevel"}, Env: []string{"TUNNEL_PROTO_LOGLEVEL", "TUNNEL_TRANSPORT_LOGLEVEL"},
-			Default: "info", Effect: Ignored, Usage: "least level of transport lines"},
+		{
+			Name: "transport-loglevel", Aliases: []string{"proto-loglevel"}, Env: []string{"TUNNEL_PROTO_LOGLEVEL", "TUNNEL_TRANSPORT_LOGLEVEL"},
+			Default: "info", Effect: Ignored, Usage: "least level of transport lines",
+		},
 		{Name: "logfile", Env: []string{"TUNNEL_LOGFILE"}, Usage: "`FILE` that log lines are appended to"},
 		{Name: "log-directory", Env: []string{"TUNNEL_LOGDIRECTORY"}, Usage: "`DIR` for the log file culvert.log"},
-		{Name: "output", Env: []string{"TUNNEL_MANAGEMENT_OUTPUT", "TUNNEL_LOG_OUTPUT"}, NoFile: true, Default: "default",
-			Usage: "format of log lines: default or json"},
+		{
+			Name: "output", Env: []string{"TUNNEL_MANAGEMENT_OUTPUT", "TUNNEL_LOG_OUTPUT"}, NoFile: true, Default: "default",
+			Usage: "format of log lines: default or json",
+		},
 		{Name: "no-prechecks", Env: []string{"TUNNEL_NO_PRECHECKS"}, Kind: Bool, Effect: Ignored, Usage: "no checks before the start"},
 		{Name: "trace-output", Env: []string{"TUNNEL_TRACE_OUTPUT"}, Usage: "`FILE` for an execution trace, for go tool trace; complete after " +
 			"the end"},
-		{Name: "management-hostname", Env: []string{"TUNNEL_MANAGEMENT_HOSTNAME"}, Default: "management.argotunnel.com",
-			Usage: "host of the management service"},
-		{Name: "management-diagnostics", Env: []string{"TUNNEL_MANAGEMENT_DIAGNOSTICS"}, Kind: Bool, Default: "true", Effect: Ignored,
-			Usage: "diagnostics in the management service"},
-		{Name: "service-op-ip", Env: []string{"TUNNEL_SERVICE_OP_IP"}, Default: "198.41.200.113:80", Effect: Ignored,
-			Usage: "address to find the own IP with"},
+		{
+			Name: "management-hostname", Env: []string{"TUNNEL_MANAGEMENT_HOSTNAME"}, Default: "management.argotunnel.com",
+			Usage: "host of the management service",
+		},
+		{
+			Name: "management-diagnostics", Env: []string{"TUNNEL_MANAGEMENT_DIAGNOSTICS"}, Kind: Bool, Default: "true", Effect: Ignored,
+			Usage: "diagnostics in the management service",
+		},
+		{
+			Name: "service-op-ip", Env: []string{"TUNNEL_SERVICE_OP_IP"}, Default: "198.41.200.113:80", Effect: Ignored,
+			Usage: "address to find the own IP with",
+		},
 		{Name: "stdin-control", Env: []string{"STDIN_CONTROL"}, Kind: Bool, Effect: Later, Usage: "commands on standard input"},
 		{Name: "no-autoupdate", Env: []string{"NO_AUTOUPDATE"}, Kind: Bool, Effect: Ignored, Usage: "no automatic update (there is none)"},
 		{Name: "autoupdate-freq", Kind: Duration, Default: "24h0m0s", Effect: Ignored, Usage: "time between updates (there are none)"},
-		{Name: "metrics-update-freq", Env: []string{"TUNNEL_METRICS_UPDATE_FREQ"}, Kind: Duration, Default: "5s", Effect: Ignored,
-			Usage: "no effect"},
+		{
+			Name: "metrics-update-freq", Env: []string{"TUNNEL_METRICS_UPDATE_FREQ"}, Kind: Duration, Default: "5s", Effect: Ignored,
+			Usage: "no effect",
+		},
 	}
 }
 
@@ -144,8 +190,10 @@ func originFlags() []Flag {
 		{Name: "origin-server-name", Env: []string{"TUNNEL_ORIGIN_SERVER_NAME"}, Usage: "name expected in the origin's certificate"},
 		{Name: "origin-ca-pool", Env: []string{"TUNNEL_ORIGIN_CA_POOL"}, Usage: "PEM `FILE` with roots for the origin's certificate"},
 		{Name: "no-tls-verify", Env: []string{"NO_TLS_VERIFY"}, Kind: Bool, Usage: "accept any certificate of the origin"},
-		{Name: "no-chunked-encoding", Env: []string{"TUNNEL_NO_CHUNKED_ENCODING"}, Kind: Bool,
-			Usage: "no chunked request bodies towards the origin"},
+		{
+			Name: "no-chunked-encoding", Env: []string{"TUNNEL_NO_CHUNKED_ENCODING"}, Kind: Bool,
+			Usage: "no chunked request bodies towards the origin",
+		},
 		{Name: "http2-origin", Env: []string{"TUNNEL_ORIGIN_ENABLE_HTTP2"}, Kind: Bool, Usage: "HTTP/2 towards an HTTPS origin"},
 		{Name: "proxy-address", Env: []string{"TUNNEL_PROXY_ADDRESS"}, Default: "127.0.0.1", Usage: "listen address of connector-local proxies"},
 		{Name: "proxy-port", Env: []string{"TUNNEL_PROXY_PORT"}, Kind: Uint, Default: "0", Usage: "listen port of connector-local proxies"},
@@ -164,8 +212,10 @@ func ignoredFlags() []Flag {
 		{Name: "heartbeat-interval", Kind: Duration, Default: "5s", Effect: Ignored, Usage: "no effect"},
 		{Name: "heartbeat-count", Kind: Int, Default: "5", Effect: Ignored, Usage: "no effect"},
 		{Name: "compression-quality", Env: []string{"TUNNEL_COMPRESSION_LEVEL"}, Kind: Int, Default: "0", Effect: Ignored, Usage: "no effect"},
-		{Name: "use-reconnect-token", Env: []string{"TUNNEL_USE_RECONNECT_TOKEN"}, Kind: Bool, Default: "true", Effect: Ignored,
-			Usage: "no effect"},
+		{
+			Name: "use-reconnect-token", Env: []string{"TUNNEL_USE_RECONNECT_TOKEN"}, Kind: Bool, Default: "true", Effect: Ignored,
+			Usage: "no effect",
+		},
 		{Name: "proxy-connection-timeout", Kind: Duration, Default: "1m30s", Effect: Ignored, Usage: "no effect"},
 		{Name: "proxy-expect-continue-timeout", Kind: Duration, Default: "1m30s", Effect: Ignored, Usage: "no effect"},
 		{Name: "ui", Kind: Bool, Effect: Ignored, Usage: "no effect"},
@@ -176,8 +226,10 @@ func ignoredFlags() []Flag {
 		{Name: "api-ca-key", Env: []string{"TUNNEL_API_CA_KEY"}, Secret: true, Effect: Ignored, Usage: "no effect"},
 		{Name: "proxy-dns", Env: []string{"TUNNEL_DNS"}, Kind: Bool, Effect: Later, Usage: "the DNS proxy was removed"},
 	}
-	for _, name := range []string{"proxy-dns-port", "proxy-dns-address", "proxy-dns-upstream", "proxy-dns-max-upstream-conns",
-		"proxy-dns-bootstrap"} {
+	for _, name := range []string{
+		"proxy-dns-port", "proxy-dns-address", "proxy-dns-upstream", "proxy-dns-max-upstream-conns",
+		"proxy-dns-bootstrap",
+	} {
 		flags = append(flags, Flag{Name: name, Kind: List, Effect: Ignored, Usage: "no effect"})
 	}
 	return flags

@@ -106,7 +106,8 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config 
 func defaults(grace time.Duration) Config {
 	cfg := Config{
 		Redis: redisstore.Default(), Discovery: discovery.Default(), Supervisor: supervisor.Default(), Proxy: proxy.Default(),
-		Worker: connworker.Default()}
+		Worker: connworker.Default(),
+	}
 	cfg.Worker.GracePeriod = grace
 	cfg.Proxy.DrainTimeout = proxyDrain
 	return cfg

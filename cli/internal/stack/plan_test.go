@@ -89,12 +89,18 @@ func TestWarnings(t *testing.T) {
 		ipVersion   string
 	}{
 		"nothing given": {connections: 4, ipVersion: "auto"},
-		"no connections": {flags: []string{"ha-connections=0"}, connections: 1, ipVersion: "auto", want: []stack.Warning{{"ha-connections",
-			"0 is not between 1 and 255, using 1"}}},
-		"negative": {flags: []string{"ha-connections=-3"}, connections: 1, ipVersion: "auto", want: []stack.Warning{{"ha-connections",
-			"-3 is not between 1 and 255, using 1"}}},
-		"too many": {flags: []string{"ha-connections=300"}, connections: 255, ipVersion: "auto", want: []stack.Warning{{"ha-connections",
-			"300 is not between 1 and 255, using 255"}}},
+		"no connections": {flags: []string{"ha-connections=0"}, connections: 1, ipVersion: "auto", want: []stack.Warning{{
+			"ha-connections",
+			"0 is not between 1 and 255, using 1",
+		}}},
+		"negative": {flags: []string{"ha-connections=-3"}, connections: 1, ipVersion: "auto", want: []stack.Warning{{
+			"ha-connections",
+			"-3 is not between 1 and 255, using 1",
+		}}},
+		"too many": {flags: []string{"ha-connections=300"}, connections: 255, ipVersion: "auto", want: []stack.Warning{{
+			"ha-connections",
+			"300 is not between 1 and 255, using 255",
+		}}},
 		"IPv6 with static IPv4 edges": {
 			flags: []string{"edge-ip-version=6", "edge=192.0.2.1:7844"}, connections: 4, ipVersion: "auto",
 			want: []stack.Warning{{"edge-ip-version", "6 has no effect on the addresses that --edge names"}},

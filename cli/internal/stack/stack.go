@@ -222,8 +222,10 @@ func (s *Stack) useOwnEdge() error {
 }
 
 func (s *Stack) buildDiscovery() (part, error) {
-	return discovery.New(s.cfg.Discovery, discovery.Deps{Store: s.store, Logger: s.log("discovery"), Registerer: s.deps.Registry,
-		Files: s.deps.Reload.Files})
+	return discovery.New(s.cfg.Discovery, discovery.Deps{
+		Store: s.store, Logger: s.log("discovery"), Registerer: s.deps.Registry,
+		Files: s.deps.Reload.Files,
+	})
 }
 
 func (s *Stack) buildSupervisor() (part, error) {

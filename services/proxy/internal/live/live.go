@@ -11,6 +11,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/redact"
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/crashmark"
@@ -152,11 +153,11 @@ func Local(set *ingress.Set, maxActiveFlows string) (*ingress.Set, error) {
 	return set.WithMaxActiveFlows(maxActiveFlows)
 }
 
-// Version is the version in force, and the error of the last push if that was rejected.
+// Version is the version in force, and the error of the last push if that was rejected, without passwords.
 func (s *State) Version() (version int32, rejected string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.version, s.last
+	return s.version, redact.URL(s.last)
 }
 
 // ConfigJSON is the response of the /config endpoint (docs/spec/ingress.md 12.5).

@@ -1,0 +1,27 @@
+package router
+
+import "github.com/culvert-tunnel/culvert/pkg/redact"
+
+// Rule is an ingress rule as the ops API shows it.
+type Rule struct {
+	Rule     int    `json:"rule"`
+	Hostname string `json:"hostname,omitempty"`
+	Path     string `json:"path,omitempty"`
+	// Service is the origin without the password of its URL.
+	Service string `json:"service"`
+	// Closed says that the rule demands an access token.
+	Closed bool `json:"closed,omitempty"`
+}
+
+// Rules lists the rules of the snapshot in their order; nil when there are none.
+func (s *Snapshot) Rules() []Rule {
+	var out []Rule
+	routes := s.Routes()
+	for i := range routes {
+		r := &routes[i]
+		out = append(out, Rule{
+			Rule: r.Index, Hostname: r.Rule.Hostname, Path: r.Rule.Path, Service: redact.URL(r.Origin.Text), Closed: r.Guarded,
+		})
+	}
+	return out
+}
