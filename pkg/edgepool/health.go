@@ -8,9 +8,10 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Times of the hold-down: doubling with each failure in a row.
+// Times of the hold-down: doubling with each failure in a row. The first is several times the timeout of a QUIC dial: otherwise the hold of
+// one dead address would be over before a second one is known to be dead, and the slot would go back and forth between them.
 const (
-	HoldBase = 5 * time.Second
+	HoldBase = 30 * time.Second
 	HoldMax  = 10 * time.Minute
 )
 

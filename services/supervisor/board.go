@@ -23,6 +23,7 @@ type board struct {
 	// pools keeps the last good snapshot of each pool (docs/spec/lifecycle.md 14.4).
 	pools     map[string]edgepool.Pool
 	shortages map[tunnel.ID]reconcile.Shortage
+	health    health
 }
 
 func (b *board) read(ctx context.Context) (reconcile.World, error) {

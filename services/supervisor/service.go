@@ -163,7 +163,9 @@ func (s *Service) pass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	world.Unsettled = time.Since(s.steady) < settleTime
+	now := time.Now()
+	s.board.health.observe(&world, now)
+	world.Unsettled = now.Sub(s.steady) < settleTime
 	s.mu.Lock()
 	s.seen = world
 	s.mu.Unlock()

@@ -29,7 +29,7 @@ func (v *view) decide(r lease.Record) (Grant, bool) {
 
 // again grants an expired slot to the worker that had it, on the same address.
 func (v *view) again(r lease.Record) (Grant, bool) {
-	edge, ok := v.address(r, anyAddress)
+	edge, ok := v.address(r, r.Worker, anyAddress)
 	if !ok {
 		return Grant{}, false
 	}
@@ -48,7 +48,7 @@ func (v *view) relieve(r lease.Record) (Grant, bool) {
 	if r.Status.State != lease.StateConnected {
 		choice = preferNew
 	}
-	edge, ok := v.address(r, choice)
+	edge, ok := v.address(r, to, choice)
 	if !ok {
 		return Grant{}, false
 	}
@@ -79,7 +79,7 @@ func (v *view) mend(r lease.Record) (Grant, bool) {
 		}
 	case tunnel.ReasonPeerClosed, tunnel.ReasonInternal:
 		if to, ok := placement.ChooseOther(v.candidates(), r.Worker); ok && s.Retries >= leaveAfter {
-			edge, ok := v.address(r, preferNew)
+			edge, ok := v.address(r, to, preferNew)
 			return v.grantOf(r, to, edge, CauseWorker), ok
 		}
 	case tunnel.ReasonNone, tunnel.ReasonRefused, tunnel.ReasonDrained, tunnel.ReasonForced, tunnel.ReasonFenced:
@@ -89,7 +89,7 @@ func (v *view) mend(r lease.Record) (Grant, bool) {
 
 // elsewhere grants the slot to the same worker on another address; without one the worker's own retries go on.
 func (v *view) elsewhere(r lease.Record) (Grant, bool) {
-	edge, ok := v.address(r, spare)
+	edge, ok := v.address(r, r.Worker, spare)
 	if !ok {
 		return Grant{}, false
 	}
@@ -102,7 +102,7 @@ func (v *view) place(r lease.Record, cause Cause, c choice, avoid []tunnel.Worke
 	if !ok {
 		return Grant{}, false
 	}
-	edge, ok := v.address(r, c)
+	edge, ok := v.address(r, to, c)
 	if !ok {
 		return Grant{}, false
 	}

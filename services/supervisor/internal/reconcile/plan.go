@@ -142,7 +142,7 @@ func (p *planner) rebalance(v *view) bool {
 		if !found || r.Worker != move.From {
 			continue
 		}
-		edge, ok := v.address(r, spare)
+		edge, ok := v.address(r, move.To, spare)
 		if !ok {
 			return false
 		}
@@ -161,7 +161,7 @@ func (p *planner) convert(v *view) {
 		if !found || r.Status.Prefers == "" {
 			continue
 		}
-		edge, ok := v.address(r, spare)
+		edge, ok := v.address(r, r.Worker, spare)
 		if !ok {
 			return
 		}

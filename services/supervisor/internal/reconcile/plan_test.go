@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -365,4 +366,22 @@ func others(id tunnel.WorkerID, held map[tunnel.WorkerID]int) []int {
 		}
 	}
 	return out
+}
+
+// TestPlanRemembersDeadAddresses: a slot whose second address fails does not go back to the first one that failed while another is free,
+// but a worker on another host may use it.
+func TestPlanRemembersDeadAddresses(t *testing.T) {
+	now := time.Unix(1000, 0)
+	dead := edgepool.Health{}.After(addrPort(1), tunnel.ReasonDial, now)
+	for name, c := range map[string]struct {
+		host string
+		want tunnel.EdgeAddr
+	}{"on this host": {"a", edge(3)}, "on another host": {"b", edge(1)}} {
+		w := world(connector(failed(0, "w1", 2, tunnel.ReasonDial, 2)), 3, worker("w1", "a", tunnelA))
+		w.Now, w.Health = now.Add(time.Second), map[string]edgepool.Health{c.host: dead}
+		plan := Plan(w)
+		if g, ok := plan.Actions[0].(Grant); !ok || g.Edge != c.want {
+			t.Errorf("%s: %s, want a grant at %s", name, describe(plan), c.want)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -41,6 +42,9 @@ type view struct {
 	records map[tunnel.ConnIndex]lease.Record
 	pool    edgepool.Pool
 	random  edgepool.Random
+	// now and health are World.Now and World.Health.
+	now    time.Time
+	health map[string]edgepool.Health
 	// left are addresses that slots were moved off in this plan: they failed, or the old session still stands.
 	left []tunnel.EdgeAddr
 	open bool
@@ -55,6 +59,8 @@ func newView(w World, c Connector, l load) *view {
 		records:   make(map[tunnel.ConnIndex]lease.Record, len(c.Records)),
 		pool:      w.Pools[c.Pool],
 		random:    w.Random,
+		now:       w.Now,
+		health:    w.Health,
 		open:      c.Proved,
 		unsettled: w.Unsettled,
 	}
@@ -128,11 +134,11 @@ const (
 	spare                    // another one, or none
 )
 
-// address picks an edge address that no other slot of the connector uses. Slots whose lease ran out count as users as
-// long as their worker lives, because it keeps the session.
-func (v *view) address(r lease.Record, c choice) (tunnel.EdgeAddr, bool) {
+// address picks an edge address for the worker to, one that no other slot of the connector uses. Slots whose lease ran out count as
+// users as long as their worker lives, because it keeps the session.
+func (v *view) address(r lease.Record, to tunnel.WorkerID, c choice) (tunnel.EdgeAddr, bool) {
 	old := inUse(r)
-	table := edgepool.Table{Pool: v.pool, Family: v.Family, Used: map[tunnel.ConnIndex]tunnel.EdgeAddr{}, Health: v.doubts(r)}
+	table := edgepool.Table{Pool: v.pool, Family: v.Family, Used: map[tunnel.ConnIndex]tunnel.EdgeAddr{}, Health: v.doubts(r, to)}
 	var taken []netip.AddrPort
 	for i, other := range v.records {
 		_, known := v.workers[other.Worker]
@@ -149,22 +155,25 @@ func (v *view) address(r lease.Record, c choice) (tunnel.EdgeAddr, bool) {
 	} else {
 		req.Avoid = old
 	}
-	edge, err := edgepool.Allocate(time.Time{}, table, req, v.random)
+	edge, err := edgepool.Allocate(v.now, table, req, v.random)
 	if err != nil || (c == spare && edge.Addr == old.Addr) {
 		return tunnel.EdgeAddr{}, false
 	}
 	return edge, true
 }
 
-// doubts are the addresses to take only if there is no other: addresses that slots were moved off in this plan, and the
-// granted one of a slot whose holder left it.
-func (v *view) doubts(r lease.Record) edgepool.Health {
-	held := edgepool.Condition{HeldUntil: time.Time{}.Add(1)} // later than the zero time that is passed to Allocate
+// doubts are the addresses to take only if there is no other: addresses that failed lately on the host of the worker to, addresses that
+// slots were moved off in this plan, and the granted one of a slot whose holder left it.
+func (v *view) doubts(r lease.Record, to tunnel.WorkerID) edgepool.Health {
+	held := edgepool.Condition{HeldUntil: v.now.Add(1)}
 	h := edgepool.Health{}
+	maps.Copy(h, v.health[v.workers[to].Host])
 	for _, a := range v.left {
-		h[a.Addr] = held
+		if !h.Held(a.Addr, v.now) {
+			h[a.Addr] = held
+		}
 	}
-	if inUse(r) != r.Edge {
+	if inUse(r) != r.Edge && !h.Held(r.Edge.Addr, v.now) {
 		h[r.Edge.Addr] = held
 	}
 	return h

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
@@ -20,6 +21,10 @@ type World struct {
 	Workers    []fleet.Worker
 	Pools      map[string]edgepool.Pool
 	Connectors []Connector
+	// Now is the time that Health is compared with.
+	Now time.Time
+	// Health is, for each host, what its workers' attempts say about edge addresses.
+	Health map[string]edgepool.Health
 	// Random chooses between addresses that are equally good.
 	Random edgepool.Random
 }
