@@ -51,11 +51,7 @@ func composeUp(t *testing.T, args ...string) *stack {
 		env: append(os.Environ(), fmt.Sprintf("CULVERT_PORT=%d", port)),
 		url: fmt.Sprintf("http://127.0.0.1:%d", port),
 	}
-	installed(t, "redis-server")
-	pack := exec.Command("../../deploy/compose/pack.sh")
-	if out, err := pack.CombinedOutput(); err != nil {
-		t.Fatalf("images: %v\n%s", err, out)
-	}
+	packImages(t)
 	t.Cleanup(func() {
 		if t.Failed() {
 			out, _ := s.command("logs", "--no-color", "--tail", "40").CombinedOutput()
