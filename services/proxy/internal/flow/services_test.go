@@ -56,7 +56,7 @@ func echoOrigin(t *testing.T) string {
 
 func TestLargeMessagesThroughAService(t *testing.T) {
 	addr := echoOrigin(t)
-	message := bytes.Repeat([]byte("0123456789abcdef"), 1<<20) // 16 MiB
+	message := bytes.Repeat([]byte("0123456789abcdef"), 1<<18) // 4 MiB
 	eachCarrier(t, func(t *testing.T, carry func(link.Handler) link.Carrier) {
 		v := visitFrom(t, carry(streamHandler(t, rules(t, "tcp://"+addr), streamLimits(), nil)), websocketRequest("/"))
 		go func() {

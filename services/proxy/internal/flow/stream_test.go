@@ -20,7 +20,7 @@ import (
 )
 
 // large is the size of the bodies that must pass whole.
-const large = 64 << 20
+const large = 16 << 20
 
 // httpOrigin is a real HTTP server.
 func httpOrigin(t testing.TB, h http.HandlerFunc) string {
