@@ -65,6 +65,14 @@ type Record struct {
 	Age time.Duration `json:"-"`
 }
 
+// InUse is the edge address that the slot's holder really uses: the granted one, unless it had to choose another.
+func (r *Record) InUse() tunnel.EdgeAddr {
+	if !r.Status.Edge.IsZero() {
+		return r.Status.Edge
+	}
+	return r.Edge
+}
+
 // Report is one slot's line in a worker's renewal.
 type Report struct {
 	Index  tunnel.ConnIndex

@@ -51,15 +51,11 @@ func (h *health) observe(w *reconcile.World, now time.Time) {
 
 // after is the health of a host after what a worker of it reports of a slot.
 func after(h edgepool.Health, r lease.Record, now time.Time) edgepool.Health {
-	addr := r.Status.Edge
-	if addr.IsZero() {
-		addr = r.Edge
-	}
 	switch r.Status.State {
 	case lease.StateConnected:
-		return h.After(addr.Addr, tunnel.ReasonNone, now)
+		return h.After(r.InUse().Addr, tunnel.ReasonNone, now)
 	case lease.StateFailed:
-		return h.After(addr.Addr, r.Status.Reason, now)
+		return h.After(r.InUse().Addr, r.Status.Reason, now)
 	default:
 		return h
 	}

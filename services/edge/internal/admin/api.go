@@ -55,7 +55,7 @@ func (a *API) Read(g *echo.Group) {
 	g.GET("/connections", a.listConnections)
 }
 
-// Write mounts the handlers that change state, and those whose responses may hold a secret.
+// Write mounts the handlers that only an administrator may call: they change state, or their responses hold a secret.
 func (a *API) Write(g *echo.Group) {
 	g.POST("/tunnels", a.createTunnel)
 	g.DELETE("/tunnels/:ref", a.deleteTunnel)

@@ -106,7 +106,7 @@ func (v *view) place(r lease.Record, cause Cause, c choice, avoid []tunnel.Worke
 	if !ok {
 		return Grant{}, false
 	}
-	if to == r.Worker && r.Live && edge == inUse(r) {
+	if to == r.Worker && r.Live && edge == r.InUse() {
 		return Grant{}, false // nothing would change
 	}
 	return v.grantOf(r, to, edge, cause), true

@@ -111,18 +111,10 @@ func (v *view) moved(old lease.Record, g lease.Grant) {
 		v.slots[old.Worker]--
 	}
 	v.slots[g.Worker]++
-	if edge := inUse(old); edge != g.Edge {
+	if edge := old.InUse(); edge != g.Edge {
 		v.left = append(v.left, edge)
 	}
 	v.records[g.Slot.Index] = lease.Record{Grant: g, Live: true, Status: lease.Status{State: lease.StateGranted}}
-}
-
-// inUse is the address that a slot's holder really uses.
-func inUse(r lease.Record) tunnel.EdgeAddr {
-	if !r.Status.Edge.IsZero() {
-		return r.Status.Edge
-	}
-	return r.Edge
 }
 
 // choice says which address a slot may get.
@@ -137,7 +129,7 @@ const (
 // address picks an edge address for the worker to, one that no other slot of the connector uses. Slots whose lease ran out count as
 // users as long as their worker lives, because it keeps the session.
 func (v *view) address(r lease.Record, to tunnel.WorkerID, c choice) (tunnel.EdgeAddr, bool) {
-	old := inUse(r)
+	old := r.InUse()
 	table := edgepool.Table{Pool: v.pool, Family: v.Family, Used: map[tunnel.ConnIndex]tunnel.EdgeAddr{}, Health: v.doubts(r, to)}
 	var taken []netip.AddrPort
 	for i, other := range v.records {
@@ -145,7 +137,7 @@ func (v *view) address(r lease.Record, to tunnel.WorkerID, c choice) (tunnel.Edg
 		if i == r.Slot.Index || other.Worker == "" || (!other.Live && !known) {
 			continue
 		}
-		table.Used[i] = inUse(other)
+		table.Used[i] = other.InUse()
 		taken = append(taken, other.Edge.Addr)
 	}
 	table.Pool.Regions = without(v.pool.Regions, taken)
@@ -173,7 +165,7 @@ func (v *view) doubts(r lease.Record, to tunnel.WorkerID) edgepool.Health {
 			h[a.Addr] = held
 		}
 	}
-	if inUse(r) != r.Edge && !h.Held(r.Edge.Addr, v.now) {
+	if r.InUse() != r.Edge && !h.Held(r.Edge.Addr, v.now) {
 		h[r.Edge.Addr] = held
 	}
 	return h
