@@ -78,10 +78,7 @@ func (k *keeper) Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
 	defer k.mu.Unlock()
 	used := map[tunnel.ConnIndex]tunnel.EdgeAddr{}
 	for index, r := range k.records {
-		used[index] = r.Edge
-		if !r.Status.Edge.IsZero() {
-			used[index] = r.Status.Edge
-		}
+		used[index] = r.InUse()
 	}
 	for index, hs := range k.holders {
 		for _, h := range hs {
