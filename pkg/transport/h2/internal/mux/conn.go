@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,7 @@ type Conn struct {
 	peer         peerSettings
 	goneAway     bool // the peer sent GOAWAY
 	goneText     string
+	writeErr     error // writing failed because the peer closed the socket; the reader finds out why
 
 	out, spare []byte
 	// control counts the bytes of out that the peer provoked: replies and resets because of its errors.
@@ -192,8 +194,11 @@ func (c *Conn) lost(err error) {
 		c.end(code, err.Error(), &tunnel.ConnError{Reason: tunnel.ReasonInternal, Err: err})
 		return
 	}
-	loss := lossOf(err)
 	c.mu.Lock()
+	if c.writeErr != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = c.writeErr // the deadline is writeFailed's
+	}
+	loss := lossOf(err)
 	if c.goneAway && loss.Reason == tunnel.ReasonPeerClosed && c.goneText != "" {
 		loss = &tunnel.ConnError{Reason: loss.Reason, Err: errors.New("application close: " + c.goneText)}
 	}

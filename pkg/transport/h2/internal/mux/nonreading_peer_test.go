@@ -5,7 +5,10 @@ import (
 	"context"
 	"io"
 	"net"
+	"os"
+	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -46,6 +49,7 @@ func (d *nonReader) Write([]byte) (int, error) {
 	return 0, net.ErrClosed
 }
 
+func (d *nonReader) SetReadDeadline(time.Time) error { return nil }
 func (d *nonReader) SetWriteDeadline(t time.Time) error {
 	d.once.Do(func() { close(d.over) })
 	return nil
@@ -142,5 +146,57 @@ func TestTooManySettings(t *testing.T) {
 			t.Errorf("%d settings: %v", n, context.Cause(conn.Context()))
 		}
 		conn.Close(http2.ErrCodeNo, "")
+	}
+}
+
+// departed is a socket whose peer sent said and then closed it. Nothing can be read before a write has failed.
+type departed struct {
+	net.Conn
+	said   *bytes.Reader
+	end    func() (int, error)
+	once   sync.Once
+	failed chan struct{}
+}
+
+func (d *departed) Read(p []byte) (int, error) {
+	<-d.failed
+	if d.said.Len() > 0 {
+		return d.said.Read(p)
+	}
+	return d.end()
+}
+
+func (d *departed) Write([]byte) (int, error) {
+	d.once.Do(func() { close(d.failed) })
+	return 0, syscall.ECONNRESET
+}
+func (d *departed) SetReadDeadline(time.Time) error  { return nil }
+func (d *departed) SetWriteDeadline(time.Time) error { return nil }
+func (d *departed) Close() error                     { return nil }
+
+// TestLastWordsOfAPeer: a failed write does not hide why the peer closed the connection, if it said so.
+func TestLastWordsOfAPeer(t *testing.T) {
+	settings := frames(func(fr *http2.Framer) { _ = fr.WriteSettings() })
+	bye := frames(func(fr *http2.Framer) { _ = fr.WriteGoAway(0, http2.ErrCodeNo, []byte("bye")) })
+	reset := func() (int, error) { return 0, syscall.ECONNRESET }
+	for name, c := range map[string]struct {
+		said []byte
+		end  func() (int, error)
+		want string
+	}{
+		"goaway":  {slices.Concat(settings, bye), reset, "peer_closed: application close: bye"},
+		"nothing": {settings, reset, "peer_closed: connection reset by peer"},
+		// The socket stays readable for longer than the reader waits.
+		"silence": {settings, func() (int, error) { return 0, os.ErrDeadlineExceeded }, "peer_closed: connection reset by peer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			peer := &departed{said: bytes.NewReader(c.said), end: c.end, failed: make(chan struct{})}
+			conn := New(t.Context(), peer, testConfig(Client, nil))
+			<-conn.Context().Done()
+			if got := context.Cause(conn.Context()).Error(); got != c.want {
+				t.Errorf("cause = %q, want %q", got, c.want)
+			}
+			conn.Close(http2.ErrCodeNo, "")
+		})
 	}
 }

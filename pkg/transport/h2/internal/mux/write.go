@@ -3,9 +3,12 @@ package mux
 import (
 	"encoding/binary"
 	"runtime"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 // writeLoop sends the buffer until the connection ends, and closes the socket.
@@ -23,11 +26,24 @@ func (c *Conn) writeLoop() {
 		}
 		runtime.Gosched() // other goroutines that are ready may add to the same write
 		if err := c.writeOut(); err != nil {
-			c.lost(err)
-			_ = c.nc.Close() // the connection is broken anyway
+			c.writeFailed(err)
 			return
 		}
 	}
+}
+
+// writeFailed ends the connection because writing failed, and closes the socket. A peer that closed its socket may have
+// said why in a GOAWAY that nobody has read yet, so the reader comes to the end of what has arrived first.
+func (c *Conn) writeFailed(err error) {
+	if lossOf(err).Reason == tunnel.ReasonPeerClosed {
+		_ = c.nc.SetReadDeadline(time.Now().Add(closeTimeout)) // fails only on a closed socket, which ends the reader, too
+		c.mu.Lock()
+		c.writeErr = err
+		c.mu.Unlock()
+		<-c.ctx.Done()
+	}
+	c.lost(err)
+	_ = c.nc.Close() // the connection is broken anyway
 }
 
 // writeOut sends the buffer. Streams fill the spare one meanwhile.
