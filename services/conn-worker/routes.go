@@ -6,6 +6,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/keeper"
 )
 
 // Routes adds the worker's own endpoints.
@@ -17,19 +18,18 @@ func (s *Service) connections(c echo.Context) error {
 	})
 }
 
-// Connected counts the registered connections that this worker holds for the tunnel id, and returns its connector id, which is
-// zero while it is not known. It does not need the store.
-func (s *Service) Connected(id tunnel.ID) (n int, connector tunnel.ConnectorID) {
+// Connection is one slot that a worker holds.
+type Connection = keeper.Connection
+
+// Registered lists the registered connections that this worker holds for the tunnel id, by index, and returns its connector id, which
+// is zero while it is not known. It does not need the store.
+func (s *Service) Registered(id tunnel.ID) (connector tunnel.ConnectorID, list []Connection) {
 	for _, c := range s.keepers.Connections() {
-		if c.Tunnel != id {
-			continue
-		}
-		connector = c.Connector
-		if c.Registered() {
-			n++
+		if c.Tunnel == id && c.Registered() {
+			list = append(list, c)
 		}
 	}
-	return n, connector
+	return s.keepers.Connector(id), list
 }
 
 // registered counts the registered connections of all tunnels.

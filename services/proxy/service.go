@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"sync/atomic"
 
@@ -201,6 +202,9 @@ func (s *Service) Apply(ctx context.Context, u remoteconfig.Update) (int32, erro
 
 // ConfigJSON is the configuration in force as the /config endpoint shows it.
 func (s *Service) ConfigJSON() ([]byte, error) { return s.live.ConfigJSON() }
+
+// ICMPSources are the addresses from which this host sends ICMP errors.
+func (s *Service) ICMPSources() (v4, v6 netip.Addr) { return s.private.ICMPSources() }
 
 // Endpoints says where the link listeners are, with the ports that were given for port 0.
 func (s *Service) Endpoints() []link.Endpoint {

@@ -12,6 +12,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/cli/internal/monitor"
 	"github.com/culvert-tunnel/culvert/cli/internal/paths"
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
@@ -41,31 +42,34 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	server := metricsListener{addr: s.Text("metrics"), logger: logger}
-	if err := server.open(ctx.Context); err != nil {
+	server, err := monitor.Open(ctx.Context, monitor.Choose(s.Text("metrics"), c.inContainer()), logger)
+	if err != nil {
 		return err
 	}
 	reload := process.NewReloader(logger)
 	st, err := stack.New(ctx.Context, cfg, stack.Deps{
-		Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version(), Reload: reload,
+		Logger: logger, Registry: server.Registry, Ops: server.Ops, Version: process.Version(), Reload: reload,
 	})
 	if err == nil {
 		err = source.Watch(reload.Files, st.ReplaceCredentials)
 	}
 	if err != nil {
-		return errors.Join(err, server.ops.Close())
+		return errors.Join(err, server.Ops.Close())
 	}
-	server.mount(st)
+	server.Mount(st, s.Configuration(filepath.Abs))
 	pid := paths.ExpandHome(s.Text("pidfile"), c.Home())
 	st.Add("announcement", announcement{stack: st, pidfile: pid, notify: c.Env("NOTIFY_SOCKET"), logger: logger})
 	logger.InfoContext(ctx.Context, "connector started", slog.String(logkey.TunnelID, cfg.Credentials.TunnelID.String()),
-		slog.String(logkey.Version, process.Version()), slog.String(logkey.Metrics, server.ops.Addr().String()))
+		slog.String(logkey.Version, process.Version()), slog.String(logkey.Metrics, server.Ops.Addr().String()))
 	if err := st.Run(ctx.Context); err != nil {
 		return err
 	}
 	logger.InfoContext(ctx.Context, "connector stopped")
 	return nil
 }
+
+// inContainer reports whether this process runs in an image of ours, which says so by a variable.
+func (c *commands) inContainer() bool { return c.Env("CULVERT_CONTAINER") != "" }
 
 // openLog makes the logger that the flags describe. Lines go to standard error, and to the log file when it can be written.
 func (c *commands) openLog(s *settings.Settings) (*slog.Logger, func(), error) {

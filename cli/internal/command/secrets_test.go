@@ -226,8 +226,8 @@ func TestRunningProcessesShowNoSecret(t *testing.T) {
 	}
 	for _, p := range processes {
 		for _, path := range []string{
-			"/healthz", "/readyz", "/ready", "/metrics", "/config", "/quicktunnel", "/v1/config", "/v1/proxy", "/v1/connections", "/v1/slots",
-			"/v1/pool",
+			"/healthz", "/readyz", "/ready", "/metrics", "/config", "/quicktunnel", "/diag/tunnel", "/diag/configuration",
+			"/v1/config", "/v1/proxy", "/v1/connections", "/v1/slots", "/v1/pool",
 			"/v1/edge/tunnels", "/v1/edge/tunnels/web", "/v1/edge/tunnels/web/configuration", "/v1/edge/routes", "/v1/edge/connections",
 			"/v1/nothing",
 			"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2",

@@ -333,6 +333,16 @@ func TestTunnelRun(t *testing.T) {
 		b, err := os.ReadFile(pidfile)
 		return err == nil && string(b) == fmt.Sprint(os.Getpid())
 	})
+	var state struct {
+		TunnelID, ConnectorID string
+		Connections           []struct{ EdgeAddress string }
+		Sources               []string `json:"icmp_sources"`
+	}
+	_, body := fetch(t, c, "http://"+metrics+"/diag/tunnel", "")
+	if err := json.Unmarshal([]byte(body), &state); err != nil || state.ConnectorID != ready.ConnectorID || len(state.TunnelID) != 36 ||
+		len(state.Connections) != 4 || state.Connections[0].EdgeAddress != "127.0.0.1" || len(state.Sources) != 2 {
+		t.Errorf("/diag/tunnel = %s, %v", body, err)
+	}
 	if code, _, stderr := run(t, nil, "tunnel", "--metrics", metrics, "ready"); code != 0 {
 		t.Errorf("tunnel ready = %d %s", code, stderr)
 	}

@@ -16,12 +16,12 @@ import (
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
 	"github.com/culvert-tunnel/culvert/cli/internal/console"
+	"github.com/culvert-tunnel/culvert/cli/internal/monitor"
 	"github.com/culvert-tunnel/culvert/cli/internal/paths"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
-	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 )
@@ -74,18 +74,18 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	server := metricsListener{addr: ctx.String("metrics"), logger: logger}
-	if err := server.open(ctx.Context); err != nil {
+	server, err := monitor.Open(ctx.Context, monitor.Choose(ctx.String("metrics"), false), logger)
+	if err != nil {
 		return err
 	}
 	st, err := stack.New(ctx.Context, cfg, stack.Deps{
-		Logger: logger, Registry: server.registry, Ops: server.ops, Version: process.Version(), Reload: process.NewReloader(logger),
+		Logger: logger, Registry: server.Registry, Ops: server.Ops, Version: process.Version(), Reload: process.NewReloader(logger),
 	})
 	if err != nil {
-		return errors.Join(err, server.ops.Close())
+		return errors.Join(err, server.Ops.Close())
 	}
-	server.mount(st)
-	st.Add("greeting", process.RunnerFunc(func(ctx context.Context) error { return c.greet(ctx, st, server.ops, logger) }))
+	server.Mount(st, nil)
+	st.Add("greeting", process.RunnerFunc(func(ctx context.Context) error { return c.greet(ctx, st, server.Ops.Addr(), logger) }))
 	if err := st.Run(ctx.Context); err != nil {
 		return err
 	}
@@ -169,7 +169,7 @@ func publicAddress(ctx *urfave.Context) (netip.AddrPort, error) {
 }
 
 // greet waits until a request succeeds, prints the public URL, and waits for the end.
-func (c *commands) greet(ctx context.Context, st *stack.Stack, private *ops.Server, logger *slog.Logger) error {
+func (c *commands) greet(ctx context.Context, st *stack.Stack, private netip.AddrPort, logger *slog.Logger) error {
 	url := st.Edge().PublicURL()
 	client := &http.Client{
 		Timeout: probeWithin, Transport: &http.Transport{DisableKeepAlives: true},
@@ -185,7 +185,7 @@ func (c *commands) greet(ctx context.Context, st *stack.Stack, private *ops.Serv
 		}
 	}
 	c.Println("Public URL: " + localURL(url))
-	c.Println("Private:    http://" + private.Addr().String() + "/readyz")
+	c.Println("Private:    http://" + private.String() + "/readyz")
 	logger.InfoContext(ctx, "first request went through", slog.String(logkey.URL, url))
 	<-ctx.Done()
 	c.Println("Stopping: finishing requests in flight. Press Ctrl-C again to stop at once.")

@@ -235,6 +235,24 @@ func (s *Settings) Shown() map[string]string {
 	return out
 }
 
+// Configuration lists what was given and holds no secret, each value as the reference's /diag/configuration shows it: a list in
+// brackets, and the paths of log files absolute (docs/spec/lifecycle.md 10.2). absolute makes a path absolute.
+func (s *Settings) Configuration(absolute func(string) (string, error)) map[string]string {
+	out := make(map[string]string)
+	for name, text := range s.Reported() {
+		if s.must(name).flag.Kind == List {
+			text = "[" + strings.Join(s.List(name), " ") + "]"
+		}
+		if name == "logfile" || name == "log-directory" {
+			if path, err := absolute(text); err == nil {
+				text = path
+			}
+		}
+		out[name] = text
+	}
+	return out
+}
+
 // Reported lists what was given and holds no secret, for the report to the edge.
 func (s *Settings) Reported() map[string]string {
 	out := s.Shown()

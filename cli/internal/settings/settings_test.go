@@ -160,3 +160,19 @@ func TestShownMasksSecrets(t *testing.T) {
 		t.Errorf("Ignored: %s", d)
 	}
 }
+
+func TestConfigurationHasNoSecretAndAbsolutePaths(t *testing.T) {
+	l := settings.NewLevel()
+	set(t, l, "token", "hunter2")
+	set(t, l, "url", "http://user:hunter2@localhost:80")
+	set(t, l, "edge", "127.0.0.1:1,127.0.0.1:2")
+	set(t, l, "logfile", "culvert.log")
+	s, err := settings.Resolve([]settings.Level{l}, getenv(map[string]string{"TUNNEL_GRACE_PERIOD": "2s"}), nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{"edge": "[127.0.0.1:1 127.0.0.1:2]", "logfile": "/var/culvert.log", "grace-period": "2s"}
+	if d := cmp.Diff(want, s.Configuration(func(path string) (string, error) { return "/var/" + path, nil })); d != "" {
+		t.Errorf("Configuration: %s", d)
+	}
+}

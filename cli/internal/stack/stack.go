@@ -140,9 +140,6 @@ func (s *Stack) Add(name string, r process.Runner) {
 	s.rows = append(s.rows, process.Row{Name: name, Runner: r})
 }
 
-// Stopping reports whether the end has begun.
-func (s *Stack) Stopping() bool { return s.stopping.Load() }
-
 // WorkerReady says why there is no connection to the edge, or nil.
 func (s *Stack) WorkerReady() error { return s.worker.Ready() }
 

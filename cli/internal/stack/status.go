@@ -1,11 +1,31 @@
 package stack
 
-import "github.com/culvert-tunnel/culvert/pkg/tunnel"
+import (
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
+)
 
-// Connections counts the registered connections of this process, and gives the connector's id. They come
-// from the worker itself, so they are right also while the store is unavailable.
-func (s *Stack) Connections() (int, tunnel.ConnectorID) {
-	return s.worker.Connected(s.cfg.Credentials.TunnelID)
+// State is the connector of this process at one moment.
+type State struct {
+	Tunnel tunnel.ID
+	// Connector is zero while the store has not given it.
+	Connector tunnel.ConnectorID
+	// Connections are the registered ones, by index. They come from the worker itself, so they are right also while the store is
+	// unavailable.
+	Connections []connworker.Connection
+	// Stopping says that the end has begun.
+	Stopping bool
+	// ICMPSources are the IPv4 and the IPv6 address from which this host sends ICMP errors.
+	ICMPSources []string
+}
+
+// State returns the present state.
+func (s *Stack) State() State {
+	st := State{Tunnel: s.cfg.Credentials.TunnelID, Stopping: s.stopping.Load()}
+	st.Connector, st.Connections = s.worker.Registered(st.Tunnel)
+	v4, v6 := s.proxy.ICMPSources()
+	st.ICMPSources = []string{v4.String(), v6.String()}
+	return st
 }
 
 // ConfigJSON is the configuration in force, as the /config endpoint shows it.

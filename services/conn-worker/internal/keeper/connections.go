@@ -37,3 +37,15 @@ func (k *keeper) connections() []Connection {
 	}
 	return list
 }
+
+// Connector is the connector id of the tunnel id, zero while the store has not given it.
+func (s *Set) Connector(id tunnel.ID) tunnel.ConnectorID {
+	for _, k := range s.keepers {
+		if k.cred.TunnelID == id {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			return k.connector
+		}
+	}
+	return tunnel.ConnectorID{}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -88,6 +89,9 @@ func (n *Networks) Dialer() *dialer.Registry { return n.dialer }
 
 // Limit counts private-network flows of all kinds.
 func (n *Networks) Limit() *limit.Flows { return n.limit }
+
+// ICMPSources are the addresses from which this host sends ICMP errors.
+func (n *Networks) ICMPSources() (v4, v6 netip.Addr) { return n.icmp.Sources() }
 
 // Sessions is the number of UDP sessions.
 func (n *Networks) Sessions() int { return n.udp.Sessions() }
