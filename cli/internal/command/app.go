@@ -48,7 +48,7 @@ func (c *commands) app() *urfave.App {
 		ExitErrHandler: func(*urfave.Context, error) {}, // Run prints, and the caller exits
 		OnUsageError:   console.UsageError,
 		Flags:          c.connectorFlags(true),
-		Action:         console.Fallback,
+		Action:         c.bareProgram,
 		Commands: append([]*urfave.Command{
 			c.up(), c.tunnel(), c.operator().Route(), c.hello(), setup.LinkCerts(c.Console), setup.StoreUsers(c.Console), c.healthcheck(),
 			c.version(),

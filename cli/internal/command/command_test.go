@@ -79,10 +79,15 @@ func TestOneLineErrors(t *testing.T) {
 		"rule, unusable URL": {args: []string{
 			"tunnel", "--config", file("good.yml", "ingress: [{service: 'http_status:404'}]\n"), "ingress", "rule", "example",
 		}, want: "doesn't have a hostname"},
-		"quick tunnel":     {args: []string{"tunnel", "--url", "http://localhost:1"}, want: "quick tunnels are not supported"},
-		"tunnel with key":  {args: []string{"tunnel", "--config", file("t.yml", "tunnel: x\n")}, want: "use culvert tunnel run"},
-		"no edge":          {args: []string{"tunnel", "list", "--edge-admin", "unix:/no/such.sock"}, want: "edge at unix:/no/such.sock"},
-		"missing argument": {args: []string{"tunnel", "create"}, want: "needs 1 argument"},
+		"quick tunnel": {
+			args: []string{"tunnel", "--url", "http://localhost:1", "--quick-service", "http://127.0.0.1:1"},
+			want: "failed to request quick Tunnel",
+		},
+		"quick tunnel, no service": {args: []string{"tunnel", "--url", "http://localhost:1", "--quick-service", ""}, want: "nothing to run"},
+		"bare tunnel":              {args: []string{"tunnel"}, want: "nothing to run"},
+		"tunnel with key":          {args: []string{"tunnel", "--config", file("t.yml", "tunnel: x\n")}, want: "use culvert tunnel run"},
+		"no edge":                  {args: []string{"tunnel", "list", "--edge-admin", "unix:/no/such.sock"}, want: "edge at unix:/no/such.sock"},
+		"missing argument":         {args: []string{"tunnel", "create"}, want: "needs 1 argument"},
 		"up, port taken": {
 			args: []string{"up", "--listen", taken.Addr().String()},
 			want: "public listener: listen tcp " + taken.Addr().String(),
@@ -137,8 +142,8 @@ func TestSmallCommands(t *testing.T) {
 	if code, stdout, _ := run(t, nil, "version"); code != 0 || !strings.HasPrefix(stdout, "culvert version ") {
 		t.Errorf("version = %d %s", code, stdout)
 	}
-	if code, stdout, _ := run(t, nil); code != 0 || !strings.Contains(stdout, "COMMANDS") {
-		t.Errorf("bare = %d %s", code, stdout)
+	if code, stdout, stderr := run(t, nil); code != 1 || stdout != "" || !strings.Contains(stderr, "COMMANDS") {
+		t.Errorf("bare = %d %s %s", code, stdout, stderr)
 	}
 	if code, _, stderr := run(t, nil, "healthcheck", "--url", origin.URL); code != 1 || !strings.Contains(stderr, "404") {
 		t.Errorf("healthcheck of a 404 = %d %s", code, stderr)

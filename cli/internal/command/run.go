@@ -25,7 +25,10 @@ import (
 const logFileMode = 0o644
 
 // runTunnel runs all parts of a connector in this process, against any edge, as cloudflared tunnel run does.
-func (c *commands) runTunnel(ctx *urfave.Context) error {
+func (c *commands) runTunnel(ctx *urfave.Context) error { return c.runConnector(ctx, false) }
+
+// runConnector runs the tunnel that the command line names, or with quick a new one of the quick service.
+func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 	s, file, err := c.connectorSettings()
 	if err != nil {
 		return err
@@ -36,8 +39,14 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 	}
 	defer closeLog()
 	defer startTrace(ctx.Context, paths.ExpandHome(s.Text("trace-output"), c.Home()), logger)()
-	c.logStart(ctx.Context, logger, s, file)
 	source := &connector.Source{Settings: s, File: file, Args: ctx.Args().Slice(), Home: c.Home(), Resolve: c.operator().TunnelID}
+	quickHost := ""
+	if quick {
+		if quickHost, err = source.AskQuick(ctx.Context, logger, process.Version()); err != nil {
+			return err
+		}
+	}
+	c.logStart(ctx.Context, logger, source.Settings, file)
 	cfg, err := c.connectorConfig(ctx, source, logger)
 	if err != nil {
 		return err
@@ -46,6 +55,7 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 	if err != nil {
 		return err
 	}
+	server.QuickHost = quickHost
 	reload := process.NewReloader(logger)
 	st, err := stack.New(ctx.Context, cfg, stack.Deps{
 		Logger: logger, Registry: server.Registry, Ops: server.Ops, Version: process.Version(), Reload: reload,
@@ -56,7 +66,7 @@ func (c *commands) runTunnel(ctx *urfave.Context) error {
 	if err != nil {
 		return errors.Join(err, server.Ops.Close())
 	}
-	server.Mount(st, s.Configuration(filepath.Abs))
+	server.Mount(st, source.Settings.Configuration(filepath.Abs))
 	pid := paths.ExpandHome(s.Text("pidfile"), c.Home())
 	st.Add("announcement", announcement{stack: st, pidfile: pid, notify: c.Env("NOTIFY_SOCKET"), logger: logger})
 	logger.InfoContext(ctx.Context, "connector started", slog.String(logkey.TunnelID, cfg.Credentials.TunnelID.String()),

@@ -35,7 +35,17 @@ func (c *commands) tunnel() *urfave.Command {
 	}
 }
 
-// bareTunnel refuses to guess what tunnel without a command should do.
+// bareProgram takes the flags of tunnel. Without any argument it prints the help text as an error.
+func (c *commands) bareProgram(ctx *urfave.Context) error {
+	if ctx.NArg() > 0 || ctx.NumFlags() > 0 {
+		return c.bareTunnel(ctx)
+	}
+	ctx.App.Writer = c.Host.Stderr
+	return errors.Join(urfave.ShowAppHelp(ctx), errors.New("no command given"))
+}
+
+// bareTunnel runs a quick tunnel if an origin was given, and refuses to guess what else tunnel without a command should do: help
+// text with exit code 0 would look like a success to a service manager (docs/spec/lifecycle.md 11.4).
 func (c *commands) bareTunnel(ctx *urfave.Context) error {
 	if ctx.Args().Present() {
 		return console.Fallback(ctx)
@@ -45,16 +55,17 @@ func (c *commands) bareTunnel(ctx *urfave.Context) error {
 		return err
 	}
 	switch {
+	case s.Text("quick-service") != "" && s.Text("name") == "" && (s.IsSet("url") || s.IsSet("hello-world")):
+		return c.runConnector(ctx, true)
 	case file != nil && file.Tunnel != "":
 		return errors.New("the configuration file names a tunnel; use culvert tunnel run to run it")
 	case s.IsSet("name"):
 		return errors.New("--name without run is not supported; use culvert tunnel create NAME, and culvert tunnel run NAME")
-	case s.IsSet("url"), s.IsSet("hello-world"):
-		return errors.New("quick tunnels are not supported; culvert up --url ORIGIN runs a whole system with a public URL on this machine")
 	case s.IsSet("token"), s.IsSet("token-file"):
 		return errors.New("use culvert tunnel run to run a tunnel with a token")
 	}
-	return urfave.ShowSubcommandHelp(ctx)
+	return errors.New("nothing to run: culvert tunnel run runs a tunnel, culvert tunnel --url ORIGIN a quick tunnel without an account; see " +
+		"culvert tunnel --help")
 }
 
 func (c *commands) readyTunnel(ctx *urfave.Context) error {

@@ -29,6 +29,8 @@ type Source struct {
 	Home string
 	// Resolve may be nil: then a name needs a credentials file.
 	Resolve Resolver
+	// Issued are credentials that were made for this process; nil = find some.
+	Issued *tunnel.Credentials
 
 	// path is the file that the credentials came from, "" when there was none, and parse reads its content.
 	path  string
@@ -44,6 +46,9 @@ var (
 // Credentials finds the tunnel and its secret: a token wins over everything; then come the contents, the file, and
 // the usual directories (docs/spec/lifecycle.md 11.3, docs/spec/wire.md 13).
 func (s *Source) Credentials(ctx context.Context) (tunnel.Credentials, error) {
+	if s.Issued != nil {
+		return *s.Issued, nil
+	}
 	if len(s.Args) > 1 {
 		return tunnel.Credentials{}, errOneTunnel
 	}

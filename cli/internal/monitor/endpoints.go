@@ -31,7 +31,10 @@ func (l *Listener) Mount(src Source, flags map[string]string) {
 		b, err := src.ConfigJSON()
 		return http.StatusOK, b, err
 	})
-	l.handle("/quicktunnel", func() (int, []byte, error) { return http.StatusOK, []byte(`{"hostname":""}`), nil })
+	l.handle("/quicktunnel", func() (int, []byte, error) {
+		b, err := json.Marshal(map[string]string{"hostname": l.QuickHost})
+		return http.StatusOK, b, err
+	})
 	l.handle("/diag/tunnel", func() (int, []byte, error) { return line(tunnelState(src.State())) })
 	l.handle("/diag/configuration", func() (int, []byte, error) { return line(configuration(flags)) })
 }

@@ -16,6 +16,8 @@ import (
 type Listener struct {
 	Registry *telemetry.Registry
 	Ops      *ops.Server
+	// QuickHost is the public host name of a quick tunnel, "" for other tunnels. It is set before the listener runs.
+	QuickHost string
 
 	logger *slog.Logger
 }

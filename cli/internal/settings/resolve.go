@@ -3,6 +3,7 @@ package settings
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -215,6 +216,15 @@ func (s *Settings) Duration(name string) time.Duration {
 		return 0
 	}
 	return d
+}
+
+// With is a copy in which name has the value text, as if it had been given on the command line.
+func (s *Settings) With(name, text string) *Settings {
+	st := s.must(name)
+	st.texts, st.source = st.flag.split(text), FromCommandLine
+	out := &Settings{values: maps.Clone(s.values), order: s.order}
+	out.values[name] = st
+	return out
 }
 
 // Shown lists what was given, for a log line or a report: secrets are masked, also those in URLs.

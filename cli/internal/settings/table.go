@@ -205,7 +205,8 @@ func ignoredFlags() []Flag {
 	flags := []Flag{
 		{Name: "hostname", Env: []string{"TUNNEL_HOSTNAME"}, Effect: Later, Usage: "ad-hoc routing; use tunnel route add"},
 		{Name: "lb-pool", Env: []string{"TUNNEL_LB_POOL"}, Effect: Later, Usage: "ad-hoc routing"},
-		{Name: "quick-service", Default: "https://api.trycloudflare.com", Effect: Ignored, Usage: "service for quick tunnels"},
+		{Name: "quick-service", Default: "https://api.trycloudflare.com", Usage: "`URL` of the service that makes a tunnel without an account " +
+			"for tunnel --url"},
 		{Name: "api-url", Env: []string{"TUNNEL_API_URL"}, Effect: Ignored, Usage: "account API"},
 		{Name: "id", Env: []string{"TUNNEL_ID"}, Effect: Ignored, Usage: "no effect"},
 		{Name: "dial-edge-timeout", Env: []string{"DIAL_EDGE_TIMEOUT"}, Kind: Duration, Default: "15s", Effect: Ignored, Usage: "no effect"},
