@@ -108,4 +108,5 @@ const (
 	TunnelKnown   = "tunnel_known"    // whether the edge knows the tunnel
 	UDPSessions   = "udp_sessions"    // number of UDP sessions
 	Wait          = "wait"            // time until the next attempt
+	WaitUpTo      = "wait_up_to"      // longest time until the next attempt, of which a random part is waited
 )

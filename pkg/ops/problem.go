@@ -91,7 +91,7 @@ func ErrorHandler(logger *slog.Logger, own ...StatusRule) echo.HTTPErrorHandler 
 		ctx := c.Request().Context()
 		p := newProblem(statusOf(err, own), detailOf(err))
 		if p.Status == http.StatusInternalServerError {
-			logger.ErrorContext(ctx, "request failed", slog.Any(logkey.Err, err))
+			logger.ErrorContext(ctx, "request to the private listener failed", slog.Any(logkey.Err, err))
 		}
 		c.Response().Header().Set(echo.HeaderContentType, "application/problem+json")
 		if err := c.JSON(p.Status, p); err != nil {

@@ -117,6 +117,7 @@ func l2() map[string][]string {
 		"pkg/config/cfdfile":          {"pkg/config"},
 		"pkg/ops":                     {"pkg/filewatch"},
 		"pkg/telemetry":               nil,
+		"pkg/stocklog":                nil,
 		"pkg/wire/rpc":                nil,
 		"pkg/process":                 {"pkg/filewatch", "pkg/config", "pkg/ops", "pkg/telemetry", "pkg/redisstore"},
 	}

@@ -1,0 +1,292 @@
+package stocklog
+
+import "github.com/culvert-tunnel/culvert/pkg/logkey"
+
+// Texts of cloudflared that are long.
+const (
+	textNoFile = "Cannot determine default configuration path. No file [config.yml config.yaml] in " +
+		"[~/.cloudflared ~/.cloudflare-warp ~/cloudflare-warp /etc/cloudflared /usr/local/etc/cloudflared]"
+	textNoRules = "No ingress rules were defined in provided config (if any) nor from the cli, cloudflared will return 503 for all " +
+		"incoming HTTP requests"
+	textH2Mux = "h2mux is no longer a supported protocol: upgrading edge connection to http2. Please remove '--protocol h2mux' from " +
+		"runtime arguments to remove this warning."
+	textUDPBlocked = "If this log occurs persistently, and cloudflared is unable to connect to Cloudflare Network with `quic` protocol, " +
+		"then most likely your machine/network is getting its egress UDP to port 7844 (or others) blocked or dropped. Make sure to allow " +
+		"egress connectivity as per " +
+		"https://developers.cloudflare.com/cloudflare-one/connections/connect-apps/configuration/ports-and-ips/\n" +
+		"If you are using private routing to this Tunnel, then ICMP, UDP (and Private DNS Resolution) will not work unless your " +
+		"cloudflared can connect with Cloudflare Network with `quic`."
+	textNoDNS = "edge discovery: error looking up Cloudflare edge IPs: the DNS query failed"
+)
+
+// The errors that cloudflared gives to a connection that ended, whatever the cause.
+const (
+	textStreamListener = "accept stream listener encountered a failure while serving"
+	textControlStream  = "control stream encountered a failure while serving"
+	textEdgeClosed     = "connection with edge closed"
+)
+
+// Rows is the table: one row for each message that the parts of a connector log, by part. Docs/spec/logs.md shows it.
+func Rows() []Row {
+	var all []Row
+	for _, part := range Parts() {
+		all = append(all, part.Rows...)
+	}
+	return all
+}
+
+// Part is the rows of one part of a connector.
+type Part struct {
+	Name string
+	Rows []Row
+}
+
+// Parts is the table by part.
+func Parts() []Part {
+	return []Part{
+		{"process", append(startRows(), processRows()...)},
+		{"conn-worker", append(connectionRows(), workerRows()...)},
+		{"proxy", append(requestRows(), proxyRows()...)},
+		{"supervisor and discovery", controlRows()},
+		{"link, store and private listener", sharedRows()},
+	}
+}
+
+// startRows are the lines from the start of the command to the first connection.
+func startRows() []Row {
+	return []Row{
+		stock("settings", line(Info, "Settings: {given}")),
+		own("unknown log level, using info"),
+		own("logfile and log-directory are both given, using logfile"),
+		stock("no configuration file found", line(Info, textNoFile)),
+		stock("configuration file is empty", line(Error, "Configuration file {file} was empty")),
+		stock("configuration file read", line(Debug, "Loading configuration from {file}")),
+		own("configuration file has unused keys"),
+		own("secret on the command line, where every user of this host can read it; use a file or the environment"),
+		own("flags without effect in this release"),
+		own("flags without effect"),
+		stock("no ingress rules, every response is a 503", line(Warn, textNoRules)),
+		own("ingress rule to look at"),
+		own("flag to look at"),
+		own("credentials have no TunnelSecret, so the edge will refuse them; fetch the credentials file or token again"),
+		own("log file cannot be written, logging to standard error only"),
+		stock("execution trace cannot be written",
+			line(Error, "Failed to create new temporary file to save trace output", from("error", logkey.Err), from("file", logkey.File))),
+		stock("connector started",
+			line(Info, "Starting tunnel", from("tunnelID", logkey.TunnelID)),
+			line(Info, "Starting metrics server on {metrics}/metrics")),
+	}
+}
+
+// processRows are the lines about the process, its files and its end.
+func processRows() []Row {
+	return []Row{
+		dropped("first connection registered", "the line of the connection says it"),
+		stock("pid file not written", line(Error, "Unable to write pid", from("error", logkey.Err))),
+		own("service manager not notified"),
+		own("first request went through"),
+		stock("connector stopped", line(Info, "Tunnel server stopped")),
+		own("changed file not used, the former content stays in use"),
+		own("file read again"),
+		own("reload requested, reading changed files"),
+		own("part started"),
+		own("part not ready yet"),
+		own("process failed"),
+		own("process started"),
+		own("process stopped"),
+	}
+}
+
+// onConn are the keys that cloudflared gives to the lines of one connection.
+func onConn(more ...Source) []Source {
+	return append([]Source{from("ip", logkey.EdgeAddr), from("connIndex", logkey.ConnIndex)}, more...)
+}
+
+// connLine is a line about a connection, with an error.
+func connLine(level Rule, message string, err Source) Template {
+	return line(level, message, onConn(err)...).of(EventConnector)
+}
+
+// The kinds of failures of a connection, as the worker logs them (lease.EventKind).
+func failedDial() []string   { return []string{"dial_failed"} }
+func failedServe() []string  { return []string{"lost", "silent"} }
+func failedRefuse() []string { return []string{"refused", "rejected", "broken"} }
+func failedRegister() []string {
+	return append(failedRefuse(), "duplicate")
+}
+
+// failedRow is the failure or the loss of a connection. Cloudflared writes several lines, which depend on the transport.
+func failedRow() Row {
+	cause := from("error", logkey.Err)
+	quic, http2 := when(logkey.Protocol, "quic"), when(logkey.Protocol, "http2")
+	dial, serve := when(logkey.Kind, failedDial()...), when(logkey.Kind, failedServe()...)
+	register, refuse := when(logkey.Kind, failedRegister()...), when(logkey.Kind, failedRefuse()...)
+	terminated := func(err Source) Template {
+		return line(ByConn, "Connection terminated", err, from("connIndex", logkey.ConnIndex))
+	}
+	return stock("connection failed",
+		connLine(ByConn, "Failed to dial a quic connection", prefixed("error", "failed to dial to edge with quic: ", logkey.Err)).
+			only(quic, dial),
+		connLine(ByConn, "Unable to establish connection with Cloudflare edge", prefixed("error", "DialContext error: ", logkey.Err)).
+			only(http2, dial),
+		connLine(ByConn, "Serve tunnel error", prefixed("error", "DialContext error: ", logkey.Err)).only(http2, dial),
+
+		connLine(Error, "failed to accept incoming stream requests", prefixed("error", "failed to accept QUIC stream: ", logkey.Err)).
+			only(quic, serve),
+		connLine(ByConn, "failed to serve tunnel connection", fixed("error", textStreamListener)).only(quic, serve),
+		connLine(ByConn, "Serve tunnel error", fixed("error", textStreamListener)).only(quic, serve),
+		line(Info, "Lost connection with the edge", from("connIndex", logkey.ConnIndex)).only(http2, serve),
+		connLine(ByConn, "Serve tunnel error", fixed("error", textEdgeClosed)).only(http2, serve),
+
+		connLine(Error, "failed to serve the control stream", cause).only(quic, register),
+		connLine(ByConn, "failed to serve tunnel connection", fixed("error", textControlStream)).only(quic, register),
+		connLine(ByConn, "Serve tunnel error", fixed("error", textControlStream)).only(quic, register),
+		line(Error, "failed to serve incoming request", cause).only(http2, register),
+		connLine(ByConn, "Unable to establish connection.", cause).only(http2, when(logkey.Kind, "duplicate")),
+		connLine(ByConn, "Register tunnel error from server side", cause).only(http2, refuse),
+
+		line(Info, "Retrying connection in up to {wait_up_to}", onConn()...).of(EventConnector).only(unless(logkey.WaitUpTo, "", "0s")),
+		terminated(prefixed("error", "failed to dial to edge with quic: ", logkey.Err)).only(quic, dial, unless(logkey.ConnIndex, "0")),
+		terminated(fixed("error", textStreamListener)).only(quic, serve, unless(logkey.ConnIndex, "0")),
+		terminated(fixed("error", textControlStream)).only(quic, register, unless(logkey.ConnIndex, "0")),
+		terminated(prefixed("error", "DialContext error: ", logkey.Err)).only(http2, dial),
+		terminated(fixed("error", textEdgeClosed)).only(http2, serve),
+		terminated(cause).only(http2, register),
+	).because("cloudflared also writes that its datagram handler ended, and, over http2, that its control stream did; both say nothing new")
+}
+
+// connectionRows are the life of a connection.
+func connectionRows() []Row {
+	return []Row{
+		stock("connection registered", line(Info, "Registered tunnel connection",
+			from("connection", logkey.ConnectionID), from("connIndex", logkey.ConnIndex), from("location", logkey.Location),
+			from("ip", logkey.EdgeAddr), from("protocol", logkey.Protocol)).of(EventConnector)),
+		failedRow(),
+		stock("falling back to another protocol",
+			line(Warn, textUDPBlocked, onConn()...).of(EventConnector).only(when(logkey.From, "quic")),
+			line(Info, "Switching to fallback protocol {to}", onConn()...).of(EventConnector)),
+		stock("returning to the preferred protocol", line(Info, "Changing protocol to {to}", onConn()...).of(EventConnector)),
+		own("the preferred protocol still does not work").at(Debug),
+		own("slot moves to another holder").at(Debug),
+		own("connection drains").at(Debug),
+		own("connection ended").at(Debug),
+		own("connection not unregistered"),
+		own("drain is over, requests are cut"),
+		stock("local configuration not uploaded", line(Error, "unable to send local configuration", from("error", logkey.Err))),
+		own("edge refuses the credentials of this tunnel, retrying slowly"),
+		stock("protocol h2mux is retired, http2 is used instead", line(Warn, textH2Mux)),
+	}
+}
+
+// workerRows are the other lines of the conn-worker.
+func workerRows() []Row {
+	return []Row{
+		own("lease machine refused an event"),
+		own("worker drains").at(Debug),
+		own("control plane is available again"),
+		own("control plane is unavailable, connections stay"),
+		own("hint dropped"),
+		own("registration not removed, it expires by itself"),
+		own("leases not renewed"),
+		own("lease not released, it expires by itself"),
+		own("protocol event rejected"),
+		own("probe not closed").transport(),
+		own("proxies changed").at(Debug),
+		own("configuration pushed to the proxies").at(Debug),
+		own("proxy rejects the configuration that others have"),
+		own("proxy not reached with a configuration"),
+		own("proxy not used"),
+		own("flow panicked").as(EventHTTP),
+		own("no proxy accepted a flow").transport(),
+		own("rpc stream ended").transport(),
+		own("datagram flow ended").transport(),
+		own("udp payload dropped: it is larger than the edge takes").as(EventUDP).transport(),
+		own("end of a udp session not told").as(EventUDP).transport(),
+	}
+}
+
+// requestRows are the lines about requests and sessions of visitors.
+func requestRows() []Row {
+	return []Row{
+		stock("request failed",
+			line(Error, "", from("connIndex", logkey.ConnIndex), from("originService", logkey.Origin),
+				from("ingressRule", logkey.Rule), from("error", logkey.Err)).of(EventHTTP),
+			line(Error, "Request failed", from("connIndex", logkey.ConnIndex), from("error", logkey.Err)).of(EventConnector),
+		).because("a visitor who goes away is no failure: the lines are at debug level then"),
+		stock("response complete", line(Debug, "{status}", from("connIndex", logkey.ConnIndex), from("originService", logkey.Origin),
+			from("ingressRule", logkey.Rule)).of(EventHTTP)),
+		stock("stream ended", line(Debug, "tcp proxy stream finished successfully", from("connIndex", logkey.ConnIndex),
+			from("originService", logkey.Origin), from("flowID", logkey.FlowID), from("destAddr", logkey.Dest)).of(EventTCP)),
+		own("udp session refused").as(EventUDP),
+		own("udp session ended").as(EventUDP),
+		own("udp session unregistered").as(EventUDP),
+		own("udp sessions wait for another flow").as(EventUDP),
+		own("icmp packet dropped"),
+		own("ping denied"),
+		own("ping not sent"),
+		own("no ping socket"),
+	}
+}
+
+// proxyRows are the lines about rules and the state of a proxy.
+func proxyRows() []Row {
+	return []Row{
+		own("proxy serving").at(Debug),
+		own("proxy draining").at(Debug),
+		stock("configuration is not newer", line(Debug, "Current version is equal or newer than received version",
+			from("current_version", logkey.Applied), from("received_version", logkey.Version))),
+		stock("configuration applied", line(Info, "Updated to new configuration", from("version", logkey.Version))),
+		stock("configuration rejected", line(Error, "Failed to update ingress", from("error", logkey.Err), from("version", logkey.Version))),
+		own("ingress rules accepted with a warning"),
+		own("state directory unusable"),
+		own("unused key in config file"),
+		stock("no ingress rules", line(Warn, textNoRules)),
+		own("rule demands access tokens, which cannot be checked yet: all its requests are refused"),
+		own("system roots unavailable"),
+		own("no certificate in CA file"),
+		own("proxy registration failed"),
+		own("proxy registered again"),
+		own("hint failed"),
+		own("proxy registration not removed"),
+		own("resolver of the host not read"),
+		stock("resolver of the host found", line(Debug, "Updating DNS local resolver: {resolver}")),
+		stock("ping through the tunnel is not available", line(Warn, "ICMP proxy feature is disabled", from("error", logkey.Err))),
+	}
+}
+
+// controlRows are the lines of the supervisor and of discovery.
+func controlRows() []Row {
+	return []Row{
+		own("slot granted").at(Debug),
+		own("slot released").at(Debug),
+		own("plan outdated"),
+		own("lead changed").at(Debug),
+		own("lead not resigned, it runs out by itself"),
+		own("lead not resigned"),
+		stock("fewer connections than desired: one edge address is kept spare",
+			line(Info, "You requested {desired} HA connections but I can give you at most {possible}.")),
+		own("control plane is unavailable, nothing is granted"),
+		own("control plane is unavailable, nothing is published"),
+		own("edge pool published").at(Debug),
+		own("static edge addresses skipped"),
+		own("record not read"),
+		stock("edge addresses not found, the last pool stays", line(Error, textNoDNS, from("error", logkey.Err)).of(EventConnector)).
+			because("the advice that follows in cloudflared names the domain of its vendor's edge; ours may have another"),
+		own("edge addresses found again"),
+	}
+}
+
+// sharedRows are the lines of packages that several parts use.
+func sharedRows() []Row {
+	return []Row{
+		own("link breaker changed"),
+		own("request repeated through another proxy").transport(),
+		own("link accept delayed"),
+		own("link drain timed out"),
+		own("link goaway not sent").transport(),
+		own("link connection ended").transport(),
+		own("embedded store is large, use a Redis server"),
+		own("request to the private listener failed"),
+		own("problem not delivered"),
+	}
+}
