@@ -50,8 +50,8 @@ func (c *commands) app() *urfave.App {
 		Flags:          c.connectorFlags(true),
 		Action:         c.bareProgram,
 		Commands: append([]*urfave.Command{
-			c.up(), c.tunnel(), c.operator().Route(), c.hello(), setup.LinkCerts(c.Console), setup.StoreUsers(c.Console), c.healthcheck(),
-			c.version(),
+			c.up(), c.tunnel(), c.operator().Route(), service.Hello(c.Console), setup.LinkCerts(c.Console), setup.StoreUsers(c.Console),
+			c.healthcheck(), c.version(),
 		}, service.Commands(c.Host, func(code int) { c.code = code })...),
 	}
 }

@@ -66,7 +66,7 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 	if err != nil {
 		return errors.Join(err, server.Ops.Close())
 	}
-	server.Mount(st, source.Settings.Configuration(filepath.Abs))
+	server.Mount(shown(st, source.Settings.Configuration(filepath.Abs)))
 	pid := paths.ExpandHome(s.Text("pidfile"), c.Home())
 	st.Add("announcement", announcement{stack: st, pidfile: pid, notify: c.Env("NOTIFY_SOCKET"), logger: logger})
 	logger.InfoContext(ctx.Context, "connector started", slog.String(logkey.TunnelID, cfg.Credentials.TunnelID.String()),

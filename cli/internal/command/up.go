@@ -84,7 +84,7 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	if err != nil {
 		return errors.Join(err, server.Ops.Close())
 	}
-	server.Mount(st, nil)
+	server.Mount(shown(st, nil))
 	st.Add("greeting", process.RunnerFunc(func(ctx context.Context) error { return c.greet(ctx, st, server.Ops.Addr(), logger) }))
 	if err := st.Run(ctx.Context); err != nil {
 		return err

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 
-	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -16,19 +15,41 @@ import (
 // contentType is that of every response of the reference, also of JSON: it sets none, and this is what its library guesses.
 const contentType = "text/plain; charset=utf-8"
 
-// Source is what the paths show. Its functions are called for each request.
-type Source interface {
-	State() stack.State
-	// ConfigJSON is the configuration in force (docs/spec/ingress.md 12.5).
-	ConfigJSON() ([]byte, error)
+// Connection is one registered connection to the edge.
+type Connection struct {
+	Index    tunnel.ConnIndex
+	Protocol tunnel.Protocol
+	Edge     tunnel.EdgeAddr
 }
 
-// Mount adds the reference's paths to the listener. flags are those that were given, without secrets. It must not be called after the listener runs.
-func (l *Listener) Mount(src Source, flags map[string]string) {
+// State is a connector at one moment.
+type State struct {
+	Tunnel tunnel.ID
+	// Connector is zero while it is not known.
+	Connector tunnel.ConnectorID
+	// Connections are the registered ones, by index.
+	Connections []Connection
+	// Stopping says that the end has begun.
+	Stopping bool
+	// ICMPSources are the IPv4 and the IPv6 address from which this host sends ICMP errors.
+	ICMPSources []string
+}
+
+// Source is what the paths show. Its functions are called for each request.
+type Source struct {
+	State func() State
+	// Config is the configuration in force (docs/spec/ingress.md 12.5).
+	Config func() ([]byte, error)
+	// Flags are those that were given, without secrets.
+	Flags map[string]string
+}
+
+// Mount adds the reference's paths to the listener. It must not be called after the listener runs.
+func (l *Listener) Mount(src Source) {
 	l.handle("/ready", func() (int, []byte, error) { return ready(src.State()) })
 	l.handle("/healthcheck", func() (int, []byte, error) { return http.StatusOK, []byte("OK\n"), nil })
 	l.handle("/config", func() (int, []byte, error) {
-		b, err := src.ConfigJSON()
+		b, err := src.Config()
 		return http.StatusOK, b, err
 	})
 	l.handle("/quicktunnel", func() (int, []byte, error) {
@@ -36,7 +57,7 @@ func (l *Listener) Mount(src Source, flags map[string]string) {
 		return http.StatusOK, b, err
 	})
 	l.handle("/diag/tunnel", func() (int, []byte, error) { return line(tunnelState(src.State())) })
-	l.handle("/diag/configuration", func() (int, []byte, error) { return line(configuration(flags)) })
+	l.handle("/diag/configuration", func() (int, []byte, error) { return line(configuration(src.Flags)) })
 }
 
 // handle adds a path whose whole response is made before its first byte is sent, so that a failure has its status.
@@ -61,7 +82,7 @@ type readyBody struct {
 	ConnectorID      string `json:"connectorId"`
 }
 
-func ready(st stack.State) (status int, body []byte, err error) {
+func ready(st State) (status int, body []byte, err error) {
 	status = http.StatusOK
 	if len(st.Connections) == 0 || st.Stopping {
 		status = http.StatusServiceUnavailable
@@ -89,7 +110,7 @@ type ConnectionState struct {
 // protocolQUIC is the reference's number for QUIC; HTTP/2 is 0.
 const protocolQUIC = 1
 
-func tunnelState(st stack.State) TunnelState {
+func tunnelState(st State) TunnelState {
 	out := TunnelState{TunnelID: st.Tunnel.String(), ConnectorID: st.Connector.String(), ICMPSources: st.ICMPSources}
 	for _, c := range st.Connections {
 		s := ConnectionState{IsConnected: true, EdgeAddress: c.Edge.Addr.Addr().Unmap().String(), Index: int(c.Index)}

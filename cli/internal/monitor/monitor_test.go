@@ -15,10 +15,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/monitor"
-	"github.com/culvert-tunnel/culvert/cli/internal/stack"
-	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
 )
 
 func TestChoose(t *testing.T) {
@@ -75,23 +72,13 @@ func TestTakenAddress(t *testing.T) {
 	}
 }
 
-// connector is the state of a connector as a test sets it.
-type connector struct {
-	state stack.State
-	err   error
-}
-
-func (c *connector) State() stack.State { return c.state }
-
-func (c *connector) ConfigJSON() ([]byte, error) { return []byte(`{"version":-1}`), c.err }
-
-func serve(t *testing.T, src monitor.Source, flags map[string]string) func(path string) (int, string, string) {
+func serve(t *testing.T, src monitor.Source) func(path string) (int, string, string) {
 	t.Helper()
 	l, err := monitor.Open(t.Context(), monitor.Choose("127.0.0.1:0", false), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Mount(src, flags)
+	l.Mount(src)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- l.Ops.Run(ctx) }()
@@ -120,11 +107,8 @@ func serve(t *testing.T, src monitor.Source, flags map[string]string) func(path 
 	}
 }
 
-func registered(index tunnel.ConnIndex, p tunnel.Protocol, edge string) connworker.Connection {
-	return connworker.Connection{
-		Index: index, Protocol: p, Edge: tunnel.EdgeAddr{Addr: netip.MustParseAddrPort(edge)},
-		Status: lease.Status{State: lease.StateConnected},
-	}
+func registered(index tunnel.ConnIndex, p tunnel.Protocol, edge string) monitor.Connection {
+	return monitor.Connection{Index: index, Protocol: p, Edge: tunnel.EdgeAddr{Addr: netip.MustParseAddrPort(edge)}}
 }
 
 // TestPaths compares every path with what the reference was recorded to respond.
@@ -137,13 +121,18 @@ func TestPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := &connector{state: stack.State{
+	state := monitor.State{
 		Tunnel: id, Connector: connectorID, ICMPSources: []string{"0.0.0.0", "::1"},
-		Connections: []connworker.Connection{
+		Connections: []monitor.Connection{
 			registered(0, tunnel.QUIC, "127.0.0.1:7844"), registered(1, tunnel.HTTP2, "[::1]:7844"), registered(2, tunnel.QUIC, "127.0.0.2:7844"),
 		},
-	}}
-	get := serve(t, src, map[string]string{"grace-period": "2s", "hello-world": "true"})
+	}
+	var fault error
+	get := serve(t, monitor.Source{
+		State:  func() monitor.State { return state },
+		Config: func() ([]byte, error) { return []byte(`{"version":-1}`), fault },
+		Flags:  map[string]string{"grace-period": "2s", "hello-world": "true"},
+	})
 	check := func(path string, status int, body string) {
 		t.Helper()
 		if s, ct, b := get(path); s != status || ct != "text/plain; charset=utf-8" || b != body {
@@ -160,7 +149,7 @@ func TestPaths(t *testing.T) {
 		`"icmp_sources":["0.0.0.0","::1"]}`+"\n")
 	check("/diag/configuration", http.StatusOK, `{"grace-period":"2s","hello-world":"true","uid":"`+strconv.Itoa(os.Getuid())+`"}`+"\n")
 
-	src.state.Connections, src.err = nil, errors.New("no rules")
+	state.Connections, fault = nil, errors.New("no rules")
 	check("/ready", http.StatusServiceUnavailable, `{"status":503,"readyConnections":0,"connectorId":"f46aacfc-076d-4201-ab9a-ead6a61d8d91"}`)
 	check("/config", http.StatusInternalServerError, "ERR: no rules\n")
 }

@@ -1,2 +1,3 @@
-// Package service has the services as commands of the one program: the same as the service binaries, with the same flags.
+// Package service has the services as commands of the one program: the same as the service binaries, with the same flags. A demo
+// origin is one more.
 package service

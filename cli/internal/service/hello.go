@@ -1,4 +1,4 @@
-package command
+package service
 
 import (
 	"context"
@@ -25,8 +25,8 @@ const (
 	helloReadTimeout = 10 * time.Second
 )
 
-// hello is a demo origin as a process of its own, for deployments whose proxy runs elsewhere.
-func (c *commands) hello() *urfave.Command {
+// Hello is a demo origin as a process of its own, for deployments whose proxy runs elsewhere.
+func Hello(c console.Console) *urfave.Command {
 	return &urfave.Command{
 		Name: "hello", Usage: "serve a demo page, as an origin to try tunnels with", OnUsageError: console.UsageError,
 		Flags: []urfave.Flag{&urfave.StringFlag{Name: "listen", Value: "127.0.0.1:8000", Usage: "`ADDRESS` to serve on"}},
