@@ -10,7 +10,7 @@ GOTEST   := set -o pipefail; go test -json -race -shuffle=on -timeout 15m
 SERVICES := discovery supervisor conn-worker proxy edge
 MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
 
-.PHONY: help run test test-long measure check fmt generate lint tidy build images bench system h2spec fuzz clean toolchain
+.PHONY: help run test test-long measure check fmt generate lint tidy build images bench system dropin h2spec fuzz clean toolchain
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.* ## ' Makefile | sed -E 's/^([a-z0-9-]+):.* ## /\1\t/' | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -89,6 +89,11 @@ system: build $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server $(BIN)/h2spe
 	@tests/deps.sh redis-server nginx git chromium docker-compose dnsmasq dig python3-websockets sshd ssh scp postgres psql \
 	  redis-cli iperf3 nc curl ip ping tcpdump setpriv
 	go test -tags system -count=1 -timeout 40m -v ./tests/system/...
+
+# dropin compares culvert with stock cloudflared, whose path is in CULVERT_PEER_CLOUDFLARED; without it only ours runs.
+dropin: build ## run every behaviour of the stock connector that users rely on; CULVERT_PEER_CLOUDFLARED=/path compares
+	@tests/deps.sh redis-server
+	go test -tags dropin -count=1 -timeout 30m -v ./tests/dropin/
 
 # bench measures the connector; PEER=/path/to/connector runs another one interleaved. ARGS adds flags (see tests/bench).
 bench: build ## measure the connector; PEER=/path/to/connector measures another one interleaved

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // stack is a compose project of one test.
@@ -33,19 +34,19 @@ type stack struct {
 // composeTool is `docker compose` where it exists, docker-compose otherwise.
 func composeTool(t *testing.T) []string {
 	t.Helper()
-	docker := installed(t, "docker")
+	docker := harness.Installed(t, "docker")
 	if err := exec.Command(docker, "info").Run(); err != nil {
 		t.Skipf("the container engine does not respond: %v", err)
 	}
 	if exec.Command(docker, "compose", "version").Run() == nil {
 		return []string{docker, "compose"}
 	}
-	return []string{installed(t, "docker-compose")}
+	return []string{harness.Installed(t, "docker-compose")}
 }
 
 func composeUp(t *testing.T, args ...string) *stack {
 	t.Helper()
-	port := freePort(t)
+	port := harness.FreePort(t)
 	s := &stack{
 		t: t, tool: composeTool(t), project: fmt.Sprintf("culverttest%d", os.Getpid()),
 		env: append(os.Environ(), fmt.Sprintf("CULVERT_PORT=%d", port)),

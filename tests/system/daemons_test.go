@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // sshServer is an OpenSSH server with keys of its own.
@@ -38,7 +39,7 @@ func awaitTCP(t *testing.T, what, addr string) {
 
 func startSSH(t *testing.T) *sshServer {
 	t.Helper()
-	sshd, keygen := installed(t, "sshd"), installed(t, "ssh-keygen")
+	sshd, keygen := harness.Installed(t, "sshd"), harness.Installed(t, "ssh-keygen")
 	me, err := user.Current()
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +55,7 @@ func startSSH(t *testing.T) *sshServer {
 	for _, path := range []string{host, key} {
 		output(t, nil, keygen, "-q", "-t", "ed25519", "-N", "", "-f", path)
 	}
-	s := &sshServer{addr: fmt.Sprintf("127.0.0.1:%d", freePort(t)), key: key, user: me.Username}
+	s := &sshServer{addr: fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t)), key: key, user: me.Username}
 	conf := filepath.Join(dir, "sshd_config")
 	text := fmt.Sprintf("Port %s\nListenAddress 127.0.0.1\nHostKey %s\nAuthorizedKeysFile %s.pub\nPidFile %s/pid\nUsePAM no\nStrictModes no\n"+
 		"PermitRootLogin prohibit-password\nPasswordAuthentication no\nMaxStartups 100\n"+
@@ -62,7 +63,7 @@ func startSSH(t *testing.T) *sshServer {
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, nil, sshd, "-D", "-e", "-f", conf)
+	harness.Start(t, nil, sshd, "-D", "-e", "-f", conf)
 	awaitTCP(t, "sshd", s.addr)
 	return s
 }
@@ -80,7 +81,7 @@ func postgresProgram(t *testing.T, name string) string {
 	t.Helper()
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
 	if err != nil || len(found) == 0 {
-		return installed(t, name)
+		return harness.Installed(t, name)
 	}
 	return found[len(found)-1]
 }
@@ -105,7 +106,7 @@ func startPostgres(t *testing.T) string {
 		if err := os.Chown(dir, uid, gid); err != nil {
 			t.Fatal(err)
 		}
-		as = []string{installed(t, "setpriv"), "--reuid", u.Uid, "--regid", u.Gid, "--clear-groups", "--reset-env"}
+		as = []string{harness.Installed(t, "setpriv"), "--reuid", u.Uid, "--regid", u.Gid, "--clear-groups", "--reset-env"}
 	}
 	run := func(args ...string) (string, []string) {
 		all := append(append([]string{}, as...), args...)
@@ -118,12 +119,12 @@ func startPostgres(t *testing.T) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, out)
 	}
-	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	path, args = run(postgres, "-D", data, "-h", "127.0.0.1", "-p", port(addr), "-k", dir, "-c", "fsync=off")
-	start(t, nil, path, args...)
+	harness.Start(t, nil, path, args...)
 	awaitTCP(t, "postgres", addr)
 	testkit.Retry(t, "postgres is ready", patience, func() error {
-		_, errs, err := try(t, nil, installed(t, "psql"), "-h", "127.0.0.1", "-p", port(addr), "-U", "postgres", "-c", "select 1")
+		_, errs, err := try(t, nil, harness.Installed(t, "psql"), "-h", "127.0.0.1", "-p", port(addr), "-U", "postgres", "-c", "select 1")
 		if err != nil {
 			return errors.New(errs)
 		}
@@ -134,19 +135,19 @@ func startPostgres(t *testing.T) string {
 
 func startRedis(t *testing.T) string {
 	t.Helper()
-	redis := installed(t, "redis-server")
-	installed(t, "redis-cli")
-	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	start(t, nil, redis, "--port", port(addr), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
+	redis := harness.Installed(t, "redis-server")
+	harness.Installed(t, "redis-cli")
+	addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	harness.Start(t, nil, redis, "--port", port(addr), "--bind", "127.0.0.1", "--save", "", "--dir", t.TempDir())
 	awaitTCP(t, "redis", addr)
 	return addr
 }
 
 func startIperf(t *testing.T) string {
 	t.Helper()
-	iperf := installed(t, "iperf3")
-	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	start(t, nil, iperf, "-s", "-B", "127.0.0.1", "-p", port(addr))
+	iperf := harness.Installed(t, "iperf3")
+	addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	harness.Start(t, nil, iperf, "-s", "-B", "127.0.0.1", "-p", port(addr))
 	awaitTCP(t, "iperf3", addr)
 	return addr
 }
@@ -155,7 +156,7 @@ func startIperf(t *testing.T) string {
 // connection without the header.
 func proxiedNginx(t *testing.T) string {
 	t.Helper()
-	bin, dir, addr := installed(t, "nginx"), t.TempDir(), fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	bin, dir, addr := harness.Installed(t, "nginx"), t.TempDir(), fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	conf := fmt.Sprintf(`
 daemon off; worker_processes 1; pid %[1]s/pid; error_log stderr warn; user root;
 events { worker_connections 64; }
@@ -168,7 +169,7 @@ http {
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, nil, bin, "-c", path, "-p", dir)
+	harness.Start(t, nil, bin, "-c", path, "-p", dir)
 	awaitTCP(t, "nginx", addr)
 	return addr
 }

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // plainOrigin responds to every request with a short text.
@@ -34,12 +35,12 @@ func plainOrigin() http.Handler {
 // TestH2Spec runs the conformance suite of HTTP/2 against the edge's public side and against bare net/http, with and
 // without TLS. The edge must pass every case that net/http passes.
 func TestH2Spec(t *testing.T) {
-	spec := binary(t, "h2spec")
+	spec := harness.Binary(t, "h2spec")
 	origin := httptest.NewServer(plainOrigin())
 	t.Cleanup(origin.Close)
 	d := deployConfig(t, oneProcess, "quic", fmt.Sprintf("ingress:\n  - service: %s\n", origin.URL))
 	bare, bareTLS := bareServers(t)
-	for _, c := range []struct{ name, ours, bare string }{{"h2c", d.edge.url, bare}, {"tls", d.tlsURL, bareTLS}} {
+	for _, c := range []struct{ name, ours, bare string }{{"h2c", d.edge.URL, bare}, {"tls", d.tlsURL, bareTLS}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			theirs := make(chan map[string]string, 1)
@@ -114,7 +115,7 @@ func h2spec(t *testing.T, program, base, seconds string, sections ...string) map
 	printed, runErr := exec.CommandContext(t.Context(), program, args...).CombinedOutput()
 	raw, err := os.ReadFile(report)
 	if err != nil {
-		t.Fatalf("h2spec %v: %v, %v\n%s", args, runErr, err, tail(string(printed), 3000))
+		t.Fatalf("h2spec %v: %v, %v\n%s", args, runErr, err, harness.Tail(string(printed), 3000))
 	}
 	var doc struct {
 		Suites []struct {
@@ -142,7 +143,7 @@ func h2spec(t *testing.T, program, base, seconds string, sections ...string) map
 // which their packages are initialised.
 func TestExtendedConnectOfTheBinaries(t *testing.T) {
 	_, public := up(t)
-	for name, base := range map[string]string{"edge": startEdge(t).url, "culvert": public} {
+	for name, base := range map[string]string{"edge": harness.StartEdge(t).URL, "culvert": public} {
 		testkit.Retry(t, name, patience, func() error {
 			on, err := extendedConnect(strings.TrimPrefix(base, "http://"))
 			if err == nil && !on {

@@ -24,6 +24,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // falseEdge accepts every connector and attacks it.
@@ -309,9 +310,9 @@ func TestHostileEdge(t *testing.T) {
 		t.Run(protocol, func(t *testing.T) {
 			o := hostileOrigins(t)
 			e := startFalseEdge(t, protocol)
-			ops := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+			ops := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 			token := credential.Token(tunnel.Credentials{AccountTag: "a", Secret: tunnel.Secret(noise(32)), TunnelID: tunnel.ID{1}})
-			c := start(t, []string{"TUNNEL_TOKEN=" + token}, binary(t, "culvert"), "tunnel", "--no-autoupdate", "--protocol", protocol,
+			c := harness.Start(t, []string{"TUNNEL_TOKEN=" + token}, harness.Binary(t, "culvert"), "tunnel", "--no-autoupdate", "--protocol", protocol,
 				"--cacert", e.caFile, "--metrics", ops, "--edge", e.addr.String(), "--url", o.http.URL, "run")
 			testkit.Retry(t, "a connection", patience, func() error {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)

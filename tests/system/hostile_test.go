@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // attack is one kind of hostile peer. It ends by itself or with ctx and returns the number of its attempts. It ignores
@@ -30,7 +31,7 @@ const siege = 20 * time.Second
 // watched is a process under attack.
 type watched struct {
 	name    string
-	program *program
+	program *harness.Program
 	metrics string
 
 	before, after             figures
@@ -59,7 +60,7 @@ func counters(t *testing.T, metrics string) map[string]float64 {
 func besiege(t *testing.T, attacks map[string]attack, honest func(ctx context.Context) error, all ...*watched) {
 	t.Helper()
 	for _, w := range all {
-		w.before = measure(t, w.program.cmd.Process.Pid, w.metrics)
+		w.before = measure(t, w.program.Cmd.Process.Pid, w.metrics)
 		w.countsBefore = counters(t, w.metrics)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), siege)
@@ -120,7 +121,7 @@ func (w *watched) observe(over context.Context, t *testing.T) {
 			return
 		case <-tick.C:
 		}
-		f := measure(t, w.program.cmd.Process.Pid, w.metrics)
+		f := measure(t, w.program.Cmd.Process.Pid, w.metrics)
 		w.mu.Lock()
 		w.peak = figures{max(w.peak.descriptors, f.descriptors), max(w.peak.goroutines, f.goroutines), max(w.peak.residentMiB, f.residentMiB)}
 		w.mu.Unlock()
@@ -131,7 +132,7 @@ func (w *watched) observe(over context.Context, t *testing.T) {
 func (w *watched) settle(t *testing.T) {
 	t.Helper()
 	testkit.Retry(t, w.name+": descriptors and goroutines of before", 2*patience, func() error {
-		w.after = measure(t, w.program.cmd.Process.Pid, w.metrics)
+		w.after = measure(t, w.program.Cmd.Process.Pid, w.metrics)
 		if w.after.descriptors > w.before.descriptors+32 || w.after.goroutines > w.before.goroutines+320 { // idle connections and runners
 			return fmt.Errorf("before %v, after %v", w.before, w.after)
 		}
@@ -143,11 +144,11 @@ func (w *watched) settle(t *testing.T) {
 func (w *watched) report(t *testing.T) {
 	t.Helper()
 	select {
-	case <-w.program.exited:
-		t.Errorf("%s ended: %v", w.name, w.program.err)
+	case <-w.program.Exited:
+		t.Errorf("%s ended: %v", w.name, w.program.Err)
 	default:
 	}
-	if strings.Contains(w.program.out.String(), "panic") {
+	if strings.Contains(w.program.Out.String(), "panic") {
 		t.Errorf("%s panicked", w.name)
 	}
 	if w.peak.residentMiB > w.before.residentMiB+maxGrowth {
@@ -169,29 +170,29 @@ func TestHostileVisitors(t *testing.T) {
 	for _, protocol := range []string{"quic", "http2"} {
 		t.Run(protocol, func(t *testing.T) {
 			o := hostileOrigins(t)
-			edgeOps, connectorOps := fmt.Sprintf("127.0.0.1:%d", freePort(t)), fmt.Sprintf("127.0.0.1:%d", freePort(t))
-			https := freePort(t)
+			edgeOps, connectorOps := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+			https := harness.FreePort(t)
 			d := &deployment{
-				name: "hostile/" + protocol, form: oneProcess, protocol: protocol, procs: map[string][]*program{},
+				name: "hostile/" + protocol, form: oneProcess, protocol: protocol, procs: map[string][]*harness.Program{},
 				tlsURL: fmt.Sprintf("https://localhost:%d", https), origins: o,
 			}
-			d.edge = startEdge(t, fmt.Sprintf("CULVERT_PUBLIC_HTTPS=127.0.0.1:%d", https), "CULVERT_PUBLIC_NAMES=localhost",
+			d.edge = harness.StartEdge(t, fmt.Sprintf("CULVERT_PUBLIC_HTTPS=127.0.0.1:%d", https), "CULVERT_PUBLIC_NAMES=localhost",
 				"CULVERT_OPS_LISTEN="+edgeOps, "CULVERT_PORTS_UDP_IDLE_TIMEOUT=5s")
-			d.caFile = d.edge.data + "/ca.pem"
-			c := start(t, []string{"TUNNEL_TOKEN=" + d.edge.token}, binary(t, "culvert"),
-				append([]string{"tunnel", "--metrics", connectorOps}, d.edge.connectorCommand(protocol, o.http.URL)[1:]...)...)
+			d.caFile = d.edge.Data + "/ca.pem"
+			c := harness.Start(t, []string{"TUNNEL_TOKEN=" + d.edge.Token}, harness.Binary(t, "culvert"),
+				append([]string{"tunnel", "--metrics", connectorOps}, d.edge.ConnectorCommand(protocol, o.http.URL)[1:]...)...)
 			d.awaitConnections(t, 4)
 			target := visitorTarget{
-				http: strings.TrimPrefix(d.edge.url, "http://"), https: strings.TrimPrefix(d.tlsURL, "https://"), caFile: d.caFile,
-				tcp: d.publish(t, "tcp", "--to", o.echo), connectors: fmt.Sprintf("127.0.0.1:%d", d.edge.ports[5]),
+				http: strings.TrimPrefix(d.edge.URL, "http://"), https: strings.TrimPrefix(d.tlsURL, "https://"), caFile: d.caFile,
+				tcp: d.publish(t, "tcp", "--to", o.echo), connectors: fmt.Sprintf("127.0.0.1:%d", d.edge.Ports[5]),
 			}
 			attacks := target.attacks()
 			if d.datagrams() {
 				udp := d.publish(t, "udp", "--to", o.echo)
 				attacks["sources of datagrams"] = func(ctx context.Context) int { return manySources(ctx, udp) }
 			}
-			besiege(t, attacks, func(ctx context.Context) error { return honestGet(ctx, d.edge.url+"/bytes/1000") },
-				&watched{name: "edge", program: d.edge.program, metrics: edgeOps}, &watched{name: "culvert", program: c, metrics: connectorOps})
+			besiege(t, attacks, func(ctx context.Context) error { return honestGet(ctx, d.edge.URL+"/bytes/1000") },
+				&watched{name: "edge", program: d.edge.Program, metrics: edgeOps}, &watched{name: "culvert", program: c, metrics: connectorOps})
 		})
 	}
 }

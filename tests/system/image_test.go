@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // rootsInImage is where the images have the CA certificates of the machine that packed them.
@@ -52,7 +53,7 @@ func TestImageReachesHTTPSOrigins(t *testing.T) {
 		"its authority is unknown": {nil, http.StatusBadGateway},
 	} {
 		t.Run(what, func(t *testing.T) {
-			listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+			listen := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 			args := append([]string{"run", "-d", "--rm", "--network", "host", "--read-only", "--tmpfs", "/data:uid=65532,gid=65532"}, c.mount...)
 			id := docker(t, append(args, name, "up", "--url", origin.URL, "--listen", listen, "--data-dir", "/data/edge")...)
 			t.Cleanup(func() {
@@ -89,7 +90,7 @@ func TestImageReachesHTTPSOrigins(t *testing.T) {
 func packImages(t *testing.T) {
 	t.Helper()
 	composeTool(t)
-	installed(t, "redis-server")
+	harness.Installed(t, "redis-server")
 	if out, err := exec.Command("../../deploy/compose/pack.sh").CombinedOutput(); err != nil {
 		t.Fatalf("images: %v\n%s", err, out)
 	}

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // pattern returns n reproducible bytes.
@@ -80,7 +81,7 @@ func sizeOf(i int) int64 {
 }
 
 func TestFiveHundredAtOnceLeakNothing(t *testing.T) {
-	metrics := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	metrics := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	config := filepath.Join(t.TempDir(), "config.yml") // idle origin connections go soon, so that they are no leak
 	rules := fmt.Sprintf("ingress:\n  - service: %s\n    originRequest:\n      keepAliveTimeout: 2s\n", echoOrigin(t))
 	if err := os.WriteFile(config, []byte(rules), 0o600); err != nil {
@@ -97,7 +98,7 @@ func TestFiveHundredAtOnceLeakNothing(t *testing.T) {
 		}
 		return nil
 	})
-	before := measure(t, p.cmd.Process.Pid, metrics)
+	before := measure(t, p.Cmd.Process.Pid, metrics)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("goroutines:\n%s", get(t, "http://"+metrics+"/debug/pprof/goroutine?debug=1"))
@@ -109,7 +110,7 @@ func TestFiveHundredAtOnceLeakNothing(t *testing.T) {
 	client.CloseIdleConnections()
 	var after figures
 	testkit.Retry(t, "descriptors and goroutines of before", 2*patience, func() error {
-		after = measure(t, p.cmd.Process.Pid, metrics)
+		after = measure(t, p.Cmd.Process.Pid, metrics)
 		if after.descriptors > before.descriptors+8 || after.goroutines > before.goroutines+16 {
 			return fmt.Errorf("before %v, after %v", before, after)
 		}

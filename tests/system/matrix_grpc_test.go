@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // grpcCases are all cases of the interop client, but for those that need an account with a cloud provider
@@ -36,7 +38,7 @@ func withMessages() []string {
 // testGRPC runs the interop suite through the edge: in cleartext to a cleartext origin, and over TLS to a TLS origin. A
 // case that fails without a tunnel as well is left out and named.
 func (d *deployment) testGRPC(t *testing.T) {
-	plain, err := url.Parse(d.edge.url)
+	plain, err := url.Parse(d.edge.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,10 +82,10 @@ func (d *deployment) testGRPC(t *testing.T) {
 // grpcCase runs one case of the interop client and returns the end of its output.
 func grpcCase(ctx context.Context, t *testing.T, name string, args ...string) (string, error) {
 	t.Helper()
-	cmd := exec.CommandContext(ctx, binary(t, "grpc-interop-client"), append(args, "--test_case", name)...)
+	cmd := exec.CommandContext(ctx, harness.Binary(t, "grpc-interop-client"), append(args, "--test_case", name)...)
 	cmd.Env = append(os.Environ(), "GRPC_GO_LOG_SEVERITY_LEVEL=error")
 	out, err := cmd.CombinedOutput()
-	return tail(string(out), 2000), err
+	return harness.Tail(string(out), 2000), err
 }
 
 // brokenCases runs every case against the origin directly and returns the output of those that fail.

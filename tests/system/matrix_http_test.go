@@ -25,7 +25,7 @@ func sum(n int64, seed uint64) string {
 
 func (d *deployment) request(t *testing.T, method, path string, body io.Reader) *http.Request {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, d.edge.url+path, body)
+	req, err := http.NewRequestWithContext(t.Context(), method, d.edge.URL+path, body)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,7 @@ import (
 	gorilla "github.com/gorilla/websocket"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // origins are the services behind the connectors of the matrix; they run until the test ends.
@@ -260,17 +261,17 @@ const systemPython = "/usr/bin/python3"
 
 func pythonWebSocket(t *testing.T) string {
 	t.Helper()
-	port := freePort(t)
-	p := start(t, nil, systemPython, "-c", pythonEcho, strconv.Itoa(port))
-	p.line(t, "serving")
+	port := harness.FreePort(t)
+	p := harness.Start(t, nil, systemPython, "-c", pythonEcho, strconv.Itoa(port))
+	p.Line(t, "serving")
 	return fmt.Sprintf("127.0.0.1:%d", port)
 }
 
 // nginxWebSocket is an nginx that passes WebSocket on to an origin.
 func nginxWebSocket(t *testing.T, origin string) string {
 	t.Helper()
-	bin := installed(t, "nginx")
-	dir, port := t.TempDir(), freePort(t)
+	bin := harness.Installed(t, "nginx")
+	dir, port := t.TempDir(), harness.FreePort(t)
 	conf := fmt.Sprintf(`
 daemon off; worker_processes 1; pid %[1]s/pid; error_log stderr warn; user root;
 events { worker_connections 1024; }
@@ -287,7 +288,7 @@ http {
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, nil, bin, "-c", path, "-p", dir)
+	harness.Start(t, nil, bin, "-c", path, "-p", dir)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	testkit.Retry(t, "nginx", patience, func() error {
 		c, err := net.Dial("tcp", addr)
@@ -302,13 +303,13 @@ http {
 // grpcServer runs the interop suite's own server.
 func grpcServer(t *testing.T, secure bool) int {
 	t.Helper()
-	port := freePort(t)
+	port := harness.FreePort(t)
 	args := []string{"--port", strconv.Itoa(port)}
 	if secure {
 		cert, key := testkit.NewCA(t).IssueFiles(t, "localhost")
 		args = append(args, "--use_tls", "--tls_cert_file", cert, "--tls_key_file", key)
 	}
-	start(t, nil, binary(t, "grpc-interop-server"), args...)
+	harness.Start(t, nil, harness.Binary(t, "grpc-interop-server"), args...)
 	testkit.Retry(t, "gRPC interop server", patience, func() error {
 		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 func deadline() time.Time { return time.Now().Add(patience) }
@@ -17,8 +19,8 @@ func deadline() time.Time { return time.Now().Add(patience) }
 // operate runs an operator's command against the edge of the deployment.
 func (d *deployment) operate(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary(t, "culvert"), args...)
-	cmd.Env = append(cmd.Environ(), "CULVERT_DATA_DIR="+d.edge.data)
+	cmd := exec.CommandContext(t.Context(), harness.Binary(t, "culvert"), args...)
+	cmd.Env = append(cmd.Environ(), "CULVERT_DATA_DIR="+d.edge.Data)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("culvert %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -29,7 +31,7 @@ func (d *deployment) operate(t *testing.T, args ...string) string {
 // publish opens a public port of the edge and returns its address.
 func (d *deployment) publish(t *testing.T, network string, more ...string) string {
 	t.Helper()
-	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	d.publishAt(t, network, addr, more...)
 	return addr
 }
@@ -39,8 +41,8 @@ func (d *deployment) publishAt(t *testing.T, network, addr string, more ...strin
 	t.Helper()
 	d.operate(t, append(append([]string{"route", "add"}, more...), network+"://"+addr, "peer")...)
 	t.Cleanup(func() {
-		cmd := exec.Command(binary(t, "culvert"), "route", "delete", network+"://"+addr)
-		cmd.Env = append(cmd.Environ(), "CULVERT_DATA_DIR="+d.edge.data)
+		cmd := exec.Command(harness.Binary(t, "culvert"), "route", "delete", network+"://"+addr)
+		cmd.Env = append(cmd.Environ(), "CULVERT_DATA_DIR="+d.edge.Data)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("route delete: %v\n%s", err, out)
 		}

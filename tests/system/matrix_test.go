@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // deployment is an edge and one connector, in one of the forms of the matrix.
@@ -18,13 +19,13 @@ type deployment struct {
 	name     string // form and protocol, such as "split/http2"
 	form     form
 	protocol string
-	edge     *testEdge
+	edge     *harness.Edge
 	// tlsURL is the edge's HTTPS address; client trusts its certificate and speaks HTTP/2 there.
 	tlsURL  string
 	caFile  string
 	origins *origins
 	// procs are the connector's processes by name.
-	procs map[string][]*program
+	procs map[string][]*harness.Program
 }
 
 // form is how the connector runs.
@@ -49,8 +50,8 @@ func TestMatrix(t *testing.T) {
 	for _, f := range []form{oneProcess, split, stock} {
 		for _, protocol := range []string{"quic", "http2"} {
 			t.Run(string(f)+"/"+protocol, func(t *testing.T) {
-				if f == stock && os.Getenv(peerVariable) == "" {
-					t.Skipf("%s is not set to the path of a cloudflared binary", peerVariable)
+				if f == stock && os.Getenv(harness.PeerVariable) == "" {
+					t.Skipf("%s is not set to the path of a cloudflared binary", harness.PeerVariable)
 				}
 				d := deploy(t, f, protocol, o)
 				t.Run("http", d.testHTTP)
@@ -75,22 +76,22 @@ func deploy(t *testing.T, f form, protocol string, o *origins) *deployment {
 // deployConfig is deploy with the connector's config.yml.
 func deployConfig(t *testing.T, f form, protocol, content string) *deployment {
 	t.Helper()
-	https := freePort(t)
+	https := harness.FreePort(t)
 	d := &deployment{
-		name: string(f) + "/" + protocol, form: f, protocol: protocol, procs: map[string][]*program{},
+		name: string(f) + "/" + protocol, form: f, protocol: protocol, procs: map[string][]*harness.Program{},
 		tlsURL: fmt.Sprintf("https://localhost:%d", https),
 	}
-	d.edge = startEdge(t, fmt.Sprintf("CULVERT_PUBLIC_HTTPS=127.0.0.1:%d", https), "CULVERT_PUBLIC_NAMES=localhost,grpcs.test")
-	d.caFile = filepath.Join(d.edge.data, "ca.pem")
+	d.edge = harness.StartEdge(t, fmt.Sprintf("CULVERT_PUBLIC_HTTPS=127.0.0.1:%d", https), "CULVERT_PUBLIC_NAMES=localhost,grpcs.test")
+	d.caFile = filepath.Join(d.edge.Data, "ca.pem")
 	config := filepath.Join(t.TempDir(), "config.yml")
 	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	switch f {
 	case oneProcess:
-		d.whole(t, "culvert", binary(t, "culvert"), config)
+		d.whole(t, "culvert", harness.Binary(t, "culvert"), config)
 	case stock:
-		d.whole(t, "cloudflared", os.Getenv(peerVariable), config)
+		d.whole(t, "cloudflared", os.Getenv(harness.PeerVariable), config)
 	case split:
 		d.apart(t, config)
 	}
@@ -101,7 +102,7 @@ func deployConfig(t *testing.T, f form, protocol, content string) *deployment {
 func (d *deployment) awaitConnections(t *testing.T, want int) {
 	t.Helper()
 	testkit.Retry(t, d.name+": connections", patience, func() error {
-		list, err := d.edge.admin.ListConnections(t.Context())
+		list, err := d.edge.Admin.ListConnections(t.Context())
 		if err != nil {
 			return err
 		}
@@ -135,26 +136,26 @@ func (d *deployment) whole(t *testing.T, name, path, config string) {
 		"--metrics",
 		"127.0.0.1:0",
 	}
-	for _, p := range d.edge.ports {
+	for _, p := range d.edge.Ports {
 		args = append(args, "--edge", fmt.Sprintf("127.0.0.1:%d", p))
 	}
-	d.procs[name] = append(d.procs[name], start(t, []string{"TUNNEL_TOKEN=" + d.edge.token}, path, append(args, "run")...))
+	d.procs[name] = append(d.procs[name], harness.Start(t, []string{"TUNNEL_TOKEN=" + d.edge.Token}, path, append(args, "run")...))
 }
 
 // apart runs every part as its own process, with a real Redis.
 func (d *deployment) apart(t *testing.T, config string) {
 	t.Helper()
-	redis := installed(t, "redis-server")
+	redis := harness.Installed(t, "redis-server")
 	dir := t.TempDir()
 	sock := filepath.Join(dir, "redis.sock")
-	start(t, nil, redis, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", dir)
+	harness.Start(t, nil, redis, "--port", "0", "--unixsocket", sock, "--save", "", "--dir", dir)
 	var static []string
-	for _, p := range d.edge.ports {
+	for _, p := range d.edge.Ports {
 		static = append(static, fmt.Sprintf("127.0.0.1:%d", p))
 	}
 	common := []string{"CULVERT_REDIS_URL=unix://" + sock, "CULVERT_OPS_LISTEN=127.0.0.1:0"}
 	run := func(name string, env ...string) {
-		p := start(t, append(env, common...), binary(t, name))
+		p := harness.Start(t, append(env, common...), harness.Binary(t, name))
 		d.procs[name] = append(d.procs[name], p)
 	}
 	run("discovery", "CULVERT_STATIC="+strings.Join(static, ","))
@@ -165,7 +166,7 @@ func (d *deployment) apart(t *testing.T, config string) {
 	for range 2 {
 		run(
 			"conn-worker",
-			"TUNNEL_TOKEN="+d.edge.token,
+			"TUNNEL_TOKEN="+d.edge.Token,
 			"CULVERT_EDGE_CACERT="+d.caFile,
 			"CULVERT_EDGE_PROTOCOL="+d.protocol,
 			"CULVERT_LINK_SOCKET_DIR="+dir,

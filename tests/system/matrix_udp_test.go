@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // testUDP echoes packets and queries a real name server.
@@ -31,7 +32,7 @@ func (d *deployment) testUDP(t *testing.T) {
 		}
 	})
 	t.Run("dns", func(t *testing.T) {
-		dig := installed(t, "dig")
+		dig := harness.Installed(t, "dig")
 		_, port, err := net.SplitHostPort(d.publish(t, "udp", "--to", dnsServer(t)))
 		if err != nil {
 			t.Fatal(err)
@@ -46,13 +47,13 @@ func (d *deployment) testUDP(t *testing.T) {
 // dnsServer is a dnsmasq that knows one name.
 func dnsServer(t *testing.T) string {
 	t.Helper()
-	dnsmasq := installed(t, "dnsmasq")
-	port := freePort(t)
+	dnsmasq := harness.Installed(t, "dnsmasq")
+	port := harness.FreePort(t)
 	conf := filepath.Join(t.TempDir(), "dnsmasq.conf")
 	if err := os.WriteFile(conf, []byte("no-resolv\nno-hosts\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, nil, dnsmasq, "--keep-in-foreground", "--conf-file="+conf, fmt.Sprintf("--port=%d", port), "--listen-address=127.0.0.1",
+	harness.Start(t, nil, dnsmasq, "--keep-in-foreground", "--conf-file="+conf, fmt.Sprintf("--port=%d", port), "--listen-address=127.0.0.1",
 		"--bind-interfaces", "--user=root", "--address=/tunnel.example/192.0.2.77", "--pid-file="+conf+".pid")
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
 	testkit.Retry(t, "dnsmasq", patience, func() error {
@@ -107,8 +108,8 @@ func TestPing(t *testing.T) {
 	o := startOrigins(t)
 	for _, f := range []form{oneProcess, split, stock} {
 		t.Run(string(f), func(t *testing.T) {
-			if f == stock && os.Getenv(peerVariable) == "" {
-				t.Skipf("%s is not set to the path of a cloudflared binary", peerVariable)
+			if f == stock && os.Getenv(harness.PeerVariable) == "" {
+				t.Skipf("%s is not set to the path of a cloudflared binary", harness.PeerVariable)
 			}
 			deploy(t, f, "quic", o).testPing(t)
 		})
@@ -121,12 +122,12 @@ func runInside(t *testing.T, name string) {
 	if os.Getuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	installed(t, "ip")
+	harness.Installed(t, "ip")
 	script := `ip link set lo up && echo "0 2147483647" > /proc/sys/net/ipv4/ping_group_range && exec "$@"`
-	cmd := exec.Command(installed(t, "unshare"), "--net", "sh", "-c", script, "sh", os.Args[0], "-test.run=^"+name+"$", "-test.v")
+	cmd := exec.Command(harness.Installed(t, "unshare"), "--net", "sh", "-c", script, "sh", os.Args[0], "-test.run=^"+name+"$", "-test.v")
 	cmd.Env = append(os.Environ(), insideVariable+"=1")
 	out, err := cmd.CombinedOutput()
-	t.Logf("inside the namespace:\n%s", tail(string(out), 8000))
+	t.Logf("inside the namespace:\n%s", harness.Tail(string(out), 8000))
 	if err != nil {
 		t.Errorf("%s: %v", name, err)
 	}
@@ -140,8 +141,8 @@ func (d *deployment) testPing(t *testing.T) {
 			t.Errorf("ping %s: %d responses\n%s", ip, n, out)
 		}
 	}
-	cmd := exec.CommandContext(t.Context(), binary(t, "culvert"), "tunnel", "ping", "--count", "1", "--ttl", "1", "peer", "127.0.0.1")
-	cmd.Env = append(cmd.Environ(), "CULVERT_DATA_DIR="+d.edge.data)
+	cmd := exec.CommandContext(t.Context(), harness.Binary(t, "culvert"), "tunnel", "ping", "--count", "1", "--ttl", "1", "peer", "127.0.0.1")
+	cmd.Env = append(cmd.Environ(), "CULVERT_DATA_DIR="+d.edge.Data)
 	if out, _ := cmd.CombinedOutput(); !strings.Contains(strings.ReplaceAll(strings.ToLower(string(out)), "_", " "), "time exceeded") &&
 		!strings.Contains(strings.ToLower(string(out)), "time to live exceeded") {
 		t.Errorf("ping with a time to live of 1:\n%s", out)

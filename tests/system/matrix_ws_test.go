@@ -14,6 +14,8 @@ import (
 
 	"github.com/coder/websocket"
 	gorilla "github.com/gorilla/websocket"
+
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // largeMessage is the size of the largest message of the WebSocket cases.
@@ -30,7 +32,7 @@ func (d *deployment) testWebSocket(t *testing.T) {
 }
 
 func (d *deployment) wsURL(path string) string {
-	return "ws" + strings.TrimPrefix(d.edge.url, "http") + path
+	return "ws" + strings.TrimPrefix(d.edge.URL, "http") + path
 }
 
 func (d *deployment) testCoder(t *testing.T, host, path string) {
@@ -144,9 +146,9 @@ asyncio.run(main())
 `
 
 func (d *deployment) testPython(t *testing.T, host, path string) {
-	port := d.edge.url[strings.LastIndexByte(d.edge.url, ':')+1:]
+	port := d.edge.URL[strings.LastIndexByte(d.edge.URL, ':')+1:]
 	out, err := exec.CommandContext(t.Context(), systemPython, "-c", pythonVisitor, path, host, port).CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "good") {
-		t.Errorf("%v\n%s", err, tail(string(out), 2000))
+		t.Errorf("%v\n%s", err, harness.Tail(string(out), 2000))
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // The two hosts of a twoHosts: each address of the server is there twice, and the second is what clients dial. The kernel
@@ -38,7 +40,7 @@ func newTwoHosts(t *testing.T) *twoHosts {
 	if os.Getuid() != 0 {
 		t.Skip("network namespaces need root")
 	}
-	ip := installed(t, "ip")
+	ip := harness.Installed(t, "ip")
 	h := &twoHosts{fmt.Sprintf("culvert-%d-server", os.Getpid()), fmt.Sprintf("culvert-%d-client", os.Getpid())}
 	for _, ns := range []string{h.server, h.client} {
 		if out, err := exec.Command(ip, "netns", "add", ns).CombinedOutput(); err != nil {
@@ -82,7 +84,7 @@ const (
 // route back to the client is the second one.
 func (h *twoHosts) asymmetric(t *testing.T) {
 	t.Helper()
-	ip := installed(t, "ip")
+	ip := harness.Installed(t, "ip")
 	for _, command := range []string{
 		"link add second netns " + h.server + " type veth peer name second netns " + h.client,
 		"-n " + h.server + " link set second up", "-n " + h.client + " link set second up",
@@ -126,7 +128,7 @@ func (h *twoHosts) in(t *testing.T, ns string, f func() error) {
 // command is a command line that runs in a namespace.
 func (h *twoHosts) command(t *testing.T, ns, path string, args ...string) (string, []string) {
 	t.Helper()
-	return installed(t, "ip"), append([]string{"netns", "exec", ns, path}, args...)
+	return harness.Installed(t, "ip"), append([]string{"netns", "exec", ns, path}, args...)
 }
 
 // dial returns a connected UDP socket of the client: the kernel drops packets from any other address than the dialled one.

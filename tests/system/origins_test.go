@@ -19,13 +19,14 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // nginx serves a directory on a free port.
 func nginx(t *testing.T, root string) string {
 	t.Helper()
-	bin := installed(t, "nginx")
-	dir, port := t.TempDir(), freePort(t)
+	bin := harness.Installed(t, "nginx")
+	dir, port := t.TempDir(), harness.FreePort(t)
 	conf := fmt.Sprintf(`
 daemon off; worker_processes 1; pid %[1]s/pid; error_log stderr warn; user root;
 events { worker_connections 1024; }
@@ -38,7 +39,7 @@ http {
 	if err := os.WriteFile(path, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	start(t, nil, bin, "-c", path, "-p", dir)
+	harness.Start(t, nil, bin, "-c", path, "-p", dir)
 	url := fmt.Sprintf("http://127.0.0.1:%d", port)
 	testkit.Retry(t, "nginx", patience, func() error {
 		resp, err := http.Get(url + "/")
@@ -51,10 +52,10 @@ http {
 }
 
 // up starts everything in one process in front of an origin and returns the public URL.
-func up(t *testing.T, args ...string) (*program, string) {
+func up(t *testing.T, args ...string) (*harness.Program, string) {
 	t.Helper()
-	p := start(t, nil, binary(t, "culvert"), append([]string{"up", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir()}, args...)...)
-	return p, strings.TrimSuffix(p.line(t, "Public URL:"), "/")
+	p := harness.Start(t, nil, harness.Binary(t, "culvert"), append([]string{"up", "--listen", "127.0.0.1:0", "--data-dir", t.TempDir()}, args...)...)
+	return p, strings.TrimSuffix(p.Line(t, "Public URL:"), "/")
 }
 
 // writeRandom writes a file of pseudo-random bytes and returns its checksum.
@@ -131,7 +132,7 @@ func TestNginxFilesArriveUnchanged(t *testing.T) {
 }
 
 func TestGitCloneOverSmartHTTP(t *testing.T) {
-	git := installed(t, "git")
+	git := harness.Installed(t, "git")
 	execPath, err := exec.Command(git, "--exec-path").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -198,7 +199,7 @@ func TestGitCloneOverSmartHTTP(t *testing.T) {
 }
 
 func TestDemoPageInABrowser(t *testing.T) {
-	chromium := installed(t, "chromium")
+	chromium := harness.Installed(t, "chromium")
 	p, url := up(t)
 	out, err := exec.Command(chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
 		"--user-data-dir="+t.TempDir(), "--virtual-time-budget=5000", "--dump-dom", url+"/").Output()
@@ -206,9 +207,9 @@ func TestDemoPageInABrowser(t *testing.T) {
 		t.Fatalf("chromium: %v", err)
 	}
 	if !strings.Contains(string(out), "Culvert") {
-		t.Errorf("the page in the browser does not say Culvert:\n%s", tail(string(out), 2000))
+		t.Errorf("the page in the browser does not say Culvert:\n%s", harness.Tail(string(out), 2000))
 	}
-	if code := p.stop(t, os.Interrupt); code != 0 {
+	if code := p.Stop(t, os.Interrupt); code != 0 {
 		t.Errorf("exit code %d after Ctrl-C, want 0", code)
 	}
 }

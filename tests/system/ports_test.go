@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // daemons are real servers, each with its own configuration and on a free port.
@@ -46,8 +48,8 @@ func TestRealProgramsThroughPorts(t *testing.T) {
 	for _, f := range []form{oneProcess, split, stock} {
 		for _, protocol := range []string{"quic", "http2"} {
 			t.Run(string(f)+"/"+protocol, func(t *testing.T) {
-				if f == stock && os.Getenv(peerVariable) == "" {
-					t.Skipf("%s is not set to the path of a cloudflared binary", peerVariable)
+				if f == stock && os.Getenv(harness.PeerVariable) == "" {
+					t.Skipf("%s is not set to the path of a cloudflared binary", harness.PeerVariable)
 				}
 				d := deployConfig(t, f, protocol, s.config(f))
 				for _, way := range []string{"to", "host"} {
@@ -90,7 +92,7 @@ func output(t *testing.T, input io.Reader, path string, args ...string) string {
 	t.Helper()
 	out, errs, err := try(t, input, path, args...)
 	if err != nil {
-		t.Fatalf("%s %s: %v\n%s", path, strings.Join(args, " "), err, tail(errs, 2000))
+		t.Fatalf("%s %s: %v\n%s", path, strings.Join(args, " "), err, harness.Tail(errs, 2000))
 	}
 	return out
 }
@@ -106,7 +108,7 @@ func try(t *testing.T, input io.Reader, path string, args ...string) (out, errs 
 
 // through logs in, runs commands, and copies a file both ways.
 func (s *sshServer) through(t *testing.T, addr string) {
-	ssh, scp := installed(t, "ssh"), installed(t, "scp")
+	ssh, scp := harness.Installed(t, "ssh"), harness.Installed(t, "scp")
 	opts := s.options(t)
 	login := append(append([]string{}, opts...), "-p", port(addr), s.user+"@127.0.0.1")
 	if got := output(
@@ -138,7 +140,7 @@ func (s *sshServer) through(t *testing.T, addr string) {
 
 // sqlThrough runs queries with small and large results.
 func sqlThrough(t *testing.T, addr string) {
-	psql := installed(t, "psql")
+	psql := harness.Installed(t, "psql")
 	args := []string{"-h", "127.0.0.1", "-p", port(addr), "-U", "postgres", "-X", "-At", "-v", "ON_ERROR_STOP=1"}
 	if got := output(t, nil, psql, append(args, "-c", "select sum(n) from generate_series(1, 100000) n")...); got != "5000050000\n" {
 		t.Errorf("sum: %q", got)
@@ -162,7 +164,7 @@ func sqlThrough(t *testing.T, addr string) {
 
 // redisThrough stores and reads values, one of them large, and many in one go.
 func redisThrough(t *testing.T, addr string) {
-	cli := installed(t, "redis-cli")
+	cli := harness.Installed(t, "redis-cli")
 	args := []string{"-h", "127.0.0.1", "-p", port(addr)}
 	value := strings.Repeat("0123456789abcdef", 512<<10) // 8 MiB
 	key := "large" + port(addr)
@@ -192,7 +194,7 @@ func redisThrough(t *testing.T, addr string) {
 // halfCloseThrough sends a body and closes its direction; only then the server responds. The stock connector ends both
 // directions at once and may lose the response.
 func (d *deployment) halfCloseThrough(t *testing.T, addr string) {
-	nc := installed(t, "nc")
+	nc := harness.Installed(t, "nc")
 	for _, size := range []int64{0, 1, 5 << 20} {
 		if d.form == stock {
 			got, _, err := try(t, pattern(size, 5), nc, "-N", "127.0.0.1", port(addr))
@@ -207,7 +209,7 @@ func (d *deployment) halfCloseThrough(t *testing.T, addr string) {
 
 // digThrough queries the name server over TCP, and over UDP where the transport has datagrams.
 func (d *deployment) digThrough(t *testing.T, server string) {
-	dig := installed(t, "dig")
+	dig := harness.Installed(t, "dig")
 	ways := map[string]string{"tcp": "+tcp"}
 	if d.datagrams() {
 		ways["udp"] = "+notcp"
@@ -224,7 +226,7 @@ func (d *deployment) digThrough(t *testing.T, server string) {
 // iperfThrough measures both directions of TCP, and UDP where the transport has datagrams. iperf3 uses one port number for
 // its control connection and its packets.
 func (d *deployment) iperfThrough(t *testing.T, server string) {
-	iperf := installed(t, "iperf3")
+	iperf := harness.Installed(t, "iperf3")
 	addr := d.publish(t, "tcp", "--to", server)
 	client := []string{"-c", "127.0.0.1", "-p", port(addr), "-t", "2", "-J"}
 	for name, more := range map[string][]string{"to the origin": nil, "from the origin": {"-R"}, "8 streams": {"-P", "8"}} {
@@ -266,14 +268,14 @@ func iperfResult(t *testing.T, text string) iperfReport {
 	t.Helper()
 	var r iperfReport
 	if err := json.Unmarshal([]byte(text), &r); err != nil || r.Error != "" {
-		t.Fatalf("iperf3: %v %s\n%s", err, r.Error, tail(text, 1000))
+		t.Fatalf("iperf3: %v %s\n%s", err, r.Error, harness.Tail(text, 1000))
 	}
 	return r
 }
 
 // proxyProtocolThrough checks the address that nginx received in the PROXY protocol header.
 func proxyProtocolThrough(t *testing.T, addr string) {
-	curl := installed(t, "curl")
+	curl := harness.Installed(t, "curl")
 	got := output(t, nil, curl, "-sS", "-w", " %{local_ip}:%{local_port}", "http://"+addr+"/")
 	seen, real, _ := strings.Cut(got, " ")
 	if seen != real || seen == "" {
@@ -285,9 +287,9 @@ func proxyProtocolThrough(t *testing.T, addr string) {
 func TestUpWithPorts(t *testing.T) {
 	sums := checksumServer(t)
 	data := t.TempDir()
-	p := start(t, nil, binary(t, "culvert"), "up", "--listen", "127.0.0.1:0", "--data-dir", data, "--grace-period", "2s")
-	p.line(t, "Public URL:")
-	out := output(t, nil, binary(t, "culvert"), "route", "add", "tcp://:0", "local", "--to", sums, "--data-dir", data)
+	p := harness.Start(t, nil, harness.Binary(t, "culvert"), "up", "--listen", "127.0.0.1:0", "--data-dir", data, "--grace-period", "2s")
+	p.Line(t, "Public URL:")
+	out := output(t, nil, harness.Binary(t, "culvert"), "route", "add", "tcp://:0", "local", "--to", sums, "--data-dir", data)
 	_, addr, ok := strings.Cut(strings.TrimSpace(out), "it listens on ")
 	if !ok || !strings.HasPrefix(addr, "127.0.0.1:") {
 		t.Fatalf("route add says %q; a port of culvert up is for this machine alone", out)
@@ -296,7 +298,7 @@ func TestUpWithPorts(t *testing.T) {
 		t.Errorf("through the port: %.80q, %v", got, err)
 	}
 	name, _, _ := strings.Cut(out, " ")
-	output(t, nil, binary(t, "culvert"), "route", "delete", "--data-dir", data, name)
+	output(t, nil, harness.Binary(t, "culvert"), "route", "delete", "--data-dir", data, name)
 	if c, err := net.Dial("tcp", addr); err == nil {
 		_ = c.Close()
 		t.Error("the deleted port still accepts")

@@ -17,6 +17,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // TestSingleOriginStreams runs a connector with the flags of one stream service, and reaches it as clients do: a byte
@@ -37,14 +38,14 @@ func TestSingleOriginStreams(t *testing.T) {
 		{"socks5", []string{"--url", "tcp://" + addr.String(), "--socks5"}, nil, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			e := startEdge(t)
-			args := []string{"tunnel", "--no-autoupdate", "--cacert", filepath.Join(e.data, "ca.pem"), "--grace-period", "5s"}
-			for _, p := range e.ports {
+			e := harness.StartEdge(t)
+			args := []string{"tunnel", "--no-autoupdate", "--cacert", filepath.Join(e.Data, "ca.pem"), "--grace-period", "5s"}
+			for _, p := range e.Ports {
 				args = append(args, "--edge", fmt.Sprintf("127.0.0.1:%d", p))
 			}
-			start(t, []string{"TUNNEL_TOKEN=" + e.token}, binary(t, "culvert"), append(append(args, tc.flags...), "run")...)
+			harness.Start(t, []string{"TUNNEL_TOKEN=" + e.Token}, harness.Binary(t, "culvert"), append(append(args, tc.flags...), "run")...)
 			testkit.Retry(t, "connections", patience, func() error {
-				if n := e.connections(t); n != 4 {
+				if n := e.Connections(t); n != 4 {
 					return fmt.Errorf("%d connections", n)
 				}
 				return nil
@@ -64,7 +65,7 @@ func TestSingleOriginStreams(t *testing.T) {
 			if _, err := io.ReadAll(c); err != nil { // the origin ends, and a close frame tells it
 				t.Errorf("end: %v", err)
 			}
-			if got, err := http.Get(e.url); err != nil {
+			if got, err := http.Get(e.URL); err != nil {
 				t.Error(err)
 			} else if _ = got.Body.Close(); got.StatusCode != http.StatusUpgradeRequired && tc.name != "bastion" {
 				t.Errorf("plain request: %s", got.Status)
@@ -99,9 +100,9 @@ func responding(t *testing.T) string {
 }
 
 // dialService opens the byte stream of a service behind the edge.
-func dialService(t *testing.T, e *testEdge, header http.Header) net.Conn {
+func dialService(t *testing.T, e *harness.Edge, header http.Header) net.Conn {
 	t.Helper()
-	c, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(e.url, "http"), &websocket.DialOptions{HTTPHeader: header})
+	c, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(e.URL, "http"), &websocket.DialOptions{HTTPHeader: header})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // A UDP server on a wildcard address of a host with several addresses must respond from the address that the client used
@@ -265,8 +266,8 @@ const remotePublic = 8080
 func (h *twoHosts) startEdge(t *testing.T, listen string, env ...string) *remoteEdge {
 	t.Helper()
 	e := &remoteEdge{hosts: h, data: t.TempDir()}
-	path, args := h.command(t, h.server, binary(t, "edge"))
-	start(t, append([]string{
+	path, args := h.command(t, h.server, harness.Binary(t, "edge"))
+	harness.Start(t, append([]string{
 		"CULVERT_DATA_DIR=" + e.data, fmt.Sprintf("CULVERT_CONNECTORS_LISTEN=%[1]s:%[2]d,%[1]s:%[3]d", listen, sourcePort, sourcePort+1),
 		fmt.Sprintf("CULVERT_PUBLIC_HTTP=%s:%d", listen, remotePublic), "CULVERT_OPS_LISTEN=127.0.0.1:0",
 		"CULVERT_BOOTSTRAP_TUNNEL=peer", "CULVERT_BOOTSTRAP_ROUTES=*", "CULVERT_BOOTSTRAP_TOKEN_FILE=" + filepath.Join(e.data, "token"),
@@ -289,7 +290,7 @@ func (h *twoHosts) startEdge(t *testing.T, listen string, env ...string) *remote
 }
 
 // connect runs a connector that dials the server's second address.
-func (e *remoteEdge) connect(t *testing.T, connector, ip string) *program {
+func (e *remoteEdge) connect(t *testing.T, connector, ip string) *harness.Program {
 	t.Helper()
 	path, args := e.hosts.command(
 		t,
@@ -314,7 +315,7 @@ func (e *remoteEdge) connect(t *testing.T, connector, ip string) *program {
 		netip.AddrPortFrom(asked(ip).Addr(), sourcePort+1).String(),
 		"run",
 	)
-	p := start(t, []string{"TUNNEL_TOKEN=" + e.token}, path, args...)
+	p := harness.Start(t, []string{"TUNNEL_TOKEN=" + e.token}, path, args...)
 	testkit.Retry(t, "a connection", patience, func() error {
 		list, err := e.admin.ListConnections(t.Context())
 		if err != nil {
@@ -359,11 +360,11 @@ func TestEdgeRespondsToConnectorsFromTheDialledAddress(t *testing.T) {
 		for listen, ips := range wildcards() {
 			for _, ip := range ips {
 				t.Run(name+" to "+ip+" on "+listen, func(t *testing.T) {
-					connector := os.Getenv(peerVariable)
+					connector := os.Getenv(harness.PeerVariable)
 					if name == "culvert" {
-						connector = binary(t, "culvert")
+						connector = harness.Binary(t, "culvert")
 					} else if connector == "" {
-						t.Skipf("%s is not set to the path of a cloudflared binary", peerVariable)
+						t.Skipf("%s is not set to the path of a cloudflared binary", harness.PeerVariable)
 					}
 					e := h.startEdge(t, listen)
 					c := h.capture(t)
@@ -419,7 +420,7 @@ func TestUDPPortRespondsFromTheQueriedAddress(t *testing.T) {
 		}
 	}()
 	e := h.startEdge(t, "[::]")
-	e.connect(t, binary(t, "culvert"), serverSecond4)
+	e.connect(t, harness.Binary(t, "culvert"), serverSecond4)
 	for name, ips := range map[string][]string{
 		"udp://:4440": {serverFirst4, serverSecond4, serverFirst6, serverSecond6}, "udp://0.0.0.0:4441": {serverSecond4},
 		"udp://[::]:4442":                  {serverSecond4, serverSecond6},

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // TestOriginThatReadsNothing uploads to an origin that reads nothing, which fills the flow control window that all
@@ -33,10 +34,10 @@ func TestOriginThatReadsNothing(t *testing.T) {
 				_, _ = io.Copy(w, pattern(1000, 1)) // a visitor who left
 			}))
 			t.Cleanup(origin.Close)
-			e := startEdge(t)
-			start(t, []string{"TUNNEL_TOKEN=" + e.token}, binary(t, "culvert"), e.connectorCommand(protocol, origin.URL)...)
+			e := harness.StartEdge(t)
+			harness.Start(t, []string{"TUNNEL_TOKEN=" + e.Token}, harness.Binary(t, "culvert"), e.ConnectorCommand(protocol, origin.URL)...)
 			testkit.Retry(t, "4 connections", patience, func() error {
-				if n := e.connections(t); n != 4 {
+				if n := e.Connections(t); n != 4 {
 					return fmt.Errorf("%d connections", n)
 				}
 				return nil
@@ -44,7 +45,7 @@ func TestOriginThatReadsNothing(t *testing.T) {
 			var uploading sync.WaitGroup
 			for range uploads {
 				uploading.Go(func() {
-					req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url+"/stall", pattern(size, 1))
+					req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL+"/stall", pattern(size, 1))
 					if err != nil {
 						t.Error(err)
 						return
@@ -60,7 +61,7 @@ func TestOriginThatReadsNothing(t *testing.T) {
 			reached.Wait()
 			limit := time.Now().Add(3 * time.Second)
 			for n := 0; time.Now().Before(limit); n++ { // the uploads fill what they can meanwhile
-				if err := honestGet(ctx, e.url+"/"); err != nil {
+				if err := honestGet(ctx, e.URL+"/"); err != nil {
 					t.Fatalf("request %d while uploads stand still: %v", n, err)
 				}
 			}

@@ -116,10 +116,10 @@ func TestUDPSessionOutlivesItsWorker(t *testing.T) {
 	}
 	pace(50)
 	killed := time.Now()
-	if err := d.procs["conn-worker"][0].cmd.Process.Kill(); err != nil {
+	if err := d.procs["conn-worker"][0].Cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	<-d.procs["conn-worker"][0].exited
+	<-d.procs["conn-worker"][0].Exited
 	for waited := time.Now(); time.Since(waited) < 12*time.Second; { // the slots of the dead worker move, too
 		pace(1)
 	}
