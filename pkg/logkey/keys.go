@@ -46,6 +46,8 @@ const (
 
 // Event: what happened, and why.
 const (
+	Body    = "body"    // start of the body of a response
+	Line    = "line"    // one line of a report or table
 	Cause   = "cause"   // reason of the end of a context
 	Code    = "code"    // error code that a response carries
 	Err     = "err"     // an error

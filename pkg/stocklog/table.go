@@ -94,6 +94,13 @@ func processRows() []Row {
 		own("process failed"),
 		own("process started"),
 		own("process stopped"),
+		stock("report line", line(Info, "{line}")),
+		stock("requesting a quick tunnel",
+			line(Info, "A quick tunnel needs no account and has no uptime guarantee; the terms of its service apply."),
+			line(Info, "Requesting new quick Tunnel on {url}...")),
+		stock("response of the quick service is not JSON",
+			line(Error, "Error unmarshaling QuickTunnel response: {body}", from("error", logkey.Err), from("status code", logkey.Status))),
+		own("no metrics listener: no address is free, use --metrics to name one"),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/quicktunnel"
+	"github.com/culvert-tunnel/culvert/pkg/stocklog"
 )
 
 const (
@@ -33,7 +34,8 @@ func ask(t *testing.T, status int, body string) (quicktunnel.Tunnel, string, *ht
 	}))
 	defer service.Close()
 	var log bytes.Buffer
-	tunnel, err := quicktunnel.Request(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), service.URL, "culvert/test")
+	tunnel, err := quicktunnel.Request(t.Context(), slog.New(stocklog.NewHandler(stocklog.Levels{},
+		stocklog.Output{Writer: &log, Encode: stocklog.Console(false)})), service.URL, "culvert/test")
 	return tunnel, log.String(), seen, err
 }
 

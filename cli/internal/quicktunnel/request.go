@@ -26,8 +26,7 @@ const (
 func Request(ctx context.Context, logger *slog.Logger, service, userAgent string) (Tunnel, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	logger.InfoContext(ctx, "A quick tunnel needs no account and has no uptime guarantee; the terms of its service apply.")
-	logger.InfoContext(ctx, "Requesting new quick Tunnel on "+service+"...")
+	logger.InfoContext(ctx, "requesting a quick tunnel", slog.String(logkey.URL, service))
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, service+"/tunnel", http.NoBody)
 	if err != nil {
 		return Tunnel{}, fmt.Errorf("failed to build quick tunnel request: %w", err)
@@ -46,14 +45,14 @@ func Request(ctx context.Context, logger *slog.Logger, service, userAgent string
 	}
 	t, err := parse(body)
 	if errors.Is(err, errNotJSON) {
-		logger.ErrorContext(ctx, "Error unmarshaling QuickTunnel response: "+string(body[:min(len(body), maxLogged)]),
+		logger.ErrorContext(ctx, "response of the quick service is not JSON", slog.String(logkey.Body, string(body[:min(len(body), maxLogged)])),
 			slog.String(logkey.Status, resp.Status), slog.Any(logkey.Err, err))
 	}
 	if err != nil {
 		return Tunnel{}, fmt.Errorf("%w (status %s)", err, resp.Status)
 	}
 	for _, line := range Box("Your quick Tunnel has been created! Visit it at (it may take some time to be reachable):", t.URL()) {
-		logger.InfoContext(ctx, line)
+		logger.InfoContext(ctx, "report line", slog.String(logkey.Line, line))
 	}
 	return t, nil
 }
