@@ -112,3 +112,13 @@ const (
 	Wait          = "wait"            // time until the next attempt
 	WaitUpTo      = "wait_up_to"      // longest time until the next attempt, of which a random part is waited
 )
+
+// Check: the result of connectivity checks.
+const (
+	Component         = "component"          // component that a check is about
+	Details           = "details"            // result of a check in words
+	HardFail          = "hard_fail"          // whether the checks leave no hope for a tunnel
+	RunID             = "run_id"             // id of one run of the checks, a UUID
+	SuggestedProtocol = "suggested_protocol" // protocol that the checks suggest
+	Target            = "target"             // address that a check tried
+)

@@ -1,6 +1,10 @@
 package stocklog
 
-import "github.com/culvert-tunnel/culvert/pkg/logkey"
+import (
+	"slices"
+
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
+)
 
 // Texts of cloudflared that are long.
 const (
@@ -44,7 +48,7 @@ type Part struct {
 // Parts is the table by part.
 func Parts() []Part {
 	return []Part{
-		{"process", append(startRows(), processRows()...)},
+		{"process", slices.Concat(startRows(), checkRows(), processRows())},
 		{"conn-worker", append(connectionRows(), workerRows()...)},
 		{"proxy", append(requestRows(), proxyRows()...)},
 		{"supervisor and discovery", controlRows()},
@@ -75,6 +79,16 @@ func startRows() []Row {
 		stock("connector started",
 			line(Info, "Starting tunnel", from("tunnelID", logkey.TunnelID)),
 			line(Info, "Starting metrics server on {metrics}/metrics")),
+	}
+}
+
+// checkRows are the lines about the connectivity checks; the lines of their table are messages of their own.
+func checkRows() []Row {
+	return []Row{
+		stock("precheck", line(Info, "precheck", from("run_id", logkey.RunID), from("component", logkey.Component),
+			from("target", logkey.Target), from("status", logkey.Status), from("details", logkey.Details))),
+		stock("precheck complete", line(Info, "precheck complete", from("run_id", logkey.RunID), from("hard_fail", logkey.HardFail),
+			from("suggested_protocol", logkey.SuggestedProtocol))),
 	}
 }
 

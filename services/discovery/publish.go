@@ -124,7 +124,7 @@ func (s *Service) lookup(ctx context.Context) (edgepool.Pool, error) {
 	var wg sync.WaitGroup
 	wg.Go(func() { p.ProtocolTXT = s.record(recordCtx, protocolRecord, checkShares) })
 	wg.Go(func() { p.FeatureTXT = s.record(recordCtx, featureRecord, checkFeatures) })
-	regions, source, err := s.client.Regions(ctx, s.cfg.SRV.record())
+	regions, source, err := s.client.Regions(ctx, s.cfg.SRV.Record())
 	if err != nil {
 		cancel()
 	}
@@ -159,8 +159,8 @@ func checkFeatures(text string) error {
 	return err
 }
 
-// record is the full name of the SRV record (docs/spec/wire.md 2.1).
-func (c SRV) record() string {
+// Record is the full name of the SRV record (docs/spec/wire.md 2.1).
+func (c SRV) Record() string {
 	service := c.Service
 	if c.Region != "" {
 		service = strings.ToLower(c.Region) + "-" + service

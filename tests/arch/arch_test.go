@@ -68,6 +68,7 @@ func pure() map[string][]string {
 		"services/supervisor/internal/placement": nil,
 		"services/supervisor/internal/reconcile": nil,
 		"cli/internal/settings":                  nil,
+		"cli/internal/precheck":                  nil,
 		"services/edge/internal/share":           nil,
 
 		"services/edge/internal/catalog/document":  nil,

@@ -51,7 +51,7 @@ func (c *commands) app() *urfave.App {
 		Action:         c.bareProgram,
 		Commands: append([]*urfave.Command{
 			c.up(), c.tunnel(), c.operator().Route(), service.Hello(c.Console), setup.LinkCerts(c.Console), setup.StoreUsers(c.Console),
-			c.healthcheck(), c.version(),
+			c.healthcheck(), c.version(), c.diagnose().Check(),
 		}, service.Commands(c.Host, func(code int) { c.code = code })...),
 	}
 }

@@ -12,8 +12,8 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
+	"github.com/culvert-tunnel/culvert/cli/internal/diagnose"
 	"github.com/culvert-tunnel/culvert/cli/internal/monitor"
-	"github.com/culvert-tunnel/culvert/cli/internal/paths"
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
@@ -38,7 +38,7 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 		return err
 	}
 	defer closeLog()
-	defer startTrace(ctx.Context, paths.ExpandHome(s.Text("trace-output"), c.Home()), logger)()
+	defer startTrace(ctx.Context, c.ExpandHome(s.Text("trace-output")), logger)()
 	source := &connector.Source{Settings: s, File: file, Args: ctx.Args().Slice(), Home: c.Home(), Resolve: c.operator().TunnelID}
 	quickHost := ""
 	if quick {
@@ -67,8 +67,11 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 		return errors.Join(err, server.Ops.Close())
 	}
 	server.Mount(shown(st, source.Settings.Configuration(filepath.Abs)))
-	pid := paths.ExpandHome(s.Text("pidfile"), c.Home())
+	pid := c.ExpandHome(s.Text("pidfile"))
 	st.Add("announcement", announcement{stack: st, pidfile: pid, notify: c.Env("NOTIFY_SOCKET"), logger: logger})
+	if !source.Settings.Bool("no-prechecks") {
+		st.Add("prechecks", diagnose.NewStartup(edgeOf(cfg), logger))
+	}
 	logger.InfoContext(ctx.Context, "connector started", slog.String(logkey.TunnelID, cfg.Credentials.TunnelID.String()),
 		slog.String(logkey.Version, process.Version()), slog.String(logkey.Metrics, server.Ops.Addr().String()))
 	if err := st.Run(ctx.Context); err != nil {
@@ -98,7 +101,7 @@ func (c *commands) openLog(s *settings.Settings) (*slog.Logger, func(), error) {
 	if path == "" {
 		return telemetry.NewLogger(cfg, c.Host.Stderr), func() {}, nil
 	}
-	path = paths.ExpandHome(path, c.Home())
+	path = c.ExpandHome(path)
 	f, err := openLogFile(path)
 	if err != nil {
 		logger := telemetry.NewLogger(cfg, c.Host.Stderr)

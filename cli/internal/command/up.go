@@ -17,7 +17,6 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
 	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/cli/internal/monitor"
-	"github.com/culvert-tunnel/culvert/cli/internal/paths"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
@@ -105,7 +104,7 @@ func (c *commands) upConfig(ctx *urfave.Context) (stack.Config, error) {
 	}
 	grace := ctx.Duration("grace-period")
 	if cfg, err = stack.Local(stack.LocalEdge{
-		DataDir: paths.ExpandHome(c.upDataDir(ctx), c.Home()), Listen: listen, Tunnel: upTunnel, Ports: upPorts, Grace: grace,
+		DataDir: c.ExpandHome(c.upDataDir(ctx)), Listen: listen, Tunnel: upTunnel, Ports: upPorts, Grace: grace,
 	}); err != nil {
 		return cfg, err
 	}
@@ -119,7 +118,7 @@ func (c *commands) upDataDir(ctx *urfave.Context) string {
 	if dir := c.Option(ctx, "data-dir", "CULVERT_DATA_DIR"); dir != "" {
 		return dir
 	}
-	return paths.EdgeData(c.Home())
+	return c.EdgeData()
 }
 
 // upRules gives the rules of the file, of one origin, or of the demo page.

@@ -6,6 +6,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/paths"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 )
 
@@ -24,6 +25,12 @@ func (c Console) Env(name string) string {
 
 // Home is the home directory of the user, "" when there is none.
 func (c Console) Home() string { return c.Env("HOME") }
+
+// ExpandHome replaces a leading ~ of path by the home directory.
+func (c Console) ExpandHome(path string) string { return paths.ExpandHome(path, c.Home()) }
+
+// EdgeData is where the edge of this machine keeps its data by default.
+func (c Console) EdgeData() string { return paths.EdgeData(c.Home()) }
 
 // Option is the value of a command's own flag, or of its variable when the flag is not given.
 func (c Console) Option(ctx *urfave.Context, name, variable string) string {

@@ -147,7 +147,7 @@ func operationFlags() []Flag {
 			Name: "output", Env: []string{"TUNNEL_MANAGEMENT_OUTPUT", "TUNNEL_LOG_OUTPUT"}, NoFile: true, Default: "default",
 			Usage: "format of log lines: default or json",
 		},
-		{Name: "no-prechecks", Env: []string{"TUNNEL_NO_PRECHECKS"}, Kind: Bool, Effect: Ignored, Usage: "no checks before the start"},
+		{Name: "no-prechecks", Env: []string{"TUNNEL_NO_PRECHECKS"}, Kind: Bool, Usage: "no connectivity checks at the start"},
 		{Name: "trace-output", Env: []string{"TUNNEL_TRACE_OUTPUT"}, Usage: "`FILE` for an execution trace, for go tool trace; complete after " +
 			"the end"},
 		{

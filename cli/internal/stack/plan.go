@@ -68,6 +68,9 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (Config, error) {
 	return plan(s, creds, region), nil
 }
 
+// PlanEdge is Plan for a command that only wants to reach the edge, without credentials of a tunnel.
+func PlanEdge(s *settings.Settings) (Config, error) { return Plan(s, tunnel.Credentials{}) }
+
 func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config {
 	cfg := defaults(s.Duration("grace-period"))
 	cfg.Redis.URL, cfg.Redis.PasswordFile, cfg.Credentials = s.Text("redis"), s.Text("redis-password-file"), creds
