@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/services/edge/internal/admin"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/bootstrap"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/connector"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/front"
@@ -29,6 +30,8 @@ type Config struct {
 	Ports      ports.Config     `yaml:"ports"`
 	UDP        udp.Config       `yaml:"udp"`
 	Bootstrap  bootstrap.Config `yaml:"bootstrap"`
+	// Quick is the service that gives tunnels to strangers.
+	Quick admin.QuickConfig `yaml:"quick"`
 }
 
 // PublicConfig is the side that visitors see.
@@ -96,6 +99,7 @@ func Default() Config {
 		Ports:     ports.Default(),
 		UDP:       udp.Default(),
 		Bootstrap: bootstrap.Default(),
+		Quick:     admin.DefaultQuick(),
 	}
 }
 
@@ -125,7 +129,9 @@ func (c *Config) Validate() error {
 	p.when(c.Public.MaxWebSockets < 0, "public: max_websockets: negative")
 	p.when(c.Public.MinBodyRate < 0, "public: min_body_rate: negative")
 	p.when(c.Admin.Listen.IsValid() && c.Admin.TokenFile == "", "admin: token_file: empty, but listen is set")
-	for _, validate := range []func() error{c.Connectors.Validate, c.DNS.Validate, c.Ports.Validate, c.UDP.Validate, c.Bootstrap.Validate} {
+	for _, validate := range []func() error{
+		c.Connectors.Validate, c.DNS.Validate, c.Ports.Validate, c.UDP.Validate, c.Bootstrap.Validate, c.Quick.Validate,
+	} {
 		if err := validate(); err != nil {
 			p = append(p, err)
 		}

@@ -2,6 +2,7 @@ package edge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -53,6 +54,7 @@ type Service struct {
 	ports      *ports.Set
 	zone       *zone.Server // nil without a name server
 	admin      *admin.Server
+	quick      *admin.QuickServer // nil without a quick service
 
 	bootstrap tunnel.Credentials
 	serving   atomic.Bool
@@ -69,7 +71,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s := &Service{cfg: cfg, log: deps.Logger}
 	for _, open := range []func(Deps) error{
 		s.openFiles, s.runBootstrap, s.openDatagrams, s.openConnectors, s.openFront, s.openPorts,
-		s.openZone, s.openAdmin,
+		s.openZone, s.openAdmin, s.openQuick,
 	} {
 		if err := open(deps); err != nil {
 			return nil, errors.Join(err, s.Close())
@@ -136,19 +138,24 @@ func (s *Service) openFront(d Deps) error {
 		},
 	}
 	var err error
-	switch {
-	case !p.HTTPS.IsValid():
-	case p.CertFile != "":
-		if conf.TLS, err = certs.FileTLS(d.Files, p.CertFile, p.KeyFile); err != nil {
+	if p.HTTPS.IsValid() {
+		if conf.TLS, err = s.publicTLS(d); err != nil {
 			return err
 		}
-	default:
-		conf.TLS = s.authority.PublicTLS(p.Names, s.catalog.Pattern)
 	}
 	s.front, err = front.New(conf, front.Deps{
 		Routes: s.catalog, Conns: s.connectors.Table(), Backlog: s.backlog, Logger: d.Logger, Registerer: d.Registerer,
 	})
 	return err
+}
+
+// publicTLS is what visitors see: the certificate of the files, or those of the edge's own CA.
+func (s *Service) publicTLS(d Deps) (*tls.Config, error) {
+	p := s.cfg.Public
+	if p.CertFile != "" {
+		return certs.FileTLS(d.Files, p.CertFile, p.KeyFile)
+	}
+	return s.authority.PublicTLS(p.Names, s.catalog.Pattern), nil
 }
 
 // openPorts binds the public ports of the catalog. One that is not free is an error line, and is tried again.
@@ -183,9 +190,26 @@ func (s *Service) openAdmin(d Deps) error {
 	return err
 }
 
+// openQuick binds the listener of the quick service, which has the certificate of the public side.
+func (s *Service) openQuick(d Deps) (err error) {
+	deps := admin.QuickDeps{
+		Catalog: s.catalog, Table: s.connectors.Table(), Logger: d.Logger, TrustedProxies: s.cfg.Public.TrustedProxies,
+	}
+	if s.cfg.Quick.Listen.IsValid() && !s.cfg.Quick.Plain {
+		if deps.TLS, err = s.publicTLS(d); err != nil {
+			return err
+		}
+	}
+	s.quick, err = admin.NewQuick(s.cfg.Quick, deps)
+	return err
+}
+
 // Close frees what New opened; for a service whose Run is never called.
 func (s *Service) Close() error {
 	var errs []error
+	if s.quick != nil {
+		errs = append(errs, s.quick.Close())
+	}
 	if s.admin != nil {
 		errs = append(errs, s.admin.Close())
 	}
@@ -238,6 +262,9 @@ func (s *Service) runSupport(ctx context.Context) error {
 	if s.zone != nil {
 		runs = append(runs, s.zone.Run)
 	}
+	if s.quick != nil {
+		runs = append(runs, s.quick.Run)
+	}
 	return runAll(ctx, runs...)
 }
 
@@ -285,6 +312,14 @@ func (s *Service) DNSAddr() netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return s.zone.Addr()
+}
+
+// QuickAddr is the address of the quick service, or the zero value.
+func (s *Service) QuickAddr() netip.AddrPort {
+	if s.quick == nil {
+		return netip.AddrPort{}
+	}
+	return s.quick.Addr()
 }
 
 // CACertPath is the file with the certificate of the edge's own CA.

@@ -30,8 +30,13 @@ const (
 	accountSize = 16
 )
 
-// ErrInvalid means that a name, a host, a port or a configuration is not acceptable.
-var ErrInvalid = document.ErrInvalid
+// Errors of changes.
+var (
+	// ErrInvalid means that a name, a host, a port or a configuration is not acceptable.
+	ErrInvalid = document.ErrInvalid
+	// ErrFull means that there are as many quick tunnels as are allowed.
+	ErrFull = document.ErrFull
+)
 
 // What the catalog holds; package document describes each.
 type (
@@ -220,6 +225,38 @@ func (c *Catalog) CreateTunnel(name string, now time.Time) (t Tunnel, err error)
 		return err
 	})
 	return t, err
+}
+
+// CreateQuick makes a tunnel without an owner and its route, as document.CreateQuick describes.
+func (c *Catalog) CreateQuick(name, host string, limit int, now time.Time) (t Tunnel, err error) {
+	id, err := tunnel.NewID(rand.Reader)
+	if err != nil {
+		return Tunnel{}, fmt.Errorf("tunnel id: %w", err)
+	}
+	secret := randomBytes(secretSize)
+	err = c.change(now, func(d *document.Document) (err error) {
+		t, err = d.CreateQuick(name, host, limit, id, secret, now)
+		return err
+	})
+	return t, err
+}
+
+// Quick lists the quick tunnels.
+func (c *Catalog) Quick() []tunnel.ID {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.doc.Quick()
+}
+
+// RemoveQuick removes quick tunnels, as document.RemoveQuick describes. Without ids it does nothing.
+func (c *Catalog) RemoveQuick(ids []tunnel.ID) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	return c.change(time.Now(), func(d *document.Document) error {
+		d.RemoveQuick(ids)
+		return nil
+	})
 }
 
 // DeleteTunnel removes a tunnel, its routes and its ports.

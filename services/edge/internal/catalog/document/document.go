@@ -40,6 +40,8 @@ type tunnelEntry struct {
 	PreviousUntil  *time.Time `json:"previous_until,omitempty"`
 	CreatedAt      time.Time  `json:"created_at"`
 	DeletedAt      *time.Time `json:"deleted_at,omitempty"`
+	// Quick is a tunnel of a stranger, which disappears without a connection.
+	Quick bool `json:"quick,omitempty"`
 	// Configuration is missing when the tunnel manages itself.
 	Configuration *Configuration `json:"configuration,omitempty"`
 }

@@ -56,11 +56,15 @@ func (d *Document) CreateTunnel(name string, id tunnel.ID, secret []byte, now ti
 }
 
 // DeleteTunnel removes a tunnel, its routes and its ports. The entry stays without its secrets, so that the id and the time of
-// its end are known.
+// its end are known; that of a quick tunnel does not.
 func (d *Document) DeleteTunnel(id tunnel.ID, now time.Time) error {
 	e, err := d.byID(id)
 	if err != nil {
 		return err
+	}
+	if e.Quick {
+		d.RemoveQuick([]tunnel.ID{id})
+		return nil
 	}
 	at := now.UTC()
 	e.DeletedAt, e.Secret, e.PreviousSecret, e.PreviousUntil = &at, nil, nil, nil
