@@ -49,6 +49,7 @@ const (
 	Body    = "body"    // start of the body of a response
 	Line    = "line"    // one line of a report or table
 	Cause   = "cause"   // reason of the end of a context
+	Command = "command" // a line that asks for something
 	Code    = "code"    // error code that a response carries
 	Err     = "err"     // an error
 	From    = "from"    // value before a change

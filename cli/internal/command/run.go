@@ -13,6 +13,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
 	"github.com/culvert-tunnel/culvert/cli/internal/diagnose"
+	"github.com/culvert-tunnel/culvert/cli/internal/host"
 	"github.com/culvert-tunnel/culvert/cli/internal/monitor"
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
@@ -67,8 +68,12 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 		return errors.Join(err, server.Ops.Close())
 	}
 	server.Mount(shown(st, source.Settings.Configuration(filepath.Abs)))
-	pid := c.ExpandHome(s.Text("pidfile"))
-	st.Add("announcement", announcement{stack: st, pidfile: pid, notify: c.Env("NOTIFY_SOCKET"), logger: logger})
+	st.Add("announcement", host.Announcement{
+		Ready: st.WorkerReady, PIDFile: c.ExpandHome(s.Text("pidfile")), Notify: c.Env("NOTIFY_SOCKET"), Logger: logger,
+	})
+	if s.Bool("stdin-control") && c.Host.Stdin != nil {
+		st.Add("stdin-control", host.Control{Input: c.Host.Stdin, Connections: st, Logger: logger})
+	}
 	if !source.Settings.Bool("no-prechecks") {
 		st.Add("prechecks", diagnose.NewStartup(edgeOf(cfg), logger))
 	}

@@ -67,6 +67,11 @@ func (p *program) linesWith(text string) []string {
 
 func start(t *testing.T, env []string, args ...string) *program {
 	t.Helper()
+	return startWithInput(t, nil, env, args...)
+}
+
+func startWithInput(t *testing.T, input io.Reader, env []string, args ...string) *program {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	p := &program{cancel: cancel, done: make(chan struct{}), lines: make(chan string, 64)}
 	r, w := io.Pipe()
@@ -79,7 +84,9 @@ func start(t *testing.T, env []string, args ...string) *program {
 	}()
 	go func() {
 		defer close(p.done)
-		p.code = command.Run(ctx, process.Host{Args: args, Environ: append([]string{"HOME=" + t.TempDir()}, env...), Stdout: w, Stderr: p})
+		p.code = command.Run(ctx, process.Host{
+			Args: args, Environ: append([]string{"HOME=" + t.TempDir()}, env...), Stdin: input, Stdout: w, Stderr: p,
+		})
 		_ = w.Close()
 		<-read
 		close(p.lines)

@@ -162,7 +162,10 @@ func operationFlags() []Flag {
 			Name: "service-op-ip", Env: []string{"TUNNEL_SERVICE_OP_IP"}, Default: "198.41.200.113:80", Effect: Ignored,
 			Usage: "address to find the own IP with",
 		},
-		{Name: "stdin-control", Env: []string{"STDIN_CONTROL"}, Kind: Bool, Effect: Later, Usage: "commands on standard input"},
+		{
+			Name: "stdin-control", Env: []string{"STDIN_CONTROL"}, Kind: Bool,
+			Usage: "obey commands on standard input: reconnect [DELAY] breaks one connection, help lists them",
+		},
 		{Name: "no-autoupdate", Env: []string{"NO_AUTOUPDATE"}, Kind: Bool, Effect: Ignored, Usage: "no automatic update (there is none)"},
 		{Name: "autoupdate-freq", Kind: Duration, Default: "24h0m0s", Effect: Ignored, Usage: "time between updates (there are none)"},
 		{

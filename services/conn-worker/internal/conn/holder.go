@@ -87,6 +87,8 @@ type Holder struct {
 	offered tunnel.Epoch
 	view    Snapshot
 	serving Serving
+	// breaking says that a reconnect was accepted and that the loop has not handled it yet.
+	breaking bool
 }
 
 // message is an event for the machine, and the attempt that it belongs to.
@@ -119,6 +121,19 @@ func (h *Holder) Send(e lease.Event) {
 	}
 	h.mu.Unlock()
 	h.post(message{event: e})
+}
+
+// Reconnect breaks the session and dials again after the delay. It returns false and does nothing while there is no registered
+// session, and while an earlier call has not broken it yet.
+func (h *Holder) Reconnect(delay time.Duration) bool {
+	h.mu.Lock()
+	ok := h.view.Phase == lease.PhaseConnected && !h.breaking
+	h.breaking = h.breaking || ok
+	h.mu.Unlock()
+	if ok {
+		h.post(message{event: lease.Event{Kind: lease.EventReconnect, Delay: delay}})
+	}
+	return ok
 }
 
 // Offered is the newest epoch that was sent to the holder, even if the holder has not handled it yet.
@@ -211,6 +226,11 @@ func (h *Holder) step(ctx context.Context, e lease.Event) {
 		h.do(ctx, a)
 	}
 	h.publish()
+	if e.Kind == lease.EventReconnect {
+		h.mu.Lock()
+		h.breaking = false
+		h.mu.Unlock()
+	}
 }
 
 // publish makes the machine's state visible.
@@ -239,6 +259,8 @@ func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
 	case before == after:
 	case after == lease.PhaseConnected && before == lease.PhaseRegistering:
 		h.log.InfoContext(ctx, "connection registered", append(attrs, slog.String(logkey.Location, status.Location))...)
+	case e.Kind == lease.EventReconnect:
+		h.log.InfoContext(ctx, "connection restarts on request", append(attrs, slog.Duration(logkey.Wait, e.Delay))...)
 	case after == lease.PhaseSuperseded:
 		h.log.InfoContext(ctx, "slot moves to another holder", attrs...)
 	case after == lease.PhaseDraining:

@@ -216,6 +216,32 @@ func TestHolderDialsAgain(t *testing.T) {
 	}
 }
 
+// TestHolderReconnects: a forced reconnect ends the session without unregistering, keeps the slot, and counts no failure.
+func TestHolderReconnects(t *testing.T) {
+	l := &lab{}
+	h, _ := start(t, l, nil)
+	if h.Reconnect(0) {
+		t.Error("Reconnect() = true before the first grant")
+	}
+	h.Send(granted(5, at(1)))
+	testkit.Eventually(t, "connected", connected(h))
+	if !h.Reconnect(time.Hour) || h.Reconnect(0) {
+		t.Error("Reconnect() breaks the connection not exactly once")
+	}
+	testkit.Eventually(t, "waiting", func() bool { return h.Snapshot().Phase == lease.PhaseWaiting })
+	testkit.Eventually(t, "session ended", func() bool { return l.sessions[0].Context().Err() != nil })
+	h.Send(granted(6, at(1)))
+	testkit.Eventually(t, "the newer grant", func() bool { return h.Snapshot().Grant.Epoch == 6 })
+	if v := h.Snapshot(); v.Phase != lease.PhaseWaiting || v.Status.Retries != 0 || v.Status.State != lease.StateConnecting {
+		t.Errorf("%+v, want to wait without a failure", v)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.left != 0 || len(l.dialled) != 1 {
+		t.Errorf("unregistered %d times, dialled %v, want no call and one dial", l.left, l.dialled)
+	}
+}
+
 // When the grant requires no protocol, the host chooses it and receives the result of each dial.
 func TestHostChoosesTheProtocol(t *testing.T) {
 	l := &lab{alone: true, spare: at(9), dialErr: &tunnel.ConnError{Reason: tunnel.ReasonBlocked, Err: errors.New("forbidden")}}
