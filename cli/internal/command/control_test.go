@@ -1,14 +1,44 @@
 package command_test
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"testing"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/command"
+	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
+
+// startWithInput is start with a standard input.
+func startWithInput(t *testing.T, input io.Reader, env []string, args ...string) *program {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	p := &program{cancel: cancel, done: make(chan struct{}), lines: make(chan string, 64)}
+	r, w := io.Pipe()
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		for s := bufio.NewScanner(r); s.Scan(); {
+			p.lines <- s.Text()
+		}
+	}()
+	go func() {
+		defer close(p.done)
+		p.code = command.Run(ctx, process.Host{
+			Args: args, Environ: append([]string{"HOME=" + t.TempDir()}, env...), Stdin: input, Stdout: w, Stderr: p,
+		})
+		_ = w.Close()
+		<-read
+		close(p.lines)
+	}()
+	t.Cleanup(func() { p.stop(t) })
+	return p
+}
 
 // readiness asks the metrics listener for the registered connections.
 func readiness(t *testing.T, c *http.Client, metrics string) (status, connections int) {

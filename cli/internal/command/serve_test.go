@@ -1,7 +1,6 @@
 package command_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -21,9 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/culvert-tunnel/culvert/cli/internal/command"
 	"github.com/culvert-tunnel/culvert/pkg/credential"
-	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/services/edge"
 )
@@ -68,31 +65,6 @@ func (p *program) linesWith(text string) []string {
 func start(t *testing.T, env []string, args ...string) *program {
 	t.Helper()
 	return startWithInput(t, nil, env, args...)
-}
-
-func startWithInput(t *testing.T, input io.Reader, env []string, args ...string) *program {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	p := &program{cancel: cancel, done: make(chan struct{}), lines: make(chan string, 64)}
-	r, w := io.Pipe()
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		for s := bufio.NewScanner(r); s.Scan(); {
-			p.lines <- s.Text()
-		}
-	}()
-	go func() {
-		defer close(p.done)
-		p.code = command.Run(ctx, process.Host{
-			Args: args, Environ: append([]string{"HOME=" + t.TempDir()}, env...), Stdin: input, Stdout: w, Stderr: p,
-		})
-		_ = w.Close()
-		<-read
-		close(p.lines)
-	}()
-	t.Cleanup(func() { p.stop(t) })
-	return p
 }
 
 // stop ends the program and gives its exit code.
