@@ -96,7 +96,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.registrar = control.NewRegistrar(deps.Store, s.control, s.log, control.Registration{
 		ID: s.id, Host: host, Version: deps.Version, Tunnels: s.keepers.Tunnels(), Capacity: s.capacity, Draining: s.draining.Load,
 	})
-	if err := m.Register(deps.Registerer, s.registered); err != nil {
+	if err := m.Register(deps.Registerer, s.places); err != nil {
 		return nil, fmt.Errorf("conn-worker metrics: %w", err)
 	}
 	return s, nil

@@ -37,6 +37,23 @@ type Host interface {
 	StoreDown() bool
 	// Changed signals that the status of a holder has changed.
 	Changed()
+	// Called counts a call to the edge that took so long; err is what it failed with.
+	Called(m Method, took time.Duration, err error)
+}
+
+// Method is a call to the edge. The names are those of the reference's metrics (docs/spec/lifecycle.md 10.3).
+type Method string
+
+// The methods.
+const (
+	RegisterConnection       Method = "register_connection"
+	UnregisterConnection     Method = "unregister_connection"
+	UpdateLocalConfiguration Method = "update_local_configuration"
+)
+
+// Methods lists all of them.
+func Methods() []Method {
+	return []Method{RegisterConnection, UnregisterConnection, UpdateLocalConfiguration}
 }
 
 // Serving serves the streams and datagrams of one session.
