@@ -58,21 +58,42 @@ func (m *measured) now() transport.Path {
 	return p
 }
 
+func newCounterDesc(opts prometheus.CounterOpts, labels []string) *prometheus.Desc {
+	return prometheus.NewDesc(opts.Name, opts.Help, labels, nil)
+}
+
+func newGaugeDesc(opts prometheus.GaugeOpts, labels []string) *prometheus.Desc {
+	return prometheus.NewDesc(opts.Name, opts.Help, labels, nil)
+}
+
 func newPaths() *paths {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help, append([]string{labelTunnel, labelIndex}, labels...), nil)
-	}
 	return &paths{
 		lines: make(map[line]*path),
-		rtt: desc("culvert_worker_quic_rtt_seconds", "Round-trip time to the edge: the least of the session, the latest and the smoothed one.",
-			"kind"),
-		window:  desc("culvert_worker_quic_congestion_window_bytes", "Bytes that may be on their way to the edge."),
-		mtu:     desc("culvert_worker_quic_mtu_bytes", "Size of the largest packets to the edge."),
-		bytes:   desc("culvert_worker_quic_bytes_total", "Bytes of QUIC packets to and from the edge, without UDP and IP headers.", "direction"),
-		packets: desc("culvert_worker_quic_packets_total", "QUIC packets to and from the edge.", "direction"),
-		lost:    desc("culvert_worker_quic_packets_lost_total", "QUIC packets to the edge that were taken for lost."),
-		opened:  desc("culvert_worker_quic_sessions_total", "QUIC sessions whose handshake succeeded."),
-		running: desc("culvert_worker_quic_sessions", "QUIC sessions that have not ended."),
+		rtt: newGaugeDesc(prometheus.GaugeOpts{
+			Name: "culvert_worker_quic_rtt_seconds",
+			Help: "Round-trip time to the edge: the least of the session, the latest and the smoothed one.",
+		}, []string{labelTunnel, labelIndex, "kind"}),
+		window: newGaugeDesc(prometheus.GaugeOpts{
+			Name: "culvert_worker_quic_congestion_window_bytes", Help: "Bytes that may be on their way to the edge.",
+		}, []string{labelTunnel, labelIndex}),
+		mtu: newGaugeDesc(prometheus.GaugeOpts{
+			Name: "culvert_worker_quic_mtu_bytes", Help: "Size of the largest packets to the edge.",
+		}, []string{labelTunnel, labelIndex}),
+		bytes: newCounterDesc(prometheus.CounterOpts{
+			Name: "culvert_worker_quic_bytes_total", Help: "Bytes of QUIC packets to and from the edge, without UDP and IP headers.",
+		}, []string{labelTunnel, labelIndex, "direction"}),
+		packets: newCounterDesc(prometheus.CounterOpts{
+			Name: "culvert_worker_quic_packets_total", Help: "QUIC packets to and from the edge.",
+		}, []string{labelTunnel, labelIndex, "direction"}),
+		lost: newCounterDesc(prometheus.CounterOpts{
+			Name: "culvert_worker_quic_packets_lost_total", Help: "QUIC packets to the edge that were taken for lost.",
+		}, []string{labelTunnel, labelIndex}),
+		opened: newCounterDesc(prometheus.CounterOpts{
+			Name: "culvert_worker_quic_sessions_total", Help: "QUIC sessions whose handshake succeeded.",
+		}, []string{labelTunnel, labelIndex}),
+		running: newGaugeDesc(prometheus.GaugeOpts{
+			Name: "culvert_worker_quic_sessions", Help: "QUIC sessions that have not ended.",
+		}, []string{labelTunnel, labelIndex}),
 	}
 }
 

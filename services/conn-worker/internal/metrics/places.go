@@ -26,9 +26,10 @@ type places struct {
 }
 
 func newPlaces(current func() []Place) *places {
-	return &places{current: current, seen: make(map[Place]bool), desc: prometheus.NewDesc("culvert_worker_location",
-		"Where connections to the edge are registered: 1 for the present place, 0 for an earlier one.",
-		[]string{labelTunnel, labelIndex, "location"}, nil)}
+	return &places{current: current, seen: make(map[Place]bool), desc: newGaugeDesc(prometheus.GaugeOpts{
+		Name: "culvert_worker_location",
+		Help: "Where connections to the edge are registered: 1 for the present place, 0 for an earlier one.",
+	}, []string{labelTunnel, labelIndex, "location"})}
 }
 
 // Describe lists the family.
