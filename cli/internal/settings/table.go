@@ -139,10 +139,10 @@ func operationFlags() []Flag {
 			"fatal"},
 		{
 			Name: "transport-loglevel", Aliases: []string{"proto-loglevel"}, Env: []string{"TUNNEL_PROTO_LOGLEVEL", "TUNNEL_TRANSPORT_LOGLEVEL"},
-			Default: "info", Effect: Ignored, Usage: "least level of transport lines",
+			Default: "info", Usage: "least level of lines about the transport, of which there are only debug ones",
 		},
-		{Name: "logfile", Env: []string{"TUNNEL_LOGFILE"}, Usage: "`FILE` that log lines are appended to"},
-		{Name: "log-directory", Env: []string{"TUNNEL_LOGDIRECTORY"}, Usage: "`DIR` for the log file culvert.log"},
+		{Name: "logfile", Env: []string{"TUNNEL_LOGFILE"}, Usage: "`FILE` that log lines are appended to, as JSON"},
+		{Name: "log-directory", Env: []string{"TUNNEL_LOGDIRECTORY"}, Usage: "`DIR` for the log file cloudflared.log, of at most 1 MB, and 5 former ones"},
 		{
 			Name: "output", Env: []string{"TUNNEL_MANAGEMENT_OUTPUT", "TUNNEL_LOG_OUTPUT"}, NoFile: true, Default: "default",
 			Usage: "format of log lines: default or json",
