@@ -10,6 +10,9 @@ import (
 const (
 	textNoFile = "Cannot determine default configuration path. No file [config.yml config.yaml] in " +
 		"[~/.cloudflared ~/.cloudflare-warp ~/cloudflare-warp /etc/cloudflared /usr/local/etc/cloudflared]"
+	textPortForward = "If your instance is running in a Docker/Kubernetes environment you need to setup port forwarding for your application."
+	textNoLogs      = "Couldn't extract logs from the instance. If the instance is running in a containerized environment use the option " +
+		"--diag-container-id or --diag-pod-id. If there is no logging configuration use --no-diag-logs."
 	textNoRules = "No ingress rules were defined in provided config (if any) nor from the cli, cloudflared will return 503 for all " +
 		"incoming HTTP requests"
 	textH2Mux = "h2mux is no longer a supported protocol: upgrading edge connection to http2. Please remove '--protocol h2mux' from " +
@@ -49,6 +52,7 @@ type Part struct {
 func Parts() []Part {
 	return []Part{
 		{"process", slices.Concat(startRows(), checkRows(), processRows())},
+		{"tunnel diag", diagRows()},
 		{"conn-worker", append(connectionRows(), workerRows()...)},
 		{"proxy", append(requestRows(), proxyRows()...)},
 		{"supervisor and discovery", controlRows()},
@@ -59,17 +63,9 @@ func Parts() []Part {
 // startRows are the lines from the start of the command to the first connection.
 func startRows() []Row {
 	return []Row{
-		stock("unknown log level, using info", line(Error, `Failed to parse log level "{given}", using "info" instead`)),
-		stock("logfile and log-directory are both given, using logfile", line(Error, "Your config includes values for both logfile ({file}) "+
-			"and log-directory ({dir}), but they are incompatible. logfile takes precedence.")),
-		own("unknown output format, using default"),
-		own("log file cannot be written, logging to standard error only").
-			because("cloudflared changes to another form then; the lines on standard error stay as they are"),
-		stock("tunnel starts", line(Info, "Starting tunnel", from("tunnelID", logkey.TunnelID))),
-		stock("program", line(Info, "Version {version} (Checksum {checksum})"),
-			line(Info, "GOOS: {os}, GOVersion: {go_version}, GoArch: {arch}")),
 		stock("settings", line(Info, "Settings: {given}")),
-		stock("environment", line(Info, "Environmental variables {given}")),
+		own("unknown log level, using info"),
+		own("logfile and log-directory are both given, using logfile"),
 		stock("no configuration file found", line(Info, textNoFile)),
 		stock("configuration file is empty", line(Error, "Configuration file {file} was empty")),
 		stock("configuration file read", line(Debug, "Loading configuration from {file}")),
@@ -81,10 +77,12 @@ func startRows() []Row {
 		own("ingress rule to look at"),
 		own("flag to look at"),
 		own("credentials have no TunnelSecret, so the edge will refuse them; fetch the credentials file or token again"),
+		own("log file cannot be written, logging to standard error only"),
 		stock("execution trace cannot be written",
 			line(Error, "Failed to create new temporary file to save trace output", from("error", logkey.Err), from("file", logkey.File))),
-		stock("metrics listener opened", line(Info, "Starting metrics server on {addr}/metrics")),
-		own("no metrics listener: no address is free, use --metrics to name one"),
+		stock("connector started",
+			line(Info, "Starting tunnel", from("tunnelID", logkey.TunnelID)),
+			line(Info, "Starting metrics server on {metrics}/metrics")),
 	}
 }
 
@@ -104,16 +102,8 @@ func processRows() []Row {
 		dropped("first connection registered", "the line of the connection says it"),
 		stock("pid file not written", line(Error, "Unable to write pid", from("error", logkey.Err))),
 		own("service manager not notified"),
-		own("reconnect requested on standard input"),
-		own("command on standard input refused"),
-		stock("unknown command on standard input", line(Info, "Unknown command", from("command", logkey.Command))),
-		own("commands on standard input: help; reconnect [DELAY], which breaks one connection, chosen at random, and makes it again after " +
-			"the delay"),
-		own("end of standard input, no more commands"),
 		own("first request went through"),
-		stock("signal received", line(Info, "Initiating graceful shutdown due to signal {signal} ...")),
-		stock("connector failed", line(Error, "Initiating shutdown", from("error", logkey.Err))),
-		stock("connector stopped", line(Info, "Metrics server stopped"), line(Info, "Tunnel server stopped")),
+		stock("connector stopped", line(Info, "Tunnel server stopped")),
 		own("changed file not used, the former content stays in use"),
 		own("file read again"),
 		own("reload requested, reading changed files"),
@@ -128,6 +118,26 @@ func processRows() []Row {
 			line(Info, "Requesting new quick Tunnel on {url}...")),
 		stock("response of the quick service is not JSON",
 			line(Error, "Error unmarshaling QuickTunnel response: {body}", from("error", logkey.Err), from("status code", logkey.Status))),
+		own("no metrics listener: no address is free, use --metrics to name one"),
+	}
+}
+
+// diagRows are the lines of the command that writes a diagnostic bundle.
+func diagRows() []Row {
+	return []Row{
+		stock("looking for a connector on this host", line(Info, textPortForward)),
+		stock("no connector found", line(Warn, "No instances found")),
+		stock("several connectors found", line(Info, "Found multiple instances running:")),
+		stock("connector found", line(Info, "Instance: tunnel-id={tunnel_id} connector-id={connector_id} metrics-address={url}")),
+		stock("use --metrics to select one of the connectors", line(Info, "To select one instance use the option --metrics")),
+		stock("diagnostic started", line(Info, "Selected server {url} starting diagnostic...")),
+		stock("collecting", line(Info, "Collecting {name}...")),
+		stock("collected", line(Info, "Collected {name}.")),
+		stock("not collected", line(Error, "Job: {name} finished with error.", from("error", logkey.Err))),
+		stock("logs of the connector not found", line(Info, textNoLogs)),
+		stock("diagnostic file written", line(Info, "Diagnostic file written: {file}")),
+		stock("diagnostic completed", line(Info, "Diagnostic completed")),
+		stock("diagnostic completed with errors", line(Warn, "Diagnostic completed with one or more errors")),
 	}
 }
 
@@ -201,8 +211,6 @@ func connectionRows() []Row {
 			line(Info, "Switching to fallback protocol {to}", onConn()...).of(EventConnector)),
 		stock("returning to the preferred protocol", line(Info, "Changing protocol to {to}", onConn()...).of(EventConnector)),
 		own("the preferred protocol still does not work").at(Debug),
-		stock("connection restarts on request",
-			line(Info, "Restarting connection due to reconnect signal in {wait}", onConn()...).of(EventConnector)),
 		own("slot moves to another holder").at(Debug),
 		own("connection drains").at(Debug),
 		own("connection ended").at(Debug),

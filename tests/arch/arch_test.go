@@ -69,6 +69,8 @@ func pure() map[string][]string {
 		"services/supervisor/internal/reconcile": nil,
 		"cli/internal/settings":                  nil,
 		"cli/internal/precheck":                  nil,
+		"cli/internal/diag/scrub":                nil,
+		"cli/internal/diag/hops":                 nil,
 		"services/edge/internal/share":           nil,
 
 		"services/edge/internal/catalog/document":  nil,

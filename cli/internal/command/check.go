@@ -11,7 +11,7 @@ import (
 // diagnose are the commands that find out why a tunnel does not work.
 func (c *commands) diagnose() diagnose.Commands {
 	return diagnose.Commands{
-		Console: c.Console, Flags: func() []urfave.Flag { return c.connectorFlags(true) }, Exit: func(code int) { c.code = code },
+		Console: c.Console, Flags: func() []urfave.Flag { return c.connectorFlags(true) }, Exit: func(code int) { c.code = code }, Logger: c.openLog,
 		Settings: func() (*settings.Settings, error) {
 			s, _, err := c.connectorSettings()
 			return s, err

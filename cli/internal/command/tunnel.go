@@ -30,7 +30,7 @@ func (c *commands) tunnel() *urfave.Command {
 				Name: "ready", Usage: "exit with 0 if the connector at --metrics has a connection", OnUsageError: console.UsageError,
 				Flags: c.connectorFlags(true), Action: c.readyTunnel,
 			},
-			c.ingress(),
+			c.diagnose().Diag(), c.ingress(),
 		}, c.operator().Tunnel()...),
 	}
 }

@@ -28,6 +28,8 @@ type Commands struct {
 	Flags    func() []urfave.Flag
 	Settings func() (*settings.Settings, error)
 	Edge     func(*settings.Settings) (Edge, error)
+	// Logger makes the logger that the settings describe.
+	Logger func(*settings.Settings) (logger *slog.Logger, closeLog func(), err error)
 	// Exit sets the exit code of a command that reports its errors itself.
 	Exit func(code int)
 }
@@ -65,7 +67,7 @@ func (c Commands) check(ctx *urfave.Context) error {
 	}
 	cfg := edge.probes()
 	cfg.Thorough = true
-	report := probe.Run(ctx.Context, cfg).Report
+	report, _ := probe.Run(ctx.Context, cfg)
 	if err := ctx.Context.Err(); err != nil {
 		return fmt.Errorf("check ended early: %w", err)
 	}
@@ -143,13 +145,16 @@ type Startup struct {
 }
 
 // NewStartup prepares the checks for a connector of edge.
-func NewStartup(edge Edge, logger *slog.Logger) Startup { return Startup{cfg: edge.probes(), logger: logger} }
+func NewStartup(edge Edge, logger *slog.Logger) Startup {
+	cfg := edge.probes()
+	cfg.Switchable = true
+	return Startup{cfg: cfg, logger: logger}
+}
 
 // Run makes the checks and waits for the end of ctx.
 func (s Startup) Run(ctx context.Context) error {
-	outcome := probe.Run(ctx, s.cfg)
-	if ctx.Err() == nil && !outcome.Skipped {
-		logReport(ctx, s.logger, outcome.Report)
+	if report, ok := probe.Run(ctx, s.cfg); ok && ctx.Err() == nil {
+		logReport(ctx, s.logger, report)
 	}
 	<-ctx.Done()
 	return nil

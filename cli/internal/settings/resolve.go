@@ -171,6 +171,12 @@ func (s *Settings) must(name string) setting {
 // Source says where name's value came from.
 func (s *Settings) Source(name string) Source { return s.must(name).source }
 
+// Known reports whether name is a flag of the table.
+func (s *Settings) Known(name string) bool {
+	_, ok := s.values[name]
+	return ok
+}
+
 // IsSet reports whether name was given at all.
 func (s *Settings) IsSet(name string) bool { return s.must(name).source != FromDefault }
 
@@ -259,31 +265,6 @@ func (s *Settings) Configuration(absolute func(string) (string, error)) map[stri
 			}
 		}
 		out[name] = text
-	}
-	return out
-}
-
-// AsReference lists what was given on the command line and in the file as the reference logs it: under each name of a flag, lists in
-// brackets, and mask in the place of a secret.
-func (s *Settings) AsReference(mask string) map[string]string {
-	out := make(map[string]string)
-	for _, name := range s.order {
-		st := s.values[name]
-		if st.source != FromCommandLine && st.source != FromFile {
-			continue
-		}
-		text := redact.Setting(name, strings.Join(st.texts, " "))
-		switch {
-		case st.flag.Secret:
-			text = mask
-		case st.flag.Kind == List:
-			text = "[" + text + "]"
-		case st.flag.Kind == Duration:
-			text = s.Duration(name).String()
-		}
-		for _, n := range append([]string{name}, st.flag.Aliases...) {
-			out[n] = text
-		}
 	}
 	return out
 }

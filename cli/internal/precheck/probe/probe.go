@@ -55,6 +55,8 @@ type Config struct {
 	// that of the checks pass, and puts the error of a failed handshake into the report. The checks at the start of a connector do
 	// not: its own connections use those names and report their errors.
 	Thorough bool
+	// Switchable makes no check when the record of the edge's features says so.
+	Switchable bool
 	// Budget bounds the run; 0 is the constant of the same name.
 	Budget time.Duration
 }
@@ -65,15 +67,8 @@ type target struct {
 	addrs []netip.AddrPort
 }
 
-// Outcome is a report, and what the lookup found out on the side.
-type Outcome struct {
-	Report precheck.Report
-	// Skipped says that the record of the edge's features switches checks off; the report is empty then.
-	Skipped bool
-}
-
-// Run makes all checks. It returns after the budget at the latest, or when ctx ends.
-func Run(ctx context.Context, cfg Config) Outcome {
+// Run makes all checks. It returns after the budget at the latest, or when ctx ends. ok is false if the checks are switched off.
+func Run(ctx context.Context, cfg Config) (report precheck.Report, ok bool) {
 	budget := cfg.Budget
 	if budget <= 0 {
 		budget = Budget
@@ -86,10 +81,10 @@ func Run(ctx context.Context, cfg Config) Outcome {
 		wg.Go(func() { api = checkAPI(ctx) })
 	}
 	results, targets, record := cfg.resolve(ctx)
-	if record.SkipPrechecks {
+	if cfg.Switchable && record.SkipPrechecks {
 		cancel()
 		wg.Wait()
-		return Outcome{Skipped: true}
+		return precheck.Report{}, false
 	}
 	quicRows, h2Rows := make([]precheck.Result, len(targets)), make([]precheck.Result, len(targets))
 	d, tlsErr := cfg.dialer()
@@ -102,9 +97,7 @@ func Run(ctx context.Context, cfg Config) Outcome {
 	if cfg.API {
 		results = append(results, api)
 	}
-	return Outcome{Report: precheck.Report{
-		RunID: newRunID(), Results: results, Suggested: precheck.Suggest(results, asked(cfg.Asked)),
-	}}
+	return precheck.Report{RunID: newRunID(), Results: results, Suggested: precheck.Suggest(results, asked(cfg.Asked))}, true
 }
 
 // newRunID makes a random UUID.

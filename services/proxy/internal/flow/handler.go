@@ -258,7 +258,7 @@ func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 		if o.Status == http.StatusSwitchingProtocols {
 			return errSwitched
 		}
-		return x.answer(o.Status)
+		return x.respond(o.Status, nil, "")
 	case origin.KindHandler:
 		return x.handle(ctx, &p, o)
 	case origin.KindStream:

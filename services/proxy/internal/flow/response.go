@@ -96,13 +96,14 @@ func (x *flowState) setHead(status int, header http.Header) error {
 			md = append(md, stream.Pair{Key: key, Val: v})
 		}
 	}
-	x.h.metrics.answered(status)
+	x.h.metrics.responded(status)
 	x.resp.Error, x.resp.Metadata = "", md
 	return nil
 }
 
 // startHead begins a ConnectResponse with the status alone.
 func (x *flowState) startHead(status int) {
+	x.h.metrics.responded(status)
 	x.resp.Error = ""
 	x.resp.Metadata = append(x.resp.Metadata[:0], stream.Pair{Key: stream.KeyStatus, Val: statusText(status)})
 }
@@ -176,19 +177,8 @@ func (h *Handler) takeCopy() *[]byte {
 	return &b
 }
 
-// answer sends the response of a rule whose service is a status.
-func (x *flowState) answer(status int) error {
-	x.h.metrics.answered(status)
-	return x.send(status, nil, "")
-}
-
 // respond sends a response that the proxy itself makes.
 func (x *flowState) respond(status int, headers []stream.Pair, text string) error {
-	x.h.metrics.responded(status)
-	return x.send(status, headers, text)
-}
-
-func (x *flowState) send(status int, headers []stream.Pair, text string) error {
 	x.startHead(status)
 	x.resp.Metadata = append(x.resp.Metadata, headers...)
 	if text != "" {
