@@ -3,6 +3,7 @@ package telemetry
 import (
 	"net/http"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -20,7 +21,7 @@ func NewRegistry(version string) *Registry {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        "culvert_build_info",
 		Help:        "Constant 1; the labels say what is running.",
-		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version()},
+		ConstLabels: prometheus.Labels{"version": version, "go_version": runtime.Version(), "revision": revision()},
 	})
 	info.Set(1)
 	reg.MustRegister(
@@ -29,6 +30,20 @@ func NewRegistry(version string) *Registry {
 		info,
 	)
 	return &Registry{Registry: reg}
+}
+
+// revision is that of the source the program was built from, or "unknown".
+func revision() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value
+		}
+	}
+	return "unknown"
 }
 
 // Handler serves the registry in Prometheus' text format.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/stockmetrics"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -46,6 +47,9 @@ type Source struct {
 
 // Mount adds the reference's paths to the listener. It must not be called after the listener runs.
 func (l *Listener) Mount(src Source) {
+	if l.QuickHost != "" {
+		stockmetrics.QuickTunnel(l.Registry, "https://"+l.QuickHost)
+	}
 	l.handle("/ready", func() (int, []byte, error) { return ready(src.State()) })
 	l.handle("/healthcheck", func() (int, []byte, error) { return http.StatusOK, []byte("OK\n"), nil })
 	l.handle("/config", func() (int, []byte, error) {

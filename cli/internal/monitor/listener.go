@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/stockmetrics"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/process"
@@ -26,7 +27,7 @@ type Listener struct {
 // serves without a listener, and a warning says so.
 func Open(ctx context.Context, a Address, logger *slog.Logger) (*Listener, error) {
 	l := &Listener{Registry: telemetry.NewRegistry(process.Version()), logger: logger}
-	deps := ops.Deps{Logger: logger, Metrics: l.Registry.Handler(), Version: process.Version()}
+	deps := ops.Deps{Logger: logger, Metrics: stockmetrics.Handler(l.Registry.Registry), Version: process.Version()}
 	var errs []error
 	for _, addr := range a.Candidates {
 		server, err := listen(ctx, addr, deps)
