@@ -26,12 +26,15 @@ const (
 	DNSAddr        = "dns_addr"        // addresses of the DNS server of the edge
 	EdgeAddr       = "edge_addr"       // address of an edge
 	Endpoints      = "endpoints"       // addresses of the link of a proxy
+	Headers        = "headers"         // fields of the header of a request, without credentials
 	Host           = "host"            // host name of a request
 	Location       = "location"        // location that an edge reports
 	Metrics        = "metrics"         // address of the metrics listener
 	Ops            = "ops"             // address of the ops listener
+	Method         = "method"          // method of a request
 	Origin         = "origin"          // origin of a rule, without user and password
 	Part           = "part"            // part of a process
+	Path           = "path"            // path of a request, decoded
 	Port           = "port"            // name of a public port of the edge
 	Protocol       = "protocol"        // protocol of a connection: quic or http2
 	PublicTLSURL   = "public_tls_url"  // address of the public HTTPS listener

@@ -155,7 +155,7 @@ func limitCores(environ []string) {
 
 // serve builds the service and runs it with its private listener, which starts first and stops last.
 func serve[C any](ctx context.Context, host Host, name string, cfg settings[C], build Builder[C]) int {
-	logger := telemetry.NewLogger(cfg.Log, host.Stderr)
+	logger := telemetry.Tapped(telemetry.NewLogger(cfg.Log, host.Stderr))
 	if err := run(ctx, logger, name, cfg, build); err != nil {
 		for _, line := range lines(err) {
 			logger.ErrorContext(ctx, "process failed", slog.String(logkey.Err, line))

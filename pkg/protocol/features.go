@@ -14,8 +14,7 @@ const (
 	FeatureDatagramV2        = "support_datagram_v2"
 	FeatureDatagramV3        = "support_datagram_v3_2"
 	FeatureQUICEOF           = "support_quic_eof"
-	// FeatureManagementLogs promises the management service (docs/spec/lifecycle.md 10.6). Culvert does not have it, so
-	// Offer does not announce it.
+	// FeatureManagementLogs promises the management service (docs/spec/lifecycle.md 10.6).
 	FeatureManagementLogs  = "management_logs"
 	FeaturePostQuantum     = "postquantum"
 	FeatureQuickReconnects = "quick_reconnects"
@@ -91,7 +90,7 @@ func (w Wish) Validate() error {
 // (docs/spec/lifecycle.md 7); v2 is offered in any case.
 func (w Wish) Offer() Offer {
 	features := []string{
-		FeatureRemoteConfig, FeatureSerializedHeaders, FeatureDatagramV2, FeatureQUICEOF,
+		FeatureRemoteConfig, FeatureSerializedHeaders, FeatureDatagramV2, FeatureQUICEOF, FeatureManagementLogs,
 	}
 	features = append(features, w.Own...)
 	for _, f := range w.Given {

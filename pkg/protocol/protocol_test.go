@@ -6,7 +6,6 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,9 +101,7 @@ func TestOfferVectors(t *testing.T) {
 		if !v.LookupFails {
 			w.Record, _ = protocol.ParseFeatures(v.TXT) // a bad record is the zero one at first
 		}
-		// Ours has no management service and does not promise one (docs/spec/lifecycle.md 7).
-		features := slices.DeleteFunc(v.Features, func(f string) bool { return f == protocol.FeatureManagementLogs })
-		want := protocol.Offer{Features: features, Datagram: v.Datagram, SkipPrechecks: v.SkipPrechecks}
+		want := protocol.Offer{Features: v.Features, Datagram: v.Datagram, SkipPrechecks: v.SkipPrechecks}
 		if diff := cmp.Diff(want, w.Offer()); diff != "" {
 			t.Errorf("vector %d: offer (-want +got):\n%s", i, diff)
 		}

@@ -27,7 +27,7 @@ func secretWords() []string {
 
 // secretNames lists the names that mean a secret although they contain none of the words.
 func secretNames() []string {
-	return []string{"pass", "pwd", "sig", "auth", "authorization", "key", "code", "jwt"}
+	return []string{"pass", "pwd", "sig", "auth", "authorization", "key", "code", "jwt", "cookie", "setcookie", "proxyauthorization"}
 }
 
 // SecretName reports whether name is the name of a secret: of a query parameter, a setting, a flag or a variable. The name of a

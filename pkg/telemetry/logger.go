@@ -104,6 +104,12 @@ func cleanAny(v slog.Value) slog.Value {
 			out[k] = redact.Setting(k, s)
 		}
 		return slog.AnyValue(out)
+	case map[string][]string:
+		out := make(map[string]string, len(x))
+		for k, values := range x {
+			out[k] = redact.Setting(k, strings.Join(values, ", "))
+		}
+		return slog.AnyValue(out)
 	default:
 		return v
 	}

@@ -10,12 +10,10 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/management"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/private"
 )
-
-// fedManagementHost is the management host of tunnels with a FedRAMP credential (docs/spec/ingress.md 4.4).
-const fedManagementHost = "management.fed.argotunnel.com"
 
 // Config is the configuration of one proxy.
 type Config struct {
@@ -31,12 +29,13 @@ type Config struct {
 	Tags           []string `yaml:"tags" usage:"connector tags, NAME=VALUE, sent to origins as Cf-Warp-Tag-NAME"`
 	MaxActiveFlows string   `yaml:"max_active_flows" usage:"limit of private-network flows; goes before the rules' own; 0 = none, empty = as in the rules"`
 
-	SpoolLimit         int64  `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
-	ManagementHostname string `yaml:"management_hostname" usage:"host of the management service, whose requests never reach an origin"`
+	SpoolLimit int64 `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
 
 	StateDir string `yaml:"state_dir" usage:"directory of this proxy alone, to remember a pushed configuration that ends the process; empty is none"`
 
 	DrainTimeout time.Duration `yaml:"drain_timeout" usage:"how long running requests may take to finish at stop"`
+
+	Management management.Config `yaml:",inline"`
 
 	Streams flow.Streams   `yaml:"streams"`
 	Limits  flow.Limits    `yaml:"limits"`
@@ -47,7 +46,7 @@ type Config struct {
 // Default holds all defaults.
 func Default() Config {
 	return Config{
-		SpoolLimit: 10 << 20, DrainTimeout: 30 * time.Second, ManagementHostname: "management.argotunnel.com",
+		SpoolLimit: 10 << 20, DrainTimeout: 30 * time.Second, Management: management.Default(),
 		Streams: flow.DefaultStreams(), Limits: flow.DefaultLimits(), Private: private.Default(),
 	}
 }

@@ -20,10 +20,10 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
-	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/management"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/private"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/registration"
@@ -68,6 +68,7 @@ type Service struct {
 	flows     *flow.Handler
 	private   *private.Networks
 	live      *live.State
+	manage    *management.Service
 	listeners []net.Listener
 	register  *registration.Registration // nil without a store
 	state     atomic.Int32
@@ -107,17 +108,18 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	table, err := router.New(rules, opener.New(log, point), cfg.ManagementHostname, fedManagementHost)
+	table, err := router.New(rules, opener.New(log, point), cfg.Management.Hosts()...)
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: log, table: table}
+	s := &Service{cfg: cfg, log: log, table: table, manage: management.New(cfg.Management, log, deps.Registerer)}
 	if s.private, err = private.New(cfg.Private, table, point, log, deps.Registerer); err != nil {
 		return nil, err
 	}
+	requests, streams := management.FlowLoggers(log)
 	s.flows = flow.New(flow.Config{
 		Tags: tags, SpoolLimit: cfg.SpoolLimit, Streams: cfg.Streams, Limits: cfg.Limits,
-		Dialer: s.private.Dialer(), Flows: s.private.Limit(),
+		Dialer: s.private.Dialer(), Flows: s.private.Limit(), Management: s.manage.Serve, Logs: flow.Loggers{HTTP: requests, TCP: streams},
 	}, table, log, deps.Registerer)
 	if s.live, err = live.New(live.Config{
 		Table: table, MaxActiveFlows: cfg.MaxActiveFlows, StateDir: cfg.StateDir, Logger: log, Registerer: deps.Registerer,
@@ -196,7 +198,7 @@ func (s *Service) serveStream(ctx context.Context, m link.Meta, st link.Stream) 
 }
 
 // Apply puts a configuration in force that the edge pushed to a worker in the same process.
-func (s *Service) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) {
+func (s *Service) Apply(ctx context.Context, u live.Update) (int32, error) {
 	return s.live.Apply(ctx, u)
 }
 
@@ -226,6 +228,9 @@ func (s *Service) Ready() error {
 	}
 	return errNotServing
 }
+
+// CloseStreams ends the log streams of the management service, which would otherwise last as long as a drain may take.
+func (s *Service) CloseStreams() { s.manage.Close() }
 
 // Run serves until ctx ends, then drains. First Ready reports an error, workers get GOAWAY and the registration is marked. Running flows
 // may finish within the drain timeout. At last the registration is removed and idle connections to origins are closed.
@@ -268,6 +273,7 @@ func (s *Service) attend(ctx, served context.Context) {
 	}
 	s.state.Store(int32(stateDraining))
 	s.live.Close()
+	s.manage.Close()
 	s.log.InfoContext(ctx, "proxy draining", slog.Int(logkey.Flows, s.flows.InFlight()), slog.Int(logkey.UDPSessions, s.private.Sessions()))
 	if s.register != nil {
 		s.register.AnnounceDrain(ctx)

@@ -44,6 +44,7 @@ func pure() map[string][]string {
 		"pkg/fleet":           nil,
 		"pkg/credential":      nil,
 		"pkg/remoteconfig":    nil,
+		"pkg/management":      {"github.com/golang-jwt/jwt/v5"},
 		"pkg/wire/httpfield":  nil,
 		"pkg/wire/stream":     nil,
 		"pkg/wire/h2head":     nil,
@@ -97,6 +98,7 @@ func wrappers() map[string][]string {
 		"go.yaml.in/yaml":                {"pkg/config"},
 		"github.com/pires/go-proxyproto": {"services/edge/internal/visitorconn"},
 		"github.com/miekg/dns":           {"services/discovery", "services/edge", "services/proxy/internal/resolver"},
+		"github.com/golang-jwt/jwt":      {"pkg/management"},
 		"github.com/labstack/echo":       {"pkg/ops", "services/"},
 		"github.com/prometheus/client_g": {"pkg/", "services/", "cli"},
 	}

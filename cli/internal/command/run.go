@@ -38,6 +38,7 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 		return err
 	}
 	defer closeLog()
+	logger = telemetry.Tapped(logger)
 	defer startTrace(ctx.Context, c.ExpandHome(s.Text("trace-output")), logger)()
 	source := &connector.Source{Settings: s, File: file, Args: ctx.Args().Slice(), Home: c.Home(), Resolve: c.operator().TunnelID}
 	quickHost := ""

@@ -68,7 +68,7 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	if err := logCfg.Validate(); err != nil {
 		return fmt.Errorf("log%w", err)
 	}
-	logger := telemetry.NewLogger(logCfg, c.Host.Stderr)
+	logger := telemetry.Tapped(telemetry.NewLogger(logCfg, c.Host.Stderr))
 	cfg, err := c.upConfig(ctx)
 	if err != nil {
 		return err

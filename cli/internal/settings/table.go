@@ -133,7 +133,7 @@ func operationFlags() []Flag {
 		{Name: "metrics", Env: []string{"TUNNEL_METRICS"}, Usage: "`ADDRESS` of the listener for metrics and readiness (default: the first " +
 			"free port of 127.0.0.1:20241 to 20245)"},
 		{Name: "pidfile", Env: []string{"TUNNEL_PIDFILE"}, Usage: "`FILE` that gets the process id once the first connection is registered"},
-		{Name: "label", Effect: Later, Usage: "name of this connector for management"},
+		{Name: "label", Usage: "name of this connector for management"},
 		{Name: "tag", Env: []string{"TUNNEL_TAG"}, Kind: List, Usage: "`KEY=VALUE` that is sent to origins as the header Cf-Warp-Tag-KEY"},
 		{Name: "loglevel", Env: []string{"TUNNEL_LOGLEVEL"}, Default: "info", Usage: "least level that is logged: debug, info, warn, error or " +
 			"fatal"},
@@ -155,12 +155,12 @@ func operationFlags() []Flag {
 			Usage: "host of the management service",
 		},
 		{
-			Name: "management-diagnostics", Env: []string{"TUNNEL_MANAGEMENT_DIAGNOSTICS"}, Kind: Bool, Default: "true", Effect: Ignored,
-			Usage: "diagnostics in the management service",
+			Name: "management-diagnostics", Env: []string{"TUNNEL_MANAGEMENT_DIAGNOSTICS"}, Kind: Bool, Default: "true",
+			Usage: "metrics and profiles in the management service",
 		},
 		{
-			Name: "service-op-ip", Env: []string{"TUNNEL_SERVICE_OP_IP"}, Default: "198.41.200.113:80", Effect: Ignored,
-			Usage: "address to find the own IP with",
+			Name: "service-op-ip", Env: []string{"TUNNEL_SERVICE_OP_IP"}, Default: "198.41.200.113:80",
+			Usage: "address whose route tells the own IP that the management service shows",
 		},
 		{Name: "stdin-control", Env: []string{"STDIN_CONTROL"}, Kind: Bool, Effect: Later, Usage: "commands on standard input"},
 		{Name: "no-autoupdate", Env: []string{"NO_AUTOUPDATE"}, Kind: Bool, Effect: Ignored, Usage: "no automatic update (there is none)"},

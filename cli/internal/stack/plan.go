@@ -88,7 +88,9 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config 
 	w.QUIC.StreamWindow = s.Uint("quic-stream-level-flow-control-limit")
 	w.QUIC.DisablePMTU = s.Bool("quic-disable-pmtu-discovery")
 	w.RPCTimeout, w.Features, w.PostQuantum = s.Duration("rpc-timeout"), s.List("features"), s.Bool("post-quantum")
-	cfg.Proxy.ManagementHostname = s.Text("management-hostname")
+	m := &cfg.Proxy.Management
+	m.Hostname, m.Diagnostics, m.Label = s.Text("management-hostname"), s.Bool("management-diagnostics"), s.Text("label")
+	m.ServiceIP = cmp.Or(append(s.List("edge"), s.Text("service-op-ip"))...)
 	if s.IsSet("max-active-flows") {
 		cfg.Proxy.MaxActiveFlows = strconv.FormatUint(s.Uint("max-active-flows"), 10)
 	}

@@ -128,6 +128,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
 func (s *Stack) Run(ctx context.Context) error {
 	unhook := context.AfterFunc(ctx, func() { // say "not ready" before anything stops
 		s.stopping.Store(true)
+		s.proxy.CloseStreams() // the worker would wait for them
 		s.deps.Ops.SetStopping()
 	})
 	defer unhook()

@@ -107,6 +107,9 @@ func (d *requestDecoder) addField(name, val string) {
 			d.req.Metadata = append(d.req.Metadata, stream.Pair{Key: stream.KeyUpgrade, Val: val})
 		}
 		return
+	case managementField:
+		d.req.Metadata = append(d.req.Metadata, stream.Pair{Key: stream.KeyManagement, Val: val})
+		return
 	case bodyField:
 		d.Framed = d.Framed || val == stream.BodyFrames
 		return

@@ -61,6 +61,9 @@ func EncodeRequest(fields []httpfield.Field, req *stream.Request) ([]httpfield.F
 			e.add(bodyField, stream.BodyFrames)
 		}
 	}
+	if val, ok := stream.Lookup(req.Metadata, stream.KeyManagement); ok && httpfield.IsValue(val) {
+		e.add(managementField, val)
+	}
 	if e.Interim {
 		e.add(acceptField, stream.AcceptInterim)
 	}

@@ -52,6 +52,26 @@ func TestUpgradeCrossesTheWire(t *testing.T) {
 	}
 }
 
+// TestManagementKeyCrossesTheWire: the edge's key arrives, and what a visitor sends under its name does not.
+func TestManagementKeyCrossesTheWire(t *testing.T) {
+	forged := stream.Pair{Key: stream.HeaderKey("Culvert-Management"), Val: "forged"}
+	key := stream.Pair{Key: stream.KeyManagement, Val: "key"}
+	for want, metadata := range map[string][]stream.Pair{"key": {key, forged}, "": {forged}} {
+		for _, typ := range []stream.Type{stream.WebSocket, stream.HTTP} {
+			req := stream.Request{Dest: "http://a/", Type: typ, Metadata: metadata}
+			fields, _ := h2head.EncodeRequest(nil, &req)
+			var got stream.Request
+			h2head.DecodeRequest(fields, false, &got)
+			if val, _ := stream.Lookup(got.Metadata, stream.KeyManagement); val != want {
+				t.Errorf("type %d: decoded %q, want %q", typ, val, want)
+			}
+			if _, there := stream.Lookup(got.Metadata, forged.Key); there {
+				t.Errorf("type %d: the visitor's field arrived", typ)
+			}
+		}
+	}
+}
+
 func TestMalformedLengthIsUnknown(t *testing.T) {
 	for val, want := range map[string]int64{
 		"5": 5, "0": 0, "": h2head.Unknown, "-1": h2head.Unknown, "5,5": h2head.Unknown, "9223372036854775808": h2head.Unknown,

@@ -9,6 +9,8 @@ const (
 	KeyAccept = "CulvertAccept"
 	// KeyBody gives the format of the body that follows: BodyFrames or BodyNone. Without it the body is plain bytes.
 	KeyBody = "CulvertBody"
+	// KeyManagement is, in a request for the management host, the public key of the edge that signed its access token.
+	KeyManagement = "CulvertManagement"
 	// KeyUpgrade is, in a request of type WebSocket, the value of Upgrade for another protocol than WebSocket.
 	KeyUpgrade = "CulvertUpgrade"
 	// KeyClient is, in a TCP request, the visitor's address as ip:port.

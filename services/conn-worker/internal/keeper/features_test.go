@@ -31,7 +31,7 @@ func TestFeatures(t *testing.T) {
 		}
 		k.pool.FeatureTXT = c.txt
 		want := append([]string{
-			"allow_remote_config", "serialized_headers", "support_datagram_v2", "support_quic_eof",
+			"allow_remote_config", "serialized_headers", "support_datagram_v2", "support_quic_eof", "management_logs",
 			"culvert_streams_1", "culvert_datagrams_1", "culvert_fragments_1", "culvert_upgrades_1", "culvert_epoch=42",
 		}, c.more...)
 		slices.Sort(want)

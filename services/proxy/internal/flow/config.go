@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -30,7 +31,14 @@ type Config struct {
 	// Dialer opens private-network connections, and Flows limits how many there are.
 	Dialer Dialer
 	Flows  *limit.Flows
+	// Management serves the requests for the management host.
+	Management Management
+	// Logs are the loggers of what is about one request or stream.
+	Logs Loggers
 }
+
+// Loggers tell lines about requests from those about streams of private networks. One that is nil is the logger of the handler.
+type Loggers struct{ HTTP, TCP *slog.Logger }
 
 // Dialer opens private-network connections; *dialer.Registry is one.
 type Dialer interface {

@@ -206,7 +206,7 @@ func (x *flowState) fail(ctx context.Context, err error) {
 	case x.short && f.kind != failureCancelled && x.s.CloseWrite() == nil:
 		// A reset could overtake what the origin sent, and the edge would then blame the connector for the missing head. FIN
 		// arrives behind it, and the edge sees by the length that the body is incomplete (docs/extensions.md).
-	case x.responded || f.status == 0 || x.meta.Repeat && !x.safe || x.refuse(f) != nil:
+	case x.responded || f.status == 0 || x.meta.Repeat && !x.safe || x.refuse(ctx, f) != nil:
 		x.s.Abort()
 	}
 	x.report(ctx, f, err)
@@ -214,12 +214,12 @@ func (x *flowState) fail(ctx context.Context, err error) {
 
 // refuse sends the edge an error response. A refusal by a rule or a limit (denied, too large) is an ordinary response with
 // that status; every other failure is the wire's error with the status that fits.
-func (x *flowState) refuse(f failure) error {
+func (x *flowState) refuse(ctx context.Context, f failure) error {
 	private := x.req.Type == stream.TCP // its error response has no status
 	switch f.kind {
 	case failureDenied, failureTooLarge:
 		if !private {
-			return x.respond(f.status, nil, "")
+			return x.respond(ctx, f.status, nil, "")
 		}
 	default:
 	}
@@ -248,7 +248,7 @@ func (x *flowState) report(ctx context.Context, f failure, err error) {
 		level = slog.LevelError
 	case failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull:
 	}
-	if !x.h.log.Enabled(ctx, level) {
+	if !x.log.Enabled(ctx, level) {
 		return
 	}
 	attrs := append(x.attrs(), slog.String(logkey.Reason, string(f.kind)), slog.Any(logkey.Err, err))
@@ -265,5 +265,5 @@ func (x *flowState) report(ctx context.Context, f failure, err error) {
 			attrs = append(attrs, slog.Int(logkey.Suppressed, suppressed))
 		}
 	}
-	x.h.log.LogAttrs(ctx, level, "request failed", attrs...)
+	x.log.LogAttrs(ctx, level, "request failed", attrs...)
 }

@@ -43,9 +43,12 @@ type Handler struct {
 	table   *router.Table
 	tags    []Tag
 	log     *slog.Logger
+	logs    Loggers
 	metrics *metrics
 	spool   budget
 	streams byteStreams
+
+	management Management
 
 	connector atomic.Pointer[connectorTag]
 	states    sync.Pool // of *flowState
@@ -61,10 +64,13 @@ func New(cfg Config, table *router.Table, log *slog.Logger, reg prometheus.Regis
 		table:   table,
 		tags:    cfg.Tags,
 		log:     log,
+		logs:    cfg.Logs,
 		metrics: newMetrics(reg),
 		spool:   budget{each: cfg.SpoolLimit, total: spoolFlows * cfg.SpoolLimit},
 		streams: byteStreams{set: cfg.Streams, dialer: cfg.Dialer, flows: cfg.Flows, metrics: newStreamMetrics(reg)},
 	}
+	h.logs.HTTP, h.logs.TCP = cmp.Or(h.logs.HTTP, log), cmp.Or(h.logs.TCP, log)
+	h.management = cfg.Management
 	h.limits.HeadBytes = cmp.Or(h.limits.HeadBytes, maxHead)
 	h.limits.Fields = cmp.Or(h.limits.Fields, httpfield.DefaultLimits())
 	h.streams.copier.HalfCloseIdle, h.streams.copier.Count = cfg.Streams.HalfCloseIdle, h.streams.metrics.count
@@ -87,8 +93,12 @@ type flowState struct {
 	route *router.Route
 	early *interim // nil when interim responses are not wanted
 	began time.Time
+	log   *slog.Logger // for lines about what the flow carries
+	ray   string       // the edge's id of the request, once a line had it
 	// safe says that a second run of the request does no harm.
 	safe bool
+	// management says that the request is for the management host.
+	management bool
 	// responded says that a head has been handed to the stream, short that its body is shorter than declared because the
 	// origin failed, and that the edge checks it.
 	responded, short bool
@@ -114,10 +124,10 @@ func (h *Handler) ServeStream(ctx context.Context, m link.Meta, s link.Stream) {
 // take gives a state with empty buffers.
 func (h *Handler) take() *flowState {
 	if x, ok := h.states.Get().(*flowState); ok {
-		x.began = time.Now()
+		x.began, x.log = time.Now(), h.log
 		return x
 	}
-	return &flowState{h: h, buf: make([]byte, 0, firstRead), began: time.Now()}
+	return &flowState{h: h, buf: make([]byte, 0, firstRead), began: time.Now(), log: h.log}
 }
 
 // put returns a state to the pool without the memory of an unusual flow and without references to this one's strings.
@@ -147,7 +157,7 @@ func (x *flowState) contain(ctx context.Context) {
 		x.s.Abort()
 		x.h.metrics.count(failureInternal)
 		if err, ok := p.(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
-			x.h.log.LogAttrs(ctx, slog.LevelError, "flow panicked", append(x.attrs(),
+			x.log.LogAttrs(ctx, slog.LevelError, "flow panicked", append(x.attrs(),
 				slog.Any(logkey.Panic, p), slog.String(logkey.Stack, string(debug.Stack())))...)
 		}
 	}
@@ -164,8 +174,10 @@ func (x *flowState) serve(ctx context.Context) error {
 	}
 	switch x.req.Type {
 	case stream.HTTP, stream.WebSocket:
+		x.log = x.h.logs.HTTP
 		return x.serveHTTP(ctx, rest)
 	case stream.TCP:
+		x.log = x.h.logs.TCP
 		if x.meta.Repeat {
 			return errRepeat
 		}
@@ -232,9 +244,9 @@ func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 			return errRepeat
 		}
 	}
-	x.route = snapshot.Match(p.host, p.path)
+	x.choose(ctx, snapshot, &p)
 	if x.route == nil {
-		return x.refuseManagement(&p)
+		return x.serveManagement(ctx, &p, rest)
 	}
 	if snapshot.Ambiguous(p.host, p.path, x.route) {
 		return errPathAmbiguous
@@ -258,14 +270,23 @@ func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 		if o.Status == http.StatusSwitchingProtocols {
 			return errSwitched
 		}
-		return x.respond(o.Status, nil, "")
+		return x.respond(ctx, o.Status, nil, "")
 	case origin.KindHandler:
 		return x.handle(ctx, &p, o)
 	case origin.KindStream:
 		// A plain request on a service that is no HTTP (docs/spec/ingress.md D12).
-		return x.respond(http.StatusUpgradeRequired, upgradeToWebSocket, "This service speaks websocket only.\n")
+		return x.respond(ctx, http.StatusUpgradeRequired, upgradeToWebSocket, "This service speaks websocket only.\n")
 	}
 	return errNoRoute
+}
+
+// choose finds the route. There is none for the management host.
+func (x *flowState) choose(ctx context.Context, s *router.Snapshot, p *parsed) {
+	x.route = s.Match(p.host, p.path)
+	x.management = x.route == nil
+	if x.log.Enabled(ctx, slog.LevelDebug) {
+		x.logRequest(ctx, p)
+	}
 }
 
 // open makes the request's body, and the sender of interim responses.
@@ -289,6 +310,9 @@ func (x *flowState) open(p *parsed, rest []byte) {
 func (x *flowState) attrs() []slog.Attr {
 	a := make([]slog.Attr, 0, 8)
 	a = append(a, slog.String(logkey.TunnelID, x.meta.Tunnel.String()), slog.Int(logkey.ConnIndex, int(x.meta.Index)))
+	if x.management {
+		a = append(a, slog.Int(logkey.Rule, managementRule), slog.String(logkey.Origin, "management"))
+	}
 	if x.route != nil {
 		a = append(a, slog.Int(logkey.Rule, x.route.Index), slog.String(logkey.Origin, x.route.Origin.Text))
 	}

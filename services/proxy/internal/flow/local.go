@@ -13,20 +13,26 @@ func (x *flowState) handle(ctx context.Context, p *parsed, o *origin.Origin) err
 	if err != nil {
 		return err
 	}
-	w := &writer{x: x, header: make(http.Header), head: p.method == http.MethodHead}
-	o.Handler.ServeHTTP(w, req)
+	return x.handleWith(ctx, o.Handler, req)
+}
+
+// handleWith passes a request to a handler and ends the response.
+func (x *flowState) handleWith(ctx context.Context, h http.Handler, req *http.Request) error {
+	w := &writer{x: x, ctx: ctx, header: make(http.Header), head: req.Method == http.MethodHead}
+	h.ServeHTTP(w, req)
 	if !w.started {
 		w.WriteHeader(http.StatusOK)
 	}
 	if w.err != nil {
 		return w.err
 	}
-	return x.closeResponse(ctx)
+	return x.closeResponse()
 }
 
 // writer is the http.ResponseWriter of a handler in this process. Each Write goes out at once.
 type writer struct {
 	x       *flowState
+	ctx     context.Context //nolint:containedctx // the request's
 	header  http.Header
 	head    bool // the response has no body
 	started bool
@@ -42,7 +48,7 @@ func (w *writer) WriteHeader(status int) {
 		return
 	}
 	w.started = true
-	if w.err = w.x.setHead(status, w.header); w.err == nil {
+	if w.err = w.x.setHead(w.ctx, status, w.header); w.err == nil {
 		w.err = w.x.bufferHead()
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/management"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
@@ -28,11 +29,12 @@ func TestManagementHostNeverReachesAnOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer table.Close()
-	h := newHandler(flow.Config{}, table, log, nil)
+	service := management.New(management.Default(), log, nil)
+	h := newHandler(flow.Config{Management: service.Serve}, table, log, nil)
 	for _, when := range []string{"at start", "after a push"} {
 		for _, tc := range []struct{ method, host, target, body string }{
 			{"GET", "management.test", "/ping", "missing access_token query parameter"},
-			{"GET", "Management.TEST:443", "/logs?access_token=secret", "no management service"},
+			{"GET", "Management.TEST:443", "/logs?access_token=secret", "missing access_token query parameter"},
 			{"POST", "management.test.", "/host_details?access_token=", "missing access_token query parameter"},
 			{"HEAD", "management.test", "/ping", ""},
 		} {

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
@@ -58,7 +57,7 @@ func (x *flowState) forward(ctx context.Context, p *parsed, res *http.Response) 
 			return err
 		}
 	}
-	if err := x.setHead(res.StatusCode, res.Header); err != nil {
+	if err := x.setHead(ctx, res.StatusCode, res.Header); err != nil {
 		return err
 	}
 	if p.takesFrames {
@@ -69,7 +68,7 @@ func (x *flowState) forward(ctx context.Context, p *parsed, res *http.Response) 
 	}
 	switch {
 	case res.Body == http.NoBody:
-		return x.closeResponse(ctx)
+		return x.closeResponse()
 	case p.takesFrames && framesResponse(res):
 		return x.copyFramed(ctx, res)
 	}
@@ -78,7 +77,7 @@ func (x *flowState) forward(ctx context.Context, p *parsed, res *http.Response) 
 
 // setHead makes the ConnectResponse of a response: the status first, then one entry per header value. A header beyond the
 // limits is an error.
-func (x *flowState) setHead(status int, header http.Header) error {
+func (x *flowState) setHead(ctx context.Context, status int, header http.Header) error {
 	meter := x.h.limits.Fields.Meter()
 	connection := header["Connection"]
 	md := append(x.resp.Metadata[:0], stream.Pair{Key: stream.KeyStatus, Val: statusText(status)})
@@ -98,12 +97,18 @@ func (x *flowState) setHead(status int, header http.Header) error {
 	}
 	x.h.metrics.responded(status)
 	x.resp.Error, x.resp.Metadata = "", md
+	if x.log.Enabled(ctx, slog.LevelDebug) {
+		x.logResponse(ctx, status, header.Get("Content-Length"))
+	}
 	return nil
 }
 
 // startHead begins a ConnectResponse with the status alone.
-func (x *flowState) startHead(status int) {
+func (x *flowState) startHead(ctx context.Context, status int) {
 	x.h.metrics.responded(status)
+	if x.log.Enabled(ctx, slog.LevelDebug) {
+		x.logResponse(ctx, status, "")
+	}
 	x.resp.Error = ""
 	x.resp.Metadata = append(x.resp.Metadata[:0], stream.Pair{Key: stream.KeyStatus, Val: statusText(status)})
 }
@@ -130,13 +135,9 @@ func (x *flowState) bufferHead() error {
 }
 
 // closeResponse ends a complete response.
-func (x *flowState) closeResponse(ctx context.Context) error {
+func (x *flowState) closeResponse() error {
 	if err := x.s.CloseWrite(); err != nil {
 		return &leftError{err}
-	}
-	if x.h.log.Enabled(ctx, slog.LevelDebug) {
-		x.h.log.LogAttrs(ctx, slog.LevelDebug, "response complete", append(x.attrs(),
-			slog.String(logkey.Status, x.resp.Metadata[0].Val), slog.Duration(logkey.Took, time.Since(x.began)))...)
 	}
 	return nil
 }
@@ -158,7 +159,7 @@ func (x *flowState) copyBody(ctx context.Context, from io.Reader, checked bool) 
 			}
 		}
 		if err == io.EOF {
-			return x.closeResponse(ctx)
+			return x.closeResponse()
 		}
 		if err != nil {
 			x.short = checked
@@ -178,8 +179,8 @@ func (h *Handler) takeCopy() *[]byte {
 }
 
 // respond sends a response that the proxy itself makes.
-func (x *flowState) respond(status int, headers []stream.Pair, text string) error {
-	x.startHead(status)
+func (x *flowState) respond(ctx context.Context, status int, headers []stream.Pair, text string) error {
+	x.startHead(ctx, status)
 	x.resp.Metadata = append(x.resp.Metadata, headers...)
 	if text != "" {
 		x.resp.Metadata = append(x.resp.Metadata,

@@ -44,7 +44,7 @@ func (x *flowState) serveService(ctx context.Context, p *parsed, o *origin.Origi
 			return &serviceError{err}
 		}
 	}
-	if err := x.acceptWebSocket(p); err != nil {
+	if err := x.acceptWebSocket(ctx, p); err != nil {
 		discard(conn)
 		return err
 	}

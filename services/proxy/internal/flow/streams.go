@@ -49,7 +49,7 @@ func (x *flowState) pump(ctx context.Context, kind streamKind, edge duplex.End, 
 	res := x.h.streams.copier.Run(ctx, edge, conn)
 	conn.Close()
 	m.end(kind, res.Cause)
-	if !x.h.log.Enabled(ctx, slog.LevelDebug) {
+	if !x.log.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
 	attrs := append(x.attrs(),
@@ -66,7 +66,7 @@ func (x *flowState) pump(ctx context.Context, kind streamKind, edge duplex.End, 
 	if res.Err != nil {
 		attrs = append(attrs, slog.Any(logkey.Err, res.Err))
 	}
-	x.h.log.LogAttrs(ctx, slog.LevelDebug, "stream ended", attrs...)
+	x.log.LogAttrs(ctx, slog.LevelDebug, "stream ended", attrs...)
 }
 
 // keyFlowID is the metadata key of a flow's name in the edge's logs.

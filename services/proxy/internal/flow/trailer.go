@@ -157,5 +157,5 @@ func (x *flowState) closeFramed(ctx context.Context, trailer http.Header) error 
 			return &leftError{err}
 		}
 	}
-	return x.closeResponse(ctx)
+	return x.closeResponse()
 }

@@ -36,7 +36,7 @@ func (x *flowState) serveWebSocket(ctx context.Context, p *parsed, rest []byte) 
 		if o.Status == http.StatusSwitchingProtocols {
 			return errSwitched
 		}
-		return x.respond(o.Status, nil, "")
+		return x.respond(ctx, o.Status, nil, "")
 	case origin.KindHandler:
 		if p.path == origin.EchoPath {
 			return x.echo(ctx, p, rest)
@@ -80,7 +80,7 @@ func (x *flowState) upgrade(ctx context.Context, p *parsed, o *origin.Origin, re
 	}
 	end := x.originEnd(conn)
 	end.From = res.Body // some bytes may have come with the head
-	if err := x.setHead(res.StatusCode, res.Header); err != nil {
+	if err := x.setHead(ctx, res.StatusCode, res.Header); err != nil {
 		end.Abort()
 		return err
 	}
@@ -96,8 +96,8 @@ func (x *flowState) upgrade(ctx context.Context, p *parsed, o *origin.Origin, re
 
 // acceptWebSocket sends 101 on the proxy's own behalf; without a key no Sec-Websocket-Accept goes with it
 // (docs/spec/ingress.md 8.3).
-func (x *flowState) acceptWebSocket(p *parsed) error {
-	x.startHead(http.StatusSwitchingProtocols)
+func (x *flowState) acceptWebSocket(ctx context.Context, p *parsed) error {
+	x.startHead(ctx, http.StatusSwitchingProtocols)
 	if key := p.header.Get(keyHeader); key != "" {
 		x.resp.Metadata = append(x.resp.Metadata,
 			stream.Pair{Key: keyConn, Val: "Upgrade"},
@@ -112,7 +112,7 @@ func (x *flowState) echo(ctx context.Context, p *parsed, rest []byte) error {
 	if p.header.Get(keyHeader) == "" {
 		return badRequest("websocket key missing")
 	}
-	if err := x.acceptWebSocket(p); err != nil {
+	if err := x.acceptWebSocket(ctx, p); err != nil {
 		return err
 	}
 	stop := abortWith(ctx, x.s)

@@ -51,6 +51,9 @@ type State struct {
 	tried int32
 }
 
+// Update is a configuration that the edge pushed.
+type Update = remoteconfig.Update
+
 // New makes a state with the local configuration, which table serves already.
 func New(cfg Config) (*State, error) {
 	s := &State{cfg: cfg, marks: crashmark.New(cfg.StateDir), version: remoteconfig.LocalVersion}
