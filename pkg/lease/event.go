@@ -29,13 +29,14 @@ const (
 	EventReleased                    // the slot is no longer wanted
 	EventDrain                       // the holder must give up the slot
 	EventDrained                     // the last flow ended, or the time for it is over
+	EventReconnect                   // an operator asked that the session be broken and made again
 	eventKinds
 )
 
 //nolint:gochecknoglobals // a table that nothing changes
 var eventNames = [eventKinds]string{
 	"granted", "timer", "dialed", "dial_failed", "registered", "duplicate", "refused", "rejected", "broken", "lost",
-	"silent", "rotated", "newer", "released", "drain", "drained",
+	"silent", "rotated", "newer", "released", "drain", "drained", "reconnect",
 }
 
 // String is the name used in messages and transcripts.
@@ -57,6 +58,8 @@ type Event struct {
 	Err error
 	// RetryAfter is the wait that the edge requested, with EventRefused.
 	RetryAfter time.Duration
+	// Delay is the time between the end of the session and the next dial, with EventReconnect.
+	Delay time.Duration
 	// Edge is the new address, with EventRotated; zero when there is no other.
 	Edge tunnel.EdgeAddr
 	// Location is the site that the edge named, with EventRegistered.

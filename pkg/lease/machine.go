@@ -131,45 +131,55 @@ type step func(m *Machine, now time.Time, e Event) []Action
 var table = [phases][eventKinds]step{
 	PhaseIdle: {
 		EventGranted: take, EventTimer: ignore, EventDrain: end, EventReleased: end, EventNewer: end,
+		EventReconnect: ignore,
 	},
 	PhaseWaiting: {
 		EventGranted: take, EventTimer: dial, EventNewer: end, EventReleased: end, EventDrain: end,
-		EventRotated: ignore,
+		EventRotated:   ignore,
+		EventReconnect: ignore,
 	},
 	PhaseDialing: {
 		EventGranted: retake, EventTimer: ignore, EventDialed: register, EventDialFailed: park,
 		EventNewer: end, EventReleased: end, EventDrain: end, EventRotated: ignore,
+		EventReconnect: ignore,
 	},
 	PhaseRegistering: {
 		EventGranted: retake, EventTimer: ignore, EventRegistered: serve, EventDuplicate: park, EventRefused: retry,
 		EventRejected: refuse, EventBroken: broke, EventNewer: end, EventReleased: end, EventDrain: end,
-		EventRotated: ignore,
+		EventRotated:   ignore,
+		EventReconnect: ignore,
 	},
 	PhaseConnected: {
 		EventGranted: adopt, EventTimer: ignore, EventLost: retry, EventSilent: park, EventNewer: supersede,
 		EventReleased: drain, EventDrain: drain, EventRotated: ignore,
+		EventReconnect: reconnect,
 	},
 	PhaseSuperseded: {
 		EventGranted: adopt, EventTimer: handover, EventLost: end, EventSilent: end, EventNewer: supersede,
 		EventReleased: drain, EventDrain: drain, EventRotated: ignore,
+		EventReconnect: ignore,
 	},
 	PhaseParked: {
 		EventGranted: take, EventTimer: rotate, EventRotated: rotated, EventNewer: end, EventReleased: end,
-		EventDrain: end,
+		EventDrain:     end,
+		EventReconnect: ignore,
 	},
 	PhaseRefused: {
 		EventGranted: ignoreGrant, EventTimer: dial, EventNewer: end, EventReleased: end, EventDrain: end,
-		EventRotated: ignore,
+		EventRotated:   ignore,
+		EventReconnect: ignore,
 	},
 	PhaseDraining: {
 		EventGranted: ignore, EventTimer: ignore, EventLost: end, EventSilent: end, EventNewer: ignore,
 		EventReleased: ignore, EventDrain: ignore, EventDrained: end, EventRotated: ignore,
+		EventReconnect: ignore,
 	},
 	PhaseEnded: {
 		EventGranted: ignore, EventTimer: ignore, EventDialed: shut, EventDialFailed: ignore, EventRegistered: shut,
 		EventDuplicate: ignore, EventRefused: ignore, EventRejected: ignore, EventBroken: ignore, EventLost: ignore,
 		EventSilent: ignore, EventRotated: ignore, EventNewer: ignore, EventReleased: ignore, EventDrain: ignore,
-		EventDrained: ignore,
+		EventDrained:   ignore,
+		EventReconnect: ignore,
 	},
 }
 

@@ -154,6 +154,8 @@ func sample(k EventKind) Event {
 		e.Location = "lab2"
 	case EventRotated:
 		e.Edge = addr(4)
+	case EventReconnect:
+		e.Delay = 15 * time.Second
 	case EventNewer:
 		e.Newer = newer(StateConnected)
 	case EventTimer, EventDialed, EventReleased, EventDrain, EventDrained, eventKinds:
@@ -191,7 +193,7 @@ func TestStepRejectsUnknownEvents(t *testing.T) {
 	if _, err := m.Step(time.Time{}, Event{Kind: eventKinds}); !errors.Is(err, ErrUnexpected) {
 		t.Errorf("got %v", err)
 	}
-	if got := eventKinds.String() + " " + phases.String(); got != "event(16) phase(10)" {
+	if got := eventKinds.String() + " " + phases.String(); got != "event(17) phase(10)" {
 		t.Errorf("got %q", got)
 	}
 }

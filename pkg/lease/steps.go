@@ -98,6 +98,14 @@ func retry(m *Machine, now time.Time, e Event) []Action {
 	return []Action{Close{Reason: reason}, ReportStatus{}, m.wake(now, m.notBefore.Sub(now))}
 }
 
+// reconnect breaks the session and dials the same address after the delay that the operator asked for. Nothing failed, so there is
+// no backoff and nothing is counted (docs/spec/lifecycle.md 3.5).
+func reconnect(m *Machine, now time.Time, e Event) []Action {
+	m.phase = PhaseWaiting
+	m.notBefore = now.Add(max(e.Delay, 0))
+	return []Action{Close{Reason: tunnel.ReasonForced}, ReportStatus{}, m.wake(now, max(e.Delay, 0))}
+}
+
 // broke retries the same address, or leaves it after too many registrations broke on it.
 func broke(m *Machine, now time.Time, e Event) []Action {
 	m.broken++

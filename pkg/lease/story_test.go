@@ -138,6 +138,8 @@ func (p *player) event(words []string) Event {
 			e.Retries = n
 		case "wait":
 			e.Grant.Wait = p.duration(value)
+		case "delay":
+			e.Delay = p.duration(value)
 		case "after":
 			e.RetryAfter = p.duration(value)
 		case "state":

@@ -52,6 +52,7 @@ const (
 	Body    = "body"    // start of the body of a response
 	Line    = "line"    // one line of a report or table
 	Cause   = "cause"   // reason of the end of a context
+	Command = "command" // a line that asks for something
 	Code    = "code"    // error code that a response carries
 	Err     = "err"     // an error
 	From    = "from"    // value before a change
@@ -71,15 +72,20 @@ const (
 const (
 	Arch       = "arch"         // operating system and architecture
 	CACert     = "ca_cert"      // path of a CA certificate
+	Checksum   = "checksum"     // SHA-256 of the program
 	CANotAfter = "ca_not_after" // time at which a CA certificate expires
+	Dir        = "dir"          // path of a directory
 	File       = "file"         // path of a file
 	Flag       = "flag"         // name of a flag
 	Flags      = "flags"        // names of flags
 	Given      = "given"        // settings that were given, with secrets masked
+	GoVersion  = "go_version"   // version of Go that built the program
 	Key        = "key"          // key of a setting
 	Keys       = "keys"         // keys of settings
 	Name       = "name"         // name of a thing that the message names
+	OS         = "os"           // operating system
 	Record     = "record"       // name of a record of the store
+	Signal     = "signal"       // name of a signal
 	Source     = "source"       // origin of a value: a file, the environment, a flag
 	Topic      = "topic"        // topic of a hint
 )

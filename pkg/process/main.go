@@ -58,6 +58,7 @@ func HalfCores() Option { return func(o *options) { o.halfCores = true } }
 type Host struct {
 	Args    []string // without the program's name
 	Environ []string
+	Stdin   io.Reader // nil is no input
 	Stdout  io.Writer
 	Stderr  io.Writer
 }

@@ -63,9 +63,17 @@ func Parts() []Part {
 // startRows are the lines from the start of the command to the first connection.
 func startRows() []Row {
 	return []Row{
+		stock("unknown log level, using info", line(Error, `Failed to parse log level "{given}", using "info" instead`)),
+		stock("logfile and log-directory are both given, using logfile", line(Error, "Your config includes values for both logfile ({file}) "+
+			"and log-directory ({dir}), but they are incompatible. logfile takes precedence.")),
+		own("unknown output format, using default"),
+		own("log file cannot be written, logging to standard error only").
+			because("cloudflared changes to another form then; the lines on standard error stay as they are"),
+		stock("tunnel starts", line(Info, "Starting tunnel", from("tunnelID", logkey.TunnelID))),
+		stock("program", line(Info, "Version {version} (Checksum {checksum})"),
+			line(Info, "GOOS: {os}, GOVersion: {go_version}, GoArch: {arch}")),
 		stock("settings", line(Info, "Settings: {given}")),
-		own("unknown log level, using info"),
-		own("logfile and log-directory are both given, using logfile"),
+		stock("environment", line(Info, "Environmental variables {given}")),
 		stock("no configuration file found", line(Info, textNoFile)),
 		stock("configuration file is empty", line(Error, "Configuration file {file} was empty")),
 		stock("configuration file read", line(Debug, "Loading configuration from {file}")),
@@ -77,12 +85,10 @@ func startRows() []Row {
 		own("ingress rule to look at"),
 		own("flag to look at"),
 		own("credentials have no TunnelSecret, so the edge will refuse them; fetch the credentials file or token again"),
-		own("log file cannot be written, logging to standard error only"),
 		stock("execution trace cannot be written",
 			line(Error, "Failed to create new temporary file to save trace output", from("error", logkey.Err), from("file", logkey.File))),
-		stock("connector started",
-			line(Info, "Starting tunnel", from("tunnelID", logkey.TunnelID)),
-			line(Info, "Starting metrics server on {metrics}/metrics")),
+		stock("metrics listener opened", line(Info, "Starting metrics server on {addr}/metrics")),
+		own("no metrics listener: no address is free, use --metrics to name one"),
 	}
 }
 
@@ -102,8 +108,16 @@ func processRows() []Row {
 		dropped("first connection registered", "the line of the connection says it"),
 		stock("pid file not written", line(Error, "Unable to write pid", from("error", logkey.Err))),
 		own("service manager not notified"),
+		own("reconnect requested on standard input"),
+		own("command on standard input refused"),
+		stock("unknown command on standard input", line(Info, "Unknown command", from("command", logkey.Command))),
+		own("commands on standard input: help; reconnect [DELAY], which breaks one connection, chosen at random, and makes it again after " +
+			"the delay"),
+		own("end of standard input, no more commands"),
 		own("first request went through"),
-		stock("connector stopped", line(Info, "Tunnel server stopped")),
+		stock("signal received", line(Info, "Initiating graceful shutdown due to signal {signal} ...")),
+		stock("connector failed", line(Error, "Initiating shutdown", from("error", logkey.Err))),
+		stock("connector stopped", line(Info, "Metrics server stopped"), line(Info, "Tunnel server stopped")),
 		own("changed file not used, the former content stays in use"),
 		own("file read again"),
 		own("reload requested, reading changed files"),
@@ -118,7 +132,6 @@ func processRows() []Row {
 			line(Info, "Requesting new quick Tunnel on {url}...")),
 		stock("response of the quick service is not JSON",
 			line(Error, "Error unmarshaling QuickTunnel response: {body}", from("error", logkey.Err), from("status code", logkey.Status))),
-		own("no metrics listener: no address is free, use --metrics to name one"),
 	}
 }
 
@@ -211,6 +224,8 @@ func connectionRows() []Row {
 			line(Info, "Switching to fallback protocol {to}", onConn()...).of(EventConnector)),
 		stock("returning to the preferred protocol", line(Info, "Changing protocol to {to}", onConn()...).of(EventConnector)),
 		own("the preferred protocol still does not work").at(Debug),
+		stock("connection restarts on request",
+			line(Info, "Restarting connection due to reconnect signal in {wait}", onConn()...).of(EventConnector)),
 		own("slot moves to another holder").at(Debug),
 		own("connection drains").at(Debug),
 		own("connection ended").at(Debug),

@@ -130,9 +130,26 @@ func expand(message string, attrs attributes) string {
 		if !found || !closed {
 			return b.String()
 		}
-		b.WriteString(attrs.text(name))
+		b.WriteString(printable(attrs.text(name)))
 		message = after
 	}
+}
+
+// printable is s with its control characters escaped, so that a text from outside cannot look like further lines.
+func printable(s string) string {
+	clean := func(r rune) bool { return r >= ' ' && r != 0x7f }
+	if strings.IndexFunc(s, func(r rune) bool { return !clean(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if clean(r) {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+	}
+	return b.String()
 }
 
 // attribute is one attribute of a record, with the names of its groups before its key.

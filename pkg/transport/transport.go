@@ -68,6 +68,24 @@ type Pulse interface {
 	Received() uint64
 }
 
+// Measured is implemented by sessions whose transport measures its path, as QUIC does.
+type Measured interface {
+	// Path returns the present figures. It costs a few loads, so that it can be asked at any time, and also after the session ended.
+	Path() Path
+}
+
+// Path is what a transport knows of the path to its peer. Sizes are in bytes and contain no UDP and IP headers.
+type Path struct {
+	MinRTT, LatestRTT, SmoothedRTT time.Duration
+	CongestionWindow               uint64
+	// MTU is the largest packet that is sent now, 0 when it is not known.
+	MTU uint64
+	// The following only grow, but for PacketsLost: a packet that was given up may still arrive.
+	BytesSent, BytesReceived     uint64
+	PacketsSent, PacketsReceived uint64
+	PacketsLost                  uint64
+}
+
 // Streams opens and accepts streams.
 type Streams interface {
 	// OpenStream opens a stream. It waits while the peer's limit of streams is reached. The peer sees the stream with its

@@ -7,6 +7,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/keeper"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/metrics"
 )
 
 // Routes adds the worker's own endpoints.
@@ -32,13 +33,13 @@ func (s *Service) Registered(id tunnel.ID) (connector tunnel.ConnectorID, list [
 	return s.keepers.Connector(id), list
 }
 
-// registered counts the registered connections of all tunnels.
-func (s *Service) registered() float64 {
-	n := 0
+// places lists where the registered connections of all tunnels are.
+func (s *Service) places() []metrics.Place {
+	var list []metrics.Place
 	for _, c := range s.keepers.Connections() {
 		if c.Registered() {
-			n++
+			list = append(list, metrics.Place{Tunnel: c.Tunnel, Index: c.Index, Location: c.Status.Location})
 		}
 	}
-	return float64(n)
+	return list
 }

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -95,7 +96,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	s.registrar = control.NewRegistrar(deps.Store, s.control, s.log, control.Registration{
 		ID: s.id, Host: host, Version: deps.Version, Tunnels: s.keepers.Tunnels(), Capacity: s.capacity, Draining: s.draining.Load,
 	})
-	if err := m.Register(deps.Registerer, s.registered); err != nil {
+	if err := m.Register(deps.Registerer, s.places); err != nil {
 		return nil, fmt.Errorf("conn-worker metrics: %w", err)
 	}
 	return s, nil
@@ -167,6 +168,16 @@ func (s *Service) Ready() error {
 		return errNoProxy
 	}
 	return s.keepers.Ready()
+}
+
+// ErrNotConnected says that a connection to reconnect is not registered.
+var ErrNotConnected = keeper.ErrNotConnected
+
+// Reconnect breaks the connection index of the tunnel id by force, without unregistering, and dials again after the delay
+// (docs/spec/lifecycle.md 3.5). The error is tunnel.ErrNotFound for a tunnel that this worker does not serve, and ErrNotConnected for
+// a connection that is not registered here.
+func (s *Service) Reconnect(id tunnel.ID, index tunnel.ConnIndex, delay time.Duration) error {
+	return s.keepers.Reconnect(id, index, delay)
 }
 
 // ReplaceCredentials uses the secret of c for the registrations to come. c must be of a tunnel that the worker serves.

@@ -14,5 +14,7 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := process.Signals(context.Background(), os.Exit)
 	defer stop()
-	return command.Run(ctx, process.Host{Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr})
+	return command.Run(ctx, process.Host{
+		Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+	})
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/operator"
 	"github.com/culvert-tunnel/culvert/cli/internal/service"
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
-	"github.com/culvert-tunnel/culvert/cli/internal/setup"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 )
 
@@ -50,9 +49,8 @@ func (c *commands) app() *urfave.App {
 		Flags:          c.connectorFlags(true),
 		Action:         c.bareProgram,
 		Commands: append([]*urfave.Command{
-			c.up(), c.tunnel(), c.operator().Route(), service.Hello(c.Console), setup.LinkCerts(c.Console), setup.StoreUsers(c.Console),
-			c.healthcheck(), c.version(), c.diagnose().Check(),
-		}, service.Commands(c.Host, func(code int) { c.code = code })...),
+			c.up(), c.tunnel(), c.operator().Route(), service.Hello(c.Console), c.healthcheck(), c.version(), c.diagnose().Check(),
+		}, service.Commands(c.Console, func(code int) { c.code = code })...),
 	}
 }
 

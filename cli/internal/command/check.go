@@ -1,9 +1,12 @@
 package command
 
 import (
+	"log/slog"
+
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/diagnose"
+	"github.com/culvert-tunnel/culvert/cli/internal/runlog"
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 )
@@ -11,7 +14,11 @@ import (
 // diagnose are the commands that find out why a tunnel does not work.
 func (c *commands) diagnose() diagnose.Commands {
 	return diagnose.Commands{
-		Console: c.Console, Flags: func() []urfave.Flag { return c.connectorFlags(true) }, Exit: func(code int) { c.code = code }, Logger: c.openLog,
+		Console: c.Console, Flags: func() []urfave.Flag { return c.connectorFlags(true) }, Exit: func(code int) { c.code = code },
+		Logger: func(s *settings.Settings) (*slog.Logger, func(), error) {
+			log := runlog.Open(s, c.Host.Stderr, c.Home())
+			return log.Logger, log.Close, nil
+		},
 		Settings: func() (*settings.Settings, error) {
 			s, _, err := c.connectorSettings()
 			return s, err

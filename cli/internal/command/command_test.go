@@ -106,7 +106,7 @@ func TestOneLineErrors(t *testing.T) {
 			code, stdout, stderr := run(t, tc.env, tc.args...)
 			var lines []string
 			for _, line := range strings.Split(strings.TrimSpace(stderr), "\n") {
-				if !strings.Contains(line, "level=INFO") {
+				if !strings.Contains(line, "level=INFO") && !strings.Contains(line, " INF ") {
 					lines = append(lines, line)
 				}
 			}

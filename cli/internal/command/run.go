@@ -1,28 +1,22 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
 	"github.com/culvert-tunnel/culvert/cli/internal/diagnose"
+	"github.com/culvert-tunnel/culvert/cli/internal/host"
 	"github.com/culvert-tunnel/culvert/cli/internal/monitor"
-	"github.com/culvert-tunnel/culvert/cli/internal/settings"
+	"github.com/culvert-tunnel/culvert/cli/internal/runlog"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
-	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/process"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 )
-
-const logFileMode = 0o644
 
 // runTunnel runs all parts of a connector in this process, against any edge, as cloudflared tunnel run does.
 func (c *commands) runTunnel(ctx *urfave.Context) error { return c.runConnector(ctx, false) }
@@ -33,12 +27,9 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 	if err != nil {
 		return err
 	}
-	logger, closeLog, err := c.openLog(s)
-	if err != nil {
-		return err
-	}
-	defer closeLog()
-	logger = telemetry.Tapped(logger)
+	log := runlog.Open(s, c.Host.Stderr, c.Home())
+	defer log.Close()
+	logger := log.Logger
 	defer startTrace(ctx.Context, c.ExpandHome(s.Text("trace-output")), logger)()
 	source := &connector.Source{Settings: s, File: file, Args: ctx.Args().Slice(), Home: c.Home(), Resolve: c.operator().TunnelID}
 	quickHost := ""
@@ -47,8 +38,7 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 			return err
 		}
 	}
-	c.logStart(ctx.Context, logger, source.Settings, file)
-	cfg, err := c.connectorConfig(ctx, source, logger)
+	cfg, err := c.connectorConfig(ctx, source, log)
 	if err != nil {
 		return err
 	}
@@ -68,99 +58,33 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 		return errors.Join(err, server.Ops.Close())
 	}
 	server.Mount(shown(st, source.Settings.Configuration(filepath.Abs)))
-	pid := c.ExpandHome(s.Text("pidfile"))
-	st.Add("announcement", announcement{stack: st, pidfile: pid, notify: c.Env("NOTIFY_SOCKET"), logger: logger})
+	st.Add("announcement", host.Announcement{
+		Ready: st.WorkerReady, PIDFile: c.ExpandHome(s.Text("pidfile")), Notify: c.Env("NOTIFY_SOCKET"), Logger: logger,
+	})
+	if s.Bool("stdin-control") && c.Host.Stdin != nil {
+		st.Add("stdin-control", host.Control{Input: c.Host.Stdin, Connections: st, Logger: logger})
+	}
 	if !source.Settings.Bool("no-prechecks") {
 		st.Add("prechecks", diagnose.NewStartup(edgeOf(cfg), logger))
 	}
-	logger.InfoContext(ctx.Context, "connector started", slog.String(logkey.TunnelID, cfg.Credentials.TunnelID.String()),
-		slog.String(logkey.Version, process.Version()), slog.String(logkey.Metrics, server.Ops.Addr().String()))
-	if err := st.Run(ctx.Context); err != nil {
-		return err
-	}
-	logger.InfoContext(ctx.Context, "connector stopped")
-	return nil
+	defer log.Signal(ctx.Context)()
+	logger.InfoContext(ctx.Context, "metrics listener opened", slog.String(logkey.Addr, server.Ops.Addr().String()))
+	err = st.Run(ctx.Context)
+	log.End(ctx.Context, err)
+	return err
 }
 
 // inContainer reports whether this process runs in an image of ours, which says so by a variable.
 func (c *commands) inContainer() bool { return c.Env("CULVERT_CONTAINER") != "" }
 
-// openLog makes the logger that the flags describe. Lines go to standard error, and to the log file when it can be written.
-func (c *commands) openLog(s *settings.Settings) (*slog.Logger, func(), error) {
-	cfg := telemetry.Config{Level: s.Text("loglevel"), Format: telemetry.FormatText}
-	switch out := s.Text("output"); out {
-	case "json":
-		cfg.Format = telemetry.FormatJSON
-	case "default", "":
-	default:
-		return nil, nil, fmt.Errorf("--output %q is none of default, json", out)
-	}
-	path := s.Text("logfile")
-	if dir := s.Text("log-directory"); path == "" && dir != "" {
-		path = filepath.Join(dir, "culvert.log")
-	}
-	if path == "" {
-		return telemetry.NewLogger(cfg, c.Host.Stderr), func() {}, nil
-	}
-	path = c.ExpandHome(path)
-	f, err := openLogFile(path)
-	if err != nil {
-		logger := telemetry.NewLogger(cfg, c.Host.Stderr)
-		logger.Warn("log file cannot be written, logging to standard error only", slog.String(logkey.File, path), slog.Any(logkey.Err, err))
-		return logger, func() {}, nil
-	}
-	closer := func() { _ = f.Close() } // lines are not buffered
-	return telemetry.NewLogger(cfg, io.MultiWriter(c.Host.Stderr, f)), closer, nil
-}
-
-func openLogFile(path string) (*os.File, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o744); err != nil {
-		return nil, err
-	}
-	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, logFileMode)
-}
-
-// logStart logs the settings in force, and warns about odd ones.
-func (c *commands) logStart(ctx context.Context, logger *slog.Logger, s *settings.Settings, file *cfdfile.File) {
-	logger.InfoContext(ctx, "settings", slog.Any(logkey.Given, s.Shown()))
-	if _, err := telemetry.ParseLevel(s.Text("loglevel")); err != nil {
-		logger.ErrorContext(ctx, "unknown log level, using info", slog.Any(logkey.Err, err))
-	}
-	if s.IsSet("logfile") && s.IsSet("log-directory") {
-		logger.ErrorContext(ctx, "logfile and log-directory are both given, using logfile")
-	}
-	switch {
-	case file == nil && s.Text("token") == "":
-		logger.InfoContext(ctx, "no configuration file found")
-	case file != nil && file.Empty:
-		logger.ErrorContext(ctx, "configuration file is empty", slog.String(logkey.File, file.Path))
-	case file != nil:
-		logger.InfoContext(ctx, "configuration file read", slog.String(logkey.File, file.Path))
-		if len(file.UnusedKeys) > 0 {
-			logger.WarnContext(ctx, "configuration file has unused keys", slog.Any(logkey.Keys, file.UnusedKeys))
-		}
-	}
-	for _, name := range []string{"token", "credentials-contents"} {
-		if s.Source(name) == settings.FromCommandLine {
-			logger.WarnContext(ctx, "secret on the command line, where every user of this host can read it; use a file or the environment",
-				slog.String(logkey.Flag, name))
-		}
-	}
-	if later := s.GivenWith(settings.Later); len(later) > 0 {
-		logger.WarnContext(ctx, "flags without effect in this release", slog.Any(logkey.Flags, later))
-	}
-	if ignored := s.GivenWith(settings.Ignored); len(ignored) > 0 {
-		logger.DebugContext(ctx, "flags without effect", slog.Any(logkey.Flags, ignored))
-	}
-}
-
 // connectorConfig turns what was given into the configuration of the parts.
-func (c *commands) connectorConfig(ctx *urfave.Context, source *connector.Source, logger *slog.Logger) (stack.Config, error) {
-	s, file := source.Settings, source.File
+func (c *commands) connectorConfig(ctx *urfave.Context, source *connector.Source, log *runlog.Log) (stack.Config, error) {
+	s, file, logger := source.Settings, source.File, log.Logger
 	creds, err := source.Credentials(ctx.Context)
 	if err != nil {
 		return stack.Config{}, err
 	}
+	log.Start(ctx.Context, creds.TunnelID, s, file, c.Host.Environ)
 	rules, warning, err := connector.Rules(s, file, ctx.Args().Present())
 	if err != nil {
 		return stack.Config{}, err

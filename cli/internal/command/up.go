@@ -17,12 +17,12 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
 	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/cli/internal/monitor"
+	"github.com/culvert-tunnel/culvert/cli/internal/runlog"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/process"
-	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 )
 
 const (
@@ -64,11 +64,10 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	if ctx.Args().Present() {
 		return fmt.Errorf("unexpected argument %q", ctx.Args().First())
 	}
-	logCfg := telemetry.Config{Level: ctx.String("loglevel"), Format: telemetry.FormatText}
-	if err := logCfg.Validate(); err != nil {
-		return fmt.Errorf("log%w", err)
+	logger, err := runlog.Plain(ctx.String("loglevel"), c.Host.Stderr)
+	if err != nil {
+		return err
 	}
-	logger := telemetry.Tapped(telemetry.NewLogger(logCfg, c.Host.Stderr))
 	cfg, err := c.upConfig(ctx)
 	if err != nil {
 		return err

@@ -69,7 +69,7 @@ func (l *Listener) handle(path string, respond func() (status int, body []byte, 
 	l.Ops.Handle(path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		status, body, err := respond()
 		if err != nil {
-			l.logger.ErrorContext(r.Context(), "request failed", slog.String(logkey.URL, path), slog.Any(logkey.Err, err))
+			l.logger.ErrorContext(r.Context(), "request to the private listener failed", slog.String(logkey.URL, path), slog.Any(logkey.Err, err))
 			http.Error(w, "ERR: "+err.Error(), http.StatusInternalServerError)
 			return
 		}

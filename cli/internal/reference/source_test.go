@@ -237,13 +237,20 @@ func (tr *tree) options(n ast.Node, helpers map[string]helper) (metric, bool) {
 func (tr *tree) constructor(parents []ast.Node) (kind string, labels []string) {
 	for _, n := range slices.Backward(parents) {
 		call, ok := n.(*ast.CallExpr)
-		if !ok || !strings.HasPrefix(typeName(call.Fun), "New") {
+		if !ok {
 			continue
 		}
+		name, exported := typeName(call.Fun), false
+		if name, exported = strings.CutPrefix(name, "New"); !exported {
+			name = strings.TrimPrefix(name, "new")
+		}
 		for _, k := range []string{"Counter", "Gauge", "Histogram", "Summary"} {
-			if strings.HasPrefix(typeName(call.Fun), "New"+k) {
+			if strings.HasPrefix(name, k) && name != typeName(call.Fun) {
 				kind = strings.ToLower(k)
 			}
+		}
+		if kind == "" && !exported {
+			continue
 		}
 		for _, arg := range call.Args {
 			lit, ok := arg.(*ast.CompositeLit)

@@ -5,6 +5,8 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/console"
+	"github.com/culvert-tunnel/culvert/cli/internal/setup"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
 	"github.com/culvert-tunnel/culvert/services/discovery"
@@ -14,8 +16,8 @@ import (
 )
 
 // Commands are the parts as processes of their own: the same as the service binaries. A service reports its errors itself; its exit
-// code goes to exited.
-func Commands(host process.Host, exited func(code int)) []*urfave.Command {
+// code goes to exited. The commands that prepare a deployment of several processes come first.
+func Commands(c console.Console, exited func(code int)) []*urfave.Command {
 	table := []struct {
 		name, usage string
 		exec        func(ctx context.Context, host process.Host) int
@@ -26,12 +28,12 @@ func Commands(host process.Host, exited func(code int)) []*urfave.Command {
 		{"proxy", "carry requests to origins", execProxy},
 		{"edge", "the far end: accept connectors and face the public", execEdge},
 	}
-	out := make([]*urfave.Command, 0, len(table))
+	out := []*urfave.Command{setup.LinkCerts(c), setup.StoreUsers(c)}
 	for _, row := range table {
 		out = append(out, &urfave.Command{
 			Name: row.name, Usage: "service: " + row.usage, SkipFlagParsing: true, HideHelp: true,
 			Action: func(ctx *urfave.Context) error {
-				own := host
+				own := c.Host
 				own.Args = ctx.Args().Slice()
 				exited(row.exec(ctx.Context, own))
 				return nil

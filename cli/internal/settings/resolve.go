@@ -269,6 +269,31 @@ func (s *Settings) Configuration(absolute func(string) (string, error)) map[stri
 	return out
 }
 
+// AsReference lists what was given on the command line and in the file as the reference logs it: under each name of a flag, lists in
+// brackets, and mask in the place of a secret.
+func (s *Settings) AsReference(mask string) map[string]string {
+	out := make(map[string]string)
+	for _, name := range s.order {
+		st := s.values[name]
+		if st.source != FromCommandLine && st.source != FromFile {
+			continue
+		}
+		text := redact.Setting(name, strings.Join(st.texts, " "))
+		switch {
+		case st.flag.Secret:
+			text = mask
+		case st.flag.Kind == List:
+			text = "[" + text + "]"
+		case st.flag.Kind == Duration:
+			text = s.Duration(name).String()
+		}
+		for _, n := range append([]string{name}, st.flag.Aliases...) {
+			out[n] = text
+		}
+	}
+	return out
+}
+
 // Reported lists what was given and holds no secret, for the report to the edge.
 func (s *Settings) Reported() map[string]string {
 	out := s.Shown()

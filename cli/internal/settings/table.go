@@ -139,10 +139,10 @@ func operationFlags() []Flag {
 			"fatal"},
 		{
 			Name: "transport-loglevel", Aliases: []string{"proto-loglevel"}, Env: []string{"TUNNEL_PROTO_LOGLEVEL", "TUNNEL_TRANSPORT_LOGLEVEL"},
-			Default: "info", Effect: Ignored, Usage: "least level of transport lines",
+			Default: "info", Usage: "least level of lines about the transport, of which there are only debug ones",
 		},
-		{Name: "logfile", Env: []string{"TUNNEL_LOGFILE"}, Usage: "`FILE` that log lines are appended to"},
-		{Name: "log-directory", Env: []string{"TUNNEL_LOGDIRECTORY"}, Usage: "`DIR` for the log file culvert.log"},
+		{Name: "logfile", Env: []string{"TUNNEL_LOGFILE"}, Usage: "`FILE` that log lines are appended to, as JSON"},
+		{Name: "log-directory", Env: []string{"TUNNEL_LOGDIRECTORY"}, Usage: "`DIR` for the log file cloudflared.log, of at most 1 MB, and 5 former ones"},
 		{
 			Name: "output", Env: []string{"TUNNEL_MANAGEMENT_OUTPUT", "TUNNEL_LOG_OUTPUT"}, NoFile: true, Default: "default",
 			Usage: "format of log lines: default or json",
@@ -162,7 +162,10 @@ func operationFlags() []Flag {
 			Name: "service-op-ip", Env: []string{"TUNNEL_SERVICE_OP_IP"}, Default: "198.41.200.113:80",
 			Usage: "address whose route tells the own IP that the management service shows",
 		},
-		{Name: "stdin-control", Env: []string{"STDIN_CONTROL"}, Kind: Bool, Effect: Later, Usage: "commands on standard input"},
+		{
+			Name: "stdin-control", Env: []string{"STDIN_CONTROL"}, Kind: Bool,
+			Usage: "obey commands on standard input: reconnect [DELAY] breaks one connection, help lists them",
+		},
 		{Name: "no-autoupdate", Env: []string{"NO_AUTOUPDATE"}, Kind: Bool, Effect: Ignored, Usage: "no automatic update (there is none)"},
 		{Name: "autoupdate-freq", Kind: Duration, Default: "24h0m0s", Effect: Ignored, Usage: "time between updates (there are none)"},
 		{

@@ -1,6 +1,8 @@
 package stack
 
 import (
+	"time"
+
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
 )
@@ -26,6 +28,21 @@ func (s *Stack) State() State {
 	v4, v6 := s.proxy.ICMPSources()
 	st.ICMPSources = []string{v4.String(), v6.String()}
 	return st
+}
+
+// Registered lists the connections of this process that are registered.
+func (s *Stack) Registered() []tunnel.ConnIndex {
+	_, connections := s.worker.Registered(s.cfg.Credentials.TunnelID)
+	list := make([]tunnel.ConnIndex, len(connections))
+	for i, c := range connections {
+		list[i] = c.Index
+	}
+	return list
+}
+
+// Reconnect breaks a connection by force and makes it again after the delay.
+func (s *Stack) Reconnect(index tunnel.ConnIndex, delay time.Duration) error {
+	return s.worker.Reconnect(s.cfg.Credentials.TunnelID, index, delay)
 }
 
 // ConfigJSON is the configuration in force, as the /config endpoint shows it.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"testing"
@@ -323,5 +324,46 @@ func TestListenerCloses(t *testing.T) {
 	}
 	if _, err := l.Accept(t.Context()); err == nil {
 		t.Error("a closed listener accepts")
+	}
+}
+
+func TestPath(t *testing.T) {
+	a, b := pair(t, "127.0.0.1:0")
+	st, err := a.OpenStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make([]byte, 100_000)
+	if _, err := st.Write(sent); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	at, err := b.AcceptStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, at); err != nil {
+		t.Fatal(err)
+	}
+	measured, ok := a.(transport.Measured)
+	if !ok {
+		t.Fatalf("%T measures nothing", a)
+	}
+	p := measured.Path()
+	if p.BytesSent < uint64(len(sent)) || p.PacketsSent == 0 || p.BytesReceived == 0 || p.PacketsReceived == 0 || p.MinRTT <= 0 ||
+		p.MinRTT > p.LatestRTT || p.SmoothedRTT <= 0 || p.CongestionWindow == 0 {
+		t.Errorf("path = %+v", p)
+	}
+	if p.MTU < 1200 || p.MTU > 1452 {
+		t.Errorf("MTU = %d, want what QUIC allows on a path of 1500 bytes at the least and the most", p.MTU)
+	}
+	transport.Abort(at)
+	if err := a.CloseWithError(transport.NoError, ""); err != nil {
+		t.Fatal(err)
+	}
+	if after := measured.Path(); after.BytesSent < p.BytesSent {
+		t.Errorf("after the end the path has sent %d bytes, before %d", after.BytesSent, p.BytesSent)
 	}
 }

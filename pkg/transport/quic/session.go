@@ -15,6 +15,7 @@ import (
 var (
 	_ transport.Session   = (*Session)(nil)
 	_ transport.Pulse     = (*Session)(nil)
+	_ transport.Measured  = (*Session)(nil)
 	_ transport.Probation = (*Session)(nil)
 )
 
@@ -102,6 +103,33 @@ func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 
 // Received is the number of packets that the peer has sent.
 func (s *Session) Received() uint64 { return s.conn.ConnectionStats().PacketsReceived }
+
+// Path returns what the library has measured.
+func (s *Session) Path() transport.Path {
+	st := s.conn.ConnectionStats()
+	return transport.Path{
+		MinRTT: st.MinRTT, LatestRTT: st.LatestRTT, SmoothedRTT: st.SmoothedRTT,
+		CongestionWindow: st.CongestionWindow, MTU: s.mtu(),
+		BytesSent: st.BytesSent, BytesReceived: st.BytesReceived,
+		PacketsSent: st.PacketsSent, PacketsReceived: st.PacketsReceived, PacketsLost: st.PacketsLost,
+	}
+}
+
+// The library shows its packet size only in the error for a datagram that does not fit, less shortHeader bytes for everything in a
+// packet that is not payload: the first byte, the longest connection id and the seal.
+const (
+	shortHeader = 1 + 20 + 16
+	tooLarge    = 1 << 16
+)
+
+// mtu asks for the size of packets with a datagram that fits none. Nothing is sent.
+func (s *Session) mtu() uint64 {
+	var large *quicgo.DatagramTooLargeError
+	if !errors.As(s.conn.SendDatagram(make([]byte, tooLarge)), &large) || large.MaxDatagramPayloadSize <= 0 {
+		return 0
+	}
+	return uint64(large.MaxDatagramPayloadSize) + shortHeader
+}
 
 // LocalAddr is the socket's address. A later dial of the same connection index asks for the same port.
 func (s *Session) LocalAddr() netip.AddrPort { return addrPort(s.conn.LocalAddr()) }

@@ -164,7 +164,10 @@ func (h *Holder) call(ctx context.Context, a *attempt, r lease.Register) (rpc.Co
 	}
 	req := h.cfg.Host.Request(ctx, a.session, h.slot, r)
 	a.features = req.Options.Features
-	return client.Register(ctx, req)
+	began := time.Now()
+	details, err := client.Register(ctx, req)
+	h.cfg.Host.Called(RegisterConnection, time.Since(began), err)
+	return details, err
 }
 
 // serve accepts streams, watches the session, and uploads the local configuration if this is index 0 of a locally managed tunnel.
@@ -191,7 +194,10 @@ func (h *Holder) serve(ctx context.Context) {
 		}
 		ctx, cancel := context.WithTimeout(ctx, h.cfg.RPCTimeout)
 		defer cancel()
-		if err := a.client.UpdateLocalConfiguration(ctx, config); err != nil {
+		began := time.Now()
+		err := a.client.UpdateLocalConfiguration(ctx, config)
+		h.cfg.Host.Called(UpdateLocalConfiguration, time.Since(began), err)
+		if err != nil {
 			h.log.WarnContext(ctx, "local configuration not uploaded", slog.Any(logkey.Err, err))
 		}
 	})
@@ -205,7 +211,10 @@ func (h *Holder) unregister(ctx context.Context) {
 		defer close(a.unregistered)
 		ctx, cancel := context.WithTimeout(ctx, h.cfg.RPCTimeout)
 		defer cancel()
-		if err := a.client.Unregister(ctx); err != nil && a.session.Context().Err() == nil {
+		began := time.Now()
+		err := a.client.Unregister(ctx)
+		h.cfg.Host.Called(UnregisterConnection, time.Since(began), err)
+		if err != nil && a.session.Context().Err() == nil {
 			h.log.WarnContext(ctx, "connection not unregistered", slog.Any(logkey.Err, err))
 		}
 	})

@@ -37,6 +37,23 @@ type Host interface {
 	StoreDown() bool
 	// Changed signals that the status of a holder has changed.
 	Changed()
+	// Called counts a call to the edge that took so long; err is what it failed with.
+	Called(m Method, took time.Duration, err error)
+}
+
+// Method is a call to the edge. The names are those of the reference's metrics (docs/spec/lifecycle.md 10.3).
+type Method string
+
+// The methods.
+const (
+	RegisterConnection       Method = "register_connection"
+	UnregisterConnection     Method = "unregister_connection"
+	UpdateLocalConfiguration Method = "update_local_configuration"
+)
+
+// Methods lists all of them.
+func Methods() []Method {
+	return []Method{RegisterConnection, UnregisterConnection, UpdateLocalConfiguration}
 }
 
 // Serving serves the streams and datagrams of one session.
@@ -87,6 +104,8 @@ type Holder struct {
 	offered tunnel.Epoch
 	view    Snapshot
 	serving Serving
+	// breaking says that a reconnect was accepted and that the loop has not handled it yet.
+	breaking bool
 }
 
 // message is an event for the machine, and the attempt that it belongs to.
@@ -119,6 +138,19 @@ func (h *Holder) Send(e lease.Event) {
 	}
 	h.mu.Unlock()
 	h.post(message{event: e})
+}
+
+// Reconnect breaks the session and dials again after the delay. It returns false and does nothing while there is no registered
+// session, and while an earlier call has not broken it yet.
+func (h *Holder) Reconnect(delay time.Duration) bool {
+	h.mu.Lock()
+	ok := h.view.Phase == lease.PhaseConnected && !h.breaking
+	h.breaking = h.breaking || ok
+	h.mu.Unlock()
+	if ok {
+		h.post(message{event: lease.Event{Kind: lease.EventReconnect, Delay: delay}})
+	}
+	return ok
 }
 
 // Offered is the newest epoch that was sent to the holder, even if the holder has not handled it yet.
@@ -211,6 +243,11 @@ func (h *Holder) step(ctx context.Context, e lease.Event) {
 		h.do(ctx, a)
 	}
 	h.publish()
+	if e.Kind == lease.EventReconnect {
+		h.mu.Lock()
+		h.breaking = false
+		h.mu.Unlock()
+	}
 }
 
 // publish makes the machine's state visible.
@@ -239,6 +276,8 @@ func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
 	case before == after:
 	case after == lease.PhaseConnected && before == lease.PhaseRegistering:
 		h.log.InfoContext(ctx, "connection registered", append(attrs, slog.String(logkey.Location, status.Location))...)
+	case e.Kind == lease.EventReconnect:
+		h.log.InfoContext(ctx, "connection restarts on request", append(attrs, slog.Duration(logkey.Wait, e.Delay))...)
 	case after == lease.PhaseSuperseded:
 		h.log.InfoContext(ctx, "slot moves to another holder", attrs...)
 	case after == lease.PhaseDraining:

@@ -42,6 +42,7 @@ type lab struct {
 	requests []rpc.RegisterRequest
 	sessions []transport.Session
 	config   []byte
+	calls    []Method
 	left     int
 	observed []string
 }
@@ -91,6 +92,14 @@ func (l *lab) StoreDown() bool                                     { return l.al
 
 func (l *lab) Changed() {}
 
+func (l *lab) Called(m Method, _ time.Duration, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		l.calls = append(l.calls, m)
+	}
+}
+
 func (l *lab) Register(_ context.Context, req rpc.RegisterRequest) (rpc.ConnectionDetails, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -116,16 +125,20 @@ func (l *lab) UpdateLocalConfiguration(_ context.Context, json []byte) error {
 // uncounted ignores the events of datagrams.
 type uncounted struct{}
 
-func (uncounted) DatagramReceived()          {}
-func (uncounted) DatagramSent()              {}
-func (uncounted) DatagramDropped(udp.Reason) {}
-func (uncounted) SessionsChanged(int)        {}
+func (uncounted) DatagramReceived()                                  {}
+func (uncounted) DatagramSent()                                      {}
+func (uncounted) DatagramDropped(udp.Reason)                         {}
+func (uncounted) SessionsChanged(tunnel.ConnIndex, udp.Version, int) {}
+func (uncounted) SessionRegistered(tunnel.ConnIndex, udp.Version)    {}
+func (uncounted) Told(time.Duration, error)                          {}
 
 // unobserved ignores the events of streams.
 type unobserved struct{}
 
 func (unobserved) StreamOpened()             {}
 func (unobserved) StreamEnded(relay.Outcome) {}
+
+func (unobserved) Served(relay.Method, time.Duration, error) {}
 
 func at(n byte) tunnel.EdgeAddr {
 	return tunnel.EdgeAddr{Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 7844)}
@@ -193,6 +206,9 @@ func TestHolderLife(t *testing.T) {
 	if l.sessions[0].Context().Err() == nil {
 		t.Error("the session is open")
 	}
+	if want := []Method{RegisterConnection, UpdateLocalConfiguration, UnregisterConnection}; !slices.Equal(l.calls, want) {
+		t.Errorf("calls counted: %v, want %v", l.calls, want)
+	}
 }
 
 func TestHolderDialsAgain(t *testing.T) {
@@ -213,6 +229,32 @@ func TestHolderDialsAgain(t *testing.T) {
 	defer l.mu.Unlock()
 	if want := []string{"quic connected", "quic lost", "quic connected"}; !slices.Equal(l.observed, want) {
 		t.Errorf("observed %q", l.observed)
+	}
+}
+
+// TestHolderReconnects: a forced reconnect ends the session without unregistering, keeps the slot, and counts no failure.
+func TestHolderReconnects(t *testing.T) {
+	l := &lab{}
+	h, _ := start(t, l, nil)
+	if h.Reconnect(0) {
+		t.Error("Reconnect() = true before the first grant")
+	}
+	h.Send(granted(5, at(1)))
+	testkit.Eventually(t, "connected", connected(h))
+	if !h.Reconnect(time.Hour) || h.Reconnect(0) {
+		t.Error("Reconnect() breaks the connection not exactly once")
+	}
+	testkit.Eventually(t, "waiting", func() bool { return h.Snapshot().Phase == lease.PhaseWaiting })
+	testkit.Eventually(t, "session ended", func() bool { return l.sessions[0].Context().Err() != nil })
+	h.Send(granted(6, at(1)))
+	testkit.Eventually(t, "the newer grant", func() bool { return h.Snapshot().Grant.Epoch == 6 })
+	if v := h.Snapshot(); v.Phase != lease.PhaseWaiting || v.Status.Retries != 0 || v.Status.State != lease.StateConnecting {
+		t.Errorf("%+v, want to wait without a failure", v)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.left != 0 || len(l.dialled) != 1 {
+		t.Errorf("unregistered %d times, dialled %v, want no call and one dial", l.left, l.dialled)
 	}
 }
 

@@ -52,6 +52,9 @@ func (k *keeper) Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAdd
 	if ctx.Err() == nil {
 		reason := tunnel.ReasonOf(err)
 		k.deps.Observer.Dialed(reason, p)
+		if err == nil {
+			k.deps.Observer.Opened(slot, session)
+		}
 		k.mu.Lock()
 		k.health = k.health.After(edge.Addr, reason, time.Now())
 		k.mu.Unlock()
@@ -97,6 +100,11 @@ func (k *keeper) Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
 
 // StoreDown reports whether the store is unavailable.
 func (k *keeper) StoreDown() bool { return !k.deps.Control.Up() }
+
+// Called counts a call to the edge.
+func (k *keeper) Called(m conn.Method, took time.Duration, err error) {
+	k.deps.Observer.Called(m, took, err)
+}
 
 // Changed makes the loop report soon.
 func (k *keeper) Changed() { k.wake() }

@@ -58,6 +58,10 @@ type Serving = conn.Serving
 type Observer interface {
 	// Dialed counts one dial; the reason is ReasonNone for a success.
 	Dialed(reason tunnel.Reason, p tunnel.Protocol)
+	// Opened hands over each new session of a slot. It ends without further notice.
+	Opened(slot tunnel.Slot, s transport.Session)
+	// Called counts a call to the edge that took so long; err is what it failed with.
+	Called(m conn.Method, took time.Duration, err error)
 	// Turned counts one change of a slot's transport.
 	Turned(t protocol.Turn)
 }

@@ -2,11 +2,14 @@ package metrics
 
 import (
 	"errors"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/relay"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
 )
@@ -19,8 +22,11 @@ type Metrics struct {
 	turns          *prometheus.CounterVec
 	received, sent prometheus.Counter
 	dropped        map[udp.Reason]prometheus.Counter
-	udpSessions    prometheus.Gauge
+	udpSessions    *prometheus.GaugeVec
+	udpRegistered  *prometheus.CounterVec
 	streams        map[relay.Outcome]prometheus.Counter
+	calls, served  calls
+	paths          *paths
 	vectors        []prometheus.Collector // the vectors of received, sent, dropped and streams
 }
 
@@ -52,9 +58,23 @@ func New() *Metrics {
 		received: datagrams.WithLabelValues("received"),
 		sent:     datagrams.WithLabelValues("sent"),
 		dropped:  map[udp.Reason]prometheus.Counter{},
-		udpSessions: prometheus.NewGauge(prometheus.GaugeOpts{
+		udpSessions: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "culvert_worker_udp_sessions", Help: "UDP sessions that the connections of this worker know.",
-		}),
+		}, []string{labelIndex, "datagrams"}),
+		udpRegistered: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "culvert_worker_udp_sessions_total", Help: "UDP sessions that a proxy accepted, by connection and version of datagrams.",
+		}, []string{labelIndex, "datagrams"}),
+		calls: newCalls(prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "culvert_worker_calls_total", Help: "Calls to the edge, by method and result.",
+		}, []string{"method", "result"}), prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "culvert_worker_call_seconds", Help: "Time that calls to the edge took.", Buckets: callBuckets(),
+		}, []string{"method"})),
+		served: newCalls(prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "culvert_worker_served_calls_total", Help: "Calls of the edge, by method and result.",
+		}, []string{"method", "result"}), prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "culvert_worker_served_call_seconds", Help: "Time that calls of the edge took.", Buckets: callBuckets(),
+		}, []string{"method"})),
+		paths:   newPaths(),
 		streams: map[relay.Outcome]prometheus.Counter{},
 	}
 	for _, o := range relay.Outcomes() {
@@ -67,16 +87,17 @@ func New() *Metrics {
 	return m
 }
 
-// Register adds the metrics to reg, which may be nil; connected counts the registered connections.
-func (m *Metrics) Register(reg prometheus.Registerer, connected func() float64) error {
+// Register adds the metrics to reg, which may be nil; registered lists the registered connections.
+func (m *Metrics) Register(reg prometheus.Registerer, registered func() []Place) error {
 	if reg == nil {
 		return nil
 	}
 	connections := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "culvert_worker_connections", Help: "Registered connections to the edge.",
-	}, connected)
+	}, func() float64 { return float64(len(registered())) })
 	var errs []error
-	for _, c := range append(m.vectors, m.up, connections, m.inFlight, m.dials, m.turns, m.udpSessions) {
+	for _, c := range append(m.vectors, m.up, connections, m.inFlight, m.dials, m.turns, m.udpSessions, m.udpRegistered,
+		m.calls.total, m.calls.seconds, m.served.total, m.served.seconds, m.paths, newPlaces(registered)) {
 		errs = append(errs, reg.Register(c))
 	}
 	return errors.Join(errs...)
@@ -100,8 +121,33 @@ func (m *Metrics) DatagramSent() { m.sent.Inc() }
 // DatagramDropped counts a datagram that was dropped.
 func (m *Metrics) DatagramDropped(why udp.Reason) { m.dropped[why].Inc() }
 
-// SessionsChanged adds to the number of UDP sessions.
-func (m *Metrics) SessionsChanged(by int) { m.udpSessions.Add(float64(by)) }
+// SessionsChanged adds to the number of UDP sessions of a connection.
+func (m *Metrics) SessionsChanged(index tunnel.ConnIndex, v udp.Version, by int) {
+	m.udpSessions.WithLabelValues(number(index), v.String()).Add(float64(by))
+}
+
+// SessionRegistered counts a UDP session that a proxy accepted.
+func (m *Metrics) SessionRegistered(index tunnel.ConnIndex, v udp.Version) {
+	m.udpRegistered.WithLabelValues(number(index), v.String()).Inc()
+}
+
+// Told counts a call that told the edge of the end of a UDP session.
+func (m *Metrics) Told(took time.Duration, err error) {
+	m.calls.count(string(relay.UnregisterUDPSession), took, err)
+}
+
+// Called counts a call to the edge.
+func (m *Metrics) Called(method conn.Method, took time.Duration, err error) {
+	m.calls.count(string(method), took, err)
+}
+
+// Served counts a call of the edge.
+func (m *Metrics) Served(method relay.Method, took time.Duration, err error) {
+	m.served.count(string(method), took, err)
+}
+
+// Opened takes the figures of a session's path from now on, if its transport has any.
+func (m *Metrics) Opened(slot tunnel.Slot, s transport.Session) { m.paths.add(slot, s) }
 
 // Dialed counts one dial.
 func (m *Metrics) Dialed(reason tunnel.Reason, p tunnel.Protocol) {

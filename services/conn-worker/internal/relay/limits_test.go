@@ -15,6 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
 )
@@ -30,12 +31,15 @@ func newTally() *tally {
 	return t
 }
 
-func (*tally) StreamOpened()              {}
-func (t *tally) StreamEnded(o Outcome)    { t.of[o].Add(1) }
-func (*tally) DatagramReceived()          {}
-func (*tally) DatagramSent()              {}
-func (*tally) SessionsChanged(int)        {}
-func (*tally) DatagramDropped(udp.Reason) {}
+func (*tally) StreamOpened()                                      {}
+func (t *tally) StreamEnded(o Outcome)                            { t.of[o].Add(1) }
+func (*tally) Served(Method, time.Duration, error)                {}
+func (*tally) DatagramReceived()                                  {}
+func (*tally) DatagramSent()                                      {}
+func (*tally) SessionsChanged(tunnel.ConnIndex, udp.Version, int) {}
+func (*tally) SessionRegistered(tunnel.ConnIndex, udp.Version)    {}
+func (*tally) Told(time.Duration, error)                          {}
+func (*tally) DatagramDropped(udp.Reason)                         {}
 
 // limited is a relay with limits; serve gives the edge's end of a new session of it.
 func limited(t *testing.T, limits Limits, carrier carrierFunc) (serve func() (transport.Session, *Session), o *tally) {

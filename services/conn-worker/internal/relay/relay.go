@@ -16,6 +16,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
@@ -64,6 +65,23 @@ func Outcomes() []Outcome {
 type Observer interface {
 	StreamOpened()
 	StreamEnded(o Outcome)
+	// Served counts a call of the edge that took so long; err is what it failed with.
+	Served(m Method, took time.Duration, err error)
+}
+
+// Method is a call that an edge may make. The names are those of the reference's metrics (docs/spec/lifecycle.md 10.3).
+type Method string
+
+// The methods.
+const (
+	UpdateConfiguration  Method = "update_configuration"
+	RegisterUDPSession   Method = "register_udp_session"
+	UnregisterUDPSession Method = "unregister_udp_session"
+)
+
+// Methods lists all of them.
+func Methods() []Method {
+	return []Method{UpdateConfiguration, RegisterUDPSession, UnregisterUDPSession}
 }
 
 // Applier puts configurations in force that the edge pushes; see package remoteconfig.
@@ -287,16 +305,41 @@ func (s *Session) rpc(ctx context.Context, st transport.Stream, rest []byte) {
 	ctx, cancel := context.WithTimeout(ctx, s.relay.cfg.RPCTimeout)
 	defer cancel()
 	rw := &prefixed{ReadWriteCloser: rpc.StreamConn(st), prefix: append([]byte(nil), rest...)}
-	err := rpc.ServeConnector(ctx, rw, handler{ForTunnel{s.relay.cfg.Applier, s.meta.Tunnel}, s.datagrams})
+	err := rpc.ServeConnector(ctx, rw, handler{ForTunnel{s.relay.cfg.Applier, s.meta.Tunnel}, s.datagrams, s.relay.cfg.Observer})
 	if err != nil && ctx.Err() == nil {
 		s.relay.cfg.Logger.DebugContext(ctx, "rpc stream ended", slog.Any(logkey.Err, err))
 	}
 }
 
-// handler has the methods that an edge may call.
+// handler has the methods that an edge may call, and counts the calls.
 type handler struct {
-	rpc.ConfigurationHandler
-	rpc.SessionHandler
+	configuration rpc.ConfigurationHandler
+	sessions      rpc.SessionHandler
+	observer      Observer
+}
+
+// Apply puts an update in force.
+func (h handler) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) {
+	began := time.Now()
+	applied, err := h.configuration.Apply(ctx, u)
+	h.observer.Served(UpdateConfiguration, time.Since(began), err)
+	return applied, err
+}
+
+// RegisterUDPSession registers a session of datagram v2.
+func (h handler) RegisterUDPSession(ctx context.Context, s rpc.UDPSession) ([]byte, error) {
+	began := time.Now()
+	spans, err := h.sessions.RegisterUDPSession(ctx, s)
+	h.observer.Served(RegisterUDPSession, time.Since(began), err)
+	return spans, err
+}
+
+// UnregisterUDPSession ends a session of datagram v2.
+func (h handler) UnregisterUDPSession(ctx context.Context, id [datagram.IDSize]byte, message string) error {
+	began := time.Now()
+	err := h.sessions.UnregisterUDPSession(ctx, id, message)
+	h.observer.Served(UnregisterUDPSession, time.Since(began), err)
+	return err
 }
 
 // prefixed is a stream whose first bytes were read already; Read returns them first.

@@ -3,8 +3,10 @@ package relay
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/udp"
@@ -27,6 +30,7 @@ type observer struct {
 	opened    int
 	outcomes  map[Outcome]int
 	datagrams int
+	served    []string
 	changed   chan struct{}
 }
 
@@ -43,9 +47,17 @@ func (o *observer) StreamEnded(out Outcome) {
 	o.changed <- struct{}{}
 }
 
-func (*observer) DatagramReceived()   {}
-func (*observer) DatagramSent()       {}
-func (*observer) SessionsChanged(int) {}
+func (*observer) DatagramReceived()                                  {}
+func (*observer) DatagramSent()                                      {}
+func (*observer) SessionsChanged(tunnel.ConnIndex, udp.Version, int) {}
+func (*observer) SessionRegistered(tunnel.ConnIndex, udp.Version)    {}
+func (*observer) Told(time.Duration, error)                          {}
+
+func (o *observer) Served(m Method, _ time.Duration, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.served = append(o.served, fmt.Sprint(m, ": ", err))
+}
 
 func (o *observer) DatagramDropped(udp.Reason) {
 	o.mu.Lock()
@@ -286,6 +298,10 @@ func TestConfigurationPush(t *testing.T) {
 			<-o.changed
 			if o.of(RPC) != 1 {
 				t.Errorf("outcomes %v", o.outcomes)
+			}
+			if len(o.served) != 1 || !strings.HasPrefix(o.served[0], "update_configuration: ") ||
+				strings.HasSuffix(o.served[0], "<nil>") != (tt.text == "") {
+				t.Errorf("calls counted: %q", o.served)
 			}
 		})
 	}

@@ -203,6 +203,10 @@ func (s *Session) registered(f *flow, m *packet.Message) {
 	}
 	awaiting, response := e.awaiting, e.response
 	e.awaiting, e.response = false, nil
+	if m.Result == datagram.ResultOK && !e.counted {
+		e.counted = true
+		s.cfg.Observer.SessionRegistered(s.meta.Index, s.version)
+	}
 	if m.Result != datagram.ResultOK {
 		s.forgetLocked(m.ID)
 	}

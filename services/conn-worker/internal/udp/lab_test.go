@@ -38,7 +38,9 @@ type lab struct {
 	drops    map[Reason]int
 	sessions int
 	received int
-	sent     int
+
+	registered int
+	sent       int
 }
 
 func newLab(t *testing.T, limits Limits, proxies ...tunnel.ProxyID) *lab {
@@ -72,7 +74,12 @@ func (l *lab) refuse(id tunnel.ProxyID) {
 func (l *lab) DatagramReceived()        { l.count(func() { l.received++ }) }
 func (l *lab) DatagramSent()            { l.count(func() { l.sent++ }) }
 func (l *lab) DatagramDropped(r Reason) { l.count(func() { l.drops[r]++ }) }
-func (l *lab) SessionsChanged(by int)   { l.count(func() { l.sessions += by }) }
+
+func (l *lab) SessionsChanged(_ tunnel.ConnIndex, _ Version, by int) {
+	l.count(func() { l.sessions += by })
+}
+func (l *lab) SessionRegistered(tunnel.ConnIndex, Version) { l.count(func() { l.registered++ }) }
+func (l *lab) Told(time.Duration, error)                   {}
 
 func (l *lab) count(f func()) {
 	l.mu.Lock()

@@ -39,8 +39,12 @@ type Observer interface {
 	DatagramReceived()
 	DatagramSent()
 	DatagramDropped(why Reason)
-	// SessionsChanged adds to the number of UDP sessions.
-	SessionsChanged(by int)
+	// SessionsChanged adds to the number of UDP sessions of a connection.
+	SessionsChanged(index tunnel.ConnIndex, v Version, by int)
+	// SessionRegistered counts a UDP session whose proxy has accepted it.
+	SessionRegistered(index tunnel.ConnIndex, v Version)
+	// Told counts a call that told the edge of a session's end.
+	Told(took time.Duration, err error)
 }
 
 // Limits bound what one connection to the edge can take. They are settings.

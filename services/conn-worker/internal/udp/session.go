@@ -25,6 +25,14 @@ const (
 	V3 Version = 3
 )
 
+// String is the version as a label: v2 or v3.
+func (v Version) String() string {
+	if v == V3 {
+		return "v3"
+	}
+	return "v2"
+}
+
 const (
 	// tidyEvery is how often a session looks for UDP sessions without a flow, and for flows and sessions without use.
 	tidyEvery = 500 * time.Millisecond
@@ -46,6 +54,8 @@ type session struct {
 	used time.Time
 	// flow is nil while the session is at no proxy.
 	flow *flow
+	// counted says that the first acceptance was counted.
+	counted bool
 	// awaiting means that the edge waits for a response of v3; response is the channel of a waiting call of v2.
 	awaiting bool
 	response chan packet.Message
@@ -120,12 +130,14 @@ func (s *Session) end() {
 	}
 	clear(s.sessions)
 	s.mu.Unlock()
-	s.cfg.Observer.SessionsChanged(-n)
+	s.changed(-n)
 }
 
 func (s *Session) home(id datagram.ID) home {
 	return home{tunnel: s.meta.Tunnel, connector: s.meta.Connector, id: id}
 }
+
+func (s *Session) changed(by int) { s.cfg.Observer.SessionsChanged(s.meta.Index, s.version, by) }
 
 func (s *Session) drop(why Reason) { s.cfg.Observer.DatagramDropped(why) }
 
@@ -184,7 +196,7 @@ func (s *Session) rememberLocked(id datagram.ID, dest netip.AddrPort, idle time.
 		}
 		e = &session{id: id}
 		s.sessions[id] = e
-		s.cfg.Observer.SessionsChanged(1)
+		s.changed(1)
 	}
 	e.dest, e.idle, e.used = dest, idle, time.Now()
 	return e, nil
@@ -203,7 +215,7 @@ func (s *Session) forgetLocked(id datagram.ID) *session {
 		return nil
 	}
 	delete(s.sessions, id)
-	s.cfg.Observer.SessionsChanged(-1)
+	s.changed(-1)
 	s.relay.leave(s.home(id), s)
 	if e.flow != nil {
 		e.flow.sessions--

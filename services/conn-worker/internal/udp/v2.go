@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/link/packet"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
@@ -119,7 +120,10 @@ func (s *Session) tell(id datagram.ID, message string) {
 		defer func() { <-s.telling }()
 		ctx, cancel := s.withTimeout()
 		defer cancel()
-		if err := s.tellNow(ctx, id, message); err != nil && ctx.Err() == nil {
+		began := time.Now()
+		err := s.tellNow(ctx, id, message)
+		s.cfg.Observer.Told(time.Since(began), err)
+		if err != nil && ctx.Err() == nil {
 			s.cfg.Logger.DebugContext(ctx, "end of a udp session not told", slog.String(logkey.FlowID, id.String()), slog.Any(logkey.Err, err))
 		}
 	})

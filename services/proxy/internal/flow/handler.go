@@ -270,7 +270,7 @@ func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 		if o.Status == http.StatusSwitchingProtocols {
 			return errSwitched
 		}
-		return x.respond(ctx, o.Status, nil, "")
+		return x.answer(ctx, o.Status)
 	case origin.KindHandler:
 		return x.handle(ctx, &p, o)
 	case origin.KindStream:

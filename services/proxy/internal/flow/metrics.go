@@ -11,7 +11,7 @@ import (
 type metrics struct {
 	running   atomic.Int64
 	total     prometheus.Counter
-	byClass   [10]prometheus.Counter // by the status' first digit
+	heads     heads
 	faults    map[failureKind]prometheus.Counter
 	firstByte prometheus.Histogram
 }
@@ -32,19 +32,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	f.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "culvert_proxy_requests_in_flight", Help: "Flows that are running.",
 	}, func() float64 { return float64(m.running.Load()) })
-	responses := f.NewCounterVec(prometheus.CounterOpts{
-		Name: "culvert_proxy_responses_total", Help: "Heads sent to the edge, by class of status.",
-	}, []string{"status_class"})
-	for i, class := range []string{1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"} {
-		if class != "" {
-			m.byClass[i] = responses.WithLabelValues(class)
-		}
-	}
-	other := responses.WithLabelValues("other")
-	for i, c := range m.byClass {
-		if c == nil {
-			m.byClass[i] = other
-		}
+	m.heads.describe()
+	if reg != nil {
+		reg.MustRegister(&m.heads)
 	}
 	errs := f.NewCounterVec(prometheus.CounterOpts{
 		Name: "culvert_proxy_request_errors_total", Help: "Flows that failed or were refused.",
@@ -66,10 +56,10 @@ func (m *metrics) begin() int64 {
 
 func (m *metrics) end() { m.running.Add(-1) }
 
-func (m *metrics) responded(status int) {
-	if class := status / 100; class >= 0 && class < len(m.byClass) {
-		m.byClass[class].Inc()
-	}
-}
+// responded counts a head that the proxy made itself.
+func (m *metrics) responded(status int) { m.heads.count(&m.heads.own, status) }
+
+// answered counts a head of a rule's service.
+func (m *metrics) answered(status int) { m.heads.count(&m.heads.service, status) }
 
 func (m *metrics) count(k failureKind) { m.faults[k].Inc() }

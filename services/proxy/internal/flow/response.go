@@ -95,7 +95,7 @@ func (x *flowState) setHead(ctx context.Context, status int, header http.Header)
 			md = append(md, stream.Pair{Key: key, Val: v})
 		}
 	}
-	x.h.metrics.responded(status)
+	x.h.metrics.answered(status)
 	x.resp.Error, x.resp.Metadata = "", md
 	if x.log.Enabled(ctx, slog.LevelDebug) {
 		x.logResponse(ctx, status, header.Get("Content-Length"))
@@ -105,7 +105,6 @@ func (x *flowState) setHead(ctx context.Context, status int, header http.Header)
 
 // startHead begins a ConnectResponse with the status alone.
 func (x *flowState) startHead(ctx context.Context, status int) {
-	x.h.metrics.responded(status)
 	if x.log.Enabled(ctx, slog.LevelDebug) {
 		x.logResponse(ctx, status, "")
 	}
@@ -178,8 +177,19 @@ func (h *Handler) takeCopy() *[]byte {
 	return &b
 }
 
+// answer sends the response of a rule whose service is a status.
+func (x *flowState) answer(ctx context.Context, status int) error {
+	x.h.metrics.answered(status)
+	return x.send(ctx, status, nil, "")
+}
+
 // respond sends a response that the proxy itself makes.
 func (x *flowState) respond(ctx context.Context, status int, headers []stream.Pair, text string) error {
+	x.h.metrics.responded(status)
+	return x.send(ctx, status, headers, text)
+}
+
+func (x *flowState) send(ctx context.Context, status int, headers []stream.Pair, text string) error {
 	x.startHead(ctx, status)
 	x.resp.Metadata = append(x.resp.Metadata, headers...)
 	if text != "" {

@@ -36,7 +36,7 @@ func (x *flowState) serveWebSocket(ctx context.Context, p *parsed, rest []byte) 
 		if o.Status == http.StatusSwitchingProtocols {
 			return errSwitched
 		}
-		return x.respond(ctx, o.Status, nil, "")
+		return x.answer(ctx, o.Status)
 	case origin.KindHandler:
 		if p.path == origin.EchoPath {
 			return x.echo(ctx, p, rest)
@@ -97,6 +97,7 @@ func (x *flowState) upgrade(ctx context.Context, p *parsed, o *origin.Origin, re
 // acceptWebSocket sends 101 on the proxy's own behalf; without a key no Sec-Websocket-Accept goes with it
 // (docs/spec/ingress.md 8.3).
 func (x *flowState) acceptWebSocket(ctx context.Context, p *parsed) error {
+	x.h.metrics.responded(http.StatusSwitchingProtocols)
 	x.startHead(ctx, http.StatusSwitchingProtocols)
 	if key := p.header.Get(keyHeader); key != "" {
 		x.resp.Metadata = append(x.resp.Metadata,

@@ -1,0 +1,116 @@
+package runlog
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/settings"
+	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/redact"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// mask is what the reference shows in the place of a secret.
+const mask = "*****"
+
+// Start logs which tunnel runs, the program, the settings in force, and what is odd about them. file is nil when there is none.
+func (l *Log) Start(ctx context.Context, id tunnel.ID, s *settings.Settings, file *cfdfile.File, environ []string) {
+	l.Logger.InfoContext(ctx, "tunnel starts", slog.String(logkey.TunnelID, id.String()))
+	l.configurationFile(ctx, s, file)
+	l.Logger.InfoContext(ctx, "program", slog.String(logkey.Version, process.Version()), slog.String(logkey.Checksum, checksum()),
+		slog.String(logkey.OS, runtime.GOOS), slog.String(logkey.GoVersion, runtime.Version()), slog.String(logkey.Arch, runtime.GOARCH))
+	if given := s.AsReference(mask); len(given) > 0 {
+		l.Logger.InfoContext(ctx, "settings", slog.String(logkey.Given, fmt.Sprint(given)))
+	}
+	if vars := variables(environ); len(vars) > 0 {
+		l.Logger.InfoContext(ctx, "environment", slog.String(logkey.Given, fmt.Sprint(vars)))
+	}
+	for _, name := range []string{"token", "credentials-contents"} {
+		if s.Source(name) == settings.FromCommandLine {
+			l.Logger.WarnContext(ctx, "secret on the command line, where every user of this host can read it; use a file or the environment",
+				slog.String(logkey.Flag, name))
+		}
+	}
+	if later := s.GivenWith(settings.Later); len(later) > 0 {
+		l.Logger.WarnContext(ctx, "flags without effect in this release", slog.Any(logkey.Flags, later))
+	}
+	if ignored := s.GivenWith(settings.Ignored); len(ignored) > 0 {
+		l.Logger.DebugContext(ctx, "flags without effect", slog.Any(logkey.Flags, ignored))
+	}
+}
+
+func (l *Log) configurationFile(ctx context.Context, s *settings.Settings, file *cfdfile.File) {
+	switch {
+	case file == nil && s.Text("token") == "":
+		l.Logger.InfoContext(ctx, "no configuration file found")
+	case file == nil:
+	case file.Empty:
+		l.Logger.ErrorContext(ctx, "configuration file is empty", slog.String(logkey.File, file.Path))
+	default:
+		l.Logger.DebugContext(ctx, "configuration file read", slog.String(logkey.File, file.Path))
+		if len(file.UnusedKeys) > 0 {
+			l.Logger.WarnContext(ctx, "configuration file has unused keys", slog.Any(logkey.Keys, file.UnusedKeys))
+		}
+	}
+}
+
+// Signal logs the signal that ends ctx, when it does. stop must be called when ctx is of no more use.
+func (l *Log) Signal(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() {
+		var sig process.SignalError
+		if errors.As(context.Cause(ctx), &sig) {
+			l.Logger.InfoContext(ctx, "signal received", slog.String(logkey.Signal, sig.String()))
+		}
+	})
+}
+
+// End logs that all parts have ended; err is why, when it was no signal.
+func (l *Log) End(ctx context.Context, err error) {
+	if err != nil {
+		l.Logger.ErrorContext(ctx, "connector failed", slog.Any(logkey.Err, err))
+	}
+	l.Logger.InfoContext(ctx, "connector stopped")
+}
+
+// variables lists the variables that the reference shows, all whose names or values contain TUNNEL_, without secrets.
+func variables(environ []string) map[string]string {
+	out := make(map[string]string)
+	for _, kv := range environ {
+		name, val, ok := strings.Cut(kv, "=")
+		if !ok || !strings.Contains(name, "TUNNEL_") {
+			continue
+		}
+		if out[name] = redact.URL(val); redact.SecretName(name) || name == "TUNNEL_CRED_CONTENTS" {
+			out[name] = mask
+		}
+	}
+	return out
+}
+
+// checksum is the SHA-256 of this program, "" when its file cannot be read.
+func checksum() string {
+	path, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return ""
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
