@@ -62,6 +62,9 @@ func (c *commands) connectorFlags(hidden bool) []urfave.Flag {
 	var flags []urfave.Flag
 	for _, v := range level {
 		usage := v.Flag.Usage
+		if v.Flag.Effect != settings.Acts {
+			usage = "no effect: " + usage
+		}
 		for _, env := range v.Flag.Env {
 			usage += " [$" + env + "]"
 		}

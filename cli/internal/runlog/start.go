@@ -41,11 +41,12 @@ func (l *Log) Start(ctx context.Context, id tunnel.ID, s *settings.Settings, fil
 				slog.String(logkey.Flag, name))
 		}
 	}
-	if later := s.GivenWith(settings.Later); len(later) > 0 {
-		l.Logger.WarnContext(ctx, "flags without effect in this release", slog.Any(logkey.Flags, later))
-	}
-	if ignored := s.GivenWith(settings.Ignored); len(ignored) > 0 {
-		l.Logger.DebugContext(ctx, "flags without effect", slog.Any(logkey.Flags, ignored))
+	for _, idle := range s.WithoutEffect() {
+		level := slog.LevelInfo
+		if idle.Effect == settings.Later {
+			level = slog.LevelWarn
+		}
+		l.Logger.Log(ctx, level, "flag without effect", slog.String(logkey.Flag, idle.Flag), slog.String(logkey.Reason, idle.Reason))
 	}
 }
 

@@ -46,7 +46,8 @@ type Flag struct {
 	NoFile bool
 	// Secret values are shown nowhere.
 	Secret bool
-	Usage  string
+	// Usage is what the flag does; for one without effect, why it has none.
+	Usage string
 }
 
 // check says whether text fits the flag's kind.

@@ -305,12 +305,18 @@ func (s *Settings) Reported() map[string]string {
 	return out
 }
 
-// GivenWith lists the flags with the effect e that were given, in the order of the table.
-func (s *Settings) GivenWith(e Effect) []string {
-	var out []string
+// Idle is a flag that was given and has no effect.
+type Idle struct {
+	Flag, Reason string
+	Effect       Effect
+}
+
+// WithoutEffect lists the flags that were given and have no effect, in the order of the table.
+func (s *Settings) WithoutEffect() []Idle {
+	var out []Idle
 	for _, name := range s.order {
-		if st := s.values[name]; st.flag.Effect == e && st.source != FromDefault {
-			out = append(out, name)
+		if st := s.values[name]; st.flag.Effect != Acts && st.source != FromDefault {
+			out = append(out, Idle{Flag: name, Reason: st.flag.Usage, Effect: st.flag.Effect})
 		}
 	}
 	return out

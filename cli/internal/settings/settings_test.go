@@ -145,19 +145,24 @@ func TestShownMasksSecrets(t *testing.T) {
 	set(t, l, "credentials-contents", "hunter2")
 	set(t, l, "hostname", "a.example.com")
 	set(t, l, "no-autoupdate", "true")
+	set(t, l, "heartbeat-count", "3")
 	s, err := settings.Resolve([]settings.Level{l}, getenv(nil), nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"token": "***", "credentials-contents": "***", "hostname": "a.example.com", "no-autoupdate": "true"}
+	want := map[string]string{"token": "***", "credentials-contents": "***", "hostname": "a.example.com", "no-autoupdate": "true", "heartbeat-count": "3"}
 	if d := cmp.Diff(want, s.Shown()); d != "" {
 		t.Errorf("Shown: %s", d)
 	}
-	if d := cmp.Diff([]string{"hostname"}, s.GivenWith(settings.Later)); d != "" {
-		t.Errorf("Later: %s", d)
+	var idle []string
+	for _, f := range s.WithoutEffect() {
+		if f.Reason == "" {
+			t.Errorf("%s: no reason", f.Flag)
+		}
+		idle = append(idle, f.Flag)
 	}
-	if d := cmp.Diff([]string{"no-autoupdate"}, s.GivenWith(settings.Ignored)); d != "" {
-		t.Errorf("Ignored: %s", d)
+	if d := cmp.Diff([]string{"hostname", "heartbeat-count"}, idle); d != "" {
+		t.Errorf("without effect: %s", d)
 	}
 }
 

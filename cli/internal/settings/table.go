@@ -19,10 +19,6 @@ func identityFlags() []Flag {
 		{Name: "credentials-file", Aliases: []string{"cred-file"}, Env: []string{"TUNNEL_CRED_FILE"}, Usage: "credentials `FILE` of the tunnel"},
 		{Name: "credentials-contents", Env: []string{"TUNNEL_CRED_CONTENTS"}, Secret: true, Usage: "contents of the credentials file"},
 		{Name: "origincert", Env: []string{"TUNNEL_ORIGIN_CERT"}, Usage: "account certificate; its directory is searched for credentials files"},
-		{
-			Name: "name", Aliases: []string{"n"}, Env: []string{"TUNNEL_NAME"}, Effect: Later,
-			Usage: "create, route and run in one; use tunnel create and tunnel run",
-		},
 		{Name: "redis", Env: []string{"CULVERT_REDIS_URL"}, Secret: true, NoFile: true, Usage: "URL of a Redis, so that other processes can " +
 			"join; without it the store is inside the process"},
 		{
@@ -63,8 +59,8 @@ func edgeFlags() []Flag {
 		{Name: "ha-connections", Kind: Int, Default: "4", Usage: "number of connections to the edge"},
 		{Name: "retries", Env: []string{"TUNNEL_RETRIES"}, Kind: Int, Default: "5", Usage: "doublings after which the longest wait between " +
 			"two attempts stays as it is; attempts never end, and another protocol is tried whatever it says"},
-		{Name: "max-edge-addr-retries", Kind: Int, Default: "8", Effect: Ignored, Usage: "no effect: another protocol is tried after 3 failed " +
-			"dials on 2 addresses"},
+		{Name: "max-edge-addr-retries", Kind: Int, Default: "8", Effect: Ignored, Usage: "another protocol is tried after 3 failed dials on 2 " +
+			"addresses, so sooner than by the default of cloudflared"},
 		{Name: "rpc-timeout", Kind: Duration, Default: "5s", Usage: "bound of calls to and from the edge"},
 		{Name: "quic-disable-pmtu-discovery", Env: []string{"TUNNEL_DISABLE_QUIC_PMTU"}, Kind: Bool, Usage: "no path MTU discovery"},
 		{
@@ -166,12 +162,9 @@ func operationFlags() []Flag {
 			Name: "stdin-control", Env: []string{"STDIN_CONTROL"}, Kind: Bool,
 			Usage: "obey commands on standard input: reconnect [DELAY] breaks one connection, help lists them",
 		},
-		{Name: "no-autoupdate", Env: []string{"NO_AUTOUPDATE"}, Kind: Bool, Effect: Ignored, Usage: "no automatic update (there is none)"},
-		{Name: "autoupdate-freq", Kind: Duration, Default: "24h0m0s", Effect: Ignored, Usage: "time between updates (there are none)"},
-		{
-			Name: "metrics-update-freq", Env: []string{"TUNNEL_METRICS_UPDATE_FREQ"}, Kind: Duration, Default: "5s", Effect: Ignored,
-			Usage: "no effect",
-		},
+		{Name: "no-autoupdate", Env: []string{"NO_AUTOUPDATE"}, Kind: Bool, Usage: "no automatic update: there never is one"},
+		{Name: "autoupdate-freq", Kind: Duration, Default: "24h0m0s", Effect: Ignored, Usage: "packages update this program, it does not update " +
+			"itself"},
 	}
 }
 
@@ -201,40 +194,4 @@ func originFlags() []Flag {
 		{Name: "proxy-address", Env: []string{"TUNNEL_PROXY_ADDRESS"}, Default: "127.0.0.1", Usage: "listen address of connector-local proxies"},
 		{Name: "proxy-port", Env: []string{"TUNNEL_PROXY_PORT"}, Kind: Uint, Default: "0", Usage: "listen port of connector-local proxies"},
 	}
-}
-
-// ignoredFlags exist so that command lines written for the reference go on working; most have no effect there either.
-func ignoredFlags() []Flag {
-	flags := []Flag{
-		{Name: "hostname", Env: []string{"TUNNEL_HOSTNAME"}, Effect: Later, Usage: "ad-hoc routing; use tunnel route add"},
-		{Name: "lb-pool", Env: []string{"TUNNEL_LB_POOL"}, Effect: Later, Usage: "ad-hoc routing"},
-		{Name: "quick-service", Default: "https://api.trycloudflare.com", Usage: "`URL` of the service that makes a tunnel without an account " +
-			"for tunnel --url"},
-		{Name: "api-url", Env: []string{"TUNNEL_API_URL"}, Effect: Ignored, Usage: "account API"},
-		{Name: "id", Env: []string{"TUNNEL_ID"}, Effect: Ignored, Usage: "no effect"},
-		{Name: "dial-edge-timeout", Env: []string{"DIAL_EDGE_TIMEOUT"}, Kind: Duration, Default: "15s", Effect: Ignored, Usage: "no effect"},
-		{Name: "heartbeat-interval", Kind: Duration, Default: "5s", Effect: Ignored, Usage: "no effect"},
-		{Name: "heartbeat-count", Kind: Int, Default: "5", Effect: Ignored, Usage: "no effect"},
-		{Name: "compression-quality", Env: []string{"TUNNEL_COMPRESSION_LEVEL"}, Kind: Int, Default: "0", Effect: Ignored, Usage: "no effect"},
-		{
-			Name: "use-reconnect-token", Env: []string{"TUNNEL_USE_RECONNECT_TOKEN"}, Kind: Bool, Default: "true", Effect: Ignored,
-			Usage: "no effect",
-		},
-		{Name: "proxy-connection-timeout", Kind: Duration, Default: "1m30s", Effect: Ignored, Usage: "no effect"},
-		{Name: "proxy-expect-continue-timeout", Kind: Duration, Default: "1m30s", Effect: Ignored, Usage: "no effect"},
-		{Name: "ui", Kind: Bool, Effect: Ignored, Usage: "no effect"},
-		{Name: "is-autoupdated", Kind: Bool, Effect: Ignored, Usage: "no effect"},
-		{Name: "force", Aliases: []string{"f"}, Kind: Bool, Effect: Ignored, Usage: "no effect"},
-		{Name: "api-key", Env: []string{"TUNNEL_API_KEY"}, Secret: true, Effect: Ignored, Usage: "no effect"},
-		{Name: "api-email", Env: []string{"TUNNEL_API_EMAIL"}, Effect: Ignored, Usage: "no effect"},
-		{Name: "api-ca-key", Env: []string{"TUNNEL_API_CA_KEY"}, Secret: true, Effect: Ignored, Usage: "no effect"},
-		{Name: "proxy-dns", Env: []string{"TUNNEL_DNS"}, Kind: Bool, Effect: Later, Usage: "the DNS proxy was removed"},
-	}
-	for _, name := range []string{
-		"proxy-dns-port", "proxy-dns-address", "proxy-dns-upstream", "proxy-dns-max-upstream-conns",
-		"proxy-dns-bootstrap",
-	} {
-		flags = append(flags, Flag{Name: name, Kind: List, Effect: Ignored, Usage: "no effect"})
-	}
-	return flags
 }
