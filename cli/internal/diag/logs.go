@@ -1,6 +1,7 @@
 package diag
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -137,15 +138,20 @@ func copyTail(w io.Writer, path string, limit int64) error {
 		return err
 	}
 	defer func() { _ = f.Close() }() // it was only read
+	from := bufio.NewReader(io.LimitReader(f, limit))
 	if skip := info.Size() - limit; skip > 0 {
 		if _, err := f.Seek(skip, io.SeekStart); err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(w, "(%d bytes before this are not included)\n", skip); err != nil {
+		part, err := from.ReadBytes('\n') // of a line whose begin, with the name of a secret, may be missing
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "(%d bytes before this are not included)\n", skip+int64(len(part))); err != nil {
 			return err
 		}
 	}
-	_, err = io.Copy(w, io.LimitReader(f, limit))
+	_, err = io.Copy(w, from)
 	return err
 }
 

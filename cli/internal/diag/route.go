@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -46,28 +47,36 @@ type route struct {
 	err  error
 }
 
-// destinations are the hosts to trace: the edge that the connector is connected to if it was given addresses of one, else the vendor's
-// regions.
+// destinations are the hosts to trace: of a connector that was given addresses of an edge, those to which it is connected, or else the
+// ones that it was given; of any other connector the vendor's regions.
 func destinations(flags map[string]string, connected []string) []destination {
+	given := ListOf(flags["edge"])
 	var all []destination
-	if flags["edge"] != "" {
-		for _, text := range connected {
-			if ip, err := netip.ParseAddr(text); err == nil {
-				if d := (destination{text, ip.Is6()}); !slices.Contains(all, d) {
+	add := func(hosts []string) {
+		for _, h := range hosts {
+			ip, err := netip.ParseAddr(h)
+			for _, d := range []destination{{h, false}, {h, true}} {
+				if (err != nil || d.v6 == ip.Is6()) && !slices.Contains(all, d) {
 					all = append(all, d)
 				}
 			}
 		}
 	}
-	if len(all) > 0 {
-		return all
-	}
-	prefix := ""
-	if r := flags["region"]; r != "" {
-		prefix = strings.ToLower(r) + "-"
-	}
-	for _, host := range []string{prefix + "region1.v2.argotunnel.com", prefix + "region2.v2.argotunnel.com"} {
-		all = append(all, destination{host, false}, destination{host, true})
+	switch {
+	case len(given) == 0:
+		prefix := ""
+		if r := flags["region"]; r != "" {
+			prefix = strings.ToLower(r) + "-"
+		}
+		add([]string{prefix + "region1.v2.argotunnel.com", prefix + "region2.v2.argotunnel.com"})
+	case len(connected) > 0:
+		add(connected)
+	default:
+		for _, entry := range given {
+			if host, _, err := net.SplitHostPort(entry); err == nil && !strings.HasPrefix(host, "-") {
+				add([]string{host})
+			}
+		}
 	}
 	return all
 }

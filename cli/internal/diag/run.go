@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -171,7 +172,7 @@ func (r *run) do(ctx context.Context, logger *slog.Logger) (entries []entry, rep
 // collect does one job. There may be a content beside an error.
 func (r *run) collect(ctx context.Context, j job) ([]byte, error) {
 	content, err := j.collect(ctx)
-	if len(content) > 0 {
+	if len(content) > 0 || err == nil { // an empty document is none
 		var cleanErr error
 		if content, cleanErr = clean(j.form, content, r.opts.Secrets); cleanErr != nil {
 			content, err = nil, errors.Join(err, cleanErr)
@@ -205,7 +206,9 @@ func (r *run) connected() []string {
 	}
 	var all []string
 	for _, c := range st.Connections {
-		all = append(all, c.EdgeAddress)
+		if ip, err := netip.ParseAddr(c.EdgeAddress); err == nil {
+			all = append(all, ip.String())
+		}
 	}
 	return all
 }

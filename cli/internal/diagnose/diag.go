@@ -25,8 +25,14 @@ import (
 // checkBudget bounds the connectivity checks of a bundle.
 const checkBudget = 15 * time.Second
 
-// Ports are those on which a metrics listener is looked for (docs/spec/lifecycle.md 10.2).
-func ports() []int { return []int{20241, 20242, 20243, 20244, 20245} }
+// knownAddresses are those where a metrics listener is looked for (docs/spec/lifecycle.md 10.2).
+func knownAddresses() []string {
+	var all []string
+	for port := 20241; port <= 20245; port++ {
+		all = append(all, net.JoinHostPort("localhost", strconv.Itoa(port)))
+	}
+	return all
+}
 
 // Diag is the command culvert tunnel diag.
 func (c Commands) Diag() *urfave.Command {
@@ -59,7 +65,7 @@ func (c Commands) diag(ctx *urfave.Context) error {
 	defer closeLog()
 	address := s.Text("metrics")
 	if address == "" {
-		if address = findOne(ctx.Context, logger); address == "" {
+		if address = findOne(ctx.Context, logger, knownAddresses()); address == "" {
 			return nil
 		}
 	}
@@ -85,12 +91,8 @@ func (c Commands) diag(ctx *urfave.Context) error {
 }
 
 // findOne gives the address of the only connector on this host. It says so when there is none, or more than one.
-func findOne(ctx context.Context, logger *slog.Logger) string {
+func findOne(ctx context.Context, logger *slog.Logger, addresses []string) string {
 	logger.InfoContext(ctx, "looking for a connector on this host")
-	var addresses []string
-	for _, port := range ports() {
-		addresses = append(addresses, net.JoinHostPort("localhost", strconv.Itoa(port)))
-	}
 	found := diag.Find(ctx, addresses)
 	switch len(found) {
 	case 0:

@@ -6,10 +6,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -65,6 +67,8 @@ type Config struct {
 type target struct {
 	name  string
 	addrs []netip.AddrPort
+	// err says why there are no addresses.
+	err error
 }
 
 // Run makes all checks. It returns after the budget at the latest, or when ctx ends. ok is false if the checks are switched off.
@@ -80,20 +84,26 @@ func Run(ctx context.Context, cfg Config) (report precheck.Report, ok bool) {
 	if cfg.API {
 		wg.Go(func() { api = checkAPI(ctx) })
 	}
-	results, targets, record := cfg.resolve(ctx)
+	targets, record := cfg.targets(ctx)
 	if cfg.Switchable && record.SkipPrechecks {
 		cancel()
 		wg.Wait()
 		return precheck.Report{}, false
 	}
-	quicRows, h2Rows := make([]precheck.Result, len(targets)), make([]precheck.Result, len(targets))
+	dns := make([]precheck.Result, len(targets))
+	overQUIC, overHTTP2 := slices.Clone(dns), slices.Clone(dns)
 	d, tlsErr := cfg.dialer()
 	for i, t := range targets {
-		wg.Go(func() { quicRows[i] = cfg.checkTarget(ctx, precheck.QUIC, t, tlsErr, d.quic) })
-		wg.Go(func() { h2Rows[i] = cfg.checkTarget(ctx, precheck.HTTP2, t, tlsErr, d.http2) })
+		wg.Go(func() {
+			dns[i] = cfg.resolve(ctx, &t)
+			var both sync.WaitGroup
+			both.Go(func() { overQUIC[i] = cfg.checkTarget(ctx, precheck.QUIC, t, tlsErr, d.quic) })
+			overHTTP2[i] = cfg.checkTarget(ctx, precheck.HTTP2, t, tlsErr, d.http2)
+			both.Wait()
+		})
 	}
 	wg.Wait()
-	results = append(append(results, quicRows...), h2Rows...)
+	results := slices.Concat(dns, overQUIC, overHTTP2)
 	if cfg.API {
 		results = append(results, api)
 	}
@@ -120,54 +130,52 @@ func asked(c protocol.Choice) tunnel.Protocol {
 	return ""
 }
 
-// resolve finds the targets and makes the rows about their names. Both lists have the same order.
-func (c Config) resolve(ctx context.Context) ([]precheck.Result, []target, protocol.FeatureRecord) {
+// targets lists what to check: the addresses that an operator named, still to be resolved, or the regions of the edge with their
+// addresses.
+func (c Config) targets(ctx context.Context) ([]target, protocol.FeatureRecord) {
+	var all []target
 	if len(c.Edge.Static) > 0 {
-		rows, targets := c.resolveStatic(ctx)
-		return rows, targets, protocol.FeatureRecord{}
+		for _, entry := range c.Edge.Static {
+			all = append(all, target{name: entry})
+		}
+		return all, protocol.FeatureRecord{}
 	}
 	pool, err := c.lookup(ctx, c.Edge)
 	record, recordErr := protocol.ParseFeatures(pool.FeatureTXT)
 	if recordErr != nil {
 		record = protocol.FeatureRecord{} // discovery publishes valid texts only
 	}
-	var rows []precheck.Result
-	var targets []target
 	if err != nil {
 		for _, name := range expectedTargets(c.Edge.SRV) {
-			rows = append(rows, precheck.Failed(precheck.DNS, name, flatten(err)))
-			targets = append(targets, target{name: name})
+			all = append(all, target{name: name, err: err})
 		}
-		return rows, targets, record
+		return all, record
 	}
 	for _, r := range pool.Regions {
-		rows = append(rows, precheck.Passed(precheck.DNS, string(r.Name)))
-		targets = append(targets, target{name: string(r.Name), addrs: append(append([]netip.AddrPort(nil), r.V4...), r.V6...)})
+		all = append(all, target{name: string(r.Name), addrs: slices.Concat(r.V4, r.V6)})
 	}
-	return rows, targets, record
+	return all, record
 }
 
-// resolveStatic resolves each address that an operator named by itself, so that one wrong name spoils one row.
-func (c Config) resolveStatic(ctx context.Context) ([]precheck.Result, []target) {
-	rows, targets := make([]precheck.Result, len(c.Edge.Static)), make([]target, len(c.Edge.Static))
-	var wg sync.WaitGroup
-	for i, entry := range c.Edge.Static {
-		wg.Go(func() {
-			one := c.Edge
-			one.Static = []string{entry}
-			pool, err := c.lookup(ctx, one)
-			if err != nil {
-				rows[i], targets[i] = precheck.Failed(precheck.DNS, entry, ""), target{name: entry}
-				return
-			}
-			rows[i], targets[i] = precheck.Passed(precheck.DNS, entry), target{name: entry}
-			for _, r := range pool.Regions {
-				targets[i].addrs = append(append(targets[i].addrs, r.V4...), r.V6...)
-			}
-		})
+// resolve makes the row about the name of a target, and finds the addresses of one that an operator named. Each is resolved by itself:
+// a wrong name spoils one row.
+func (c Config) resolve(ctx context.Context, t *target) precheck.Result {
+	switch {
+	case t.err != nil:
+		return precheck.Failed(precheck.DNS, t.name, flatten(t.err))
+	case len(t.addrs) > 0:
+		return precheck.Passed(precheck.DNS, t.name)
 	}
-	wg.Wait()
-	return rows, targets
+	one := c.Edge
+	one.Static = []string{t.name}
+	pool, err := c.lookup(ctx, one)
+	if err != nil {
+		return precheck.Failed(precheck.DNS, t.name, "")
+	}
+	for _, r := range pool.Regions {
+		t.addrs = slices.Concat(t.addrs, r.V4, r.V6)
+	}
+	return precheck.Passed(precheck.DNS, t.name)
 }
 
 func (Config) lookup(ctx context.Context, edge discovery.Config) (pool edgepool.Pool, err error) {
@@ -259,7 +267,7 @@ func (d dialer) http2(ctx context.Context, addr netip.AddrPort) error {
 		client := tls.Dialer{NetDialer: &net.Dialer{LocalAddr: d.localAddr}, Config: conf}
 		conn, err := client.DialContext(ctx, "tcp", addr.String())
 		if err != nil {
-			return err
+			return fmt.Errorf("tls handshake with %s: %w", addr, err)
 		}
 		_ = conn.Close() // the handshake is what counts
 	}
