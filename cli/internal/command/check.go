@@ -15,9 +15,9 @@ import (
 func (c *commands) diagnose() diagnose.Commands {
 	return diagnose.Commands{
 		Console: c.Console, Flags: func() []urfave.Flag { return c.connectorFlags(true) }, Exit: func(code int) { c.code = code },
-		Logger: func(s *settings.Settings) (*slog.Logger, func(), error) {
+		Logger: func(s *settings.Settings) (*slog.Logger, func()) {
 			log := runlog.Open(s, c.Host.Stderr, c.Home())
-			return log.Logger, log.Close, nil
+			return log.Logger, log.Close
 		},
 		Settings: func() (*settings.Settings, error) {
 			s, _, err := c.connectorSettings()

@@ -29,7 +29,7 @@ type Commands struct {
 	Settings func() (*settings.Settings, error)
 	Edge     func(*settings.Settings) (Edge, error)
 	// Logger makes the logger that the settings describe.
-	Logger func(*settings.Settings) (logger *slog.Logger, closeLog func(), err error)
+	Logger func(*settings.Settings) (logger *slog.Logger, closeLog func())
 	// Exit sets the exit code of a command that reports its errors itself.
 	Exit func(code int)
 }

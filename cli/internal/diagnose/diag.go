@@ -58,10 +58,7 @@ func (c Commands) diag(ctx *urfave.Context) error {
 	if err != nil {
 		return err
 	}
-	logger, closeLog, err := c.Logger(s)
-	if err != nil {
-		return err
-	}
+	logger, closeLog := c.Logger(s)
 	defer closeLog()
 	address := s.Text("metrics")
 	if address == "" {
