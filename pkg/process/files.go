@@ -25,6 +25,8 @@ func NewFiles(logger *slog.Logger) *filewatch.Watcher {
 type Reloader struct {
 	Files  *filewatch.Watcher
 	Logger *slog.Logger
+	// Around runs a reload that was requested, and tells others that it begins and ends; nil just runs it.
+	Around func(ctx context.Context, reload func())
 }
 
 // NewReloader makes a Reloader with a watcher that logs each change.
@@ -39,6 +41,10 @@ func (r Reloader) Run(ctx context.Context) error {
 	g.Go(func() error {
 		return Reloads(ctx, func() {
 			r.Logger.InfoContext(ctx, "reload requested, reading changed files")
+			if r.Around != nil {
+				r.Around(ctx, r.Files.Check)
+				return
+			}
 			r.Files.Check()
 		})
 	})

@@ -107,6 +107,7 @@ func processRows() []Row {
 		dropped("first connection registered", "the line of the connection says it"),
 		stock("pid file not written", line(Error, "Unable to write pid", from("error", logkey.Err))),
 		own("service manager not notified"),
+		own("no sign of life for the service manager"),
 		own("reconnect requested on standard input"),
 		own("command on standard input refused"),
 		stock("unknown command on standard input", line(Info, "Unknown command", from("command", logkey.Command))),

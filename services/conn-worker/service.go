@@ -180,6 +180,10 @@ func (s *Service) Reconnect(id tunnel.ID, index tunnel.ConnIndex, delay time.Dur
 	return s.keepers.Reconnect(id, index, delay)
 }
 
+// Alive says which part of the worker has made no progress for long before now, or nil. A store or an edge that is away is no reason:
+// the worker goes on trying.
+func (s *Service) Alive(now time.Time) error { return s.keepers.Alive(now) }
+
 // ReplaceCredentials uses the secret of c for the registrations to come. c must be of a tunnel that the worker serves.
 func (s *Service) ReplaceCredentials(c tunnel.Credentials) error {
 	return s.keepers.ReplaceCredentials(c)

@@ -95,11 +95,23 @@ type connector struct {
 // run starts the program with a home directory of its own, so that no file of this machine has an effect.
 func (s subject) run(t *testing.T, env []string, args ...string) *harness.Program {
 	t.Helper()
-	return harness.Start(t, append([]string{"HOME=" + t.TempDir()}, env...), s.path, args...)
+	return s.runWithInput(t, nil, env, args...)
+}
+
+// runWithInput is run with a standard input.
+func (s subject) runWithInput(t *testing.T, input *os.File, env []string, args ...string) *harness.Program {
+	t.Helper()
+	return harness.StartWithInput(t, input, append([]string{"HOME=" + t.TempDir()}, env...), s.path, args...)
 }
 
 // start starts `tunnel <flags> run` with a token against e, and does not wait for a connection.
 func (s subject) start(t *testing.T, e *harness.Edge, flags ...string) *connector {
+	t.Helper()
+	return s.startWithInput(t, nil, e, flags...)
+}
+
+// startWithInput is start with a standard input.
+func (s subject) startWithInput(t *testing.T, input *os.File, e *harness.Edge, flags ...string) *connector {
 	t.Helper()
 	metrics := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 	args := []string{"tunnel", "--no-autoupdate", "--cacert", filepath.Join(e.Data, "ca.pem"), "--metrics", metrics}
@@ -110,7 +122,7 @@ func (s subject) start(t *testing.T, e *harness.Edge, flags ...string) *connecto
 		args = append(args, "--hello-world")
 	}
 	args = append(append(args, flags...), "run")
-	return &connector{Program: s.run(t, []string{"TUNNEL_TOKEN=" + e.Token}, args...), metrics: metrics}
+	return &connector{Program: s.runWithInput(t, input, []string{"TUNNEL_TOKEN=" + e.Token}, args...), metrics: metrics}
 }
 
 // connect is start, and waits for all connections.

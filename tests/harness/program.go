@@ -90,10 +90,19 @@ func Installed(t *testing.T, name string) string {
 // Start runs a program until the test ends: SIGTERM first, then SIGKILL if it does not exit.
 func Start(t *testing.T, env []string, path string, args ...string) *Program {
 	t.Helper()
+	return StartWithInput(t, nil, env, path, args...)
+}
+
+// StartWithInput is Start with a standard input.
+func StartWithInput(t *testing.T, input *os.File, env []string, path string, args ...string) *Program {
+	t.Helper()
 	p := &Program{Out: &Output{changed: make(chan struct{})}, Exited: make(chan struct{})}
 	p.Cmd = exec.Command(path, args...)
 	p.Cmd.Env = append(os.Environ(), env...)
 	p.Cmd.Stdout, p.Cmd.Stderr = p.Out, p.Out
+	if input != nil {
+		p.Cmd.Stdin = input
+	}
 	if err := p.Cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", path, err)
 	}
@@ -153,7 +162,7 @@ func (p *Program) Stop(t *testing.T, sig os.Signal) int {
 	return p.ExitCode(t)
 }
 
-// ExitCode waits for the end of the program and returns its exit code.
+// ExitCode waits for the end of the program and returns its exit code, 128 plus the number of a signal that ended it.
 func (p *Program) ExitCode(t *testing.T) int {
 	t.Helper()
 	select {
@@ -163,6 +172,9 @@ func (p *Program) ExitCode(t *testing.T) int {
 	}
 	var ee *exec.ExitError
 	if errors.As(p.Err, &ee) {
+		if status, ok := ee.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			return 128 + int(status.Signal()) // as a shell shows it
+		}
 		return ee.ExitCode()
 	}
 	return 0

@@ -10,7 +10,6 @@ import (
 
 	"github.com/culvert-tunnel/culvert/cli/internal/connector"
 	"github.com/culvert-tunnel/culvert/cli/internal/diagnose"
-	"github.com/culvert-tunnel/culvert/cli/internal/host"
 	"github.com/culvert-tunnel/culvert/cli/internal/monitor"
 	"github.com/culvert-tunnel/culvert/cli/internal/runlog"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
@@ -48,6 +47,8 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 	}
 	server.QuickHost = quickHost
 	reload := process.NewReloader(logger)
+	announcement := c.announcement(s, logger)
+	reload.Around = announcement.Reloading
 	st, err := stack.New(ctx.Context, cfg, stack.Deps{
 		Logger: logger, Registry: server.Registry, Ops: server.Ops, Version: process.Version(), Reload: reload,
 	})
@@ -58,12 +59,7 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 		return errors.Join(err, server.Ops.Close())
 	}
 	server.Mount(shown(st, source.Settings.Configuration(filepath.Abs)))
-	st.Add("announcement", host.Announcement{
-		Ready: st.WorkerReady, PIDFile: c.ExpandHome(s.Text("pidfile")), Notify: c.Env("NOTIFY_SOCKET"), Logger: logger,
-	})
-	if s.Bool("stdin-control") && c.Host.Stdin != nil {
-		st.Add("stdin-control", host.Control{Input: c.Host.Stdin, Connections: st, Logger: logger})
-	}
+	c.addHost(st, announcement, s.Bool("stdin-control"), server.Ops.Addr())
 	if !source.Settings.Bool("no-prechecks") {
 		st.Add("prechecks", diagnose.NewStartup(edgeOf(cfg), logger))
 	}

@@ -40,6 +40,9 @@ func (s *Stack) Registered() []tunnel.ConnIndex {
 	return list
 }
 
+// Alive says why this process does no work any more, or nil. It blocks while the state of the connections is locked.
+func (s *Stack) Alive() error { return s.worker.Alive(time.Now()) }
+
 // Reconnect breaks a connection by force and makes it again after the delay.
 func (s *Stack) Reconnect(index tunnel.ConnIndex, delay time.Duration) error {
 	return s.worker.Reconnect(s.cfg.Credentials.TunnelID, index, delay)

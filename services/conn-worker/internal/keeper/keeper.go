@@ -44,6 +44,8 @@ type keeper struct {
 	token      bool // the credentials came as a run token
 	log        *slog.Logger
 	changed    chan struct{}
+	// beat is when the loop last made progress; zero before its start.
+	beat atomic.Pointer[time.Time]
 
 	// holding runs the holders; the keeper's loop adds to it.
 	holding sync.WaitGroup
@@ -93,6 +95,7 @@ func (k *keeper) run(ctx context.Context) {
 	rest := time.NewTimer(0)
 	defer rest.Stop()
 	for renewals := 0; ; renewals++ {
+		k.progress()
 		if renewals%poolEvery == 0 || k.poolIsEmpty() {
 			k.readPool(ctx)
 		}
@@ -117,6 +120,7 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) identify(ctx context.Context) bool {
 	policy := backoff.Policy{Base: 100 * time.Millisecond, Retries: 5}
 	for failures := 0; ; {
+		k.progress()
 		candidate, err := tunnel.NewConnectorID(rand.Reader)
 		if err == nil {
 			var id tunnel.ConnectorID
