@@ -47,6 +47,31 @@ func hostAllowed(host string, names []string) bool {
 	return slices.ContainsFunc(names, func(n string) bool { return n == AnyHost || strings.EqualFold(strings.TrimSuffix(n, "."), host) })
 }
 
+// pageGuard refuses requests that a page of another site makes in a browser: it could not read a profile, but it could start one
+// after the other.
+func pageGuard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Header.Get("Sec-Fetch-Site") {
+		case "cross-site", "same-site":
+			WriteProblem(w, http.StatusForbidden, "profiles are not for pages of other sites")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// localGuard passes requests on to next that come from this host and name it as such.
+func localGuard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		peer, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !peer.Addr().Unmap().IsLoopback() || !hostAllowed(r.Host, nil) {
+			WriteProblem(w, http.StatusForbidden, "profiles are only for requests from the connector's own host, to an IP address or localhost")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
 // tokenGuard passes requests on to next that carry the token in file as bearer token. The file is read for each request, so that a
 // replaced token counts at once.
 func tokenGuard(file string, next http.Handler) http.Handler {

@@ -14,7 +14,11 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-const readHeaderTimeout = 5 * time.Second
+const (
+	readHeaderTimeout = 5 * time.Second
+	// ioTimeout bounds the reading of a request and the writing of its response. Profiles that run for longer extend it themselves.
+	ioTimeout = 10 * time.Second
+)
 
 // Config is the ops section of a process.
 type Config struct {
@@ -47,6 +51,8 @@ type Deps struct {
 	Logger  *slog.Logger
 	Metrics http.Handler
 	Version string
+	// LocalProfiles opens the profiles to requests from this host on a listener that is open to others, without a token.
+	LocalProfiles bool
 }
 
 // Server is the ops server of one process.
@@ -77,10 +83,10 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	}
 	s.echo.HideBanner, s.echo.HidePort = true, true
 	s.echo.HTTPErrorHandler = ErrorHandler(deps.Logger) //nolint:contextcheck // a response has its request's context
-	s.echo.GET("/healthz", s.healthz)
-	s.echo.GET("/readyz", s.readyz)
+	s.get("/healthz", s.healthz)
+	s.get("/readyz", s.readyz)
 	if deps.Metrics != nil {
-		s.echo.GET("/metrics", echo.WrapHandler(deps.Metrics))
+		s.get("/metrics", echo.WrapHandler(deps.Metrics))
 	}
 	s.mountProfiles()
 	return s, nil
@@ -105,8 +111,13 @@ func (s *Server) Add(name string, v any) {
 	}
 }
 
-// Handle adds a plain handler for GET requests on path, outside of /v1. It must not be called after Run.
-func (s *Server) Handle(path string, h http.Handler) { s.echo.GET(path, echo.WrapHandler(h)) }
+// Handle adds a plain handler for GET and HEAD requests on path, outside of /v1. It must not be called after Run.
+func (s *Server) Handle(path string, h http.Handler) { s.get(path, echo.WrapHandler(h)) }
+
+// get adds a handler for GET and HEAD requests: some probes use HEAD.
+func (s *Server) get(path string, h echo.HandlerFunc) {
+	s.echo.Match([]string{http.MethodGet, http.MethodHead}, path, h)
+}
 
 // Addr is the bound address, or the zero value without a listener.
 func (s *Server) Addr() netip.AddrPort {
@@ -136,24 +147,31 @@ func (s *Server) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	srv := &http.Server{
-		Handler: HostGuard(s.cfg.Hosts, s.echo), ReadHeaderTimeout: readHeaderTimeout,
-		ErrorLog: slog.NewLogLogger(s.deps.Logger.Handler(), slog.LevelDebug),
-	}
-	return Serve(ctx, "ops server", srv, s.ln)
+	return Serve(ctx, "ops server", s.server(), s.ln)
 }
 
-// mountProfiles adds the profiles: open on the loopback interface, elsewhere only for the holder of the token.
+func (s *Server) server() *http.Server {
+	return &http.Server{
+		Handler: HostGuard(s.cfg.Hosts, s.echo), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout,
+		ErrorLog: slog.NewLogLogger(s.deps.Logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// mountProfiles adds the profiles: open on the loopback interface, elsewhere only for the holder of the token, and, with
+// LocalProfiles, for this host.
 func (s *Server) mountProfiles() {
 	open := s.Addr().Addr().Unmap().IsLoopback()
-	if !open && s.cfg.TokenFile == "" {
+	if !open && s.cfg.TokenFile == "" && !s.deps.LocalProfiles {
 		return
 	}
 	guard := func(h http.HandlerFunc) echo.HandlerFunc {
-		if open {
-			return echo.WrapHandler(h)
+		switch {
+		case open:
+			return echo.WrapHandler(pageGuard(h))
+		case s.cfg.TokenFile != "":
+			return echo.WrapHandler(tokenGuard(s.cfg.TokenFile, h))
 		}
-		return echo.WrapHandler(tokenGuard(s.cfg.TokenFile, h))
+		return echo.WrapHandler(localGuard(pageGuard(h)))
 	}
 	g := s.echo.Group("/debug/pprof")
 	g.GET("/cmdline", func(echo.Context) error { // argv may hold secrets

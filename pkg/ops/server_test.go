@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"go.uber.org/goleak"
@@ -220,6 +221,79 @@ func TestPublicListenerHasNoProfiles(t *testing.T) {
 	url := fmt.Sprintf("http://127.0.0.1:%d/debug/pprof/", s.Addr().Port())
 	if status, _, _ := get(t, url); status != http.StatusNotFound {
 		t.Errorf("profiles on a public listener: status %d", status)
+	}
+}
+
+// TestLocalProfiles opens a listener to all hosts and its profiles to this one.
+func TestLocalProfiles(t *testing.T) {
+	for peer, hosts := range map[string]map[string]int{
+		"127.0.0.1:4711":   {"localhost:1": 200, "127.0.0.1": 200, "connector": 403, "evil.example": 403},
+		"[::1]:4711":       {"[::1]:2000": 200},
+		"192.0.2.1:4711":   {"localhost": 403, "192.0.2.2": 403},
+		"[2001:db8::1]:80": {"localhost": 403},
+	} {
+		for host, want := range hosts {
+			if got := localProfile(t, peer, host, ""); got != want {
+				t.Errorf("profile for %s with Host %s = %d, want %d", peer, host, got, want)
+			}
+		}
+	}
+	for site, want := range map[string]int{"cross-site": 403, "same-site": 403, "same-origin": 200, "none": 200} {
+		if got := localProfile(t, "127.0.0.1:1", "localhost", site); got != want {
+			t.Errorf("profile for a request from %s = %d, want %d", site, got, want)
+		}
+	}
+}
+
+func localProfile(t *testing.T, peer, host, site string) int {
+	t.Helper()
+	s, err := ops.New(t.Context(), ops.Config{Listen: "0.0.0.0:0", Hosts: []string{ops.AnyHost}}, ops.Deps{
+		Logger: slog.New(slog.DiscardHandler), LocalProfiles: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	req := httptest.NewRequest(http.MethodGet, "/debug/pprof/symbol", http.NoBody)
+	req.RemoteAddr, req.Host = peer, host
+	if site != "" {
+		req.Header.Set("Sec-Fetch-Site", site)
+	}
+	w := httptest.NewRecorder()
+	ops.HandlerOf(s).ServeHTTP(w, req)
+	return w.Code
+}
+
+// TestLongProfile asks for a trace that takes longer than a response may.
+func TestLongProfile(t *testing.T) {
+	s, err := ops.New(t.Context(), ops.Config{Listen: "127.0.0.1:0"}, ops.Deps{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	server := httptest.NewUnstartedServer(ops.HandlerOf(s))
+	server.Config.WriteTimeout = 100 * time.Millisecond
+	server.Start()
+	defer server.Close()
+	if status, _, body := get(t, server.URL+"/debug/pprof/trace?seconds=0.3"); status != http.StatusOK || body == "" {
+		t.Errorf("trace = %d with %d bytes", status, len(body))
+	}
+}
+
+func TestHead(t *testing.T) {
+	_, base := startServer(t, "127.0.0.1:0", nil)
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodHead, base+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := resp.Body.Close(); err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("HEAD %s = %d, %v", path, resp.StatusCode, err)
+		}
 	}
 }
 

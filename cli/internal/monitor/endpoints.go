@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -9,7 +10,9 @@ import (
 	"strconv"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/stockmetrics"
+	"github.com/culvert-tunnel/culvert/cli/internal/sysinfo"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -50,24 +53,32 @@ func (l *Listener) Mount(src Source) {
 	if l.QuickHost != "" {
 		stockmetrics.QuickTunnel(l.Registry, "https://"+l.QuickHost)
 	}
-	l.handle("/ready", func() (int, []byte, error) { return ready(src.State()) })
-	l.handle("/healthcheck", func() (int, []byte, error) { return http.StatusOK, []byte("OK\n"), nil })
-	l.handle("/config", func() (int, []byte, error) {
+	l.handle("/ready", func(context.Context) (int, []byte, error) { return ready(src.State()) })
+	l.handle("/healthcheck", func(context.Context) (int, []byte, error) { return http.StatusOK, []byte("OK\n"), nil })
+	l.handle("/config", func(context.Context) (int, []byte, error) {
 		b, err := src.Config()
 		return http.StatusOK, b, err
 	})
-	l.handle("/quicktunnel", func() (int, []byte, error) {
+	l.handle("/quicktunnel", func(context.Context) (int, []byte, error) {
 		b, err := json.Marshal(map[string]string{"hostname": l.QuickHost})
 		return http.StatusOK, b, err
 	})
-	l.handle("/diag/tunnel", func() (int, []byte, error) { return line(tunnelState(src.State())) })
-	l.handle("/diag/configuration", func() (int, []byte, error) { return line(configuration(src.Flags)) })
+	for _, path := range []string{"/debug/requests", "/debug/events"} {
+		l.handle(path, func(context.Context) (int, []byte, error) { return http.StatusOK, []byte(noTraces), nil })
+	}
+	l.handle("/diag/tunnel", func(context.Context) (int, []byte, error) { return line(tunnelState(src.State())) })
+	system := sysinfo.New(process.Version())
+	l.handle("/diag/system", func(ctx context.Context) (int, []byte, error) { return line(system.Collect(ctx)) })
+	l.handle("/diag/configuration", func(context.Context) (int, []byte, error) { return line(configuration(src.Flags)) })
 }
 
+// noTraces is on the pages on which the reference's library shows traces that neither program records.
+const noTraces = "No traces are recorded. /debug/pprof/ has profiles, and /debug/pprof/trace an execution trace.\n"
+
 // handle adds a path whose whole response is made before its first byte is sent, so that a failure has its status.
-func (l *Listener) handle(path string, respond func() (status int, body []byte, err error)) {
+func (l *Listener) handle(path string, respond func(ctx context.Context) (status int, body []byte, err error)) {
 	l.Ops.Handle(path, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		status, body, err := respond()
+		status, body, err := respond(r.Context())
 		if err != nil {
 			l.logger.ErrorContext(r.Context(), "request to the private listener failed", slog.String(logkey.URL, path), slog.Any(logkey.Err, err))
 			http.Error(w, "ERR: "+err.Error(), http.StatusInternalServerError)

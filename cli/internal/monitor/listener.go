@@ -27,7 +27,7 @@ type Listener struct {
 // serves without a listener, and a warning says so.
 func Open(ctx context.Context, a Address, logger *slog.Logger) (*Listener, error) {
 	l := &Listener{Registry: telemetry.NewRegistry(process.Version()), logger: logger}
-	deps := ops.Deps{Logger: logger, Metrics: stockmetrics.Handler(l.Registry.Registry), Version: process.Version()}
+	deps := ops.Deps{Logger: logger, Metrics: stockmetrics.Handler(l.Registry.Registry), Version: process.Version(), LocalProfiles: true}
 	var errs []error
 	for _, addr := range a.Candidates {
 		server, err := listen(ctx, addr, deps)

@@ -45,7 +45,8 @@ func tunnelSeries() []Series {
 			Note: "The revision is that of the source, not the time of the build.",
 		},
 		{
-			Name: "cloudflared_tunnel_ha_connections", Kind: gauge, Help: "Registered connections to the edge.", From: all("culvert_worker_connections"),
+			Name: "cloudflared_tunnel_ha_connections", Kind: gauge, Help: "Registered connections to the edge.",
+			From: all("culvert_worker_connections"),
 			Note: "Registered connections. The reference counts attempts, also those that dial and wait.",
 		},
 		{
@@ -55,7 +56,8 @@ func tunnelSeries() []Series {
 			Note: "0 while the connection is lost; the reference keeps 1 until it is registered elsewhere.",
 		},
 		{
-			Name: "cloudflared_tunnel_tunnel_register_success", Kind: counter, Labels: []string{"rpcName"}, Help: "Registrations that the edge accepted.",
+			Name: "cloudflared_tunnel_tunnel_register_success", Kind: counter, Labels: []string{"rpcName"},
+			Help: "Registrations that the edge accepted.",
 			From: []Part{{
 				Family: "culvert_worker_calls_total", Labels: []string{"=registerConnection"},
 				Where: map[string][]string{"method": register["method"], "result": {"ok"}},
@@ -166,7 +168,8 @@ func datagramSeries() []Series {
 			Name: "cloudflared_udp_unsupported_remote_command_total", Kind: counter, Labels: []string{index, "command"},
 			Help: "Calls of datagram version 2 on a connection of version 3.",
 			From: []Part{{
-				Family: "culvert_worker_served_calls_total", Where: map[string][]string{"result": {"unsupported"}}, Labels: []string{"=", "method"},
+				Family: "culvert_worker_served_calls_total", Where: map[string][]string{"result": {"unsupported"}},
+				Labels: []string{"=", "method"},
 			}},
 			Note: "conn_index is empty.",
 		},
@@ -191,7 +194,8 @@ func datagramSeries() []Series {
 			Note: noIndex,
 		},
 		{
-			Name: "cloudflared_icmp_total_requests", Kind: counter, Help: "ICMP packets from the edge.", From: all("culvert_proxy_icmp_requests_total"),
+			Name: "cloudflared_icmp_total_requests", Kind: counter, Help: "ICMP packets from the edge.",
+			From: all("culvert_proxy_icmp_requests_total"),
 		},
 		{
 			Name: "cloudflared_icmp_total_replies", Kind: counter, Help: "Echo replies to the edge.", From: all("culvert_proxy_icmp_replies_total"),
@@ -296,7 +300,8 @@ func quicSeries() []Series {
 			Name: "quic_client_closed_connections", Kind: counter, Help: "QUIC connections that ended, or failed to begin.",
 			From: append(of("culvert_worker_dials_total", "protocol", "quic"), Part{Family: "culvert_worker_quic_sessions", Factor: -1}),
 		},
-		absent("max_udp_payload", gauge, "Limit of the peer, in bytes.", "Absent: the transport does not tell. quic_client_mtu is the size in use."),
+		absent("max_udp_payload", gauge, "Limit of the peer, in bytes.",
+			"Absent: the transport does not tell. quic_client_mtu is the size in use."),
 		absent("sent_frames", counter, "Frames sent.", frameNote, "frame_type"),
 		absent("received_frames", counter, "Frames received.", frameNote, "frame_type"),
 		by("sent_bytes", counter, "Bytes of packets sent.", Part{Family: bytes, Where: only("direction", "sent")}),
@@ -307,9 +312,15 @@ func quicSeries() []Series {
 			Name: "quic_client_lost_packets", Kind: counter, Labels: []string{index, reason}, Help: "Packets sent that were taken for lost.",
 			From: []Part{lost}, Note: "The reason is not known.",
 		},
-		by("min_rtt", gauge, "Least round-trip time of the session, in milliseconds.", Part{Family: rtt, Where: only("kind", "min"), Factor: milli}),
-		by("latest_rtt", gauge, "Latest round-trip time, in milliseconds.", Part{Family: rtt, Where: only("kind", "latest"), Factor: milli}),
-		by("smoothed_rtt", gauge, "Smoothed round-trip time, in milliseconds.", Part{Family: rtt, Where: only("kind", "smoothed"), Factor: milli}),
+		by("min_rtt", gauge, "Least round-trip time of the session, in milliseconds.", Part{
+			Family: rtt, Where: only("kind", "min"), Factor: milli,
+		}),
+		by("latest_rtt", gauge, "Latest round-trip time, in milliseconds.", Part{
+			Family: rtt, Where: only("kind", "latest"), Factor: milli,
+		}),
+		by("smoothed_rtt", gauge, "Smoothed round-trip time, in milliseconds.", Part{
+			Family: rtt, Where: only("kind", "smoothed"), Factor: milli,
+		}),
 		by("mtu", gauge, "Size of the largest packets, in bytes.", Part{Family: "culvert_worker_quic_mtu_bytes"}),
 		by("congestion_window", gauge, "Bytes that may be on their way.", Part{Family: "culvert_worker_quic_congestion_window_bytes"}),
 		state,
