@@ -65,8 +65,8 @@ type (
 		TLSTimeout             *seconds      `json:"tlsTimeout,omitempty"`
 		TCPKeepAlive           *seconds      `json:"tcpKeepAlive,omitempty"`
 		NoHappyEyeballs        *bool         `json:"noHappyEyeballs,omitempty"`
-		KeepAliveConnections   *int          `json:"keepAliveConnections,omitempty"`
 		KeepAliveTimeout       *seconds      `json:"keepAliveTimeout,omitempty"`
+		KeepAliveConnections   *int          `json:"keepAliveConnections,omitempty"`
 		HTTPHostHeader         *string       `json:"httpHostHeader,omitempty"`
 		OriginServerName       *string       `json:"originServerName,omitempty"`
 		MatchSNIToHost         *bool         `json:"matchSNItoHost,omitempty"`

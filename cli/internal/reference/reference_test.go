@@ -25,7 +25,7 @@ func TestReferenceIsCurrent(t *testing.T) {
 	for name, text := range map[string]string{
 		"commands.md": commands(t),
 		"settings.md": settings(t),
-		"metrics.md":  metricsPage(source.metrics(t)),
+		"metrics.md":  metricsPage(source.metrics(t)) + stockPage(),
 		"errors.md":   problemsPage(source.problems(t)),
 	} {
 		path := filepath.Join(root, "docs", "reference", name)

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/stockmetrics"
 )
 
 var (
@@ -358,6 +360,28 @@ func metricsPage(all []metric) string {
 			labels = "`" + strings.Join(m.labels, "`, `") + "`"
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, labels, cell(m.help))
+	}
+	return b.String()
+}
+
+// stockPage is the part about the names of the reference.
+func stockPage() string {
+	var b strings.Builder
+	b.WriteString("\n## Metrics of cloudflared\n\n`culvert tunnel run` and `culvert up` show these as well, made of the above when somebody asks. " +
+		"The names, types, labels and\nbuckets are cloudflared's (docs/spec/lifecycle.md 10.3).\n\n" +
+		"| Metric | Kind | Labels | Made of | Remarks |\n|---|---|---|---|---|\n")
+	for _, s := range stockmetrics.Table() {
+		var from []string
+		for _, p := range s.From {
+			if name := "`" + p.Family + "`"; !slices.Contains(from, name) {
+				from = append(from, name)
+			}
+		}
+		labels := ""
+		if len(s.Labels) > 0 {
+			labels = "`" + strings.Join(s.Labels, "`, `") + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", s.Name, strings.ToLower(s.Kind.String()), labels, strings.Join(from, ", "), cell(s.Note))
 	}
 	return b.String()
 }

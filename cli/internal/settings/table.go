@@ -127,7 +127,7 @@ func operationFlags() []Flag {
 			Usage: "time for running requests to finish at the end, at most 3m",
 		},
 		{Name: "metrics", Env: []string{"TUNNEL_METRICS"}, Usage: "`ADDRESS` of the listener for metrics and readiness (default: the first " +
-			"free port of 127.0.0.1:20241 to 20245)"},
+			"free port of 127.0.0.1:20241 to 20245, of 0.0.0.0 with CULVERT_CONTAINER)"},
 		{Name: "pidfile", Env: []string{"TUNNEL_PIDFILE"}, Usage: "`FILE` that gets the process id once the first connection is registered"},
 		{Name: "label", Usage: "name of this connector for management"},
 		{Name: "tag", Env: []string{"TUNNEL_TAG"}, Kind: List, Usage: "`KEY=VALUE` that is sent to origins as the header Cf-Warp-Tag-KEY"},

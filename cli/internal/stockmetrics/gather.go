@@ -16,7 +16,7 @@ const quickFamily = "culvert_quick_tunnel_info"
 // QuickTunnel shows url as the public URL of the quick tunnel that this process runs.
 func QuickTunnel(reg prometheus.Registerer, url string) {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "culvert_quick_tunnel_info", Help: "Constant 1; the label is the public URL of the quick tunnel.",
+		Name: quickFamily, Help: "Constant 1; the label is the public URL of the quick tunnel.",
 	}, []string{"url"})
 	info.WithLabelValues(url).Set(1)
 	reg.MustRegister(info)
