@@ -27,6 +27,8 @@ const (
 	EdgeAddr       = "edge_addr"       // address of an edge
 	Endpoints      = "endpoints"       // addresses of the link of a proxy
 	Headers        = "headers"         // fields of the header of a request, without credentials
+	IPv4           = "ipv4"            // an IPv4 address, or whether something is possible over IPv4
+	IPv6           = "ipv6"            // the same of IPv6
 	Host           = "host"            // host name of a request
 	Location       = "location"        // location that an edge reports
 	Metrics        = "metrics"         // address of the metrics listener
@@ -44,6 +46,7 @@ const (
 	Resolver       = "resolver"        // address of a DNS server
 	Rule           = "rule"            // position of an ingress rule, from 0
 	Side           = "side"            // side of a stream that failed first
+	Zone           = "zone"            // interface of an IPv6 address
 	URL            = "url"             // a URL, without user and password
 )
 
@@ -59,6 +62,7 @@ const (
 	Kind    = "kind"    // kind of a thing that the message names
 	Panic   = "panic"   // value of a panic
 	Reason  = "reason"  // reason of a decision
+	Remedy  = "remedy"  // command that removes the cause of a failure
 	Result  = "result"  // result of an operation
 	Stack   = "stack"   // stack of a goroutine
 	State   = "state"   // state of a state machine
@@ -74,6 +78,8 @@ const (
 	CACert     = "ca_cert"      // path of a CA certificate
 	Checksum   = "checksum"     // SHA-256 of the program
 	CANotAfter = "ca_not_after" // time at which a CA certificate expires
+	Curves     = "curves"       // key exchanges that a TLS handshake offers
+	Document   = "document"     // text of a configuration; lines in our own form leave it out
 	Dir        = "dir"          // path of a directory
 	File       = "file"         // path of a file
 	Flag       = "flag"         // name of a flag

@@ -23,6 +23,9 @@ const (
 		"https://developers.cloudflare.com/cloudflare-one/connections/connect-apps/configuration/ports-and-ips/\n" +
 		"If you are using private routing to this Tunnel, then ICMP, UDP (and Private DNS Resolution) will not work unless your " +
 		"cloudflared can connect with Cloudflare Network with `quic`."
+	textPingGroup = "The user running cloudflared process has a GID (group ID) that is not within ping_group_range. You might need to add " +
+		"that user to a group within that range, or instead update the range to encompass a group the user is already in by modifying " +
+		"/proc/sys/net/ipv4/ping_group_range. Otherwise cloudflared will not be able to ping this network"
 	textNoDNS = "edge discovery: error looking up Cloudflare edge IPs: the DNS query failed"
 )
 
@@ -215,6 +218,11 @@ func failedRow() Row {
 // connectionRows are the life of a connection.
 func connectionRows() []Row {
 	return []Row{
+		stock("connector has its id", line(Info, "Generated Connector ID: {connector_id}")),
+		stock("first protocol chosen", line(Info, "Initial protocol {protocol}")),
+		stock("connection is dialled", line(Info, "Tunnel connection curve preferences: {curves}", onConn()...).of(EventConnector)),
+		stock("connection is registered with the edge", line(Debug, "Registering tunnel connection",
+			from("connIndex", logkey.ConnIndex), from("ip", logkey.EdgeAddr), from("protocol", logkey.Protocol)).of(EventConnector)),
 		stock("connection registered", line(Info, "Registered tunnel connection",
 			from("connection", logkey.ConnectionID), from("connIndex", logkey.ConnIndex), from("location", logkey.Location),
 			from("ip", logkey.EdgeAddr), from("protocol", logkey.Protocol)).of(EventConnector)),
@@ -229,6 +237,8 @@ func connectionRows() []Row {
 		own("slot moves to another holder").at(Debug),
 		own("connection drains").at(Debug),
 		own("connection ended").at(Debug),
+		stock("connection unregistered", line(Info, "Unregistered tunnel connection",
+			from("connIndex", logkey.ConnIndex), from("ip", logkey.EdgeAddr)).of(EventConnector)),
 		own("connection not unregistered"),
 		own("drain is over, requests are cut"),
 		stock("local configuration not uploaded", line(Error, "unable to send local configuration", from("error", logkey.Err))),
@@ -298,8 +308,10 @@ func proxyRows() []Row {
 		own("proxy draining").at(Debug),
 		stock("configuration is not newer", line(Debug, "Current version is equal or newer than received version",
 			from("current_version", logkey.Applied), from("received_version", logkey.Version))),
-		stock("configuration applied", line(Info, "Updated to new configuration", from("version", logkey.Version))),
-		stock("configuration rejected", line(Error, "Failed to update ingress", from("error", logkey.Err), from("version", logkey.Version))),
+		stock("configuration applied", line(Info, "Updated to new configuration", from("version", logkey.Version),
+			from("config", logkey.Document))),
+		stock("configuration rejected", line(Same, "Failed to update ingress", from("error", logkey.Err), from("version", logkey.Version),
+			from("config", logkey.Document))).because("each connection pushes the same document; the line is at error level once"),
 		own("ingress rules accepted with a warning"),
 		own("state directory unusable"),
 		own("unused key in config file"),
@@ -313,7 +325,16 @@ func proxyRows() []Row {
 		own("proxy registration not removed"),
 		own("resolver of the host not read"),
 		stock("resolver of the host found", line(Debug, "Updating DNS local resolver: {resolver}")),
-		stock("ping through the tunnel is not available", line(Warn, "ICMP proxy feature is disabled", from("error", logkey.Err))),
+		stock("ping through the tunnel is not available",
+			line(Warn, textPingGroup, from("error", logkey.Err), from("remedy", logkey.Remedy)).only(unless(logkey.Remedy, "")),
+			line(Warn, "ICMP proxy feature is disabled", from("error", logkey.Err))).because("the key remedy is ours"),
+		stock("sources of ICMP errors",
+			line(Info, "ICMP proxy will use {ipv4} as source for IPv4"),
+			line(Info, "ICMP proxy will use {ipv6} in zone {zone} as source for IPv6").only(unless(logkey.Zone, "")),
+			line(Info, "ICMP proxy will use {ipv6} as source for IPv6").only(when(logkey.Zone, ""))).
+			because("cloudflared writes these lines twice"),
+		stock("demo page is served in this process", line(Info, "Starting Hello World server at in-process")).
+			because("cloudflared names the address of a listener; ours has none"),
 	}
 }
 

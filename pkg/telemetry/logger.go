@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/redact"
 )
 
@@ -69,6 +70,9 @@ func NewLogger(c Config, w io.Writer) *slog.Logger {
 
 // clean makes times UTC and removes secrets from every value that is text.
 func clean(groups []string, a slog.Attr) slog.Attr {
+	if a.Key == logkey.Document {
+		return slog.Attr{} // too long for a line of ours
+	}
 	switch a.Value.Kind() {
 	case slog.KindTime:
 		if len(groups) == 0 && a.Key == slog.TimeKey {

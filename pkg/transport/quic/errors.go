@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"strings"
 	"syscall"
 
 	quicgo "github.com/quic-go/quic-go"
@@ -69,7 +70,7 @@ func sessionError(err error) *tunnel.ConnError {
 	case errors.As(err, &own):
 		return own
 	case errors.As(err, &app) && app.Remote:
-		text := errors.New("application close: " + app.ErrorMessage)
+		text := errors.New(strings.TrimSuffix("application close: "+app.ErrorMessage, ": "))
 		return &tunnel.ConnError{Reason: tunnel.ReasonPeerClosed, Code: uint64(app.ErrorCode), Err: text}
 	case errors.As(err, &app):
 		return &tunnel.ConnError{Reason: tunnel.ReasonNone, Code: uint64(app.ErrorCode), Err: errClosed}

@@ -109,14 +109,18 @@ func (h *Holder) dial(ctx context.Context, d lease.Dial) {
 	h.protocol = h.cfg.Host.Protocol(h.slot, d.Protocol)
 	a := &attempt{cancel: cancel, protocol: h.protocol, edge: d.Edge}
 	h.attempt = a
+	h.log.InfoContext(ctx, "connection is dialled", append(h.about(a.edge),
+		slog.String(logkey.Curves, h.cfg.Told.Curves(a.protocol)))...)
 	h.tasks.Go(func() {
 		session, err := h.cfg.Host.Dial(ctx, h.slot, a.edge, a.protocol)
 		if err != nil {
 			failure := lease.DialFailure(err, h.cfg.Host.StoreDown())
+			var fell func()
 			if ctx.Err() == nil { // an abandoned dial says nothing about the address or the protocol
-				failure.SkipBackoff = h.observe(a, protocol.EventOf(tunnel.ReasonOf(err)))
+				fell = h.observe(a, protocol.EventOf(tunnel.ReasonOf(err)))
 			}
-			h.post(message{event: failure, attempt: a})
+			failure.SkipBackoff = fell != nil
+			h.post(message{event: failure, attempt: a, after: fell})
 			return
 		}
 		a.keep(session)
@@ -124,13 +128,14 @@ func (h *Holder) dial(ctx context.Context, d lease.Dial) {
 	})
 }
 
-func (h *Holder) observe(a *attempt, e protocol.Event) (fell bool) {
+func (h *Holder) observe(a *attempt, e protocol.Event) (tell func()) {
 	return h.cfg.Host.Observe(h.slot, a.protocol, a.edge, e)
 }
 
 // register opens the control stream, which must be the session's first, and registers on it.
 func (h *Holder) register(ctx context.Context, r lease.Register) {
 	a := h.attempt
+	h.log.DebugContext(ctx, "connection is registered with the edge", h.about(a.edge)...)
 	h.tasks.Go(func() {
 		details, err := h.call(ctx, a, r)
 		if err != nil {
@@ -207,6 +212,7 @@ func (h *Holder) serve(ctx context.Context) {
 func (h *Holder) unregister(ctx context.Context) {
 	a := h.attempt
 	a.unregistered = make(chan struct{})
+	about := h.about(a.edge)
 	h.tasks.Go(func() {
 		defer close(a.unregistered)
 		ctx, cancel := context.WithTimeout(ctx, h.cfg.RPCTimeout)
@@ -214,8 +220,11 @@ func (h *Holder) unregister(ctx context.Context) {
 		began := time.Now()
 		err := a.client.Unregister(ctx)
 		h.cfg.Host.Called(UnregisterConnection, time.Since(began), err)
-		if err != nil && a.session.Context().Err() == nil {
-			h.log.WarnContext(ctx, "connection not unregistered", slog.Any(logkey.Err, err))
+		switch {
+		case err == nil:
+			h.log.InfoContext(ctx, "connection unregistered", about...)
+		case a.session.Context().Err() == nil:
+			h.log.WarnContext(ctx, "connection not unregistered", append(about, slog.Any(logkey.Err, err))...)
 		}
 	})
 }

@@ -2,7 +2,9 @@ package conn
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
@@ -22,8 +24,8 @@ type Transports interface {
 	// Dial makes a session for the slot; errors are *tunnel.ConnError.
 	Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) (transport.Session, error)
 	// Observe receives the result of an attempt over p, and later the end of its connection. It reports whether the slot
-	// falls back to another transport.
-	Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) (fell bool)
+	// falls back to another transport: tell is then the function that logs it, and else nil.
+	Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) (tell func())
 }
 
 // Host has the functions of the worker that a holder calls.
@@ -76,9 +78,21 @@ type Config struct {
 	Policy lease.Policy
 	// RPCTimeout bounds every call to the edge.
 	RPCTimeout time.Duration
+	// Told is what lines of the log say beyond what the holder knows.
+	Told Told
 	// LocalConfig gives the JSON that index 0 uploads; it may be nil, and may give nil.
 	LocalConfig func() []byte
 	Logger      *slog.Logger
+}
+
+// Told are facts for the lines of the log (docs/spec/logs.md). No function is called with a lock held.
+type Told interface {
+	// Others counts the registered connections of the connector in this process, without the one of a slot.
+	Others(slot tunnel.Slot) int
+	// WaitUpTo is the longest wait after so many failures in a row; refused says that the edge refused for good.
+	WaitUpTo(retries int, refused bool) time.Duration
+	// Curves names the key exchanges that a dial over p offers.
+	Curves(p tunnel.Protocol) string
 }
 
 // Holder holds one slot.
@@ -112,6 +126,7 @@ type Holder struct {
 type message struct {
 	event   lease.Event
 	attempt *attempt // nil for events from outside
+	after   func()   // runs after the event was handled; it may be nil
 }
 
 // Snapshot is the state of a holder at one moment.
@@ -229,6 +244,9 @@ func (h *Holder) handle(ctx context.Context, m message) {
 		return
 	}
 	h.step(ctx, m.event)
+	if m.after != nil {
+		m.after()
+	}
 }
 
 func (h *Holder) step(ctx context.Context, e lease.Event) {
@@ -264,20 +282,19 @@ func (h *Holder) publish() {
 func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
 	after := h.machine.Phase()
 	status := h.machine.Status(0)
-	attrs := []any{
-		slog.String(logkey.EdgeAddr, h.machine.Edge().String()), slog.String(logkey.Protocol, string(h.protocol)),
-		slog.Uint64(logkey.Epoch, uint64(h.machine.Grant().Epoch)),
-	}
+	attrs := append(h.about(h.edge()), slog.Uint64(logkey.Epoch, uint64(h.machine.Grant().Epoch)))
 	switch {
 	case e.Err != nil:
-		attrs = append(attrs,
-			slog.String(logkey.Reason, string(status.Reason)), slog.Int(logkey.Retries, status.Retries), slog.Any(logkey.Err, e.Err))
-		h.log.WarnContext(ctx, "connection failed", attrs...)
-	case before == after:
-	case after == lease.PhaseConnected && before == lease.PhaseRegistering:
-		h.log.InfoContext(ctx, "connection registered", append(attrs, slog.String(logkey.Location, status.Location))...)
+		h.log.WarnContext(ctx, "connection failed", append(attrs,
+			slog.String(logkey.Kind, e.Kind.String()), slog.String(logkey.Reason, string(status.Reason)),
+			slog.Int(logkey.Retries, status.Retries), slog.Duration(logkey.WaitUpTo, h.waitUpTo(e, after, status.Retries)),
+			slog.Int(logkey.Connections, h.cfg.Told.Others(h.slot)), slog.Any(logkey.Err, causeOf(e)))...)
 	case e.Kind == lease.EventReconnect:
 		h.log.InfoContext(ctx, "connection restarts on request", append(attrs, slog.Duration(logkey.Wait, e.Delay))...)
+	case before == after:
+	case after == lease.PhaseConnected && before == lease.PhaseRegistering:
+		h.log.InfoContext(ctx, "connection registered", append(attrs, slog.String(logkey.Location, status.Location),
+			slog.String(logkey.ConnectionID, tunnel.ID(h.attempt.details.UUID).String()))...)
 	case after == lease.PhaseSuperseded:
 		h.log.InfoContext(ctx, "slot moves to another holder", attrs...)
 	case after == lease.PhaseDraining:
@@ -285,4 +302,42 @@ func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
 	case after == lease.PhaseEnded:
 		h.log.InfoContext(ctx, "connection ended", attrs...)
 	}
+}
+
+// causeOf is the error of an event for people. The address and the reason of a failed dial are attributes of their own, so its text begins
+// with the cause.
+func causeOf(e lease.Event) error {
+	if e.Kind != lease.EventDialFailed {
+		return e.Err
+	}
+	err := e.Err
+	for {
+		var op *net.OpError
+		next := errors.Unwrap(err)
+		if next == nil || errors.As(err, &op) && error(op) == err {
+			return err
+		}
+		err = next
+	}
+}
+
+// edge is the address of the attempt, or the one of the next.
+func (h *Holder) edge() tunnel.EdgeAddr {
+	if h.attempt != nil {
+		return h.attempt.edge
+	}
+	return h.machine.Edge()
+}
+
+// about are the attributes of every line about a connection.
+func (h *Holder) about(edge tunnel.EdgeAddr) []any {
+	return []any{slog.String(logkey.EdgeAddr, edge.String()), slog.String(logkey.Protocol, string(h.protocol))}
+}
+
+// waitUpTo is the longest wait until the next attempt after a failure, zero when there is none.
+func (h *Holder) waitUpTo(e lease.Event, after lease.Phase, retries int) time.Duration {
+	if e.SkipBackoff || after == lease.PhaseEnded {
+		return 0
+	}
+	return h.cfg.Told.WaitUpTo(retries, after == lease.PhaseRefused)
 }

@@ -51,12 +51,16 @@ func (l *lab) Protocol(_ tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol 
 	return cmp.Or(demanded, tunnel.HTTP2)
 }
 
-func (l *lab) Observe(_ tunnel.Slot, p tunnel.Protocol, _ tunnel.EdgeAddr, e protocol.Event) bool {
+func (l *lab) Observe(_ tunnel.Slot, p tunnel.Protocol, _ tunnel.EdgeAddr, e protocol.Event) func() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.observed = append(l.observed, fmt.Sprint(p, " ", e))
-	return false
+	return nil
 }
+
+func (l *lab) Others(tunnel.Slot) int           { return 0 }
+func (l *lab) WaitUpTo(int, bool) time.Duration { return time.Second }
+func (l *lab) Curves(tunnel.Protocol) string    { return "[]" }
 
 func (l *lab) Dial(ctx context.Context, _ tunnel.Slot, edge tunnel.EdgeAddr, _ tunnel.Protocol) (transport.Session, error) {
 	l.mu.Lock()
@@ -161,7 +165,7 @@ func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 		Carrier: link.NewDirect(nil), Applier: relay.Unsupported{}, Observer: unobserved{}, Logger: logger, RPCTimeout: time.Second,
 	})
 	h := New(tunnel.Slot{Tunnel: tunnel.ID{1}}, Config{
-		Host: l, RPCTimeout: 5 * time.Second, Logger: logger, LocalConfig: config,
+		Host: l, Told: l, RPCTimeout: 5 * time.Second, Logger: logger, LocalConfig: config,
 		Serve: func(s transport.Session, meta link.Meta, v3 bool) Serving {
 			return streams.Session(s, meta, relay.Options{DatagramV3: v3})
 		},

@@ -2,6 +2,7 @@ package dial
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"net/netip"
@@ -108,6 +109,14 @@ func (d *Dialer) Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort
 	d.ports[slot] = session.LocalAddr().Port()
 	d.mu.Unlock()
 	return session, nil
+}
+
+// Curves lists the key exchanges that a dial over p offers, the preferred one first.
+func (d *Dialer) Curves(p tunnel.Protocol) []tls.CurveID {
+	if p == tunnel.HTTP2 {
+		return h2.ClientTLS(nil, d.postQuantum).CurvePreferences
+	}
+	return quic.ClientTLS(nil, d.postQuantum).CurvePreferences
 }
 
 // LocalIP is the address that packets to edge leave from: the session's own, or, when its socket is bound to all

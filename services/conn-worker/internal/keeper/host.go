@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"fmt"
 	mathrand "math/rand/v2"
 	"time"
 
@@ -26,8 +27,7 @@ var _ conn.Host = (*keeper)(nil)
 
 // policy is the times of the lease machines.
 func policy(grace time.Duration, retries int) lease.Policy {
-	slot := backoff.Policy{Base: backoff.DefaultBase, Retries: retries}
-	slow := backoff.Policy{Base: slowBase, Retries: slowRetries}
+	slot, slow := slotPolicy(retries), slowPolicy()
 	return lease.Policy{
 		Delay: func(retries int) time.Duration { return slot.Wait(retries, mathrand.Int64N) },
 		SlowDelay: func(retries int) time.Duration {
@@ -39,12 +39,48 @@ func policy(grace time.Duration, retries int) lease.Policy {
 	}
 }
 
+func slotPolicy(retries int) backoff.Policy {
+	return backoff.Policy{Base: backoff.DefaultBase, Retries: retries}
+}
+
+func slowPolicy() backoff.Policy { return backoff.Policy{Base: slowBase, Retries: slowRetries} }
+
 func (k *keeper) holderConfig() conn.Config {
 	return conn.Config{
 		Host: k, Serve: k.deps.Serve, Policy: policy(k.cfg.GracePeriod, k.cfg.Retries), RPCTimeout: k.cfg.RPCTimeout,
-		LocalConfig: k.deps.LocalConfig, Logger: k.log,
+		LocalConfig: k.deps.LocalConfig, Logger: k.log, Told: told{k},
 	}
 }
+
+// told is a keeper as the source of facts for the lines of its holders.
+type told struct{ k *keeper }
+
+// Others counts the registered connections beside the one of slot.
+func (t told) Others(slot tunnel.Slot) int {
+	t.k.mu.Lock()
+	defer t.k.mu.Unlock()
+	n := 0
+	for index, hs := range t.k.holders {
+		for _, h := range hs {
+			if index != slot.Index && h.Snapshot().Status.State == lease.StateConnected {
+				n++
+				break
+			}
+		}
+	}
+	return n
+}
+
+// WaitUpTo is the bound of the waits of policy.
+func (t told) WaitUpTo(retries int, refused bool) time.Duration {
+	if refused {
+		return slowBase + slowPolicy().Ceiling(retries-1)
+	}
+	return slotPolicy(t.k.cfg.Retries).Ceiling(retries)
+}
+
+// Curves names the key exchanges of the dialer.
+func (t told) Curves(p tunnel.Protocol) string { return fmt.Sprint(t.k.deps.Dialer.Curves(p)) }
 
 // Dial makes a session and records its result in the health of the address.
 func (k *keeper) Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) (transport.Session, error) {

@@ -60,6 +60,7 @@ type keeper struct {
 	pool      edgepool.Pool
 	health    edgepool.Health
 	leaving   bool // no new grant is accepted
+	chose     bool // a transport was chosen for the first attempt
 	releasing int  // holders that ended and whose lease is being released
 }
 
@@ -130,6 +131,7 @@ func (k *keeper) identify(ctx context.Context) bool {
 				k.mu.Lock()
 				k.connector = id
 				k.mu.Unlock()
+				k.log.InfoContext(ctx, "connector has its id", slog.String(logkey.ConnectorID, id.String()))
 				return true
 			}
 		}

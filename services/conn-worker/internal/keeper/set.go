@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,6 +50,8 @@ type Dialer interface {
 	Dial(ctx context.Context, slot tunnel.Slot, edge netip.AddrPort, p tunnel.Protocol) (transport.Session, error)
 	// LocalIP is the address that packets of the session leave from; the zero value means that it is not known.
 	LocalIP(ctx context.Context, s transport.Session) netip.Addr
+	// Curves lists the key exchanges that a dial over p offers.
+	Curves(p tunnel.Protocol) []tls.CurveID
 }
 
 // Serving serves the streams and datagrams of one session.

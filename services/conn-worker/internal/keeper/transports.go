@@ -57,7 +57,12 @@ func (k *keeper) selection(demanded tunnel.Protocol) protocol.Selection {
 func (k *keeper) Protocol(slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol {
 	k.mu.Lock()
 	s := k.selection(demanded)
+	first := !k.chose
+	k.chose = true
 	k.mu.Unlock()
+	if first {
+		k.log.Info("first protocol chosen", slog.String(logkey.Protocol, string(s.Preferred)))
+	}
 	c := k.transports
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,36 +87,31 @@ func (k *keeper) slot(index tunnel.ConnIndex) tunnel.Slot {
 	return tunnel.Slot{Tunnel: k.cred.TunnelID, Connector: k.connector, Index: index}
 }
 
-// Observe records the result of an attempt, and reports whether the slot falls back to another transport.
-func (k *keeper) Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) (fell bool) {
+// Observe records the result of an attempt. When the slot falls back to another transport, tell logs it.
+func (k *keeper) Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) (tell func()) {
 	c := k.transports
 	c.mu.Lock()
 	change, err := c.known.Report(time.Now(), slot, p, e, edge.Addr)
 	c.mu.Unlock()
-	k.applyChange(slot, change, err)
-	return change.Turn == protocol.FellBack
+	return k.applyChange(slot, edge, change, err)
 }
 
-// applyChange logs a change of a slot's transport and applies its effects.
-func (k *keeper) applyChange(slot tunnel.Slot, change protocol.Change, err error) {
-	log := k.log.With(slog.Int(logkey.ConnIndex, int(slot.Index)))
+// applyChange applies the effects of a change of a slot's transport, and logs it. A fallback is logged by tell, which the caller runs
+// after it has logged the failure that led to it.
+func (k *keeper) applyChange(slot tunnel.Slot, edge tunnel.EdgeAddr, change protocol.Change, err error) (tell func()) {
+	log := k.log.With(slog.Int(logkey.ConnIndex, int(slot.Index)), slog.String(logkey.EdgeAddr, edge.String()))
 	if err != nil {
 		log.Error("protocol event rejected", slog.Any(logkey.Err, err))
-		return
+		return nil
 	}
 	switch change.Turn {
 	case protocol.Unchanged:
-		return
+		return nil
 	case protocol.FellBack:
 		k.mu.Lock()
 		k.health = nil // the failures were the protocol's, not the addresses'
 		k.mu.Unlock()
-		write := log.Debug // one warning per host is enough
-		if change.First {
-			write = log.Warn
-		}
-		write("falling back to another protocol", slog.String(logkey.From, string(change.From)), slog.String(logkey.To, string(change.To)),
-			slog.Int(logkey.Failures, change.Failures), slog.Duration(logkey.NextProbeIn, time.Until(change.ProbeAt).Round(time.Second)))
+		tell = func() { tellFallback(log, change) }
 	case protocol.Returned:
 		log.Info("returning to the preferred protocol", slog.String(logkey.From, string(change.From)), slog.String(logkey.To, string(change.To)))
 		k.hooks.wakeAll() // all keepers report what their slots prefer now
@@ -120,6 +120,17 @@ func (k *keeper) applyChange(slot tunnel.Slot, change protocol.Change, err error
 			slog.Duration(logkey.NextProbeIn, time.Until(change.ProbeAt).Round(time.Second)))
 	}
 	k.deps.Observer.Turned(change.Turn)
+	return tell
+}
+
+// tellFallback logs a fallback: one warning per host is enough, the other slots follow.
+func tellFallback(log *slog.Logger, change protocol.Change) {
+	write := log.Info
+	if change.First {
+		write = log.Warn
+	}
+	write("falling back to another protocol", slog.String(logkey.From, string(change.From)), slog.String(logkey.To, string(change.To)),
+		slog.Int(logkey.Failures, change.Failures), slog.Duration(logkey.NextProbeIn, time.Until(change.ProbeAt).Round(time.Second)))
 }
 
 // probe starts at most one probe of the preferred transport while a slot is connected over the fallback.
@@ -167,5 +178,7 @@ func (k *keeper) probeOver(ctx context.Context, slot tunnel.Slot, edge tunnel.Ed
 	c.mu.Lock()
 	change, err := c.known.Probed(time.Now(), slot, event)
 	c.mu.Unlock()
-	k.applyChange(slot, change, err)
+	if tell := k.applyChange(slot, edge, change, err); tell != nil {
+		tell()
+	}
 }

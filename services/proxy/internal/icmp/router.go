@@ -20,6 +20,7 @@ type Router struct {
 	log     *slog.Logger
 	metrics *metrics
 	v4, v6  netip.Addr
+	zone    string
 	began   time.Time
 	idle    time.Duration // ends a flow
 	wg      sync.WaitGroup
@@ -39,7 +40,7 @@ type key struct {
 // New makes a router for pings to the addresses that allowed returns no error for, and logs once if the system forbids ping sockets.
 func New(cfg Config, allowed func(dst netip.Addr) error, log *slog.Logger, reg prometheus.Registerer) *Router {
 	r := &Router{cfg: cfg, allowed: allowed, log: log, metrics: newMetrics(reg), began: time.Now(), idle: idleTime, flows: make(map[key]*flow)}
-	r.v4, r.v6 = sources(cfg)
+	r.v4, r.v6, r.zone = sources(cfg)
 	r.check()
 	return r
 }
@@ -47,19 +48,22 @@ func New(cfg Config, allowed func(dst netip.Addr) error, log *slog.Logger, reg p
 // Sources are the addresses from which this host sends its own ICMP errors.
 func (r *Router) Sources() (v4, v6 netip.Addr) { return r.v4, r.v6 }
 
+// Zone is the interface that has the IPv6 source, "" when it was configured or there is none.
+func (r *Router) Zone() string { return r.zone }
+
 // check tries a socket of each family. A failure is a warning only when a source address is configured.
 func (r *Router) check() {
 	err4, err6 := try(false), try(true)
 	if err4 == nil && err6 == nil {
 		return
 	}
-	args := []any{"ipv4", err4 == nil, "ipv6", err6 == nil}
+	args := []any{slog.Bool(logkey.IPv4, err4 == nil), slog.Bool(logkey.IPv6, err6 == nil)}
 	if err4 == nil {
 		err4 = err6
 	}
-	args = append(args, "err", err4)
+	args = append(args, slog.Any(logkey.Err, err4))
 	if fix := remedy(err4); fix != "" {
-		args = append(args, "remedy", fix)
+		args = append(args, slog.String(logkey.Remedy, fix))
 	}
 	const message = "ping through the tunnel is not available"
 	if r.cfg.SourceV4 != "" || r.cfg.SourceV6 != "" {

@@ -1,7 +1,6 @@
 package icmp
 
 import (
-	"cmp"
 	"net"
 	"net/netip"
 )
@@ -10,8 +9,8 @@ import (
 const probe = "192.168.0.1:53"
 
 // sources gives the addresses that stand for this host: the configured ones, or what the routes and interfaces suggest, or
-// the unspecified ones.
-func sources(cfg Config) (v4, v6 netip.Addr) {
+// the unspecified ones. zone is the interface with v6 when it was found.
+func sources(cfg Config) (v4, v6 netip.Addr, zone string) {
 	v4, v6 = netip.IPv4Unspecified(), netip.IPv6Unspecified()
 	if a, err := netip.ParseAddr(cfg.SourceV4); err == nil {
 		v4 = a
@@ -20,10 +19,10 @@ func sources(cfg Config) (v4, v6 netip.Addr) {
 	}
 	if a, err := netip.ParseAddr(cfg.SourceV6); err == nil {
 		v6 = a.WithZone("")
-	} else if a, ok := beside(v4); ok {
-		v6 = a
+	} else if a, name := beside(v4); a.IsValid() {
+		v6, zone = a, name
 	}
-	return v4, v6
+	return v4, v6, zone
 }
 
 // routed gives the local address of the default route.
@@ -38,28 +37,26 @@ func routed() (netip.Addr, bool) {
 }
 
 // beside gives an IPv6 address of the interface that has v4, or of any other.
-func beside(v4 netip.Addr) (netip.Addr, bool) {
+func beside(v4 netip.Addr) (a netip.Addr, zone string) {
 	interfaces, err := net.Interfaces()
 	if err != nil {
-		return netip.Addr{}, false
+		return netip.Addr{}, ""
 	}
-	var same, other netip.Addr
 	for _, i := range interfaces {
 		addrs, err := i.Addrs()
 		if err != nil {
 			continue
 		}
 		six, here := pick(addrs, v4)
-		if here {
-			same = cmpAddr(same, six)
+		if six.IsValid() && here {
+			return six, i.Name
 		}
-		other = cmpAddr(other, six)
+		if six.IsValid() && !a.IsValid() {
+			a, zone = six, i.Name
+		}
 	}
-	a := cmpAddr(same, other)
-	return a, a.IsValid()
+	return a, zone
 }
-
-func cmpAddr(a, b netip.Addr) netip.Addr { return cmp.Or(a, b) }
 
 // pick gives the first IPv6 address that others can reach, and whether v4 is among the addresses.
 func pick(addrs []net.Addr, v4 netip.Addr) (six netip.Addr, here bool) {

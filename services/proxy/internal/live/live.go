@@ -91,12 +91,14 @@ func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error)
 			tell = log.ErrorContext
 		}
 		s.last, s.tried = err.Error(), u.Version
-		tell(ctx, "configuration rejected", slog.Int(logkey.Applied, int(s.version)), slog.Any(logkey.Err, err))
+		tell(ctx, "configuration rejected", slog.Int(logkey.Applied, int(s.version)), slog.Any(logkey.Err, err),
+			slog.String(logkey.Document, string(u.Document)))
 		return s.version, remoteconfig.Reject(err)
 	}
 	s.version, s.last = u.Version, ""
 	s.gauge.Set(float64(u.Version))
-	log.InfoContext(ctx, "configuration applied", slog.Int(logkey.Rules, len(set.Rules)), slog.Int(logkey.Bytes, len(u.Document)))
+	log.InfoContext(ctx, "configuration applied", slog.Int(logkey.Rules, len(set.Rules)), slog.Int(logkey.Bytes, len(u.Document)),
+		slog.String(logkey.Document, string(u.Document)))
 	for _, text := range set.Warnings() {
 		log.WarnContext(ctx, "ingress rules accepted with a warning", slog.String(logkey.Warning, text))
 	}

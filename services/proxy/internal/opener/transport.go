@@ -52,6 +52,7 @@ func (p *Opener) Open(svc ingress.Service, set ingress.OriginRequest, ca []byte)
 		o.Kind, o.Status = origin.KindStatus, svc.Status
 	case ingress.KindHelloWorld:
 		o.Kind, o.Handler = origin.KindHandler, origin.Hello()
+		p.log.Info("demo page is served in this process")
 	case ingress.KindStream, ingress.KindBastion, ingress.KindSocks:
 		o.Kind, o.Stream = origin.KindStream, origin.NewStream(svc, set, p.point)
 	case ingress.KindManagement:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/icmp"
@@ -80,6 +81,9 @@ func New(cfg Config, table *router.Table, point *dialer.Point, log *slog.Logger,
 	}
 	n.dialer.Reserve(resolver.Virtual(), n.dns)
 	n.icmp = icmp.New(cfg.ICMP, point.Addr, log, reg)
+	v4, v6 := n.icmp.Sources()
+	log.Info("sources of ICMP errors", slog.String(logkey.IPv4, v4.String()), slog.String(logkey.IPv6, v6.String()),
+		slog.String(logkey.Zone, n.icmp.Zone()))
 	n.udp = udp.New(cfg.UDP, udp.Deps{Dialer: n.dialer, Limit: n.limit, Pinger: n.icmp, Logger: log, Registerer: reg})
 	return n, nil
 }
