@@ -3,6 +3,7 @@ module github.com/culvert-tunnel/culvert/cli
 go 1.26.0
 
 require (
+	github.com/coder/websocket v1.8.15
 	github.com/culvert-tunnel/culvert/pkg v0.0.0
 	github.com/culvert-tunnel/culvert/services/conn-worker v0.0.0
 	github.com/culvert-tunnel/culvert/services/discovery v0.0.0

@@ -53,6 +53,11 @@ type Actor struct {
 // Fed reports whether the token is for a tunnel with a FedRAMP credential.
 func (c *Claims) Fed() bool { return c.Issuer == FedIssuer }
 
+// SetLife says who issued the token and when it is valid.
+func (c *Claims) SetLife(issuer string, from, until time.Time) {
+	c.Issuer, c.IssuedAt, c.ExpiresAt = issuer, jwt.NewNumericDate(from), jwt.NewNumericDate(until)
+}
+
 // Validate reports a required claim that is missing, with ErrToken. Without it jwt would accept any claims.
 func (c *Claims) Validate() error {
 	switch {

@@ -30,6 +30,8 @@ type Config struct {
 	Ports      ports.Config     `yaml:"ports"`
 	UDP        udp.Config       `yaml:"udp"`
 	Bootstrap  bootstrap.Config `yaml:"bootstrap"`
+	// ManagementHostname is a setting because --management-hostname of connectors is one.
+	ManagementHostname string `yaml:"management_hostname" usage:"host of the management service, besides those of the reference"`
 	// Quick is the service that gives tunnels to strangers.
 	Quick admin.QuickConfig `yaml:"quick"`
 }

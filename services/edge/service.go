@@ -45,6 +45,7 @@ type Service struct {
 	log       *slog.Logger
 	catalog   *catalog.Catalog
 	authority *certs.Authority
+	manage    *certs.Management
 	udp       *udp.Flows
 	backlog   *backlog.Watch
 	api       *admin.API
@@ -84,7 +85,10 @@ func (s *Service) openFiles(d Deps) (err error) {
 	if s.catalog, err = catalog.Open(s.cfg.DataDir); err != nil {
 		return err
 	}
-	s.authority, err = certs.Open(s.cfg.DataDir, time.Now, d.Files)
+	if s.authority, err = certs.Open(s.cfg.DataDir, time.Now, d.Files); err != nil {
+		return err
+	}
+	s.manage, err = certs.OpenManagement(s.cfg.DataDir, s.cfg.ManagementHostname, time.Now)
 	return err
 }
 
@@ -144,7 +148,8 @@ func (s *Service) openFront(d Deps) error {
 		}
 	}
 	s.front, err = front.New(conf, front.Deps{
-		Routes: s.catalog, Conns: s.connectors.Table(), Backlog: s.backlog, Logger: d.Logger, Registerer: d.Registerer,
+		Routes: s.catalog, Conns: s.connectors.Table(), Backlog: s.backlog, Management: s.manage, Logger: d.Logger,
+		Registerer: d.Registerer,
 	})
 	return err
 }
@@ -155,7 +160,15 @@ func (s *Service) publicTLS(d Deps) (*tls.Config, error) {
 	if p.CertFile != "" {
 		return certs.FileTLS(d.Files, p.CertFile, p.KeyFile)
 	}
-	return s.authority.PublicTLS(p.Names, s.catalog.Pattern), nil
+	return s.authority.PublicTLS(p.Names, s.pattern), nil
+}
+
+// pattern is the route pattern of a host; a host of the management service is one of its own.
+func (s *Service) pattern(host string) (string, bool) {
+	if s.manage.IsHost(host) {
+		return host, true
+	}
+	return s.catalog.Pattern(host)
 }
 
 // openPorts binds the public ports of the catalog. One that is not free is an error line, and is tried again.
@@ -180,7 +193,10 @@ func (s *Service) openZone(d Deps) error {
 }
 
 func (s *Service) openAdmin(d Deps) error {
-	s.api = admin.NewAPI(admin.Deps{Catalog: s.catalog, Ports: s.ports, Table: s.connectors.Table(), Pings: s.udp, Logger: d.Logger})
+	s.api = admin.NewAPI(admin.Deps{
+		Catalog: s.catalog, Ports: s.ports, Table: s.connectors.Table(), Pings: s.udp, Logger: d.Logger,
+		Tokens: s.manage, PublicURLs: s.publicURLs,
+	})
 	a := s.cfg.Admin
 	var err error
 	s.admin, err = admin.New(admin.Config{
@@ -290,6 +306,11 @@ func (s *Service) PublicURL() string { return url("http", s.front.Addr()) }
 
 // PublicTLSURL is where visitors reach the edge over TLS, or "".
 func (s *Service) PublicTLSURL() string { return url("https", s.front.TLSAddr()) }
+
+// publicURLs are the public listeners, the one with TLS first.
+func (s *Service) publicURLs() []string {
+	return slices.DeleteFunc([]string{s.PublicTLSURL(), s.PublicURL()}, func(u string) bool { return u == "" })
+}
 
 // url names a listener in a form that works on this host.
 func url(scheme string, addr netip.AddrPort) string {

@@ -49,7 +49,8 @@ func (c *commands) app() *urfave.App {
 		Flags:          c.connectorFlags(true),
 		Action:         c.bareProgram,
 		Commands: append([]*urfave.Command{
-			c.up(), c.tunnel(), c.operator().Route(), service.Hello(c.Console), c.healthcheck(), c.version(), c.diagnose().Check(),
+			c.up(), c.tunnel(), c.operator().Route(), c.operator().Tail("culvert/" + process.Version()),
+			service.Hello(c.Console), c.healthcheck(), c.version(), c.diagnose().Check(),
 		}, service.Commands(c.Console, func(code int) { c.code = code })...),
 	}
 }

@@ -145,6 +145,14 @@ func (c *Client) Ping(ctx context.Context, ref string, r PingRequest) (PingReply
 	return out, err
 }
 
+// ManagementToken makes an access token for a resource of the management service: logs, host_details or admin.
+func (c *Client) ManagementToken(ctx context.Context, ref, resource, actor string) (ManagementToken, error) {
+	var out ManagementToken
+	path := "/v1/tunnels/" + url.PathEscape(ref) + "/management/" + url.PathEscape(resource)
+	err := c.call(ctx, http.MethodPost, path, ManagementTokenRequest{Actor: actor}, &out)
+	return out, err
+}
+
 // AddRoute sends host (exact, "*.domain" or "*") to a tunnel given by name or id. The same route again is fine; a
 // host that belongs to another tunnel is tunnel.ErrConflict.
 func (c *Client) AddRoute(ctx context.Context, host, tunnelRef string) (Route, error) {

@@ -64,6 +64,22 @@ type AddRouteRequest struct {
 	PortTarget
 }
 
+// ManagementTokenRequest is the body of POST /v1/tunnels/REF/management/RESOURCE.
+type ManagementTokenRequest struct {
+	// Actor is who uses the token. Of two log streams of one actor the later one replaces the earlier one.
+	Actor string `json:"actor,omitempty"`
+}
+
+// ManagementToken gives access to the management service of a tunnel's connectors for a while.
+type ManagementToken struct {
+	Token     string    `json:"token"`
+	ExpiresAt time.Time `json:"expires_at"`
+	// Host is the host name that requests name.
+	Host string `json:"host"`
+	// URLs are addresses of the edge, as http(s)://host:port, that take such requests.
+	URLs []string `json:"urls"`
+}
+
 // PingRequest is the body of POST /v1/tunnels/REF/ping.
 type PingRequest struct {
 	Destination string `json:"destination"`

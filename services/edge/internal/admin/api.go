@@ -38,7 +38,10 @@ type Deps struct {
 	Ports   Ports
 	Table   *registry.Table
 	Pings   Pinger
-	Logger  *slog.Logger
+	Tokens  Tokens
+	// PublicURLs are the addresses of the public listeners.
+	PublicURLs func() []string
+	Logger     *slog.Logger
 }
 
 // API holds the handlers.
@@ -64,6 +67,7 @@ func (a *API) Write(g *echo.Group) {
 	g.GET("/tunnels/:ref/configuration", a.getConfiguration)
 	g.PUT("/tunnels/:ref/configuration", a.putConfiguration)
 	g.POST("/tunnels/:ref/ping", a.ping)
+	g.POST("/tunnels/:ref/management/:resource", a.managementToken)
 	g.DELETE("/connections/:id", a.evictConnection)
 	g.POST("/routes", a.addRoute)
 	g.DELETE("/routes/:host", a.deleteRoute)

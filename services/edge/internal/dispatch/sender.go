@@ -21,6 +21,23 @@ type Picker interface {
 	Pick(id tunnel.ID, exclude *registry.Conn) (*registry.Conn, bool)
 }
 
+// ConnectorPicker can choose among the connections of one connector, too.
+type ConnectorPicker interface {
+	Picker
+	PickOf(id tunnel.ID, connector tunnel.ConnectorID, exclude *registry.Conn) (*registry.Conn, bool)
+}
+
+// oneConnector picks connections of one connector.
+type oneConnector struct {
+	conns     ConnectorPicker
+	connector tunnel.ConnectorID
+}
+
+// Pick chooses a connection of the connector.
+func (o oneConnector) Pick(id tunnel.ID, exclude *registry.Conn) (*registry.Conn, bool) {
+	return o.conns.PickOf(id, o.connector, exclude)
+}
+
 // Sender sends requests to the connectors of tunnels.
 type Sender struct {
 	conns   Picker
@@ -30,6 +47,15 @@ type Sender struct {
 // NewSender makes a sender; retries counts the attempts after the first.
 func NewSender(conns Picker, retries prometheus.Counter) *Sender {
 	return &Sender{conns: conns, retries: retries}
+}
+
+// ForConnector is a sender that uses connections of one connector. A sender whose picker cannot choose among them uses all.
+func (s *Sender) ForConnector(connector tunnel.ConnectorID) *Sender {
+	conns, ok := s.conns.(ConnectorPicker)
+	if !ok {
+		return s
+	}
+	return &Sender{conns: oneConnector{conns, connector}, retries: s.retries}
 }
 
 // Send calls attempt with a connection of the tunnel until it succeeds, which is nil, or until the rules of the package

@@ -39,7 +39,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	rt := roundTrip{
 		front: h.front, w: visitorconn.NewResponseWriter(w, r, h.front.cfg.BodyIdleTimeout), r: r, conn: state,
-		visitor: h.visitorOf(state, r),
+		visitor: h.visitorOf(state, r), sender: h.front.sender,
 	}
 	end := rt.serve() //nolint:contextcheck // rt holds r, whose context is the one to use
 	if end == aborted && !rt.begun {
@@ -84,6 +84,9 @@ func (rt *roundTrip) serve() ending {
 	host, err := route.Canonical(rt.r.Host)
 	if err != nil {
 		return rt.page(badHost(), "")
+	}
+	if m := rt.front.deps.Management; m != nil && m.IsHost(host) {
+		return rt.serveManagement()
 	}
 	entry, ok := rt.front.deps.Routes.Lookup(host)
 	if !ok {

@@ -52,6 +52,10 @@ type roundTrip struct {
 	begun bool
 	// uploading is set once the body is being read, unwanted when the connector responded without it.
 	uploading, unwanted bool
+	// sender chooses the connection.
+	sender *dispatch.Sender
+	// managementKey is the metadata of a request for the management host, "" for others.
+	managementKey string
 	// headCost is the size of the head, as it counts in the limit of the visitor's connection.
 	headCost int
 	*scratch
@@ -89,13 +93,16 @@ func (rt *roundTrip) carry(id tunnel.ID) ending {
 	rt.scratch = rt.front.scratches.Get().(*scratch) //nolint:forcetypeassert // the pool holds nothing else
 	defer rt.free()
 	ctx := rt.r.Context()
-	conn, failure := rt.front.sender.Send(ctx, id, rt.attempt)
+	conn, failure := rt.sender.Send(ctx, id, rt.attempt)
 	switch {
 	case failure == nil:
 		conn.Release()
 		return rt.end
 	case failure.Kind == dispatch.Canceled, ctx.Err() != nil:
 		return aborted
+	}
+	if rt.managementKey != "" && failure.Kind == dispatch.NoConnection {
+		return rt.managementError(statusNoConnector, "the tunnel has no such connector")
 	}
 	page := pageOf(failure)
 	if failure.Kind != dispatch.TooLarge && failure.Kind != dispatch.Busy {
@@ -198,7 +205,7 @@ func (rt *roundTrip) encode(conn *registry.Conn) *dispatch.Failure {
 	if rt.headCost == 0 {
 		rt.headCost = cost
 	}
-	rt.appendExtensions()
+	rt.appendExtensions(conn)
 	if rt.head, err = rt.req.Append(rt.head[:0]); err != nil {
 		return &dispatch.Failure{Kind: dispatch.TooLarge, Detail: err.Error()}
 	}
@@ -206,7 +213,10 @@ func (rt *roundTrip) encode(conn *registry.Conn) *dispatch.Failure {
 }
 
 // appendExtensions appends the metadata of our own extensions (docs/extensions.md).
-func (rt *roundTrip) appendExtensions() {
+func (rt *roundTrip) appendExtensions(conn *registry.Conn) {
+	if rt.managementKey != "" && conn.OwnKind() {
+		rt.req.Metadata = append(rt.req.Metadata, stream.Pair{Key: stream.KeyManagement, Val: rt.managementKey})
+	}
 	if rt.accept != "" {
 		rt.req.Metadata = append(rt.req.Metadata, stream.Pair{Key: stream.KeyAccept, Val: rt.accept})
 	}

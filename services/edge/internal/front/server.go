@@ -44,9 +44,11 @@ type router interface {
 // Deps are what the front works with.
 type Deps struct {
 	Routes router
-	Conns  dispatch.Picker
+	Conns  dispatch.ConnectorPicker
 	// Backlog aborts responses that fill a connection's window while their visitors read nothing; nil aborts none.
-	Backlog    *backlog.Watch
+	Backlog *backlog.Watch
+	// Management serves the management host; without it the host is like any other.
+	Management Management
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 }

@@ -9,21 +9,27 @@ import (
 
 // ability is what a connector supports, derived once from its registration.
 type ability struct {
-	frames, interim, halfClose, bundles, fragments, upgrades, datagramV3 bool
+	frames, interim, halfClose, bundles, fragments, upgrades, datagramV3, own bool
 }
 
 func abilityOf(info *Info) ability {
 	streams := slices.Contains(info.Features, protocol.FeatureStreams)
 	return ability{
-		frames:     streams || info.Protocol == tunnel.HTTP2, // over HTTP/2 the transport converts between frames and trailers
-		interim:    streams,
-		halfClose:  streams,
-		bundles:    slices.Contains(info.Features, protocol.FeatureDatagrams),
-		fragments:  slices.Contains(info.Features, protocol.FeatureFragments),
-		upgrades:   slices.Contains(info.Features, protocol.FeatureUpgrades),
+		frames:    streams || info.Protocol == tunnel.HTTP2, // over HTTP/2 the transport converts between frames and trailers
+		interim:   streams,
+		halfClose: streams,
+		bundles:   slices.Contains(info.Features, protocol.FeatureDatagrams),
+		fragments: slices.Contains(info.Features, protocol.FeatureFragments),
+		upgrades:  slices.Contains(info.Features, protocol.FeatureUpgrades),
+		own: slices.ContainsFunc(info.Features, func(f string) bool {
+			return slices.Contains(protocol.Extensions(), f)
+		}),
 		datagramV3: slices.Contains(info.Features, protocol.FeatureDatagramV3),
 	}
 }
+
+// OwnKind reports whether the connector is of this project: it announced one of its extensions.
+func (c *Conn) OwnKind() bool { return c.can.own }
 
 // Frames reports whether bodies may be framed on the connection, so that they can have trailers.
 func (c *Conn) Frames() bool { return c.can.frames }

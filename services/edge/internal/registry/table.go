@@ -137,6 +137,22 @@ func (t *Table) Pick(id tunnel.ID, exclude *Conn) (*Conn, bool) {
 	return c, true
 }
 
+// PickOf is Pick among the connections of one connector.
+func (t *Table) PickOf(id tunnel.ID, connector tunnel.ConnectorID, exclude *Conn) (*Conn, bool) {
+	t.mu.RLock()
+	g := t.groups[id]
+	t.mu.RUnlock()
+	if g == nil {
+		return nil, false
+	}
+	c := choose(slices.DeleteFunc(t.active(g), func(c *Conn) bool { return c.Slot.Connector != connector }), exclude)
+	if c == nil {
+		return nil, false
+	}
+	c.inFlight.Add(1)
+	return c, true
+}
+
 func choose(conns []*Conn, exclude *Conn) *Conn {
 	var best *Conn
 	var least int64

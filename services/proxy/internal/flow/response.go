@@ -70,9 +70,9 @@ func (x *flowState) forward(ctx context.Context, p *parsed, res *http.Response) 
 	case res.Body == http.NoBody:
 		return x.closeResponse()
 	case p.takesFrames && framesResponse(res):
-		return x.copyFramed(ctx, res)
+		return x.copyFramed(res)
 	}
-	return x.copyBody(ctx, res.Body, p.takesFrames && res.ContentLength > 0)
+	return x.copyBody(res.Body, p.takesFrames && res.ContentLength > 0)
 }
 
 // setHead makes the ConnectResponse of a response: the status first, then one entry per header value. A header beyond the
@@ -143,7 +143,7 @@ func (x *flowState) closeResponse() error {
 
 // copyBody streams the body of a response: each read goes out at once, and the last one together with FIN. checked says that
 // the edge compares the body with a declared length.
-func (x *flowState) copyBody(ctx context.Context, from io.Reader, checked bool) error {
+func (x *flowState) copyBody(from io.Reader, checked bool) error {
 	buf := x.h.takeCopy()
 	defer x.h.copies.Put(buf)
 	for {

@@ -2,7 +2,6 @@ package flow
 
 import (
 	"cmp"
-	"context"
 	"io"
 	"net/http"
 	"slices"
@@ -102,7 +101,7 @@ func (x *flowState) announceBody(res *http.Response) {
 }
 
 // copyFramed streams a response's body as frames: each read is one and goes out at once, and the trailers go with FIN.
-func (x *flowState) copyFramed(ctx context.Context, res *http.Response) error {
+func (x *flowState) copyFramed(res *http.Response) error {
 	buf := x.h.takeCopy()
 	defer x.h.copies.Put(buf)
 	for {
@@ -118,7 +117,7 @@ func (x *flowState) copyFramed(ctx context.Context, res *http.Response) error {
 			}
 		}
 		if err == io.EOF {
-			return x.closeFramed(ctx, res.Trailer)
+			return x.closeFramed(res.Trailer)
 		}
 		if err != nil {
 			return &originError{err}
@@ -127,7 +126,7 @@ func (x *flowState) copyFramed(ctx context.Context, res *http.Response) error {
 }
 
 // closeFramed ends a framed response.
-func (x *flowState) closeFramed(ctx context.Context, trailer http.Header) error {
+func (x *flowState) closeFramed(trailer http.Header) error {
 	var pairs []stream.Pair
 	meter := x.h.limits.Fields.Meter()
 	for name, values := range trailer {

@@ -125,7 +125,7 @@ func TestTokenCheck(t *testing.T) {
 
 func TestRoutes(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "some_thing"}, func() float64 { return 1 }))
+	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "some_thing", Help: "A thing."}, func() float64 { return 1 }))
 	cfg := management.Default()
 	on := management.New(cfg, slog.New(slog.DiscardHandler), reg)
 	cfg.Diagnostics, cfg.Label, cfg.ServiceIP = false, "mine", "127.0.0.1:1"
