@@ -90,6 +90,7 @@ func startRows() []Row {
 		stock("execution trace cannot be written",
 			line(Error, "Failed to create new temporary file to save trace output", from("error", logkey.Err), from("file", logkey.File))),
 		stock("metrics listener opened", line(Info, "Starting metrics server on {addr}/metrics")),
+		stock("metrics listener not opened", line(Error, "Error opening metrics server listener", from("error", logkey.Err))),
 		own("no metrics listener: no address is free, use --metrics to name one"),
 	}
 }

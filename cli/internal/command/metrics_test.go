@@ -1,9 +1,18 @@
 package command_test
 
 import (
+	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/stockmetrics"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 // TestMetricsOnAnOpenAddressAllowServiceNames scrapes a listener on all addresses by a name, as Prometheus does in compose.
@@ -16,4 +25,42 @@ func TestMetricsOnAnOpenAddressAllowServiceNames(t *testing.T) {
 		}
 		p.stop(t)
 	}
+}
+
+// TestStockFamiliesOfARunningConnector looks for the families of the reference on the page of a connector, and for the bounds of its
+// histograms among those of ours.
+func TestStockFamiliesOfARunningConnector(t *testing.T) {
+	e, metrics := startEdge(t), testkit.FreeTCP(t).String()
+	start(t, []string{"TUNNEL_TOKEN=" + e.token, "TUNNEL_METRICS=" + metrics}, append(e.flags(), "run", "--hello-world")...)
+	c := client(t)
+	var all map[string]*dto.MetricFamily
+	testkit.Eventually(t, "four connections", func() bool {
+		status, body := fetch(t, c, "http://"+metrics+"/metrics", "")
+		p := expfmt.NewTextParser(model.LegacyValidation)
+		found, err := p.TextToMetricFamilies(strings.NewReader(body))
+		all = found
+		return status == http.StatusOK && err == nil &&
+			all["cloudflared_tunnel_ha_connections"].GetMetric()[0].GetGauge().GetValue() == 4
+	})
+	if n := len(all["cloudflared_tunnel_server_locations"].GetMetric()); n != 4 {
+		t.Errorf("%d locations", n)
+	}
+	for _, row := range stockmetrics.Table() {
+		if len(row.Labels) == 0 && all[row.Name] == nil {
+			t.Errorf("%s is missing", row.Name)
+		}
+		for _, part := range row.From {
+			for _, bound := range row.Buckets {
+				if h := all[part.Family]; h != nil && !hasBound(h, bound/part.Factor) && !hasBound(h, bound) {
+					t.Errorf("%s has the bound %v, which %s has not", row.Name, bound, part.Family)
+				}
+			}
+		}
+	}
+}
+
+func hasBound(f *dto.MetricFamily, bound float64) bool {
+	return slices.ContainsFunc(f.GetMetric()[0].GetHistogram().GetBucket(), func(b *dto.Bucket) bool {
+		return math.Abs(b.GetUpperBound()-bound) < 1e-9
+	})
 }

@@ -64,7 +64,9 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 		st.Add("prechecks", diagnose.NewStartup(edgeOf(cfg), logger))
 	}
 	defer log.Signal(ctx.Context)()
-	logger.InfoContext(ctx.Context, "metrics listener opened", slog.String(logkey.Addr, server.Ops.Addr().String()))
+	if addr := server.Ops.Addr(); addr.IsValid() {
+		logger.InfoContext(ctx.Context, "metrics listener opened", slog.String(logkey.Addr, addr.String()))
+	}
 	err = st.Run(ctx.Context)
 	log.End(ctx.Context, err)
 	return err

@@ -39,6 +39,7 @@ func Open(ctx context.Context, a Address, logger *slog.Logger) (*Listener, error
 	}
 	err := errors.Join(errs...)
 	if a.Asked {
+		logger.ErrorContext(ctx, "metrics listener not opened", slog.Any(logkey.Err, err))
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	logger.WarnContext(ctx, "no metrics listener: no address is free, use --metrics to name one", slog.Any(logkey.Err, err))
