@@ -73,7 +73,7 @@ func TestReconnectOnStandardInput(t *testing.T) {
 			for range 2 {
 				testkit.Eventually(t, "not ready", func() bool {
 					status, n := readiness(t, c, metrics)
-					return status == http.StatusServiceUnavailable && n == 0 && len(p.linesWith("connection restarts on request")) > 0
+					return status == http.StatusServiceUnavailable && n == 0 && len(p.linesWith("Restarting connection due to reconnect signal")) > 0
 				})
 				testkit.Eventually(t, "ready again", func() bool {
 					status, n := readiness(t, c, metrics)
@@ -85,14 +85,14 @@ func TestReconnectOnStandardInput(t *testing.T) {
 				say("restart")
 				say("reconnect 1s")
 			}
-			testkit.Eventually(t, "both broke", func() bool { return len(p.linesWith("connection restarts on request")) == 3 })
+			testkit.Eventually(t, "both broke", func() bool { return len(p.linesWith("Restarting connection due to reconnect signal")) == 3 })
 			_ = commands.Close() // never fails; the end of the input does not end the connector
 			testkit.Eventually(t, "ready again", func() bool {
 				status, n := readiness(t, c, metrics)
 				return status == http.StatusOK && n == 1
 			})
 			for text, want := range map[string]int{
-				"commands on standard input: help": 4, "is not a duration such as": 2, "unknown command on standard input": 2, "connection failed": 0,
+				"commands on standard input: help": 4, "is not a duration such as": 2, "Unknown command": 2, "Connection terminated": 0,
 			} {
 				if got := len(p.linesWith(text)); got != want {
 					t.Errorf("%d lines with %q, want %d:\n%s", got, text, want, p.log())
