@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,10 +58,19 @@ func HalfCores() Option { return func(o *options) { o.halfCores = true } }
 // Host has the arguments, the environment and the outputs of a program.
 type Host struct {
 	Args    []string // without the program's name
+	Program string   // the name or path that the program was called by; "" is culvert
 	Environ []string
 	Stdin   io.Reader // nil is no input
 	Stdout  io.Writer
 	Stderr  io.Writer
+}
+
+// Name is the name that the program goes by: cloudflared when it was called so, since wrappers read it in the output; else culvert.
+func (h Host) Name() string {
+	if filepath.Base(h.Program) == "cloudflared" {
+		return "cloudflared"
+	}
+	return "culvert"
 }
 
 // Errorln prints a line for the user on standard error, without the secrets in it: an error may quote a URL with a password.

@@ -15,6 +15,6 @@ func run() int {
 	ctx, stop := process.Signals(context.Background(), os.Exit)
 	defer stop()
 	return command.Run(ctx, process.Host{
-		Args: os.Args[1:], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Args: os.Args[1:], Program: os.Args[0], Environ: os.Environ(), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 	})
 }

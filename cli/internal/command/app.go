@@ -17,7 +17,7 @@ import (
 // Run executes the command line of host and returns the exit code: 0, or 1 for every error.
 func Run(ctx context.Context, host process.Host) int {
 	c := &commands{Console: console.Console{Host: host}, code: process.ExitOK}
-	err := c.app().RunContext(ctx, append([]string{"culvert"}, host.Args...))
+	err := c.app().RunContext(ctx, append([]string{host.Name()}, host.Args...))
 	if err == nil {
 		return c.code
 	}
@@ -38,7 +38,7 @@ type commands struct {
 
 func (c *commands) app() *urfave.App {
 	return &urfave.App{
-		Name:           "culvert",
+		Name:           c.Host.Name(),
 		Usage:          "a tunnel from a private service to the outside, without an open port",
 		UsageText:      "culvert up | culvert tunnel run | culvert COMMAND --help",
 		Version:        process.Version(),
@@ -51,7 +51,7 @@ func (c *commands) app() *urfave.App {
 		Commands: append([]*urfave.Command{
 			c.up(), c.tunnel(), c.operator().Route(), c.operator().Tail("culvert/" + process.Version()),
 			service.Hello(c.Console), c.healthcheck(), c.version(), c.diagnose().Check(),
-		}, service.Commands(c.Console, func(code int) { c.code = code })...),
+		}, service.Commands(c.Console, func(code int) { c.code = code }, c.configFile)...),
 	}
 }
 

@@ -32,3 +32,12 @@ func (c *commands) addHost(st *stack.Stack, announcement *host.Announcement, con
 		st.Add("stdin-control", host.Control{Input: c.Host.Stdin, Connections: st, Logger: announcement.Logger})
 	}
 }
+
+// configFile is the configuration file that a flag names, "" for none.
+func (c *commands) configFile() (string, error) {
+	s, err := c.flagsOnly()
+	if err != nil {
+		return "", err
+	}
+	return s.Text("config"), nil
+}

@@ -14,7 +14,7 @@ func (c *commands) version() *urfave.Command {
 	return &urfave.Command{
 		Name: "version", Usage: "print the version", OnUsageError: console.UsageError,
 		Action: func(*urfave.Context) error {
-			c.Println(fmt.Sprintf("culvert version %s (%s %s/%s)", process.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH))
+			c.Println(fmt.Sprintf("%s version %s (%s %s/%s)", c.Host.Name(), process.Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH))
 			return nil
 		},
 	}

@@ -6,6 +6,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/console"
+	"github.com/culvert-tunnel/culvert/cli/internal/install"
 	"github.com/culvert-tunnel/culvert/cli/internal/setup"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
@@ -16,8 +17,9 @@ import (
 )
 
 // Commands are the parts as processes of their own: the same as the service binaries. A service reports its errors itself; its exit
-// code goes to exited. The commands that prepare a deployment of several processes come first.
-func Commands(c console.Console, exited func(code int)) []*urfave.Command {
+// code goes to exited. The commands that prepare a host or a deployment of several processes come first; config gives the configuration
+// file that a flag names.
+func Commands(c console.Console, exited func(code int), config func() (string, error)) []*urfave.Command {
 	table := []struct {
 		name, usage string
 		exec        func(ctx context.Context, host process.Host) int
@@ -28,7 +30,7 @@ func Commands(c console.Console, exited func(code int)) []*urfave.Command {
 		{"proxy", "carry requests to origins", execProxy},
 		{"edge", "the far end: accept connectors and face the public", execEdge},
 	}
-	out := []*urfave.Command{setup.LinkCerts(c), setup.StoreUsers(c)}
+	out := append(install.Commands(c, config), setup.LinkCerts(c), setup.StoreUsers(c))
 	for _, row := range table {
 		out = append(out, &urfave.Command{
 			Name: row.name, Usage: "service: " + row.usage, SkipFlagParsing: true, HideHelp: true,
