@@ -59,6 +59,7 @@ func Parts() []Part {
 		{"conn-worker", append(connectionRows(), workerRows()...)},
 		{"proxy", append(requestRows(), proxyRows()...)},
 		{"supervisor and discovery", controlRows()},
+		{"access", accessRows()},
 		{"link, store and private listener", sharedRows()},
 	}
 }
@@ -92,6 +93,15 @@ func startRows() []Row {
 		stock("metrics listener opened", line(Info, "Starting metrics server on {addr}/metrics")),
 		stock("metrics listener not opened", line(Error, "Error opening metrics server listener", from("error", logkey.Err))),
 		own("no metrics listener: no address is free, use --metrics to name one"),
+	}
+}
+
+// accessRows are the lines of access tcp.
+func accessRows() []Row {
+	return []Row{
+		stock("listener of access opened", line(Info, "Start Websocket listener", from("host", logkey.Host))),
+		stock("application not reached",
+			line(Error, "failed to connect to origin", from("error", logkey.Err), from("originURL", logkey.URL))),
 	}
 }
 

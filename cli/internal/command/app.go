@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -48,10 +49,12 @@ func (c *commands) app() *urfave.App {
 		OnUsageError:   console.UsageError,
 		Flags:          c.connectorFlags(true),
 		Action:         c.bareProgram,
-		Commands: append([]*urfave.Command{
-			c.up(), c.tunnel(), c.operator().Route(), c.operator().Tail("culvert/" + process.Version()),
-			service.Hello(c.Console), c.healthcheck(), c.version(), c.diagnose().Check(),
-		}, service.Commands(c.Console, func(code int) { c.code = code }, c.configFile)...),
+		Commands: slices.Concat(
+			[]*urfave.Command{c.up(), c.tunnel()},
+			c.operator().TopLevel("culvert/"+process.Version()),
+			[]*urfave.Command{service.Hello(c.Console), c.healthcheck(), c.version(), c.diagnose().Check()},
+			service.Commands(c.Console, func(code int) { c.code = code }, c.configFile),
+		),
 	}
 }
 

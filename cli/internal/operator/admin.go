@@ -17,6 +17,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/culvert-tunnel/culvert/cli/internal/access"
 	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/cli/internal/paths"
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
@@ -44,6 +45,11 @@ func adminFlags(more ...urfave.Flag) []urfave.Flag {
 
 // Commands are the commands of an operator against the admin API of an edge.
 type Commands struct{ console.Console }
+
+// TopLevel are the commands beside tunnel. userAgent is what servers are told.
+func (c Commands) TopLevel(userAgent string) []*urfave.Command {
+	return []*urfave.Command{c.Route(), c.Tail(userAgent), access.Command(c.Console)}
+}
 
 // Tunnel are the operator's commands against an edge.
 func (c Commands) Tunnel() []*urfave.Command {
