@@ -304,21 +304,23 @@ func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
 	}
 }
 
-// causeOf is the error of an event for people. The address and the reason of a failed dial are attributes of their own, so its text begins
-// with the cause.
+// causeOf is the error of an event for people. The address and the reason of a failed dial are attributes of their own, so they do not
+// stand before its cause.
 func causeOf(e lease.Event) error {
-	if e.Kind != lease.EventDialFailed {
+	var (
+		failure *tunnel.ConnError
+		op      *net.OpError
+	)
+	switch {
+	case e.Kind != lease.EventDialFailed || !errors.As(e.Err, &failure):
 		return e.Err
+	case errors.As(failure.Err, &op):
+		return op
 	}
-	err := e.Err
-	for {
-		var op *net.OpError
-		next := errors.Unwrap(err)
-		if next == nil || errors.As(err, &op) && error(op) == err {
-			return err
-		}
-		err = next
+	if cause := errors.Unwrap(failure.Err); cause != nil {
+		return cause
 	}
+	return failure.Err
 }
 
 // edge is the address of the attempt, or the one of the next.
