@@ -222,7 +222,7 @@ func failedRow() Row {
 		terminated(fixed("error", textControlStream)).only(quic, register, unless(logkey.ConnIndex, "0")),
 		terminated(prefixed("error", "DialContext error: ", logkey.Err)).only(http2, dial),
 		terminated(fixed("error", textEdgeClosed)).only(http2, serve),
-		terminated(cause).only(http2, register),
+		terminated(cause).only(http2, register, unless(logkey.ConnIndex, "0")),
 	).because("cloudflared also writes that its datagram handler ended, and, over http2, that its control stream did; both say nothing new")
 }
 

@@ -304,16 +304,18 @@ func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
 	}
 }
 
-// causeOf is the error of an event for people. The address and the reason of a failed dial are attributes of their own, so they do not
-// stand before its cause.
+// causeOf is the error of an event for people. The reason, and the address of a dial, are attributes of their own, so they do not stand
+// before the cause.
 func causeOf(e lease.Event) error {
 	var (
 		failure *tunnel.ConnError
 		op      *net.OpError
 	)
 	switch {
-	case e.Kind != lease.EventDialFailed || !errors.As(e.Err, &failure):
+	case !errors.As(e.Err, &failure) || failure.Err == nil:
 		return e.Err
+	case e.Kind != lease.EventDialFailed:
+		return failure.Err
 	case errors.As(failure.Err, &op):
 		return op
 	}
