@@ -49,7 +49,6 @@ func TestConsoleLines(t *testing.T) {
 					`INF GOOS: linux, GOVersion: go\S+, GoArch: \w+`,
 					`INF Settings: map\[cacert:\S+ edge:\[[0-9.: ]+\] grace-period:2s hello-world:true metrics:\S+ no-autoupdate:true `+
 						`no-prechecks:true p:`+protocol+` protocol:`+protocol+`\]`,
-					`INF Environmental variables map\[.*TUNNEL_TOKEN:\*\*\*\*\*.*\]`,
 					`INF Generated Connector ID: `+uuid,
 					`INF Initial protocol `+protocol,
 					`INF Starting metrics server on `+regexp.QuoteMeta(c.metrics)+`/metrics`,
@@ -116,6 +115,9 @@ func TestJSONLines(t *testing.T) {
 		for name, text := range map[string]string{"console": c.Out.String(), "file": string(raw)} {
 			registered := 0
 			for line := range strings.Lines(text) {
+				if !strings.HasSuffix(line, "\n") {
+					continue // stock ends in the middle of its last line now and then
+				}
 				var all map[string]any
 				if err := json.Unmarshal([]byte(line), &all); err != nil {
 					t.Fatalf("%s: %q: %v", name, line, err)
