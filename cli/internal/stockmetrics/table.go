@@ -110,6 +110,7 @@ func requestSeries() []Series {
 		{
 			Name: "cloudflared_tunnel_response_by_code", Kind: counter, Labels: []string{"status_code"}, Help: "Responses of origins by status.",
 			From: []Part{{Family: "culvert_proxy_origin_responses_total", Labels: []string{"status"}}},
+			Note: "Every response that began. The reference leaves out those whose visitor left before the end.",
 		},
 		{
 			Name: "cloudflared_tunnel_request_errors", Kind: counter, Help: "Requests that failed at or before the origin.",

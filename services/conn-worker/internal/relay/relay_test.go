@@ -314,6 +314,7 @@ func BenchmarkServe(b *testing.B) {
 	r := New(Config{
 		Carrier: carrierFunc(func(_ context.Context, f link.Flow) error { return f.Stream.CloseWrite() }), Applier: Unsupported{},
 		Observer: o, Logger: slog.New(slog.DiscardHandler), RPCTimeout: time.Second,
+		Datagrams: datagrams(udp.Config{Observer: o, Logger: slog.New(slog.DiscardHandler)}),
 	})
 	s := r.Session(connector, link.Meta{}, Options{})
 	done := make(chan error, 1)
