@@ -202,57 +202,62 @@ func (tr *traffic) send(t *testing.T, method, path string) int {
 // TestDashboardSeries sends the same traffic through ours and stock and compares the series that dashboards show most.
 func TestDashboardSeries(t *testing.T) {
 	each(t, func(t *testing.T, s subject) {
-		tr := newTraffic(t)
-		c := s.connect(t, tr.edge, "--protocol", "quic", "--url", tr.origin.URL, "--grace-period", "1s")
-		for range 20 {
-			tr.send(t, http.MethodGet, "/")
+		for _, protocol := range []string{"quic", "http2"} {
+			t.Run(protocol, func(t *testing.T) { dashboardSeries(t, s, protocol) })
 		}
-		for range 3 {
-			tr.send(t, http.MethodGet, "/missing")
-		}
-		tr.send(t, http.MethodPost, "/broken") // not repeated by anybody
-		held := make(chan int, 1)
-		go func() { held <- tr.send(t, http.MethodGet, "/hold") }()
-		<-tr.held
-		during := c.metricFamilies(t)
-		close(tr.let)
-		if status := <-held; status != http.StatusOK {
-			t.Errorf("held request: %d", status)
-		}
-		tr.leave(t)
-		tcp, udp := privatePorts(t, tr)
-		defer tcp.Close()
-		defer udp.Close()
-		echoed(t, tcp)
-		echoed(t, udp)
-
-		var after families
-		testkit.Retry(t, "no request in flight but the TCP stream", patience, func() error {
-			after = c.metricFamilies(t)
-			if n := after.value("cloudflared_tunnel_concurrent_requests_per_tunnel"); n != 1 {
-				return fmt.Errorf("%v requests", n)
-			}
-			return nil
-		})
-		if n := during.value("cloudflared_tunnel_concurrent_requests_per_tunnel"); n != 1 {
-			t.Errorf("%v requests while one was held", n)
-		}
-		checkSeries(t, s, after)
 	})
+}
+
+func dashboardSeries(t *testing.T, s subject, protocol string) {
+	t.Helper()
+	tr := newTraffic(t)
+	c := s.connect(t, tr.edge, "--protocol", protocol, "--url", tr.origin.URL, "--grace-period", "1s")
+	for range 20 {
+		tr.send(t, http.MethodGet, "/")
+	}
+	for range 3 {
+		tr.send(t, http.MethodGet, "/missing")
+	}
+	tr.send(t, http.MethodPost, "/broken") // not repeated by anybody
+	held := make(chan int, 1)
+	go func() { held <- tr.send(t, http.MethodGet, "/hold") }()
+	<-tr.held
+	during := c.metricFamilies(t)
+	close(tr.let)
+	if status := <-held; status != http.StatusOK {
+		t.Errorf("held request: %d", status)
+	}
+	tr.leave(t)
+	tcp := privatePort(t, tr, "tcp")
+	defer tcp.Close()
+	echoed(t, tcp)
+	if protocol == "quic" {
+		udp := privatePort(t, tr, "udp")
+		defer udp.Close()
+		echoed(t, udp)
+	}
+
+	var after families
+	testkit.Retry(t, "no request in flight but the TCP stream", patience, func() error {
+		after = c.metricFamilies(t)
+		if n := after.value("cloudflared_tunnel_concurrent_requests_per_tunnel"); n != 1 {
+			return fmt.Errorf("%v requests", n)
+		}
+		return nil
+	})
+	if n := during.value("cloudflared_tunnel_concurrent_requests_per_tunnel"); n != 1 {
+		t.Errorf("%v requests while one was held", n)
+	}
+	checkSeries(t, s, after)
+	if protocol == "quic" {
+		checkQUICSeries(t, s, after)
+	}
 }
 
 // checkSeries compares the figures after the traffic of TestDashboardSeries.
 func checkSeries(t *testing.T, s subject, f families) {
 	t.Helper()
-	udp := "cloudflared_udp_active_sessions"
-	if f.value("cloudflared_udp_active_flows") >= 0 {
-		udp = "cloudflared_udp_active_flows" // version 3 of datagrams
-	}
-	for _, row := range []struct {
-		name   string
-		labels []string
-		want   float64
-	}{
+	f.expect(t, []figure{
 		{"cloudflared_tunnel_ha_connections", nil, connections},
 		{"cloudflared_tunnel_total_requests", nil, 27},
 		{"cloudflared_tunnel_request_errors", nil, either(t, s, 1., 2., "a visitor that leaves is no failure of the origin")},
@@ -266,19 +271,47 @@ func checkSeries(t *testing.T, s subject, f families) {
 		{"cloudflared_tcp_total_sessions", nil, 1},
 		{"cloudflared_proxy_connect_latency", nil, 1},
 		{"cloudflared_proxy_connect_streams_errors", nil, 0},
-		{udp, nil, 1},
-		{strings.Replace(udp, "active", "total", 1), nil, 1},
 		{"cloudflared_rpc_client_latency_secs", []string{"method=register_connection"}, connections},
 		{"cloudflared_config_local_config_pushes", nil, 1},
 		{"cloudflared_orchestration_config_version", nil, 0},
 		{"build_info", nil, 1},
-		{"quic_client_total_connections", nil, connections},
-		{"quic_client_closed_connections", nil, 0},
-	} {
+	})
+	for _, name := range []string{"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds", "go_goroutines"} {
+		if f.value(name) <= 0 {
+			t.Errorf("%s = %v", name, f.value(name))
+		}
+	}
+}
+
+// figure is what the series of a family with some labels must add up to; -1 is none.
+type figure struct {
+	name   string
+	labels []string
+	want   float64
+}
+
+func (f families) expect(t *testing.T, rows []figure) {
+	t.Helper()
+	for _, row := range rows {
 		if got := f.value(row.name, row.labels...); got != row.want {
 			t.Errorf("%s%v = %v, want %v", row.name, row.labels, got, row.want)
 		}
 	}
+}
+
+// checkQUICSeries compares the figures that only QUIC has.
+func checkQUICSeries(t *testing.T, s subject, f families) {
+	t.Helper()
+	udp := "cloudflared_udp_active_sessions"
+	if f.value("cloudflared_udp_active_flows") >= 0 {
+		udp = "cloudflared_udp_active_flows" // version 3 of datagrams
+	}
+	f.expect(t, []figure{
+		{udp, nil, 1},
+		{strings.Replace(udp, "active", "total", 1), nil, 1},
+		{"quic_client_total_connections", nil, connections},
+		{"quic_client_closed_connections", nil, 0},
+	})
 	for i := range connections {
 		label := fmt.Sprintf("conn_index=%d", i)
 		if f.value("quic_client_sent_bytes", label) < 5000 || f.value("quic_client_receive_bytes", label) < 5000 {
@@ -291,12 +324,7 @@ func checkSeries(t *testing.T, s subject, f families) {
 			}
 		}
 	}
-	for _, name := range []string{"process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds", "go_goroutines"} {
-		if f.value(name) <= 0 {
-			t.Errorf("%s = %v", name, f.value(name))
-		}
-	}
-	if s.stock {
+	if s.stock { // it has whole milliseconds
 		return
 	}
 	if sum := f.value("quic_client_smoothed_rtt"); sum <= 0 {
@@ -304,26 +332,19 @@ func checkSeries(t *testing.T, s subject, f families) {
 	}
 }
 
-// privatePorts opens a TCP and a UDP port of the edge to an echo behind the connector.
-func privatePorts(t *testing.T, tr *traffic) (tcp, udp net.Conn) {
+// privatePort opens a port of the edge to an echo behind the connector, and connects to it.
+func privatePort(t *testing.T, tr *traffic, network string) net.Conn {
 	t.Helper()
-	for _, network := range []string{"tcp", "udp"} {
-		to := echo(t, network)
-		listen := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-		if _, err := tr.edge.Admin.AddPort(t.Context(), network+"://"+listen, tunnelName, adminclient.PortTarget{To: to}); err != nil {
-			t.Fatal(err)
-		}
-		conn, err := net.Dial(network, listen)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if network == "tcp" {
-			tcp = conn
-		} else {
-			udp = conn
-		}
+	listen := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+	target := adminclient.PortTarget{To: echo(t, network)}
+	if _, err := tr.edge.Admin.AddPort(t.Context(), network+"://"+listen, tunnelName, target); err != nil {
+		t.Fatal(err)
 	}
-	return tcp, udp
+	conn, err := net.Dial(network, listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }
 
 // echo sends back what it gets.
