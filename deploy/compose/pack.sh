@@ -9,8 +9,11 @@ deploy/compose/rootfs.sh "$ctx/rootfs" /etc/ssl/certs/ca-certificates.crt
 for s in discovery supervisor conn-worker proxy edge culvert; do
   cp "bin/$s" "$ctx/$s"
   docker build -q -t "culvert/$s:local" --build-arg SERVICE="$s" -f deploy/compose/Dockerfile.local "$ctx" >/dev/null
+  [ "$s" = culvert ] || rm "$ctx/$s" # the engine gets the whole directory for each image
   echo "culvert/$s:local"
 done
+docker build -q -t culvert/cloudflared:local -f deploy/compose/Dockerfile.cloudflared "$ctx" >/dev/null
+echo "culvert/cloudflared:local"
 
 root=bin/redis-image
 rm -rf "$root" && mkdir -p "$root/data" "$root/tmp" "$root/usr/bin"
