@@ -103,14 +103,15 @@ func TestDiagHoldsNoSecret(t *testing.T) {
 			checkShown(t, name, content, secrets...)
 		}
 		for _, name := range []string{
-			"tunnelstate.json", "metrics.txt", "configuration.json", "cli-configuration.json", "cloudflared_logs.txt", "goroutine.pprof", "heap.pprof",
-			"prechecks.json", "task-result.json",
+			"tunnelstate.json", "metrics.txt", "configuration.json", "cli-configuration.json", "cloudflared_logs.txt", "goroutine.pprof",
+			"heap.pprof", "prechecks.json", "task-result.json",
 		} {
 			if files[name] == "" {
 				t.Errorf("the bundle has no %s: %v", name, files["task-result.json"])
 			}
 		}
-		if !strings.HasSuffix(files["cloudflared_logs.txt"], "the last line\n") || !strings.Contains(files["configuration.json"], "http://user:***@127.0.0.1:1") {
+		if !strings.HasSuffix(files["cloudflared_logs.txt"], "the last line\n") ||
+			!strings.Contains(files["configuration.json"], "http://user:***@127.0.0.1:1") {
 			t.Errorf("logs and rules are not those of the connector:\n%.500s\n%s", files["cloudflared_logs.txt"], files["configuration.json"])
 		}
 		var checks struct{ Results []struct{ ProbeStatus int } }
@@ -134,11 +135,12 @@ func TestDiagWithoutBundle(t *testing.T) {
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := run(t, nil, "tunnel", "diag", "--metrics", "127.0.0.1:1"); code != 1 || !strings.Contains(stderr, "diagnostic file: ") {
+	code, _, stderr := run(t, nil, "tunnel", "diag", "--metrics", "127.0.0.1:1")
+	if code != 1 || !strings.Contains(stderr, "diagnostic file: ") {
 		t.Errorf("in a directory that is gone: exit %d, %s", code, stderr)
 	}
 	t.Chdir(t.TempDir())
-	code, _, stderr := run(t, nil, "tunnel", "diag", "--metrics", testkit.FreeTCP(t).String(), "--no-diag-network")
+	code, _, stderr = run(t, nil, "tunnel", "diag", "--metrics", testkit.FreeTCP(t).String(), "--no-diag-network")
 	if code != 0 || !strings.Contains(stderr, "WRN Diagnostic completed with one or more errors") {
 		t.Errorf("no connector there: exit %d, %s", code, stderr)
 	}
@@ -164,8 +166,8 @@ func TestCheck(t *testing.T) {
 		Suggested string `json:"suggested_protocol"`
 		Results   []any  `json:"results"`
 	}
-	if err := json.Unmarshal([]byte(stdout), &report); err != nil || code != 0 || stderr != "" || report.HardFail || report.Suggested != "http2" ||
-		len(report.Results) != 3*len(e.ConnectorAddrs()) {
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil || code != 0 || stderr != "" || report.HardFail ||
+		report.Suggested != "http2" || len(report.Results) != 3*len(e.ConnectorAddrs()) {
 		t.Errorf("check --output json: exit %d, %v, %s\n%s", code, err, stderr, stdout)
 	}
 	code, stdout, stderr = run(t, nil, "check", "--edge", "edge.invalid", "--output", "json")

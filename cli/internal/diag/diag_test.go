@@ -188,7 +188,8 @@ func TestEachJobFailsAlone(t *testing.T) {
 		t.Fatalf("Run: %v, %v", err, r.Failed)
 	}
 	files := unzip(t, o, r)
-	if diff := cmp.Diff([]string{"metrics.txt", "network.json", "raw-network.txt", "task-result.json"}, slices.Sorted(maps.Keys(files))); diff != "" {
+	want := []string{"metrics.txt", "network.json", "raw-network.txt", "task-result.json"}
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(files))); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	for name, text := range map[string]string{
@@ -221,7 +222,8 @@ func TestToggles(t *testing.T) {
 
 // TestContainers reads logs from stand-ins for docker and kubectl, which write more to their error output than a pipe holds.
 func TestContainers(t *testing.T) {
-	const script = `echo "%s $*"; i=0; while [ $i -lt 3000 ]; do echo "password=hunter2 line $i of the error output ..............." >&2; i=$((i+1)); done`
+	const script = `echo "%s $*"; i=0; while [ $i -lt 3000 ]; do
+	echo "password=hunter2 line $i of the error output ..............." >&2; i=$((i+1)); done`
 	program(t, "docker", fmt.Sprintf(script, "docker"))
 	program(t, "kubectl", fmt.Sprintf(script, "kubectl"))
 	for name, tc := range map[string]struct{ container, pod, begin, end string }{

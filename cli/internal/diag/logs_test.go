@@ -11,6 +11,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// flags makes flags of names and values.
+func flags(pairs ...string) map[string]string {
+	out := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		out[pairs[i]] = pairs[i+1]
+	}
+	return out
+}
+
 func TestChooseSource(t *testing.T) {
 	now := time.Date(2026, 11, 29, 1, 2, 3, 0, time.UTC)
 	const since = "2026-11-15T01:02:03Z"
@@ -37,15 +46,21 @@ func TestChooseSource(t *testing.T) {
 		"kubectl with a container": {w: wanted{container: "c1", pod: "p"}, want: source{program: []string{
 			"kubectl", "logs", "p", "--since-time", since, "--tail", "10000", "-c", "c1",
 		}}},
-		"a flag as container":    {w: wanted{container: "--privileged"}, fails: "is not the name"},
-		"a flag as pod":          {w: wanted{pod: "-f"}, fails: "is not the name"},
-		"file":                   {flags: map[string]string{"logfile": "/l", "log-directory": "/d", "uid": "0"}, exists: []string{unit}, want: source{file: "/l"}},
-		"directory":              {flags: map[string]string{"log-directory": "/d", "uid": "0"}, exists: []string{unit}, want: source{directory: "/d"}},
-		"journal":                {flags: map[string]string{"uid": "0"}, exists: []string{unit}, want: journal("cloudflared.service")},
-		"journal of both units":  {flags: map[string]string{"uid": "9"}, exists: []string{unit, ownUnit}, want: journal("cloudflared.service", "culvert.service")},
-		"sysv":                   {flags: map[string]string{"uid": "0"}, exists: []string{linuxServiceLog}, want: source{file: linuxServiceLog}},
-		"sysv of another user":   {flags: map[string]string{"uid": "9"}, exists: []string{linuxServiceLog}, fails: ErrNoLogs.Error()},
-		"nothing":                {flags: map[string]string{"uid": "0"}, fails: ErrNoLogs.Error()},
+		"a flag as container": {w: wanted{container: "--privileged"}, fails: "is not the name"},
+		"a flag as pod":       {w: wanted{pod: "-f"}, fails: "is not the name"},
+		"file": {
+			flags: flags("logfile", "/l", "log-directory", "/d", "uid", "0"), exists: []string{unit},
+			want: source{file: "/l"},
+		},
+		"directory": {flags: flags("log-directory", "/d", "uid", "0"), exists: []string{unit}, want: source{directory: "/d"}},
+		"journal":   {flags: flags("uid", "0"), exists: []string{unit}, want: journal("cloudflared.service")},
+		"journal of both units": {
+			flags: flags("uid", "9"), exists: []string{unit, ownUnit},
+			want: journal("cloudflared.service", "culvert.service"),
+		},
+		"sysv":                   {flags: flags("uid", "0"), exists: []string{linuxServiceLog}, want: source{file: linuxServiceLog}},
+		"sysv of another user":   {flags: flags("uid", "9"), exists: []string{linuxServiceLog}, fails: ErrNoLogs.Error()},
+		"nothing":                {flags: flags("uid", "0"), fails: ErrNoLogs.Error()},
 		"launchd":                {goos: "darwin", exists: []string{macServiceLog}, want: source{file: macServiceLog}},
 		"launchd of a user":      {goos: "darwin", exists: []string{"/home/u" + macServiceLog}, want: source{file: "/home/u" + macServiceLog}},
 		"nothing on macOS":       {goos: "darwin", fails: ErrNoLogs.Error()},
@@ -125,20 +140,31 @@ func TestTail(t *testing.T) {
 
 func TestDestinations(t *testing.T) {
 	vendor := []destination{
-		{"region1.v2.argotunnel.com", false}, {"region1.v2.argotunnel.com", true},
-		{"region2.v2.argotunnel.com", false}, {"region2.v2.argotunnel.com", true},
+		{"region1.v2.argotunnel.com", false},
+		{"region1.v2.argotunnel.com", true},
+		{"region2.v2.argotunnel.com", false},
+		{"region2.v2.argotunnel.com", true},
 	}
 	for name, tc := range map[string]struct {
 		flags     map[string]string
 		connected []string
 		want      []destination
 	}{
-		"vendor":                  {nil, []string{"198.41.192.7"}, vendor},
-		"own edge":                {map[string]string{"edge": "[h:1]"}, []string{"192.0.2.1", "2001:db8::1", "192.0.2.1"}, []destination{{"192.0.2.1", false}, {"2001:db8::1", true}}},
-		"own edge, not connected": {map[string]string{"edge": "[h:1 192.0.2.1:2 [::1]:3 -x:4]"}, nil, []destination{{"h", false}, {"h", true}, {"192.0.2.1", false}, {"::1", true}}},
-		"region": {map[string]string{"region": "US"}, nil, []destination{
-			{"us-region1.v2.argotunnel.com", false}, {"us-region1.v2.argotunnel.com", true},
-			{"us-region2.v2.argotunnel.com", false}, {"us-region2.v2.argotunnel.com", true},
+		"vendor": {nil, []string{"198.41.192.7"}, vendor},
+		"own edge": {
+			flags("edge", "[h:1]"),
+			[]string{"192.0.2.1", "2001:db8::1", "192.0.2.1"},
+			[]destination{{"192.0.2.1", false}, {"2001:db8::1", true}},
+		},
+		"own edge, not connected": {
+			flags("edge", "[h:1 192.0.2.1:2 [::1]:3 -x:4]"), nil,
+			[]destination{{"h", false}, {"h", true}, {"192.0.2.1", false}, {"::1", true}},
+		},
+		"region": {flags("region", "US"), nil, []destination{
+			{"us-region1.v2.argotunnel.com", false},
+			{"us-region1.v2.argotunnel.com", true},
+			{"us-region2.v2.argotunnel.com", false},
+			{"us-region2.v2.argotunnel.com", true},
 		}},
 	} {
 		if diff := cmp.Diff(tc.want, destinations(tc.flags, tc.connected), cmp.AllowUnexported(destination{})); diff != "" {

@@ -68,7 +68,7 @@ func (c Commands) check(ctx *urfave.Context) error {
 	cfg := edge.probes()
 	cfg.Thorough = true
 	report, _ := probe.Run(ctx.Context, cfg)
-	if err := ctx.Context.Err(); err != nil {
+	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("check ended early: %w", err)
 	}
 	if s.Text("output") == "json" {

@@ -96,11 +96,12 @@ func TestLogAsRecorded(t *testing.T) {
 	if want := "TIME INF |  COMPONENT         TARGET                  STATUS  DETAILS "; !strings.HasPrefix(console[3], want) {
 		t.Errorf("line of the table\n%q, want it to begin with\n%q", console[3], want)
 	}
+	const run = "run_id=" + id + " "
 	want := []string{
-		`TIME INF precheck component="DNS Resolution" details="DNS Resolved successfully" run_id=` + id + ` status=pass target=127.0.0.1:8490`,
-		`TIME INF precheck component="UDP Connectivity" details="QUIC connection successful" run_id=` + id + ` status=pass target=127.0.0.1:8490`,
-		`TIME INF precheck component="TCP Connectivity" details="HTTP/2 connection successful" run_id=` + id + ` status=pass target=127.0.0.1:8490`,
-		`TIME INF precheck component="Cloudflare API" details="API Connection failed" run_id=` + id + ` status=fail target=api.cloudflare.com:443`,
+		`TIME INF precheck component="DNS Resolution" details="DNS Resolved successfully" ` + run + `status=pass target=127.0.0.1:8490`,
+		`TIME INF precheck component="UDP Connectivity" details="QUIC connection successful" ` + run + `status=pass target=127.0.0.1:8490`,
+		`TIME INF precheck component="TCP Connectivity" details="HTTP/2 connection successful" ` + run + `status=pass target=127.0.0.1:8490`,
+		`TIME INF precheck component="Cloudflare API" details="API Connection failed" ` + run + `status=fail target=api.cloudflare.com:443`,
 		`TIME INF precheck complete hard_fail=false run_id=` + id + ` suggested_protocol=quic`,
 	}
 	if diff := cmp.Diff(want, console[len(r.Lines()):]); diff != "" {
@@ -115,7 +116,8 @@ func TestLogAsRecorded(t *testing.T) {
 	if diff := cmp.Diff(want, sorted[len(sorted)-2:]); diff != "" {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}
-	want = []string{`{"level":"info","run_id":"` + id + `","hard_fail":false,"suggested_protocol":"quic","time":"TIME","message":"precheck complete"}`}
+	want = []string{`{"level":"info","run_id":"` + id + `","hard_fail":false,"suggested_protocol":"quic","time":"TIME",` +
+		`"message":"precheck complete"}`}
 	file := lines(stocklog.JSON())
 	if diff := cmp.Diff(want, file[len(file)-1:]); diff != "" {
 		t.Errorf("file (-want +got):\n%s", diff)

@@ -187,11 +187,15 @@ func TestDiagJSON(t *testing.T) {
 	}
 	want := []map[string]any{
 		{"Type": 0.0, "Component": "DNS Resolution", "Target": edge, "ProbeStatus": 0.0, "Details": "DNS Resolved successfully", "Action": ""},
-		{"Type": 1.0, "Component": "UDP Connectivity", "Target": edge, "ProbeStatus": 1.0, "Details": "QUIC connection failed",
-			"Action": "Allow outbound QUIC traffic on port 8490 or use HTTP2."},
+		{
+			"Type": 1.0, "Component": "UDP Connectivity", "Target": edge, "ProbeStatus": 1.0, "Details": "QUIC connection failed",
+			"Action": "Allow outbound QUIC traffic on port 8490 or use HTTP2.",
+		},
 		{"Type": 2.0, "Component": "TCP Connectivity", "Target": edge, "ProbeStatus": 2.0, "Details": "DNS prerequisite failed", "Action": ""},
-		{"Type": 3.0, "Component": "Cloudflare API", "Target": "api.cloudflare.com:443", "ProbeStatus": 0.0, "Details": "API is reachable",
-			"Action": ""},
+		{
+			"Type": 3.0, "Component": "Cloudflare API", "Target": "api.cloudflare.com:443", "ProbeStatus": 0.0, "Details": "API is reachable",
+			"Action": "",
+		},
 	}
 	if diff := cmp.Diff(want, got.Results); diff != "" {
 		t.Errorf("results (-want +got):\n%s", diff)

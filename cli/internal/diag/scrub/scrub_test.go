@@ -17,23 +17,38 @@ func TestLine(t *testing.T) {
 			`GET / headers={"Accept":["*/*"],"Authorization":["Bearer hunter2"],"Cookie":["a=hunter2; b=hunter2"],"Host":["h"]} n=1`,
 			`GET / headers={"Accept":["*/*"],"Authorization":[***],"Cookie":[***],"Host":["h"]} n=1`,
 		},
-		"bracket in a header":  {`{"Cookie":["a]hunter2","b"],"Host":["h"]}`, `{"Cookie":[***],"Host":["h"]}`},
-		"headers as a map":     {`map[Accept:[*/*] Authorization:[Basic hunter2] X-Api-Key:[hunter2] Host:[h]]`, `map[Accept:[*/*] Authorization:[***] X-Api-Key:[***] Host:[h]]`},
-		"header line":          {`> Authorization: Digest username="hunter2", realm="hunter2"`, `> Authorization: ***`},
-		"cookie line":          {`Set-Cookie: id=hunter2; Path=/`, `Set-Cookie: ***`},
-		"access token header":  {`{"Cf-Access-Jwt-Assertion":["hunter2"],"Cf-Access-Client-Secret":["hunter2"]}`, `{"Cf-Access-Jwt-Assertion":[***],"Cf-Access-Client-Secret":[***]}`},
-		"nested quotes":        {`{"message":"sent {\"password\":\"hunter2\",\"user\":\"bob\"}"}`, `{"message":"sent {\"password\":\"***\",\"user\":\"bob\"}"}`},
-		"twice nested":         {`"a":"\"{\\\"token\\\":\\\"hunter2\\\",\\\"n\\\":1}\""`, `"a":"\"{\\\"token\\\":\\\"***\\\",\\\"n\\\":1}\""`},
-		"escaped quote":        {`{"password":"hun\"hunter2","n":1}`, `{"password":"***","n":1}`},
-		"credentials file":     {`"TunnelSecret": "hunter2hunter2hunter2=",`, `"TunnelSecret": "***",`},
-		"decoded token":        {`{"a":"acc","s":"hunter2hunter2hunter2=","t":"id"}`, `{"a":"acc","s":"***","t":"id"}`},
-		"token":                {`run --token eyJhIjoiaHVudGVyMiIsInQiOiJ4In0= now`, `run --token *** now`},
-		"flag":                 {`cmd --password hunter2 --name x`, `cmd --password *** --name x`},
-		"flag with blanks":     {`cmd --password "hunter2 hunter2" --token 'hunter2`, `cmd --password *** --token ***`},
-		"flag with equals":     {`cmd --api-key=hunter2 --name x`, `cmd --api-key=*** --name x`},
-		"variable":             {`TUNNEL_TOKEN=hunter2 TUNNEL_URL=http://h`, `TUNNEL_TOKEN=*** TUNNEL_URL=http://h`},
-		"single quotes":        {`password='hunter2 hunter2' n=1`, `password='***' n=1`},
-		"origin":               {`originService=http://bob:hunter2@h/x?access_token=hunter2&a=b`, `originService=http://bob:***@h/x?access_token=***&a=b`},
+		"bracket in a header": {`{"Cookie":["a]hunter2","b"],"Host":["h"]}`, `{"Cookie":[***],"Host":["h"]}`},
+		"headers as a map": {
+			`map[Accept:[*/*] Authorization:[Basic hunter2] X-Api-Key:[hunter2] Host:[h]]`,
+			`map[Accept:[*/*] Authorization:[***] X-Api-Key:[***] Host:[h]]`,
+		},
+		"header line": {`> Authorization: Digest username="hunter2", realm="hunter2"`, `> Authorization: ***`},
+		"cookie line": {`Set-Cookie: id=hunter2; Path=/`, `Set-Cookie: ***`},
+		"access token header": {
+			`{"Cf-Access-Jwt-Assertion":["hunter2"],"Cf-Access-Client-Secret":["hunter2"]}`,
+			`{"Cf-Access-Jwt-Assertion":[***],"Cf-Access-Client-Secret":[***]}`,
+		},
+		"nested quotes": {
+			`{"message":"sent {\"password\":\"hunter2\",\"user\":\"bob\"}"}`,
+			`{"message":"sent {\"password\":\"***\",\"user\":\"bob\"}"}`,
+		},
+		"twice nested": {
+			`"a":"\"{\\\"token\\\":\\\"hunter2\\\",\\\"n\\\":1}\""`,
+			`"a":"\"{\\\"token\\\":\\\"***\\\",\\\"n\\\":1}\""`,
+		},
+		"escaped quote":    {`{"password":"hun\"hunter2","n":1}`, `{"password":"***","n":1}`},
+		"credentials file": {`"TunnelSecret": "hunter2hunter2hunter2=",`, `"TunnelSecret": "***",`},
+		"decoded token":    {`{"a":"acc","s":"hunter2hunter2hunter2=","t":"id"}`, `{"a":"acc","s":"***","t":"id"}`},
+		"token":            {`run --token eyJhIjoiaHVudGVyMiIsInQiOiJ4In0= now`, `run --token *** now`},
+		"flag":             {`cmd --password hunter2 --name x`, `cmd --password *** --name x`},
+		"flag with blanks": {`cmd --password "hunter2 hunter2" --token 'hunter2`, `cmd --password *** --token ***`},
+		"flag with equals": {`cmd --api-key=hunter2 --name x`, `cmd --api-key=*** --name x`},
+		"variable":         {`TUNNEL_TOKEN=hunter2 TUNNEL_URL=http://h`, `TUNNEL_TOKEN=*** TUNNEL_URL=http://h`},
+		"single quotes":    {`password='hunter2 hunter2' n=1`, `password='***' n=1`},
+		"origin": {
+			`originService=http://bob:hunter2@h/x?access_token=hunter2&a=b`,
+			`originService=http://bob:***@h/x?access_token=***&a=b`,
+		},
 		"quoted and cut off":   {`{"password":"hunter2`, `{"password":"***`},
 		"list cut off":         {`{"Cookie":["hunter2`, `{"Cookie":[***]`},
 		"known secret":         {`weird form of s3cr3t-hunter2 here`, `weird form of *** here`},
@@ -159,7 +174,7 @@ func FuzzJSON(f *testing.F) {
 }
 
 func BenchmarkLine(b *testing.B) {
-	const line = `{"level":"debug","event":1,"connIndex":1,"originService":"hello_world","ingressRule":0,"host":"127.0.0.1:18491","path":"/x",` +
+	const line = `{"level":"debug","event":1,"connIndex":1,"originService":"hello_world","ingressRule":0,"host":"127.0.0.1:1","path":"/x",` +
 		`"headers":{"Accept":["*/*"],"Authorization":["Bearer abcdefghijkl"],"User-Agent":["curl/7.88.1"]},"time":"2026-11-29T02:00:59Z"}`
 	s := scrub.New()
 	b.SetBytes(int64(len(line)))
