@@ -48,8 +48,8 @@ func (a accessEdge) withEach(t *testing.T, f func(t *testing.T, client subject))
 	})
 }
 
-// echo is a TCP service that sends back what it gets.
-func echo(t *testing.T) string {
+// echoService is a TCP service that sends back what it gets.
+func echoService(t *testing.T) string {
 	t.Helper()
 	ln := testkit.ListenTCP(t)
 	go func() {
@@ -69,7 +69,7 @@ func echo(t *testing.T) string {
 
 // TestAccessTCP: a listener of `access tcp` carries connections to the service of a host name, and standard input goes there as well.
 func TestAccessTCP(t *testing.T) {
-	a := startAccessEdge(t, map[string]string{"tcp.example.com": "tcp://" + echo(t)})
+	a := startAccessEdge(t, map[string]string{"tcp.example.com": "tcp://" + echoService(t)})
 	a.withEach(t, func(t *testing.T, client subject) {
 		addr := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
 		client.run(t, []string{a.roots()}, "access", "tcp", "--hostname", "tcp.example.com", "--connect-to", a.https, "--url", "tcp://"+addr)

@@ -47,7 +47,7 @@ func (c *commands) app() *urfave.App {
 		ErrWriter:      io.Discard,
 		ExitErrHandler: func(*urfave.Context, error) {}, // Run prints, and the caller exits
 		OnUsageError:   console.UsageError,
-		Flags:          c.connectorFlags(true),
+		Flags:          append(c.connectorFlags(true), &urfave.BoolFlag{Name: capitalVersion, Hidden: true}),
 		Action:         c.bareProgram,
 		Commands: slices.Concat(
 			[]*urfave.Command{c.up(), c.tunnel()},

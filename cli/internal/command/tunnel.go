@@ -35,8 +35,15 @@ func (c *commands) tunnel() *urfave.Command {
 	}
 }
 
+// capitalVersion is a third name of --version, which the library does not have.
+const capitalVersion = "V"
+
 // bareProgram takes the flags of tunnel. Without any argument it prints the help text as an error.
 func (c *commands) bareProgram(ctx *urfave.Context) error {
+	if ctx.Bool(capitalVersion) {
+		urfave.ShowVersion(ctx)
+		return nil
+	}
 	if ctx.NArg() > 0 || ctx.NumFlags() > 0 {
 		return c.bareTunnel(ctx)
 	}

@@ -20,10 +20,14 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/access"
 	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/cli/internal/paths"
+	"github.com/culvert-tunnel/culvert/pkg/config"
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/adminclient"
 )
+
+// atLeastOne stands for any number of arguments but none.
+const atLeastOne = -1
 
 const (
 	adminTimeout        = 15 * time.Second
@@ -48,7 +52,7 @@ type Commands struct{ console.Console }
 
 // TopLevel are the commands beside tunnel. userAgent is what servers are told.
 func (c Commands) TopLevel(userAgent string) []*urfave.Command {
-	return []*urfave.Command{c.Route(), c.Tail(userAgent), access.Command(c.Console)}
+	return []*urfave.Command{c.Route(), c.loginCommand(), c.Tail(userAgent), access.Command(c.Console)}
 }
 
 // Tunnel are the operator's commands against an edge.
@@ -58,11 +62,20 @@ func (c Commands) Tunnel() []*urfave.Command {
 		cmd("create", "create a tunnel and write its credentials file", "NAME", 1, c.createTunnel,
 			&urfave.StringFlag{Name: "credentials-file", Aliases: []string{"cred-file"}, Usage: "`FILE` to write instead of ~/.culvert/ID.json " +
 				"[$TUNNEL_CRED_FILE]"}),
-		cmd("list", "list tunnels", "", 0, c.listTunnels, outputFlag()),
-		cmd("delete", "delete a tunnel and its routes", "NAME|ID", 1, c.deleteTunnel,
+		cmd("list", "list tunnels", "", 0, c.listTunnels, listFlags()...),
+		cmd("info", "show the connectors of a tunnel", "NAME|ID", 1, c.info, outputFlag(), recentFlag(),
+			&urfave.StringFlag{Name: "sort-by", Hidden: true, Usage: "no effect: the oldest is first"},
+			&urfave.BoolFlag{Name: "invert-sort", Hidden: true, Usage: "no effect: the oldest is first"}),
+		cmd("cleanup", "end the connections of tunnels; their connectors may connect again", "NAME|ID...", atLeastOne, c.cleanup,
+			&urfave.StringFlag{Name: "connector-id", Aliases: []string{"c"}, Usage: "only those of the connector with this `ID`"}),
+		cmd("delete", "delete tunnels and their routes", "NAME|ID...", atLeastOne, c.deleteTunnels,
 			&urfave.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "also when it has connections, which are closed"}),
 		c.ping(),
-		cmd("token", "print the run token of a tunnel", "NAME|ID", 1, c.tunnelToken),
+		cmd("token", "print the run token of a tunnel", "NAME|ID", 1, c.tunnelToken,
+			&urfave.StringFlag{Name: "credentials-file", Aliases: []string{"cred-file"}, Usage: "write the credentials to this new `FILE`, and " +
+				"print nothing [$TUNNEL_CRED_FILE]"}),
+		c.loginCommand(),
+		absent("vnet", "an edge of this program has one network for each tunnel"),
 		cmd("rotate", "give a tunnel a new secret, print its run token, and end the connections with the old secret", "NAME|ID", 1,
 			c.rotateSecret,
 			&urfave.DurationFlag{Name: "grace", Usage: "`TIME` during which the old secret stays valid, such as 10m (default: none)"}),
@@ -70,6 +83,10 @@ func (c Commands) Tunnel() []*urfave.Command {
 		cmd("evict", "end one connection; its connector may connect again", "CONNECTION-ID", 1, c.evictConnection),
 		c.Route(), c.configuration(),
 	}
+}
+
+func (c Commands) loginCommand() *urfave.Command {
+	return c.adminCommand("login", "check the access to the admin API of an edge", "", 0, c.login)
 }
 
 // adminCommand is one call of the admin API. Flags may stand before, between and after the arguments.
@@ -83,8 +100,8 @@ func (c Commands) adminCommand(
 			if err != nil {
 				return err
 			}
-			if ctx.NArg() != nargs {
-				return fmt.Errorf("%s needs %d argument(s): %s", ctx.Command.HelpName, nargs, args)
+			if ctx.NArg() != nargs && (nargs != atLeastOne || ctx.NArg() == 0) {
+				return fmt.Errorf("%s needs %d argument(s): %s", ctx.Command.HelpName, max(nargs, -nargs), args)
 			}
 			return c.withAdmin(ctx, run)
 		},
@@ -92,7 +109,7 @@ func (c Commands) adminCommand(
 }
 
 func outputFlag() urfave.Flag {
-	return &urfave.StringFlag{Name: "output", Usage: "format: text or json", Value: "text"}
+	return &urfave.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "format: text, json or yaml", Value: "text"}
 }
 
 // interleaved parses flags that stand after arguments, which the library treats as arguments. It returns a context with the
@@ -167,7 +184,8 @@ func (c Commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Context
 		token = tunnel.Secret(strings.TrimSpace(string(b)))
 	}
 	address := c.Option(ctx, "edge-admin", "CULVERT_EDGE_ADMIN")
-	if address == "" {
+	given := address != ""
+	if !given {
 		address = "unix:" + c.adminSocket(c.Option(ctx, "data-dir", "CULVERT_DATA_DIR"))
 	}
 	roots, err := c.adminRoots(ctx, address)
@@ -179,10 +197,16 @@ func (c Commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Context
 		return err
 	}
 	defer api.Close()
-	if err := run(ctx, api); err != nil {
+	err = run(ctx, api)
+	switch {
+	case err == nil:
+		return nil
+	case !given && errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w (edge at %s): no edge of this program runs here. Commands for an account with Cloudflare are those of "+
+			"cloudflared; culvert tunnel run needs only the token or the credentials file", err, address)
+	default:
 		return fmt.Errorf("%w (edge at %s)", err, address)
 	}
-	return nil
 }
 
 // adminRoots returns the roots for the certificate of an https admin API: those of the system and the CA of the edge. It returns nil
@@ -261,55 +285,28 @@ func writeNew(path string, content []byte) error {
 	return nil
 }
 
-func (c Commands) listTunnels(ctx *urfave.Context, api *adminclient.Client) error {
-	list, err := api.ListTunnels(ctx.Context)
-	if err != nil {
-		return fmt.Errorf("list tunnels: %w", err)
-	}
-	return c.table(ctx, list, "ID\tNAME\tCREATED\tCONNECTIONS", func(w *tabwriter.Writer) {
-		for _, t := range list {
-			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%d\n", t.ID, t.Name, t.CreatedAt.UTC().Format(time.RFC3339), t.Connections)
-		}
-	})
-}
-
-// table prints rows as text, or v as JSON.
+// table prints rows as text, or v as JSON or YAML.
 func (c Commands) table(ctx *urfave.Context, v any, head string, rows func(w *tabwriter.Writer)) error {
 	switch ctx.String("output") {
 	case "json":
 		enc := json.NewEncoder(c.Host.Stdout)
 		enc.SetIndent("", "  ")
 		return enc.Encode(v)
+	case "yaml":
+		b, err := config.YAML(v)
+		if err != nil {
+			return err
+		}
+		_, err = c.Host.Stdout.Write(b)
+		return err
 	case "text":
 		w := tabwriter.NewWriter(c.Host.Stdout, 0, 4, 2, ' ', 0)
 		_, _ = fmt.Fprintln(w, head) // the writer keeps everything until Flush, which reports
 		rows(w)
 		return w.Flush()
 	default:
-		return fmt.Errorf("--output %q is none of text, json", ctx.String("output"))
+		return fmt.Errorf("--output %q is none of text, json, yaml", ctx.String("output"))
 	}
-}
-
-func (c Commands) deleteTunnel(ctx *urfave.Context, api *adminclient.Client) error {
-	ref := ctx.Args().First()
-	err := api.DeleteTunnel(ctx.Context, ref, ctx.Bool("force"))
-	if errors.Is(err, tunnel.ErrConflict) {
-		return fmt.Errorf("delete tunnel %q: %w; --force closes its connections", ref, err)
-	}
-	if err != nil {
-		return fmt.Errorf("delete tunnel %q: %w", ref, err)
-	}
-	c.Println("Deleted tunnel", ref)
-	return nil
-}
-
-func (c Commands) tunnelToken(ctx *urfave.Context, api *adminclient.Client) error {
-	token, err := api.Token(ctx.Context, ctx.Args().First())
-	if err != nil {
-		return fmt.Errorf("token of tunnel %q: %w", ctx.Args().First(), err)
-	}
-	c.Println(token)
-	return nil
 }
 
 func (c Commands) rotateSecret(ctx *urfave.Context, api *adminclient.Client) error {

@@ -82,7 +82,7 @@ func (d *readDocument) fromYAML(path string, b []byte) error {
 		d.warnings = append(d.warnings, path+": "+key)
 	}
 	if len(file.Document.Ingress) == 0 {
-		return ingress.ErrNoIngress
+		d.fault = fmt.Errorf("%s: %w, so that every response would be a 503; --unchecked pushes it", path, ingress.ErrNoIngress)
 	}
 	d.json, err = file.Document.JSON()
 	return err

@@ -28,6 +28,11 @@ func (c Commands) Route() *urfave.Command {
 					"setting)"}),
 			c.adminCommand("list", "list routes", "", 0, c.listRoutes, outputFlag()),
 			c.adminCommand("delete", "delete the route of a host or a port", "HOST|PORT", 1, c.deleteRoute),
+			c.adminCommand("dns", "send a host to a tunnel, as route add, with the arguments of cloudflared", "TUNNEL HOST", 2, c.routeDNS,
+				&urfave.BoolFlag{Name: "overwrite-dns", Aliases: []string{"f"}, Usage: "take the host from another tunnel"}),
+			absent("lb", "an edge of this program has no load balancers; replicas of a connector share a tunnel"),
+			absent("ip", "an edge of this program has no routed networks; a port leads to an address behind a tunnel: route add tcp://:PORT "+
+				"TUNNEL --to IP:PORT"),
 		},
 	}
 }
