@@ -336,7 +336,7 @@ func checkQUICSeries(t *testing.T, s subject, f families) {
 func privatePort(t *testing.T, tr *traffic, network string) net.Conn {
 	t.Helper()
 	listen := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
-	target := adminclient.PortTarget{To: echo(t, network)}
+	target := adminclient.PortTarget{To: startEcho(t, network)}
 	if _, err := tr.edge.Admin.AddPort(t.Context(), network+"://"+listen, tunnelName, target); err != nil {
 		t.Fatal(err)
 	}
@@ -347,8 +347,8 @@ func privatePort(t *testing.T, tr *traffic, network string) net.Conn {
 	return conn
 }
 
-// echo sends back what it gets.
-func echo(t *testing.T, network string) (addr string) {
+// startEcho sends back what it gets.
+func startEcho(t *testing.T, network string) (addr string) {
 	t.Helper()
 	if network == "udp" {
 		c, err := net.ListenPacket("udp", "127.0.0.1:0")
