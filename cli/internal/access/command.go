@@ -163,7 +163,7 @@ func (c commands) sshConfig(ctx *urfave.Context) error {
 		host = "[your hostname]"
 	}
 	c.Println(strings.Join([]string{
-		"Add to your ~/.ssh/config:", "", "Host " + host, "  ProxyCommand culvert access ssh --hostname %h", "",
+		"Add to your ~/.ssh/config:", "", "Host " + host, "  ProxyCommand " + c.Host.Name() + " access ssh --hostname %h", "",
 	}, "\n"))
 	return nil
 }
