@@ -61,7 +61,7 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 	server.Mount(shown(st, source.Settings.Configuration(filepath.Abs)))
 	c.addHost(st, announcement, s.Bool("stdin-control"), server.Ops.Addr())
 	if !source.Settings.Bool("no-prechecks") {
-		st.Add("prechecks", diagnose.NewStartup(edgeOf(cfg), logger))
+		st.Add("prechecks", diagnose.NewStartup(edgeOf(cfg), func() bool { return st.WorkerReady() == nil }, logger))
 	}
 	defer log.Signal(ctx.Context)()
 	if addr := server.Ops.Addr(); addr.IsValid() {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -140,24 +141,48 @@ func vendorEdge(d discovery.Config) bool {
 // Startup makes the checks once beside a connector that starts, and logs their result. It neither delays the connector nor chooses
 // its protocol.
 type Startup struct {
-	cfg    probe.Config
-	logger *slog.Logger
+	cfg       probe.Config
+	connected func() bool
+	logger    *slog.Logger
 }
 
-// NewStartup prepares the checks for a connector of edge.
-func NewStartup(edge Edge, logger *slog.Logger) Startup {
+const (
+	// headStart is how long the checks wait for the first connection: both need the processor for handshakes, and the connection goes
+	// first. It is polled every headStartPoll.
+	headStart     = time.Second
+	headStartPoll = 50 * time.Millisecond
+)
+
+// NewStartup prepares the checks for a connector of edge. connected reports whether it has a connection.
+func NewStartup(edge Edge, connected func() bool, logger *slog.Logger) Startup {
 	cfg := edge.probes()
 	cfg.Switchable = true
-	return Startup{cfg: cfg, logger: logger}
+	return Startup{cfg: cfg, connected: connected, logger: logger}
 }
 
 // Run makes the checks and waits for the end of ctx.
 func (s Startup) Run(ctx context.Context) error {
+	s.wait(ctx)
 	if report, ok := probe.Run(ctx, s.cfg); ok && ctx.Err() == nil {
 		logReport(ctx, s.logger, report)
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// wait returns when the connector has a connection, or when its head start is over.
+func (s Startup) wait(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, headStart)
+	defer cancel()
+	tick := time.NewTicker(headStartPoll)
+	defer tick.Stop()
+	for !s.connected() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // logReport writes the table and then one line for each check (docs/spec/lifecycle.md 12.2).

@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -70,6 +73,30 @@ func TestEdgeOfFlags(t *testing.T) {
 	}
 	if probes := own.probes(); probes.Family != edgepool.Any || !probes.API || probes.Thorough || probes.Switchable {
 		t.Errorf("probes = %+v", probes)
+	}
+}
+
+// TestHeadStart: the checks wait for the first connection, but not for long.
+func TestHeadStart(t *testing.T) {
+	for name, tc := range map[string]struct {
+		after, end, want time.Duration
+	}{
+		"connected before":      {0, time.Hour, 0},
+		"connected soon":        {120 * time.Millisecond, time.Hour, 150 * time.Millisecond},
+		"no connection":         {time.Hour, time.Hour, time.Second},
+		"the process ends soon": {time.Hour, 10 * time.Millisecond, 10 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				begin := time.Now()
+				ctx, cancel := context.WithTimeout(t.Context(), tc.end)
+				defer cancel()
+				Startup{connected: func() bool { return time.Since(begin) >= tc.after }}.wait(ctx)
+				if got := time.Since(begin); got != tc.want {
+					t.Errorf("waited for %v, want %v", got, tc.want)
+				}
+			})
+		})
 	}
 }
 
