@@ -33,6 +33,8 @@ type Env struct {
 	Version    string
 	// Files reads the files of settings, and reads them again when they change and on SIGHUP.
 	Files *filewatch.Watcher
+	// Beside adds a part that runs beside the service, from before its start until after its end. It may be nil.
+	Beside func(name string, r Runner)
 	// Defer keeps a function that runs after the part has ended, the last one first: closing the store, for example.
 	Defer func(func() error)
 }
@@ -190,7 +192,9 @@ func run[C any](ctx context.Context, logger *slog.Logger, name string, cfg setti
 		}
 	}()
 	reload := NewReloader(logger)
+	rows := []Row{{Name: "reload", Runner: reload}, {Name: "ops", Runner: server}}
 	part, err := build(ctx, Env{
+		Beside: func(name string, r Runner) { rows = append(rows, Row{Name: name, Runner: r}) },
 		Logger: logger, Registerer: registry, Version: Version(), Files: reload.Files,
 		Defer: func(f func() error) { deferred = append(deferred, f) },
 	}, cfg.Service)
@@ -199,11 +203,8 @@ func run[C any](ctx context.Context, logger *slog.Logger, name string, cfg setti
 	}
 	server.Add(name, part)
 	logger.InfoContext(ctx, "process started", slog.String(logkey.Version, Version()), slog.String(logkey.Ops, server.Addr().String()))
-	return NewGroup(logger,
-		Row{Name: "reload", Runner: reload},
-		Row{Name: "ops", Runner: server},
-		Row{Name: name, Runner: stopping{part: part, server: server}},
-	).Run(ctx)
+	rows = append(rows, Row{Name: name, Runner: stopping{part: part, server: server}})
+	return NewGroup(logger, rows...).Run(ctx)
 }
 
 // stopping runs a part and makes the process not ready before it stops the part.

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 
+	"github.com/culvert-tunnel/culvert/pkg/logtail"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 )
 
@@ -35,6 +39,15 @@ func MainWithStore[C any](name string, defaults C, build StoreBuilder[C], opts .
 	Main(name, cfg, b, opts...)
 }
 
+// LogRelay is the part of a process that sends its log lines to the log streams that a proxy in another process serves.
+func LogRelay(store *redisstore.Store, logger *slog.Logger) Runner {
+	name, err := os.Hostname()
+	if err != nil {
+		name = "unknown"
+	}
+	return logtail.NewRelay(store, logger, filepath.Base(os.Args[0])+"@"+name)
+}
+
 // WithStore adds the store's settings to the defaults and the builder of a service, for Main and Exec.
 // An unreachable store is no error: the service starts, is not ready, and goes on as soon as the store is there.
 func WithStore[C any](defaults C, build StoreBuilder[C]) (Stored[C], Builder[Stored[C]]) {
@@ -45,6 +58,9 @@ func WithStore[C any](defaults C, build StoreBuilder[C]) (Stored[C], Builder[Sto
 				return nil, fmt.Errorf("store: %w", err)
 			}
 			env.Defer(store.Close)
+			if env.Beside != nil {
+				env.Beside("log relay", LogRelay(store, env.Logger))
+			}
 			return build(ctx, env, store, cfg.Service)
 		}
 }

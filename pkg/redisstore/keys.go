@@ -23,12 +23,17 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	    when the registration bucket is full again
 //	cv:{<tunnel>/<connector>}:proved    string  10 min  worker                  supervisor
 //	    deadline of the proof that the path works
+//	cv:{tail}:records             hash    longest       proxy                   worker, proxy, supervisor, discovery
+//	cv:{tail}:deadlines           zset    longest       proxy                   worker, proxy, supervisor, discovery
+//	    who streams log lines (fleet.Tail): session -> JSON, and its deadline
 //	cv:hint:<topic>               channel -             anybody                 anybody
+//	    hints are empty; those on tail/<session> are log lines, redacted, on their way to the client of a log stream
 const prefix = "cv:"
 
 const (
 	workers = "worker"
 	proxies = "proxy"
+	tails   = "tail"
 )
 
 func poolKey(name string) string { return prefix + "pool:" + name }

@@ -46,6 +46,23 @@ func (s *Store) Proxies(ctx context.Context) ([]fleet.Proxy, error) {
 	return found, err
 }
 
+// PutTail writes or renews the record of a log stream, which ends after ttl.
+func (s *Store) PutTail(ctx context.Context, t fleet.Tail, ttl time.Duration) error {
+	return s.put(ctx, tails, t.Session, t, ttl)
+}
+
+// RemoveTail ends the record of a log stream. One that does not exist is no error.
+func (s *Store) RemoveTail(ctx context.Context, session string) error {
+	return s.remove(ctx, tails, session)
+}
+
+// Tails lists the log streams whose records have not expired, by session.
+func (s *Store) Tails(ctx context.Context) ([]fleet.Tail, error) {
+	found, err := list[fleet.Tail](ctx, s, tails)
+	slices.SortFunc(found, func(a, b fleet.Tail) int { return cmp.Compare(a.Session, b.Session) })
+	return found, err
+}
+
 func (s *Store) put(ctx context.Context, kind, id string, record any, ttl time.Duration) error {
 	op := "register " + kind
 	if id == "" {

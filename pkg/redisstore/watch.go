@@ -23,10 +23,13 @@ const (
 )
 
 // Hint wakes all watchers of the topic. Watchers that are not connected at this moment miss it.
-func (s *Store) Hint(ctx context.Context, topic string) error {
+func (s *Store) Hint(ctx context.Context, topic string) error { return s.Publish(ctx, topic, nil) }
+
+// Publish sends a message to the subscribers of a topic. Those that are not connected at this moment miss it.
+func (s *Store) Publish(ctx context.Context, topic string, message []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if err := s.client.Publish(ctx, hintChannel(topic), "").Err(); err != nil {
+	if err := s.client.Publish(ctx, hintChannel(topic), message).Err(); err != nil {
 		return s.failure(ctx, "hint", err)
 	}
 	return nil
@@ -41,11 +44,30 @@ func (s *Store) Watch(ctx context.Context, topics ...string) <-chan struct{} {
 	for i, topic := range topics {
 		channels[i] = hintChannel(topic)
 	}
-	s.start(func() { s.watch(ctx, channels, wake) })
+	s.start(func() {
+		s.watch(ctx, channels, func(any) {
+			select {
+			case wake <- struct{}{}:
+			default:
+			}
+		})
+	})
 	return wake
 }
 
-func (s *Store) watch(ctx context.Context, channels []string, wake chan<- struct{}) {
+// Subscribe calls deliver with each message on a topic until ctx ends or the store is closed. Messages that are sent while there is no
+// connection are missed.
+func (s *Store) Subscribe(ctx context.Context, topic string, deliver func(message []byte)) {
+	s.start(func() {
+		s.watch(ctx, []string{hintChannel(topic)}, func(msg any) {
+			if m, ok := msg.(*redis.Message); ok {
+				deliver([]byte(m.Payload))
+			}
+		})
+	})
+}
+
+func (s *Store) watch(ctx context.Context, channels []string, notice func(msg any)) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stopped := make(chan struct{})
@@ -59,7 +81,7 @@ func (s *Store) watch(ctx context.Context, channels []string, wake chan<- struct
 	})
 	policy := backoff.Policy{Base: watchRetryBase, Retries: watchRetries}
 	for failures := 0; ctx.Err() == nil; {
-		if s.subscribed(ctx, channels, wake) {
+		if s.subscribed(ctx, channels, notice) {
 			failures = 0
 		}
 		failures++
@@ -72,8 +94,8 @@ func (s *Store) watch(ctx context.Context, channels []string, wake chan<- struct
 	}
 }
 
-// subscribed passes hints on until the connection fails or ctx ends. It reports whether a subscription was confirmed.
-func (s *Store) subscribed(ctx context.Context, channels []string, wake chan<- struct{}) (confirmed bool) {
+// subscribed passes hints and confirmations on until the connection fails or ctx ends. It reports whether a subscription was confirmed.
+func (s *Store) subscribed(ctx context.Context, channels []string, notice func(msg any)) (confirmed bool) {
 	sub := s.client.Subscribe(ctx, channels...)
 	// Receiving does not notice the end of ctx; closing the subscription ends it.
 	ended := make(chan struct{})
@@ -99,10 +121,7 @@ func (s *Store) subscribed(ctx context.Context, channels []string, wake chan<- s
 				continue
 			}
 			confirmed = true
-			select {
-			case wake <- struct{}{}:
-			default:
-			}
+			notice(msg)
 		case ctx.Err() == nil && !asked && errors.As(err, &timeout) && timeout.Timeout():
 			asked = true
 			if sub.Ping(ctx) != nil {

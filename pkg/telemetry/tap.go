@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
 	"slices"
 	"sync"
@@ -23,6 +24,7 @@ type Listener interface {
 // Tap is a place in the logger of a process where others can listen, at all levels, whatever level is written. While nobody listens it
 // costs one atomic load for each line that is not written.
 type Tap struct {
+	id        string
 	mu        sync.Mutex // held while listeners are replaced
 	listeners atomic.Pointer[[]Listener]
 }
@@ -30,7 +32,7 @@ type Tap struct {
 // Tapped gives a logger that writes as the given one does, and that others can listen to: TapOf finds the tap of it and of the loggers
 // made from it.
 func Tapped(l *slog.Logger) *slog.Logger {
-	return slog.New(&tapHandler{next: l.Handler(), tap: &Tap{}})
+	return slog.New(&tapHandler{next: l.Handler(), tap: &Tap{id: rand.Text()}})
 }
 
 // TapOf is the tap of a logger, or nil when it has none.
@@ -40,6 +42,9 @@ func TapOf(l *slog.Logger) *Tap {
 	}
 	return nil
 }
+
+// ID is the name of this tap among those of all processes.
+func (t *Tap) ID() string { return t.id }
 
 // ForEvent gives a logger for lines of one kind. Only listeners see the kind; without it a line is of kind management.Connector.
 func ForEvent(l *slog.Logger, event management.Event) *slog.Logger {

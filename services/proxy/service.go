@@ -30,10 +30,16 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
+// Store is what a proxy needs of the store; *redisstore.Store is one.
+type Store interface {
+	registration.Store
+	management.Store
+}
+
 // Deps are what a proxy is given.
 type Deps struct {
 	// Store may be nil: then the proxy does not register where it listens.
-	Store  registration.Store
+	Store  Store
 	Logger *slog.Logger
 	// Files reads the certificates of the link again when they change; nil reads them once.
 	Files *filewatch.Watcher
@@ -43,6 +49,14 @@ type Deps struct {
 	Rules *ingress.Set
 	// Version is part of the registration in the store.
 	Version string
+}
+
+// tails is the store as log streams use it, or nil.
+func (d Deps) tails() management.Store {
+	if d.Store == nil {
+		return nil
+	}
+	return d.Store
 }
 
 // state is where a proxy is in its life.
@@ -112,7 +126,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: log, table: table, manage: management.New(cfg.Management, log, deps.Registerer)}
+	s := &Service{cfg: cfg, log: log, table: table, manage: management.New(cfg.Management, log, deps.Registerer, deps.tails())}
 	if s.private, err = private.New(cfg.Private, table, point, log, deps.Registerer); err != nil {
 		return nil, err
 	}

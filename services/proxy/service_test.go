@@ -30,6 +30,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeStore keeps registrations in memory.
 type fakeStore struct {
+	proxy.Store // for log streams, which the tests with it do not open
+
 	mu      sync.Mutex
 	records map[tunnel.ProxyID]fleet.Proxy
 	history []fleet.Proxy

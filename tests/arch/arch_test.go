@@ -122,9 +122,10 @@ func l2() map[string][]string {
 		"pkg/config/cfdfile":          {"pkg/config"},
 		"pkg/ops":                     {"pkg/filewatch"},
 		"pkg/telemetry":               nil,
+		"pkg/logtail":                 {"pkg/telemetry", "pkg/stocklog"},
 		"pkg/stocklog":                nil,
 		"pkg/wire/rpc":                nil,
-		"pkg/process":                 {"pkg/filewatch", "pkg/config", "pkg/ops", "pkg/telemetry", "pkg/redisstore"},
+		"pkg/process":                 {"pkg/filewatch", "pkg/config", "pkg/logtail", "pkg/ops", "pkg/telemetry", "pkg/redisstore"},
 	}
 }
 

@@ -108,6 +108,9 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
 	s.rows = append(s.rows,
 		process.Row{Name: "reload", Runner: deps.Reload},
 		process.Row{Name: "ops", Runner: deps.Ops})
+	if cfg.Redis.URL != "" {
+		s.rows = append(s.rows, process.Row{Name: "log relay", Runner: process.LogRelay(s.store, deps.Logger)})
+	}
 	for _, row := range table {
 		if row.skip {
 			continue

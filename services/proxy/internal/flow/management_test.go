@@ -29,7 +29,7 @@ func TestManagementHostNeverReachesAnOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer table.Close()
-	service := management.New(management.Default(), log, nil)
+	service := management.New(management.Default(), log, nil, nil)
 	h := newHandler(flow.Config{Management: service.Serve}, table, log, nil)
 	for _, when := range []string{"at start", "after a push"} {
 		for _, tc := range []struct{ method, host, target, body string }{

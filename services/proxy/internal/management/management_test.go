@@ -88,7 +88,7 @@ func bodyOf(t *testing.T, res *http.Response) string {
 }
 
 func TestTokenCheck(t *testing.T) {
-	s := management.New(management.Default(), slog.New(slog.DiscardHandler), nil)
+	s := management.New(management.Default(), slog.New(slog.DiscardHandler), nil, nil)
 	key, other := newKey(t), newKey(t)
 	mine := token(t, tunnelID, "me", key)
 	for name, tc := range map[string]struct {
@@ -127,9 +127,9 @@ func TestRoutes(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "some_thing", Help: "A thing."}, func() float64 { return 1 }))
 	cfg := management.Default()
-	on := management.New(cfg, slog.New(slog.DiscardHandler), reg)
+	on := management.New(cfg, slog.New(slog.DiscardHandler), reg, nil)
 	cfg.Diagnostics, cfg.Label, cfg.ServiceIP = false, "mine", "127.0.0.1:1"
-	off := management.New(cfg, slog.New(slog.DiscardHandler), reg)
+	off := management.New(cfg, slog.New(slog.DiscardHandler), reg, nil)
 	query := "?access_token=" + token(t, tunnelID, "me", newKey(t))
 	for _, tc := range []struct {
 		s            *management.Service
@@ -163,7 +163,7 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestCrossOrigin(t *testing.T) {
-	s := management.New(management.Default(), slog.New(slog.DiscardHandler), nil)
+	s := management.New(management.Default(), slog.New(slog.DiscardHandler), nil, nil)
 	target := "/ping?access_token=" + token(t, tunnelID, "me", newKey(t))
 	for origin, allowed := range map[string]bool{
 		"https://dash.cloudflare.com": true, "https://a.b.cloudflare.com": true, "http://dash.cloudflare.com": false,
@@ -188,7 +188,7 @@ func TestCrossOrigin(t *testing.T) {
 }
 
 func TestForeignPagesOpenNoStream(t *testing.T) {
-	s := management.New(management.Default(), slog.New(slog.DiscardHandler), nil)
+	s := management.New(management.Default(), slog.New(slog.DiscardHandler), nil, nil)
 	for origin, want := range map[string]int{
 		"": 0, "https://dash.cloudflare.com": 0, "https://management.argotunnel.com": 0, "https://example.com": 403, "%": 403,
 	} {

@@ -50,13 +50,15 @@ type Service struct {
 	log      *slog.Logger
 	tap      *telemetry.Tap // nil when the logger has none: then no line is ever sent
 	gatherer prometheus.Gatherer
+	store    Store // nil without one
 	seats    seats
 	ends     ends
 }
 
-// New makes the service. It listens to the tap of the logger, and shows the metrics of reg when that can be read.
-func New(cfg Config, log *slog.Logger, reg prometheus.Registerer) *Service {
-	s := &Service{cfg: cfg, log: log, tap: telemetry.TapOf(log)}
+// New makes the service. It listens to the tap of the logger, and shows the metrics of reg when that can be read. store may be nil: then a
+// log stream has the lines of this process alone.
+func New(cfg Config, log *slog.Logger, reg prometheus.Registerer, store Store) *Service {
+	s := &Service{cfg: cfg, log: log, tap: telemetry.TapOf(log), store: store}
 	s.gatherer, _ = reg.(prometheus.Gatherer)
 	return s
 }

@@ -9,7 +9,9 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/logtail"
 	"github.com/culvert-tunnel/culvert/pkg/management"
 	"github.com/culvert-tunnel/culvert/pkg/wire/websocket"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/websock"
@@ -34,18 +36,18 @@ type logStream struct {
 	ws      *websock.Messages
 	pace    *rate.Limiter
 	idle    *time.Timer
-	queue   *queue // nil while no lines are sent
-	stop    func() // ends the sending of lines
+	queue   *logtail.Queue // nil while no lines are sent
+	stop    func()         // ends the sending of lines
 	told    time.Time
 	leaving context.Context //nolint:containedctx // it ends with run
-	leave   context.CancelFunc
+	leave   context.CancelCauseFunc
 }
 
 // run serves the websocket until one side closes it. An error says that it did not end in order.
 func (r *logStream) run(ctx context.Context, ws *websock.Messages) error {
 	r.ws, r.pace, r.stop = ws, rate.NewLimiter(linesPerSecond, lineBurst), func() {}
-	r.leaving, r.leave = context.WithCancel(ctx)
-	defer r.service.ends.add(r.leave)()
+	r.leaving, r.leave = context.WithCancelCause(ctx)
+	defer r.service.ends.add(r.leaveInOrder)()
 	requests, failed := make(chan management.Request), make(chan error, 1)
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
@@ -54,7 +56,7 @@ func (r *logStream) run(ctx context.Context, ws *websock.Messages) error {
 	helpers.Go(func() { r.abortLate(over) })
 	defer func() {
 		close(over)
-		r.leave()
+		r.leave(nil)
 		r.stop()
 		ws.Abort() // after the close frame it only ends the reading side
 	}()
@@ -62,6 +64,9 @@ func (r *logStream) run(ctx context.Context, ws *websock.Messages) error {
 	defer r.idle.Stop()
 	return r.serve(requests, failed)
 }
+
+// leaveInOrder ends the stream because another one takes its place, or because the process stops.
+func (r *logStream) leaveInOrder() { r.leave(nil) }
 
 // abortLate aborts a websocket that has to end but does not, because its client takes no bytes.
 func (r *logStream) abortLate(over <-chan struct{}) {
@@ -108,11 +113,14 @@ func (r *logStream) serve(requests <-chan management.Request, failed <-chan erro
 	for {
 		var lines <-chan []byte
 		if r.queue != nil {
-			lines = r.queue.lines
+			lines = r.queue.Messages()
 		}
 		var err error
 		select {
 		case <-r.leaving.Done():
+			if errors.Is(context.Cause(r.leaving), errTaken) {
+				return r.ws.Close(management.CloseLimit, management.CloseLimitText)
+			}
 			return r.ws.Close(websocket.CodeNormal, management.CloseReplacedText)
 		case err := <-failed:
 			var closed *websock.CloseError
@@ -147,7 +155,7 @@ func (r *logStream) serve(requests <-chan management.Request, failed <-chan erro
 func (r *logStream) start(filters *management.Filters) error {
 	r.stop()
 	r.stop = func() {}
-	release, err := r.service.seats.take(r.key, r.actor, r.leave)
+	release, err := r.service.seats.take(r.key, r.actor, r.leaveInOrder)
 	if err != nil {
 		r.service.log.WarnContext(r.leaving, "log stream refused, another actor has one", slog.String(logkey.TunnelID, r.key.tunnel.String()))
 		return err
@@ -155,14 +163,23 @@ func (r *logStream) start(filters *management.Filters) error {
 	if filters == nil {
 		filters = &management.Filters{}
 	}
+	queue := logtail.NewQueue(r.key.tunnel, *filters, "")
+	alone, err := r.service.share(r.leaving, fleet.Tail{
+		Tunnel: r.key.tunnel, Connector: r.key.connector, Actor: r.actor, Filters: *filters,
+	}, queue, r.leave)
+	if err != nil {
+		release()
+		return err
+	}
 	r.idle.Stop()
-	r.queue = newQueue(r.key.tunnel, *filters)
+	r.queue = queue
 	deaf := func() {}
 	if r.service.tap != nil {
 		deaf = r.service.tap.Listen(r.queue)
 	}
 	r.stop = func() {
 		deaf()
+		alone()
 		release()
 	}
 	return nil
@@ -180,7 +197,7 @@ func (r *logStream) send(first []byte) error {
 	batch := [][]byte{first}
 	for len(batch) < management.Window {
 		select {
-		case next := <-r.queue.lines:
+		case next := <-r.queue.Messages():
 			batch = append(batch, next)
 			continue
 		default:
@@ -201,7 +218,7 @@ func (r *logStream) send(first []byte) error {
 
 // report tells the client how many lines it did not get, if there are any.
 func (r *logStream) report(now time.Time) error {
-	text := r.queue.drops(now)
+	text := r.queue.Drops(now)
 	if text == nil {
 		return nil
 	}

@@ -132,12 +132,26 @@ func (c *tail) read() {
 	}
 }
 
+// tell sends a message.
+func (c *tail) tell(text string) error {
+	_, err := c.conn.Write(websocket.AppendMasked(nil, websocket.Text, [4]byte{1, 2, 3, 4}, []byte(text)))
+	return err
+}
+
+// send sends a message and waits until everything has been done about it; for fake time.
 func (c *tail) send(text string) {
 	c.t.Helper()
-	if _, err := c.conn.Write(websocket.AppendMasked(nil, websocket.Text, [4]byte{1, 2, 3, 4}, []byte(text))); err != nil {
+	if err := c.tell(text); err != nil {
 		c.t.Fatal(err)
 	}
 	synctest.Wait()
+}
+
+// code gives the code and the reason of the service's close frame.
+func (c *tail) code() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 // got gives the messages of the lines so far, and forgets them.
@@ -155,9 +169,7 @@ func (c *tail) got() string {
 
 func (c *tail) closeText() string {
 	synctest.Wait()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.closed
+	return c.code()
 }
 
 func requestsOf(log *slog.Logger) *slog.Logger {
@@ -172,7 +184,7 @@ func streamsOf(log *slog.Logger) *slog.Logger {
 
 func newService() (*management.Service, *slog.Logger) {
 	log := telemetry.Tapped(slog.New(slog.DiscardHandler))
-	return management.New(management.Default(), log, nil), log
+	return management.New(management.Default(), log, nil, nil), log
 }
 
 func wantText(t *testing.T, what, got, want string) {

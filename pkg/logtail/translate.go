@@ -1,4 +1,4 @@
-package management
+package logtail
 
 import (
 	"log/slog"

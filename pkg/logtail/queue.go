@@ -1,4 +1,4 @@
-package management
+package logtail
 
 import (
 	"encoding/json"
@@ -12,21 +12,26 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// queue holds the lines that wait for a client. It is a telemetry.Listener. When it is full the newest lines are dropped and counted.
-type queue struct {
+// Queue holds the lines that wait for a client. It is a telemetry.Listener. When it is full the newest lines are dropped and counted.
+type Queue struct {
 	tunnel  tunnel.ID
 	filters management.Filters
-	lines   chan []byte // messages
+	process string // "" adds no field
+	lines   chan []byte
 	dropped atomic.Uint64
 }
 
-func newQueue(id tunnel.ID, filters management.Filters) *queue {
-	return &queue{tunnel: id, filters: filters, lines: make(chan []byte, management.Window)}
+// NewQueue makes a queue for the lines of a tunnel that pass the filters. process, when not empty, is a field of every line.
+func NewQueue(id tunnel.ID, filters management.Filters, process string) *Queue {
+	return &Queue{tunnel: id, filters: filters, process: process, lines: make(chan []byte, management.Window)}
 }
+
+// Messages gives the lines, each as a message to the client.
+func (q *Queue) Messages() <-chan []byte { return q.lines }
 
 // Wants declines lines about requests and streams that the filters exclude, or for which there is no room. Other lines are rare, and their
 // level is known only when they are translated.
-func (q *queue) Wants(level slog.Level, event management.Event) bool {
+func (q *Queue) Wants(level slog.Level, event management.Event) bool {
 	if event == management.Connector {
 		return true
 	}
@@ -41,7 +46,7 @@ func (q *queue) Wants(level slog.Level, event management.Event) bool {
 }
 
 // Take puts a record in the queue.
-func (q *queue) Take(r slog.Record, event management.Event) {
+func (q *Queue) Take(r slog.Record, event management.Event) {
 	if event != management.Connector && (!q.filters.Wants(event) || levelOf(r.Level) < q.filters.Level) || isAboutOther(r, q.tunnel) {
 		return
 	}
@@ -52,10 +57,27 @@ func (q *queue) Take(r slog.Record, event management.Event) {
 	}
 }
 
-func (q *queue) put(line management.Line) {
+// Forward puts a message of another process in the queue; one that is none is dropped.
+func (q *Queue) Forward(message []byte) {
+	m, err := management.ParseLogs(message)
+	if err != nil {
+		return
+	}
+	for _, line := range m.Logs {
+		q.put(line)
+	}
+}
+
+func (q *Queue) put(line management.Line) {
 	if len(q.lines) == cap(q.lines) {
 		q.dropped.Add(1)
 		return
+	}
+	if q.process != "" {
+		if line.Fields == nil {
+			line.Fields = make(map[string]any, 1)
+		}
+		line.Fields["process"] = q.process
 	}
 	text, err := json.Marshal(management.Logs{Type: management.TypeLogs, Logs: []management.Line{line}})
 	if err != nil { // a value that JSON does not have
@@ -69,8 +91,8 @@ func (q *queue) put(line management.Line) {
 	}
 }
 
-// drops makes a message about the lines that were dropped since the last one, or nil.
-func (q *queue) drops(now time.Time) []byte {
+// Drops makes a message about the lines that were dropped since the last one, or nil.
+func (q *Queue) Drops(now time.Time) []byte {
 	n := q.dropped.Swap(0)
 	if n == 0 {
 		return nil
