@@ -68,6 +68,7 @@ const (
 	State   = "state"   // state of a state machine
 	Status  = "status"  // status of a response
 	To      = "to"      // value after a change
+	Type    = "type"    // type of a stream: http, ws or tcp
 	Using   = "using"   // value that is used instead of the one given
 	Warning = "warning" // text of a warning about the configuration
 )

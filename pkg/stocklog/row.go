@@ -13,6 +13,7 @@ const (
 	Warn               // warn
 	Error              // error
 	ByConn             // warn while another connection of the connector is registered, else error
+	Raised             // debug when our record is at debug level, else error
 )
 
 // Row says what becomes of one message of ours.
@@ -145,6 +146,10 @@ func (r Rule) level(ours slog.Level, alone bool) slog.Level {
 			return slog.LevelError
 		}
 		return slog.LevelWarn
+	case Raised:
+		if ours > slog.LevelDebug {
+			return slog.LevelError
+		}
 	case Same:
 	}
 	return ours

@@ -95,7 +95,7 @@ func cell(s string) string {
 }
 
 func level(r stocklog.Rule) string {
-	return [...]string{"as ours", "debug", "info", "warn", "error", "by connections"}[r]
+	return [...]string{"as ours", "debug", "info", "warn", "error", "by connections", "error or debug"}[r]
 }
 
 func event(e stocklog.Event) string {

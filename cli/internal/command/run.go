@@ -63,11 +63,12 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 	if !source.Settings.Bool("no-prechecks") {
 		st.Add("prechecks", diagnose.NewStartup(edgeOf(cfg), func() bool { return st.WorkerReady() == nil }, logger))
 	}
-	defer log.Signal(ctx.Context)()
+	stop := log.Signal(ctx.Context)
 	if addr := server.Ops.Addr(); addr.IsValid() {
 		logger.InfoContext(ctx.Context, "metrics listener opened", slog.String(logkey.Addr, addr.String()))
 	}
 	err = st.Run(ctx.Context)
+	stop()
 	log.End(ctx.Context, err)
 	return err
 }

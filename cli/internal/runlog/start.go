@@ -65,14 +65,21 @@ func (l *Log) configurationFile(ctx context.Context, s *settings.Settings, file 
 	}
 }
 
-// Signal logs the signal that ends ctx, when it does. stop must be called when ctx is of no more use.
-func (l *Log) Signal(ctx context.Context) (stop func() bool) {
-	return context.AfterFunc(ctx, func() {
+// Signal logs the signal that ends ctx, when it does. stop must be called when ctx is of no more use; it waits for the line.
+func (l *Log) Signal(ctx context.Context) (stop func()) {
+	logged := make(chan struct{})
+	unhook := context.AfterFunc(ctx, func() {
+		defer close(logged)
 		var sig process.SignalError
 		if errors.As(context.Cause(ctx), &sig) {
 			l.Logger.InfoContext(ctx, "signal received", slog.String(logkey.Signal, sig.String()))
 		}
 	})
+	return func() {
+		if !unhook() {
+			<-logged
+		}
+	}
 }
 
 // End logs that all parts have ended; err is why, when it was no signal.

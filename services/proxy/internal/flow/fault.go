@@ -251,7 +251,11 @@ func (x *flowState) report(ctx context.Context, f failure, err error) {
 	if !x.log.Enabled(ctx, level) {
 		return
 	}
-	attrs := append(x.attrs(), slog.String(logkey.Reason, string(f.kind)), slog.Any(logkey.Err, err))
+	attrs := append(x.attrs(), slog.String(logkey.Reason, string(f.kind)), slog.Any(logkey.Err, err),
+		slog.String(logkey.Type, typeName(x.req.Type)), slog.String(logkey.Dest, x.req.Dest))
+	if id := x.metadata(keyFlowID); id != "" {
+		attrs = append(attrs, slog.String(logkey.FlowID, id))
+	}
 	if f.kind != failureCancelled {
 		gate := &x.h.table.Faults
 		if x.route != nil {

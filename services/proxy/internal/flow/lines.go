@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 )
 
 // managementRule is the number of the rule for the management host in log lines, as in the reference (docs/spec/lifecycle.md 10.6).
@@ -27,6 +28,27 @@ func (x *flowState) logRequest(ctx context.Context, p *parsed) {
 		attrs = append(attrs, slog.String(logkey.RequestID, x.ray))
 	}
 	x.log.LogAttrs(ctx, slog.LevelDebug, "request received", attrs...)
+}
+
+// typeName is the name of a stream's type in log lines, that of the reference.
+func typeName(t stream.Type) string {
+	switch t {
+	case stream.WebSocket:
+		return "ws"
+	case stream.TCP:
+		return "tcp"
+	default:
+		return "http"
+	}
+}
+
+// logStart writes the line about a stream of a private network that begins. The caller has found that somebody reads it.
+func (x *flowState) logStart(ctx context.Context) {
+	attrs := append(x.attrs(), slog.String(logkey.Dest, x.req.Dest))
+	if id := x.metadata(keyFlowID); id != "" {
+		attrs = append(attrs, slog.String(logkey.FlowID, id))
+	}
+	x.log.LogAttrs(ctx, slog.LevelDebug, "stream begins", attrs...)
 }
 
 // requestScheme is the scheme of the visitor's request, as the edge says it.

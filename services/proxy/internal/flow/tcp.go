@@ -3,6 +3,7 @@ package flow
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"time"
@@ -38,6 +39,9 @@ func (x *flowState) serveTCP(ctx context.Context, rest []byte) error {
 		return &limitedError{err}
 	}
 	defer slot.Release()
+	if x.log.Enabled(ctx, slog.LevelDebug) {
+		x.logStart(ctx)
+	}
 	rules, err := x.h.table.For(x.meta.Tunnel)
 	if err != nil {
 		return errOtherTunnel
