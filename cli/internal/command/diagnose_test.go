@@ -110,7 +110,7 @@ func TestDiagHoldsNoSecret(t *testing.T) {
 				t.Errorf("the bundle has no %s: %v", name, files["task-result.json"])
 			}
 		}
-		if !strings.HasSuffix(files["cloudflared_logs.txt"], "the last line\n") ||
+		if !strings.Contains(files["cloudflared_logs.txt"], "the last line\n") ||
 			!strings.Contains(files["configuration.json"], "http://user:***@127.0.0.1:1") {
 			t.Errorf("logs and rules are not those of the connector:\n%.500s\n%s", files["cloudflared_logs.txt"], files["configuration.json"])
 		}
