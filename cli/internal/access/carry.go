@@ -53,7 +53,8 @@ func newCarrier(u *url.URL, host string, header http.Header, serverName string, 
 func (c *carrier) dial(ctx context.Context) (net.Conn, error) {
 	bounded, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, resp, err := websocket.Dial(bounded, c.url.String(), &websocket.DialOptions{HTTPClient: c.client, HTTPHeader: c.header, Host: c.host})
+	options := &websocket.DialOptions{HTTPClient: c.client, HTTPHeader: c.header, Host: c.host}
+	conn, resp, err := websocket.Dial(bounded, c.url.String(), options) //nolint:bodyclose // the library closes the body
 	if err != nil {
 		return nil, refusal(err, resp)
 	}

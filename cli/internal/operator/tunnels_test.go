@@ -14,7 +14,8 @@ func TestFilter(t *testing.T) {
 	day := func(n int) time.Time { return time.Date(2026, 1, n, 0, 0, 0, 0, time.UTC) }
 	all := func() []adminclient.Tunnel {
 		return []adminclient.Tunnel{
-			{ID: tunnel.ID{2}, Name: "app-b", CreatedAt: day(1), Connections: 1}, {ID: tunnel.ID{1}, Name: "web", CreatedAt: day(3)},
+			{ID: tunnel.ID{2}, Name: "app-b", CreatedAt: day(1), Connections: 1},
+			{ID: tunnel.ID{1}, Name: "web", CreatedAt: day(3)},
 			{ID: tunnel.ID{3}, Name: "app-a", CreatedAt: day(2), Connections: 4},
 		}
 	}

@@ -150,7 +150,9 @@ func TestShownMasksSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]string{"token": "***", "credentials-contents": "***", "hostname": "a.example.com", "no-autoupdate": "true", "heartbeat-count": "3"}
+	want := map[string]string{
+		"token": "***", "credentials-contents": "***", "hostname": "a.example.com", "no-autoupdate": "true", "heartbeat-count": "3",
+	}
 	if d := cmp.Diff(want, s.Shown()); d != "" {
 		t.Errorf("Shown: %s", d)
 	}

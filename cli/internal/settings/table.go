@@ -138,7 +138,8 @@ func operationFlags() []Flag {
 			Default: "info", Usage: "least level of lines about the transport, of which there are only debug ones",
 		},
 		{Name: "logfile", Env: []string{"TUNNEL_LOGFILE"}, Usage: "`FILE` that log lines are appended to, as JSON"},
-		{Name: "log-directory", Env: []string{"TUNNEL_LOGDIRECTORY"}, Usage: "`DIR` for the log file cloudflared.log, of at most 1 MB, and 5 former ones"},
+		{Name: "log-directory", Env: []string{"TUNNEL_LOGDIRECTORY"}, Usage: "`DIR` for the log file cloudflared.log, of at most " +
+			"1 MB, and 5 former ones"},
 		{
 			Name: "output", Env: []string{"TUNNEL_MANAGEMENT_OUTPUT", "TUNNEL_LOG_OUTPUT"}, NoFile: true, Default: "default",
 			Usage: "format of log lines: default or json",
@@ -163,8 +164,8 @@ func operationFlags() []Flag {
 			Usage: "obey commands on standard input: reconnect [DELAY] breaks one connection, help lists them",
 		},
 		{Name: "no-autoupdate", Env: []string{"NO_AUTOUPDATE"}, Kind: Bool, Usage: "no automatic update: there never is one"},
-		{Name: "autoupdate-freq", Kind: Duration, Default: "24h0m0s", Effect: Ignored, Usage: "packages update this program, it does not update " +
-			"itself"},
+		{Name: "autoupdate-freq", Kind: Duration, Default: "24h0m0s", Effect: Ignored, Usage: "packages update this program, it does not " +
+			"update itself"},
 	}
 }
 

@@ -37,7 +37,7 @@ func DefaultQuick() QuickConfig { return quick.Default() }
 // returns nil.
 func NewQuick(cfg QuickConfig, d QuickDeps) (*QuickServer, error) {
 	if !cfg.Listen.IsValid() {
-		return nil, d.Catalog.RemoveQuick(d.Catalog.Quick()) //nolint:nilnil // nil stands for no service
+		return nil, d.Catalog.RemoveQuick(d.Catalog.Quick())
 	}
 	store := quick.Store{
 		Create: func(name, host string, limit int, now time.Time) (tunnel.Credentials, error) {

@@ -116,7 +116,7 @@ func (s *Server) Run(ctx context.Context) error {
 			IdleTimeout: requestTimeout, MaxHeaderBytes: 8 << 10,
 			ErrorLog: slog.NewLogLogger(s.deps.Logger.Handler(), slog.LevelDebug),
 		}
-		return ops.Serve(ctx, "quick service", srv, s.ln) //nolint:contextcheck // a response has its request's context
+		return ops.Serve(ctx, "quick service", srv, s.ln)
 	})
 	return g.Wait()
 }
