@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 )
@@ -42,12 +43,13 @@ func TestCollect(t *testing.T) {
 // TestCollectDoesNotWait has a part that does not respond: the others are reported, and nobody asks it again meanwhile.
 func TestCollectDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		stuck, calls := make(chan struct{}), 0
+		stuck := make(chan struct{})
+		var calls atomic.Int32
 		c := New("v1")
 		c.parts = []part{
 			{"memoryInformationError", func(context.Context) (func(*Info), error) { return func(i *Info) { i.MemoryMaximum = 7 }, nil }},
 			{"diskVolumeInformationError", func(context.Context) (func(*Info), error) {
-				calls++
+				calls.Add(1)
 				<-stuck
 				return nil, &rawError{context.Canceled, "df"}
 			}},
@@ -56,8 +58,8 @@ func TestCollectDoesNotWait(t *testing.T) {
 		if r.Info.MemoryMaximum != 7 || !strings.Contains(r.Errors["diskVolumeInformationError"].Err, "deadline") {
 			t.Errorf("report = %+v", r)
 		}
-		if r = c.Collect(t.Context()); r.Errors["diskVolumeInformationError"].Err != errBusy.Error() || calls != 1 {
-			t.Errorf("second report = %+v after %d calls", r, calls)
+		if r = c.Collect(t.Context()); r.Errors["diskVolumeInformationError"].Err != errBusy.Error() || calls.Load() != 1 {
+			t.Errorf("second report = %+v after %d calls", r, calls.Load())
 		}
 		close(stuck)
 		synctest.Wait()
