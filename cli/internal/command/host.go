@@ -15,7 +15,7 @@ import (
 // announcement says what the host is told. addHost completes it.
 func (c *commands) announcement(s *settings.Settings, logger *slog.Logger) *host.Announcement {
 	return &host.Announcement{
-		PIDFile: c.ExpandHome(s.Text("pidfile")), Grace: s.Duration("grace-period"), Logger: logger,
+		PIDFile: c.ExpandHome(s.Text("pidfile")), Grace: stack.Grace(s), Logger: logger,
 		Manager: host.Manager{
 			Socket: c.Env("NOTIFY_SOCKET"), WatchdogUSec: c.Env("WATCHDOG_USEC"), WatchdogPID: c.Env("WATCHDOG_PID"),
 		},

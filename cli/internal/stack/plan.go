@@ -36,20 +36,13 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (Config, error) {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
-	if g := s.Duration("grace-period"); g < 0 || g > maxGrace {
-		bad("--grace-period %v is not between 0s and %v", g, maxGrace)
-	}
-	if d := s.Duration("rpc-timeout"); d <= 0 {
-		bad("--rpc-timeout %v is not positive", d)
+	if g := s.Duration("grace-period"); g > maxGrace {
+		bad("--grace-period %v is longer than %v", g, maxGrace)
 	}
 	if v := s.Text("edge-ip-version"); v != "auto" && v != "4" && v != "6" {
 		bad("--edge-ip-version %q is none of auto, 4, 6", v)
 	}
-	if n := s.Int("retries"); n < 0 {
-		bad("--retries %d is negative", n)
-	}
-	problems = append(problems, checkProtocol(s.Text("protocol")), checkBind(s.Text("edge-bind-address")),
-		checkWriteTimeout(s.Duration("write-stream-timeout")))
+	problems = append(problems, checkProtocol(s.Text("protocol")), checkBind(s.Text("edge-bind-address")))
 	if ca := s.Text("cacert"); ca != "" {
 		if _, err := os.Stat(ca); err != nil {
 			bad("--cacert: %w", err)
@@ -72,7 +65,7 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (Config, error) {
 func PlanEdge(s *settings.Settings) (Config, error) { return Plan(s, tunnel.Credentials{}) }
 
 func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config {
-	cfg := defaults(s.Duration("grace-period"))
+	cfg := defaults(Grace(s))
 	cfg.Redis.URL, cfg.Redis.PasswordFile, cfg.Credentials = s.Text("redis"), s.Text("redis-password-file"), creds
 	cfg.FromToken = s.IsSet("token") || s.IsSet("token-file") // a token goes before all other credentials
 	d := &cfg.Discovery
@@ -81,21 +74,21 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config 
 	d.Resolver = cmp.Or(s.Text("edge-dns-resolver"), d.Resolver)
 	cfg.Supervisor.Connections = connections(s)
 	w := &cfg.Worker
-	w.Edge.CACert, w.Edge.BindAddress = s.Text("cacert"), s.Text("edge-bind-address")
+	w.Edge.CACert, w.Edge.BindAddress = caCert(s), s.Text("edge-bind-address")
 	w.Edge.IPVersion, w.Edge.Protocol = ipVersion(s), s.Text("protocol")
-	w.Edge.Connections, w.Edge.Retries = connections(s), s.Int("retries")
-	w.QUIC.ConnectionWindow = s.Uint("quic-connection-level-flow-control-limit")
-	w.QUIC.StreamWindow = s.Uint("quic-stream-level-flow-control-limit")
+	w.Edge.Connections, w.Edge.Retries = connections(s), max(s.Int("retries"), 0)
+	w.QUIC.ConnectionWindow = cmp.Or(s.Uint(connectionWindow), w.QUIC.ConnectionWindow)
+	w.QUIC.StreamWindow = cmp.Or(s.Uint(streamWindow), w.QUIC.StreamWindow)
 	w.QUIC.DisablePMTU = s.Bool("quic-disable-pmtu-discovery")
-	w.RPCTimeout, w.Features, w.PostQuantum = s.Duration("rpc-timeout"), s.List("features"), s.Bool("post-quantum")
+	w.RPCTimeout, w.Features, w.PostQuantum = rpcTimeout(s, w.RPCTimeout), s.List("features"), s.Bool("post-quantum")
 	m := &cfg.Proxy.Management
 	m.Hostname, m.Diagnostics, m.Label = s.Text("management-hostname"), s.Bool("management-diagnostics"), s.Text("label")
 	m.ServiceIP = cmp.Or(append(s.List("edge"), s.Text("service-op-ip"))...)
 	if s.IsSet("max-active-flows") {
 		cfg.Proxy.MaxActiveFlows = strconv.FormatUint(s.Uint("max-active-flows"), 10)
 	}
-	cfg.Proxy.Streams.WriteTimeout = s.Duration("write-stream-timeout")
-	w.Streams.WriteTimeout = s.Duration("write-stream-timeout")
+	cfg.Proxy.Streams.WriteTimeout = max(s.Duration("write-stream-timeout"), 0)
+	w.Streams.WriteTimeout = max(s.Duration("write-stream-timeout"), 0)
 	cfg.Proxy.Tags, cfg.Proxy.Listen, cfg.Proxy.TLSDir = s.List("tag"), s.List("link-listen"), s.Text("link-certs")
 	cfg.Proxy.Private.ICMP.SourceV4, cfg.Proxy.Private.ICMP.SourceV6 = s.Text("icmpv4-src"), s.Text("icmpv6-src")
 	cfg.Proxy.Private.DNS.ResolverAddrs = s.List("dns-resolver-addrs")
@@ -121,13 +114,6 @@ func defaults(grace time.Duration) Config {
 func checkProtocol(p string) error {
 	if _, err := protocol.ParseChoice(p); err != nil {
 		return fmt.Errorf("--protocol %q is none of auto, quic, http2", p)
-	}
-	return nil
-}
-
-func checkWriteTimeout(d time.Duration) error {
-	if d < 0 {
-		return fmt.Errorf("--write-stream-timeout %v is negative", d)
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package stack_test
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -63,14 +65,12 @@ func TestPlanErrors(t *testing.T) {
 	bound := creds()
 	bound.Endpoint = "fed"
 	for flag, want := range map[string]string{
-		"grace-period=3m1s":           "--grace-period 3m1s is not between 0s and 3m0s",
-		"retries=-1":                  "--retries -1 is negative",
+		"grace-period=3m1s":           "--grace-period 3m1s is longer than 3m0s",
 		"protocol=QUIC":               `--protocol "QUIC" is none of`,
 		"edge-ip-version=5":           `--edge-ip-version "5" is none of auto, 4, 6`,
 		"edge-bind-address=x":         `--edge-bind-address "x" is not an IP address`,
 		"edge-bind-address=192.0.2.1": "--edge-bind-address: listen udp 192.0.2.1:0",
 		"cacert=/no/such/ca.pem":      "--cacert: stat /no/such/ca.pem",
-		"rpc-timeout=0s":              "--rpc-timeout 0s",
 		"region=us":                   "--region us is given, but the credentials are bound to region fed",
 	} {
 		if _, err := stack.Plan(resolve(t, flag), bound); err == nil || !strings.Contains(err.Error(), want) {
@@ -130,5 +130,39 @@ func TestWarnings(t *testing.T) {
 				t.Errorf("IP version %q, want %q", v, tc.ipVersion)
 			}
 		})
+	}
+}
+
+// TestOddNumbers: values that the reference starts with although they make no sense.
+func TestOddNumbers(t *testing.T) {
+	empty := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(empty, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := resolve(t, "retries=-1", "grace-period=-1s", "write-stream-timeout=-2s", "rpc-timeout=0s", "cacert="+empty,
+		"quic-connection-level-flow-control-limit=0", "quic-stream-level-flow-control-limit=0")
+	want := []stack.Warning{
+		{"retries", "-1 is negative, using 0"},
+		{"grace-period", "-1s is negative, using 0s"},
+		{"write-stream-timeout", "-2s is negative, using 0s"},
+		{"rpc-timeout", "0s is not positive, using the default"},
+		{"quic-connection-level-flow-control-limit", "0 is no window, using the default"},
+		{"quic-stream-level-flow-control-limit", "0 is no window, using the default"},
+		{"cacert", empty + " holds no certificate, using the default roots"},
+	}
+	if diff := cmp.Diff(want, stack.Warnings(s, "")); diff != "" {
+		t.Errorf("Warnings() (-want +got):\n%s", diff)
+	}
+	cfg, err := stack.Plan(s, creds())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := cfg.Worker
+	if err := w.Validate(); err != nil {
+		t.Error(err)
+	}
+	if w.Edge.Retries != 0 || w.GracePeriod != 0 || w.Streams.WriteTimeout != 0 || w.RPCTimeout != 5*time.Second || w.Edge.CACert != "" ||
+		w.QUIC.ConnectionWindow != 31457280 || w.QUIC.StreamWindow != 6291456 {
+		t.Errorf("Plan() = %+v", w)
 	}
 }

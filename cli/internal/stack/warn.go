@@ -1,7 +1,10 @@
 package stack
 
 import (
+	"crypto/x509"
 	"fmt"
+	"os"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 )
@@ -19,6 +22,7 @@ func Warnings(s *settings.Settings, rulesFile string) []Warning {
 	if v := s.Text("edge-ip-version"); v != ipVersion(s) {
 		all = append(all, Warning{"edge-ip-version", v + " has no effect on the addresses that --edge names"})
 	}
+	all = append(all, outOfRange(s)...)
 	if rulesFile != "" {
 		for _, name := range []string{"url", "hello-world", "unix-socket", "bastion", "socks5"} {
 			if s.IsSet(name) {
@@ -27,6 +31,57 @@ func Warnings(s *settings.Settings, rulesFile string) []Warning {
 		}
 	}
 	return all
+}
+
+// outOfRange lists the numbers and files that the reference starts with although they make no sense.
+func outOfRange(s *settings.Settings) []Warning {
+	var all []Warning
+	if n := s.Int("retries"); n < 0 {
+		all = append(all, Warning{"retries", fmt.Sprintf("%d is negative, using 0", n)})
+	}
+	for _, name := range []string{"grace-period", "write-stream-timeout"} {
+		if d := s.Duration(name); d < 0 {
+			all = append(all, Warning{name, fmt.Sprintf("%v is negative, using 0s", d)})
+		}
+	}
+	if d := s.Duration("rpc-timeout"); d <= 0 {
+		all = append(all, Warning{"rpc-timeout", fmt.Sprintf("%v is not positive, using the default", d)})
+	}
+	for _, name := range []string{connectionWindow, streamWindow} {
+		if s.Uint(name) == 0 {
+			all = append(all, Warning{name, "0 is no window, using the default"})
+		}
+	}
+	if path := s.Text("cacert"); path != caCert(s) {
+		all = append(all, Warning{"cacert", path + " holds no certificate, using the default roots"})
+	}
+	return all
+}
+
+// The names of the flags for the windows of QUIC.
+const (
+	connectionWindow = "quic-connection-level-flow-control-limit"
+	streamWindow     = "quic-stream-level-flow-control-limit"
+)
+
+// Grace is the longest duration of the drain. The reference takes a negative one as none.
+func Grace(s *settings.Settings) time.Duration { return max(s.Duration("grace-period"), 0) }
+
+func rpcTimeout(s *settings.Settings, standard time.Duration) time.Duration {
+	if d := s.Duration("rpc-timeout"); d > 0 {
+		return d
+	}
+	return standard
+}
+
+// caCert is the file with the roots for the edge, "" for the default ones. A file without a certificate counts as none, as in the
+// reference; one that cannot be read is an error elsewhere.
+func caCert(s *settings.Settings) string {
+	path := s.Text("cacert")
+	if b, err := os.ReadFile(path); err == nil && !x509.NewCertPool().AppendCertsFromPEM(b) {
+		return ""
+	}
+	return path
 }
 
 // connections is the number of connections to hold: what the flag says, within what the wire can number. The reference
