@@ -54,6 +54,9 @@ func TestRegisteredConnection(t *testing.T) {
 	}
 }
 
+// streamError is what cloudflared gives as the cause of every lost QUIC connection.
+const streamError = `error="accept stream listener encountered a failure while serving"`
+
 func TestLostConnection(t *testing.T) {
 	for name, tc := range map[string]struct {
 		attrs []any
@@ -62,7 +65,7 @@ func TestLostConnection(t *testing.T) {
 		"QUIC, others up": {
 			[]any{logkey.Protocol, "quic", logkey.Kind, "lost", logkey.ConnIndex, 2, logkey.Connections, 1, logkey.WaitUpTo, 2 * time.Second},
 			`2026-11-28T18:56:01Z ERR failed to accept incoming stream requests error="failed to accept QUIC stream: gone" connIndex=2 event=0 ip=::1
-2026-11-28T18:56:01Z WRN failed to serve tunnel connection error="accept stream listener encountered a failure while serving" connIndex=2 event=0 ip=::1
+2026-11-28T18:56:01Z WRN failed to serve tunnel connection ` + streamError + ` connIndex=2 event=0 ip=::1
 2026-11-28T18:56:01Z WRN Serve tunnel error error="accept stream listener encountered a failure while serving" connIndex=2 event=0 ip=::1
 2026-11-28T18:56:01Z INF Retrying connection in up to 2s connIndex=2 event=0 ip=::1
 2026-11-28T18:56:01Z WRN Connection terminated error="accept stream listener encountered a failure while serving" connIndex=2
@@ -85,6 +88,36 @@ func TestLostConnection(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			attrs := append([]any{logkey.EdgeAddr, "[::1]:7844", logkey.Err, errors.New("gone")}, tc.attrs...)
 			if diff := cmp.Diff(tc.want, console(record(slog.LevelWarn, "connection failed", attrs...))); diff != "" {
+				t.Errorf("lines (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestFailedRequest: what fails is an error twice, as in cloudflared, but a visitor who goes away stays at debug level.
+func TestFailedRequest(t *testing.T) {
+	web := []any{
+		logkey.ConnIndex, 1, logkey.Rule, 0, logkey.Origin, "http://o", logkey.Type, "http", logkey.Dest, "http://h/a", logkey.Err, "gone",
+	}
+	tcp := []any{logkey.ConnIndex, 1, logkey.Type, "tcp", logkey.Dest, "10.0.0.1:22", logkey.FlowID, "f", logkey.Err, "gone"}
+	for name, tc := range map[string]struct {
+		level slog.Level
+		attrs []any
+		want  string
+	}{
+		"refused": {slog.LevelWarn, web, `2026-11-28T18:56:01Z ERR  error=gone connIndex=1 event=1 ingressRule=0 originService=http://o
+2026-11-28T18:56:01Z ERR Request failed error=gone connIndex=1 dest=http://h/a event=0 type=http
+`},
+		"visitor gone": {slog.LevelDebug, web, `2026-11-28T18:56:01Z DBG  error=gone connIndex=1 event=1 ingressRule=0 originService=http://o
+2026-11-28T18:56:01Z DBG Request failed error=gone connIndex=1 dest=http://h/a event=0 type=http
+`},
+		"private network": {slog.LevelError, tcp, "2026-11-28T18:56:01Z ERR " + ` error=gone connIndex=1 destAddr=10.0.0.1:22 event=2 flowID=f ` +
+			`originService=warp-routing
+2026-11-28T18:56:01Z ERR Request failed error=gone connIndex=1 dest=10.0.0.1:22 event=0 type=tcp
+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, console(record(tc.level, "request failed", tc.attrs...))); diff != "" {
 				t.Errorf("lines (-want +got):\n%s", diff)
 			}
 		})
@@ -123,7 +156,8 @@ func TestOwnLines(t *testing.T) {
 
 func TestColours(t *testing.T) {
 	l := stocklog.Line{Time: at, Level: slog.LevelError, Message: "m", Event: stocklog.EventHTTP, Fields: []stocklog.Field{{"error", "e"}}}
-	want := "\x1b[90m2026-11-28T18:56:01Z\x1b[0m \x1b[1m\x1b[31mERR\x1b[0m\x1b[0m m \x1b[31merror=\x1b[0m\x1b[31me\x1b[0m \x1b[36mevent=\x1b[0m1\n"
+	want := "\x1b[90m2026-11-28T18:56:01Z\x1b[0m \x1b[1m\x1b[31mERR\x1b[0m\x1b[0m m " +
+		"\x1b[31merror=\x1b[0m\x1b[31me\x1b[0m \x1b[36mevent=\x1b[0m1\n"
 	if got := string(stocklog.Console(true)(nil, &l)); got != want {
 		t.Errorf("got  %q\nwant %q", got, want)
 	}
@@ -132,7 +166,8 @@ func TestColours(t *testing.T) {
 func TestParseLevel(t *testing.T) {
 	for text, want := range map[string]slog.Level{
 		"": slog.LevelInfo, "debug": slog.LevelDebug, "Trace": slog.LevelDebug, "WARN": slog.LevelWarn, "error": slog.LevelError,
-		"fatal": stocklog.LevelFatal, "0": slog.LevelDebug, "1": slog.LevelInfo, "3": slog.LevelError, "-1": slog.LevelDebug, "4": stocklog.LevelFatal,
+		"fatal": stocklog.LevelFatal, "0": slog.LevelDebug, "1": slog.LevelInfo, "3": slog.LevelError,
+		"-1": slog.LevelDebug, "4": stocklog.LevelFatal,
 	} {
 		if got, ok := stocklog.ParseLevel(text); got != want || !ok {
 			t.Errorf("ParseLevel(%q) = %v, %v, want %v", text, got, ok, want)
@@ -196,7 +231,8 @@ func FuzzEncoders(f *testing.F) {
 					t.Errorf("no JSON line: %q", line)
 				}
 			}
-			if line := stocklog.Console(false)(nil, &l); bytes.Count(line, []byte("\n")) != 1+strings.Count(l.Message, "\n") && !strings.Contains(key, "\n") {
+			line := stocklog.Console(false)(nil, &l)
+			if lines := bytes.Count(line, []byte("\n")); lines != 1+strings.Count(l.Message, "\n") && !strings.Contains(key, "\n") {
 				t.Errorf("not one line: %q", line)
 			}
 		}

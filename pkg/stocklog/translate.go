@@ -63,7 +63,9 @@ func Translate(r slog.Record) []Line {
 
 // ownLine is a record in our words.
 func ownLine(row *Row, r *slog.Record, attrs attributes) Line {
-	l := Line{Time: r.Time, Level: row.Level.level(r.Level, false), Message: redact.Text(r.Message), Event: row.Event, Transport: row.Transport}
+	l := Line{
+		Time: r.Time, Level: row.Level.level(r.Level, false), Message: redact.Text(r.Message), Event: row.Event, Transport: row.Transport,
+	}
 	if _, ok := attrs.find(logkey.ConnIndex); ok && l.Event == EventNone {
 		l.Event = EventConnector
 	}

@@ -165,7 +165,8 @@ func TestOddLogFlags(t *testing.T) {
 		c := s.connect(t, e, "--loglevel", "loud", "--output", "xml", "--logfile", filepath.Join(dir, "a"), "--log-directory", dir,
 			"--grace-period", "1s", "--no-prechecks")
 		wantLines(t, c.Out.String(), `ERR Failed to parse log level "loud", using "info" instead`,
-			`ERR Your config includes values for both logfile \(.*\) and log-directory \(.*\), but they are incompatible\. logfile takes precedence\.`)
+			`ERR Your config includes values for both logfile \(.*\) and log-directory \(.*\), but they are incompatible\. `+
+				`logfile takes precedence\.`)
 		c.Stop(t, syscall.SIGTERM)
 
 		c = s.connect(t, e, "--logfile", "/dev/null/x/log", "--grace-period", "1s", "--no-prechecks")

@@ -51,9 +51,11 @@ func TestOpen(t *testing.T) {
 		console string // a pattern for all of it
 		file    string // is written
 	}{
-		"defaults":        {nil, `^\S+Z WRN shown file=x\n$`, ""},
-		"level":           {[]string{"loglevel=error"}, `^$`, ""},
-		"wrong level":     {[]string{"loglevel=loud"}, `^\S+ ERR Failed to parse log level "loud", using "info" instead\n\S+ WRN shown file=x\n$`, ""},
+		"defaults": {nil, `^\S+Z WRN shown file=x\n$`, ""},
+		"level":    {[]string{"loglevel=error"}, `^$`, ""},
+		"wrong level": {
+			[]string{"loglevel=loud"}, `^\S+ ERR Failed to parse log level "loud", using "info" instead\n\S+ WRN shown file=x\n$`, "",
+		},
 		"transport level": {[]string{"transport-loglevel=loud"}, `^\S+ ERR Failed to parse log level "loud".*\n\S+ WRN shown file=x\n$`, ""},
 		"json":            {[]string{"output=json"}, `^{"file":"x","level":"warn","message":"shown","time":"\S+"}\n$`, ""},
 		"wrong output":    {[]string{"output=xml"}, `^\S+ WRN unknown output format, using default given=xml\n\S+ WRN shown file=x\n$`, ""},
@@ -117,7 +119,8 @@ func TestRolling(t *testing.T) {
 // TestStart: the lines name what was given, without secrets.
 func TestStart(t *testing.T) {
 	var out bytes.Buffer
-	s := given(t, map[string][]string{"tag": {"a=b", "c=d"}, "origin-ca-pool": {"ca.pem"}}, "token=hunter2", "grace-period=120s", "protocol=quic",
+	s := given(t, map[string][]string{"tag": {"a=b", "c=d"}, "origin-ca-pool": {"ca.pem"}},
+		"token=hunter2", "grace-period=120s", "protocol=quic",
 		"url=http://u:hunter2@localhost/", "loglevel=debug")
 	l := runlog.Open(s, &out, "")
 	l.Start(t.Context(), tunnel.ID{15: 1}, s, &cfdfile.File{Path: "config.yml", UnusedKeys: []string{"odd"}}, []string{
@@ -125,7 +128,8 @@ func TestStart(t *testing.T) {
 	})
 	for _, want := range []string{
 		`INF Starting tunnel tunnelID=00000000-0000-0000-0000-000000000001`, `DBG Loading configuration from config\.yml`,
-		`WRN configuration file has unused keys keys=\["odd"\]`, `INF Version \S+ \(Checksum [0-9a-f]{64}\)`, `INF GOOS: \w+, GOVersion: \S+, GoArch: \w+`,
+		`WRN configuration file has unused keys keys=\["odd"\]`,
+		`INF Version \S+ \(Checksum [0-9a-f]{64}\)`, `INF GOOS: \w+, GOVersion: \S+, GoArch: \w+`,
 		`INF Settings: map\[grace-period:2m0s loglevel:debug origin-ca-pool:ca.pem p:quic protocol:quic tag:\[a=b c=d\] token:\*\*\*\*\* ` +
 			`url:http://u:\*\*\*@localhost/\]`,
 		`INF Environmental variables map\[MY_TUNNEL_X:a=b TUNNEL_CRED_CONTENTS:\*\*\*\*\* TUNNEL_RETRIES:3 TUNNEL_TOKEN:\*\*\*\*\* ` +
@@ -159,7 +163,8 @@ func TestEnd(t *testing.T) {
 		}
 		messages = append(messages, v.Level+" "+v.Message+" "+v.Error)
 	}
-	want := "info Initiating graceful shutdown due to signal terminated ... ,error Initiating shutdown why,info Metrics server stopped ,info Tunnel server stopped "
+	want := "info Initiating graceful shutdown due to signal terminated ... ," +
+		"error Initiating shutdown why,info Metrics server stopped ,info Tunnel server stopped "
 	if got := strings.Join(messages, ","); got != want {
 		t.Errorf("lines %q, want %q", got, want)
 	}
