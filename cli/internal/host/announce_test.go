@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { testkit.VerifyMain(m) }
 // manager listens as a service manager does, and gives the messages.
 func manager(t *testing.T) (socket string, messages <-chan string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "notify") // the path of a socket must be short
+	dir, err := os.MkdirTemp("", "notify") //nolint:usetesting // the path of a socket must be short
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -191,7 +191,8 @@ func TestInstallWithConfiguration(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if want := "ExecStart=/usr/bin/culvert --no-autoupdate --config /etc/cloudflared/config.yml tunnel run\n"; !strings.Contains(unit, want) {
+			want := "ExecStart=/usr/bin/culvert --no-autoupdate --config /etc/cloudflared/config.yml tunnel run\n"
+			if !strings.Contains(unit, want) {
 				t.Errorf("unit lacks %q:\n%s", want, unit)
 			}
 			if b, err := os.ReadFile(i.at(configPath)); err != nil || string(b) != good {

@@ -174,20 +174,8 @@ func (i Installer) Uninstall(ctx context.Context) error {
 			}
 		}
 	}
-	var paths []string
-	for _, f := range p.files {
-		paths = append(paths, f.path)
-	}
-	for _, l := range p.links {
-		paths = append(paths, l.path)
-	}
-	if installed { // else the token is that of another service
-		paths = append(paths, tokenPath)
-	}
-	for _, path := range paths {
-		if err := os.Remove(i.at(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return needRoot(err)
-		}
+	if err := i.remove(p, installed); err != nil {
+		return err
 	}
 	if installed && i.Root == "" {
 		for _, c := range p.removed {
@@ -197,6 +185,26 @@ func (i Installer) Uninstall(ctx context.Context) error {
 		}
 	}
 	i.Say("the service", i.Name, "is removed")
+	return nil
+}
+
+// remove removes the files and links of a plan, and the token when the service was installed: else it is that of another service.
+func (i Installer) remove(p plan, token bool) error {
+	var paths []string
+	for _, f := range p.files {
+		paths = append(paths, f.path)
+	}
+	for _, l := range p.links {
+		paths = append(paths, l.path)
+	}
+	if token {
+		paths = append(paths, tokenPath)
+	}
+	for _, path := range paths {
+		if err := os.Remove(i.at(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return needRoot(err)
+		}
+	}
 	return nil
 }
 
