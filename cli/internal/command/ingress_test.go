@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/culvert-tunnel/culvert/cli/internal/connector"
 )
 
 const (
@@ -47,6 +49,11 @@ func TestIngressCommands(t *testing.T) {
 				args = append(args, place(a))
 			}
 			want := tc.Stdout
+			if strings.HasPrefix(want, "Using rules from \n") {
+				if path, err := connector.FindFile("", t.TempDir()); err == nil {
+					t.Skipf("this machine has a configuration file of its own: %s", path)
+				}
+			}
 			if strings.Contains(tc.Args[len(tc.Args)-1], "A.EXAMPLE.com") { // hosts are compared without regard to case (docs/spec/ingress.md D1)
 				want = "Using rules from CONFIG\nMatched rule #0\n\thostname: a.example.com\n\tpath: ^/api\n\tservice: http://localhost:1\n"
 			}
