@@ -148,7 +148,7 @@ func replay(t *testing.T, file, line string, encode stocklog.Encoder) bool {
 		r.Add(e.more...)
 		for i, name := range re.SubexpNames() {
 			if name != "" {
-				r.AddAttrs(slog.Any(name, value(m[i])))
+				r.AddAttrs(slog.Any(name, value(m[i]))) //nolint:sloglint // the keys are the names of the groups
 			}
 		}
 		r.AddAttrs(slog.Int(logkey.Connections, map[string]int{"WRN": 1}[text[:3]]))

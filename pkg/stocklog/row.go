@@ -97,9 +97,9 @@ func own(ours string) Row { return Row{Ours: ours, Own: true, Event: EventNone} 
 // dropped makes a row that writes nothing.
 func dropped(ours, note string) Row { return Row{Ours: ours, Note: note} }
 
-// at sets the level of an own row.
-func (r Row) at(level Rule) Row {
-	r.Level = level
+// quiet writes an own row at debug.
+func (r Row) quiet() Row {
+	r.Level = Debug
 	return r
 }
 
@@ -124,8 +124,10 @@ func (r Row) because(note string) Row {
 // from makes a key with the value of an attribute.
 func from(key, attr string) Source { return Source{Key: key, Attr: attr} }
 
-// prefixed makes a key with an attribute's text behind a fixed one.
-func prefixed(key, before, attr string) Source { return Source{Key: key, Attr: attr, Before: before} }
+// prefixedError makes the key "error" with an attribute's text behind a fixed one.
+func prefixedError(before, attr string) Source {
+	return Source{Key: "error", Attr: attr, Before: before}
+}
 
 // fixed makes a key with a fixed text.
 func fixed(key, text string) Source { return Source{Key: key, Before: text} }

@@ -196,13 +196,13 @@ func failedRow() Row {
 		return line(ByConn, "Connection terminated", err, from("connIndex", logkey.ConnIndex))
 	}
 	return stock("connection failed",
-		connLine(ByConn, "Failed to dial a quic connection", prefixed("error", "failed to dial to edge with quic: ", logkey.Err)).
+		connLine(ByConn, "Failed to dial a quic connection", prefixedError("failed to dial to edge with quic: ", logkey.Err)).
 			only(quic, dial),
-		connLine(ByConn, "Unable to establish connection with Cloudflare edge", prefixed("error", "DialContext error: ", logkey.Err)).
+		connLine(ByConn, "Unable to establish connection with Cloudflare edge", prefixedError("DialContext error: ", logkey.Err)).
 			only(http2, dial),
-		connLine(ByConn, "Serve tunnel error", prefixed("error", "DialContext error: ", logkey.Err)).only(http2, dial),
+		connLine(ByConn, "Serve tunnel error", prefixedError("DialContext error: ", logkey.Err)).only(http2, dial),
 
-		connLine(Error, "failed to accept incoming stream requests", prefixed("error", "failed to accept QUIC stream: ", logkey.Err)).
+		connLine(Error, "failed to accept incoming stream requests", prefixedError("failed to accept QUIC stream: ", logkey.Err)).
 			only(quic, serve),
 		connLine(ByConn, "failed to serve tunnel connection", fixed("error", textStreamListener)).only(quic, serve),
 		connLine(ByConn, "Serve tunnel error", fixed("error", textStreamListener)).only(quic, serve),
@@ -217,10 +217,10 @@ func failedRow() Row {
 		connLine(ByConn, "Register tunnel error from server side", cause).only(http2, refuse),
 
 		line(Info, "Retrying connection in up to {wait_up_to}", onConn()...).of(EventConnector).only(unless(logkey.WaitUpTo, "", "0s")),
-		terminated(prefixed("error", "failed to dial to edge with quic: ", logkey.Err)).only(quic, dial, unless(logkey.ConnIndex, "0")),
+		terminated(prefixedError("failed to dial to edge with quic: ", logkey.Err)).only(quic, dial, unless(logkey.ConnIndex, "0")),
 		terminated(fixed("error", textStreamListener)).only(quic, serve, unless(logkey.ConnIndex, "0")),
 		terminated(fixed("error", textControlStream)).only(quic, register, unless(logkey.ConnIndex, "0")),
-		terminated(prefixed("error", "DialContext error: ", logkey.Err)).only(http2, dial),
+		terminated(prefixedError("DialContext error: ", logkey.Err)).only(http2, dial),
 		terminated(fixed("error", textEdgeClosed)).only(http2, serve),
 		terminated(cause).only(http2, register, unless(logkey.ConnIndex, "0")),
 	).because("cloudflared also writes that its datagram handler ended, and, over http2, that its control stream did; both say nothing new")
@@ -242,12 +242,12 @@ func connectionRows() []Row {
 			line(Warn, textUDPBlocked, onConn()...).of(EventConnector).only(when(logkey.From, "quic")),
 			line(Info, "Switching to fallback protocol {to}", onConn()...).of(EventConnector)),
 		stock("returning to the preferred protocol", line(Info, "Changing protocol to {to}", onConn()...).of(EventConnector)),
-		own("the preferred protocol still does not work").at(Debug),
+		own("the preferred protocol still does not work").quiet(),
 		stock("connection restarts on request",
 			line(Info, "Restarting connection due to reconnect signal in {wait}", onConn()...).of(EventConnector)),
-		own("slot moves to another holder").at(Debug),
-		own("connection drains").at(Debug),
-		own("connection ended").at(Debug),
+		own("slot moves to another holder").quiet(),
+		own("connection drains").quiet(),
+		own("connection ended").quiet(),
 		stock("connection unregistered", line(Info, "Unregistered tunnel connection",
 			from("connIndex", logkey.ConnIndex), from("ip", logkey.EdgeAddr)).of(EventConnector)),
 		own("connection not unregistered"),
@@ -262,7 +262,7 @@ func connectionRows() []Row {
 func workerRows() []Row {
 	return []Row{
 		own("lease machine refused an event"),
-		own("worker drains").at(Debug),
+		own("worker drains").quiet(),
 		own("control plane is available again"),
 		own("control plane is unavailable, connections stay"),
 		own("hint dropped"),
@@ -271,8 +271,8 @@ func workerRows() []Row {
 		own("lease not released, it expires by itself"),
 		own("protocol event rejected"),
 		own("probe not closed").transport(),
-		own("proxies changed").at(Debug),
-		own("configuration pushed to the proxies").at(Debug),
+		own("proxies changed").quiet(),
+		own("configuration pushed to the proxies").quiet(),
 		own("proxy rejects the configuration that others have"),
 		own("proxy not reached with a configuration"),
 		own("proxy not used"),
@@ -325,8 +325,8 @@ func requestRows() []Row {
 // proxyRows are the lines about rules and the state of a proxy.
 func proxyRows() []Row {
 	return []Row{
-		own("proxy serving").at(Debug),
-		own("proxy draining").at(Debug),
+		own("proxy serving").quiet(),
+		own("proxy draining").quiet(),
 		stock("configuration is not newer", line(Debug, "Current version is equal or newer than received version",
 			from("current_version", logkey.Applied), from("received_version", logkey.Version))),
 		stock("configuration applied", line(Info, "Updated to new configuration", from("version", logkey.Version),
@@ -362,17 +362,17 @@ func proxyRows() []Row {
 // controlRows are the lines of the supervisor and of discovery.
 func controlRows() []Row {
 	return []Row{
-		own("slot granted").at(Debug),
-		own("slot released").at(Debug),
+		own("slot granted").quiet(),
+		own("slot released").quiet(),
 		own("plan outdated"),
-		own("lead changed").at(Debug),
+		own("lead changed").quiet(),
 		own("lead not resigned, it runs out by itself"),
 		own("lead not resigned"),
 		stock("fewer connections than desired: one edge address is kept spare",
 			line(Info, "You requested {desired} HA connections but I can give you at most {possible}.")),
 		own("control plane is unavailable, nothing is granted"),
 		own("control plane is unavailable, nothing is published"),
-		own("edge pool published").at(Debug),
+		own("edge pool published").quiet(),
 		own("static edge addresses skipped"),
 		own("record not read"),
 		stock("edge addresses not found, the last pool stays", line(Error, textNoDNS, from("error", logkey.Err)).of(EventConnector)).

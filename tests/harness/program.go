@@ -79,7 +79,7 @@ func Binary(t *testing.T, name string) string {
 func Installed(t *testing.T, name string) string {
 	t.Helper()
 	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin", "/sbin") {
-		if p := filepath.Join(dir, name); exec.Command("test", "-x", p).Run() == nil {
+		if p := filepath.Join(dir, name); exec.CommandContext(t.Context(), "test", "-x", p).Run() == nil {
 			return p
 		}
 	}
@@ -97,7 +97,7 @@ func Start(t *testing.T, env []string, path string, args ...string) *Program {
 func StartWithInput(t *testing.T, input *os.File, env []string, path string, args ...string) *Program {
 	t.Helper()
 	p := &Program{Out: &Output{changed: make(chan struct{})}, Exited: make(chan struct{})}
-	p.Cmd = exec.Command(path, args...)
+	p.Cmd = exec.Command(path, args...) //nolint:noctx // the cleanup ends it with SIGTERM first
 	p.Cmd.Env = append(os.Environ(), env...)
 	p.Cmd.Stdout, p.Cmd.Stderr = p.Out, p.Out
 	if input != nil {

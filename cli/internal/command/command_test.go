@@ -57,7 +57,7 @@ func TestOneLineErrors(t *testing.T) {
 		"bad token":           {env: []string{"TUNNEL_TOKEN=abc"}, args: []string{"tunnel", "run"}, want: "token is not valid"},
 		"long grace period": {
 			env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "run", "--grace-period", "4m"},
-			want: "--grace-period 4m0s is not between 0s and 3m0s",
+			want: "--grace-period 4m0s is longer than 3m0s",
 		},
 		"protocol": {
 			env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "--protocol", "h3", "run"},

@@ -242,8 +242,8 @@ func (tr *tree) constructor(parents []ast.Node) (kind string, labels []string) {
 		if !ok {
 			continue
 		}
-		name, exported := typeName(call.Fun), false
-		if name, exported = strings.CutPrefix(name, "New"); !exported {
+		name, exported := strings.CutPrefix(typeName(call.Fun), "New")
+		if !exported {
 			name = strings.TrimPrefix(name, "new")
 		}
 		for _, k := range []string{"Counter", "Gauge", "Histogram", "Summary"} {
@@ -367,8 +367,8 @@ func metricsPage(all []metric) string {
 // stockPage is the part about the names of the reference.
 func stockPage() string {
 	var b strings.Builder
-	b.WriteString("\n## Metrics of cloudflared\n\n`culvert tunnel run` and `culvert up` show these as well, made of the above when somebody asks. " +
-		"The names, types, labels and\nbuckets are cloudflared's (docs/spec/lifecycle.md 10.3).\n\n" +
+	b.WriteString("\n## Metrics of cloudflared\n\n`culvert tunnel run` and `culvert up` show these as well, made of the above when somebody " +
+		"asks. The names, types, labels and\nbuckets are cloudflared's (docs/spec/lifecycle.md 10.3).\n\n" +
 		"| Metric | Kind | Labels | Made of | Remarks |\n|---|---|---|---|---|\n")
 	for _, s := range stockmetrics.Table() {
 		var from []string
@@ -381,7 +381,8 @@ func stockPage() string {
 		if len(s.Labels) > 0 {
 			labels = "`" + strings.Join(s.Labels, "`, `") + "`"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", s.Name, strings.ToLower(s.Kind.String()), labels, strings.Join(from, ", "), cell(s.Note))
+		kind := strings.ToLower(s.Kind.String())
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", s.Name, kind, labels, strings.Join(from, ", "), cell(s.Note))
 	}
 	return b.String()
 }

@@ -39,7 +39,12 @@ type Host interface {
 	StoreDown() bool
 	// Changed signals that the status of a holder has changed.
 	Changed()
-	// Called counts a call to the edge that took so long; err is what it failed with.
+	Calls
+}
+
+// Calls counts calls to the edge.
+type Calls interface {
+	// Called counts a call that took so long; err is what it failed with.
 	Called(m Method, took time.Duration, err error)
 }
 

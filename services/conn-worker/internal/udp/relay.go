@@ -36,15 +36,20 @@ func Reasons() []Reason {
 
 // Observer counts. Its methods are called for every datagram and must be cheap.
 type Observer interface {
-	DatagramReceived()
-	DatagramSent()
-	DatagramDropped(why Reason)
+	Datagrams
 	// SessionsChanged adds to the number of UDP sessions of a connection.
 	SessionsChanged(index tunnel.ConnIndex, v Version, by int)
 	// SessionRegistered counts a UDP session whose proxy has accepted it.
 	SessionRegistered(index tunnel.ConnIndex, v Version)
 	// Told counts a call that told the edge of a session's end.
 	Told(took time.Duration, err error)
+}
+
+// Datagrams counts the datagrams of an Observer.
+type Datagrams interface {
+	DatagramReceived()
+	DatagramSent()
+	DatagramDropped(why Reason)
 }
 
 // Limits bound what one connection to the edge can take. They are settings.
