@@ -1,6 +1,10 @@
 package stocklog
 
-import "log/slog"
+import (
+	"log/slog"
+
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
+)
 
 // Rule says how a line of a row gets its level.
 type Rule uint8
@@ -124,9 +128,9 @@ func (r Row) because(note string) Row {
 // from makes a key with the value of an attribute.
 func from(key, attr string) Source { return Source{Key: key, Attr: attr} }
 
-// prefixedError makes the key "error" with an attribute's text behind a fixed one.
-func prefixedError(before, attr string) Source {
-	return Source{Key: "error", Attr: attr, Before: before}
+// prefixedError makes the key "error" with the record's error behind a fixed text.
+func prefixedError(before string) Source {
+	return Source{Key: "error", Attr: logkey.Err, Before: before}
 }
 
 // fixed makes a key with a fixed text.

@@ -196,13 +196,13 @@ func failedRow() Row {
 		return line(ByConn, "Connection terminated", err, from("connIndex", logkey.ConnIndex))
 	}
 	return stock("connection failed",
-		connLine(ByConn, "Failed to dial a quic connection", prefixedError("failed to dial to edge with quic: ", logkey.Err)).
+		connLine(ByConn, "Failed to dial a quic connection", prefixedError("failed to dial to edge with quic: ")).
 			only(quic, dial),
-		connLine(ByConn, "Unable to establish connection with Cloudflare edge", prefixedError("DialContext error: ", logkey.Err)).
+		connLine(ByConn, "Unable to establish connection with Cloudflare edge", prefixedError("DialContext error: ")).
 			only(http2, dial),
-		connLine(ByConn, "Serve tunnel error", prefixedError("DialContext error: ", logkey.Err)).only(http2, dial),
+		connLine(ByConn, "Serve tunnel error", prefixedError("DialContext error: ")).only(http2, dial),
 
-		connLine(Error, "failed to accept incoming stream requests", prefixedError("failed to accept QUIC stream: ", logkey.Err)).
+		connLine(Error, "failed to accept incoming stream requests", prefixedError("failed to accept QUIC stream: ")).
 			only(quic, serve),
 		connLine(ByConn, "failed to serve tunnel connection", fixed("error", textStreamListener)).only(quic, serve),
 		connLine(ByConn, "Serve tunnel error", fixed("error", textStreamListener)).only(quic, serve),
@@ -217,10 +217,10 @@ func failedRow() Row {
 		connLine(ByConn, "Register tunnel error from server side", cause).only(http2, refuse),
 
 		line(Info, "Retrying connection in up to {wait_up_to}", onConn()...).of(EventConnector).only(unless(logkey.WaitUpTo, "", "0s")),
-		terminated(prefixedError("failed to dial to edge with quic: ", logkey.Err)).only(quic, dial, unless(logkey.ConnIndex, "0")),
+		terminated(prefixedError("failed to dial to edge with quic: ")).only(quic, dial, unless(logkey.ConnIndex, "0")),
 		terminated(fixed("error", textStreamListener)).only(quic, serve, unless(logkey.ConnIndex, "0")),
 		terminated(fixed("error", textControlStream)).only(quic, register, unless(logkey.ConnIndex, "0")),
-		terminated(prefixedError("DialContext error: ", logkey.Err)).only(http2, dial),
+		terminated(prefixedError("DialContext error: ")).only(http2, dial),
 		terminated(fixed("error", textEdgeClosed)).only(http2, serve),
 		terminated(cause).only(http2, register, unless(logkey.ConnIndex, "0")),
 	).because("cloudflared also writes that its datagram handler ended, and, over http2, that its control stream did; both say nothing new")

@@ -37,14 +37,14 @@ type Host interface {
 	Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
 	// StoreDown reports whether the store is unavailable.
 	StoreDown() bool
-	// Changed signals that the status of a holder has changed.
-	Changed()
-	Calls
+	Observer
 }
 
-// Calls counts calls to the edge.
-type Calls interface {
-	// Called counts a call that took so long; err is what it failed with.
+// Observer receives what a holder does.
+type Observer interface {
+	// Changed signals that the status of a holder has changed.
+	Changed()
+	// Called counts a call to the edge that took so long; err is what it failed with.
 	Called(m Method, took time.Duration, err error)
 }
 
