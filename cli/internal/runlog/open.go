@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/term"
 	"gopkg.in/natefinch/lumberjack.v2"
@@ -30,10 +31,17 @@ const (
 type Log struct {
 	Logger *slog.Logger
 	file   io.Closer // nil when lines go to the console only
+
+	// gate is before Logger; direct is the same logger without it.
+	gate   gate
+	direct *slog.Logger
+	// summing is the work on the checksum of the program.
+	summing sync.WaitGroup
 }
 
-// Close ends the log file.
+// Close waits until all lines are written, and ends the log file.
 func (l *Log) Close() {
+	l.summing.Wait()
 	if l.file != nil {
 		_ = l.file.Close() // lines are not buffered
 	}
@@ -57,7 +65,9 @@ func Open(s *settings.Settings, stderr io.Writer, home string) *Log {
 		outputs = append(outputs, stocklog.Output{Writer: file, Encode: stocklog.JSON()})
 		l.file = file
 	}
-	l.Logger = telemetry.Tapped(slog.New(stocklog.NewHandler(stocklog.Levels{Lines: level, Transport: transport}, outputs...)))
+	handler := stocklog.NewHandler(stocklog.Levels{Lines: level, Transport: transport}, outputs...)
+	l.direct = telemetry.Tapped(slog.New(handler))
+	l.Logger = telemetry.Tapped(slog.New(l.gate.handler(handler)))
 
 	if !known {
 		l.Logger.Error("unknown log level, using info", slog.String(logkey.Given, s.Text("loglevel")))

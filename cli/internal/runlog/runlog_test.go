@@ -126,6 +126,8 @@ func TestStart(t *testing.T) {
 	l.Start(t.Context(), tunnel.ID{15: 1}, s, &cfdfile.File{Path: "config.yml", UnusedKeys: []string{"odd"}}, []string{
 		"TUNNEL_TOKEN=hunter2", "TUNNEL_CRED_CONTENTS={}", "TUNNEL_RETRIES=3", "MY_TUNNEL_X=a=b", "TUNNEL_URL=http://u:hunter2@h/", "HOME=/root",
 	})
+	l.Logger.Warn("shown", slog.String(logkey.File, "later"))
+	l.Close()
 	for _, want := range []string{
 		`INF Starting tunnel tunnelID=00000000-0000-0000-0000-000000000001`, `DBG Loading configuration from config\.yml`,
 		`WRN configuration file has unused keys keys=\["odd"\]`,
@@ -139,6 +141,9 @@ func TestStart(t *testing.T) {
 		if !regexp.MustCompile(`(?m)^\S+Z ` + want + `$`).MatchString(out.String()) {
 			t.Errorf("no line %q in\n%s", want, out.String())
 		}
+	}
+	if p, later := strings.Index(out.String(), "INF Version"), strings.Index(out.String(), "file=later"); p > later {
+		t.Errorf("the line about the program is not before later ones:\n%s", out.String())
 	}
 	if strings.Contains(out.String(), "hunter2") {
 		t.Errorf("a secret is in the log:\n%s", out.String())

@@ -23,12 +23,12 @@ import (
 // mask is what the reference shows in the place of a secret.
 const mask = "*****"
 
-// Start logs which tunnel runs, the program, the settings in force, and what is odd about them. file is nil when there is none.
+// Start logs which tunnel runs, the program, the settings in force, and what is odd about them. file is nil when there is none. It
+// returns before the checksum of the program is known; that line, and all after it, are written a moment later.
 func (l *Log) Start(ctx context.Context, id tunnel.ID, s *settings.Settings, file *cfdfile.File, environ []string) {
 	l.Logger.InfoContext(ctx, "tunnel starts", slog.String(logkey.TunnelID, id.String()))
 	l.configurationFile(ctx, s, file)
-	l.Logger.InfoContext(ctx, "program", slog.String(logkey.Version, process.Version()), slog.String(logkey.Checksum, checksum()),
-		slog.String(logkey.OS, runtime.GOOS), slog.String(logkey.GoVersion, runtime.Version()), slog.String(logkey.Arch, runtime.GOARCH))
+	l.program(ctx)
 	if given := s.AsReference(mask); len(given) > 0 {
 		l.Logger.InfoContext(ctx, "settings", slog.String(logkey.Given, fmt.Sprint(given)))
 	}
@@ -48,6 +48,16 @@ func (l *Log) Start(ctx context.Context, id tunnel.ID, s *settings.Settings, fil
 		}
 		l.Logger.Log(ctx, level, "flag without effect", slog.String(logkey.Flag, idle.Flag), slog.String(logkey.Reason, idle.Reason))
 	}
+}
+
+// program logs what runs here. Everything that is logged meanwhile comes after it.
+func (l *Log) program(ctx context.Context) {
+	l.gate.shut()
+	l.summing.Go(func() {
+		l.direct.InfoContext(ctx, "program", slog.String(logkey.Version, process.Version()), slog.String(logkey.Checksum, checksum()),
+			slog.String(logkey.OS, runtime.GOOS), slog.String(logkey.GoVersion, runtime.Version()), slog.String(logkey.Arch, runtime.GOARCH))
+		l.gate.open()
+	})
 }
 
 func (l *Log) configurationFile(ctx context.Context, s *settings.Settings, file *cfdfile.File) {
