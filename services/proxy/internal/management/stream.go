@@ -19,7 +19,7 @@ import (
 
 const (
 	// linesPerSecond and lineBurst bound what a stream costs a proxy under load.
-	linesPerSecond = 500
+	linesPerSecond = 200
 	lineBurst      = 300
 	// dropReports is the least time between two lines about dropped lines.
 	dropReports = time.Second
