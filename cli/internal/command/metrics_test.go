@@ -34,17 +34,15 @@ func TestStockFamiliesOfARunningConnector(t *testing.T) {
 	start(t, []string{"TUNNEL_TOKEN=" + e.token, "TUNNEL_METRICS=" + metrics}, append(e.flags(), "run", "--hello-world")...)
 	c := client(t)
 	var all map[string]*dto.MetricFamily
-	testkit.Eventually(t, "four connections", func() bool {
+	testkit.Eventually(t, "four connections, each with its location", func() bool {
 		status, body := fetch(t, c, "http://"+metrics+"/metrics", "")
 		p := expfmt.NewTextParser(model.LegacyValidation)
 		found, err := p.TextToMetricFamilies(strings.NewReader(body))
 		all = found
 		return status == http.StatusOK && err == nil &&
-			all["cloudflared_tunnel_ha_connections"].GetMetric()[0].GetGauge().GetValue() == 4
+			all["cloudflared_tunnel_ha_connections"].GetMetric()[0].GetGauge().GetValue() == 4 &&
+			len(all["cloudflared_tunnel_server_locations"].GetMetric()) == 4
 	})
-	if n := len(all["cloudflared_tunnel_server_locations"].GetMetric()); n != 4 {
-		t.Errorf("%d locations", n)
-	}
 	for _, row := range stockmetrics.Table() {
 		if len(row.Labels) == 0 && all[row.Name] == nil {
 			t.Errorf("%s is missing", row.Name)

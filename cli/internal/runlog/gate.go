@@ -50,7 +50,9 @@ type gated struct {
 	inner slog.Handler
 }
 
-func (h gated) Enabled(ctx context.Context, level slog.Level) bool { return h.inner.Enabled(ctx, level) }
+func (h gated) Enabled(ctx context.Context, level slog.Level) bool {
+	return h.inner.Enabled(ctx, level)
+}
 
 func (h gated) Handle(ctx context.Context, r slog.Record) error {
 	if !h.gate.isShut.Load() {

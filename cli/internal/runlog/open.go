@@ -32,9 +32,9 @@ type Log struct {
 	Logger *slog.Logger
 	file   io.Closer // nil when lines go to the console only
 
-	// gate is before Logger; direct is the same logger without it.
-	gate   gate
-	direct *slog.Logger
+	// gate is before Logger; ungatedLogger is the same logger without it.
+	gate          gate
+	ungatedLogger *slog.Logger
 	// summing is the work on the checksum of the program.
 	summing sync.WaitGroup
 }
@@ -66,7 +66,7 @@ func Open(s *settings.Settings, stderr io.Writer, home string) *Log {
 		l.file = file
 	}
 	handler := stocklog.NewHandler(stocklog.Levels{Lines: level, Transport: transport}, outputs...)
-	l.direct = telemetry.Tapped(slog.New(handler))
+	l.ungatedLogger = telemetry.Tapped(slog.New(handler))
 	l.Logger = telemetry.Tapped(slog.New(l.gate.handler(handler)))
 
 	if !known {

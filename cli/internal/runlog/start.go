@@ -54,7 +54,7 @@ func (l *Log) Start(ctx context.Context, id tunnel.ID, s *settings.Settings, fil
 func (l *Log) program(ctx context.Context) {
 	l.gate.shut()
 	l.summing.Go(func() {
-		l.direct.InfoContext(ctx, "program", slog.String(logkey.Version, process.Version()), slog.String(logkey.Checksum, checksum()),
+		l.ungatedLogger.InfoContext(ctx, "program", slog.String(logkey.Version, process.Version()), slog.String(logkey.Checksum, checksum()),
 			slog.String(logkey.OS, runtime.GOOS), slog.String(logkey.GoVersion, runtime.Version()), slog.String(logkey.Arch, runtime.GOARCH))
 		l.gate.open()
 	})

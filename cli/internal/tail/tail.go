@@ -24,6 +24,8 @@ const (
 	maxMessage = 4 << 20
 	// dialTimeout bounds the handshake.
 	dialTimeout = 15 * time.Second
+	// sendTimeout bounds the writing of a message.
+	sendTimeout = 5 * time.Second
 	// statusNoConnector is an edge's response when no connector can be reached.
 	statusNoConnector = 530
 )
@@ -82,10 +84,10 @@ func Run(ctx context.Context, t Target, filters management.Filters, format Forma
 	if err != nil {
 		return err
 	}
-	if err := conn.Write(ctx, websocket.MessageText, start); err != nil {
+	// Writing or reading with ctx would break the connection at its end; the hook closes it in order, which ends the reading.
+	if err := send(context.WithoutCancel(ctx), conn, start); err != nil {
 		return fmt.Errorf("log stream: %w", err)
 	}
-	// Reading with ctx would break the connection at its end; this closes it in order, which ends the reading.
 	unhook := context.AfterFunc(ctx, func() { _ = conn.Close(websocket.StatusNormalClosure, "") })
 	defer unhook()
 	for {
@@ -101,6 +103,13 @@ func Run(ctx context.Context, t Target, filters management.Filters, format Forma
 			return err
 		}
 	}
+}
+
+// send writes a text message.
+func send(ctx context.Context, conn *websocket.Conn, text []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
+	defer cancel()
+	return conn.Write(ctx, websocket.MessageText, text)
 }
 
 // endOf is the error for the end of a stream.
