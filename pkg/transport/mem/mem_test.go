@@ -59,3 +59,25 @@ func TestFakeTime(t *testing.T) {
 		}
 	})
 }
+
+// TestOpenWhileThePeerCloses: a stream or an error, never neither.
+func TestOpenWhileThePeerCloses(t *testing.T) {
+	for range 200 {
+		near, far := mem.Pair(t.Context())
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			_ = far.CloseWithError(transport.NoError, "bye")
+		}()
+		for {
+			st, err := near.OpenStream(t.Context())
+			if err != nil {
+				break
+			}
+			if st == nil {
+				t.Fatal("neither a stream nor an error")
+			}
+		}
+		<-closed
+	}
+}

@@ -114,6 +114,7 @@ func (s *Session) open() (transport.Stream, error) {
 		}
 	}
 	if !s.add(near) || !s.peer.add(far) {
+		<-s.ctx.Done() // the end of the peer is followed by the end of this session
 		return nil, s.over()
 	}
 	return near, nil
