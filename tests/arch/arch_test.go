@@ -61,6 +61,8 @@ func pure() map[string][]string {
 
 		"pkg/link/frame": nil,
 
+		"pkg/control/hold": nil,
+
 		"services/edge/internal/h1guard":         nil,
 		"services/edge/internal/headpolicy":      nil,
 		"services/edge/internal/forwarded":       nil,

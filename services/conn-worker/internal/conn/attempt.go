@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/hold"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
@@ -16,12 +17,12 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 )
 
-// attempt is one attempt to connect, and its result. features, details, serving and unregistered belong to the holder's loop, or
+// attempt is what one attempt to connect has opened. features, details, serving and unregistered belong to the holder's loop, or
 // to the one task that it waits for.
 type attempt struct {
+	hold.Attempt
+
 	cancel       context.CancelFunc
-	protocol     tunnel.Protocol
-	edge         tunnel.EdgeAddr
 	features     []string // announced with the registration
 	details      rpc.ConnectionDetails
 	serving      Serving
@@ -77,65 +78,53 @@ func (a *attempt) end() {
 }
 
 // do executes one action.
-func (h *Holder) do(ctx context.Context, a lease.Action) {
+func (h *Holder) do(ctx context.Context, a hold.Action) {
 	switch a := a.(type) {
-	case lease.Dial:
-		h.dial(ctx, a)
-	case lease.Register:
-		h.register(ctx, a)
-	case lease.StartServing:
-		h.serve(ctx)
-	case lease.Wake:
+	case hold.Note:
+		h.tell(ctx, a)
+	case hold.Dial:
+		h.dial(ctx, a.Attempt)
+	case hold.Register:
+		h.register(ctx, h.attempts[a.Attempt], a.Register)
+	case hold.Serve:
+		h.serve(h.attempts[a.Attempt])
+	case hold.Upload:
+		h.upload(ctx, h.attempts[a.Attempt])
+	case hold.Unregister:
+		h.unregister(ctx, h.attempts[a.Attempt])
+	case hold.Drain:
+		h.drain(ctx, h.attempts[a.Attempt], a.Within)
+	case hold.Close:
+		h.close(a.Attempt)
+	case hold.Wake:
 		h.timer.Reset(a.After)
-	case lease.Rotate:
-		h.post(message{event: lease.Event{Kind: lease.EventRotated, Edge: h.cfg.Host.Rotate(h.slot, a.Avoid)}})
-	case lease.Unregister:
-		h.unregister(ctx)
-	case lease.CloseAfterDrain:
-		h.drain(ctx, a.Within)
-	case lease.Close:
-		h.close()
-	case lease.ReportStatus:
+	case hold.Report:
 		h.publish()
 		h.cfg.Host.Changed()
-	case lease.Announce:
+	case hold.Announce:
 		h.log.ErrorContext(ctx, "edge refuses the credentials of this tunnel, retrying slowly",
 			slog.Any(logkey.Err, a.Err))
 	}
 }
 
-func (h *Holder) dial(ctx context.Context, d lease.Dial) {
+func (h *Holder) dial(ctx context.Context, number hold.Attempt) {
 	ctx, cancel := context.WithCancel(ctx)
-	h.protocol = h.cfg.Host.Protocol(h.slot, d.Protocol)
-	a := &attempt{cancel: cancel, protocol: h.protocol, edge: d.Edge}
-	h.attempt = a
-	h.log.InfoContext(ctx, "connection is dialled", append(h.about(a.edge),
-		slog.String(logkey.Curves, h.cfg.Told.Curves(a.protocol)))...)
+	a := &attempt{Attempt: number, cancel: cancel}
+	h.attempts[number] = a
+	h.log.InfoContext(ctx, "connection is dialled", append(about(a.Edge, a.Protocol),
+		slog.String(logkey.Curves, h.cfg.Told.Curves(a.Protocol)))...)
 	h.tasks.Go(func() {
-		session, err := h.cfg.Host.Dial(ctx, h.slot, a.edge, a.protocol)
-		if err != nil {
-			failure := lease.DialFailure(err, h.cfg.Host.StoreDown())
-			var fell func()
-			if ctx.Err() == nil { // an abandoned dial says nothing about the address or the protocol
-				fell = h.observe(a, protocol.EventOf(tunnel.ReasonOf(err)))
-			}
-			failure.SkipBackoff = fell != nil
-			h.post(message{event: failure, attempt: a, after: fell})
-			return
+		session, err := h.cfg.Host.Dial(ctx, h.slot, a.Edge, a.Protocol)
+		if err == nil {
+			a.keep(session)
 		}
-		a.keep(session)
-		h.post(message{event: lease.Event{Kind: lease.EventDialed}, attempt: a})
+		h.post(hold.Dialed{Attempt: number, Err: err})
 	})
 }
 
-func (h *Holder) observe(a *attempt, e protocol.Event) (tell func()) {
-	return h.cfg.Host.Observe(h.slot, a.protocol, a.edge, e)
-}
-
 // register opens the control stream, which must be the session's first, and registers on it.
-func (h *Holder) register(ctx context.Context, r lease.Register) {
-	a := h.attempt
-	h.log.DebugContext(ctx, "connection is registered with the edge", h.about(a.edge)...)
+func (h *Holder) register(ctx context.Context, a *attempt, r lease.Register) {
+	h.log.DebugContext(ctx, "connection is registered with the edge", about(a.Edge, a.Protocol)...)
 	h.tasks.Go(func() {
 		details, err := h.call(ctx, a, r)
 		if err != nil {
@@ -143,16 +132,14 @@ func (h *Holder) register(ctx context.Context, r lease.Register) {
 			if cause := context.Cause(a.session.Context()); cause != nil { //nolint:contextcheck // the session's own life is asked for
 				err = cause
 			}
-			h.observe(a, protocol.Lost)
-			h.post(message{event: lease.RegisterFailure(err, h.cfg.Host.StoreDown()), attempt: a})
+			h.post(hold.Registered{Attempt: a.Attempt, Err: err})
 			return
 		}
 		a.details = details
 		if p, ok := a.session.(transport.Probation); ok {
 			p.Admit()
 		}
-		h.observe(a, protocol.Connected)
-		h.post(message{event: lease.Event{Kind: lease.EventRegistered, Location: details.Location}, attempt: a})
+		h.post(hold.Registered{Attempt: a.Attempt, Location: details.Location, RemotelyManaged: details.RemotelyManaged})
 	})
 }
 
@@ -175,9 +162,8 @@ func (h *Holder) call(ctx context.Context, a *attempt, r lease.Register) (rpc.Co
 	return details, err
 }
 
-// serve accepts streams, watches the session, and uploads the local configuration if this is index 0 of a locally managed tunnel.
-func (h *Holder) serve(ctx context.Context) {
-	a := h.attempt
+// serve accepts streams and watches the session.
+func (h *Holder) serve(a *attempt) {
 	a.serving = h.cfg.Serve(a.session, link.Meta{
 		Kind: link.KindStream, Tunnel: h.slot.Tunnel, Connector: h.slot.Connector, Index: h.slot.Index,
 	}, slices.Contains(a.features, protocol.FeatureDatagramV3))
@@ -186,10 +172,13 @@ func (h *Holder) serve(ctx context.Context) {
 	h.mu.Unlock()
 	h.tasks.Go(func() {
 		err := a.serving.Serve()
-		h.observe(a, protocol.Lost)
-		h.post(message{event: lease.Loss(err, h.cfg.Host.StoreDown()), attempt: a})
+		h.post(hold.Ended{Attempt: a.Attempt, Err: err})
 	})
-	if h.slot.Index != 0 || a.details.RemotelyManaged || h.cfg.LocalConfig == nil {
+}
+
+// upload sends the local configuration to the edge, if there is one.
+func (h *Holder) upload(ctx context.Context, a *attempt) {
+	if h.cfg.LocalConfig == nil {
 		return
 	}
 	h.tasks.Go(func() {
@@ -209,10 +198,9 @@ func (h *Holder) serve(ctx context.Context) {
 }
 
 // unregister withdraws the registration, so that the edge sends no more requests.
-func (h *Holder) unregister(ctx context.Context) {
-	a := h.attempt
+func (h *Holder) unregister(ctx context.Context, a *attempt) {
 	a.unregistered = make(chan struct{})
-	about := h.about(a.edge)
+	about := about(a.Edge, a.Protocol)
 	h.tasks.Go(func() {
 		defer close(a.unregistered)
 		ctx, cancel := context.WithTimeout(ctx, h.cfg.RPCTimeout)
@@ -229,8 +217,7 @@ func (h *Holder) unregister(ctx context.Context) {
 	})
 }
 
-func (h *Holder) drain(ctx context.Context, within time.Duration) {
-	a := h.attempt
+func (h *Holder) drain(ctx context.Context, a *attempt, within time.Duration) {
 	h.tasks.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
@@ -239,19 +226,21 @@ func (h *Holder) drain(ctx context.Context, within time.Duration) {
 		if left := a.serving.InFlight(); left > 0 {
 			h.log.WarnContext(ctx, "drain is over, requests are cut", slog.Int(logkey.InFlight, left))
 		}
-		h.post(message{event: lease.Event{Kind: lease.EventDrained}, attempt: a})
+		h.post(hold.Drained{Attempt: a.Attempt})
 	})
 }
 
-// close abandons the attempt. Closing waits for the transport, so it runs in a task of its own.
-func (h *Holder) close() {
-	a := h.attempt
-	h.attempt = nil
+// close ends the attempt. Closing waits for the transport, so it runs in a task of its own. An attempt that is not known any more was
+// closed before: what it opens late, it closes itself.
+func (h *Holder) close(number hold.Attempt) {
+	a, known := h.attempts[number]
+	if !known {
+		return
+	}
+	delete(h.attempts, number)
 	h.mu.Lock()
 	h.serving = nil
 	h.mu.Unlock()
-	if a != nil {
-		a.cancel()
-		h.tasks.Go(a.end)
-	}
+	a.cancel()
+	h.tasks.Go(a.end)
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/hold"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
@@ -23,9 +24,11 @@ type Transports interface {
 	Protocol(slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol
 	// Dial makes a session for the slot; errors are *tunnel.ConnError.
 	Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) (transport.Session, error)
-	// Observe receives the result of an attempt over p, and later the end of its connection. It reports whether the slot
-	// falls back to another transport: tell is then the function that logs it, and else nil.
-	Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) (tell func())
+	// Dialed receives the result of a dial that was not given up; tunnel.ReasonNone is a success.
+	Dialed(edge tunnel.EdgeAddr, reason tunnel.Reason)
+	// Observe receives the result of an attempt, and later the end of its connection. It reports whether the slot falls back
+	// to another transport: tell is then the function that logs it, and else nil.
+	Observe(slot tunnel.Slot, a hold.Attempt, e protocol.Event) (tell func())
 }
 
 // Host has the functions of the worker that a holder calls.
@@ -107,19 +110,18 @@ type Holder struct {
 	log  *slog.Logger
 
 	// The loop of Run alone touches these.
-	machine *lease.Machine
-	// protocol is that of the last attempt.
-	protocol tunnel.Protocol
+	machine  *hold.Machine
+	attempts map[hold.Attempt]*attempt // those that were not closed
+	after    func()                    // runs after the present event was handled; it may be nil
 	now      func() time.Time
 	timer    *time.Timer
-	attempt  *attempt
 	tasks    sync.WaitGroup
 
 	notify chan struct{}
 
 	// mu guards what follows.
 	mu      sync.Mutex
-	mailbox []message
+	mailbox []hold.Event
 	offered tunnel.Epoch
 	view    Snapshot
 	serving Serving
@@ -127,27 +129,17 @@ type Holder struct {
 	breaking bool
 }
 
-// message is an event for the machine, and the attempt that it belongs to.
-type message struct {
-	event   lease.Event
-	attempt *attempt // nil for events from outside
-	after   func()   // runs after the event was handled; it may be nil
-}
-
 // Snapshot is the state of a holder at one moment.
-type Snapshot struct {
-	Phase  lease.Phase
-	Grant  lease.Grant
-	Edge   tunnel.EdgeAddr
-	Status lease.Status
-}
+type Snapshot = hold.View
 
 // New makes a holder that waits for its grant.
 func New(slot tunnel.Slot, cfg Config) *Holder {
-	return &Holder{
-		cfg: cfg, slot: slot, machine: lease.NewMachine(cfg.Policy), now: time.Now, notify: make(chan struct{}, 1),
+	h := &Holder{
+		cfg: cfg, slot: slot, attempts: map[hold.Attempt]*attempt{}, now: time.Now, notify: make(chan struct{}, 1),
 		log: cfg.Logger.With(slog.Int(logkey.ConnIndex, int(slot.Index))),
 	}
+	h.machine = hold.NewMachine(slot, (*host)(h), cfg.Policy)
+	return h
 }
 
 // Send hands an event to the holder; it never blocks.
@@ -157,7 +149,7 @@ func (h *Holder) Send(e lease.Event) {
 		h.offered = e.Grant.Epoch
 	}
 	h.mu.Unlock()
-	h.post(message{event: e})
+	h.post(hold.Sent{Event: e})
 }
 
 // Reconnect breaks the session and dials again after the delay. It returns false and does nothing while there is no registered
@@ -168,7 +160,7 @@ func (h *Holder) Reconnect(delay time.Duration) bool {
 	h.breaking = h.breaking || ok
 	h.mu.Unlock()
 	if ok {
-		h.post(message{event: lease.Event{Kind: lease.EventReconnect, Delay: delay}})
+		h.post(hold.Sent{Event: lease.Event{Kind: lease.EventReconnect, Delay: delay}})
 	}
 	return ok
 }
@@ -191,9 +183,9 @@ func (h *Holder) Snapshot() Snapshot {
 	return v
 }
 
-func (h *Holder) post(m message) {
+func (h *Holder) post(e hold.Event) {
 	h.mu.Lock()
-	h.mailbox = append(h.mailbox, m)
+	h.mailbox = append(h.mailbox, e)
 	h.mu.Unlock()
 	select {
 	case h.notify <- struct{}{}:
@@ -201,7 +193,7 @@ func (h *Holder) post(m message) {
 	}
 }
 
-func (h *Holder) take() []message {
+func (h *Holder) take() []hold.Event {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	m := h.mailbox
@@ -215,61 +207,42 @@ func (h *Holder) Run(ctx context.Context) {
 	h.timer.Stop()
 	defer h.timer.Stop()
 	defer h.tasks.Wait()
-	for h.machine.Phase() != lease.PhaseEnded {
+	for !h.machine.Ended() {
 		select {
 		case <-ctx.Done():
-			h.close()
-			h.discard()
-			return
+			h.step(ctx, hold.Abandoned{})
 		case <-h.notify:
-			for _, m := range h.take() {
-				h.handle(ctx, m)
+			for _, e := range h.take() {
+				h.step(ctx, e)
 			}
 		case <-h.timer.C:
-			h.step(ctx, lease.Event{Kind: lease.EventTimer})
+			h.step(ctx, hold.Timer{})
 		}
 	}
-	h.discard()
-}
-
-// discard closes sessions that were opened after the end.
-func (h *Holder) discard() {
 	h.tasks.Wait()
-	for _, m := range h.take() {
-		if m.attempt != nil {
-			m.attempt.end()
-		}
+	for _, e := range h.take() { // late results
+		h.step(ctx, e)
 	}
 }
 
-// handle drops results of abandoned attempts.
-func (h *Holder) handle(ctx context.Context, m message) {
-	if m.attempt != nil && m.attempt != h.attempt {
-		h.tasks.Go(m.attempt.end)
-		return
-	}
-	h.step(ctx, m.event)
-	if m.after != nil {
-		m.after()
-	}
-}
-
-func (h *Holder) step(ctx context.Context, e lease.Event) {
-	before := h.machine.Phase()
+func (h *Holder) step(ctx context.Context, e hold.Event) {
+	h.after = nil
 	actions, err := h.machine.Step(h.now(), e)
 	if err != nil {
 		h.log.ErrorContext(ctx, "lease machine refused an event", slog.Any(logkey.Err, err))
 		return
 	}
-	h.tell(ctx, before, e)
 	for _, a := range actions {
 		h.do(ctx, a)
 	}
 	h.publish()
-	if e.Kind == lease.EventReconnect {
+	if sent, ok := e.(hold.Sent); ok && sent.Kind == lease.EventReconnect {
 		h.mu.Lock()
 		h.breaking = false
 		h.mu.Unlock()
+	}
+	if h.after != nil {
+		h.after()
 	}
 }
 
@@ -277,17 +250,38 @@ func (h *Holder) step(ctx context.Context, e lease.Event) {
 func (h *Holder) publish() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.view = Snapshot{
-		Phase: h.machine.Phase(), Grant: h.machine.Grant(), Edge: h.machine.Edge(), Status: h.machine.Status(0),
-	}
-	h.view.Status.Protocol = h.protocol
+	h.view = h.machine.View()
 }
 
+// host is a Holder as the host of its machine.
+type host Holder
+
+func (h *host) Protocol(_ time.Time, slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol {
+	return h.cfg.Host.Protocol(slot, demanded)
+}
+
+func (h *host) Dialed(_ time.Time, edge tunnel.EdgeAddr, reason tunnel.Reason) {
+	h.cfg.Host.Dialed(edge, reason)
+}
+
+func (h *host) Observe(_ time.Time, slot tunnel.Slot, a hold.Attempt, e protocol.Event) (fell bool) {
+	tell := h.cfg.Host.Observe(slot, a, e)
+	if tell != nil {
+		h.after = tell
+	}
+	return tell != nil
+}
+
+func (h *host) Rotate(_ time.Time, slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr {
+	return h.cfg.Host.Rotate(slot, avoid)
+}
+
+func (h *host) StoreDown() bool { return h.cfg.Host.StoreDown() }
+
 // tell logs changes that an operator should see.
-func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
-	after := h.machine.Phase()
-	status := h.machine.Status(0)
-	attrs := append(h.about(h.edge()), slog.Uint64(logkey.Epoch, uint64(h.machine.Grant().Epoch)))
+func (h *Holder) tell(ctx context.Context, n hold.Note) {
+	e, after, status := n.Event, n.View.Phase, n.View.Status
+	attrs := append(about(n.Edge(), n.Protocol), slog.Uint64(logkey.Epoch, uint64(n.View.Grant.Epoch)))
 	switch {
 	case e.Err != nil:
 		h.log.WarnContext(ctx, "connection failed", append(attrs,
@@ -296,10 +290,10 @@ func (h *Holder) tell(ctx context.Context, before lease.Phase, e lease.Event) {
 			slog.Int(logkey.Connections, h.cfg.Told.Others(h.slot)), slog.Any(logkey.Err, causeOf(e)))...)
 	case e.Kind == lease.EventReconnect:
 		h.log.InfoContext(ctx, "connection restarts on request", append(attrs, slog.Duration(logkey.Wait, e.Delay))...)
-	case before == after:
-	case after == lease.PhaseConnected && before == lease.PhaseRegistering:
+	case n.Before == after:
+	case after == lease.PhaseConnected && n.Before == lease.PhaseRegistering:
 		h.log.InfoContext(ctx, "connection registered", append(attrs, slog.String(logkey.Location, status.Location),
-			slog.String(logkey.ConnectionID, tunnel.ID(h.attempt.details.UUID).String()))...)
+			slog.String(logkey.ConnectionID, tunnel.ID(h.attempts[n.Attempt].details.UUID).String()))...)
 	case after == lease.PhaseSuperseded:
 		h.log.InfoContext(ctx, "slot moves to another holder", attrs...)
 	case after == lease.PhaseDraining:
@@ -330,17 +324,9 @@ func causeOf(e lease.Event) error {
 	return failure.Err
 }
 
-// edge is the address of the attempt, or the one of the next.
-func (h *Holder) edge() tunnel.EdgeAddr {
-	if h.attempt != nil {
-		return h.attempt.edge
-	}
-	return h.machine.Edge()
-}
-
 // about are the attributes of every line about a connection.
-func (h *Holder) about(edge tunnel.EdgeAddr) []any {
-	return []any{slog.String(logkey.EdgeAddr, edge.String()), slog.String(logkey.Protocol, string(h.protocol))}
+func about(edge tunnel.EdgeAddr, p tunnel.Protocol) []any {
+	return []any{slog.String(logkey.EdgeAddr, edge.String()), slog.String(logkey.Protocol, string(p))}
 }
 
 // waitUpTo is the longest wait until the next attempt after a failure, zero when there is none.

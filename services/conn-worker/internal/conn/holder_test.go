@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/hold"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
@@ -51,12 +52,14 @@ func (l *lab) Protocol(_ tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol 
 	return cmp.Or(demanded, tunnel.HTTP2)
 }
 
-func (l *lab) Observe(_ tunnel.Slot, p tunnel.Protocol, _ tunnel.EdgeAddr, e protocol.Event) func() {
+func (l *lab) Observe(_ tunnel.Slot, a hold.Attempt, e protocol.Event) func() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.observed = append(l.observed, fmt.Sprint(p, " ", e))
+	l.observed = append(l.observed, fmt.Sprint(a.Protocol, " ", e))
 	return nil
 }
+
+func (l *lab) Dialed(tunnel.EdgeAddr, tunnel.Reason) {}
 
 func (l *lab) Others(tunnel.Slot) int           { return 0 }
 func (l *lab) WaitUpTo(int, bool) time.Duration { return time.Second }

@@ -6,7 +6,7 @@ import (
 	mathrand "math/rand/v2"
 	"time"
 
-	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/control/hold"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
@@ -15,39 +15,16 @@ import (
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
 )
 
-const (
-	// newGrantTime is how long a slot whose address failed waits for a new grant before it chooses another address itself.
-	newGrantTime = 3 * time.Second
-	// slowBase and slowRetries shape the waits after the edge refused for good: half a minute, up to eight.
-	slowBase    = 30 * time.Second
-	slowRetries = 4
-)
-
 var _ conn.Host = (*keeper)(nil)
 
-// policy is the times of the lease machines.
-func policy(grace time.Duration, retries int) lease.Policy {
-	slot, slow := slotPolicy(retries), slowPolicy()
-	return lease.Policy{
-		Delay: func(retries int) time.Duration { return slot.Wait(retries, mathrand.Int64N) },
-		SlowDelay: func(retries int) time.Duration {
-			return slowBase + slow.Wait(retries-1, mathrand.Int64N)
-		},
-		NewGrant: newGrantTime,
-		Handover: grace / 2,
-		Grace:    grace,
-	}
+// times shape the waits of the holders.
+func (k *keeper) times() hold.Times {
+	return hold.Times{Grace: k.cfg.GracePeriod, Retries: k.cfg.Retries}
 }
-
-func slotPolicy(retries int) backoff.Policy {
-	return backoff.Policy{Base: backoff.DefaultBase, Retries: retries}
-}
-
-func slowPolicy() backoff.Policy { return backoff.Policy{Base: slowBase, Retries: slowRetries} }
 
 func (k *keeper) holderConfig() conn.Config {
 	return conn.Config{
-		Host: k, Serve: k.deps.Serve, Policy: policy(k.cfg.GracePeriod, k.cfg.Retries), RPCTimeout: k.cfg.RPCTimeout,
+		Host: k, Serve: k.deps.Serve, Policy: k.times().Policy(mathrand.Int64N), RPCTimeout: k.cfg.RPCTimeout,
 		LocalConfig: k.deps.LocalConfig, Logger: k.log, Told: told{k},
 	}
 }
@@ -71,18 +48,15 @@ func (t told) Others(slot tunnel.Slot) int {
 	return n
 }
 
-// WaitUpTo is the bound of the waits of policy.
+// WaitUpTo is the bound of the waits of the holders.
 func (t told) WaitUpTo(retries int, refused bool) time.Duration {
-	if refused {
-		return slowBase + slowPolicy().Ceiling(retries-1)
-	}
-	return slotPolicy(t.k.cfg.Retries).Ceiling(retries)
+	return t.k.times().WaitUpTo(retries, refused)
 }
 
 // Curves names the key exchanges of the dialer.
 func (t told) Curves(p tunnel.Protocol) string { return fmt.Sprint(t.k.deps.Dialer.Curves(p)) }
 
-// Dial makes a session and records its result in the health of the address.
+// Dial makes a session.
 func (k *keeper) Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) (transport.Session, error) {
 	session, err := k.deps.Dialer.Dial(ctx, slot, edge.Addr, p)
 	if ctx.Err() == nil {
@@ -91,11 +65,15 @@ func (k *keeper) Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAdd
 		if err == nil {
 			k.deps.Observer.Opened(slot, session)
 		}
-		k.mu.Lock()
-		k.health = k.health.After(edge.Addr, reason, time.Now())
-		k.mu.Unlock()
 	}
 	return session, err
+}
+
+// Dialed records the result of a dial in the health of the address.
+func (k *keeper) Dialed(edge tunnel.EdgeAddr, reason tunnel.Reason) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.health = k.health.After(edge.Addr, reason, time.Now())
 }
 
 // Request is the registration of a slot (docs/spec/wire.md 8.1), with the real local address.

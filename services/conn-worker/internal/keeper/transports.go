@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/hold"
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
@@ -88,12 +89,12 @@ func (k *keeper) slot(index tunnel.ConnIndex) tunnel.Slot {
 }
 
 // Observe records the result of an attempt. When the slot falls back to another transport, tell logs it.
-func (k *keeper) Observe(slot tunnel.Slot, p tunnel.Protocol, edge tunnel.EdgeAddr, e protocol.Event) (tell func()) {
+func (k *keeper) Observe(slot tunnel.Slot, a hold.Attempt, e protocol.Event) (tell func()) {
 	c := k.transports
 	c.mu.Lock()
-	change, err := c.known.Report(time.Now(), slot, p, e, edge.Addr)
+	change, err := c.known.Report(time.Now(), slot, a.Protocol, e, a.Edge.Addr)
 	c.mu.Unlock()
-	return k.applyChange(slot, edge, change, err)
+	return k.applyChange(slot, a.Edge, change, err)
 }
 
 // applyChange applies the effects of a change of a slot's transport, and logs it. A fallback is logged by tell, which the caller runs

@@ -1,0 +1,50 @@
+package hold
+
+import (
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+)
+
+const (
+	// newGrantTime is how long a slot whose address failed waits for a new grant before it chooses another address itself.
+	newGrantTime = 3 * time.Second
+	// slowBase and slowRetries shape the waits after the edge refused for good: half a minute, up to eight.
+	slowBase    = 30 * time.Second
+	slowRetries = 4
+)
+
+// Times are the settings that shape the waits of a holder.
+type Times struct {
+	// Grace bounds a drain.
+	Grace time.Duration
+	// Retries is the number of doublings of the longest wait between two attempts.
+	Retries int
+}
+
+// Policy is the policy of the lease machines.
+func (t Times) Policy(random backoff.Random) lease.Policy {
+	slot, slow := t.slot(), t.slow()
+	return lease.Policy{
+		Delay:     func(retries int) time.Duration { return slot.Wait(retries, random) },
+		SlowDelay: func(retries int) time.Duration { return slowBase + slow.Wait(retries-1, random) },
+		NewGrant:  newGrantTime,
+		Handover:  t.Grace / 2,
+		Grace:     t.Grace,
+	}
+}
+
+// WaitUpTo is the longest wait after so many failures in a row; refused says that the edge refused for good.
+func (t Times) WaitUpTo(retries int, refused bool) time.Duration {
+	if refused {
+		return slowBase + t.slow().Ceiling(retries-1)
+	}
+	return t.slot().Ceiling(retries)
+}
+
+func (t Times) slot() backoff.Policy {
+	return backoff.Policy{Base: backoff.DefaultBase, Retries: t.Retries}
+}
+
+func (t Times) slow() backoff.Policy { return backoff.Policy{Base: slowBase, Retries: slowRetries} }
