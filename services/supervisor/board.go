@@ -7,10 +7,10 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/plan"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/supervisor/internal/reconcile"
 )
 
 // board reads the world from the store, and remembers what need not, or must not, be lost with it. It belongs to the
@@ -22,25 +22,25 @@ type board struct {
 	connectors map[tunnel.ID]tunnel.ConnectorID
 	// pools keeps the last good snapshot of each pool (docs/spec/lifecycle.md 14.4).
 	pools     map[string]edgepool.Pool
-	shortages map[tunnel.ID]reconcile.Shortage
+	shortages map[tunnel.ID]plan.Shortage
 	health    health
 }
 
-func (b *board) read(ctx context.Context) (reconcile.World, error) {
+func (b *board) read(ctx context.Context) (plan.World, error) {
 	workers, err := b.store.Workers(ctx)
 	if err != nil {
-		return reconcile.World{}, err
+		return plan.World{}, err
 	}
-	world := reconcile.World{Workers: workers, Pools: map[string]edgepool.Pool{}, Random: mathrand.IntN}
-	for _, d := range reconcile.Wanted(workers, b.connections) {
+	world := plan.World{Workers: workers, Pools: map[string]edgepool.Pool{}, Random: mathrand.IntN}
+	for _, d := range plan.Wanted(workers, b.connections) {
 		if _, read := world.Pools[d.Pool]; !read {
 			if world.Pools[d.Pool], err = b.pool(ctx, d.Pool); err != nil {
-				return reconcile.World{}, err
+				return plan.World{}, err
 			}
 		}
 		c, err := b.connector(ctx, d)
 		if err != nil {
-			return reconcile.World{}, err
+			return plan.World{}, err
 		}
 		world.Connectors = append(world.Connectors, c)
 	}
@@ -59,21 +59,21 @@ func (b *board) pool(ctx context.Context, name string) (edgepool.Pool, error) {
 	return p, nil
 }
 
-func (b *board) connector(ctx context.Context, d reconcile.Desired) (reconcile.Connector, error) {
+func (b *board) connector(ctx context.Context, d plan.Desired) (plan.Connector, error) {
 	id, known := b.connectors[d.Tunnel]
 	var records []lease.Record
 	var err error
 	if known {
 		if records, err = b.store.Slots(ctx, d.Tunnel, id); err != nil {
-			return reconcile.Connector{}, err
+			return plan.Connector{}, err
 		}
 	}
 	if len(records) == 0 { // new here, or forgotten by the store
 		if id, err = b.ensure(ctx, d.Tunnel, id, known); err != nil {
-			return reconcile.Connector{}, err
+			return plan.Connector{}, err
 		}
 		if records, err = b.store.Slots(ctx, d.Tunnel, id); err != nil {
-			return reconcile.Connector{}, err
+			return plan.Connector{}, err
 		}
 	}
 	proved := false
@@ -82,10 +82,10 @@ func (b *board) connector(ctx context.Context, d reconcile.Desired) (reconcile.C
 	}
 	if !proved {
 		if proved, err = b.store.Proved(ctx, d.Tunnel, id); err != nil {
-			return reconcile.Connector{}, err
+			return plan.Connector{}, err
 		}
 	}
-	return reconcile.Connector{Desired: d, ID: id, Records: records, Proved: proved}, nil
+	return plan.Connector{Desired: d, ID: id, Records: records, Proved: proved}, nil
 }
 
 func (b *board) ensure(ctx context.Context, t tunnel.ID, candidate tunnel.ConnectorID, known bool) (tunnel.ConnectorID, error) {

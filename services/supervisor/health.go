@@ -3,10 +3,10 @@ package supervisor
 import (
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/plan"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/supervisor/internal/reconcile"
 )
 
 // health remembers for each host which edge addresses its workers could not reach. It is lost with the supervisor: the next one learns
@@ -24,7 +24,7 @@ type attempt struct {
 }
 
 // observe learns from what the workers of a world report at the time now, and forgets what the world no longer has.
-func (h *health) observe(w *reconcile.World, now time.Time) {
+func (h *health) observe(w *plan.World, now time.Time) {
 	host := make(map[tunnel.WorkerID]string, len(w.Workers))
 	next := make(map[string]edgepool.Health, len(w.Workers))
 	for _, worker := range w.Workers {

@@ -5,11 +5,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/plan"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/supervisor/internal/reconcile"
 )
 
 func TestHealthOfAddresses(t *testing.T) {
@@ -19,9 +19,9 @@ func TestHealthOfAddresses(t *testing.T) {
 	observe := func(worker tunnel.WorkerID, epoch tunnel.Epoch, at netip.AddrPort, s lease.Status) map[string]edgepool.Health {
 		t.Helper()
 		r := lease.Record{Grant: lease.Grant{Worker: worker, Epoch: epoch, Edge: tunnel.EdgeAddr{Addr: at}}, Live: true, Status: s}
-		w := reconcile.World{
+		w := plan.World{
 			Workers:    []fleet.Worker{{ID: "w1", Host: "a"}, {ID: "w2", Host: "b"}},
-			Connectors: []reconcile.Connector{{Records: []lease.Record{r}}},
+			Connectors: []plan.Connector{{Records: []lease.Record{r}}},
 		}
 		h.observe(&w, now)
 		if !w.Now.Equal(now) {

@@ -11,12 +11,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/plan"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/supervisor/internal/reconcile"
 )
 
 // Fleet is what the supervisor reads of the deployment.
@@ -92,7 +92,7 @@ type Service struct {
 	// state is why the supervisor is not ready, or nil.
 	state error
 	// seen is the last world that was read; it is replaced, never changed.
-	seen reconcile.World
+	seen plan.World
 	lead bool
 }
 
@@ -169,20 +169,20 @@ func (s *Service) pass(ctx context.Context) error {
 	s.mu.Lock()
 	s.seen = world
 	s.mu.Unlock()
-	plan := reconcile.Plan(world)
-	s.logShortages(ctx, plan.Shortages)
-	return s.execute(ctx, plan.Actions)
+	result := plan.Plan(world)
+	s.logShortages(ctx, result.Shortages)
+	return s.execute(ctx, result.Actions)
 }
 
 // execute writes the plan. A conflict means that the world has changed; the next pass reads it again.
-func (s *Service) execute(ctx context.Context, actions []reconcile.Action) error {
+func (s *Service) execute(ctx context.Context, actions []plan.Action) error {
 	done := 0
 	for _, a := range actions {
 		var err error
 		switch a := a.(type) {
-		case reconcile.Grant:
+		case plan.Grant:
 			err = s.grant(ctx, a)
-		case reconcile.Release:
+		case plan.Release:
 			err = s.release(ctx, a)
 		}
 		switch {
@@ -201,7 +201,7 @@ func (s *Service) execute(ctx context.Context, actions []reconcile.Action) error
 	return s.store.Hint(ctx, lease.TopicGrants)
 }
 
-func (s *Service) grant(ctx context.Context, g reconcile.Grant) error {
+func (s *Service) grant(ctx context.Context, g plan.Grant) error {
 	granted, err := s.store.Grant(ctx, g.Grant, g.Expect, lease.LeaseTTL)
 	if err != nil {
 		return err
@@ -215,7 +215,7 @@ func (s *Service) grant(ctx context.Context, g reconcile.Grant) error {
 	return nil
 }
 
-func (s *Service) release(ctx context.Context, r reconcile.Release) error {
+func (s *Service) release(ctx context.Context, r plan.Release) error {
 	if err := s.store.Release(ctx, r.Slot, r.Worker, r.Epoch); err != nil {
 		return err
 	}

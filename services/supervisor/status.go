@@ -8,10 +8,10 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/plan"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/supervisor/internal/reconcile"
 )
 
 // Ready returns why the supervisor cannot work, or nil. A supervisor on standby is ready.
@@ -91,8 +91,8 @@ func (s *Service) report(ctx context.Context, err error) {
 }
 
 // logShortages logs once for each tunnel that it gets fewer connections than desired.
-func (s *Service) logShortages(ctx context.Context, list []reconcile.Shortage) {
-	now := make(map[tunnel.ID]reconcile.Shortage, len(list))
+func (s *Service) logShortages(ctx context.Context, list []plan.Shortage) {
+	now := make(map[tunnel.ID]plan.Shortage, len(list))
 	for _, sh := range list {
 		now[sh.Tunnel] = sh
 		if s.board.shortages[sh.Tunnel] == sh {

@@ -1,9 +1,9 @@
-package reconcile
+package plan
 
 import (
+	"github.com/culvert-tunnel/culvert/pkg/control/placement"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/supervisor/internal/placement"
 )
 
 // decide looks at one slot and says whether to grant it anew, and to whom.

@@ -1,4 +1,4 @@
-package reconcile
+package plan
 
 import (
 	"cmp"
@@ -7,11 +7,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/placement"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/supervisor/internal/placement"
 )
 
 // load is how many slots of all connectors each registered worker holds, while the plan is made.

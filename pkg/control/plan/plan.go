@@ -1,4 +1,4 @@
-package reconcile
+package plan
 
 import (
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
