@@ -3,6 +3,6 @@
 // shows, and grants leases. It carries no traffic, and traffic that flows does not need it.
 //
 // Any number of supervisors may run. One leads, which only reduces noise: every grant is a compare-and-set in the store.
-// Decisions are pure (pkg/control/plan, pkg/control/placement); the service reads, plans, executes, and waits for a hint
-// or a tick. Run owns every goroutine and waits for them.
+// Decisions are pure: pkg/control/pass says what to read, to write and to wait for, and pkg/control/plan what to grant. The
+// service carries it out. Run owns every goroutine and waits for them.
 package supervisor

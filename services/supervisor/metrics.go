@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-tunnel/culvert/pkg/control/pass"
 )
 
 type metrics struct {
@@ -16,7 +18,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		up: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "culvert_control_plane_up", Help: "Whether the last call to the store succeeded.",
-			ConstLabels: prometheus.Labels{"service": role},
+			ConstLabels: prometheus.Labels{"service": pass.Role},
 		}),
 		leading: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "culvert_supervisor_leading", Help: "Whether this supervisor plans.",

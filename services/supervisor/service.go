@@ -2,7 +2,7 @@ package supervisor
 
 import (
 	"context"
-	"errors"
+	cryptorand "crypto/rand"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/pass"
 	"github.com/culvert-tunnel/culvert/pkg/control/plan"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
@@ -57,36 +58,23 @@ type Deps struct {
 	Registerer prometheus.Registerer
 }
 
-// Numbers of the loop.
-const (
-	role = "supervisor"
-	// leadTTL is how long a leader that crashed keeps others from planning.
-	leadTTL = 4 * time.Second
-	// restTime is the shortest time between two reads of the store, so that many hints cost few reads.
-	restTime = 10 * time.Millisecond
-	// settleTime is how long the store must have been available without a break before an absence counts: two renewals and
-	// some time to connect.
-	settleTime = 2*lease.RenewEvery + time.Second
-	// resignTimeout bounds the call that gives up the lead at the end.
-	resignTimeout = time.Second
-)
+// resignTimeout bounds the calls that give up the lead at the end.
+const resignTimeout = time.Second
 
 // Errors of Ready.
 var (
-	errStarting = errors.New("supervisor has not looked at the store yet")
-	errDown     = errors.New("store unavailable")
+	errStarting = pass.ErrStarting
+	errDown     = pass.ErrDown
 )
 
 // Service is a supervisor.
 type Service struct {
-	id      string
 	cfg     Config
 	store   Store
 	log     *slog.Logger
 	metrics *metrics
-	board   *board
-	// steady is the time since which the store has been available; zero while it is not. It belongs to the loop of Run.
-	steady time.Time
+	// machine decides; it belongs to the loop of Run.
+	machine *pass.Machine
 
 	mu sync.Mutex
 	// state is why the supervisor is not ready, or nil.
@@ -110,132 +98,97 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		id = fmt.Sprintf("supervisor-%016x", rand.Uint64())
 	}
 	return &Service{
-		id: id, cfg: cfg, store: deps.Store, metrics: m, state: errStarting,
-		log: deps.Logger.With(slog.String(logkey.SupervisorID, id)),
-		board: &board{
-			store: deps.Store, connections: cfg.Connections, connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{},
-		},
+		cfg: cfg, store: deps.Store, metrics: m, state: errStarting,
+		log:     deps.Logger.With(slog.String(logkey.SupervisorID, id)),
+		machine: pass.NewMachine(pass.Config{ID: id, Connections: cfg.Connections, Random: rand.IntN, Entropy: cryptorand.Reader}),
 	}, nil
 }
 
 // Run plans until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	wake := s.store.Watch(ctx, lease.TopicFleet, lease.TopicPools, lease.TopicStatus)
+	wake := s.store.Watch(ctx, pass.Topics()...)
 	tick := time.NewTicker(s.cfg.Tick)
 	defer tick.Stop()
 	rest := time.NewTimer(0)
+	rest.Stop()
 	defer rest.Stop()
-	for {
-		err := s.pass(ctx)
-		if errors.Is(err, tunnel.ErrUnavailable) {
-			s.steady = time.Time{}
+	for e := pass.Event(pass.Started{}); ; {
+		reply, err := s.carryOut(ctx, s.machine.Step(time.Now(), e), rest)
+		if err != nil && ctx.Err() != nil {
+			break // the end of ctx is no failure of the store
 		}
-		s.report(ctx, err)
-		rest.Reset(restTime)
+		if e = reply; e != nil {
+			continue
+		}
 		select {
 		case <-ctx.Done():
 		case <-rest.C:
-		}
-		select {
-		case <-ctx.Done():
-			s.resign(ctx)
-			return nil
+			e = pass.Rested{}
 		case <-wake:
+			e = pass.Hinted{}
 		case <-tick.C:
+			e = pass.Ticked{}
+		}
+		if e == nil {
+			break
 		}
 	}
-}
-
-// pass reads the world once and executes the plan for it.
-func (s *Service) pass(ctx context.Context) error {
-	lead, err := s.store.TakeLead(ctx, role, s.id, leadTTL)
-	if err != nil {
-		return err
-	}
-	if s.steady.IsZero() {
-		s.steady = time.Now()
-	}
-	s.setLead(ctx, lead)
-	if !lead {
-		return nil
-	}
-	world, err := s.board.read(ctx)
-	if err != nil {
-		return err
-	}
-	now := time.Now()
-	s.board.health.observe(&world, now)
-	world.Unsettled = now.Sub(s.steady) < settleTime
-	s.mu.Lock()
-	s.seen = world
-	s.mu.Unlock()
-	result := plan.Plan(world)
-	s.logShortages(ctx, result.Shortages)
-	return s.execute(ctx, result.Actions)
-}
-
-// execute writes the plan. A conflict means that the world has changed; the next pass reads it again.
-func (s *Service) execute(ctx context.Context, actions []plan.Action) error {
-	done := 0
-	for _, a := range actions {
-		var err error
-		switch a := a.(type) {
-		case plan.Grant:
-			err = s.grant(ctx, a)
-		case plan.Release:
-			err = s.release(ctx, a)
-		}
-		switch {
-		case err == nil:
-			done++
-		case errors.Is(err, tunnel.ErrConflict), errors.Is(err, tunnel.ErrFenced), errors.Is(err, tunnel.ErrNotFound):
-			s.metrics.conflicts.Inc()
-			s.log.DebugContext(ctx, "plan outdated", slog.Any(logkey.Err, err))
-		default:
-			return err
-		}
-	}
-	if done == 0 {
-		return nil
-	}
-	return s.store.Hint(ctx, lease.TopicGrants)
-}
-
-func (s *Service) grant(ctx context.Context, g plan.Grant) error {
-	granted, err := s.store.Grant(ctx, g.Grant, g.Expect, lease.LeaseTTL)
-	if err != nil {
-		return err
-	}
-	s.metrics.grants.WithLabelValues(string(g.Cause)).Inc()
-	s.log.InfoContext(ctx, "slot granted",
-		slog.String(logkey.TunnelID, g.Slot.Tunnel.String()), slog.Int(logkey.ConnIndex, int(g.Slot.Index)),
-		slog.String(logkey.WorkerID, string(g.Worker)), slog.Uint64(logkey.Epoch, uint64(granted.Epoch)),
-		slog.String(logkey.EdgeAddr, g.Edge.String()), slog.String(logkey.Cause, string(g.Cause)),
-		slog.Duration(logkey.Wait, granted.Wait))
-	return nil
-}
-
-func (s *Service) release(ctx context.Context, r plan.Release) error {
-	if err := s.store.Release(ctx, r.Slot, r.Worker, r.Epoch); err != nil {
-		return err
-	}
-	s.metrics.grants.WithLabelValues(string(r.Cause)).Inc()
-	s.log.InfoContext(ctx, "slot released",
-		slog.String(logkey.TunnelID, r.Slot.Tunnel.String()), slog.Int(logkey.ConnIndex, int(r.Slot.Index)),
-		slog.String(logkey.WorkerID, string(r.Worker)), slog.String(logkey.Cause, string(r.Cause)))
-	return nil
-}
-
-// resign lets another supervisor take over at once.
-func (s *Service) resign(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer cancel()
-	if !s.leading() {
-		return
+	for e := pass.Event(pass.Stopped{}); e != nil; {
+		e, _ = s.carryOut(ctx, s.machine.Step(time.Now(), e), rest) // the machine gets the error with the reply
 	}
-	if err := s.store.ResignLead(ctx, role, s.id); err != nil {
-		s.log.DebugContext(ctx, "lead not resigned, it runs out by itself", slog.Any(logkey.Err, err))
-		return
+	return nil
+}
+
+// carryOut does what the machine decided, and returns the reply of the call among the actions, or nil if there is none.
+func (s *Service) carryOut(ctx context.Context, actions []pass.Action, rest *time.Timer) (reply pass.Event, err error) {
+	for _, a := range actions {
+		if r, ok := a.(pass.Rest); ok {
+			rest.Reset(r.For)
+			continue
+		}
+		if s.note(ctx, a) {
+			continue
+		}
+		reply, err = s.call(ctx, a)
 	}
-	_ = s.store.Hint(ctx, lease.TopicStatus) // another supervisor's tick does the same a little later
+	return reply, err
+}
+
+// call calls the store. The error is that of the reply.
+func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, err error) {
+	switch a := a.(type) {
+	case pass.TakeLead:
+		leads, err := s.store.TakeLead(ctx, a.Role, a.Holder, a.TTL)
+		return pass.LeadReply{Leading: leads, Err: err}, err
+	case pass.ListWorkers:
+		workers, err := s.store.Workers(ctx)
+		return pass.WorkersReply{Workers: workers, Err: err}, err
+	case pass.ReadPool:
+		pool, err := s.store.Pool(ctx, a.Name)
+		return pass.PoolReply{Pool: pool, Err: err}, err
+	case pass.EnsureConnector:
+		id, err := s.store.EnsureConnector(ctx, a.Tunnel, a.Candidate)
+		return pass.ConnectorReply{ID: id, Err: err}, err
+	case pass.ReadSlots:
+		records, err := s.store.Slots(ctx, a.Tunnel, a.Connector)
+		return pass.SlotsReply{Records: records, Err: err}, err
+	case pass.ReadProved:
+		proved, err := s.store.Proved(ctx, a.Tunnel, a.Connector)
+		return pass.ProvedReply{Proved: proved, Err: err}, err
+	case pass.Grant:
+		granted, err := s.store.Grant(ctx, a.Grant.Grant, a.Expect, a.TTL)
+		return pass.GrantReply{Granted: granted, Err: err}, err
+	case pass.Release:
+		err := s.store.Release(ctx, a.Slot, a.Worker, a.Epoch)
+		return pass.ReleaseReply{Err: err}, err
+	case pass.Hint:
+		err := s.store.Hint(ctx, a.Topic)
+		return pass.HintReply{Err: err}, err
+	case pass.ResignLead:
+		err := s.store.ResignLead(ctx, a.Role, a.Holder)
+		return pass.ResignReply{Err: err}, err
+	}
+	return nil, nil //nolint:nilnil // Done, which needs nothing
 }

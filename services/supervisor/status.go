@@ -2,13 +2,12 @@ package supervisor
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/culvert-tunnel/culvert/pkg/control/plan"
+	"github.com/culvert-tunnel/culvert/pkg/control/pass"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -49,14 +48,48 @@ func (s *Service) leading() bool {
 	return s.lead
 }
 
+// note keeps, counts and logs a fact. It reports whether a is one.
+func (s *Service) note(ctx context.Context, a pass.Action) bool {
+	switch a := a.(type) {
+	case pass.LeadChanged:
+		s.setLead(ctx, a.Leading)
+	case pass.Observed:
+		s.mu.Lock()
+		s.seen = a.World
+		s.mu.Unlock()
+	case pass.StoreUp:
+		s.setState(nil)
+		s.metrics.up.Set(1)
+		if a.Again {
+			s.log.InfoContext(ctx, "control plane is available again")
+		}
+	case pass.StoreDown:
+		s.setState(a.Problem)
+		s.metrics.up.Set(0)
+		s.log.WarnContext(ctx, "control plane is unavailable, nothing is granted", slog.Any(logkey.Err, a.Err))
+	case pass.Short:
+		s.log.WarnContext(ctx, "fewer connections than desired: one edge address is kept spare",
+			slog.String(logkey.TunnelID, a.Tunnel.String()), slog.Int(logkey.Desired, a.Desired),
+			slog.Int(logkey.Possible, a.Possible), slog.Int(logkey.Addresses, a.Addresses))
+	case pass.SlotGranted:
+		s.granted(ctx, a)
+	case pass.SlotReleased:
+		s.released(ctx, a)
+	case pass.PlanOutdated:
+		s.metrics.conflicts.Inc()
+		s.log.DebugContext(ctx, "plan outdated", slog.Any(logkey.Err, a.Err))
+	case pass.LeadNotResigned:
+		s.log.DebugContext(ctx, "lead not resigned, it runs out by itself", slog.Any(logkey.Err, a.Err))
+	default:
+		return false
+	}
+	return true
+}
+
 func (s *Service) setLead(ctx context.Context, lead bool) {
 	s.mu.Lock()
-	changed := s.lead != lead
 	s.lead = lead
 	s.mu.Unlock()
-	if !changed {
-		return
-	}
 	value := 0.0
 	if lead {
 		value = 1
@@ -65,42 +98,24 @@ func (s *Service) setLead(ctx context.Context, lead bool) {
 	s.log.InfoContext(ctx, "lead changed", slog.Bool(logkey.Leading, lead))
 }
 
-// report logs once that the store is unavailable, and once that it is available again.
-func (s *Service) report(ctx context.Context, err error) {
-	if ctx.Err() != nil {
-		return
-	}
-	next := err
-	if errors.Is(err, tunnel.ErrUnavailable) {
-		next = errDown
-	}
+func (s *Service) setState(problem error) {
 	s.mu.Lock()
-	before := s.state
-	s.state = next
-	s.mu.Unlock()
-	switch {
-	case next == nil:
-		s.metrics.up.Set(1)
-		if before != nil && !errors.Is(before, errStarting) {
-			s.log.InfoContext(ctx, "control plane is available again")
-		}
-	case before == nil || before.Error() != next.Error():
-		s.metrics.up.Set(0)
-		s.log.WarnContext(ctx, "control plane is unavailable, nothing is granted", slog.Any(logkey.Err, err))
-	}
+	defer s.mu.Unlock()
+	s.state = problem
 }
 
-// logShortages logs once for each tunnel that it gets fewer connections than desired.
-func (s *Service) logShortages(ctx context.Context, list []plan.Shortage) {
-	now := make(map[tunnel.ID]plan.Shortage, len(list))
-	for _, sh := range list {
-		now[sh.Tunnel] = sh
-		if s.board.shortages[sh.Tunnel] == sh {
-			continue
-		}
-		s.log.WarnContext(ctx, "fewer connections than desired: one edge address is kept spare",
-			slog.String(logkey.TunnelID, sh.Tunnel.String()), slog.Int(logkey.Desired, sh.Desired),
-			slog.Int(logkey.Possible, sh.Possible), slog.Int(logkey.Addresses, sh.Addresses))
-	}
-	s.board.shortages = now
+func (s *Service) granted(ctx context.Context, g pass.SlotGranted) {
+	s.metrics.grants.WithLabelValues(string(g.Cause)).Inc()
+	s.log.InfoContext(ctx, "slot granted",
+		slog.String(logkey.TunnelID, g.Slot.Tunnel.String()), slog.Int(logkey.ConnIndex, int(g.Slot.Index)),
+		slog.String(logkey.WorkerID, string(g.Worker)), slog.Uint64(logkey.Epoch, uint64(g.Granted.Epoch)),
+		slog.String(logkey.EdgeAddr, g.Edge.String()), slog.String(logkey.Cause, string(g.Cause)),
+		slog.Duration(logkey.Wait, g.Granted.Wait))
+}
+
+func (s *Service) released(ctx context.Context, r pass.SlotReleased) {
+	s.metrics.grants.WithLabelValues(string(r.Cause)).Inc()
+	s.log.InfoContext(ctx, "slot released",
+		slog.String(logkey.TunnelID, r.Slot.Tunnel.String()), slog.Int(logkey.ConnIndex, int(r.Slot.Index)),
+		slog.String(logkey.WorkerID, string(r.Worker)), slog.String(logkey.Cause, string(r.Cause)))
 }

@@ -62,6 +62,7 @@ func pure() map[string][]string {
 		"pkg/link/frame": nil,
 
 		"pkg/control/hold":      nil,
+		"pkg/control/pass":      nil,
 		"pkg/control/placement": nil,
 		"pkg/control/plan":      nil,
 

@@ -1,4 +1,4 @@
-package supervisor
+package pass
 
 import (
 	"net/netip"

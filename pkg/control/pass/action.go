@@ -1,0 +1,115 @@
+package pass
+
+import (
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/control/plan"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Action is something that the runner of a Machine does: a call of the store, a wait, or a fact to log and to count. The set is closed.
+type Action interface{ action() }
+
+// TakeLead takes or renews the leader lease. Its reply is LeadReply.
+type TakeLead struct {
+	Role, Holder string
+	TTL          time.Duration
+}
+
+// ListWorkers lists the registrations of workers. Its reply is WorkersReply.
+type ListWorkers struct{}
+
+// ReadPool reads an edge pool. Its reply is PoolReply.
+type ReadPool struct{ Name string }
+
+// EnsureConnector writes the candidate as the tunnel's connector id unless there is one, and reads it back. Its reply is ConnectorReply.
+type EnsureConnector struct {
+	Tunnel    tunnel.ID
+	Candidate tunnel.ConnectorID
+}
+
+// ReadSlots reads the slots of a connector. Its reply is SlotsReply.
+type ReadSlots struct {
+	Tunnel    tunnel.ID
+	Connector tunnel.ConnectorID
+}
+
+// ReadProved reads whether the connector's first-connection gate is open. Its reply is ProvedReply.
+type ReadProved struct {
+	Tunnel    tunnel.ID
+	Connector tunnel.ConnectorID
+}
+
+// Grant grants a slot. Its reply is GrantReply.
+type Grant struct {
+	plan.Grant
+	TTL time.Duration
+}
+
+// Release frees a slot. Its reply is ReleaseReply.
+type Release struct{ plan.Release }
+
+// Hint wakes the watchers of a topic. Its reply is HintReply.
+type Hint struct{ Topic string }
+
+// ResignLead gives the leader lease up. Its reply is ResignReply.
+type ResignLead struct{ Role, Holder string }
+
+// Rest waits; its end is the event Rested.
+type Rest struct{ For time.Duration }
+
+// Done ends the run: the machine stopped, and does nothing more.
+type Done struct{}
+
+// LeadChanged says whether this supervisor plans from now on.
+type LeadChanged struct{ Leading bool }
+
+// Observed is the world that the pass has read. It is never changed afterwards.
+type Observed struct{ World plan.World }
+
+// SlotGranted says that the store accepted a grant: with the epoch and the wait that it gave.
+type SlotGranted struct {
+	plan.Grant
+	Granted lease.Grant
+}
+
+// SlotReleased says that a slot was freed.
+type SlotReleased struct{ plan.Release }
+
+// PlanOutdated says that the store refused a write because the world had changed since it was read.
+type PlanOutdated struct{ Err error }
+
+// Short says for the first time that a tunnel gets fewer connections than desired, or that the shortage has changed.
+type Short struct{ plan.Shortage }
+
+// StoreUp says that a pass went through after the last one failed; Again is false for the first pass of all.
+type StoreUp struct{ Again bool }
+
+// StoreDown says that a pass failed, for another reason than the last one. Problem is what Machine.Problem returns now.
+type StoreDown struct{ Err, Problem error }
+
+// LeadNotResigned says that the lead could not be given up at the end; it expires by itself.
+type LeadNotResigned struct{ Err error }
+
+func (TakeLead) action()        {}
+func (ListWorkers) action()     {}
+func (ReadPool) action()        {}
+func (EnsureConnector) action() {}
+func (ReadSlots) action()       {}
+func (ReadProved) action()      {}
+func (Grant) action()           {}
+func (Release) action()         {}
+func (Hint) action()            {}
+func (ResignLead) action()      {}
+func (Rest) action()            {}
+func (Done) action()            {}
+func (LeadChanged) action()     {}
+func (Observed) action()        {}
+func (SlotGranted) action()     {}
+func (SlotReleased) action()    {}
+func (PlanOutdated) action()    {}
+func (Short) action()           {}
+func (StoreUp) action()         {}
+func (StoreDown) action()       {}
+func (LeadNotResigned) action() {}

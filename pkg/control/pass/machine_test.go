@@ -1,0 +1,426 @@
+package pass
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+var (
+	tunnelA = tunnel.ID{0xa}
+	tunnelB = tunnel.ID{0xb}
+	// idA is the connector id that the entropy of a test gives first.
+	idA = tunnel.ConnectorID{1, 1, 1, 1, 1, 1, 0x41, 1, 0x81, 1, 1, 1, 1, 1, 1, 1}
+
+	errDecode = errors.New("stored record: unexpected end")
+)
+
+// away is how the store says that it is unavailable.
+func away() error { return fmt.Errorf("call: %w: refused", tunnel.ErrUnavailable) }
+
+func newMachine() *Machine {
+	return NewMachine(Config{
+		ID: "s1", Connections: 2, Random: func(int) int { return 0 }, Entropy: bytes.NewReader(bytes.Repeat([]byte{1}, 16)),
+	})
+}
+
+func addr(n int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), 7844)
+}
+
+// poolOf has n addresses in two regions: enough for n-1 connections.
+func poolOf(n int) PoolReply {
+	p := edgepool.Pool{Version: 1, Regions: []edgepool.RegionPool{{Name: "region1"}, {Name: "region2"}}}
+	for i := 1; i <= n; i++ {
+		r := &p.Regions[1-i%2]
+		r.V4 = append(r.V4, addr(i))
+	}
+	return PoolReply{Pool: p}
+}
+
+// workers have one host each and serve the tunnels.
+func workersOf(tunnels ...tunnel.ID) WorkersReply {
+	w := fleet.Worker{ID: "w1", Host: "h1", Capacity: 10}
+	for _, t := range tunnels {
+		w.Tunnels = append(w.Tunnels, fleet.TunnelRef{ID: t})
+	}
+	return WorkersReply{Workers: []fleet.Worker{w}}
+}
+
+// slotsOf are slots of w1 with these states, in turn.
+func slotsOf(states ...lease.State) SlotsReply {
+	var r SlotsReply
+	for i, s := range states {
+		record := lease.Record{Live: true, Status: lease.Status{State: s}}
+		record.Slot = tunnel.Slot{Tunnel: tunnelA, Connector: idA, Index: tunnel.ConnIndex(i)}
+		record.Worker, record.Epoch = "w1", tunnel.Epoch(100+i)
+		record.Edge = tunnel.EdgeAddr{Addr: addr(i + 1), Region: tunnel.Region(fmt.Sprint("region", i%2+1))}
+		r.Records = append(r.Records, record)
+	}
+	return r
+}
+
+func describe(actions []Action) string {
+	parts := make([]string, len(actions))
+	for i, a := range actions {
+		name := strings.TrimPrefix(fmt.Sprintf("%T", a), "pass.")
+		switch a := a.(type) {
+		case TakeLead:
+			name = fmt.Sprintf("%s %s %s %v", name, a.Role, a.Holder, a.TTL)
+		case ReadPool:
+			name = fmt.Sprintf("%s %q", name, a.Name)
+		case EnsureConnector:
+			name = fmt.Sprintf("%s %x as %x", name, a.Tunnel[:1], a.Candidate[:1])
+		case ReadSlots:
+			name = fmt.Sprintf("%s %x/%x", name, a.Tunnel[:1], a.Connector[:1])
+		case ReadProved:
+			name = fmt.Sprintf("%s %x/%x", name, a.Tunnel[:1], a.Connector[:1])
+		case Grant:
+			name = fmt.Sprintf("%s %d to %s at %s expecting %d for %v: %s", name, a.Slot.Index, a.Worker, a.Edge, a.Expect, a.TTL, a.Cause)
+		case Release:
+			name = fmt.Sprintf("%s %d of %s epoch %d: %s", name, a.Slot.Index, a.Worker, a.Epoch, a.Cause)
+		case Hint:
+			name = fmt.Sprintf("%s %s", name, a.Topic)
+		case ResignLead:
+			name = fmt.Sprintf("%s %s %s", name, a.Role, a.Holder)
+		case Rest:
+			name = fmt.Sprintf("%s %v", name, a.For)
+		case LeadChanged:
+			name = fmt.Sprintf("%s %v", name, a.Leading)
+		case Observed:
+			name = fmt.Sprintf("%s unsettled=%v", name, a.World.Unsettled)
+		case SlotGranted:
+			name = fmt.Sprintf("%s %d epoch %d", name, a.Slot.Index, a.Granted.Epoch)
+		case SlotReleased:
+			name = fmt.Sprintf("%s %d", name, a.Slot.Index)
+		case PlanOutdated:
+			name = fmt.Sprintf("%s (%v)", name, a.Err)
+		case Short:
+			name = fmt.Sprintf("%s %d of %d with %d", name, a.Possible, a.Desired, a.Addresses)
+		case StoreUp:
+			name = fmt.Sprintf("%s again=%v", name, a.Again)
+		case StoreDown:
+			name = fmt.Sprintf("%s (%v)", name, a.Problem)
+		}
+		parts[i] = name
+	}
+	return strings.Join(parts, "; ")
+}
+
+// step is one event, some time after the last one, and the actions that it leads to.
+type step struct {
+	after time.Duration
+	event Event
+	want  string
+}
+
+// machine runs steps.
+type run struct {
+	t   *testing.T
+	m   *Machine
+	now time.Time
+}
+
+func newRun(t *testing.T) *run { return &run{t: t, m: newMachine(), now: time.Unix(1000, 0)} }
+
+func (r *run) steps(steps ...step) {
+	r.t.Helper()
+	for i, s := range steps {
+		r.now = r.now.Add(s.after)
+		if got := describe(r.m.Step(r.now, s.event)); got != s.want {
+			r.t.Fatalf("step %d, %T%+v:\n got %s\nwant %s", i, s.event, s.event, got, s.want)
+		}
+	}
+}
+
+const (
+	take = "TakeLead supervisor s1 4s"
+	rest = "Rest 10ms"
+)
+
+// lead brings a fresh machine to its first list of workers.
+func lead() []step {
+	return []step{
+		{0, Started{}, take},
+		{0, LeadReply{Leading: true}, "LeadChanged true; ListWorkers"},
+	}
+}
+
+// again brings a machine that leads and rests to the list of workers of its next pass.
+func again(after time.Duration) []step {
+	return []step{
+		{0, Rested{}, ""},
+		{after, Ticked{}, take},
+		{0, LeadReply{Leading: true}, "ListWorkers"},
+	}
+}
+
+// firstPass is a first pass that grants nothing: one tunnel with two slots that are well, under the id that the store gave.
+func firstPass() []step {
+	return append(lead(),
+		step{0, workersOf(tunnelA), `ReadPool ""`},
+		step{0, poolOf(3), "EnsureConnector 0a as 01"},
+		step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+		step{0, slotsOf(lease.StateConnected, lease.StateConnected), "Observed unsettled=true; StoreUp again=false; " + rest},
+	)
+}
+
+func TestStories(t *testing.T) {
+	for name, steps := range map[string][]step{
+		"on standby": {
+			{0, Started{}, take},
+			{0, LeadReply{}, "StoreUp again=false; " + rest},
+			{0, Rested{}, ""},
+			{0, Ticked{}, take},
+			{0, LeadReply{}, rest},
+			{0, Rested{}, ""},
+			{0, Hinted{}, take},
+			{0, LeadReply{Leading: true}, "LeadChanged true; ListWorkers"},
+			{0, WorkersReply{}, "Observed unsettled=true; " + rest},
+			{0, Rested{}, ""},
+			{0, Ticked{}, take},
+			{0, LeadReply{}, "LeadChanged false; " + rest},
+		},
+		"a new tunnel is granted index by index": append(lead(),
+			step{0, workersOf(tunnelA), `ReadPool ""`},
+			step{0, poolOf(3), "EnsureConnector 0a as 01"},
+			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+			step{0, SlotsReply{}, "ReadProved 0a/01"},
+			step{0, ProvedReply{}, "Observed unsettled=true; Grant 0 to w1 at 192.0.2.1:7844 expecting 0 for 15s: free"},
+			step{0, GrantReply{Granted: lease.Grant{Epoch: 7}}, "SlotGranted 0 epoch 7; Hint grants"},
+			step{0, HintReply{}, "StoreUp again=false; " + rest},
+			step{0, Rested{}, ""},
+			step{0, Hinted{}, take},
+			step{0, LeadReply{Leading: true}, "ListWorkers"},
+			step{0, workersOf(tunnelA), `ReadPool ""`},
+			step{0, poolOf(3), "ReadSlots 0a/01"},
+			step{0, slotsOf(lease.StateConnected),
+				"Observed unsettled=true; Grant 1 to w1 at 192.0.2.2:7844 expecting 0 for 15s: free"},
+			step{0, GrantReply{Granted: lease.Grant{Epoch: 8}}, "SlotGranted 1 epoch 8; Hint grants"},
+			step{0, HintReply{}, rest},
+		),
+		"a store that lost the slots gets the id again": append(append(firstPass(), again(time.Second)...),
+			step{0, workersOf(tunnelA), `ReadPool ""`},
+			step{0, PoolReply{Err: tunnel.ErrNotFound}, "ReadSlots 0a/01"},
+			step{0, SlotsReply{}, "EnsureConnector 0a as 01"},
+			step{0, ConnectorReply{ID: tunnel.ConnectorID{9}}, "ReadSlots 0a/09"},
+			step{0, SlotsReply{}, "ReadProved 0a/09"},
+			step{0, ProvedReply{Proved: true}, "Observed unsettled=true; Grant 0 to w1 at 192.0.2.1:7844 expecting 0 for 15s: free"},
+		),
+		"each pool is read once; without entropy the pass ends": append(lead(),
+			step{0, workersOf(tunnelA, tunnelB), `ReadPool ""`},
+			step{0, poolOf(0), "EnsureConnector 0a as 01"},
+			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+			step{0, slotsOf(lease.StateConnected, lease.StateConnected), "StoreDown (connector id: random source: EOF); " + rest},
+		),
+		"settled after five seconds without a break": append(append(append(firstPass(),
+			append(again(SettleTime-time.Millisecond), step{0, WorkersReply{}, "Observed unsettled=true; " + rest})...),
+			append(again(time.Millisecond), step{0, WorkersReply{}, "Observed unsettled=false; " + rest})...),
+			append(again(0), step{0, WorkersReply{Err: errDecode}, "StoreDown (stored record: unexpected end); " + rest})...),
+		"an outage begins the time to settle again": append(append(append(firstPass(),
+			append(again(SettleTime), step{0, WorkersReply{Err: away()}, "StoreDown (store unavailable); " + rest})...),
+			append(again(0), step{0, WorkersReply{}, "Observed unsettled=true; StoreUp again=true; " + rest})...),
+			append(again(SettleTime), step{0, WorkersReply{}, "Observed unsettled=false; " + rest})...),
+		"another error does not": append(append(firstPass(),
+			append(again(SettleTime), step{0, WorkersReply{Err: errDecode}, "StoreDown (stored record: unexpected end); " + rest})...),
+			append(again(0), step{0, WorkersReply{}, "Observed unsettled=false; StoreUp again=true; " + rest})...),
+		"an outage is told once": {
+			{0, Started{}, take},
+			{0, LeadReply{Err: away()}, "StoreDown (store unavailable); " + rest},
+			{0, Rested{}, ""},
+			{0, Ticked{}, take},
+			{0, LeadReply{Err: fmt.Errorf("%w: time-out", tunnel.ErrUnavailable)}, rest},
+			{0, Rested{}, ""},
+			{0, Ticked{}, take},
+			{0, LeadReply{}, "StoreUp again=true; " + rest},
+		},
+		"a shortage is told once and when it changes": append(append(append(append(lead(),
+			step{0, workersOf(tunnelA), `ReadPool ""`},
+			step{0, poolOf(2), "EnsureConnector 0a as 01"},
+			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+			step{0, slotsOf(lease.StateConnected), "Observed unsettled=true; Short 1 of 2 with 2; StoreUp again=false; " + rest},
+		), append(again(0),
+			step{0, workersOf(tunnelA), `ReadPool ""`},
+			step{0, poolOf(2), "ReadSlots 0a/01"},
+			step{0, slotsOf(lease.StateConnected), "Observed unsettled=true; " + rest})...,
+		), append(again(0),
+			step{0, workersOf(tunnelA), `ReadPool ""`},
+			step{0, poolOf(1), "ReadSlots 0a/01"},
+			step{0, slotsOf(lease.StateConnected), "Observed unsettled=true; Short 1 of 2 with 1; " + rest})...,
+		), append(again(0), step{0, WorkersReply{}, "Observed unsettled=true; " + rest})...),
+		"a conflict does not end the plan": append(lead(),
+			step{0, WorkersReply{Workers: []fleet.Worker{{ID: "w1", Capacity: 9, Tunnels: []fleet.TunnelRef{{ID: tunnelA, Connections: 1}}}}},
+				`ReadPool ""`},
+			step{0, poolOf(5), "EnsureConnector 0a as 01"},
+			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+			step{0, slotsOf(lease.StateDraining, lease.StateConnected, lease.StateConnected),
+				"Observed unsettled=true; Release 1 of w1 epoch 101: unwanted"},
+			step{0, ReleaseReply{Err: tunnel.ErrFenced}, "PlanOutdated (fenced: a newer epoch exists); Release 2 of w1 epoch 102: unwanted"},
+			step{0, ReleaseReply{}, "SlotReleased 2; Grant 0 to w1 at 192.0.2.5:7844 expecting 100 for 15s: free"},
+			step{0, GrantReply{Err: tunnel.ErrConflict}, "PlanOutdated (conflict); Hint grants"},
+			step{0, HintReply{Err: away()}, "StoreDown (store unavailable); " + rest},
+		),
+		"nothing written wakes nobody": append(lead(),
+			step{0, workersOf(tunnelA), `ReadPool ""`},
+			step{0, poolOf(3), "EnsureConnector 0a as 01"},
+			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+			step{0, SlotsReply{}, "ReadProved 0a/01"},
+			step{0, ProvedReply{}, "Observed unsettled=true; Grant 0 to w1 at 192.0.2.1:7844 expecting 0 for 15s: free"},
+			step{0, GrantReply{Err: tunnel.ErrNotFound}, "PlanOutdated (not found); StoreUp again=false; " + rest},
+		),
+		"events during a pass ask for one more each": {
+			{0, Started{}, take},
+			{0, Ticked{}, ""},
+			{0, Hinted{}, ""},
+			{0, Ticked{}, ""},
+			{0, LeadReply{}, "StoreUp again=false; " + rest},
+			{0, Hinted{}, ""},
+			{0, Rested{}, take},
+			{0, LeadReply{}, rest},
+			{0, Rested{}, take},
+			{0, LeadReply{}, rest},
+			{0, Rested{}, ""},
+		},
+		"the first start counts alone": {{0, Ticked{}, ""}, {0, Started{}, take}, {0, Started{}, ""}},
+	} {
+		t.Run(name, func(t *testing.T) { newRun(t).steps(steps...) })
+	}
+}
+
+// passOf is a pass that makes every call there is, and the call that each event leads to.
+func passOf() []step {
+	return append(lead(),
+		step{0, workersOf(tunnelA), "ReadPool"},
+		step{0, poolOf(3), "EnsureConnector"},
+		step{0, ConnectorReply{ID: idA}, "ReadSlots"},
+		step{0, SlotsReply{}, "ReadProved"},
+		step{0, ProvedReply{}, "Grant"},
+		step{0, GrantReply{}, "Hint"},
+	)
+}
+
+// failing is the reply to a call, with an error.
+func failing(t *testing.T, last Action, err error) Event {
+	t.Helper()
+	switch last.(type) {
+	case TakeLead:
+		return LeadReply{Err: err}
+	case ListWorkers:
+		return WorkersReply{Err: err}
+	case ReadPool:
+		return PoolReply{Err: err}
+	case EnsureConnector:
+		return ConnectorReply{Err: err}
+	case ReadSlots:
+		return SlotsReply{Err: err}
+	case ReadProved:
+		return ProvedReply{Err: err}
+	case Grant:
+		return GrantReply{Err: err}
+	case Hint:
+		return HintReply{Err: err}
+	}
+	t.Fatalf("%T is no call", last)
+	return nil
+}
+
+// TestErrorsEndThePass: an error of any call ends the pass, with the problem that it is, and the next pass begins after the rest.
+func TestErrorsEndThePass(t *testing.T) {
+	for _, tc := range []struct {
+		err, problem error
+	}{{away(), ErrDown}, {errDecode, errDecode}} {
+		for n := 1; n <= len(passOf()); n++ {
+			m, now := newMachine(), time.Unix(1000, 0)
+			if !errors.Is(m.Problem(), ErrStarting) || m.Leading() {
+				t.Fatalf("before the first pass: Problem() = %v, Leading() = %v", m.Problem(), m.Leading())
+			}
+			var last []Action
+			for _, s := range passOf()[:n] {
+				last = m.Step(now, s.event)
+			}
+			call := last[len(last)-1]
+			want := fmt.Sprintf("StoreDown (%v); %s", tc.problem, rest)
+			if got := describe(m.Step(now, failing(t, call, tc.err))); got != want {
+				t.Errorf("%T failed: %s, want %s", call, got, want)
+			}
+			if !errors.Is(m.Problem(), tc.problem) {
+				t.Errorf("%T failed: Problem() = %v, want %v", call, m.Problem(), tc.problem)
+			}
+			m.Step(now, Rested{})
+			if got := describe(m.Step(now, Ticked{})); got != take {
+				t.Errorf("%T failed: the next pass begins with %s, want %s", call, got, take)
+			}
+		}
+	}
+}
+
+// TestStop: whatever the machine does, it gives up the lead that it has, and ignores the reply that is outstanding.
+func TestStop(t *testing.T) {
+	for n := 0; n <= len(passOf())+1; n++ {
+		m, now := newMachine(), time.Unix(1000, 0)
+		last := []Action{Done{}}
+		for _, s := range append(passOf(), step{0, HintReply{}, ""})[:n] {
+			last = m.Step(now, s.event)
+		}
+		if n < 2 { // not yet elected
+			if got := describe(m.Step(now, Stopped{})); got != "Done" {
+				t.Errorf("after %d events: %s, want Done", n, got)
+			}
+			if got := m.Step(now, LeadReply{Leading: true}); got != nil {
+				t.Errorf("a late reply led to %s", describe(got))
+			}
+			continue
+		}
+		if got, want := describe(m.Step(now, Stopped{})), "ResignLead supervisor s1"; got != want {
+			t.Errorf("after %d events: %s, want %s", n, got, want)
+		}
+		for _, late := range []Event{
+			LeadReply{}, WorkersReply{}, PoolReply{}, ConnectorReply{}, SlotsReply{}, ProvedReply{}, GrantReply{}, ReleaseReply{}, HintReply{},
+			Ticked{}, Hinted{}, Rested{}, Stopped{}, Started{},
+		} {
+			if got := m.Step(now, late); got != nil {
+				t.Errorf("after %d events (%s): %T led to %s", n, describe(last), late, describe(got))
+			}
+		}
+		if got, want := describe(m.Step(now, ResignReply{})), "Hint status"; got != want {
+			t.Errorf("after the lead was given up: %s, want %s", got, want)
+		}
+		if got := describe(m.Step(now, HintReply{Err: away()})); got != "Done" {
+			t.Errorf("after the last hint: %s, want Done", got)
+		}
+	}
+	r := newRun(t)
+	r.steps(append(lead(), step{0, Stopped{}, "ResignLead supervisor s1"}, step{0, ResignReply{Err: away()}, "LeadNotResigned; Done"})...)
+}
+
+// TestObservedWorld: the world that is planned on has what was read, and the health of addresses.
+func TestObservedWorld(t *testing.T) {
+	r := newRun(t)
+	r.steps(firstPass()[:5]...)
+	failed := slotsOf(lease.StateFailed)
+	failed.Records[0].Status.Reason = tunnel.ReasonDial
+	r.steps(step{0, failed, "ReadProved 0a/01"})
+	actions := r.m.Step(r.now, ProvedReply{Proved: true})
+	seen, ok := actions[0].(Observed)
+	if !ok {
+		t.Fatalf("the first action is %T, want Observed", actions[0])
+	}
+	w := seen.World
+	if len(w.Workers) != 1 || len(w.Connectors) != 1 || !w.Connectors[0].Proved || w.Connectors[0].ID != idA ||
+		len(w.Connectors[0].Records) != 1 || w.Pools[""].Count(edgepool.Any) != 3 || !w.Now.Equal(r.now) ||
+		w.Health["h1"][addr(1)].Failures != 1 {
+		t.Errorf("the world is %+v", w)
+	}
+	if g, ok := actions[1].(Grant); !ok || g.Edge.Addr == addr(1) {
+		t.Errorf("the second action is %s, want a grant at another address than the failed one", describe(actions[1:]))
+	}
+}

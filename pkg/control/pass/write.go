@@ -1,0 +1,96 @@
+package pass
+
+import (
+	"errors"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/control/plan"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// plan decides what to write in the world that was read.
+func (m *Machine) plan(now time.Time) []Action {
+	world := m.read.world
+	m.health.observe(&world, now)
+	world.Unsettled = now.Sub(m.steady) < SettleTime
+	result := plan.Plan(world)
+	m.todo, m.written = result.Actions, 0
+	facts := append([]Action{Observed{World: world}}, m.short(result.Shortages)...)
+	return m.write(facts...)
+}
+
+// short gives the shortages that are new or have changed.
+func (m *Machine) short(list []plan.Shortage) []Action {
+	var news []Action
+	now := make(map[tunnel.ID]plan.Shortage, len(list))
+	for _, s := range list {
+		now[s.Tunnel] = s
+		if m.shortages[s.Tunnel] != s {
+			news = append(news, Short{s})
+		}
+	}
+	m.shortages = now
+	return news
+}
+
+// write begins the next write of the plan after the facts so far, and wakes the workers after the last one.
+func (m *Machine) write(facts ...Action) []Action {
+	if len(m.todo) == 0 {
+		if m.written == 0 {
+			return m.end(nil, facts...)
+		}
+		m.stage = hinting
+		return append(facts, Hint{Topic: lease.TopicGrants})
+	}
+	if r, ok := m.todo[0].(plan.Release); ok {
+		m.stage = releasing
+		return append(facts, Release{r})
+	}
+	m.stage = granting
+	g, _ := m.todo[0].(plan.Grant) // there is no third kind
+	return append(facts, Grant{Grant: g, TTL: lease.LeaseTTL})
+}
+
+// writeReply handles the reply of a write.
+func (m *Machine) writeReply(e Event) []Action {
+	switch e := e.(type) {
+	case GrantReply:
+		if m.stage == granting {
+			a, _ := m.todo[0].(plan.Grant)
+			return m.wrote(e.Err, SlotGranted{Grant: a, Granted: e.Granted})
+		}
+	case ReleaseReply:
+		if m.stage == releasing {
+			a, _ := m.todo[0].(plan.Release)
+			return m.wrote(e.Err, SlotReleased{a})
+		}
+	case HintReply:
+		if m.stage == hinting {
+			return m.end(e.Err)
+		}
+		if m.stage == leaving {
+			return m.done()
+		}
+	case ResignReply:
+		if m.stage == resigning {
+			return m.resigned(e)
+		}
+	}
+	return nil
+}
+
+// wrote handles the result of one write; done is the fact of its success. A conflict means that the world has changed: the rest of the plan
+// goes on, and the next pass reads the world again.
+func (m *Machine) wrote(err error, done Action) []Action {
+	m.todo = m.todo[1:]
+	switch {
+	case err == nil:
+		m.written++
+		return m.write(done)
+	case errors.Is(err, tunnel.ErrConflict), errors.Is(err, tunnel.ErrFenced), errors.Is(err, tunnel.ErrNotFound):
+		return m.write(PlanOutdated{Err: err})
+	default:
+		return m.end(err)
+	}
+}
