@@ -2,107 +2,31 @@ package discovery
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/control/retain"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
-	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 const (
-	// renewEvery is how often the lead is renewed or requested; three attempts fit into its TTL.
-	renewEvery = lease.LeaseTTL / 3
 	// recordGrace is how much longer than the addresses the TXT records may take: addresses are what a start waits for.
 	recordGrace = time.Second
-	// resignTimeout bounds the call that gives up the lead at the end.
-	resignTimeout = 2 * time.Second
-
-	// The shape of the waits after failed lookups: up to 1 min.
-	retryBase  = time.Second
-	retryCount = 6
 
 	protocolRecord = "protocol-v2"
 	featureRecord  = "cfd-features"
 )
 
-// publisher is when the next lookup is due. Run's goroutine alone uses it.
-type publisher struct {
-	due      time.Time
-	failures backoff.Counter
-}
-
-// next is the time to the next round: early when a lookup is due, else when the lead must be renewed. If the store is
-// unavailable, the next round comes soon.
-func (p *publisher) next(now time.Time, leads bool, err error) time.Duration {
-	switch {
-	case err != nil:
-		return retryBase
-	case leads:
-		return max(0, min(renewEvery, p.due.Sub(now)))
-	default:
-		return renewEvery
-	}
-}
-
-// refresh looks everything up and publishes it. A failure is kept for the state and retried after a growing wait.
-func (s *Service) refresh(ctx context.Context, p *publisher) error {
-	found, err := s.lookup(ctx)
-	changed := false
-	if err == nil {
-		changed, err = s.publish(ctx, found)
-	}
-	now := time.Now()
-	s.setLookup(ctx, now, err)
-	if err != nil {
-		s.metrics.lookups.WithLabelValues("failure").Inc()
-		p.failures = p.failures.Failed(now)
-		p.due = now.Add(backoff.Policy{Base: retryBase, Retries: retryCount}.Wait(p.failures.Failures, rand.Int64N))
-		if errors.Is(err, tunnel.ErrUnavailable) {
-			return err
-		}
-		return nil
-	}
-	s.metrics.lookups.WithLabelValues("success").Inc()
-	p.failures = p.failures.Succeeded(now, 0)
-	p.due = now.Add(s.cfg.Refresh)
-	if !changed {
-		return nil
-	}
-	return s.store.Hint(ctx, lease.TopicPools)
-}
-
-// publish writes the pool. TXT records that could not be read stay as they were.
-func (s *Service) publish(ctx context.Context, found edgepool.Pool) (changed bool, err error) {
-	stored, err := s.store.Pool(ctx, s.cfg.Name)
-	if err != nil && !errors.Is(err, tunnel.ErrNotFound) {
-		return false, err
-	}
-	if found.ProtocolTXT == "" {
-		found.ProtocolTXT = stored.ProtocolTXT
-	}
-	if found.FeatureTXT == "" {
-		found.FeatureTXT = stored.FeatureTXT
-	}
-	changed = err != nil || !edgepool.Same(stored, found)
-	version, err := s.store.PublishPool(ctx, s.cfg.Name, found)
-	if err != nil {
-		return false, err
-	}
-	if changed {
-		s.log.InfoContext(ctx, "edge pool published", slog.Uint64(logkey.Version, version),
-			slog.String(logkey.Source, string(found.Source)), slog.Int(logkey.Regions, found.UsableRegions()),
-			slog.Int(logkey.Addresses, found.Count(edgepool.Any)))
-	}
-	return changed, nil
+// published logs that the pool changed.
+func (s *Service) published(ctx context.Context, p retain.Published) {
+	s.log.InfoContext(ctx, "edge pool published", slog.Uint64(logkey.Version, p.Version),
+		slog.String(logkey.Source, string(p.Pool.Source)), slog.Int(logkey.Regions, p.Pool.UsableRegions()),
+		slog.Int(logkey.Addresses, p.Pool.Count(edgepool.Any)))
 }
 
 // lookup gets the addresses and the TXT records. With a static list no record is read: it names an edge of the

@@ -7,16 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	mathrand "math/rand/v2"
 	"os"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/retain"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
-	"github.com/culvert-tunnel/culvert/pkg/lease"
-	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/discovery/internal/resolve"
 )
 
@@ -47,6 +47,9 @@ type pools interface {
 	Hint(ctx context.Context, topic string) error
 }
 
+// resignTimeout bounds the call that gives up the lead at the end.
+const resignTimeout = 2 * time.Second
+
 // Service is one replica.
 type Service struct {
 	cfg     Config
@@ -54,8 +57,8 @@ type Service struct {
 	log     *slog.Logger
 	metrics *metrics
 	client  *resolve.Client
-	// id is unique among the replicas.
-	id string
+	// machine decides; it belongs to the loop of Run.
+	machine *retain.Machine
 
 	// mu protects state.
 	mu    sync.Mutex
@@ -83,7 +86,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	return &Service{
 		cfg: cfg, store: deps.Store, log: deps.Logger, metrics: m,
-		client: resolve.New(client), id: newID(), state: state{problem: errStarting},
+		client: resolve.New(client), state: state{problem: retain.ErrStarting},
+		machine: retain.NewMachine(retain.Config{ID: newID(), Name: cfg.Name, Refresh: cfg.Refresh, Random: mathrand.Int64N}),
 	}, nil
 }
 
@@ -113,45 +117,76 @@ func (d DoT) tls(files *filewatch.Watcher) (func() *tls.Config, error) {
 	}, nil
 }
 
-// role is the lead that the replicas of one pool share.
-func (s *Service) role() string { return "discovery:" + s.cfg.Name }
-
 // Run publishes while it leads and stands by otherwise, until ctx ends. It then gives the lead up.
 func (s *Service) Run(ctx context.Context) error {
-	var p publisher
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return s.resign(ctx)
 		case <-timer.C:
+			s.handle(ctx, retain.Due{}, timer)
 		}
-		leads, err := s.round(ctx, &p)
-		timer.Reset(p.next(time.Now(), leads, err))
-	}
-}
-
-// round takes or renews the lead, publishes when it is time, and looks at the pool.
-func (s *Service) round(ctx context.Context, p *publisher) (leads bool, err error) {
-	leads, err = s.store.TakeLead(ctx, s.role(), s.id, lease.LeaseTTL)
-	if err == nil {
-		s.setLead(ctx, leads)
-		if leads && !time.Now().Before(p.due) {
-			err = s.refresh(ctx, p)
+		if ctx.Err() != nil {
+			break
 		}
-		err = errors.Join(err, s.look(ctx))
 	}
-	s.report(ctx, err)
-	return leads, err
-}
-
-func (s *Service) resign(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer cancel()
-	if err := s.store.ResignLead(ctx, s.role(), s.id); err != nil {
-		// The lead ends by itself a little later; that is no reason for this process to fail.
-		s.log.DebugContext(ctx, "lead not resigned", slog.Any(logkey.Err, err))
-	}
+	s.handle(ctx, retain.Stopped{}, timer)
 	return nil
+}
+
+// handle lets the machine decide about an event, and carries out what it decides, until it waits.
+func (s *Service) handle(ctx context.Context, e retain.Event, timer *time.Timer) {
+	for e != nil {
+		var err error
+		e, err = s.carryOut(ctx, s.machine.Step(time.Now(), e), timer)
+		if err != nil && errors.Is(ctx.Err(), context.Canceled) {
+			return // the end of ctx is no failure of the store
+		}
+	}
+}
+
+// carryOut does what the machine decided, and returns the reply of the call among the actions, or nil if there is none.
+func (s *Service) carryOut(ctx context.Context, actions []retain.Action, timer *time.Timer) (reply retain.Event, err error) {
+	for _, a := range actions {
+		if w, ok := a.(retain.Wait); ok {
+			timer.Reset(w.For)
+			continue
+		}
+		if s.note(ctx, a) {
+			continue
+		}
+		reply, err = s.call(ctx, a)
+	}
+	return reply, err
+}
+
+// call calls the store, or looks the edge up. The error is that of the reply.
+func (s *Service) call(ctx context.Context, a retain.Action) (reply retain.Event, err error) {
+	switch a := a.(type) {
+	case retain.TakeLead:
+		leads, err := s.store.TakeLead(ctx, a.Role, a.Holder, a.TTL)
+		return retain.LeadReply{Leading: leads, Err: err}, err
+	case retain.Lookup:
+		pool, err := s.lookup(ctx)
+		return retain.LookupReply{Pool: pool, Err: err}, err
+	case retain.ReadPool:
+		pool, err := s.store.Pool(ctx, a.Name)
+		return retain.PoolReply{Pool: pool, Err: err}, err
+	case retain.Publish:
+		version, err := s.store.PublishPool(ctx, a.Name, a.Pool)
+		return retain.PublishReply{Version: version, Err: err}, err
+	case retain.Hint:
+		err := s.store.Hint(ctx, a.Topic)
+		return retain.HintReply{Err: err}, err
+	case retain.ReadLeader:
+		leader, err := s.store.Leader(ctx, a.Role)
+		return retain.LeaderReply{Leader: leader, Err: err}, err
+	case retain.ResignLead:
+		err := s.store.ResignLead(ctx, a.Role, a.Holder)
+		return retain.ResignReply{Err: err}, err
+	}
+	return nil, nil //nolint:nilnil // Done, which needs nothing
 }

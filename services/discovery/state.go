@@ -9,16 +9,13 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/retain"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// Why a replica is not ready.
-var (
-	errStarting = errors.New("starting")
-	errNoPool   = errors.New("no edge pool was ever published")
-)
+// errNoPool is why a replica is not ready that can read the store.
+var errNoPool = errors.New("no edge pool was ever published")
 
 // state is the shared state as this replica last read it.
 type state struct {
@@ -83,34 +80,45 @@ func (s *Service) show(c echo.Context) error {
 	return c.JSON(http.StatusOK, v)
 }
 
-// look reads the leader and the published pool. It is no error when there is none yet.
-func (s *Service) look(ctx context.Context) error {
-	leader, err := s.store.Leader(ctx, s.role())
-	if err != nil {
-		return err
+// note keeps, counts and logs a fact. It reports whether a is one.
+func (s *Service) note(ctx context.Context, a retain.Action) bool {
+	switch a := a.(type) {
+	case retain.LeadChanged:
+		s.setLead(ctx, a.Leading)
+	case retain.Published:
+		s.published(ctx, a)
+	case retain.LookedUp:
+		s.lookedUp(ctx, a)
+	case retain.Observed:
+		s.metrics.addresses.Set(float64(a.Pool.Count(edgepool.Any)))
+		s.change(func(st *state) { st.leader, st.pool, st.seen = a.Leader, a.Pool, a.Since })
+	case retain.RoundEnded:
+		s.change(func(st *state) { st.problem = a.Err })
+	case retain.StoreUp:
+		s.metrics.up.Set(1)
+		if a.Again {
+			s.log.InfoContext(ctx, "control plane is available again")
+		}
+	case retain.StoreDown:
+		s.metrics.up.Set(0)
+		s.log.WarnContext(ctx, "control plane is unavailable, nothing is published", slog.Any(logkey.Err, a.Err))
+	case retain.LeadNotResigned:
+		// The lead ends by itself a little later; that is no reason for this process to fail.
+		s.log.DebugContext(ctx, "lead not resigned", slog.Any(logkey.Err, a.Err))
+	default:
+		return false
 	}
-	pool, err := s.store.Pool(ctx, s.cfg.Name)
-	if err != nil && !errors.Is(err, tunnel.ErrNotFound) {
-		return err
-	}
-	s.metrics.addresses.Set(float64(pool.Count(edgepool.Any)))
+	return true
+}
+
+func (s *Service) change(f func(st *state)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state.leader = leader
-	if s.state.pool.Version != pool.Version {
-		s.state.pool, s.state.seen = pool, time.Now()
-	}
-	return nil
+	f(&s.state)
 }
 
 func (s *Service) setLead(ctx context.Context, leads bool) {
-	s.mu.Lock()
-	changed := s.state.leads != leads
-	s.state.leads = leads
-	s.mu.Unlock()
-	if !changed {
-		return
-	}
+	s.change(func(st *state) { st.leads = leads })
 	value := 0.0
 	if leads {
 		value = 1
@@ -119,37 +127,19 @@ func (s *Service) setLead(ctx context.Context, leads bool) {
 	s.log.InfoContext(ctx, "lead changed", slog.Bool(logkey.Leading, leads))
 }
 
-// setLookup stores the result of a lookup, and logs once that it failed and once that it works again.
-func (s *Service) setLookup(ctx context.Context, now time.Time, err error) {
-	s.mu.Lock()
-	before := s.state.failure
-	s.state.looked, s.state.failure = now, err
-	s.mu.Unlock()
-	switch {
-	case err != nil && before == nil && ctx.Err() == nil:
-		s.log.WarnContext(ctx, "edge addresses not found, the last pool stays", slog.Any(logkey.Err, err))
-	case err == nil && before != nil:
-		s.log.InfoContext(ctx, "edge addresses found again")
+// lookedUp stores the result of a lookup, and logs once that it failed and once that it works again.
+func (s *Service) lookedUp(ctx context.Context, l retain.LookedUp) {
+	s.change(func(st *state) { st.looked, st.failure = l.At, l.Err })
+	result := "success"
+	if l.Err != nil {
+		result = "failure"
 	}
-}
-
-// report stores the result of a round, and logs once that the store is unavailable and once that it is available again.
-func (s *Service) report(ctx context.Context, err error) {
-	s.mu.Lock()
-	before := s.state.problem
-	s.state.problem = err
-	s.mu.Unlock()
+	s.metrics.lookups.WithLabelValues(result).Inc()
 	switch {
-	case err == nil:
-		s.metrics.up.Set(1)
-		if before != nil && !errors.Is(before, errStarting) {
-			s.log.InfoContext(ctx, "control plane is available again")
-		}
-	case ctx.Err() != nil:
+	case !l.News:
+	case l.Err != nil:
+		s.log.WarnContext(ctx, "edge addresses not found, the last pool stays", slog.Any(logkey.Err, l.Err))
 	default:
-		s.metrics.up.Set(0)
-		if before == nil || errors.Is(before, errStarting) {
-			s.log.WarnContext(ctx, "control plane is unavailable, nothing is published", slog.Any(logkey.Err, err))
-		}
+		s.log.InfoContext(ctx, "edge addresses found again")
 	}
 }

@@ -65,6 +65,7 @@ func pure() map[string][]string {
 		"pkg/control/pass":      nil,
 		"pkg/control/placement": nil,
 		"pkg/control/plan":      nil,
+		"pkg/control/retain":    nil,
 
 		"services/edge/internal/h1guard":       nil,
 		"services/edge/internal/headpolicy":    nil,
