@@ -61,6 +61,7 @@ func pure() map[string][]string {
 
 		"pkg/link/frame": nil,
 
+		"pkg/control/admit":     nil,
 		"pkg/control/hold":      nil,
 		"pkg/control/pass":      nil,
 		"pkg/control/placement": nil,
@@ -78,9 +79,8 @@ func pure() map[string][]string {
 		"cli/internal/diag/hops":               nil,
 		"services/edge/internal/share":         nil,
 
-		"services/edge/internal/catalog/document":  nil,
-		"services/edge/internal/connector/options": nil,
-		"services/edge/internal/zone/ratelimit":    {"golang.org/x/time/rate"},
+		"services/edge/internal/catalog/document": nil,
+		"services/edge/internal/zone/ratelimit":   {"golang.org/x/time/rate"},
 	}
 }
 

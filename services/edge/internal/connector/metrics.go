@@ -3,19 +3,15 @@ package connector
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/culvert-tunnel/culvert/pkg/control/admit"
 )
 
-// The results of a session's attempt to register.
+// The results of a session that was not decided about, beside those of a decision.
 const (
-	resultAccepted     = "accepted"
-	resultProbe        = "probe"        // ended without an attempt
-	resultTimeout      = "timeout"      // no attempt in time
-	resultEvicted      = "evicted"      // the place was needed before a registration
-	resultUnauthorized = "unauthorized" // unknown tunnel or wrong secret
-	resultDuplicate    = "duplicate"
-	resultFenced       = "fenced"
-	resultMalformed    = "malformed"
-	resultLimited      = "limited" // too many sessions, of all or of the tunnel
+	resultProbe   admit.Result = "probe"   // ended without an attempt
+	resultTimeout admit.Result = "timeout" // no attempt in time
+	resultEvicted admit.Result = "evicted" // the place was needed before a registration
 )
 
 type metrics struct {

@@ -10,26 +10,16 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/admit"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/connector/options"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/share"
 )
 
-const (
-	// causeUnauthorized is the text of a refusal; stock connectors look for its first word (docs/spec/wire.md 8.2).
-	causeUnauthorized = "Unauthorized: Invalid tunnel secret or unknown tunnel"
-	// fencedRetry is how long a connector with an old epoch has to wait. A newer one that died is gone by then.
-	fencedRetry = 5 * time.Second
-	// limitedRetry is how long a connector has to wait whose tunnel has all its sessions.
-	limitedRetry = 30 * time.Second
-	// maxAttempts bounds the guesses on one session.
-	maxAttempts = 3
-	// maxLocalConfig bounds an uploaded configuration, in bytes.
-	maxLocalConfig = 1 << 20
-)
+// maxLocalConfig bounds an uploaded configuration, in bytes.
+const maxLocalConfig = 1 << 20
 
 var errNotRegistered = errors.New("this session is not registered")
 
@@ -39,11 +29,11 @@ var _ rpc.RegistrationHandler = (*session)(nil)
 func (c *session) Register(ctx context.Context, req rpc.RegisterRequest) (rpc.ConnectionDetails, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.conn != nil {
-		return rpc.ConnectionDetails{}, refuse("this session is registered already")
+	if c.conn == nil {
+		c.attempts++
 	}
-	if c.attempts++; c.attempts > maxAttempts {
-		return rpc.ConnectionDetails{}, refuse("too many attempts on one session")
+	if err := admit.Attempt(c.conn != nil, c.attempts).Refusal(nil); err != nil {
+		return rpc.ConnectionDetails{}, err
 	}
 	tunnels := c.server.deps.Tunnels
 	log := c.log.With(slog.String(logkey.TunnelID, req.TunnelID.String()),
@@ -53,7 +43,7 @@ func (c *session) Register(ctx context.Context, req rpc.RegisterRequest) (rpc.Co
 	conn, result, err := c.decide(req, creds)
 	c.server.count(result)
 	if err != nil {
-		log.WarnContext(ctx, "registration refused", slog.String(logkey.Result, result),
+		log.WarnContext(ctx, "registration refused", slog.String(logkey.Result, string(result)),
 			slog.Bool(logkey.TunnelKnown, tunnels.Name(req.TunnelID) != ""))
 		return rpc.ConnectionDetails{}, err
 	}
@@ -68,45 +58,33 @@ func (c *session) Register(ctx context.Context, req rpc.RegisterRequest) (rpc.Co
 
 // decide checks a registration and puts the connection into the table. A tunnel that is deleted meanwhile takes its connections
 // with it when the session looks at the validity of its credentials.
-func (c *session) decide(req rpc.RegisterRequest, creds tunnel.Credentials) (conn *registry.Conn, result string, err error) {
-	if !c.server.deps.Tunnels.Validity(creds, time.Now()).Valid {
-		return nil, resultUnauthorized, refuse(causeUnauthorized)
-	}
-	if !options.WellFormed(req.Options.ConnectorID, req.Options.Features) {
-		return nil, resultMalformed, refuse("malformed connection options")
+func (c *session) decide(req rpc.RegisterRequest, creds tunnel.Credentials) (conn *registry.Conn, result admit.Result, err error) {
+	valid := c.server.deps.Tunnels.Validity(creds, time.Now()).Valid
+	if result := admit.Check(valid, admit.WellFormed(req.Options.ConnectorID, req.Options.Features)); result != admit.Accepted {
+		return nil, result, result.Refusal(nil)
 	}
 	if v := c.server.registered.Take(req.TunnelID, 1); v != share.Granted {
-		return nil, resultLimited, &tunnel.ConnError{
-			Reason: tunnel.ReasonRefused, Retryable: true, RetryAfter: limitedRetry, Err: fmt.Errorf("too many sessions: %s bound reached", v),
-		}
+		return nil, admit.Limited, admit.Limited.Refusal(fmt.Errorf("too many sessions: %s bound reached", v))
 	}
-	defer func() {
-		if err != nil {
-			c.server.registered.Give(req.TunnelID, 1)
-		}
-	}()
 	conn = registry.NewConn(c.info(req), c.sess)
-	switch err := c.server.table.Register(conn); {
-	case errors.Is(err, registry.ErrDuplicate):
-		return nil, resultDuplicate, &tunnel.ConnError{Reason: tunnel.ReasonDuplicate, Err: err}
-	case errors.Is(err, tunnel.ErrFenced):
-		return nil, resultFenced, &tunnel.ConnError{Reason: tunnel.ReasonRefused, Retryable: true, RetryAfter: fencedRetry, Err: err}
-	case err != nil:
-		return nil, resultMalformed, fmt.Errorf("registration: %w", err)
+	if err := c.server.table.Register(conn); err != nil {
+		c.server.registered.Give(req.TunnelID, 1)
+		result := admit.ResultOf(err)
+		return nil, result, result.Refusal(err)
 	}
-	return conn, resultAccepted, nil
+	return conn, admit.Accepted, nil
 }
 
 func (c *session) info(req rpc.RegisterRequest) registry.Info {
 	o := req.Options
 	info := registry.Info{
 		Slot:     tunnel.Slot{Tunnel: req.TunnelID, Connector: o.ConnectorID, Index: req.Index},
-		Epoch:    options.Epoch(o.Features),
+		Epoch:    registry.EpochOf(o.Features),
 		Protocol: c.protocol,
 		Window:   windowOf(c.protocol),
-		Version:  options.Text(o.Version),
-		Arch:     options.Text(o.Arch),
-		Features: options.Texts(o.Features),
+		Version:  admit.Text(o.Version),
+		Arch:     admit.Text(o.Arch),
+		Features: admit.Texts(o.Features),
 		Local:    c.sess.LocalAddr(),
 		Remote:   c.sess.RemoteAddr(),
 		Since:    time.Now(),
@@ -151,8 +129,4 @@ func (c *session) UpdateLocalConfiguration(_ context.Context, doc []byte) error 
 	c.configBytes = size
 	c.conn.SetLocalConfig(append(json.RawMessage(nil), doc...))
 	return nil
-}
-
-func refuse(cause string) error {
-	return &tunnel.ConnError{Reason: tunnel.ReasonRefused, Err: errors.New(cause)}
 }

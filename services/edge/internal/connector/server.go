@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/admit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/catalog"
@@ -131,7 +132,7 @@ func (s *Server) admit(ctx context.Context, sess transport.Session, p tunnel.Pro
 		evicted.Value(errEvicted)
 	}
 	if place == nil {
-		s.count(resultLimited)
+		s.count(admit.Limited)
 		_ = sess.CloseWithError(transport.NoError, "too many sessions") // the peer may be gone already
 		return
 	}
@@ -140,4 +141,6 @@ func (s *Server) admit(ctx context.Context, sess transport.Session, p tunnel.Pro
 	c.serve(ctx, cancel)
 }
 
-func (s *Server) count(result string) { s.metrics.registrations.WithLabelValues(result).Inc() }
+func (s *Server) count(result admit.Result) {
+	s.metrics.registrations.WithLabelValues(string(result)).Inc()
+}

@@ -8,12 +8,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/admit"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/wire/datagram"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
-	"github.com/culvert-tunnel/culvert/services/edge/internal/connector/options"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/registry"
 )
 
@@ -52,7 +52,7 @@ func (c *session) serveStreams(ctx context.Context, cancel context.CancelCauseFu
 		if c.connection() == nil {
 			// The session is of no use without a registration; a stock connector that fails to register closes it, too.
 			if ctx.Err() == nil && c.countAttempt() == 1 {
-				c.server.count(resultMalformed)
+				c.server.count(admit.Malformed)
 			}
 			cancel(errNoRegistration)
 		}
@@ -125,7 +125,7 @@ func (c *session) serveStream(ctx context.Context, conn *registry.Conn, st trans
 	ctx, cancel := context.WithTimeout(ctx, streamTimeout)
 	defer cancel()
 	err := rpc.ServeSessionEnds(ctx, rpc.StreamConn(st), func(_ context.Context, id [16]byte, message string) error {
-		c.server.deps.Datagrams.Ended(conn, id, options.Text(message))
+		c.server.deps.Datagrams.Ended(conn, id, admit.Text(message))
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {

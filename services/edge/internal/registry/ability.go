@@ -2,6 +2,8 @@ package registry
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -26,6 +28,18 @@ func abilityOf(info *Info) ability {
 		}),
 		datagramV3: slices.Contains(info.Features, protocol.FeatureDatagramV3),
 	}
+}
+
+// EpochOf is the number in the epoch feature of a registration. Without that feature, or with one that has no number, it is 0.
+func EpochOf(features []string) tunnel.Epoch {
+	for _, f := range features {
+		if text, ok := strings.CutPrefix(f, protocol.FeatureEpoch); ok {
+			if n, err := strconv.ParseUint(text, 10, 64); err == nil {
+				return tunnel.Epoch(n)
+			}
+		}
+	}
+	return 0
 }
 
 // OwnKind reports whether the connector is of this project: it announced one of its extensions.

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/admit"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/edge/internal/backlog/evict"
@@ -126,6 +127,11 @@ func (c *Conn) Pushed() Push {
 		return *p
 	}
 	return Push{Version: -1, Applied: -1}
+}
+
+// session is the connection as the rule of its slot sees it.
+func (c *Conn) session() admit.Session {
+	return admit.Session{Epoch: c.Epoch, Local: c.Local, Remote: c.Remote}
 }
 
 func (c *Conn) alive() bool { return c.Session.Context().Err() == nil }

@@ -227,3 +227,26 @@ func TestAbilitiesOfConnectors(t *testing.T) {
 		}
 	}
 }
+
+func TestEpochOf(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		features []string
+		want     tunnel.Epoch
+	}{
+		{"no features", nil, 0},
+		{"no epoch", []string{"serialized_headers"}, 0},
+		{"epoch", []string{"serialized_headers", "culvert_epoch=7"}, 7},
+		{"not a number", []string{"culvert_epoch=x"}, 0},
+		{"negative", []string{"culvert_epoch=-1"}, 0},
+		{"not a number, then a number", []string{"culvert_epoch=", "culvert_epoch=9"}, 9},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if got := registry.EpochOf(c.features); got != c.want {
+				t.Errorf("EpochOf(%q) = %d, want %d", c.features, got, c.want)
+			}
+		})
+	}
+}

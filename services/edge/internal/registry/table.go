@@ -3,18 +3,17 @@ package registry
 import (
 	"bytes"
 	"cmp"
-	"errors"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/admit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 // ErrDuplicate says that the slot is registered on the same edge address already.
-var ErrDuplicate = errors.New("duplicate connection")
+var ErrDuplicate = admit.ErrDuplicate
 
 // Table holds the registered connections of all tunnels.
 type Table struct {
@@ -34,9 +33,7 @@ type group struct {
 // NewTable makes an empty table.
 func NewTable() *Table { return &Table{groups: make(map[tunnel.ID]*group)} }
 
-// Register adds c. It fails with ErrDuplicate while the slot has a live session on the same edge address, and with
-// tunnel.ErrFenced while a live session of the slot has a newer epoch. On the same edge address c replaces a session from
-// the same remote address or with an older epoch; a session on another edge address stays until it unregisters.
+// Register adds c, if the rule admit.Slot allows it beside the live sessions of its slot. It retires those that c replaces.
 func (t *Table) Register(c *Conn) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -45,23 +42,19 @@ func (t *Table) Register(c *Conn) error {
 		g = &group{}
 		t.groups[c.Slot.Tunnel] = g
 	}
-	var old []*Conn
+	var live []*Conn
+	var sessions []admit.Session
 	for _, o := range g.conns {
-		if o.state != Active || o.Slot != c.Slot || !o.alive() {
-			continue
-		}
-		switch {
-		case c.Epoch != 0 && o.Epoch > c.Epoch:
-			return fmt.Errorf("connection index %d has epoch %d: %w", c.Slot.Index, o.Epoch, tunnel.ErrFenced)
-		case o.Local != c.Local:
-		case o.Remote == c.Remote || c.Epoch > o.Epoch:
-			old = append(old, o)
-		default:
-			return ErrDuplicate
+		if o.state == Active && o.Slot == c.Slot && o.alive() {
+			live, sessions = append(live, o), append(sessions, o.session())
 		}
 	}
-	for _, o := range old {
-		o.retireLocked(Replaced)
+	replaced, err := admit.Slot(c.Slot.Index, c.session(), sessions)
+	if err != nil {
+		return err
+	}
+	for _, i := range replaced {
+		live[i].retireLocked(Replaced)
 	}
 	t.seq++
 	c.state, c.seq = Active, t.seq

@@ -1,12 +1,10 @@
-package options
+package admit
 
 import (
-	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -20,18 +18,6 @@ const (
 // WellFormed reports whether a registration has a connector id and not more features than MaxFeatures.
 func WellFormed(id tunnel.ConnectorID, features []string) bool {
 	return !id.IsZero() && len(features) <= MaxFeatures
-}
-
-// Epoch is the number in the epoch feature. Without that feature, or with one that has no number, it is 0.
-func Epoch(features []string) tunnel.Epoch {
-	for _, f := range features {
-		if text, ok := strings.CutPrefix(f, protocol.FeatureEpoch); ok {
-			if n, err := strconv.ParseUint(text, 10, 64); err == nil {
-				return tunnel.Epoch(n)
-			}
-		}
-	}
-	return 0
 }
 
 // Text makes a text of a connector fit for logs and terminals: at most MaxText bytes, and neither control characters nor marks
