@@ -2,16 +2,12 @@
 // service into a program.
 //
 // Main does flags, file and environment (package config), the logger and the registry (telemetry), the private
-// listener with health and readiness (ops), the store (redisstore), signals and the exit code. A service's main is
+// listener with health and readiness (ops), signals and the exit code. A service's main is
 //
-//	func main() { process.MainWithStore("discovery", discovery.Default(), build, process.OpsListen(process.OpsDiscovery)) }
+//	func main() { process.Main("edge", edge.Default(), edge.Build, process.OpsListen(process.OpsEdge)) }
 //
-//	func build(_ context.Context, env process.Env, store *redisstore.Store, cfg discovery.Config) (process.Runner, error) {
-//		return discovery.New(cfg, discovery.Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer})
-//	}
-//
-// or Main with a build function without the store. The service's own Config does not have the sections "redis", "ops"
-// and "log": Main adds them. A part that has Ready() error and Routes(*echo.Group) gets its place in /readyz and under
+// or, for a service that needs the store, Main of package stored. The service's own Config does not have the sections "ops" and
+// "log": Main adds them. A part that has Ready() error and Routes(*echo.Group) gets its place in /readyz and under
 // /v1.
 //
 // The programs know these commands: none (serve), config, healthcheck, version.

@@ -129,7 +129,8 @@ func l2() map[string][]string {
 		"pkg/logtail":                 {"pkg/telemetry", "pkg/stocklog"},
 		"pkg/stocklog":                nil,
 		"pkg/wire/rpc":                nil,
-		"pkg/process":                 {"pkg/filewatch", "pkg/config", "pkg/logtail", "pkg/ops", "pkg/telemetry", "pkg/redisstore"},
+		"pkg/process":                 {"pkg/filewatch", "pkg/config", "pkg/logtail", "pkg/ops", "pkg/telemetry"},
+		"pkg/process/stored":          {"pkg/process", "pkg/redisstore"},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/install"
 	"github.com/culvert-tunnel/culvert/cli/internal/setup"
 	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/process/stored"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
 	"github.com/culvert-tunnel/culvert/services/discovery"
 	"github.com/culvert-tunnel/culvert/services/edge"
@@ -46,22 +47,22 @@ func Commands(c console.Console, exited func(code int), config func() (string, e
 }
 
 func execDiscovery(ctx context.Context, host process.Host) int {
-	cfg, build := process.WithStore(discovery.Default(), discovery.Build)
+	cfg, build := stored.With(discovery.Default(), discovery.Build)
 	return process.Exec(ctx, host, "discovery", cfg, build, process.OpsListen(process.OpsDiscovery))
 }
 
 func execSupervisor(ctx context.Context, host process.Host) int {
-	cfg, build := process.WithStore(supervisor.Default(), supervisor.Build)
+	cfg, build := stored.With(supervisor.Default(), supervisor.Build)
 	return process.Exec(ctx, host, "supervisor", cfg, build, process.OpsListen(process.OpsSupervisor))
 }
 
 func execWorker(ctx context.Context, host process.Host) int {
-	cfg, build := process.WithStore(connworker.Default(), connworker.Build)
+	cfg, build := stored.With(connworker.Default(), connworker.Build)
 	return process.Exec(ctx, host, "conn-worker", cfg, build, process.OpsListen(process.OpsConnWorker), process.HalfCores())
 }
 
 func execProxy(ctx context.Context, host process.Host) int {
-	cfg, build := process.WithStore(proxy.Default(), proxy.Build)
+	cfg, build := stored.With(proxy.Default(), proxy.Build)
 	return process.Exec(ctx, host, "proxy", cfg, build, process.OpsListen(process.OpsProxy), process.HalfCores())
 }
 

@@ -3,9 +3,10 @@ package main
 
 import (
 	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/process/stored"
 	connworker "github.com/culvert-tunnel/culvert/services/conn-worker"
 )
 
 func main() {
-	process.MainWithStore("conn-worker", connworker.Default(), connworker.Build, process.OpsListen(process.OpsConnWorker), process.HalfCores())
+	stored.Main("conn-worker", connworker.Default(), connworker.Build, process.OpsListen(process.OpsConnWorker), process.HalfCores())
 }

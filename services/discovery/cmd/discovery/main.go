@@ -3,9 +3,10 @@ package main
 
 import (
 	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/process/stored"
 	"github.com/culvert-tunnel/culvert/services/discovery"
 )
 
 func main() {
-	process.MainWithStore("discovery", discovery.Default(), discovery.Build, process.OpsListen(process.OpsDiscovery))
+	stored.Main("discovery", discovery.Default(), discovery.Build, process.OpsListen(process.OpsDiscovery))
 }

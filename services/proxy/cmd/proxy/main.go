@@ -3,9 +3,10 @@ package main
 
 import (
 	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/process/stored"
 	"github.com/culvert-tunnel/culvert/services/proxy"
 )
 
 func main() {
-	process.MainWithStore("proxy", proxy.Default(), proxy.Build, process.OpsListen(process.OpsProxy), process.HalfCores())
+	stored.Main("proxy", proxy.Default(), proxy.Build, process.OpsListen(process.OpsProxy), process.HalfCores())
 }

@@ -3,9 +3,10 @@ package main
 
 import (
 	"github.com/culvert-tunnel/culvert/pkg/process"
+	"github.com/culvert-tunnel/culvert/pkg/process/stored"
 	"github.com/culvert-tunnel/culvert/services/supervisor"
 )
 
 func main() {
-	process.MainWithStore("supervisor", supervisor.Default(), supervisor.Build, process.OpsListen(process.OpsSupervisor))
+	stored.Main("supervisor", supervisor.Default(), supervisor.Build, process.OpsListen(process.OpsSupervisor))
 }
