@@ -2,7 +2,6 @@ package redisstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -11,13 +10,14 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 // Store is a connection to the shared state.
 type Store struct {
 	client  *redis.Client
-	scripts scripts
+	scripts map[string]*redis.Script
 	// name is the server's address as errors show it: never with a password.
 	name    string
 	timeout time.Duration
@@ -80,24 +80,14 @@ func (s *Store) Ping(ctx context.Context) error {
 // EnsureConnector returns the connector id of a tunnel: the stored one, or candidate if there was none. Of several
 // candidates at the same time one wins and all callers get it (docs/spec/lifecycle.md 14.2).
 func (s *Store) EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error) {
-	const op = "ensure connector"
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	if !candidate.IsZero() {
-		err := s.client.SetArgs(ctx, connectorKey(id), candidate.String(), redis.SetArgs{Mode: "NX"}).Err()
-		if err != nil && !errors.Is(err, redis.Nil) {
-			return tunnel.ConnectorID{}, s.failure(ctx, op, err)
+		if _, err := do(ctx, s, command.OfferConnector(id, candidate)); err != nil {
+			return tunnel.ConnectorID{}, err
 		}
 	}
-	text, err := s.client.Get(ctx, connectorKey(id)).Result()
-	if err != nil {
-		return tunnel.ConnectorID{}, s.failure(ctx, op, err)
-	}
-	stored, err := tunnel.ParseConnectorID(text)
-	if err != nil {
-		return tunnel.ConnectorID{}, fmt.Errorf("%s: stored %w", op, err)
-	}
-	return stored, nil
+	return do(ctx, s, command.Connector(id))
 }
 
 // Close ends all watches and closes the connections. It waits for every goroutine of the store. A second Close does

@@ -64,7 +64,7 @@ func serverURL(t *testing.T) string {
 }
 
 // startServer starts a real server on a socket in a directory of its own.
-func startServer(t *testing.T, args ...string) (dir, url string) {
+func startServer(t testing.TB, args ...string) (dir, url string) {
 	t.Helper()
 	binary, err := exec.LookPath("redis-server")
 	if err != nil {
@@ -92,7 +92,7 @@ func startServer(t *testing.T, args ...string) (dir, url string) {
 	return dir, "unix://" + socket
 }
 
-func awaitSocket(t *testing.T, socket string) {
+func awaitSocket(t testing.TB, socket string) {
 	t.Helper()
 	testkit.Retry(t, "connect to the server", testkit.Patience, func() error {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "unix", socket)

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 )
 
 const (
@@ -27,12 +28,8 @@ func (s *Store) Hint(ctx context.Context, topic string) error { return s.Publish
 
 // Publish sends a message to the subscribers of a topic. Those that are not connected at this moment miss it.
 func (s *Store) Publish(ctx context.Context, topic string, message []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	if err := s.client.Publish(ctx, hintChannel(topic), message).Err(); err != nil {
-		return s.failure(ctx, "hint", err)
-	}
-	return nil
+	_, err := do(ctx, s, command.Publish(topic, message))
+	return err
 }
 
 // Watch returns a channel that receives after hints on any of the topics, and after every subscription, the first one
@@ -42,7 +39,7 @@ func (s *Store) Watch(ctx context.Context, topics ...string) <-chan struct{} {
 	wake := make(chan struct{}, 1)
 	channels := make([]string, len(topics))
 	for i, topic := range topics {
-		channels[i] = hintChannel(topic)
+		channels[i] = command.HintChannel(topic)
 	}
 	s.start(func() {
 		s.watch(ctx, channels, func(any) {
@@ -59,7 +56,7 @@ func (s *Store) Watch(ctx context.Context, topics ...string) <-chan struct{} {
 // connection are missed.
 func (s *Store) Subscribe(ctx context.Context, topic string, deliver func(message []byte)) {
 	s.start(func() {
-		s.watch(ctx, []string{hintChannel(topic)}, func(msg any) {
+		s.watch(ctx, []string{command.HintChannel(topic)}, func(msg any) {
 			if m, ok := msg.(*redis.Message); ok {
 				deliver([]byte(m.Payload))
 			}

@@ -55,6 +55,8 @@ func pure() map[string][]string {
 		"pkg/wire/proxyproto": nil,
 		"pkg/ingress":         {"golang.org/x/net/idna"},
 
+		"pkg/redisstore/command": nil,
+
 		"services/proxy/internal/h1/h1codec": nil,
 		"services/proxy/internal/socks":      nil,
 		"services/proxy/internal/policy":     nil,

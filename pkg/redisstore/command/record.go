@@ -1,9 +1,9 @@
-package redisstore
+package command
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -13,6 +13,17 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
+
+// records decodes the reply of a script that returns all slots of a connector.
+func records(op string, id tunnel.ID, connector tunnel.ConnectorID) func(reply any) ([]lease.Record, error) {
+	return func(reply any) ([]lease.Record, error) {
+		words, err := texts(op, reply)
+		if err != nil {
+			return nil, err
+		}
+		return decodeSlots(op, id, connector, words)
+	}
+}
 
 // decodeSlots turns {now, field, value, ...} of a slots hash into records by index.
 func decodeSlots(op string, id tunnel.ID, connector tunnel.ConnectorID, reply []string) ([]lease.Record, error) {
@@ -36,15 +47,14 @@ func decodeSlots(op string, id tunnel.ID, connector tunnel.ConnectorID, reply []
 		fields[tunnel.ConnIndex(n)][name] = reply[i+1]
 	}
 	records := make([]lease.Record, 0, len(fields))
-	for index, values := range fields {
-		r, err := decodeSlot(now, values)
+	for _, index := range slices.Sorted(maps.Keys(fields)) {
+		r, err := decodeSlot(now, fields[index])
 		if err != nil {
 			return nil, fmt.Errorf("%s: stored slot %d: %w", op, index, err)
 		}
 		r.Slot = tunnel.Slot{Tunnel: id, Connector: connector, Index: index}
 		records = append(records, r)
 	}
-	slices.SortFunc(records, func(a, b lease.Record) int { return cmp.Compare(a.Slot.Index, b.Slot.Index) })
 	return records, nil
 }
 

@@ -1,4 +1,4 @@
-package redisstore
+package command
 
 import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 
@@ -63,4 +63,5 @@ func provedKey(id tunnel.ID, connector tunnel.ConnectorID) string {
 	return connectorTag(id, connector) + ":proved"
 }
 
-func hintChannel(topic string) string { return prefix + "hint:" + topic }
+// HintChannel is the channel on which the messages of a topic are published.
+func HintChannel(topic string) string { return prefix + "hint:" + topic }

@@ -1,0 +1,256 @@
+package command_test
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+const (
+	tunnelText    = "01000000-0000-0000-0000-000000000000"
+	connectorText = "02000000-0000-0000-0000-000000000000"
+	tag           = "cv:{" + tunnelText + "/" + connectorText + "}"
+)
+
+func slot(index tunnel.ConnIndex) tunnel.Slot {
+	return tunnel.Slot{Tunnel: tunnel.ID{1}, Connector: tunnel.ConnectorID{2}, Index: index}
+}
+
+func edge() tunnel.EdgeAddr {
+	return tunnel.EdgeAddr{Region: "r1", Addr: netip.MustParseAddrPort("192.0.2.1:7844")}
+}
+
+func pool() edgepool.Pool {
+	return edgepool.Pool{Version: 9, Source: edgepool.SourceStatic, Regions: []edgepool.RegionPool{
+		{Name: "r1", V4: []netip.AddrPort{edge().Addr}},
+		{Name: "r2", V4: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.2:7844")}},
+	}}
+}
+
+func worker() fleet.Worker { return fleet.Worker{ID: "w", Host: "h"} }
+
+func proxy() fleet.Proxy { return fleet.Proxy{ID: "p", Host: "h"} }
+
+func tail() fleet.Tail { return fleet.Tail{Session: "s"} }
+
+// Each operation sends exactly these words: processes of several versions share a store.
+func TestCommands(t *testing.T) {
+	const (
+		emptyPool = `{"version":0,"source":"static","fetched_at":"0001-01-01T00:00:00Z","regions":[` +
+			`{"name":"r1","v4":["192.0.2.1:7844"]},{"name":"r2","v4":["192.0.2.2:7844"]}]}`
+		workerText = `{"worker_id":"w","host":"h","version":"","capacity":0,"tunnels":null}`
+		proxyText  = `{"proxy_id":"p","host":"h","version":"","endpoint":""}`
+	)
+	want := []string{
+		"publish pool|publish_pool|cv:pool:default|" + emptyPool + "|1",
+		"read pool||cv:pool:default|hmget|cv:pool:default|version|body",
+		"take lead|take_lead|cv:lead:supervisor|h|1000",
+		"resign lead|resign_lead|cv:lead:supervisor|h",
+		"read leader|leader|cv:lead:supervisor",
+		"register worker|put|cv:{worker}:records cv:{worker}:deadlines|w|1000|" + workerText,
+		"remove worker|remove|cv:{worker}:records cv:{worker}:deadlines|w",
+		"list worker|list|cv:{worker}:records cv:{worker}:deadlines",
+		"register proxy|put|cv:{proxy}:records cv:{proxy}:deadlines|p|1000|" + proxyText,
+		"remove proxy|remove|cv:{proxy}:records cv:{proxy}:deadlines|p",
+		"list proxy|list|cv:{proxy}:records cv:{proxy}:deadlines",
+		"register tail|put|cv:{tail}:records cv:{tail}:deadlines|s|1000|TAIL",
+		"remove tail|remove|cv:{tail}:records cv:{tail}:deadlines|s",
+		"list tail|list|cv:{tail}:records cv:{tail}:deadlines",
+		"ensure connector||cv:connector:" + tunnelText + "|set|cv:connector:" + tunnelText + "|" + connectorText + "|nx",
+		"ensure connector||cv:connector:" + tunnelText + "|get|cv:connector:" + tunnelText,
+		"read slots|slots|" + tag + ":slots",
+		"grant slot 3|grant|" + tag + ":slots " + tag + `:bucket|3|w|192.0.2.1:7844|r1|quic|6|1000|1000|{"state":"granted"}|1000|2|30000`,
+		"renew leases|renew|" + tag + ":slots " + tag + `:proved|w|1000|600000|3|7|1|2|{"state":"connected","retries":2}`,
+		"release slot 3|release|" + tag + ":slots|3|w|7",
+		"read proof|proved|" + tag + ":proved",
+		"hint|||publish|cv:hint:topic|m",
+	}
+	var got []string
+	for _, op := range operations(t) {
+		c := op.command
+		if c.Script == "put" && strings.Contains(c.Keys[0], "tail") {
+			c.Args[2] = "TAIL" // its text is the business of package fleet
+		}
+		words := append([]string{op.name, c.Script, strings.Join(c.Keys, " ")}, c.Args...)
+		got = append(got, strings.Join(words, "|"))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("commands (-want +got):\n%s", diff)
+	}
+}
+
+// Every script file has a name, and every script is used by an operation.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("scripts/*.lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, file := range files {
+		names = append(names, strings.TrimSuffix(filepath.Base(file), ".lua"))
+	}
+	if diff := cmp.Diff(names, command.Scripts()); diff != "" {
+		t.Errorf("scripts (-files +Scripts):\n%s", diff)
+	}
+	used := map[string]bool{}
+	for _, op := range operations(t) {
+		if name := op.command.Name(); name == "" {
+			t.Errorf("%s has no name", op.name)
+		}
+		used[op.command.Script] = true
+	}
+	for _, name := range command.Scripts() {
+		if !strings.Contains(command.Source(name), "-- Returns ") {
+			t.Errorf("script %s does not say what it returns", name)
+		}
+		if !used[name] {
+			t.Errorf("no operation uses script %s", name)
+		}
+	}
+	if got := command.Source("none"); got != "" {
+		t.Errorf("Source of no script: %q", got)
+	}
+}
+
+func TestDecode(t *testing.T) {
+	list := func(words ...string) any {
+		out := make([]any, len(words))
+		for i, w := range words {
+			out[i] = w
+		}
+		return out
+	}
+	for i, c := range []struct {
+		op    string
+		reply any
+		want  string // the value as text
+		err   error
+	}{
+		{"publish pool", list("ok", "17"), "17", nil},
+		{"publish pool", list("worse", "17"), "", tunnel.ErrConflict},
+		{"publish pool", list("ok", "x"), "", errOther},
+		{"read pool", []any{nil, nil}, "", tunnel.ErrNotFound},
+		{"read pool", []any{"x", "{}"}, "", errOther},
+		{"read pool", []any{"5", `{"source":"srv"}`}, "{5 srv 0001-01-01 00:00:00 +0000 UTC []  }", nil},
+		{"take lead", int64(1), "true", nil},
+		{"take lead", int64(0), "false", nil},
+		{"take lead", "1", "", errOther},
+		{"resign lead", int64(0), "{}", nil},
+		{"read leader", "", "", nil},
+		{"read leader", "h", "h", nil},
+		{"read leader", nil, "", tunnel.ErrNotFound},
+		{"register worker", int64(1), "{}", nil},
+		{"list worker", list(`{"worker_id":"b"}`, `{"worker_id":"a"}`), "[{a   0 [] false} {b   0 [] false}]", nil},
+		{"list worker", list("{"), "", errOther},
+		{"list proxy", list(), "[]", nil},
+		{"ensure connector", connectorText, connectorText, nil},
+		{"ensure connector", "x", "", errOther},
+		{"ensure connector", nil, "", tunnel.ErrNotFound},
+		{"grant slot 3", list("ok", "8", "250"), "epoch 8, wait 250ms", nil},
+		{"grant slot 3", list("epoch", "7"), "", tunnel.ErrConflict},
+		{"grant slot 3", list("address", "1"), "", tunnel.ErrConflict},
+		{"grant slot 3", list("ok", "8"), "", errOther},
+		{"read slots", list("1000"), "[]", nil},
+		{"read slots", list(), "", errOther},
+		{"read slots", list("1000", "0:edge", "nowhere"), "", errOther},
+		{"release slot 3", "ok", "{}", nil},
+		{"release slot 3", "fenced", "", tunnel.ErrFenced},
+		{"release slot 3", "absent", "", tunnel.ErrNotFound},
+		{"release slot 3", "what", "", errOther},
+		{"read proof", int64(1), "true", nil},
+		{"hint", int64(0), "{}", nil},
+	} {
+		ops := slices.DeleteFunc(operations(t), func(o operation) bool { return o.name != c.op })
+		value, err := ops[len(ops)-1].decode(c.reply) // of the two of a connector the one that reads
+		if c.err != nil {
+			if err == nil || c.err != errOther && !errors.Is(err, c.err) {
+				t.Errorf("%d: %s of %v: got %v, %v, want the error %v", i, c.op, c.reply, value, err, c.err)
+			}
+			continue
+		}
+		got := fmt.Sprint(value)
+		if g, ok := value.(lease.Grant); ok {
+			got = fmt.Sprintf("epoch %d, wait %v", g.Epoch, g.Wait)
+		}
+		if err != nil || got != c.want {
+			t.Errorf("%d: %s of %v: got %s, %v, want %s", i, c.op, c.reply, got, err, c.want)
+		}
+	}
+}
+
+// errOther stands for an error without a sentinel.
+var errOther = errors.New("other")
+
+func TestDecodeRecords(t *testing.T) {
+	reply := []any{
+		"1700000005000", "1:epoch", "8", "1:deadline", "1700000004000", "1:renewed", "1700000001000", "1:start", "1700000005500",
+		"1:worker", "w2", "1:edge", "192.0.2.2:7844", "1:region", "r2", "1:protocol", "", "1:status", `{"state":"failed","retries":1}`,
+		"1:retries", "4",
+		"0:epoch", "7", "0:deadline", "1700000006000", "0:renewed", "1700000005000", "0:start", "1700000000000", "0:worker", "w",
+		"0:edge", "192.0.2.1:7844", "0:region", "r1", "0:protocol", "quic", "0:status", `{"state":"connected","location":"ams01"}`,
+		"0:retries", "9",
+	}
+	s := slot(0)
+	got, err := command.Slots(s.Tunnel, s.Connector).Decode(reply)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []lease.Record{
+		{
+			Grant: lease.Grant{
+				Slot: slot(0), Worker: "w", Epoch: 7, Edge: edge(), Protocol: tunnel.QUIC, Wait: -5 * time.Second,
+			},
+			Status: lease.Status{State: lease.StateConnected, Location: "ams01"}, Live: true,
+		},
+		{
+			Grant: lease.Grant{
+				Slot: slot(1), Worker: "w2", Epoch: 8, Wait: 500 * time.Millisecond,
+				Edge: tunnel.EdgeAddr{Region: "r2", Addr: netip.MustParseAddrPort("192.0.2.2:7844")},
+			},
+			Status: lease.Status{State: lease.StateFailed, Retries: 4}, Age: 4 * time.Second,
+		},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("records:\ngot  %+v\nwant %+v", got, want)
+	}
+}
+
+// What cannot be sent is an error before anything is sent.
+func TestRefusedRequests(t *testing.T) {
+	grant := lease.Grant{Slot: slot(1), Worker: "w", Edge: edge()}
+	noWorker, noEdge := grant, grant
+	noWorker.Worker, noEdge.Edge = "", tunnel.EdgeAddr{}
+	_, err := command.Grant(noWorker, 0, time.Second)
+	wantRefused(t, "Grant without a worker", err, "grant slot 1: empty worker id")
+	_, err = command.Grant(noEdge, 0, time.Second)
+	wantRefused(t, "Grant without an address", err, "grant slot 1: no edge address")
+	_, err = command.PutWorker(fleet.Worker{}, time.Second)
+	wantRefused(t, "PutWorker without an id", err, "register worker: empty id")
+	_, err = command.PublishPool("p", edgepool.Pool{})
+	wantRefused(t, "PublishPool of nothing", err, `publish pool "p": conflict: it has no address`)
+	err = command.Unavailable("op", "host:1", errOther)
+	wantRefused(t, "Unavailable", err, "op: store host:1: unavailable: other")
+	if !errors.Is(err, tunnel.ErrUnavailable) || !errors.Is(err, errOther) {
+		t.Errorf("Unavailable: %v is not both of its causes", err)
+	}
+}
+
+func wantRefused(t *testing.T, what string, err error, want string) {
+	t.Helper()
+	if err == nil || err.Error() != want {
+		t.Errorf("%s: got %v, want %s", what, err, want)
+	}
+}

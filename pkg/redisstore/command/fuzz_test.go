@@ -1,0 +1,141 @@
+package command_test
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// FuzzDecode gives damaged replies to every decoder: each returns an error that names the operation or a value, never both, and
+// never panics. The seeds are a good reply of every operation and a few bad ones.
+func FuzzDecode(f *testing.F) {
+	const slots = "*\n$1700000000000\n$0:epoch\n$5\n$0:deadline\n$1800000000000\n$0:edge\n$192.0.2.1:7844\n$0:status\n" +
+		`${"state":"connected"}`
+	for i, op := range operations(f) {
+		f.Add(uint8(i), "_")
+		f.Add(uint8(i), ":1")
+		f.Add(uint8(i), "$ok")
+		f.Add(uint8(i), "*")
+		f.Add(uint8(i), "*\n$ok\n$1700000000000\n$0")
+		f.Add(uint8(i), "*\n$worse\n$17")
+		f.Add(uint8(i), "*\n$17\n$"+`{"version":1,"regions":[]}`)
+		f.Add(uint8(i), "*\n$"+`{"worker_id":"b"}`+"\n$"+`{"worker_id":"a"}`)
+		f.Add(uint8(i), slots)
+		f.Add(uint8(i), "*\n$1700000000000\n$300:epoch\n$5")
+		f.Add(uint8(i), "*\n$1\n$0:edge\n$192.0.2.1:7844\n$1:edge\n$[2001:db8::1]:1\n$1:retries\n$3")
+		f.Add(uint8(i), "$6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+		f.Add(uint8(i), op.name)
+	}
+	all := operations(f)
+	f.Fuzz(func(t *testing.T, which uint8, text string) {
+		op := all[int(which)%len(all)]
+		reply := parseReply(text)
+		value, err := op.decode(reply)
+		if err != nil {
+			if !reflect.ValueOf(value).IsZero() {
+				t.Errorf("%s of %v: %+v and the error %v", op.name, reply, value, err)
+			}
+			if !strings.HasPrefix(err.Error(), op.name) {
+				t.Errorf("%s of %v: the error %q does not name it", op.name, reply, err)
+			}
+			return
+		}
+		if records, ok := value.([]lease.Record); ok {
+			for i := 1; i < len(records); i++ {
+				if records[i-1].Slot.Index >= records[i].Slot.Index {
+					t.Errorf("records out of order: %v", records)
+				}
+			}
+		}
+		// Decoding depends on the reply alone.
+		again, err := op.decode(reply)
+		if err != nil || fmt.Sprint(again) != fmt.Sprint(value) {
+			t.Errorf("%s of %v: first %+v, then %+v, %v", op.name, reply, value, again, err)
+		}
+	})
+}
+
+// parseReply makes a reply of a text with one value on each line: "_" is nil, ":" begins a number, "*" a list of all lines that
+// follow, and everything else is a string, with or without "$".
+func parseReply(text string) any {
+	lines := strings.Split(text, "\n")
+	if lines[0] != "*" {
+		return parseValue(text)
+	}
+	list := []any{}
+	for _, line := range lines[1:] {
+		list = append(list, parseValue(line))
+	}
+	return list
+}
+
+func parseValue(text string) any {
+	if text == "_" {
+		return nil
+	}
+	if number, ok := strings.CutPrefix(text, ":"); ok {
+		if n, err := strconv.ParseInt(number, 10, 64); err == nil {
+			return n
+		}
+	}
+	return strings.TrimPrefix(text, "$")
+}
+
+// operation is a request without its type.
+type operation struct {
+	name    string
+	command command.Command
+	decode  func(reply any) (any, error)
+}
+
+func erase[T any](r command.Request[T], err error) operation {
+	if err != nil {
+		return operation{name: err.Error()}
+	}
+	return operation{r.Op, r.Command, func(reply any) (any, error) { return r.Decode(reply) }}
+}
+
+// operations are requests of every kind.
+func operations(tb testing.TB) []operation {
+	tb.Helper()
+	grant := lease.Grant{Slot: slot(3), Worker: "w", Edge: edge(), Protocol: tunnel.QUIC, Wait: time.Second}
+	report := lease.Report{Index: 3, Epoch: 7, Status: lease.Status{State: lease.StateConnected, Retries: 2}}
+	s := slot(3)
+	all := []operation{
+		erase(command.PublishPool("default", pool())),
+		erase(command.Pool("default"), nil),
+		erase(command.TakeLead("supervisor", "h", time.Second), nil),
+		erase(command.ResignLead("supervisor", "h"), nil),
+		erase(command.Leader("supervisor"), nil),
+		erase(command.PutWorker(worker(), time.Second)),
+		erase(command.RemoveWorker("w"), nil),
+		erase(command.Workers(), nil),
+		erase(command.PutProxy(proxy(), time.Second)),
+		erase(command.RemoveProxy("p"), nil),
+		erase(command.Proxies(), nil),
+		erase(command.PutTail(tail(), time.Second)),
+		erase(command.RemoveTail("s"), nil),
+		erase(command.Tails(), nil),
+		erase(command.OfferConnector(s.Tunnel, s.Connector), nil),
+		erase(command.Connector(s.Tunnel), nil),
+		erase(command.Slots(s.Tunnel, s.Connector), nil),
+		erase(command.Grant(grant, 6, time.Second)),
+		erase(command.Renew(s.Tunnel, s.Connector, "w", []lease.Report{report}, time.Second)),
+		erase(command.Release(s, "w", 7), nil),
+		erase(command.Proved(s.Tunnel, s.Connector), nil),
+		erase(command.Publish("topic", []byte("m")), nil),
+	}
+	for _, op := range all {
+		if op.decode == nil {
+			tb.Fatalf("request: %s", op.name)
+		}
+	}
+	return all
+}

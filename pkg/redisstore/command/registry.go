@@ -1,0 +1,99 @@
+package command
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// PutWorker writes or renews a worker's registration, which ends after ttl.
+func PutWorker(w fleet.Worker, ttl time.Duration) (Request[Done], error) {
+	return put(workers, string(w.ID), w, ttl)
+}
+
+// RemoveWorker ends a worker's registration. One that does not exist is no error.
+func RemoveWorker(id tunnel.WorkerID) Request[Done] { return remove(workers, string(id)) }
+
+// Workers lists the registrations that have not expired, by id.
+func Workers() Request[[]fleet.Worker] {
+	return list(workers, func(w fleet.Worker) string { return string(w.ID) })
+}
+
+// PutProxy writes or renews a proxy's registration, which ends after ttl.
+func PutProxy(p fleet.Proxy, ttl time.Duration) (Request[Done], error) {
+	return put(proxies, string(p.ID), p, ttl)
+}
+
+// RemoveProxy ends a proxy's registration. One that does not exist is no error.
+func RemoveProxy(id tunnel.ProxyID) Request[Done] { return remove(proxies, string(id)) }
+
+// Proxies lists the registrations that have not expired, by id.
+func Proxies() Request[[]fleet.Proxy] {
+	return list(proxies, func(p fleet.Proxy) string { return string(p.ID) })
+}
+
+// PutTail writes or renews the record of a log stream, which ends after ttl.
+func PutTail(t fleet.Tail, ttl time.Duration) (Request[Done], error) {
+	return put(tails, t.Session, t, ttl)
+}
+
+// RemoveTail ends the record of a log stream. One that does not exist is no error.
+func RemoveTail(session string) Request[Done] { return remove(tails, session) }
+
+// Tails lists the log streams whose records have not expired, by session.
+func Tails() Request[[]fleet.Tail] {
+	return list(tails, func(t fleet.Tail) string { return t.Session })
+}
+
+func put(kind, id string, record any, ttl time.Duration) (Request[Done], error) {
+	op := "register " + kind
+	if id == "" {
+		return Request[Done]{}, fmt.Errorf("%s: empty id", op)
+	}
+	body, err := json.Marshal(record)
+	if err != nil {
+		return Request[Done]{}, fmt.Errorf("%s %s: %w", op, id, err)
+	}
+	return Request[Done]{
+		Op:      op,
+		Command: Command{Script: scriptPut, Keys: registryKeys(kind), Args: []string{id, millis(ttl), string(body)}},
+		Decode:  done(op),
+	}, nil
+}
+
+func remove(kind, id string) Request[Done] {
+	op := "remove " + kind
+	return Request[Done]{
+		Op:      op,
+		Command: Command{Script: scriptRemove, Keys: registryKeys(kind), Args: []string{id}},
+		Decode:  done(op),
+	}
+}
+
+// list lists the records of a kind in the order of their ids.
+func list[T any](kind string, id func(T) string) Request[[]T] {
+	op := "list " + kind
+	return Request[[]T]{
+		Op:      op,
+		Command: Command{Script: scriptList, Keys: registryKeys(kind)},
+		Decode: func(reply any) ([]T, error) {
+			bodies, err := texts(op, reply)
+			if err != nil {
+				return nil, err
+			}
+			found := make([]T, len(bodies))
+			for i, body := range bodies {
+				if err := json.Unmarshal([]byte(body), &found[i]); err != nil {
+					return nil, fmt.Errorf("%s: stored record: %w", op, err)
+				}
+			}
+			slices.SortFunc(found, func(a, b T) int { return cmp.Compare(id(a), id(b)) })
+			return found, nil
+		},
+	}
+}

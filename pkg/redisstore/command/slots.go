@@ -1,0 +1,157 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// maxBucketWait is the longest that the registration bucket may hold a slot back (docs/spec/lifecycle.md 14.4).
+const maxBucketWait = 30 * time.Second
+
+// Slots reads every slot of a connector that was ever granted, by index.
+func Slots(id tunnel.ID, connector tunnel.ConnectorID) Request[[]lease.Record] {
+	const op = "read slots"
+	return Request[[]lease.Record]{
+		Op:      op,
+		Command: Command{Script: scriptSlots, Keys: []string{slotsKey(id, connector)}},
+		Decode:  records(op, id, connector),
+	}
+}
+
+// Grant gives a slot to g.Worker under a new epoch, if the stored epoch still is expect (0: never granted). g.Wait is the
+// wait that the caller requests; the returned one is what the holder must wait, the connector's registration bucket included.
+// tunnel.ErrConflict says that another grant came first, or which slot holds the edge address; tunnel.ErrNoAddress that
+// g names none. A live slot may be granted: that is how it moves.
+func Grant(g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (Request[lease.Grant], error) {
+	op := fmt.Sprintf("grant slot %d", g.Slot.Index)
+	if g.Worker == "" {
+		return Request[lease.Grant]{}, fmt.Errorf("%s: empty worker id", op)
+	}
+	if g.Edge.IsZero() {
+		return Request[lease.Grant]{}, fmt.Errorf("%s: %w", op, tunnel.ErrNoAddress)
+	}
+	status, err := json.Marshal(lease.Status{State: lease.StateGranted})
+	if err != nil {
+		return Request[lease.Grant]{}, fmt.Errorf("%s: %w", op, err)
+	}
+	return Request[lease.Grant]{
+		Op: op,
+		Command: Command{
+			Script: scriptGrant,
+			Keys:   []string{slotsKey(g.Slot.Tunnel, g.Slot.Connector), bucketKey(g.Slot.Tunnel, g.Slot.Connector)},
+			Args: []string{
+				formatIndex(g.Slot.Index), string(g.Worker), g.Edge.Addr.String(), string(g.Edge.Region), string(g.Protocol),
+				formatEpoch(expect), millis(ttl), millis(g.Wait), string(status),
+				millis(lease.RegistrationInterval), strconv.Itoa(lease.RegistrationBurst), millis(maxBucketWait),
+			},
+		},
+		Decode: func(reply any) (lease.Grant, error) { return decodeGrant(op, g, expect, reply) },
+	}, nil
+}
+
+// decodeGrant completes the grant g by the epoch and the wait in the reply.
+func decodeGrant(op string, g lease.Grant, expect tunnel.Epoch, reply any) (lease.Grant, error) {
+	words, err := texts(op, reply)
+	if err != nil {
+		return lease.Grant{}, err
+	}
+	switch {
+	case len(words) == 2 && words[0] == "epoch":
+		return lease.Grant{}, fmt.Errorf("%s: %w: its epoch is %s, not %d", op, tunnel.ErrConflict, words[1], expect)
+	case len(words) == 2 && words[0] == "address":
+		return lease.Grant{}, fmt.Errorf("%s: %w: slot %s holds edge address %s", op, tunnel.ErrConflict, words[1], g.Edge)
+	case len(words) != 3 || words[0] != "ok":
+		return lease.Grant{}, badReply(op, reply)
+	}
+	epoch, err := strconv.ParseUint(words[1], 10, 64)
+	if err != nil {
+		return lease.Grant{}, badReply(op, reply)
+	}
+	wait, err := strconv.ParseInt(words[2], 10, 64)
+	if err != nil {
+		return lease.Grant{}, badReply(op, reply)
+	}
+	g.Epoch = tunnel.Epoch(epoch)
+	g.Wait = time.Duration(wait) * time.Millisecond
+	return g, nil
+}
+
+// Renew renews the leases that worker reports, writes what it reports of them, and returns every slot of the connector.
+// A report whose epoch or worker is not the stored one changes nothing; the records show the newer epoch. Without
+// reports it only reads. One call serves all slots of a worker's connector.
+func Renew(
+	id tunnel.ID,
+	connector tunnel.ConnectorID,
+	worker tunnel.WorkerID,
+	reports []lease.Report,
+	ttl time.Duration,
+) (Request[[]lease.Record], error) {
+	const op = "renew leases"
+	args := make([]string, 0, 3+5*len(reports))
+	args = append(args, string(worker), millis(ttl), millis(lease.ProvedTTL))
+	for _, r := range reports {
+		status, err := json.Marshal(r.Status)
+		if err != nil {
+			return Request[[]lease.Record]{}, fmt.Errorf("%s: %w", op, err)
+		}
+		connected := "0"
+		if r.Status.State == lease.StateConnected {
+			connected = "1"
+		}
+		args = append(args, formatIndex(r.Index), formatEpoch(r.Epoch), connected, strconv.Itoa(r.Status.Retries), string(status))
+	}
+	return Request[[]lease.Record]{
+		Op:      op,
+		Command: Command{Script: scriptRenew, Keys: []string{slotsKey(id, connector), provedKey(id, connector)}, Args: args},
+		Decode:  records(op, id, connector),
+	}, nil
+}
+
+// Release frees a slot that worker holds with epoch; freeing it again is no error. tunnel.ErrFenced says that a newer
+// epoch or another worker has it, tunnel.ErrNotFound that the store knows no such grant.
+func Release(slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) Request[Done] {
+	op := fmt.Sprintf("release slot %d", slot.Index)
+	return Request[Done]{
+		Op: op,
+		Command: Command{
+			Script: scriptRelease,
+			Keys:   []string{slotsKey(slot.Tunnel, slot.Connector)},
+			Args:   []string{formatIndex(slot.Index), string(worker), formatEpoch(epoch)},
+		},
+		Decode: func(reply any) (Done, error) {
+			word, err := text(op, reply)
+			if err != nil {
+				return Done{}, err
+			}
+			switch word {
+			case "ok":
+				return Done{}, nil
+			case "fenced":
+				return Done{}, fmt.Errorf("%s: %w", op, tunnel.ErrFenced)
+			case "absent":
+				return Done{}, absent(op)
+			default:
+				return Done{}, badReply(op, reply)
+			}
+		},
+	}
+}
+
+// Proved reports whether a connection of the connector was live within lease.ProvedTTL: the first-connection gate.
+func Proved(id tunnel.ID, connector tunnel.ConnectorID) Request[bool] {
+	const op = "read proof"
+	return Request[bool]{
+		Op:      op,
+		Command: Command{Script: scriptProved, Keys: []string{provedKey(id, connector)}},
+		Decode:  flag(op),
+	}
+}
+
+func formatIndex(i tunnel.ConnIndex) string { return strconv.Itoa(int(i)) }
+
+func formatEpoch(e tunnel.Epoch) string { return strconv.FormatUint(uint64(e), 10) }
