@@ -68,6 +68,17 @@ type Pulse interface {
 	Received() uint64
 }
 
+// Prober is implemented by sessions that can ask the peer's transport for a sign of life. A living peer responds by itself, however
+// busy its application is.
+type Prober interface {
+	// Received changes whenever something arrives from the peer.
+	Received() uint64
+	// RTT is the round trip to the peer, 0 while it is not known.
+	RTT() time.Duration
+	// Probe sends something to which a living peer responds at once, and reports false when it could not. It does not wait.
+	Probe() bool
+}
+
 // Measured is implemented by sessions whose transport measures its path, as QUIC does.
 type Measured interface {
 	// Path returns the present figures. It costs a few loads, so that it can be asked at any time, and also after the session ended.

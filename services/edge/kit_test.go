@@ -41,6 +41,8 @@ type bench struct {
 	stop   func()
 	// files are what the process watches; SIGHUP calls Check.
 	files *filewatch.Watcher
+	// metrics are those of the edge.
+	metrics *prometheus.Registry
 }
 
 func testConfig(t *testing.T) edge.Config {
@@ -84,12 +86,13 @@ func startWith(t *testing.T, change func(*edge.Config), log *slog.Logger) *bench
 		change(&cfg)
 	}
 	files := process.NewFiles(log)
-	runner, err := edge.Build(t.Context(), process.Env{Logger: log, Registerer: prometheus.NewRegistry(), Files: files}, cfg)
+	metrics := prometheus.NewRegistry()
+	runner, err := edge.Build(t.Context(), process.Env{Logger: log, Registerer: metrics, Files: files}, cfg)
 	if err != nil {
 		t.Fatalf("Build: %v", err)
 	}
 	svc := runner.(*edge.Service)
-	b := &bench{Service: svc, t: t, files: files}
+	b := &bench{Service: svc, t: t, files: files, metrics: metrics}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- svc.Run(ctx) }()
@@ -166,6 +169,11 @@ type script func(p *peer, req *stream.Request, body io.Reader, st transport.Stre
 
 func (b *bench) dial(listener int, localPort uint16) *peer {
 	b.t.Helper()
+	return b.dialTo(b.ConnectorAddrs()[listener], localPort)
+}
+
+func (b *bench) dialTo(addr netip.AddrPort, localPort uint16) *peer {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), testkit.Patience)
 	defer cancel()
 	var (
@@ -174,11 +182,11 @@ func (b *bench) dial(listener int, localPort uint16) *peer {
 	)
 	if b.overHTTP2() {
 		sess, err = h2.Dial(ctx, h2.DialConfig{
-			Edge: b.ConnectorAddrs()[listener], TLS: h2.ClientTLS(b.roots(), false), Settings: h2.ConnectorSettings(),
+			Edge: addr, TLS: h2.ClientTLS(b.roots(), false), Settings: h2.ConnectorSettings(),
 		})
 	} else {
 		sess, err = quic.Dial(ctx, quic.DialConfig{
-			Edge: b.ConnectorAddrs()[listener], LocalPort: localPort,
+			Edge: addr, LocalPort: localPort,
 			TLS: quic.ClientTLS(b.roots(), false), Settings: quic.ConnectorSettings(),
 		})
 	}

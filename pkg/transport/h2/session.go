@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net/netip"
 	"sync"
+	"time"
 
 	"golang.org/x/net/http2"
 
@@ -17,11 +18,13 @@ import (
 var (
 	_ transport.Session   = (*Session)(nil)
 	_ transport.Probation = (*Session)(nil)
+	_ transport.Prober    = (*Session)(nil)
 )
 
 // Session is one HTTP/2 connection, dialled by a connector or accepted by an edge.
 type Session struct {
 	conn          *mux.Conn
+	sock          *socket
 	role          mux.Role
 	local, remote netip.AddrPort
 	limits        httpfield.Limits // of the headers in a response
@@ -42,8 +45,9 @@ type Session struct {
 }
 
 func newSession(conn *tls.Conn, role mux.Role) *Session {
+	sock, _ := conn.NetConn().(*socket) // both ends make their connections with one
 	return &Session{
-		role: role, local: addrPort(conn.LocalAddr()), remote: addrPort(conn.RemoteAddr()),
+		sock: sock, role: role, local: addrPort(conn.LocalAddr()), remote: addrPort(conn.RemoteAddr()),
 		control: make(chan transport.Stream, 1), arrived: make(chan struct{}, 1), pushSlots: make(chan struct{}, maxPushes),
 	}
 }
@@ -67,6 +71,7 @@ func newEdge(ctx context.Context, conn *tls.Conn, settings Settings) *Session {
 	s := newSession(conn, mux.Client)
 	s.limits = settings.Headers.BehindEdge()
 	s.conn = mux.New(ctx, conn, settings.config(mux.Client, nil))
+	s.conn.Ping() // measures the round trip for those who probe; an ended session shows elsewhere
 	st, err := s.conn.Open(context.WithoutCancel(ctx))
 	if err == nil {
 		err = st.SendHead(controlRequest(), false, false)
@@ -130,6 +135,15 @@ func (s *Session) next() *mux.Stream {
 
 // Admit ends the limits for peers that have not registered yet (Settings.ProbationStreams, ProbationWindow). Idempotent.
 func (s *Session) Admit() { s.conn.Admit() }
+
+// Received is the number of bytes that the peer has sent.
+func (s *Session) Received() uint64 { return s.sock.received.Load() }
+
+// RTT is the round trip of the last ping, 0 before the first.
+func (s *Session) RTT() time.Duration { return s.conn.RTT() }
+
+// Probe sends a ping.
+func (s *Session) Probe() bool { return s.conn.Ping() }
 
 // Context ends with the session; its cause is a *tunnel.ConnError.
 func (s *Session) Context() context.Context { return s.conn.Context() }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -14,10 +15,19 @@ import (
 type socket struct {
 	net.Conn
 	stall time.Duration
+	// received counts the bytes that were read.
+	received atomic.Uint64
 
 	// mu guards last, the deadline of all writing; zero means none.
 	mu   sync.Mutex
 	last time.Time
+}
+
+// Read counts what it reads.
+func (s *socket) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	s.received.Add(uint64(n))
+	return n, err
 }
 
 // Write writes all of p, or fails when the peer reads nothing.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	quicgo "github.com/quic-go/quic-go"
 
@@ -15,6 +16,7 @@ import (
 var (
 	_ transport.Session   = (*Session)(nil)
 	_ transport.Pulse     = (*Session)(nil)
+	_ transport.Prober    = (*Session)(nil)
 	_ transport.Measured  = (*Session)(nil)
 	_ transport.Probation = (*Session)(nil)
 )
@@ -103,6 +105,22 @@ func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 
 // Received is the number of packets that the peer has sent.
 func (s *Session) Received() uint64 { return s.conn.ConnectionStats().PacketsReceived }
+
+// RTT is the smoothed round trip.
+func (s *Session) RTT() time.Duration { return s.conn.ConnectionStats().SmoothedRTT }
+
+// Probe opens a stream and resets it, which the peer's transport has to acknowledge: the library has no call for a PING. While packets
+// are not acknowledged the library sends probes by itself as well, at growing intervals (RFC 9002 6.2). Probe reports false when the
+// peer's limit of streams is reached.
+func (s *Session) Probe() bool {
+	st, err := s.conn.OpenStream()
+	if err != nil {
+		return false
+	}
+	st.CancelRead(quicgo.StreamErrorCode(transport.NoError))
+	st.CancelWrite(quicgo.StreamErrorCode(transport.NoError))
+	return true
+}
 
 // Path returns what the library has measured.
 func (s *Session) Path() transport.Path {

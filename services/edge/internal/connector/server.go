@@ -45,6 +45,7 @@ type Server struct {
 	metrics   *metrics
 	pusher    *push.Pusher
 	table     *registry.Table
+	watch     *registry.Watch
 	listeners []listener
 	addrs     []netip.AddrPort
 
@@ -63,6 +64,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		registered:  quota.NewCounter[tunnel.ID](reg, "sessions", cfg.sessions()),
 		localConfig: quota.NewCounter[tunnel.ID](reg, "local_config_bytes", cfg.localConfig()),
 	}
+	s.watch = registry.NewWatch(s.table, deps.Logger, reg)
 	g := newGate(reg, cfg.pending())
 	for _, addr := range cfg.Listen {
 		ls, err := listen(addr, cfg.HTTP2, &deps, g)
@@ -97,6 +99,7 @@ func (s *Server) Run(ctx context.Context) error {
 	for _, l := range s.listeners {
 		g.Go(func() error { return s.accept(gctx, l, &sessions) })
 	}
+	g.Go(func() error { return s.watch.Run(gctx) })
 	err := g.Wait()
 	sessions.Wait()
 	return errors.Join(err, s.Close())

@@ -55,7 +55,7 @@ func NoResponse(err error, repeatable bool) *Failure {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		f.Kind = Timeout
-	case errors.As(err, &lost):
+	case errors.As(err, &lost), errors.Is(err, ErrDoubt):
 		f.Kind, f.Retry = Lost, repeatable
 	}
 	return f

@@ -89,3 +89,13 @@ func (s *Sender) Send(ctx context.Context, id tunnel.ID, attempt func(*registry.
 	}
 	return conn, f
 }
+
+// Elsewhere reports whether the tunnel has another connection than conn that is not in doubt.
+func (s *Sender) Elsewhere(id tunnel.ID, conn *registry.Conn) bool {
+	other, ok := s.conns.Pick(id, conn)
+	if !ok {
+		return false
+	}
+	defer other.Release()
+	return !other.InDoubt()
+}

@@ -9,7 +9,8 @@ type metrics struct {
 	// requests counts finished requests, by how they ended.
 	requests [len(endingNames)]prometheus.Counter
 	inFlight prometheus.Gauge
-	retries  prometheus.Counter
+	// retries counts repeated requests, doubtRetries those of them that left a connection in doubt.
+	retries, doubtRetries prometheus.Counter
 	// wait is the time from the head of a request to the head of its response.
 	wait prometheus.Histogram
 }
@@ -37,6 +38,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		retries: f.NewCounter(prometheus.CounterOpts{
 			Namespace: "culvert", Subsystem: "edge", Name: "request_retries_total",
 			Help: "Requests that were sent again on another connection.",
+		}),
+		doubtRetries: f.NewCounter(prometheus.CounterOpts{
+			Namespace: "culvert", Subsystem: "edge", Name: "request_doubt_retries_total",
+			Help: "Requests that were sent again on another connection because nothing arrived from theirs any more.",
 		}),
 		wait: f.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "culvert", Subsystem: "edge", Name: "response_wait_seconds",

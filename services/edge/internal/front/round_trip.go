@@ -2,6 +2,7 @@ package front
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -40,8 +41,10 @@ type roundTrip struct {
 	key       string
 	// protocol is the value of Upgrade when the visitor asks for another protocol than WebSocket.
 	protocol string
-	// via is the connection of the attempt.
-	via *registry.Conn
+	// tunnel gets the request. via is the connection of the attempt, attempts the number of attempts so far.
+	tunnel   tunnel.ID
+	via      *registry.Conn
+	attempts int
 	// accept lists the extensions that the connector may use in its response. expects is set when the connector decides whether the
 	// body is sent, framed when the body is sent in frames.
 	accept          string
@@ -67,6 +70,8 @@ type scratch struct {
 	head []byte
 	req  stream.Request
 	resp stream.Response
+	// first waits for the response of a repeatable request.
+	first dispatch.First
 }
 
 func newScratch() any { return new(scratch) }
@@ -83,6 +88,7 @@ func (rt *roundTrip) free() {
 	clear(s.resp.Metadata[:cap(s.resp.Metadata)])
 	s.req = stream.Request{Metadata: s.req.Metadata[:0]}
 	s.resp = stream.Response{Metadata: s.resp.Metadata[:0]}
+	s.first = dispatch.First{}
 	if cap(s.head) <= maxKeptHead {
 		rt.front.scratches.Put(s)
 	}
@@ -93,6 +99,7 @@ func (rt *roundTrip) carry(id tunnel.ID) ending {
 	rt.scratch = rt.front.scratches.Get().(*scratch) //nolint:forcetypeassert // the pool holds nothing else
 	defer rt.free()
 	ctx := rt.r.Context()
+	rt.tunnel = id
 	conn, failure := rt.sender.Send(ctx, id, rt.attempt)
 	switch {
 	case failure == nil:
@@ -117,6 +124,7 @@ func (rt *roundTrip) attempt(conn *registry.Conn) *dispatch.Failure {
 		return f
 	}
 	rt.via = conn
+	rt.attempts++
 	switch {
 	case rt.protocol != "" && !conn.Upgrades(): // to run it as an ordinary request would change its meaning
 		rt.end = rt.page(upgradeUnsupported(), "")
@@ -279,7 +287,6 @@ func (rt *roundTrip) attemptHTTP(conn *registry.Conn) *dispatch.Failure {
 	defer func() { up.stop() }()
 	switch {
 	case rt.expects: // the body is sent when the connector requests it
-		rt.front.limitWait(st)
 	case rt.hasBody():
 		up = rt.startUpload(st)
 	default:
@@ -287,17 +294,19 @@ func (rt *roundTrip) attemptHTTP(conn *registry.Conn) *dispatch.Failure {
 			transport.Abort(st)
 			return &dispatch.Failure{Kind: dispatch.Lost, Detail: err.Error(), Retry: rt.repeatable()}
 		}
-		rt.front.limitWait(st)
 	}
-	rest, err := dispatch.ReadHead(st, rt.buf[:], dispatch.Input{}, &rt.resp)
+	in, rest, err := rt.begin(conn, st)
+	if err == nil {
+		rest, err = dispatch.ReadHead(in, rt.buf[:], rest, &rt.resp)
+	}
 	for n := 0; err == nil && rt.interim(n); n++ {
 		if rt.expects && up == nil && rt.statusIs("100") {
 			_ = st.SetReadDeadline(time.Time{}) // fails only on a dead stream, where the next read fails as well
 			up = rt.startUpload(st)
 		}
-		rest, err = dispatch.ReadHead(st, rt.buf[:], rest, &rt.resp)
+		rest, err = dispatch.ReadHead(in, rt.buf[:], rest, &rt.resp)
 	}
-	up.responded(st, rt.front.cfg.ResponseHeaderTimeout > 0)
+	up.responded(st, rt.front.cfg.ResponseHeaderTimeout > 0 || rt.repeatable())
 	rt.front.metrics.wait.Observe(time.Since(started).Seconds())
 	if err != nil {
 		transport.Abort(st)
@@ -315,10 +324,35 @@ func (rt *roundTrip) attemptHTTP(conn *registry.Conn) *dispatch.Failure {
 	return rt.respond(st, rest, up)
 }
 
+// begin begins to wait for the response. That of a repeatable request is awaited here, as long as the connection is trusted; in is
+// the reader for the bytes behind those in first.
+func (rt *roundTrip) begin(conn *registry.Conn, st transport.Stream) (in io.Reader, first dispatch.Input, err error) {
+	switch {
+	case rt.repeatable():
+		rt.first = dispatch.First{Conn: conn, Stream: st, Leaver: rt}
+		if d := rt.front.cfg.ResponseHeaderTimeout; d > 0 {
+			rt.first.Limit = time.Now().Add(d)
+		}
+		first, err = rt.first.Wait(rt.buf[:])
+		return &rt.first, first, err
+	case rt.expects || !rt.hasBody(): // otherwise the wait is limited once the body is sent
+		rt.front.limitWait(st)
+	}
+	return st, first, nil
+}
+
+// Leaves decides whether the request leaves a connection in doubt: when there is a better one, and another attempt is allowed.
+func (rt *roundTrip) Leaves(doubted *registry.Conn) bool {
+	return rt.attempts < dispatch.MaxAttempts && rt.sender.Elsewhere(rt.tunnel, doubted)
+}
+
 // noResponse makes the failure of an attempt that got no head of a response.
 func (rt *roundTrip) noResponse(err error, up *upload) *dispatch.Failure {
 	if rt.r.Context().Err() != nil || up.visitorLeft() {
 		return &dispatch.Failure{Kind: dispatch.Canceled, Detail: err.Error()}
+	}
+	if errors.Is(err, dispatch.ErrDoubt) {
+		rt.front.metrics.doubtRetries.Inc()
 	}
 	f := dispatch.NoResponse(err, rt.repeatable())
 	if up.stalled() {

@@ -50,10 +50,11 @@ type Conn struct {
 	Info
 	Session transport.Session
 
-	can      ability
-	inFlight atomic.Int64
-	config   atomic.Pointer[json.RawMessage]
-	pushed   atomic.Pointer[Push]
+	can    ability
+	load   load
+	trust  trust
+	config atomic.Pointer[json.RawMessage]
+	pushed atomic.Pointer[Push]
 	// retired is closed when the connection leaves the state Active.
 	retired     chan struct{}
 	retiredOnce sync.Once
@@ -67,12 +68,14 @@ type Conn struct {
 
 // NewConn makes a connection. Table.Register adds it to a table.
 func NewConn(info Info, session transport.Session) *Conn {
-	return &Conn{Info: info, Session: session, can: abilityOf(&info), retired: make(chan struct{}), drained: make(chan struct{}, 1)}
+	c := &Conn{Info: info, Session: session, can: abilityOf(&info), retired: make(chan struct{}), drained: make(chan struct{}, 1)}
+	c.trust.prober, _ = session.(transport.Prober)
+	return c
 }
 
 // Release ends one request that Pick began.
 func (c *Conn) Release() {
-	if c.inFlight.Add(-1) > 0 {
+	if c.load.end() > 0 {
 		return
 	}
 	select {
@@ -86,7 +89,7 @@ func (c *Conn) Release() {
 }
 
 // InFlight is the number of requests on the connection.
-func (c *Conn) InFlight() int64 { return c.inFlight.Load() }
+func (c *Conn) InFlight() int64 { return c.load.inFlight() }
 
 // ReceiveWindow is the receive window of the edge for the connection.
 func (c *Conn) ReceiveWindow() evict.Window { return evict.Window(c.Window) }

@@ -111,7 +111,8 @@ func (t *Table) Evict(id tunnel.ID) {
 }
 
 // Pick chooses the connection of a tunnel with the fewest requests in flight, at random among equals, and counts the
-// new request on it; the caller calls Release. It never returns exclude, which may be nil.
+// new request on it; the caller calls Release. It never returns exclude, which may be nil, and a connection in doubt only
+// when there is no other.
 func (t *Table) Pick(id tunnel.ID, exclude *Conn) (*Conn, bool) {
 	t.mu.RLock()
 	g := t.groups[id]
@@ -120,13 +121,13 @@ func (t *Table) Pick(id tunnel.ID, exclude *Conn) (*Conn, bool) {
 		return nil, false
 	}
 	c := choose(*g.routable.Load(), exclude)
-	if c == nil && exclude != nil {
+	if c == nil && exclude != nil || c != nil && c.InDoubt() {
 		c = choose(t.active(g), exclude)
 	}
 	if c == nil {
 		return nil, false
 	}
-	c.inFlight.Add(1)
+	c.load.begin()
 	return c, true
 }
 
@@ -142,9 +143,12 @@ func (t *Table) PickOf(id tunnel.ID, connector tunnel.ConnectorID, exclude *Conn
 	if c == nil {
 		return nil, false
 	}
-	c.inFlight.Add(1)
+	c.load.begin()
 	return c, true
 }
+
+// doubtRank makes a connection in doubt come behind all others, however many requests these have.
+const doubtRank = 1 << 40
 
 func choose(conns []*Conn, exclude *Conn) *Conn {
 	var best *Conn
@@ -154,7 +158,10 @@ func choose(conns []*Conn, exclude *Conn) *Conn {
 		if c == exclude || !c.alive() {
 			continue
 		}
-		n := c.inFlight.Load()
+		n := c.InFlight()
+		if c.InDoubt() {
+			n += doubtRank
+		}
 		switch {
 		case best == nil || n < least:
 			best, least, ties = c, n, 1

@@ -39,10 +39,13 @@ type Conn struct {
 	// lastRead is when the last frame came, on the clock that started at began.
 	lastRead atomic.Int64
 	began    time.Time
+	// rtt is the round trip that PINGs have measured, in nanoseconds.
+	rtt atomic.Int64
 
 	// mu guards the rest: everything about sending, and the table of streams.
 	mu      sync.Mutex
 	err     *tunnel.ConnError // why the connection has ended
+	pings   pings
 	streams map[uint32]*Stream
 	// lastPeer is the peer's newest stream id, nextOwn our next one. unsent numbers streams that have no id yet.
 	lastPeer, nextOwn, unsent uint32
@@ -230,12 +233,34 @@ func (c *Conn) keepAlive() {
 			timer.Reset(c.cfg.PingAfter - silent)
 		default:
 			pinged = now
-			c.mu.Lock()
-			c.appendPing(false, [8]byte{'c', 'u', 'l', 'v', 'e', 'r', 't'})
-			c.toWrite.Signal()
-			c.mu.Unlock()
+			c.Ping()
 			timer.Reset(c.cfg.PingTimeout)
 		}
+	}
+}
+
+// Ping sends a PING, unless the connection has ended.
+func (c *Conn) Ping() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err != nil {
+		return false
+	}
+	c.pings.sent(time.Now())
+	c.appendPing(false, [8]byte{'c', 'u', 'l', 'v', 'e', 'r', 't'})
+	c.toWrite.Signal()
+	return true
+}
+
+// RTT is the round trip that PINGs have measured, 0 before the first.
+func (c *Conn) RTT() time.Duration { return time.Duration(c.rtt.Load()) }
+
+// acknowledged handles the acknowledgement of a PING.
+func (c *Conn) acknowledged() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if sample := c.pings.acknowledged(time.Now()); sample > 0 {
+		c.rtt.Store(smooth(c.rtt.Load(), int64(sample)))
 	}
 }
 

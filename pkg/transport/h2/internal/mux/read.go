@@ -94,6 +94,7 @@ func (c *Conn) handle(f http2.Frame) error {
 		return c.windowUpdate(f.StreamID, int64(f.Increment))
 	case *http2.PingFrame:
 		if f.IsAck() {
+			c.acknowledged()
 			return nil
 		}
 		c.mu.Lock()
