@@ -261,6 +261,7 @@ func connectionRows() []Row {
 // workerRows are the other lines of the conn-worker.
 func workerRows() []Row {
 	return []Row{
+		own("keeper refused an event"),
 		own("lease machine refused an event"),
 		own("worker drains").quiet(),
 		own("control plane is available again"),

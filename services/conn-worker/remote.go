@@ -29,8 +29,8 @@ func (s *Service) newRemote(files *filewatch.Watcher) (*remote, error) {
 	pusher := push.New(link.NewBalancer(conf), s.log)
 	return &remote{balancer: balancer, pusher: pusher, follower: &push.Follower{
 		Store: s.store, Pusher: pusher, Balancer: balancer, Logger: s.log, Observe: s.control.Observe,
-		Trust:   s.cfg.Link.trust,                                      // the default directory may be created while the worker runs
-		Changed: func(ctx context.Context) { s.registrar.Update(ctx) }, // New makes the registrar later
+		Trust:   s.cfg.Link.trust,                               // the default directory may be created while the worker runs
+		Changed: func(context.Context) { s.registrar.Update() }, // New makes the registrar later
 	}}, nil
 }
 

@@ -5,13 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 )
-
-// unregisterTime is what the drain may take beyond the grace period, for the calls to the edge.
-const unregisterTime = 2 * time.Second
 
 // Run registers the worker and serves until ctx ends and the drain after it is over. The order of the drain: the worker reports
 // that it is not ready and is marked as draining, so that it gets no new slots and visitors; other workers, if there are any, take
@@ -20,10 +16,8 @@ const unregisterTime = 2 * time.Second
 func (s *Service) Run(ctx context.Context) error {
 	live, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
-	registering, stopRegistering := context.WithCancel(live)
-	defer stopRegistering()
 	var registrar, loops sync.WaitGroup
-	registrar.Go(func() { s.registrar.Run(registering) })
+	registrar.Go(func() { s.registrar.Run(live) })
 	loops.Go(func() { s.keepers.Run(live) })
 	if s.remote != nil {
 		loops.Go(func() { s.remote.follower.Run(live) })
@@ -31,10 +25,10 @@ func (s *Service) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	if !errors.Is(context.Cause(ctx), ErrKilled) {
-		s.drain(live)
-		stopRegistering()
+		s.draining.Store(true)
+		s.log.InfoContext(live, "worker drains", slog.Duration(logkey.GracePeriod, s.cfg.GracePeriod))
+		s.registrar.Leave()
 		registrar.Wait()
-		s.registrar.Remove(live)
 	}
 	kill()
 	registrar.Wait()
@@ -44,17 +38,4 @@ func (s *Service) Run(ctx context.Context) error {
 		_ = s.remote.pusher.Close()
 	}
 	return nil
-}
-
-// drain leaves all slots within the grace period.
-func (s *Service) drain(ctx context.Context) {
-	began := time.Now()
-	s.draining.Store(true)
-	s.keepers.RefuseGrants()
-	s.log.InfoContext(ctx, "worker drains", slog.Duration(logkey.GracePeriod, s.cfg.GracePeriod))
-	if s.registrar.AnnounceDrain(ctx) {
-		s.keepers.Await(ctx, s.cfg.GracePeriod/2)
-	}
-	s.keepers.Drain()
-	s.keepers.Await(ctx, s.cfg.GracePeriod-time.Since(began)+unregisterTime)
 }

@@ -94,8 +94,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("conn-worker: edge: %w", err)
 	}
 	s.registrar = control.NewRegistrar(deps.Store, s.control, s.log, control.Registration{
-		ID: s.id, Host: host, Version: deps.Version, Tunnels: s.keepers.Tunnels(), Capacity: s.capacity, Draining: s.draining.Load,
-	})
+		ID: s.id, Host: host, Version: deps.Version, Tunnels: s.keepers.Tunnels(), Capacity: s.capacity,
+		GracePeriod: cfg.GracePeriod,
+	}, s.keepers)
 	if err := m.Register(deps.Registerer, s.places); err != nil {
 		return nil, fmt.Errorf("conn-worker metrics: %w", err)
 	}
@@ -122,7 +123,7 @@ func (s *Service) newKeepers(deps Deps, m *metrics.Metrics, creds []keeper.Crede
 	}
 	return keeper.New(cfg.keeper(s.id, deps.Version), keeper.Deps{
 		Store: deps.Store, Control: s.control, Dialer: dialer, Serve: datapath.New(path), Observer: m, Logger: s.log,
-		LocalConfig: deps.LocalConfig,
+		LocalConfig: deps.LocalConfig, HolderGone: func() { s.registrar.HolderGone() }, // New makes the registrar later
 	}, creds), nil
 }
 

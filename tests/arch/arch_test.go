@@ -65,9 +65,11 @@ func pure() map[string][]string {
 
 		"pkg/control/admit":     nil,
 		"pkg/control/hold":      nil,
+		"pkg/control/keep":      nil,
 		"pkg/control/pass":      nil,
 		"pkg/control/placement": nil,
 		"pkg/control/plan":      nil,
+		"pkg/control/register":  nil,
 		"pkg/control/retain":    nil,
 
 		"services/edge/internal/h1guard":        nil,

@@ -15,6 +15,9 @@ const (
 	slowRetries = 4
 )
 
+// DefaultRetries is the default of Times.Retries.
+const DefaultRetries = backoff.DefaultRetries
+
 // Times are the settings that shape the waits of a holder.
 type Times struct {
 	// Grace bounds a drain.

@@ -122,7 +122,6 @@ type Holder struct {
 	// mu guards what follows.
 	mu      sync.Mutex
 	mailbox []hold.Event
-	offered tunnel.Epoch
 	view    Snapshot
 	serving Serving
 	// breaking says that a reconnect was accepted and that the loop has not handled it yet.
@@ -144,11 +143,6 @@ func New(slot tunnel.Slot, cfg Config) *Holder {
 
 // Send hands an event to the holder; it never blocks.
 func (h *Holder) Send(e lease.Event) {
-	h.mu.Lock()
-	if e.Kind == lease.EventGranted {
-		h.offered = e.Grant.Epoch
-	}
-	h.mu.Unlock()
 	h.post(hold.Sent{Event: e})
 }
 
@@ -163,13 +157,6 @@ func (h *Holder) Reconnect(delay time.Duration) bool {
 		h.post(hold.Sent{Event: lease.Event{Kind: lease.EventReconnect, Delay: delay}})
 	}
 	return ok
-}
-
-// Offered is the newest epoch that was sent to the holder, even if the holder has not handled it yet.
-func (h *Holder) Offered() tunnel.Epoch {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.offered
 }
 
 // Snapshot returns the present state.

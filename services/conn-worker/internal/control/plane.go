@@ -2,12 +2,11 @@ package control
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/keep"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 // Hinter wakes the processes that watch a topic.
@@ -20,30 +19,36 @@ type Plane struct {
 	hinter Hinter
 	log    *slog.Logger
 	setUp  func(up bool) // receives every observation
-	up     atomic.Bool
+
+	mu    sync.Mutex
+	reach keep.Reach // guarded by mu
 }
 
 // NewPlane makes a Plane that regards the store as available until a call fails. setUp receives the result of every call.
 func NewPlane(h Hinter, log *slog.Logger, setUp func(up bool)) *Plane {
-	p := &Plane{hinter: h, log: log, setUp: setUp}
-	p.up.Store(true)
-	return p
+	return &Plane{hinter: h, log: log, setUp: setUp}
 }
 
 // Up reports whether the last call reached the store.
-func (p *Plane) Up() bool { return p.up.Load() }
+func (p *Plane) Up() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reach.Up()
+}
 
 // Observe records the result of a call to the store, and logs each change of its availability once.
 func (p *Plane) Observe(ctx context.Context, err error) {
 	if ctx.Err() != nil {
 		return
 	}
-	up := !errors.Is(err, tunnel.ErrUnavailable)
-	before := p.up.Swap(up)
+	p.mu.Lock()
+	changed := p.reach.Observe(err)
+	up := p.reach.Up()
+	p.mu.Unlock()
 	switch {
-	case up && !before:
+	case up && changed:
 		p.log.InfoContext(ctx, "control plane is available again")
-	case !up && before:
+	case changed:
 		p.log.WarnContext(ctx, "control plane is unavailable, connections stay", slog.Any(logkey.Err, err))
 	}
 	p.setUp(up)

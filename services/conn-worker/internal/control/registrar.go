@@ -3,16 +3,17 @@ package control
 import (
 	"context"
 	"log/slog"
-	"slices"
+	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/register"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// callTimeout bounds each call of the drain to the store.
+// callTimeout bounds each hint, so that a store that does not respond holds nothing up.
 const callTimeout = time.Second
 
 // Store is where the workers of a deployment are registered.
@@ -22,6 +23,16 @@ type Store interface {
 	Workers(ctx context.Context) ([]fleet.Worker, error)
 }
 
+// Holders are the keepers of the worker.
+type Holders interface {
+	// RefuseGrants makes all keepers ignore new grants.
+	RefuseGrants(ctx context.Context)
+	// Drain makes all holders unregister and finish their requests.
+	Drain(ctx context.Context)
+	// Held counts the holders that still run or whose lease has not been released.
+	Held() int
+}
+
 // Registration is what a worker registers.
 type Registration struct {
 	ID            tunnel.WorkerID
@@ -29,109 +40,128 @@ type Registration struct {
 	Tunnels       []fleet.TunnelRef
 	// Capacity is the number of slots that the worker can hold now.
 	Capacity func() int
-	// Draining reports whether the worker drains.
-	Draining func() bool
+	// GracePeriod bounds the drain.
+	GracePeriod time.Duration
 }
 
 func (r Registration) record() fleet.Worker {
-	return fleet.Worker{
-		ID: r.ID, Host: r.Host, Version: r.Version, Tunnels: r.Tunnels, Capacity: r.Capacity(), Draining: r.Draining(),
-	}
+	return fleet.Worker{ID: r.ID, Host: r.Host, Version: r.Version, Tunnels: r.Tunnels, Capacity: r.Capacity()}
 }
 
-// Registrar keeps the worker registered.
+// Registrar keeps the worker registered, and leads it through its drain. It runs the machine of package register.
 type Registrar struct {
-	store    Store
-	plane    *Plane
-	log      *slog.Logger
-	worker   Registration
-	requests chan chan error // requests to write the record at once; the result goes into the inner channel
+	store   Store
+	plane   *Plane
+	log     *slog.Logger
+	holders Holders
+	notify  chan struct{}
+
+	// The loop of Run alone touches these.
+	machine *register.Machine
+	timer   *time.Timer
+	left    bool
+	calls   sync.WaitGroup
+
+	mu      sync.Mutex
+	mailbox []register.Event // guarded by mu
 }
 
 // NewRegistrar makes a registrar; Run starts it.
-func NewRegistrar(store Store, plane *Plane, log *slog.Logger, worker Registration) *Registrar {
-	return &Registrar{store: store, plane: plane, log: log, worker: worker, requests: make(chan chan error)}
+func NewRegistrar(store Store, plane *Plane, log *slog.Logger, worker Registration, holders Holders) *Registrar {
+	return &Registrar{
+		store: store, plane: plane, log: log, holders: holders, notify: make(chan struct{}, 1),
+		machine: register.NewMachine(worker.ID, worker.GracePeriod, register.Deps{
+			Record: worker.record, Held: holders.Held, StoreUp: plane.Up,
+		}),
+	}
 }
 
-// Run renews the registration until ctx ends.
+// Run keeps the registration until ctx ends, or until the drain that Leave began is over.
 func (r *Registrar) Run(ctx context.Context) {
-	tick := time.NewTicker(lease.RenewEvery)
-	defer tick.Stop()
-	for registered := false; ; {
-		err := r.store.PutWorker(ctx, r.worker.record(), lease.WorkerTTL)
-		r.plane.Observe(ctx, err)
-		if err == nil && !registered {
-			r.plane.Hint(ctx, lease.TopicFleet)
-		}
-		registered = err == nil // after a fault the registration may have expired
+	ctx, cancel := context.WithCancel(ctx)
+	defer r.calls.Wait()
+	defer cancel()
+	r.timer = time.NewTimer(time.Hour)
+	defer r.timer.Stop()
+	r.step(ctx, register.Started{})
+	for !r.left {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-		case response := <-r.requests:
-			response <- r.store.PutWorker(ctx, r.worker.record(), lease.WorkerTTL)
+		case <-r.notify:
+			for _, e := range r.take() {
+				r.step(ctx, e)
+			}
+		case <-r.timer.C:
+			r.step(ctx, register.Timer{})
 		}
 	}
 }
 
-// Update writes the registration now and wakes the supervisors.
-func (r *Registrar) Update(ctx context.Context) {
-	if r.write(ctx) == nil {
-		r.plane.Hint(ctx, lease.TopicFleet)
+// Update writes the registration soon and wakes the supervisors.
+func (r *Registrar) Update() { r.post(register.Changed{}) }
+
+// Leave begins the drain. Run returns when it is over.
+func (r *Registrar) Leave() { r.post(register.Leave{}) }
+
+// HolderGone says that a holder has ended.
+func (r *Registrar) HolderGone() { r.post(register.HolderGone{}) }
+
+func (r *Registrar) post(e register.Event) {
+	r.mu.Lock()
+	r.mailbox = append(r.mailbox, e)
+	r.mu.Unlock()
+	select {
+	case r.notify <- struct{}{}:
+	default:
 	}
 }
 
-// write makes Run write the registration now, and returns the result.
-func (r *Registrar) write(ctx context.Context) error {
-	response := make(chan error, 1) // buffered: Run must not wait for a caller that has given up
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case r.requests <- response:
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case err := <-response:
-		return err
+func (r *Registrar) take() []register.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	events := r.mailbox
+	r.mailbox = nil
+	return events
+}
+
+func (r *Registrar) step(ctx context.Context, e register.Event) {
+	for _, a := range r.machine.Step(time.Now(), e) {
+		r.do(ctx, a)
 	}
 }
 
-// AnnounceDrain writes the registration of a draining worker, and reports whether another worker can take a slot over.
-func (r *Registrar) AnnounceDrain(ctx context.Context) bool {
+// do executes one action. Calls run beside the loop, which has time-outs of its own.
+func (r *Registrar) do(ctx context.Context, a register.Action) {
+	switch a := a.(type) {
+	case register.CallPut:
+		r.calls.Go(func() { r.post(register.Put{Err: r.store.PutWorker(ctx, a.Worker, lease.WorkerTTL)}) })
+	case register.CallWorkers:
+		r.calls.Go(func() {
+			workers, err := r.store.Workers(ctx)
+			r.post(register.Listed{Workers: workers, Err: err})
+		})
+	case register.CallRemove:
+		r.calls.Go(func() { r.post(register.Removed{Err: r.store.RemoveWorker(ctx, a.ID)}) })
+	case register.Observe:
+		r.plane.Observe(ctx, a.Err)
+	case register.Hint:
+		r.hint(ctx, a.Topic)
+	case register.RefuseGrants:
+		r.holders.RefuseGrants(ctx)
+	case register.Drain:
+		r.holders.Drain(ctx)
+	case register.Wake:
+		r.timer.Reset(a.After)
+	case register.NotRemoved:
+		r.log.WarnContext(ctx, "registration not removed, it expires by itself", slog.Any(logkey.Err, a.Err))
+	case register.Left:
+		r.left = true
+	}
+}
+
+func (r *Registrar) hint(ctx context.Context, topic string) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if !r.plane.Up() || r.write(ctx) != nil {
-		return false
-	}
-	workers, err := r.store.Workers(ctx)
-	if err != nil {
-		return false
-	}
-	r.plane.Hint(ctx, lease.TopicFleet)
-	return slices.ContainsFunc(workers, r.canReplace)
-}
-
-// canReplace reports whether w can take over a slot of this worker.
-func (r *Registrar) canReplace(w fleet.Worker) bool {
-	if w.ID == r.worker.ID || w.Draining {
-		return false
-	}
-	return slices.ContainsFunc(w.Tunnels, func(theirs fleet.TunnelRef) bool {
-		return slices.ContainsFunc(r.worker.Tunnels, func(own fleet.TunnelRef) bool { return own.ID == theirs.ID })
-	})
-}
-
-// Remove removes the registration, so that supervisors need not wait until it expires. Run must have ended.
-func (r *Registrar) Remove(ctx context.Context) {
-	if !r.plane.Up() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	if err := r.store.RemoveWorker(ctx, r.worker.ID); err != nil {
-		r.log.WarnContext(ctx, "registration not removed, it expires by itself", slog.Any(logkey.Err, err))
-		return
-	}
-	r.plane.Hint(ctx, lease.TopicFleet)
+	r.plane.Hint(ctx, topic)
 }

@@ -1,9 +1,6 @@
 package keeper
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -26,16 +23,21 @@ func (k *keeper) connections() []Connection {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	var list []Connection
-	for _, index := range slices.Sorted(maps.Keys(k.holders)) {
-		for _, h := range k.holders[index] {
-			v := h.Snapshot()
-			list = append(list, Connection{
-				Tunnel: k.cred.TunnelID, Connector: k.connector, Index: index,
-				Epoch: v.Grant.Epoch, Edge: v.Edge, Protocol: v.Status.Protocol, Status: v.Status,
-			})
-		}
+	for _, held := range k.machine.Holders() {
+		v := k.holders[held.Holder].Snapshot()
+		list = append(list, Connection{
+			Tunnel: held.Slot.Tunnel, Connector: held.Slot.Connector, Index: held.Slot.Index,
+			Epoch: v.Grant.Epoch, Edge: v.Edge, Protocol: v.Status.Protocol, Status: v.Status,
+		})
 	}
 	return list
+}
+
+// ready returns why the tunnel is not served, or nil.
+func (k *keeper) ready() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.machine.Ready()
 }
 
 // Connector is the connector id of the tunnel id, zero while the store has not given it.
@@ -44,7 +46,7 @@ func (s *Set) Connector(id tunnel.ID) tunnel.ConnectorID {
 		if k.cred.TunnelID == id {
 			k.mu.Lock()
 			defer k.mu.Unlock()
-			return k.connector
+			return k.machine.Connector()
 		}
 	}
 	return tunnel.ConnectorID{}

@@ -12,16 +12,20 @@ import (
 // features lists the features to announce with a registration, by the newest known feature record.
 func (k *keeper) features(epoch tunnel.Epoch) []string {
 	k.mu.Lock()
-	txt := k.pool.FeatureTXT
+	txt := k.machine.Pool().FeatureTXT
 	k.mu.Unlock()
+	return features(k.cfg, k.cred.AccountTag, txt, epoch)
+}
+
+func features(cfg Config, accountTag, txt string, epoch tunnel.Epoch) []string {
 	record, err := protocol.ParseFeatures(txt)
 	if err != nil {
 		record = protocol.FeatureRecord{} // discovery publishes valid texts only
 	}
 	return protocol.Wish{
-		Given: k.cfg.Features, PostQuantum: k.cfg.PostQuantum, Record: record,
+		Given: cfg.Features, PostQuantum: cfg.PostQuantum, Record: record,
 		Own:         append(protocol.Extensions(), fmt.Sprintf("%s%d", protocol.FeatureEpoch, epoch)),
-		AccountHash: credential.AccountHash(k.cred.AccountTag),
+		AccountHash: credential.AccountHash(accountTag),
 	}.Offer().Features
 }
 

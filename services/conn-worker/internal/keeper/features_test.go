@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 func TestFeatures(t *testing.T) {
@@ -26,16 +25,13 @@ func TestFeatures(t *testing.T) {
 		"v2 against a record": {given: []string{protocol.FeatureDatagramV2}, txt: `{"dv3_2":100}`},
 		"bad record":          {txt: `{"dv3_2":-1}`},
 	} {
-		k := &keeper{
-			cfg: Config{Features: c.given, PostQuantum: c.postQuantum}, cred: tunnel.Credentials{AccountTag: "account-1"},
-		}
-		k.pool.FeatureTXT = c.txt
+		cfg := Config{Features: c.given, PostQuantum: c.postQuantum}
 		want := append([]string{
 			"allow_remote_config", "serialized_headers", "support_datagram_v2", "support_quic_eof", "management_logs",
 			"culvert_streams_1", "culvert_datagrams_1", "culvert_fragments_1", "culvert_upgrades_1", "culvert_epoch=42",
 		}, c.more...)
 		slices.Sort(want)
-		if got := k.features(42); !slices.Equal(got, want) {
+		if got := features(cfg, "account-1", c.txt, 42); !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", name, got, want)
 		}
 	}

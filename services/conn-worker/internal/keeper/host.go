@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/hold"
-	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -36,16 +35,7 @@ type told struct{ k *keeper }
 func (t told) Others(slot tunnel.Slot) int {
 	t.k.mu.Lock()
 	defer t.k.mu.Unlock()
-	n := 0
-	for index, hs := range t.k.holders {
-		for _, h := range hs {
-			if index != slot.Index && h.Snapshot().Status.State == lease.StateConnected {
-				n++
-				break
-			}
-		}
-	}
-	return n
+	return t.k.machine.Others(slot)
 }
 
 // WaitUpTo is the bound of the waits of the holders.
@@ -73,7 +63,7 @@ func (k *keeper) Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAdd
 func (k *keeper) Dialed(edge tunnel.EdgeAddr, reason tunnel.Reason) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.health = k.health.After(edge.Addr, reason, time.Now())
+	k.machine.Dialed(time.Now(), edge, reason)
 }
 
 // Request is the registration of a slot (docs/spec/wire.md 8.1), with the real local address.
@@ -89,27 +79,11 @@ func (k *keeper) Request(ctx context.Context, session transport.Session, slot tu
 	}
 }
 
-// Rotate chooses another address from the last pool that was read, avoiding those of sibling slots.
+// Rotate chooses another address without the store.
 func (k *keeper) Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	used := map[tunnel.ConnIndex]tunnel.EdgeAddr{}
-	for index, r := range k.records {
-		used[index] = r.InUse()
-	}
-	for index, hs := range k.holders {
-		for _, h := range hs {
-			if v := h.Snapshot(); !v.Edge.IsZero() {
-				used[index] = v.Edge
-			}
-		}
-	}
-	table := edgepool.Table{Pool: k.pool, Family: k.cfg.Family, Used: used, Health: k.health}
-	edge, err := edgepool.Allocate(time.Now(), table, edgepool.Request{Index: slot.Index, Avoid: avoid}, mathrand.IntN)
-	if err != nil {
-		return tunnel.EdgeAddr{} // the old address is tried again
-	}
-	return edge
+	return k.machine.Rotate(time.Now(), slot, avoid)
 }
 
 // StoreDown reports whether the store is unavailable.

@@ -3,77 +3,61 @@ package keeper
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/culvert-tunnel/culvert/pkg/backoff"
-	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/control/hold"
+	"github.com/culvert-tunnel/culvert/pkg/control/keep"
+	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
 )
 
-const (
-	// restTime is the shortest time between two renewals, so that many changes cost few calls.
-	restTime = 10 * time.Millisecond
-	// poolEvery is how many renewals pass between two reads of the edge pool.
-	poolEvery = 15
-)
-
-// hooks are what a keeper calls in its Set.
-type hooks struct {
-	// wakeAll makes all keepers renew soon.
-	wakeAll func()
-	// holderEnded signals that a holder is gone and its lease released.
-	holderEnded func()
-}
-
-// keeper keeps the leases of one tunnel and the holders of its slots.
+// keeper keeps the leases of one tunnel and the holders of its slots. It runs the machine of package keep.
 type keeper struct {
-	cfg        Config
-	deps       Deps
-	transports *transports
-	hooks      hooks
-	cred       tunnel.Credentials // as the worker started; the secret may be another one now
-	auth       atomic.Pointer[tunnel.Credentials]
-	token      bool // the credentials came as a run token
-	log        *slog.Logger
-	changed    chan struct{}
+	cfg     Config
+	deps    Deps
+	wakeAll func()             // makes all keepers of the worker renew soon
+	cred    tunnel.Credentials // as the worker started; the secret may be another one now
+	auth    atomic.Pointer[tunnel.Credentials]
+	log     *slog.Logger
+	changed chan struct{}
 	// beat is when the loop last made progress; zero before its start.
 	beat atomic.Pointer[time.Time]
 
+	// timer is that of the machine. The loop alone touches it.
+	timer *time.Timer
 	// holding runs the holders; the keeper's loop adds to it.
 	holding sync.WaitGroup
 
 	// mu guards what follows.
-	mu        sync.Mutex
-	connector tunnel.ConnectorID
-	holders   map[tunnel.ConnIndex][]*conn.Holder // the newest last
-	last      map[tunnel.ConnIndex]tunnel.Epoch   // the newest epoch that was ever held
-	records   map[tunnel.ConnIndex]lease.Record
-	reported  map[tunnel.ConnIndex]lease.Status // the last statuses that the store has
-	pool      edgepool.Pool
-	health    edgepool.Health
-	leaving   bool // no new grant is accepted
-	chose     bool // a transport was chosen for the first attempt
-	releasing int  // holders that ended and whose lease is being released
+	mu      sync.Mutex
+	machine *keep.Machine
+	holders map[keep.HolderID]*conn.Holder
 }
 
-func newKeeper(cfg Config, deps Deps, t *transports, h hooks, cred Credentials) *keeper {
+func newKeeper(cfg Config, deps Deps, t *transports, wakeAll func(), cred Credentials) *keeper {
 	k := &keeper{
-		cfg: cfg, deps: deps, transports: t, hooks: h, cred: cred.Credentials, token: cred.FromToken, changed: make(chan struct{}, 1),
-		log:      deps.Logger.With(slog.String(logkey.TunnelID, cred.TunnelID.String())),
-		holders:  map[tunnel.ConnIndex][]*conn.Holder{},
-		last:     map[tunnel.ConnIndex]tunnel.Epoch{},
-		records:  map[tunnel.ConnIndex]lease.Record{},
-		reported: map[tunnel.ConnIndex]lease.Status{},
+		cfg: cfg, deps: deps, wakeAll: wakeAll, cred: cred.Credentials, changed: make(chan struct{}, 1),
+		log:     deps.Logger.With(slog.String(logkey.TunnelID, cred.TunnelID.String())),
+		timer:   time.NewTimer(time.Hour),
+		holders: map[keep.HolderID]*conn.Holder{},
 	}
+	k.timer.Stop()
 	k.auth.Store(&k.cred)
+	k.machine = keep.NewMachine(keep.Config{
+		Tunnel: cred.TunnelID, Worker: cfg.Worker, Pool: cfg.Pool, Family: cfg.Family, Protocol: cfg.Protocol, Token: cred.FromToken,
+		AccountHash: credential.AccountHash(cred.AccountTag),
+	}, keep.Deps{
+		View: func(id keep.HolderID) hold.View { return k.holders[id].Snapshot() }, Choices: t,
+		Candidate: func() (tunnel.ConnectorID, error) { return tunnel.NewConnectorID(rand.Reader) },
+		Backoff:   mathrand.Int64N, Pick: mathrand.IntN,
+	})
 	return k
 }
 
@@ -88,270 +72,133 @@ func (k *keeper) wake() {
 // run keeps the leases until ctx ends, then waits for the holders, which end with it.
 func (k *keeper) run(ctx context.Context) {
 	defer k.holding.Wait()
-	if !k.identify(ctx) {
-		return
-	}
-	tick := time.NewTicker(lease.RenewEvery)
-	defer tick.Stop()
-	rest := time.NewTimer(0)
-	defer rest.Stop()
-	for renewals := 0; ; renewals++ {
-		k.progress()
-		if renewals%poolEvery == 0 || k.poolIsEmpty() {
-			k.readPool(ctx)
-		}
-		k.renew(ctx)
-		k.probe(ctx)
-		rest.Reset(restTime)
-		select {
-		case <-ctx.Done():
-			return
-		case <-rest.C:
-		}
+	defer k.timer.Stop()
+	k.progress()
+	k.step(ctx, keep.Started{})
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.changed:
-		case <-tick.C:
+			k.step(ctx, keep.Woken{})
+		case <-k.timer.C:
+			k.step(ctx, keep.Timer{})
 		}
-	}
-}
-
-// identify reads or creates the connector id. It retries until the store responds, and returns false when ctx ends first.
-func (k *keeper) identify(ctx context.Context) bool {
-	policy := backoff.Policy{Base: 100 * time.Millisecond, Retries: 5}
-	for failures := 0; ; {
 		k.progress()
-		candidate, err := tunnel.NewConnectorID(rand.Reader)
-		if err == nil {
-			var id tunnel.ConnectorID
-			id, err = k.deps.Store.EnsureConnector(ctx, k.cred.TunnelID, candidate)
-			k.deps.Control.Observe(ctx, err)
-			if err == nil {
-				k.mu.Lock()
-				k.connector = id
-				k.mu.Unlock()
-				k.log.InfoContext(ctx, "connector has its id", slog.String(logkey.ConnectorID, id.String()))
-				return true
-			}
-		}
-		failures++
-		timer := time.NewTimer(policy.Wait(failures, mathrand.Int64N))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return false
-		case <-timer.C:
-		}
 	}
 }
 
-func (k *keeper) poolIsEmpty() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.pool.Version == 0
-}
-
-// readPool reads the edge pool. The last good one stays for the time when the store is unavailable.
-func (k *keeper) readPool(ctx context.Context) {
-	p, err := k.deps.Store.Pool(ctx, k.cfg.Pool)
-	if errors.Is(err, tunnel.ErrNotFound) {
-		return
-	}
-	k.deps.Control.Observe(ctx, err)
+// step hands an event to the machine and executes the actions. Calls to the store are made here, and their replies handed on.
+func (k *keeper) step(ctx context.Context, e keep.Event) {
+	actions, err := k.decide(ctx, e)
 	if err != nil {
-		return
+		k.log.ErrorContext(ctx, "keeper refused an event", slog.Any(logkey.Err, err))
 	}
-	k.mu.Lock()
-	k.pool, k.health = p, k.health.Within(p)
-	k.mu.Unlock()
+	for _, a := range actions {
+		k.do(ctx, a)
+	}
 }
 
-// renew reports the status of the slots to the store and reconciles the holders with the records that it returns.
-func (k *keeper) renew(ctx context.Context) {
-	reports, changed := k.reports()
-	records, err := k.deps.Store.Renew(ctx, k.cred.TunnelID, k.connector, k.cfg.Worker, reports, lease.LeaseTTL)
-	k.deps.Control.Observe(ctx, err)
-	if err != nil {
-		if !errors.Is(err, tunnel.ErrUnavailable) && ctx.Err() == nil {
-			k.log.ErrorContext(ctx, "leases not renewed", slog.Any(logkey.Err, err))
-		}
-		return
-	}
-	k.confirm(reports)
-	if changed {
-		k.deps.Control.Hint(ctx, lease.TopicStatus)
-	}
-	k.reconcile(ctx, records)
-}
-
-// reports lists the status of the newest holder of each slot; changed means that a supervisor has to act on one of them.
-func (k *keeper) reports() (list []lease.Report, changed bool) {
+// decide hands an event to the machine and returns the actions to execute. Those for the holders it executes itself, with the lock
+// held, so that a holder gets its events in the order in which they were decided.
+func (k *keeper) decide(ctx context.Context, e keep.Event) (others []keep.Action, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for index, hs := range k.holders {
-		if len(hs) == 0 {
-			continue
+	actions, err := k.machine.Step(time.Now(), e)
+	for _, a := range actions {
+		switch a := a.(type) {
+		case keep.Start:
+			k.start(ctx, a)
+		case keep.Send:
+			k.holders[a.Holder].Send(a.Event)
+		case keep.Gone:
+			delete(k.holders, a.Holder)
+			others = append(others, a)
+		default:
+			others = append(others, a)
 		}
-		v := hs[len(hs)-1].Snapshot()
-		if v.Phase == lease.PhaseIdle || v.Phase == lease.PhaseEnded {
-			continue
-		}
-		v.Status.Prefers = k.prefers(index, v)
-		list = append(list, lease.Report{Index: index, Epoch: v.Grant.Epoch, Status: v.Status})
-		known := k.reported[index]
-		now := v.Status
-		known.InFlight, now.InFlight = 0, 0
-		changed = changed || known != now
 	}
-	return list, changed
+	return others, err
 }
 
-// confirm remembers the statuses that the store has.
-func (k *keeper) confirm(reports []lease.Report) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, r := range reports {
-		k.reported[r.Index] = r.Status
-	}
-}
-
-// reconcile makes the holders follow the records. It is level-triggered: the same records change nothing.
-func (k *keeper) reconcile(ctx context.Context, records []lease.Record) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, r := range records {
-		k.records[r.Slot.Index] = r
-		if r.Worker == k.cfg.Worker {
-			k.followOwn(ctx, r)
-		} else {
-			k.followOther(r)
-		}
-	}
-}
-
-// followOwn handles a record that names this worker.
-func (k *keeper) followOwn(ctx context.Context, r lease.Record) {
-	index := r.Slot.Index
-	if !r.Live || k.leaving || r.Epoch <= k.last[index] {
-		k.supersede(r)
-		return
-	}
-	k.last[index] = r.Epoch
-	granted := lease.Event{Kind: lease.EventGranted, Grant: r.Grant, Retries: r.Status.Retries}
-	if hs := k.holders[index]; len(hs) > 0 {
-		newest := hs[len(hs)-1]
-		if canTake(newest.Snapshot(), r.Edge) {
-			newest.Send(granted)
-			k.supersede(r)
-			return
-		}
-	}
-	h := conn.New(r.Slot, k.holderConfig())
-	k.holders[index] = append(k.holders[index], h)
-	h.Send(granted)
+// start runs a new holder. k.mu is held.
+func (k *keeper) start(ctx context.Context, a keep.Start) {
+	h := conn.New(a.Slot, k.holderConfig())
+	k.holders[a.Holder] = h
 	k.holding.Go(func() {
 		h.Run(ctx)
-		k.ended(ctx, h, index)
+		k.step(ctx, keep.HolderEnded{Holder: a.Holder, Killed: ctx.Err() != nil})
 	})
-	k.supersede(r)
 }
 
-// canTake reports whether a holder can continue with a newer grant: not when it drains, and not when it serves on another address
-// than the granted one. Then a second holder connects before the first one ends.
-func canTake(v conn.Snapshot, edge tunnel.EdgeAddr) bool {
-	switch v.Phase {
-	case lease.PhaseDraining, lease.PhaseEnded:
-		return false
-	case lease.PhaseConnected, lease.PhaseSuperseded:
-		return v.Edge == edge
+// do executes one action.
+func (k *keeper) do(ctx context.Context, a keep.Action) {
+	switch a := a.(type) {
+	case keep.CallConnector:
+		id, err := k.deps.Store.EnsureConnector(ctx, a.Tunnel, a.Candidate)
+		k.step(ctx, keep.Identified{Connector: id, Err: err})
+	case keep.CallPool:
+		pool, err := k.deps.Store.Pool(ctx, a.Name)
+		k.step(ctx, keep.PoolRead{Pool: pool, Err: err})
+	case keep.CallRenew:
+		records, err := k.deps.Store.Renew(ctx, a.Tunnel, a.Connector, a.Worker, a.Reports, lease.LeaseTTL)
+		k.step(ctx, keep.Renewed{Records: records, Err: err})
+	case keep.CallRelease:
+		err := k.deps.Store.Release(ctx, a.Slot, a.Worker, a.Epoch)
+		k.step(ctx, keep.Released{Holder: a.Holder, Err: err})
+	case keep.Hint:
+		k.deps.Control.Hint(ctx, a.Topic)
+	case keep.Observe:
+		k.deps.Control.Observe(ctx, a.Err)
+	case keep.Wake:
+		k.timer.Reset(a.After)
+	case keep.Gone:
+		k.deps.HolderGone()
+	case keep.Probe:
+		k.holding.Go(func() { k.probe(ctx, a) })
 	default:
-		return true
-	}
-}
-
-// followOther handles a record that names another worker, or none.
-func (k *keeper) followOther(r lease.Record) {
-	if r.Worker != "" {
-		k.supersede(r)
-		return
-	}
-	for _, h := range k.holders[r.Slot.Index] {
-		if h.Offered() <= r.Epoch {
-			h.Send(lease.Event{Kind: lease.EventReleased})
+		if tell := k.tell(ctx, a); tell != nil {
+			tell()
 		}
 	}
 }
 
-// supersede sends the newer record to the holders of older epochs.
-func (k *keeper) supersede(r lease.Record) {
-	for _, h := range k.holders[r.Slot.Index] {
-		if h.Offered() < r.Epoch {
-			h.Send(lease.Event{Kind: lease.EventNewer, Newer: r})
+// tell logs and counts what an action says. A fallback is logged by the function that it returns: the caller runs that after the
+// line about the failure that led to it.
+func (k *keeper) tell(ctx context.Context, a keep.Action) (later func()) {
+	switch a := a.(type) {
+	case keep.Named:
+		k.log.InfoContext(ctx, "connector has its id", slog.String(logkey.ConnectorID, a.Connector.String()))
+	case keep.NotRenewed:
+		if ctx.Err() == nil {
+			k.log.ErrorContext(ctx, "leases not renewed", slog.Any(logkey.Err, a.Err))
 		}
+	case keep.NotReleased:
+		k.log.WarnContext(ctx, "lease not released, it expires by itself", slog.Any(logkey.Err, a.Err))
+	case keep.Rejected:
+		k.slotLog(a.Slot, a.Edge).ErrorContext(ctx, "protocol event rejected", slog.Any(logkey.Err, a.Err))
+	case keep.Turned:
+		later = tellTurn(ctx, k.slotLog(a.Slot, a.Edge), a.Change)
+		k.deps.Observer.Turned(a.Change.Turn)
+	case keep.WakeAll:
+		k.wakeAll()
 	}
+	return later
 }
 
-// ended removes a holder and releases its lease.
-func (k *keeper) ended(ctx context.Context, h *conn.Holder, index tunnel.ConnIndex) {
-	k.mu.Lock()
-	hs := k.holders[index]
-	for i, other := range hs {
-		if other == h {
-			k.holders[index] = append(hs[:i:i], hs[i+1:]...)
-			break
-		}
-	}
-	delete(k.reported, index)
-	k.releasing++
-	slot := tunnel.Slot{Tunnel: k.cred.TunnelID, Connector: k.connector, Index: index}
-	k.mu.Unlock()
-	defer func() {
-		k.mu.Lock()
-		k.releasing--
-		k.mu.Unlock()
-		k.hooks.holderEnded()
-	}()
-	if ctx.Err() != nil {
-		return // killed: nothing is released
-	}
-	err := k.deps.Store.Release(ctx, slot, k.cfg.Worker, h.Offered())
-	k.deps.Control.Observe(ctx, err)
-	switch {
-	case err == nil:
-		k.deps.Control.Hint(ctx, lease.TopicStatus)
-	case errors.Is(err, tunnel.ErrFenced), errors.Is(err, tunnel.ErrNotFound), errors.Is(err, tunnel.ErrUnavailable):
-	default:
-		k.log.WarnContext(ctx, "lease not released, it expires by itself", slog.Any(logkey.Err, err))
-	}
+func (k *keeper) slotLog(slot tunnel.Slot, edge tunnel.EdgeAddr) *slog.Logger {
+	return k.log.With(slog.Int(logkey.ConnIndex, int(slot.Index)), slog.String(logkey.EdgeAddr, edge.String()))
 }
 
 // refuseGrants ignores new grants from now on.
-func (k *keeper) refuseGrants() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.leaving = true
-}
+func (k *keeper) refuseGrants(ctx context.Context) { k.step(ctx, keep.RefuseGrants{}) }
 
 // drain ignores new grants and drains every holder.
-func (k *keeper) drain() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.leaving = true
-	for _, hs := range k.holders {
-		for _, h := range hs {
-			h.Send(lease.Event{Kind: lease.EventDrain})
-		}
-	}
-}
+func (k *keeper) drain(ctx context.Context) { k.step(ctx, keep.Drain{}) }
 
 // held counts the holders that still run or whose lease has not been released.
 func (k *keeper) held() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	n := k.releasing
-	for _, hs := range k.holders {
-		n += len(hs)
-	}
-	return n
+	return k.machine.Count()
 }

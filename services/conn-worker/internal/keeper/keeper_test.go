@@ -4,17 +4,33 @@ import (
 	"context"
 	"log/slog"
 	"testing"
+	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
 )
 
-// slowStore reports each release and finishes it when the test says so.
+// slowStore grants slot 0 to worker-1, for later. It reports each release and finishes it when the test says so.
 type slowStore struct {
 	Store
 	began, finish chan struct{}
+}
+
+func (s *slowStore) EnsureConnector(_ context.Context, _ tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error) {
+	return candidate, nil
+}
+
+func (s *slowStore) Pool(context.Context, string) (edgepool.Pool, error) {
+	return edgepool.Pool{}, tunnel.ErrNotFound
+}
+
+func (s *slowStore) Renew(
+	context.Context, tunnel.ID, tunnel.ConnectorID, tunnel.WorkerID, []lease.Report, time.Duration,
+) ([]lease.Record, error) {
+	return []lease.Record{{Grant: lease.Grant{Worker: "worker-1", Epoch: 5, Wait: time.Hour}, Live: true}}, nil
 }
 
 func (s *slowStore) Release(context.Context, tunnel.Slot, tunnel.WorkerID, tunnel.Epoch) error {
@@ -34,12 +50,17 @@ func (quiet) Hint(context.Context, string)   {}
 func TestHolderCountsUntilItsLeaseIsReleased(t *testing.T) {
 	store := &slowStore{began: make(chan struct{}, 1), finish: make(chan struct{})}
 	ended := make(chan struct{}, 1)
-	k := newKeeper(Config{}, Deps{Store: store, Control: quiet{}, Logger: slog.New(slog.DiscardHandler)}, nil,
-		hooks{holderEnded: func() { ended <- struct{}{} }}, Credentials{})
-	h := conn.New(tunnel.Slot{}, k.holderConfig())
-	k.holders[0] = append(k.holders[0], h)
-	k.reported[0] = lease.Status{}
-	go k.ended(t.Context(), h, 0)
+	k := newKeeper(Config{Worker: "worker-1"}, Deps{
+		Store: store, Control: quiet{}, Logger: slog.New(slog.DiscardHandler), HolderGone: func() { ended <- struct{}{} },
+	}, newTransports(protocol.Auto, time.Hour), func() {}, Credentials{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		k.run(ctx)
+	}()
+	testkit.Eventually(t, "the holder", func() bool { return k.held() == 1 })
+	k.drain(ctx)
 	testkit.Receive(t, "the release", store.began)
 	if n := k.held(); n != 1 {
 		t.Errorf("held() = %d during the release, want 1", n)
@@ -49,4 +70,6 @@ func TestHolderCountsUntilItsLeaseIsReleased(t *testing.T) {
 	if n := k.held(); n != 0 {
 		t.Errorf("held() = %d after the release, want 0", n)
 	}
+	cancel()
+	testkit.Receive(t, "the end of the keeper", done)
 }

@@ -25,8 +25,8 @@ func (s *Set) Reconnect(id tunnel.ID, index tunnel.ConnIndex, delay time.Duratio
 func (k *keeper) reconnect(index tunnel.ConnIndex, delay time.Duration) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for _, h := range k.holders[index] {
-		if h.Reconnect(delay) {
+	for _, held := range k.machine.Holders() {
+		if held.Slot.Index == index && k.holders[held.Holder].Reconnect(delay) {
 			return nil
 		}
 	}

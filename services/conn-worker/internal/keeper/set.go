@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/control/hold"
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
@@ -23,7 +23,7 @@ import (
 )
 
 // DefaultRetries is the default of Config.Retries.
-const DefaultRetries = backoff.DefaultRetries
+const DefaultRetries = hold.DefaultRetries
 
 // Store is the part of the shared state that keepers use.
 type Store interface {
@@ -79,6 +79,8 @@ type Deps struct {
 	Logger   *slog.Logger
 	// LocalConfig returns the JSON that index 0 uploads (docs/spec/wire.md 8.3); it may be nil, and may return nil.
 	LocalConfig func() []byte
+	// HolderGone is called when a holder has ended and its lease was released.
+	HolderGone func()
 }
 
 // Config are the settings of all keepers of a worker.
@@ -115,7 +117,8 @@ type Set struct {
 	cfg     Config
 	deps    Deps
 	keepers []*keeper
-	ended   chan struct{} // a holder ended
+
+	transports *transports
 }
 
 // New makes the keepers; Run starts them.
@@ -123,22 +126,11 @@ func New(cfg Config, deps Deps, creds []Credentials) *Set {
 	if cfg.Protocol == protocol.H2Mux {
 		deps.Logger.Warn("protocol h2mux is retired, http2 is used instead")
 	}
-	s := &Set{cfg: cfg, deps: deps, ended: make(chan struct{}, 1)}
-	t := newTransports(cfg.Protocol, cfg.ReturnAfter)
+	s := &Set{cfg: cfg, deps: deps, transports: newTransports(cfg.Protocol, cfg.ReturnAfter)}
 	for _, c := range creds {
-		s.keepers = append(s.keepers, newKeeper(cfg, deps, t, s.hooks(), c))
+		s.keepers = append(s.keepers, newKeeper(cfg, deps, s.transports, s.wakeAll, c))
 	}
 	return s
-}
-
-// hooks are what a keeper calls in its Set.
-func (s *Set) hooks() hooks {
-	return hooks{wakeAll: s.wakeAll, holderEnded: func() {
-		select {
-		case s.ended <- struct{}{}:
-		default:
-		}
-	}}
 }
 
 // Run keeps the leases until ctx ends, and waits for all holders, which end with it.
@@ -171,33 +163,21 @@ func (s *Set) wakeAll() {
 }
 
 // RefuseGrants makes all keepers ignore new grants. The holders stay, so that other workers can take their slots over.
-func (s *Set) RefuseGrants() {
+func (s *Set) RefuseGrants(ctx context.Context) {
 	for _, k := range s.keepers {
-		k.refuseGrants()
+		k.refuseGrants(ctx)
 	}
 }
 
 // Drain makes all keepers ignore new grants, and all holders unregister and finish their requests.
-func (s *Set) Drain() {
+func (s *Set) Drain(ctx context.Context) {
 	for _, k := range s.keepers {
-		k.drain()
+		k.drain(ctx)
 	}
 }
 
-// Await waits until no holder is left, but not longer than d.
-func (s *Set) Await(ctx context.Context, d time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, max(d, 0))
-	defer cancel()
-	for s.held() > 0 {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.ended:
-		}
-	}
-}
-
-func (s *Set) held() int {
+// Held counts the holders that still run or whose lease has not been released.
+func (s *Set) Held() int {
 	n := 0
 	for _, k := range s.keepers {
 		n += k.held()
@@ -211,7 +191,7 @@ func (s *Set) Tunnels() []fleet.TunnelRef {
 	for _, k := range s.keepers {
 		refs = append(refs, fleet.TunnelRef{
 			ID: k.cred.TunnelID, AccountHash: credential.AccountHash(k.cred.AccountTag), Pool: s.cfg.Pool, Region: k.cred.Endpoint,
-			IPVersion: s.cfg.Family.String(), Connections: s.cfg.Connections, Protocol: k.transports.demanded(),
+			IPVersion: s.cfg.Family.String(), Connections: s.cfg.Connections, Protocol: s.transports.demanded(),
 		})
 	}
 	return refs

@@ -5,26 +5,27 @@ import (
 	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"net/netip"
 	"sync"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/hold"
-	"github.com/culvert-tunnel/culvert/pkg/credential"
-	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/control/keep"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/transport"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
 )
 
-// transports is what this host knows of the transports, for all tunnels.
+// transports is what this host knows of the transports, for all tunnels: protocol.Choices for concurrent use.
 type transports struct {
 	choice protocol.Choice
 
 	mu    sync.Mutex
 	known *protocol.Choices // guarded by mu
 }
+
+var _ keep.Choices = (*transports)(nil)
 
 func newTransports(choice protocol.Choice, returnAfter time.Duration) *transports {
 	return &transports{choice: choice, known: protocol.NewChoices(mathrand.Int64N, returnAfter)}
@@ -38,148 +39,100 @@ func (c *transports) demanded() tunnel.Protocol {
 	return protocol.Select(protocol.Criteria{Choice: c.choice}).Preferred
 }
 
-// selection is the transports that a slot may use. The setting of this host, which fits its network, overrides the one of the
-// grant, which may come from another worker. k.mu is held.
-func (k *keeper) selection(demanded tunnel.Protocol) protocol.Selection {
-	choice := k.transports.choice
-	if choice == protocol.Auto && demanded != "" {
-		choice = protocol.Choice(demanded)
-	}
-	shares, err := protocol.ParseShares(k.pool.ProtocolTXT)
-	if err != nil {
-		shares = nil // discovery publishes valid texts only
-	}
-	return protocol.Select(protocol.Criteria{
-		Choice: choice, Token: k.token, Shares: shares, AccountHash: credential.AccountHash(k.cred.AccountTag),
-	})
+// Next is the protocol of a slot's next attempt.
+func (c *transports) Next(now time.Time, slot tunnel.Slot, s protocol.Selection) tunnel.Protocol {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known.Next(now, slot, s)
+}
+
+// Prefers is the protocol that a slot would use now.
+func (c *transports) Prefers(now time.Time, slot tunnel.Slot, s protocol.Selection) tunnel.Protocol {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known.Prefers(now, slot, s)
+}
+
+// Report records the result of an attempt.
+func (c *transports) Report(
+	now time.Time, slot tunnel.Slot, p tunnel.Protocol, e protocol.Event, addr netip.AddrPort,
+) (protocol.Change, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known.Report(now, slot, p, e, addr)
+}
+
+// ProbeDue reports whether the preferred protocol is to be probed now.
+func (c *transports) ProbeDue(now time.Time, slot tunnel.Slot) (tunnel.Protocol, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known.ProbeDue(now, slot)
+}
+
+// Probed records the result of a probe.
+func (c *transports) Probed(now time.Time, slot tunnel.Slot, e protocol.Event) (protocol.Change, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.known.Probed(now, slot, e)
 }
 
 // Protocol chooses the transport of an attempt that begins now.
 func (k *keeper) Protocol(slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol {
 	k.mu.Lock()
-	s := k.selection(demanded)
-	first := !k.chose
-	k.chose = true
+	p, first := k.machine.Protocol(time.Now(), slot, demanded)
 	k.mu.Unlock()
 	if first {
-		k.log.Info("first protocol chosen", slog.String(logkey.Protocol, string(s.Preferred)))
+		k.log.Info("first protocol chosen", slog.String(logkey.Protocol, string(p)))
 	}
-	c := k.transports
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.known.Next(time.Now(), slot, s)
-}
-
-// prefers is the transport that a connected slot would rather use, or empty. k.mu is held.
-func (k *keeper) prefers(index tunnel.ConnIndex, v conn.Snapshot) tunnel.Protocol {
-	if v.Status.State != lease.StateConnected {
-		return ""
-	}
-	c := k.transports
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if p := c.known.Prefers(time.Now(), k.slot(index), k.selection(v.Grant.Protocol)); p != v.Status.Protocol {
-		return p
-	}
-	return ""
-}
-
-func (k *keeper) slot(index tunnel.ConnIndex) tunnel.Slot {
-	return tunnel.Slot{Tunnel: k.cred.TunnelID, Connector: k.connector, Index: index}
+	return p
 }
 
 // Observe records the result of an attempt. When the slot falls back to another transport, tell logs it.
 func (k *keeper) Observe(slot tunnel.Slot, a hold.Attempt, e protocol.Event) (tell func()) {
-	c := k.transports
-	c.mu.Lock()
-	change, err := c.known.Report(time.Now(), slot, a.Protocol, e, a.Edge.Addr)
-	c.mu.Unlock()
-	return k.applyChange(slot, a.Edge, change, err)
-}
-
-// applyChange applies the effects of a change of a slot's transport, and logs it. A fallback is logged by tell, which the caller runs
-// after it has logged the failure that led to it.
-func (k *keeper) applyChange(slot tunnel.Slot, edge tunnel.EdgeAddr, change protocol.Change, err error) (tell func()) {
-	log := k.log.With(slog.Int(logkey.ConnIndex, int(slot.Index)), slog.String(logkey.EdgeAddr, edge.String()))
-	if err != nil {
-		log.Error("protocol event rejected", slog.Any(logkey.Err, err))
-		return nil
+	k.mu.Lock()
+	_, actions := k.machine.Observe(time.Now(), slot, a, e)
+	k.mu.Unlock()
+	for _, a := range actions {
+		if later := k.tell(context.Background(), a); later != nil {
+			tell = later
+		}
 	}
-	switch change.Turn {
-	case protocol.Unchanged:
-		return nil
-	case protocol.FellBack:
-		k.mu.Lock()
-		k.health = nil // the failures were the protocol's, not the addresses'
-		k.mu.Unlock()
-		tell = func() { tellFallback(log, change) }
-	case protocol.Returned:
-		log.Info("returning to the preferred protocol", slog.String(logkey.From, string(change.From)), slog.String(logkey.To, string(change.To)))
-		k.hooks.wakeAll() // all keepers report what their slots prefer now
-	case protocol.ProbeFailed:
-		log.Info("the preferred protocol still does not work", slog.String(logkey.Using, string(change.To)),
-			slog.Duration(logkey.NextProbeIn, time.Until(change.ProbeAt).Round(time.Second)))
-	}
-	k.deps.Observer.Turned(change.Turn)
 	return tell
 }
 
-// tellFallback logs a fallback: one warning per host is enough, the other slots follow.
-func tellFallback(log *slog.Logger, change protocol.Change) {
-	write := log.Info
-	if change.First {
-		write = log.Warn
+// tellTurn logs the change of a slot's transport. A fallback is logged by the function that it returns, and one warning per host is
+// enough, because the other slots follow.
+func tellTurn(ctx context.Context, log *slog.Logger, change protocol.Change) (later func()) {
+	probeIn := slog.Duration(logkey.NextProbeIn, time.Until(change.ProbeAt).Round(time.Second))
+	from, to := slog.String(logkey.From, string(change.From)), slog.String(logkey.To, string(change.To))
+	switch change.Turn {
+	case protocol.Unchanged:
+	case protocol.FellBack:
+		write := log.InfoContext
+		if change.First {
+			write = log.WarnContext
+		}
+		return func() {
+			write(ctx, "falling back to another protocol", from, to, slog.Int(logkey.Failures, change.Failures), probeIn)
+		}
+	case protocol.Returned:
+		log.InfoContext(ctx, "returning to the preferred protocol", from, to)
+	case protocol.ProbeFailed:
+		log.InfoContext(ctx, "the preferred protocol still does not work", slog.String(logkey.Using, string(change.To)), probeIn)
 	}
-	write("falling back to another protocol", slog.String(logkey.From, string(change.From)), slog.String(logkey.To, string(change.To)),
-		slog.Int(logkey.Failures, change.Failures), slog.Duration(logkey.NextProbeIn, time.Until(change.ProbeAt).Round(time.Second)))
+	return nil
 }
 
-// probe starts at most one probe of the preferred transport while a slot is connected over the fallback.
-func (k *keeper) probe(ctx context.Context) {
-	c := k.transports
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.leaving {
-		return
-	}
-	for index, hs := range k.holders {
-		if len(hs) == 0 {
-			continue
+// probe dials the address that a slot is connected to over another protocol, and closes the session.
+func (k *keeper) probe(ctx context.Context, p keep.Probe) {
+	session, err := k.deps.Dialer.Dial(ctx, p.Slot, p.Edge.Addr, p.Protocol)
+	if err == nil {
+		if err := session.CloseWithError(transport.NoError, ""); err != nil && !errors.Is(err, context.Canceled) {
+			k.log.DebugContext(ctx, "probe not closed", slog.Any(logkey.Err, err))
 		}
-		v := hs[len(hs)-1].Snapshot()
-		if v.Status.State != lease.StateConnected {
-			continue
-		}
-		c.mu.Lock()
-		p, due := c.known.ProbeDue(time.Now(), k.slot(index))
-		c.mu.Unlock()
-		if due {
-			k.holding.Go(func() { k.probeOver(ctx, k.slot(index), v.Edge, p) })
-			return
-		}
-	}
-}
-
-// probeOver dials the address that the slot is connected to over p, closes the session, and records the result.
-func (k *keeper) probeOver(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) {
-	session, err := k.deps.Dialer.Dial(ctx, slot, edge.Addr, p)
-	event := protocol.Connected
-	if err != nil {
-		event = protocol.EventOf(tunnel.ReasonOf(err))
-		if event == protocol.Lost {
-			event = protocol.DialFailed // a failure on this host does not show that the transport works
-		}
-	} else if err := session.CloseWithError(transport.NoError, ""); err != nil && !errors.Is(err, context.Canceled) {
-		k.log.DebugContext(ctx, "probe not closed", slog.Any(logkey.Err, err))
 	}
 	if ctx.Err() != nil {
 		return // the worker ends
 	}
-	c := k.transports
-	c.mu.Lock()
-	change, err := c.known.Probed(time.Now(), slot, event)
-	c.mu.Unlock()
-	if tell := k.applyChange(slot, edge, change, err); tell != nil {
-		tell()
-	}
+	k.step(ctx, keep.Probed{Slot: p.Slot, Edge: p.Edge, Err: err})
 }

@@ -1,0 +1,155 @@
+package keep
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/culvert-tunnel/culvert/pkg/control/hold"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// reconcile makes the holders follow the records. It is level-triggered: the same records change nothing.
+func (m *Machine) reconcile(records []lease.Record) {
+	sorted := slices.SortedStableFunc(slices.Values(records), func(a, b lease.Record) int { return cmp.Compare(a.Slot.Index, b.Slot.Index) })
+	for _, r := range sorted {
+		m.records[r.Slot.Index] = r
+		if r.Worker == m.cfg.Worker {
+			m.followOwn(r)
+		} else {
+			m.followOther(r)
+		}
+	}
+}
+
+// followOwn handles a record that names this worker.
+func (m *Machine) followOwn(r lease.Record) {
+	index := r.Slot.Index
+	if !r.Live || m.leaving || r.Epoch <= m.last[index] {
+		m.supersede(r)
+		return
+	}
+	m.last[index] = r.Epoch
+	hs := m.holders[index]
+	if n := len(hs); n == 0 || !canTake(m.view(hs[n-1].id), r.Edge) {
+		m.lastID++
+		hs = append(hs, holder{id: m.lastID})
+		m.holders[index] = hs
+		m.emit(Start{Holder: m.lastID, Slot: r.Slot})
+	}
+	newest := &hs[len(hs)-1]
+	newest.offered = r.Epoch
+	m.emit(Send{Holder: newest.id, Event: lease.Event{Kind: lease.EventGranted, Grant: r.Grant, Retries: r.Status.Retries}})
+	m.supersede(r)
+}
+
+// canTake reports whether a holder can continue with a newer grant: not when it drains, and not when it serves on another address
+// than the granted one. Then a second holder connects before the first one ends.
+func canTake(v hold.View, edge tunnel.EdgeAddr) bool {
+	switch v.Phase {
+	case lease.PhaseDraining, lease.PhaseEnded:
+		return false
+	case lease.PhaseConnected, lease.PhaseSuperseded:
+		return v.Edge == edge
+	default:
+		return true
+	}
+}
+
+// followOther handles a record that names another worker, or none.
+func (m *Machine) followOther(r lease.Record) {
+	if r.Worker != "" {
+		m.supersede(r)
+		return
+	}
+	for _, h := range m.holders[r.Slot.Index] {
+		if h.offered <= r.Epoch {
+			m.emit(Send{Holder: h.id, Event: lease.Event{Kind: lease.EventReleased}})
+		}
+	}
+}
+
+// supersede sends the newer record to the holders of older epochs.
+func (m *Machine) supersede(r lease.Record) {
+	for _, h := range m.holders[r.Slot.Index] {
+		if h.offered < r.Epoch {
+			m.emit(Send{Holder: h.id, Event: lease.Event{Kind: lease.EventNewer, Newer: r}})
+		}
+	}
+}
+
+// holderEnded removes a holder and releases its lease. Of a process that ends at once nothing is released.
+func (m *Machine) holderEnded(e HolderEnded) error {
+	for _, index := range m.indices() {
+		hs := m.holders[index]
+		i := slices.IndexFunc(hs, func(h holder) bool { return h.id == e.Holder })
+		if i < 0 {
+			continue
+		}
+		epoch := hs[i].offered
+		m.holders[index] = slices.Delete(hs, i, i+1)
+		delete(m.reported, index)
+		if e.Killed {
+			m.emit(Gone{Holder: e.Holder})
+			return nil
+		}
+		m.releasing[e.Holder] = true
+		m.emit(CallRelease{Holder: e.Holder, Slot: m.slot(index), Worker: m.cfg.Worker, Epoch: epoch})
+		return nil
+	}
+	return fmt.Errorf("%w: holder %d is not known", ErrUnexpected, e.Holder)
+}
+
+func (m *Machine) released(e Released) error {
+	if !m.releasing[e.Holder] {
+		return fmt.Errorf("%w: holder %d is not released", ErrUnexpected, e.Holder)
+	}
+	delete(m.releasing, e.Holder)
+	m.emit(Observe{Err: e.Err})
+	switch {
+	case e.Err == nil:
+		m.emit(Hint{Topic: lease.TopicStatus})
+	case errors.Is(e.Err, tunnel.ErrFenced), errors.Is(e.Err, tunnel.ErrNotFound), errors.Is(e.Err, tunnel.ErrUnavailable):
+	default:
+		m.emit(NotReleased{Err: e.Err})
+	}
+	m.emit(Gone{Holder: e.Holder})
+	return nil
+}
+
+// drain ignores new grants and drains every holder.
+func (m *Machine) drain() {
+	m.leaving = true
+	for _, index := range m.indices() {
+		for _, h := range m.holders[index] {
+			m.emit(Send{Holder: h.id, Event: lease.Event{Kind: lease.EventDrain}})
+		}
+	}
+}
+
+func (m *Machine) slot(index tunnel.ConnIndex) tunnel.Slot {
+	return tunnel.Slot{Tunnel: m.cfg.Tunnel, Connector: m.connector, Index: index}
+}
+
+// indices lists the slots that had a holder, in order.
+func (m *Machine) indices() []tunnel.ConnIndex { return slices.Sorted(maps.Keys(m.holders)) }
+
+// newest is the state of the newest holder of a slot.
+func (m *Machine) newest(index tunnel.ConnIndex) (v hold.View, found bool) {
+	hs := m.holders[index]
+	if len(hs) == 0 {
+		return hold.View{}, false
+	}
+	return m.view(hs[len(hs)-1].id), true
+}
+
+// view is the present state of a holder. One that the present step starts has none yet.
+func (m *Machine) view(id HolderID) hold.View {
+	if id > m.running {
+		return hold.View{}
+	}
+	return m.deps.View(id)
+}

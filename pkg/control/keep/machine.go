@@ -1,0 +1,296 @@
+package keep
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/control/hold"
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/protocol"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+const (
+	// restTime is the shortest time between two renewals, so that many changes cost few calls.
+	restTime = 10 * time.Millisecond
+	// poolEvery is how many renewals pass between two reads of the edge pool.
+	poolEvery = 15
+	// identifyBase and identifyRetries shape the waits between two attempts to learn the connector id.
+	identifyBase    = 100 * time.Millisecond
+	identifyRetries = 5
+)
+
+// ErrUnexpected says that a reply came that the machine did not wait for: the runner has a defect.
+var ErrUnexpected = errors.New("unexpected event")
+
+// Config are the settings of a keeper.
+type Config struct {
+	Tunnel tunnel.ID
+	Worker tunnel.WorkerID
+	// Pool names the edge pool; Family restricts its addresses.
+	Pool   string
+	Family edgepool.Family
+	// Protocol is the operator's choice on this host. Token says that the credentials came as a run token, AccountHash is the hash of
+	// their account: both matter for the choice among transports (docs/spec/wire.md 14).
+	Protocol    protocol.Choice
+	Token       bool
+	AccountHash uint8
+}
+
+// Choices is what the host knows of the transports, for all its tunnels; protocol.Choices has the methods.
+type Choices interface {
+	Next(now time.Time, slot tunnel.Slot, s protocol.Selection) tunnel.Protocol
+	Prefers(now time.Time, slot tunnel.Slot, s protocol.Selection) tunnel.Protocol
+	Report(now time.Time, slot tunnel.Slot, p tunnel.Protocol, e protocol.Event, addr netip.AddrPort) (protocol.Change, error)
+	ProbeDue(now time.Time, slot tunnel.Slot) (tunnel.Protocol, bool)
+	Probed(now time.Time, slot tunnel.Slot, e protocol.Event) (protocol.Change, error)
+}
+
+// Deps are what a machine needs of its runner.
+type Deps struct {
+	// View is the present state of a holder that was started and has not ended.
+	View    func(HolderID) hold.View
+	Choices Choices
+	// Candidate makes a new connector id.
+	Candidate func() (tunnel.ConnectorID, error)
+	// Backoff and Pick are the randomness of waits and of the choice among addresses.
+	Backoff backoff.Random
+	Pick    edgepool.Random
+}
+
+// stage is what the loop of a keeper waits for.
+type stage uint8
+
+const (
+	stageNew         stage = iota // Started
+	stageIdentifying              // the reply to CallConnector
+	stageRetrying                 // the time for another CallConnector
+	stageReading                  // the reply to CallPool
+	stageRenewing                 // the reply to CallRenew
+	stageResting                  // the end of restTime
+	stageIdle                     // the next tick, or Woken
+)
+
+// holder is one holder of a slot.
+type holder struct {
+	id HolderID
+	// offered is the newest epoch that was sent to the holder, even if it has not handled it yet.
+	offered tunnel.Epoch
+}
+
+// Machine is the state of the keeper of one tunnel. It is not safe for concurrent use.
+type Machine struct {
+	cfg  Config
+	deps Deps
+	out  []Action // what the present step does
+
+	stage    stage
+	woken    bool // Woken came since the last turn began
+	failures int  // attempts to identify that failed
+	renewals int
+	wakeAt   time.Time // of the last Wake
+	nextTick time.Time
+	// sent are the reports of the renewal in progress, and news says that a supervisor has to act on one of them.
+	sent []lease.Report
+	news bool
+
+	connector tunnel.ConnectorID
+	holders   map[tunnel.ConnIndex][]holder // the newest last
+	lastID    HolderID
+	running   HolderID                          // the last one that was started before the present step
+	last      map[tunnel.ConnIndex]tunnel.Epoch // the newest epoch that was ever held
+	records   map[tunnel.ConnIndex]lease.Record
+	reported  map[tunnel.ConnIndex]lease.Status // the last statuses that the store has
+	releasing map[HolderID]bool                 // holders that ended and whose lease is being released
+	pool      edgepool.Pool
+	health    edgepool.Health
+	leaving   bool // no new grant is accepted
+	chose     bool // a transport was chosen for the first attempt
+}
+
+// NewMachine makes a keeper that waits for Started.
+func NewMachine(cfg Config, deps Deps) *Machine {
+	return &Machine{
+		cfg: cfg, deps: deps,
+		holders:   map[tunnel.ConnIndex][]holder{},
+		last:      map[tunnel.ConnIndex]tunnel.Epoch{},
+		records:   map[tunnel.ConnIndex]lease.Record{},
+		reported:  map[tunnel.ConnIndex]lease.Status{},
+		releasing: map[HolderID]bool{},
+	}
+}
+
+func (m *Machine) emit(a Action) { m.out = append(m.out, a) }
+
+// Step handles one event at now and returns the actions to run, in order. now must never decrease. An error says that nobody waits for
+// the event; it changed nothing.
+func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
+	m.out = nil
+	var err error
+	switch e := e.(type) {
+	case Started:
+		err = m.expect(e, stageNew, func() { m.identify(now) })
+	case Timer:
+		m.timer(now)
+	case Woken:
+		m.woken = true
+		if m.stage == stageIdle {
+			m.turn(now)
+		}
+	case Identified:
+		err = m.expect(e, stageIdentifying, func() { m.identified(now, e) })
+	case PoolRead:
+		err = m.expect(e, stageReading, func() { m.poolRead(now, e) })
+	case Renewed:
+		err = m.expect(e, stageRenewing, func() { m.renewed(now, e) })
+	case HolderEnded:
+		err = m.holderEnded(e)
+	case Released:
+		err = m.released(e)
+	case Probed:
+		m.probed(now, e)
+	case RefuseGrants:
+		m.leaving = true
+	case Drain:
+		m.drain()
+	}
+	out := m.out
+	m.out, m.running = nil, m.lastID
+	return out, err
+}
+
+// expect handles an event that belongs to one stage.
+func (m *Machine) expect(e Event, s stage, handle func()) error {
+	if m.stage != s {
+		return fmt.Errorf("%w: %T", ErrUnexpected, e)
+	}
+	handle()
+	return nil
+}
+
+// timer goes on when the time of the last Wake has come.
+func (m *Machine) timer(now time.Time) {
+	if now.Before(m.wakeAt) {
+		return // from a Wake that a later one replaced
+	}
+	switch m.stage {
+	case stageRetrying:
+		m.identify(now)
+	case stageResting:
+		if m.woken || !now.Before(m.nextTick) {
+			m.turn(now)
+			return
+		}
+		m.wait(now, stageIdle, m.nextTick.Sub(now))
+	case stageIdle:
+		m.turn(now)
+	case stageNew, stageIdentifying, stageReading, stageRenewing: // a Wake that came before the call
+	}
+}
+
+// wait enters a stage that ends after d.
+func (m *Machine) wait(now time.Time, s stage, d time.Duration) {
+	m.stage = s
+	m.wakeAt = now.Add(d)
+	m.emit(Wake{After: d})
+}
+
+// identify asks the store for the connector id.
+func (m *Machine) identify(now time.Time) {
+	candidate, err := m.deps.Candidate()
+	if err != nil {
+		m.identifyLater(now)
+		return
+	}
+	m.stage = stageIdentifying
+	m.emit(CallConnector{Tunnel: m.cfg.Tunnel, Candidate: candidate})
+}
+
+func (m *Machine) identifyLater(now time.Time) {
+	m.failures++
+	policy := backoff.Policy{Base: identifyBase, Retries: identifyRetries}
+	m.wait(now, stageRetrying, policy.Wait(m.failures, m.deps.Backoff))
+}
+
+func (m *Machine) identified(now time.Time, e Identified) {
+	m.emit(Observe{Err: e.Err})
+	if e.Err != nil {
+		m.identifyLater(now)
+		return
+	}
+	m.connector = e.Connector
+	m.emit(Named{Connector: e.Connector})
+	m.nextTick = now.Add(lease.RenewEvery)
+	m.turn(now)
+}
+
+// turn begins one turn of the loop: a renewal, and before some of them a read of the pool.
+func (m *Machine) turn(now time.Time) {
+	m.woken = false
+	for !now.Before(m.nextTick) {
+		m.nextTick = m.nextTick.Add(lease.RenewEvery)
+	}
+	if m.renewals%poolEvery == 0 || m.pool.Version == 0 {
+		m.stage = stageReading
+		m.emit(CallPool{Name: m.cfg.Pool})
+		return
+	}
+	m.renew(now)
+}
+
+// poolRead takes the pool. The last good one stays for the time when the store is unavailable.
+func (m *Machine) poolRead(now time.Time, e PoolRead) {
+	if !errors.Is(e.Err, tunnel.ErrNotFound) {
+		m.emit(Observe{Err: e.Err})
+	}
+	if e.Err == nil {
+		m.pool, m.health = e.Pool, m.health.Within(e.Pool)
+	}
+	m.renew(now)
+}
+
+func (m *Machine) renew(now time.Time) {
+	m.sent, m.news = m.reports(now)
+	m.stage = stageRenewing
+	m.emit(CallRenew{Tunnel: m.cfg.Tunnel, Connector: m.connector, Worker: m.cfg.Worker, Reports: m.sent})
+}
+
+func (m *Machine) renewed(now time.Time, e Renewed) {
+	m.emit(Observe{Err: e.Err})
+	switch {
+	case e.Err == nil:
+		for _, r := range m.sent {
+			m.reported[r.Index] = r.Status
+		}
+		if m.news {
+			m.emit(Hint{Topic: lease.TopicStatus})
+		}
+		m.reconcile(e.Records)
+	case !errors.Is(e.Err, tunnel.ErrUnavailable):
+		m.emit(NotRenewed{Err: e.Err})
+	}
+	m.sent, m.news = nil, false
+	m.renewals++
+	m.probe(now)
+	m.wait(now, stageResting, restTime)
+}
+
+// reports lists the status of the newest holder of each slot; news means that a supervisor has to act on one of them.
+func (m *Machine) reports(now time.Time) (list []lease.Report, news bool) {
+	for _, index := range m.indices() {
+		v, ok := m.newest(index)
+		if !ok || v.Phase == lease.PhaseIdle || v.Phase == lease.PhaseEnded {
+			continue
+		}
+		v.Status.Prefers = m.prefers(now, index, v)
+		list = append(list, lease.Report{Index: index, Epoch: v.Grant.Epoch, Status: v.Status})
+		known, current := m.reported[index], v.Status
+		known.InFlight, current.InFlight = 0, 0
+		news = news || known != current
+	}
+	return list, news
+}

@@ -1,0 +1,279 @@
+package register
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+const (
+	// announceTime bounds the announcement of a drain, and removeTime the removal of the record.
+	announceTime = time.Second
+	removeTime   = time.Second
+	// unregisterTime is what the drain may take beyond the grace period, for the calls to the edge.
+	unregisterTime = 2 * time.Second
+)
+
+// errTimeout is the error of a call that took too long.
+var errTimeout = errors.New("the store did not respond in time")
+
+// Deps are what a machine needs of its runner.
+type Deps struct {
+	// Record is the record to write, without the mark of a drain.
+	Record func() fleet.Worker
+	// Held counts the holders that still run or whose lease has not been released.
+	Held func() int
+	// StoreUp reports whether the store is available.
+	StoreUp func() bool
+}
+
+// stage is how far the worker is on its way out.
+type stage uint8
+
+const (
+	stageNew        stage = iota
+	stageStaying          // serves
+	stageAnnouncing       // the record of a draining worker is being written, and others are looked for
+	stageHanding          // other workers take the slots over
+	stageDraining         // the holders finish their requests
+	stageRemoving         // the record is being removed
+	stageLeft
+)
+
+// write is why a record is written beyond the schedule.
+type write struct {
+	// wakes says that the supervisors are woken after it, announces that the drain waits for it.
+	wakes, announces bool
+}
+
+// Machine is the state of a worker's registration. It is not safe for concurrent use.
+type Machine struct {
+	deps  Deps
+	id    tunnel.WorkerID
+	grace time.Duration
+	out   []Action // what the present step does
+
+	stage stage
+	// began is when the drain began, until when the stage ends at the latest.
+	began, until time.Time
+	nextTick     time.Time
+	// putting says that a write is in progress, for what reason, and wanted whether another one must follow it.
+	putting bool
+	reason  write
+	wanted  *write
+	// listing says that CallWorkers is in progress.
+	listing bool
+	// registered says that the last write succeeded. After a fault the registration may have expired.
+	registered bool
+}
+
+// NewMachine makes the machine of the worker id, whose drain takes at most grace.
+func NewMachine(id tunnel.WorkerID, grace time.Duration, deps Deps) *Machine {
+	return &Machine{deps: deps, id: id, grace: grace}
+}
+
+func (m *Machine) emit(a Action) { m.out = append(m.out, a) }
+
+// Step handles one event at now and returns the actions to run, in order. now must never decrease.
+func (m *Machine) Step(now time.Time, e Event) []Action {
+	m.out = nil
+	switch e := e.(type) {
+	case Started:
+		if m.stage == stageNew {
+			m.stage = stageStaying
+			m.nextTick = now
+		}
+	case Timer:
+	case Changed:
+		m.want(write{wakes: true})
+	case Put:
+		m.put(now, e)
+	case Leave:
+		m.leave(now)
+	case Listed:
+		m.listed(now, e)
+	case HolderGone:
+	case Removed:
+		m.removed(e)
+	}
+	m.proceed(now)
+	out := m.out
+	m.out = nil
+	return out
+}
+
+// proceed does what is due at now, and asks for the next Timer.
+func (m *Machine) proceed(now time.Time) {
+	if m.stage == stageNew || m.stage == stageLeft {
+		return
+	}
+	m.advance(now)
+	if m.stage == stageLeft {
+		return
+	}
+	m.write(now)
+	next := m.until
+	if m.stage != stageRemoving && !m.putting && (next.IsZero() || m.nextTick.Before(next)) {
+		next = m.nextTick
+	}
+	if !next.IsZero() {
+		m.emit(Wake{After: max(next.Sub(now), 0)})
+	}
+}
+
+// want asks for a write beyond the schedule.
+func (m *Machine) want(w write) {
+	if m.wanted == nil {
+		m.wanted = &write{}
+	}
+	m.wanted.wakes = m.wanted.wakes || w.wakes
+	m.wanted.announces = m.wanted.announces || w.announces
+}
+
+// write begins a write that is due: one at a time, so that the writes keep their order.
+func (m *Machine) write(now time.Time) {
+	if m.putting || m.stage == stageRemoving || m.wanted == nil && now.Before(m.nextTick) {
+		return
+	}
+	for !now.Before(m.nextTick) {
+		m.nextTick = m.nextTick.Add(lease.RenewEvery)
+	}
+	m.putting, m.reason = true, write{}
+	if m.wanted != nil {
+		m.reason, m.wanted = *m.wanted, nil
+	}
+	record := m.deps.Record()
+	record.Draining = m.stage > stageStaying
+	m.emit(CallPut{Worker: record})
+}
+
+func (m *Machine) put(now time.Time, e Put) {
+	if !m.putting {
+		return
+	}
+	m.putting = false
+	m.emit(Observe{Err: e.Err})
+	if e.Err == nil && (!m.registered || m.reason.wakes) {
+		m.emit(Hint{Topic: lease.TopicFleet})
+	}
+	m.registered = e.Err == nil
+	switch {
+	case m.stage == stageRemoving:
+		m.emit(CallRemove{ID: m.id})
+	case m.stage != stageAnnouncing || !m.reason.announces:
+	case e.Err != nil:
+		m.drain(now)
+	default:
+		m.listing = true
+		m.emit(CallWorkers{})
+	}
+}
+
+// leave begins the drain: the record says so, and other workers are looked for.
+func (m *Machine) leave(now time.Time) {
+	if m.stage != stageStaying {
+		return
+	}
+	m.began = now
+	m.emit(RefuseGrants{})
+	if !m.deps.StoreUp() {
+		m.drain(now)
+		return
+	}
+	m.stage, m.until = stageAnnouncing, now.Add(announceTime)
+	m.want(write{announces: true})
+}
+
+// listed waits for other workers to take the slots over, if one can.
+func (m *Machine) listed(now time.Time, e Listed) {
+	if !m.listing {
+		return
+	}
+	m.listing = false
+	if m.stage != stageAnnouncing {
+		return
+	}
+	if e.Err != nil {
+		m.drain(now)
+		return
+	}
+	m.emit(Hint{Topic: lease.TopicFleet})
+	if !slices.ContainsFunc(e.Workers, m.canReplace) {
+		m.drain(now)
+		return
+	}
+	m.stage, m.until = stageHanding, now.Add(m.grace/2)
+}
+
+// canReplace reports whether w can take over a slot of this worker.
+func (m *Machine) canReplace(w fleet.Worker) bool {
+	if w.ID == m.id || w.Draining {
+		return false
+	}
+	own := m.deps.Record().Tunnels
+	return slices.ContainsFunc(w.Tunnels, func(theirs fleet.TunnelRef) bool {
+		return slices.ContainsFunc(own, func(o fleet.TunnelRef) bool { return o.ID == theirs.ID })
+	})
+}
+
+// drain drains what is left.
+func (m *Machine) drain(now time.Time) {
+	m.stage = stageDraining
+	m.until = now.Add(max(m.grace-now.Sub(m.began)+unregisterTime, 0))
+	m.emit(Drain{})
+}
+
+// advance leaves stages that are over: their time is up, or no holder is left.
+func (m *Machine) advance(now time.Time) {
+	over := !m.until.IsZero() && !now.Before(m.until)
+	if m.stage == stageAnnouncing && over {
+		m.drain(now)
+		over = false
+	}
+	if m.stage == stageHanding && (over || m.deps.Held() == 0) {
+		m.drain(now)
+		over = false
+	}
+	if m.stage == stageDraining && (over || m.deps.Held() == 0) {
+		m.remove(now)
+		over = false
+	}
+	if m.stage == stageRemoving && over {
+		m.emit(NotRemoved{Err: fmt.Errorf("remove registration: %w", errTimeout)})
+		m.left()
+	}
+}
+
+// remove removes the record, after the write in progress, so that supervisors need not wait until it expires.
+func (m *Machine) remove(now time.Time) {
+	if !m.deps.StoreUp() {
+		m.left()
+		return
+	}
+	m.stage, m.until = stageRemoving, now.Add(removeTime)
+	if !m.putting {
+		m.emit(CallRemove{ID: m.id})
+	}
+}
+
+func (m *Machine) removed(e Removed) {
+	if m.stage != stageRemoving {
+		return
+	}
+	if e.Err != nil {
+		m.emit(NotRemoved{Err: e.Err})
+	} else {
+		m.emit(Hint{Topic: lease.TopicFleet})
+	}
+	m.left()
+}
+
+func (m *Machine) left() {
+	m.stage = stageLeft
+	m.emit(Left{})
+}
