@@ -203,8 +203,10 @@ func TestStories(t *testing.T) {
 			step{0, LeadReply{Leading: true}, "ListWorkers"},
 			step{0, workersOf(tunnelA), `ReadPool ""`},
 			step{0, poolOf(3), "ReadSlots 0a/01"},
-			step{0, slotsOf(lease.StateConnected),
-				"Observed unsettled=true; Grant 1 to w1 at 192.0.2.2:7844 expecting 0 for 15s: free"},
+			step{
+				0, slotsOf(lease.StateConnected),
+				"Observed unsettled=true; Grant 1 to w1 at 192.0.2.2:7844 expecting 0 for 15s: free",
+			},
 			step{0, GrantReply{Granted: lease.Grant{Epoch: 8}}, "SlotGranted 1 epoch 8; Hint grants"},
 			step{0, HintReply{}, rest},
 		),
@@ -258,12 +260,17 @@ func TestStories(t *testing.T) {
 			step{0, slotsOf(lease.StateConnected), "Observed unsettled=true; Short 1 of 2 with 1; " + rest})...,
 		), append(again(0), step{0, WorkersReply{}, "Observed unsettled=true; " + rest})...),
 		"a conflict does not end the plan": append(lead(),
-			step{0, WorkersReply{Workers: []fleet.Worker{{ID: "w1", Capacity: 9, Tunnels: []fleet.TunnelRef{{ID: tunnelA, Connections: 1}}}}},
-				`ReadPool ""`},
+			step{
+				0,
+				WorkersReply{Workers: []fleet.Worker{{ID: "w1", Capacity: 9, Tunnels: []fleet.TunnelRef{{ID: tunnelA, Connections: 1}}}}},
+				`ReadPool ""`,
+			},
 			step{0, poolOf(5), "EnsureConnector 0a as 01"},
 			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
-			step{0, slotsOf(lease.StateDraining, lease.StateConnected, lease.StateConnected),
-				"Observed unsettled=true; Release 1 of w1 epoch 101: unwanted"},
+			step{
+				0, slotsOf(lease.StateDraining, lease.StateConnected, lease.StateConnected),
+				"Observed unsettled=true; Release 1 of w1 epoch 101: unwanted",
+			},
 			step{0, ReleaseReply{Err: tunnel.ErrFenced}, "PlanOutdated (fenced: a newer epoch exists); Release 2 of w1 epoch 102: unwanted"},
 			step{0, ReleaseReply{}, "SlotReleased 2; Grant 0 to w1 at 192.0.2.5:7844 expecting 100 for 15s: free"},
 			step{0, GrantReply{Err: tunnel.ErrConflict}, "PlanOutdated (conflict); Hint grants"},
@@ -384,8 +391,20 @@ func TestStop(t *testing.T) {
 			t.Errorf("after %d events: %s, want %s", n, got, want)
 		}
 		for _, late := range []Event{
-			LeadReply{}, WorkersReply{}, PoolReply{}, ConnectorReply{}, SlotsReply{}, ProvedReply{}, GrantReply{}, ReleaseReply{}, HintReply{},
-			Ticked{}, Hinted{}, Rested{}, Stopped{}, Started{},
+			LeadReply{},
+			WorkersReply{},
+			PoolReply{},
+			ConnectorReply{},
+			SlotsReply{},
+			ProvedReply{},
+			GrantReply{},
+			ReleaseReply{},
+			HintReply{},
+			Ticked{},
+			Hinted{},
+			Rested{},
+			Stopped{},
+			Started{},
 		} {
 			if got := m.Step(now, late); got != nil {
 				t.Errorf("after %d events (%s): %T led to %s", n, describe(last), late, describe(got))

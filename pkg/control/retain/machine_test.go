@@ -109,7 +109,8 @@ func published() []step {
 		{0, HintReply{}, leader},
 		{0, LeaderReply{Leader: "d1"}, read},
 		{
-			0, PoolReply{Pool: described(poolOf(1, 2), "shares", "features")},
+			0,
+			PoolReply{Pool: described(poolOf(1, 2), "shares", "features")},
 			`Observed "d1" version 1 since 0s; RoundEnded (<nil>); StoreUp again=false; Wait 5s`,
 		},
 	}
@@ -153,7 +154,8 @@ func TestStories(t *testing.T) {
 			{0, HintReply{Err: away()}, leader},
 			{0, LeaderReply{Leader: "d1"}, read},
 			{
-				0, PoolReply{Pool: poolOf(2, 3)},
+				0,
+				PoolReply{Pool: poolOf(2, 3)},
 				`Observed "d1" version 2 since 1m0s; RoundEnded (call: unavailable: refused); StoreDown; Wait 1s`,
 			},
 		}),
@@ -205,7 +207,8 @@ func TestStories(t *testing.T) {
 			{0, PoolReply{Err: away()}, "LookedUp (call: unavailable: refused) news=true; " + leader},
 			{0, LeaderReply{}, read},
 			{
-				0, PoolReply{Err: tunnel.ErrNotFound},
+				0,
+				PoolReply{Err: tunnel.ErrNotFound},
 				`Observed "" version 0 since ` + time.Time{}.Sub(start).String() + `; RoundEnded (call: unavailable: refused); Wait 1s`,
 			},
 			{2 * time.Second, Due{}, take},
