@@ -1,0 +1,189 @@
+package memstore_test
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
+	"github.com/culvert-tunnel/culvert/tests/sim/memstore"
+)
+
+var sequences = flag.Int("sequences", 60, "how many random sequences TestEqualToRedis compares")
+
+const (
+	// sequenceBytes gives about 60 commands.
+	sequenceBytes = 400
+	// margin is how far the time stays away from the end of every key, in milliseconds. See TestEqualToRedis.
+	margin = 1000
+	// clockKey holds the time that scripts see in the Redis of the test.
+	clockKey = "test:clock"
+)
+
+// TestEqualToRedis executes random sequences of all requests, with the time between them, on the store in memory, on miniredis
+// and on a Redis, and compares each reply and everything that is stored after it.
+//
+// The clock of a Redis cannot be set, so here scripts do not get it: a prelude on their first line replaces redis.call('TIME') by
+// the content of a key and passes every other call on. The scripts see nothing else of the server's clock, since no other command
+// that they use returns a time of day. That the real TIME has the form that the test gives is checked by TestTimeOfRedis.
+//
+// What else depends on the clock is the end of keys. It is not replaced: the Redis counts it by its own clock, and when the
+// test's clock moves, the ends of all keys are moved by as much the other way, which is the same to a key. While a sequence runs,
+// the real clock goes on, so ends are compared with a tolerance, and the test's clock never stops within it around the end of a
+// key. A sequence that takes longer than the tolerance is not counted.
+//
+// Two things are left open because a Redis leaves them open: the order of HGETALL, and the text of an error (its first word is
+// compared, and for miniredis only that there is one).
+func TestEqualToRedis(t *testing.T) {
+	mini := newMini(t)
+	server := newServer(t)
+	compared, commands := 0, 0
+	for seed := range *sequences {
+		n, counted := compareAll(t, choicesOf(uint64(seed), sequenceBytes), mini, server)
+		if counted {
+			compared++
+		}
+		commands += n
+		if t.Failed() {
+			t.Fatalf("sequence %d differs", seed)
+		}
+	}
+	t.Logf("%d of %d sequences compared, %d commands", compared, *sequences, commands)
+	if compared < *sequences/2 {
+		t.Errorf("only %d of %d sequences were quick enough to be compared", compared, *sequences)
+	}
+}
+
+// FuzzEqualToRedis is TestEqualToRedis with sequences that the fuzzer chooses.
+func FuzzEqualToRedis(f *testing.F) {
+	for seed := range uint64(8) {
+		f.Add(choicesOf(seed, sequenceBytes))
+	}
+	mini := newMini(f)
+	server := newServer(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 4*sequenceBytes {
+			t.Skip("a long sequence says no more than a short one")
+		}
+		compareAll(t, data, mini, server)
+	})
+}
+
+// compareAll executes one sequence everywhere. It reports the number of commands, and whether it was quick enough.
+func compareAll(t *testing.T, data []byte, mini *miniServer, server *realServer) (commands int, counted bool) {
+	began := time.Now()
+	w := newWorld(data)
+	now := int64(start)
+	s := memstore.New(now)
+	mini.reset(t, now)
+	server.reset(t, now)
+	for w.more() {
+		step := settle(s, w.step())
+		now += step.Microseconds()
+		s.SetNow(now)
+		if step != 0 {
+			mini.advance(now, step)
+			server.advance(t, now, step)
+		}
+		c := w.next()
+		reply, err := s.Do(c)
+		w.learn(c, reply)
+		commands++
+
+		if !w.exotic {
+			miniReply, miniErr := mini.do(t, c)
+			compareReplies(t, "miniredis", w.shared, c, result{reply, err}, result{miniReply, miniErr}, func(error) string { return "error" })
+			compareContents(t, "miniredis", c, s, mini.contents(t), 2)
+		}
+		serverReply, serverErr := server.do(t, c)
+		serverContents := server.contents(t)
+		if time.Since(began) > margin*time.Millisecond {
+			return commands, false
+		}
+		compareReplies(t, "Redis", w.shared, c, result{reply, err}, result{serverReply, serverErr}, firstWord)
+		compareContents(t, "Redis", c, s, serverContents, margin)
+		if t.Failed() {
+			t.Logf("command %d, %v after the start", commands, time.Duration(now-start)*time.Microsecond)
+			return commands, true
+		}
+	}
+	return commands, true
+}
+
+// settle makes a step longer until it does not end near the end of a key.
+func settle(s *memstore.Store, step time.Duration) time.Duration {
+	contents := s.Contents()
+	for {
+		at := (s.Now() + step.Microseconds()) / 1000
+		if !slices.ContainsFunc(contents, func(c memstore.Content) bool {
+			return c.Expiry != 0 && at >= c.Expiry-2*margin && at <= c.Expiry+2*margin
+		}) {
+			return step
+		}
+		step += 777 * time.Millisecond
+	}
+}
+
+type result struct {
+	reply any
+	err   error
+}
+
+func firstWord(err error) string {
+	word, _, _ := strings.Cut(err.Error(), " ")
+	return word
+}
+
+func compareReplies(t *testing.T, name string, shared bool, c command.Command, got, want result, class func(error) string) {
+	t.Helper()
+	text := func(r result) string {
+		if r.err != nil {
+			return class(r.err)
+		}
+		if list, ok := r.reply.([]any); ok && shared && c.Script == "grant" && len(list) > 0 && list[0] == "address" {
+			return "address" // each of the slots that hold it is a right answer
+		}
+		return fmt.Sprintf("%T %v", r.reply, inOrder(c, r.reply))
+	}
+	if a, b := text(got), text(want); a != b {
+		t.Errorf("%s: reply to %v:\nmemory %s (%v)\n%s %s (%v)", name, c, a, got.err, name, b, want.err)
+	}
+}
+
+// inOrder sorts the fields of a reply that ends with those of a hash.
+func inOrder(c command.Command, reply any) any {
+	list, ok := reply.([]any)
+	if !ok || c.Script != "slots" && c.Script != "renew" || len(list)%2 != 1 {
+		return reply
+	}
+	var pairs []string
+	for i := 1; i < len(list); i += 2 {
+		pairs = append(pairs, fmt.Sprintf("%q=%q", list[i], list[i+1]))
+	}
+	slices.Sort(pairs)
+	return fmt.Sprint(list[0], pairs)
+}
+
+// compareContents compares what is stored. Ends of keys, here as the time left, may differ by the tolerance.
+func compareContents(t *testing.T, name string, c command.Command, s *memstore.Store, want []memstore.Content, tolerance int64) {
+	t.Helper()
+	got := s.Contents()
+	now := s.Now() / 1000
+	for i := range got {
+		if got[i].Expiry != 0 {
+			got[i].Expiry -= now
+		}
+	}
+	equal := slices.EqualFunc(got, want, func(a, b memstore.Content) bool {
+		return a.Key == b.Key && a.Type == b.Type && slices.Equal(a.Values, b.Values) && (a.Expiry == 0) == (b.Expiry == 0) &&
+			max(a.Expiry-b.Expiry, b.Expiry-a.Expiry) <= tolerance
+	})
+	if !equal {
+		t.Errorf("%s: contents after %v (-%s +memory):\n%s", name, c, name, cmp.Diff(want, got))
+	}
+}

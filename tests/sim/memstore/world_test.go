@@ -1,0 +1,264 @@
+package memstore_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// choices are decisions read from bytes, so that the fuzzer can change them one by one.
+type choices struct {
+	data []byte
+	rest []byte
+}
+
+func choicesOf(seed uint64, length int) []byte {
+	random := rand.New(rand.NewPCG(seed, 1))
+	data := make([]byte, length)
+	for i := range data {
+		data[i] = byte(random.Uint32())
+	}
+	return data
+}
+
+// pick chooses one of n; 0 when there is nothing left.
+func (c *choices) pick(n int) int {
+	if len(c.rest) == 0 {
+		return 0
+	}
+	v := int(c.rest[0]) % n
+	c.rest = c.rest[1:]
+	return v
+}
+
+func oneOf[T any](c *choices, list ...T) T { return list[c.pick(len(list))] }
+
+// world makes requests of every kind by a few workers for a few tunnels, and remembers the epochs that were granted, so that
+// most requests are about something that exists.
+type world struct {
+	choices
+	epochs map[string][]tunnel.Epoch // by slots key and index
+	// exotic says that a number was written that miniredis does not read as a Redis does: its tonumber refuses exponents and integers
+	// of more than 64 bits.
+	exotic bool
+	// shared says that several live slots may hold one address: something was written that no operation writes, or the clock was
+	// set back, which makes an expired lease live again.
+	shared bool
+}
+
+func newWorld(data []byte) *world {
+	return &world{choices: choices{data, data}, epochs: map[string][]tunnel.Epoch{}}
+}
+
+func (w *world) more() bool { return len(w.rest) > 0 }
+
+// step is the time until the next request. It may be negative: a server's clock may be set back.
+func (w *world) step() time.Duration {
+	step := oneOf(&w.choices, 0, 0, 0, time.Millisecond, 1234*time.Microsecond, 400*time.Millisecond, time.Second, 2*time.Second,
+		2*time.Second, 5*time.Second, 9*time.Second, 16*time.Second, 61*time.Second, 11*time.Minute, -time.Second, -40*time.Second)
+	w.shared = w.shared || step < 0
+	return step
+}
+
+// next is the next command.
+func (w *world) next() command.Command {
+	switch w.pick(12) {
+	case 0, 1, 2:
+		return w.grant()
+	case 3, 4, 5:
+		return w.renew()
+	case 6:
+		slot := w.slot()
+		return command.Release(slot, w.worker(), w.epoch(slot)).Command
+	case 7:
+		return w.lead()
+	case 8, 9:
+		return w.registration()
+	case 10:
+		return w.reading()
+	default:
+		return w.rare()
+	}
+}
+
+func (w *world) slot() tunnel.Slot {
+	return tunnel.Slot{
+		Tunnel: tunnel.ID{byte(w.pick(2) + 1)}, Connector: tunnel.ConnectorID{2}, Index: oneOf[tunnel.ConnIndex](&w.choices, 0, 0, 1, 2, 3, 200),
+	}
+}
+
+func (w *world) worker() tunnel.WorkerID {
+	return oneOf[tunnel.WorkerID](&w.choices, "w1", "w1", "w2", "w3")
+}
+
+func (w *world) edge() tunnel.EdgeAddr {
+	n := w.pick(6)
+	return tunnel.EdgeAddr{
+		Region: tunnel.Region(fmt.Sprint("region", n%2+1)), Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(n)}), 7844),
+	}
+}
+
+func (w *world) ttl() time.Duration {
+	return oneOf(&w.choices, lease.LeaseTTL, 4*time.Second, 8*time.Second, 20*time.Second)
+}
+
+func slotName(slot tunnel.Slot) string { return slot.Tunnel.String() + strconv.Itoa(int(slot.Index)) }
+
+// epoch is mostly the newest one of the slot.
+func (w *world) epoch(slot tunnel.Slot) tunnel.Epoch {
+	known := w.epochs[slotName(slot)]
+	if len(known) == 0 {
+		return oneOf[tunnel.Epoch](&w.choices, 0, 0, 0, 1)
+	}
+	newest := known[len(known)-1]
+	return oneOf(&w.choices, newest, newest, newest, newest, newest, newest-1, newest+1, known[0], 0)
+}
+
+// learn remembers the epoch of a grant.
+func (w *world) learn(c command.Command, reply any) {
+	list, ok := reply.([]any)
+	if !ok || c.Script != "grant" || len(list) != 3 {
+		return
+	}
+	text, _ := list[1].(string)
+	if epoch, err := strconv.ParseUint(text, 10, 64); err == nil {
+		id, _, _ := strings.Cut(strings.TrimPrefix(c.Keys[0], "cv:{"), "/")
+		w.epochs[id+c.Args[0]] = append(w.epochs[id+c.Args[0]], tunnel.Epoch(epoch))
+	}
+}
+
+func (w *world) grant() command.Command {
+	slot := w.slot()
+	r, err := command.Grant(lease.Grant{
+		Slot: slot, Worker: w.worker(), Edge: w.edge(), Protocol: oneOf(&w.choices, "", tunnel.QUIC, tunnel.HTTP2),
+		Wait: oneOf(&w.choices, 0, 0, time.Second, time.Hour),
+	}, w.epoch(slot), w.ttl())
+	return sent(r, err)
+}
+
+func sent[T any](r command.Request[T], err error) command.Command {
+	if err != nil {
+		panic(err) // the world makes no request that is refused
+	}
+	return r.Command
+}
+
+func (w *world) status() lease.Status {
+	s := lease.Status{
+		State: oneOf(&w.choices, lease.StateConnected, lease.StateConnected, lease.StateConnecting, lease.StateFailed,
+			lease.StateRefused, lease.StateDraining),
+		Retries: oneOf(&w.choices, 0, 0, 1, 3, 30),
+	}
+	if w.pick(4) == 0 {
+		s.Error = strings.Repeat("a long text with \"quotes\" and an ü ", 3)
+	}
+	return s
+}
+
+func (w *world) renew() command.Command {
+	slot := w.slot()
+	var reports []lease.Report
+	for range w.pick(5) {
+		slot.Index = oneOf[tunnel.ConnIndex](&w.choices, 0, 1, 2, 3, 200)
+		reports = append(reports, lease.Report{Index: slot.Index, Epoch: w.epoch(slot), Status: w.status()})
+	}
+	return sent(command.Renew(slot.Tunnel, slot.Connector, w.worker(), reports, w.ttl()))
+}
+
+func (w *world) lead() command.Command {
+	role, holder := oneOf(&w.choices, "supervisor", "discovery"), oneOf(&w.choices, "h1", "h1", "h2")
+	switch w.pick(4) {
+	case 0:
+		return command.ResignLead(role, holder).Command
+	case 1:
+		return command.Leader(role).Command
+	default:
+		return command.TakeLead(role, holder, w.ttl()).Command
+	}
+}
+
+func (w *world) registration() command.Command {
+	id := fmt.Sprint("p", w.pick(20))
+	switch w.pick(9) {
+	case 0, 1:
+		return sent(command.PutWorker(fleet.Worker{ID: tunnel.WorkerID(id), Host: "h", Capacity: w.pick(3)}, w.ttl()))
+	case 2, 3, 4:
+		return sent(command.PutProxy(fleet.Proxy{ID: tunnel.ProxyID(id), Draining: w.pick(2) == 0}, w.ttl()))
+	case 5:
+		return sent(command.PutTail(fleet.Tail{Session: id}, w.ttl()))
+	case 6:
+		return command.RemoveWorker(tunnel.WorkerID(id)).Command
+	case 7:
+		return command.RemoveProxy(tunnel.ProxyID(id)).Command
+	default:
+		return command.RemoveTail(id).Command
+	}
+}
+
+func (w *world) reading() command.Command {
+	slot := w.slot()
+	switch w.pick(7) {
+	case 0, 1:
+		return command.Slots(slot.Tunnel, slot.Connector).Command
+	case 2:
+		return command.Proved(slot.Tunnel, slot.Connector).Command
+	case 3:
+		return command.Workers().Command
+	case 4:
+		return command.Proxies().Command
+	case 5:
+		return command.Tails().Command
+	default:
+		return command.Pool("default").Command
+	}
+}
+
+func (w *world) rare() command.Command {
+	slot := w.slot()
+	switch w.pick(8) {
+	case 0, 1:
+		var p edgepool.Pool
+		for n := range w.pick(2) + 1 {
+			p.Regions = append(p.Regions, edgepool.RegionPool{Name: tunnel.Region(fmt.Sprint("r", n)), V4: []netip.AddrPort{w.edge().Addr}})
+		}
+		return sent(command.PublishPool("default", p))
+	case 2:
+		return command.OfferConnector(slot.Tunnel, tunnel.ConnectorID{byte(w.pick(3) + 1)}).Command
+	case 3:
+		return command.Connector(slot.Tunnel).Command
+	case 4:
+		return command.Publish("topic", []byte{byte(w.pick(256))}).Command
+	default:
+		return w.damage()
+	}
+}
+
+// damage writes what no operation writes: a lost key, or a record that cannot be read.
+func (w *world) damage() command.Command {
+	keys := sent(command.Renew(w.slot().Tunnel, w.slot().Connector, "w", nil, 0)).Keys
+	registry := command.Workers().Keys
+	key := oneOf(&w.choices, keys[0], keys[0], keys[0], keys[1], registry[0], registry[1], command.Leader("supervisor").Keys[0],
+		command.Pool("default").Keys[0])
+	value := oneOf(&w.choices, "", "x", "0", "-1", " 7", "1795000000000", "0x10", "1_0", "1e3", "99999999999999999999", "inf")
+	w.shared = true
+	w.exotic = w.exotic || slices.Contains([]string{"1e3", "99999999999999999999", "inf", "0x10"}, value)
+	switch w.pick(4) {
+	case 0:
+		return command.Command{Args: []string{"del", key}}
+	case 1:
+		return command.Command{Args: []string{"set", key, value}}
+	default:
+		field := oneOf(&w.choices, "0:deadline", "0:epoch", "0:retries", "0:worker", "0:edge", "1:edge", "1:deadline", "x", "deadline", "version")
+		return command.Command{Args: []string{"hset", key, field, value}}
+	}
+}
