@@ -10,7 +10,7 @@ GOTEST   := set -o pipefail; go test -json -race -shuffle=on -timeout 15m
 SERVICES := discovery supervisor conn-worker proxy edge
 MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
 
-.PHONY: help run test test-long measure check fmt generate lint tidy build images bench system dropin h2spec fuzz clean toolchain
+.PHONY: help run test test-long sim measure check fmt generate lint tidy build images bench system dropin h2spec fuzz clean toolchain
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.* ## ' Makefile | sed -E 's/^([a-z0-9-]+):.* ## /\1\t/' | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,11 @@ test: toolchain ## run every test with the race detector (installs redis-server,
 test-long: toolchain ## run the tests that take long as well
 	@tests/deps.sh redis-server nginx git dnsmasq
 	@export CULVERT_TEST_LONG=1; $(GOTEST) $$(tests/long.sh) | go run ./tests/summary
+
+# sim runs whole clusters in virtual time, with faults (docs/simulation.md): SEEDS many on all cores, or one SEED with its trace.
+SEEDS ?= 1000
+sim: toolchain ## simulate SEEDS many clusters with faults, or replay one SEED with its trace
+	@go run ./tests/sim/cmd/sim $(if $(SEED),-seed $(SEED),-seeds $(SEEDS)) $(ARGS)
 
 # check is what must hold before a change is taken: format, lint, tidy modules, every module on its own.
 check: lint tidy ## lint, tidy modules, build each module on its own: what must hold before a change is taken

@@ -1,0 +1,141 @@
+// Command sim runs the simulation of the control plane: many seeds on all cores, or one seed with its trace.
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"slices"
+
+	"github.com/culvert-tunnel/culvert/tests/sim"
+)
+
+// minimiseRuns bounds the runs that making one plan smaller may take.
+const minimiseRuns = 400
+
+// collectAt makes the garbage collector rest more: a run allocates much and keeps little.
+const collectAt = 400
+
+type options struct {
+	seed, from uint64
+	seeds      int
+	one        bool
+	minimise   bool
+	calibrate  int
+	plan       string
+	quiet      bool
+}
+
+func main() {
+	var o options
+	flag.IntVar(&o.seeds, "seeds", 1000, "number of seeds to run")
+	flag.Uint64Var(&o.from, "from", 1, "first seed")
+	flag.Uint64Var(&o.seed, "seed", 0, "run this seed alone, and print its trace")
+	flag.BoolVar(&o.minimise, "minimise", false, "with -seed: make the plan smaller for each broken invariant")
+	flag.StringVar(&o.plan, "plan", "", "with -seed: JSON of the faults to use instead of the seed's own")
+	flag.BoolVar(&o.quiet, "quiet", false, "with -seed: print no trace")
+	flag.IntVar(&o.calibrate, "calibrate", 0, "minimise up to so many seeds of each broken invariant, and print findings as JSON")
+	flag.Parse()
+	flag.Visit(func(f *flag.Flag) { o.one = o.one || f.Name == "seed" })
+	ok, err := run(o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	if err != nil || !ok {
+		os.Exit(1)
+	}
+}
+
+func run(o options) (ok bool, err error) {
+	debug.SetGCPercent(collectAt)
+	if o.one {
+		return replay(o)
+	}
+	s := sim.Many(o.from, o.seeds, sim.Options{})
+	fmt.Print(s, "\n", s.Coverage, "\n")
+	if o.calibrate > 0 {
+		return true, calibrate(s, o.calibrate)
+	}
+	findings, err := sim.Findings()
+	if err != nil {
+		return false, err
+	}
+	known := sim.Known(findings)
+	ok = true
+	for _, i := range sim.Invariants() {
+		list := s.Found[i]
+		if len(list) == 0 || slices.Contains(known, i) {
+			continue
+		}
+		ok = false
+		f := smaller(list[0])
+		fmt.Printf("NOT KNOWN: %s\n%s\nreplay: make sim SEED=%d\n", i, &f, f.Seed)
+	}
+	return ok, nil
+}
+
+// smaller minimises the plan of a finding.
+func smaller(f sim.Finding) sim.Finding {
+	f.Plan = sim.Minimise(f.Seed, f.Plan, f.Invariant, minimiseRuns, sim.Options{})
+	r := sim.Run(f.Seed, sim.Options{Plan: f.Plan, Until: f.Invariant})
+	if v, found := r.Found(f.Invariant); found {
+		f.Seen = v.String()
+	}
+	return f
+}
+
+// replay runs one seed.
+func replay(o options) (ok bool, err error) {
+	var plan []sim.Fault
+	if o.plan != "" {
+		if err := json.Unmarshal([]byte(o.plan), &plan); err != nil {
+			return false, fmt.Errorf("-plan: %w", err)
+		}
+	}
+	r := sim.Run(o.seed, sim.Options{KeepText: !o.quiet, Plan: plan})
+	fmt.Print(r.Text)
+	fmt.Printf("seed %d: %s\n%d steps, trace %s\n", r.Seed, sim.Describe(r.Seed), r.Steps, r.Sum)
+	for _, f := range r.Plan {
+		fmt.Println("   ", f)
+	}
+	fmt.Print(r.Stack)
+	for _, v := range r.Violations {
+		fmt.Println("VIOLATION", v)
+		if o.minimise {
+			f := smaller(sim.Finding{Invariant: v.Invariant, Seed: r.Seed, Plan: r.Plan})
+			fmt.Print(&f)
+			if text, err := json.Marshal(f.Plan); err == nil {
+				fmt.Printf("ARGS='-plan %s'\n", text)
+			}
+		}
+	}
+	return len(r.Violations) == 0, nil
+}
+
+// calibrate prints the smallest plan of each signature.
+func calibrate(s *sim.Summary, each int) error {
+	best := map[string]sim.Finding{}
+	var order []string
+	for _, i := range sim.Invariants() {
+		for _, f := range s.Found[i][:min(len(s.Found[i]), each)] {
+			f = smaller(f)
+			sig := f.Signature()
+			if old, found := best[sig]; !found || len(f.Plan) < len(old.Plan) {
+				if !found {
+					order = append(order, sig)
+				}
+				best[sig] = f
+			}
+			fmt.Fprintf(os.Stderr, "%s\n%s\n", sig, &f)
+		}
+	}
+	list := make([]sim.Finding, 0, len(order))
+	for _, sig := range order {
+		list = append(list, best[sig])
+	}
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetIndent("", "  ")
+	return enc.Encode(list)
+}

@@ -1,0 +1,179 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/control/pass"
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// supervisorStop is how long a supervisor that stops takes to give up the lead, as in services/supervisor.
+const supervisorStop = time.Second
+
+// supervisor is the program of a supervisor: the machine of package pass, whose calls go over the simulated network.
+type supervisor struct {
+	spec    SupervisorSpec
+	env     *Env
+	machine *pass.Machine
+	// clock lets a test plant a fault: it changes the time that the machine gets with an event. Nil changes nothing.
+	clock func(now time.Time, e pass.Event) time.Time
+}
+
+func newSupervisor(spec SupervisorSpec) Actor { return &supervisor{spec: spec} }
+
+// Start begins the first pass, and the ticks.
+func (s *supervisor) Start(env *Env) {
+	s.env = env
+	s.machine = pass.NewMachine(pass.Config{
+		ID: env.ID(), Connections: s.spec.Connections, Random: env.Rand().IntN, Entropy: entropy{env.Rand()},
+	})
+	env.Watch(func() { s.step(pass.Hinted{}) }, pass.Topics()...)
+	s.tick()
+	s.step(pass.Started{})
+}
+
+// Stop gives the lead up.
+func (s *supervisor) Stop() {
+	s.env.After(supervisorStop, "stop", s.env.Exit)
+	s.step(pass.Stopped{})
+}
+
+func (s *supervisor) tick() {
+	s.env.After(s.spec.Tick, "tick", func() {
+		s.tick()
+		s.step(pass.Ticked{})
+	})
+}
+
+// step lets the machine decide about an event, and carries out what it decides.
+func (s *supervisor) step(e pass.Event) {
+	now := s.env.Now()
+	if s.clock != nil {
+		now = s.clock(now, e)
+	}
+	for _, a := range s.machine.Step(now, e) {
+		switch a := a.(type) {
+		case pass.Rest:
+			s.env.After(a.For, "rest", func() { s.step(pass.Rested{}) })
+		case pass.Done:
+			s.env.Exit()
+		default:
+			if !s.note(a) && !s.read(a) {
+				s.write(a)
+			}
+		}
+	}
+}
+
+// read sends the calls that change no slot, and reports whether a is one.
+func (s *supervisor) read(a pass.Action) bool {
+	switch a := a.(type) {
+	case pass.TakeLead:
+		Call(s.env, command.TakeLead(a.Role, a.Holder, a.TTL), func(leads bool, err error) {
+			s.step(pass.LeadReply{Leading: leads, Err: err})
+		})
+	case pass.ListWorkers:
+		Call(s.env, command.Workers(), func(workers []fleet.Worker, err error) {
+			s.step(pass.WorkersReply{Workers: workers, Err: err})
+		})
+	case pass.ReadPool:
+		Call(s.env, command.Pool(a.Name), func(p edgepool.Pool, err error) { s.step(pass.PoolReply{Pool: p, Err: err}) })
+	case pass.EnsureConnector:
+		s.ensure(a)
+	case pass.ReadSlots:
+		Call(s.env, command.Slots(a.Tunnel, a.Connector), func(records []lease.Record, err error) {
+			s.step(pass.SlotsReply{Records: records, Err: err})
+		})
+	case pass.ReadProved:
+		Call(s.env, command.Proved(a.Tunnel, a.Connector), func(proved bool, err error) {
+			s.step(pass.ProvedReply{Proved: proved, Err: err})
+		})
+	case pass.ResignLead:
+		Call(s.env, command.ResignLead(a.Role, a.Holder), func(_ command.Done, err error) { s.step(pass.ResignReply{Err: err}) })
+	default:
+		return false
+	}
+	return true
+}
+
+// ensure is the two calls of redisstore.EnsureConnector.
+func (s *supervisor) ensure(a pass.EnsureConnector) {
+	Call(s.env, command.OfferConnector(a.Tunnel, a.Candidate), func(_ command.Done, err error) {
+		if err != nil {
+			s.step(pass.ConnectorReply{Err: err})
+			return
+		}
+		Call(s.env, command.Connector(a.Tunnel), func(id tunnel.ConnectorID, err error) {
+			s.step(pass.ConnectorReply{ID: id, Err: err})
+		})
+	})
+}
+
+func (s *supervisor) write(a pass.Action) {
+	switch a := a.(type) {
+	case pass.Grant:
+		request, err := command.Grant(a.Grant.Grant, a.Expect, a.TTL)
+		if err != nil {
+			s.step(pass.GrantReply{Err: err})
+			return
+		}
+		s.env.Plan(Planned{Slot: a.Slot, Worker: a.Worker, Edge: a.Edge, Cause: string(a.Cause)})
+		Call(s.env, request, func(g lease.Grant, err error) { s.step(pass.GrantReply{Granted: g, Err: err}) })
+	case pass.Release:
+		Call(s.env, command.Release(a.Slot, a.Worker, a.Epoch), func(_ command.Done, err error) {
+			s.step(pass.ReleaseReply{Err: err})
+		})
+	case pass.Hint:
+		Call(s.env, command.Publish(a.Topic, nil), func(_ command.Done, err error) { s.step(pass.HintReply{Err: err}) })
+	default:
+		panic(fmt.Sprintf("supervisor: nothing carries out %T", a))
+	}
+}
+
+// note tells what services/supervisor logs, and reports whether a is a fact.
+func (s *supervisor) note(a pass.Action) bool {
+	switch a := a.(type) {
+	case pass.LeadChanged:
+		s.env.Observe(Fact{Text: "lead changed", Subject: fmt.Sprint(a.Leading)})
+	case pass.StoreUp:
+		if a.Again {
+			s.env.Observe(Fact{Text: "control plane is available again"})
+		}
+	case pass.StoreDown:
+		s.env.Observe(Fact{Text: "control plane is unavailable, nothing is granted"})
+	case pass.Short:
+		s.env.Observe(Fact{
+			Text:    "fewer connections than desired: one edge address is kept spare",
+			Subject: fmt.Sprintf("%s %d of %d", a.Tunnel, a.Possible, a.Desired),
+		})
+	case pass.SlotGranted:
+		s.env.Observe(Fact{Text: "slot granted", Subject: fmt.Sprintf("%s to %s: %s", a.Slot, a.Worker, a.Cause)})
+	case pass.SlotReleased:
+		s.env.Observe(Fact{Text: "slot released", Subject: fmt.Sprintf("%s of %s: %s", a.Slot, a.Worker, a.Cause)})
+	case pass.PlanOutdated:
+		s.env.Note("plan outdated: " + a.Err.Error())
+	case pass.LeadNotResigned:
+		s.env.Note("lead not resigned: " + a.Err.Error())
+	case pass.Observed: // what the ops API shows
+	default:
+		return false
+	}
+	return true
+}
+
+// entropy gives random bytes of a stream.
+type entropy struct{ rand *rand.Rand }
+
+// Read fills b.
+func (e entropy) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = byte(e.rand.Uint32())
+	}
+	return len(b), nil
+}
