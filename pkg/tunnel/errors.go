@@ -29,7 +29,7 @@ const (
 	ReasonDuplicate  Reason = "duplicate"   // EDUPCONN: this edge address already holds the slot
 	ReasonRefused    Reason = "refused"     // registration refused; Retryable and RetryAfter say more
 	ReasonRPC        Reason = "rpc"         // registration neither accepted nor refused: time-out, broken stream
-	ReasonIdle       Reason = "idle"        // an established connection went silent
+	ReasonIdle       Reason = "idle"        // an established connection went silent, or its edge no longer listens
 	ReasonPeerClosed Reason = "peer_closed" // the edge closed the connection; Code says how
 	ReasonDrained    Reason = "drained"     // our own drain ended it
 	ReasonForced     Reason = "forced"      // an operator asked for a reconnect

@@ -63,6 +63,8 @@ func pure() map[string][]string {
 
 		"pkg/link/frame": nil,
 
+		"pkg/transport/quic/internal/silence": nil,
+
 		"pkg/control/admit":     nil,
 		"pkg/control/hold":      nil,
 		"pkg/control/keep":      nil,

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -33,10 +34,7 @@ func Dial(ctx context.Context, c DialConfig) (*Session, error) {
 	if c.TLS == nil || !c.Edge.IsValid() {
 		return nil, &tunnel.ConnError{Reason: tunnel.ReasonInternal, Err: errors.New("http2 dial without address or TLS configuration")}
 	}
-	dialer := net.Dialer{Timeout: c.Settings.DialTimeout}
-	if c.LocalIP.IsValid() {
-		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.LocalIP, 0))
-	}
+	dialer := c.dialer(c.Settings.DialTimeout)
 	tcp, err := dialer.DialContext(ctx, "tcp", c.Edge.String())
 	if err != nil {
 		return nil, dialError(fmt.Errorf("tcp dial %s: %w", c.Edge, err))
@@ -50,6 +48,33 @@ func Dial(ctx context.Context, c DialConfig) (*Session, error) {
 		return nil, handshakeError(fmt.Errorf("tls handshake with %s: %w", c.Edge, err))
 	}
 	return newConnector(ctx, conn, c), nil
+}
+
+func (c DialConfig) dialer(limit time.Duration) *net.Dialer {
+	d := &net.Dialer{Timeout: limit}
+	if c.LocalIP.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(c.LocalIP, 0))
+	}
+	return d
+}
+
+// portTimeout is how long the port of an edge is asked whether something still listens there.
+const portTimeout = 250 * time.Millisecond
+
+// whyLost tells an edge that lost one connection, without a word, from one that is gone. The session is over in either case; what is found decides
+// whether the address is worth another attempt.
+func (c DialConfig) whyLost(loss *tunnel.ConnError) *tunnel.ConnError {
+	if loss.Reason != tunnel.ReasonPeerClosed {
+		return loss
+	}
+	tcp, err := c.dialer(portTimeout).Dial("tcp", c.Edge.String()) //nolint:noctx // bounded by the dialer
+	switch {
+	case err == nil:
+		_ = tcp.Close() // nothing was exchanged
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return &tunnel.ConnError{Reason: tunnel.ReasonIdle, Err: fmt.Errorf("the port of the edge is closed: %w", loss.Err)}
+	}
+	return loss
 }
 
 // dialError classifies an error of the TCP connect.

@@ -58,10 +58,12 @@ func newConnector(ctx context.Context, conn *tls.Conn, c DialConfig) *Session {
 	s.applier = c.Applier
 	started := make(chan struct{})
 	//nolint:contextcheck // applying a configuration ends with its stream, not with the dial
-	s.conn = mux.New(ctx, conn, c.Settings.config(mux.Server, func(st *mux.Stream) {
+	conf := c.Settings.config(mux.Server, func(st *mux.Stream) {
 		<-started // of s.conn
 		s.take(st)
-	}))
+	})
+	conf.Lost = c.whyLost //nolint:contextcheck // it has a bound of its own
+	s.conn = mux.New(ctx, conn, conf)
 	close(started)
 	return s
 }

@@ -38,9 +38,14 @@ func Dial(ctx context.Context, c DialConfig) (*Session, error) {
 	if err != nil {
 		return nil, bindError(fmt.Errorf("bind udp socket: %w", err))
 	}
+	dialCtx, unwatch := whileOpen(ctx, c)
 	// Only this function of the library uses a source connection id of length zero.
-	conn, err := quicgo.Dial(ctx, udp, net.UDPAddrFromAddrPort(c.Edge), c.TLS, c.Settings.config(c.Edge.Addr()))
+	conn, err := quicgo.Dial(dialCtx, udp, net.UDPAddrFromAddrPort(c.Edge), c.TLS, c.Settings.config(c.Edge.Addr()))
+	unwatch()
 	if err != nil {
+		if cause := context.Cause(dialCtx); errors.Is(cause, errPortClosed) {
+			err = cause
+		}
 		_ = udp.Close() // the dial error says more
 		return nil, dialError(fmt.Errorf("quic dial %s: %w", c.Edge, err))
 	}

@@ -11,6 +11,7 @@ import (
 	quicgo "github.com/quic-go/quic-go"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 var (
@@ -29,6 +30,7 @@ type Session struct {
 	ctx context.Context //nolint:containedctx // it is the session's own life, handed out by Context
 
 	probation probation
+	port      portWatch
 }
 
 func newSession(conn *quicgo.Conn, udp *net.UDPConn, settings Settings) *Session {
@@ -38,9 +40,13 @@ func newSession(conn *quicgo.Conn, udp *net.UDPConn, settings Settings) *Session
 		// The library's context ends after the last packet was sent.
 		s.closeSocket()
 		s.probation.end()
-		cancel(s.probation.cause(context.Cause(conn.Context())))
+		s.port.end()
+		cancel(s.port.cause(s.probation.cause(context.Cause(conn.Context()))))
 	})
 	s.probation.start(conn, settings.ProbationBytes)
+	if udp != nil {
+		s.port.start(conn)
+	}
 	return s
 }
 
@@ -71,7 +77,7 @@ func (s *Session) CloseWithError(code transport.Code, reason string) error {
 func (s *Session) OpenStream(ctx context.Context) (transport.Stream, error) {
 	st, err := s.conn.OpenStreamSync(ctx)
 	if err != nil {
-		return nil, streamError(err)
+		return nil, s.lost(err)
 	}
 	return &Stream{st: st}, nil
 }
@@ -80,7 +86,7 @@ func (s *Session) OpenStream(ctx context.Context) (transport.Stream, error) {
 func (s *Session) AcceptStream(ctx context.Context) (transport.Stream, error) {
 	st, err := s.conn.AcceptStream(ctx)
 	if err != nil {
-		return nil, streamError(err)
+		return nil, s.lost(err)
 	}
 	return &Stream{st: st}, nil
 }
@@ -92,7 +98,7 @@ func (s *Session) SendDatagram(b []byte) error {
 		if errors.As(err, &large) {
 			return fmt.Errorf("%w: %d bytes, at most %d fit", transport.ErrDatagramTooLarge, len(b), large.MaxDatagramPayloadSize)
 		}
-		return fmt.Errorf("send datagram of %d bytes: %w", len(b), streamError(err))
+		return fmt.Errorf("send datagram of %d bytes: %w", len(b), s.lost(err))
 	}
 	return nil
 }
@@ -100,7 +106,19 @@ func (s *Session) SendDatagram(b []byte) error {
 // ReceiveDatagram waits for a datagram.
 func (s *Session) ReceiveDatagram(ctx context.Context) ([]byte, error) {
 	b, err := s.conn.ReceiveDatagram(ctx)
-	return b, streamError(err)
+	if err != nil {
+		return nil, s.lost(err)
+	}
+	return b, nil
+}
+
+// lost converts an error of the library. If the session ended for a reason that the library does not know, that is the error.
+func (s *Session) lost(err error) error {
+	err = streamError(err)
+	if errors.As(err, new(*tunnel.ConnError)) {
+		return s.port.cause(s.probation.cause(err))
+	}
+	return err
 }
 
 // Received is the number of packets that the peer has sent.

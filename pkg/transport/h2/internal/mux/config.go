@@ -3,6 +3,7 @@ package mux
 import (
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 )
 
@@ -42,6 +43,9 @@ type Config struct {
 	OutBuffer int
 	// Incoming is called with every stream of the peer, on the reading goroutine: it must not block. Nil refuses all.
 	Incoming func(*Stream)
+	// Lost may find out more about the reason why reading or writing failed. It is called before the connection ends, unless the peer
+	// has sent GOAWAY. It may be nil.
+	Lost func(*tunnel.ConnError) *tunnel.ConnError
 }
 
 // Probation has the limits for a peer that has not proved yet who it is.

@@ -202,10 +202,14 @@ func (c *Conn) lost(err error) {
 		err = c.writeErr // the deadline is writeFailed's
 	}
 	loss := lossOf(err)
-	if c.goneAway && loss.Reason == tunnel.ReasonPeerClosed && c.goneText != "" {
+	goneAway := c.goneAway
+	if goneAway && loss.Reason == tunnel.ReasonPeerClosed && c.goneText != "" {
 		loss = &tunnel.ConnError{Reason: loss.Reason, Err: errors.New("application close: " + c.goneText)}
 	}
 	c.mu.Unlock()
+	if !goneAway && c.cfg.Lost != nil {
+		loss = c.cfg.Lost(loss)
+	}
 	c.fail(loss)
 }
 
