@@ -157,7 +157,7 @@ func (m *Machine) put(now time.Time, e Put) {
 		return
 	}
 	m.putting = false
-	m.emit(Observe{Err: e.Err})
+	m.emit(Observe(e))
 	if e.Err == nil && (!m.registered || m.reason.wakes) {
 		m.emit(Hint{Topic: lease.TopicFleet})
 	}
@@ -266,7 +266,7 @@ func (m *Machine) removed(e Removed) {
 		return
 	}
 	if e.Err != nil {
-		m.emit(NotRemoved{Err: e.Err})
+		m.emit(NotRemoved(e))
 	} else {
 		m.emit(Hint{Topic: lease.TopicFleet})
 	}

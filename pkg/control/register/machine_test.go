@@ -87,6 +87,15 @@ func other() fleet.Worker {
 	return fleet.Worker{ID: "w2", Tunnels: []fleet.TunnelRef{{ID: tunnel.ID{5}}, {ID: tunnel.ID{1}}}}
 }
 
+// unfit are workers that cannot replace w1: itself, one that drains, and one that serves another tunnel.
+func unfit() []fleet.Worker {
+	return []fleet.Worker{
+		{ID: "w1", Tunnels: other().Tunnels},
+		{ID: "w2", Tunnels: other().Tunnels, Draining: true},
+		{ID: "w3", Tunnels: []fleet.TunnelRef{{ID: tunnel.ID{5}}}},
+	}
+}
+
 func TestRenewals(t *testing.T) {
 	l := registered(t)
 	l.after(time.Second).want(register.Timer{}, "")
@@ -158,10 +167,7 @@ func TestDrain(t *testing.T) {
 			{event: register.Removed{Err: errOdd}, want: "notremoved; left"},
 		},
 		"nobody can take over": {
-			{event: register.Listed{Workers: []fleet.Worker{
-				{ID: "w1", Tunnels: other().Tunnels}, {ID: "w2", Tunnels: other().Tunnels, Draining: true},
-				{ID: "w3", Tunnels: []fleet.TunnelRef{{ID: tunnel.ID{5}}}},
-			}}, want: "hint fleet; drain"},
+			{event: register.Listed{Workers: unfit()}, want: "hint fleet; drain"},
 			{do: holdersGone, event: register.HolderGone{}, want: "remove w1"},
 		},
 		"the list cannot be read": {
