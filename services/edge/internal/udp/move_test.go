@@ -102,7 +102,7 @@ func TestPlannedMove(t *testing.T) {
 	if r.ID != id {
 		t.Errorf("registration = %+v", r)
 	}
-	testkit.Eventually(l.t, "moved", func() bool { flow.mu.Lock(); defer flow.mu.Unlock(); return flow.peer.conn == two.conn })
+	testkit.Eventually(l.t, "moved", func() bool { return isOn(flow, two.conn) })
 	send(t, flow, "there")
 	if got := two.payload(); got != "there" {
 		t.Errorf("payload = %q", got)
@@ -290,10 +290,7 @@ func TestPulse(t *testing.T) {
 		send(t, flow, "x")
 		return time.Since(began) > 2*suspectAfter
 	})
-	flow.mu.Lock()
-	stayed := flow.peer.conn == one.conn
-	flow.mu.Unlock()
-	if !stayed {
+	if !isOn(flow, one.conn) {
 		t.Fatal("the flow left a connection that lives")
 	}
 	calls := two.serveCalls()
@@ -333,9 +330,14 @@ func TestOneWayTraffic(t *testing.T) {
 			t.Fatalf("payload = %q", got)
 		}
 	}
-	flow.mu.Lock()
-	defer flow.mu.Unlock()
-	if flow.peer.conn != one.conn {
+	if !isOn(flow, one.conn) {
 		t.Error("the flow moved away from a connection that responds")
 	}
+}
+
+// isOn reports whether a flow uses the connection. Between two connections it uses none.
+func isOn(f *Flow, conn *registry.Conn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.peer != nil && f.peer.conn == conn
 }

@@ -171,6 +171,10 @@ func tun(t *testing.T) *os.File {
 	} {
 		run(t, "ip", args...)
 	}
+	testkit.Eventually(t, "the system takes packets for its IPv6 address, which it gets ready in the background", func() bool {
+		out, err := exec.CommandContext(t.Context(), "ip", "-6", "route", "show", "table", "local").Output()
+		return err == nil && bytes.Contains(out, []byte("2001:db8::200"))
+	})
 	return f
 }
 
