@@ -44,13 +44,13 @@ func TestEqualToRedis(t *testing.T) {
 	server := newServer(t)
 	compared, commands := 0, 0
 	for seed := range *sequences {
-		n, counted := compareAll(t, choicesOf(uint64(seed), sequenceBytes), mini, server)
-		if counted {
+		c := comparison{t: t, mini: mini, server: server}
+		if c.run(choicesOf(uint64(seed), sequenceBytes)) {
 			compared++
 		}
-		commands += n
-		if t.Failed() {
-			t.Fatalf("sequence %d differs", seed)
+		commands += c.commands
+		if c.difference != "" {
+			t.Fatalf("sequence %d differs: %s", seed, c.difference)
 		}
 	}
 	t.Logf("%d of %d sequences compared, %d commands", compared, *sequences, commands)
@@ -70,49 +70,86 @@ func FuzzEqualToRedis(f *testing.F) {
 		if len(data) > 4*sequenceBytes {
 			t.Skip("a long sequence says no more than a short one")
 		}
-		compareAll(t, data, mini, server)
+		c := comparison{t: t, mini: mini, server: server}
+		if c.run(data); c.difference != "" {
+			t.Error(c.difference)
+		}
 	})
 }
 
-// compareAll executes one sequence everywhere. It reports the number of commands, and whether it was quick enough.
-func compareAll(t *testing.T, data []byte, mini *miniServer, server *realServer) (commands int, counted bool) {
+// TestDifferencesAreFound plants a difference in the scripts that the store in memory executes, and expects the comparison to find it.
+func TestDifferencesAreFound(t *testing.T) {
+	mini := newMini(t)
+	server := newServer(t)
+	for what, scripts := range brokenScripts(t) {
+		found := false
+		for seed := uint64(0); seed < 100 && !found; seed++ {
+			c := comparison{t: t, mini: mini, server: server, scripts: scripts}
+			c.run(choicesOf(seed, sequenceBytes))
+			found = c.difference != ""
+		}
+		if !found {
+			t.Errorf("%s: not found in 100 sequences", what)
+		}
+	}
+}
+
+// comparison executes one sequence everywhere.
+type comparison struct {
+	t      *testing.T
+	mini   *miniServer
+	server *realServer
+	// scripts are executed in memory instead of the real ones.
+	scripts map[string]string
+
+	commands   int
+	difference string // the first one
+}
+
+// run reports whether the sequence was quick enough to be compared.
+func (x *comparison) run(data []byte) bool {
 	began := time.Now()
 	w := newWorld(data)
 	now := int64(start)
 	s := memstore.New(now)
-	mini.reset(t, now)
-	server.reset(t, now)
-	for w.more() {
+	for name, text := range x.scripts {
+		s.ReplaceScript(name, text)
+	}
+	x.mini.reset(x.t, now)
+	x.server.reset(x.t, now)
+	for w.more() && x.difference == "" {
 		step := settle(s, w.step())
 		now += step.Microseconds()
 		s.SetNow(now)
 		if step != 0 {
-			mini.advance(now, step)
-			server.advance(t, now, step)
+			x.mini.advance(now, step)
+			x.server.advance(x.t, now, step)
 		}
 		c := w.next()
 		reply, err := s.Do(c)
 		w.learn(c, reply)
-		commands++
+		x.commands++
 
-		if !w.exotic {
-			miniReply, miniErr := mini.do(t, c)
-			compareReplies(t, "miniredis", w.shared, c, result{reply, err}, result{miniReply, miniErr}, func(error) string { return "error" })
-			compareContents(t, "miniredis", c, s, mini.contents(t), 2)
-		}
-		serverReply, serverErr := server.do(t, c)
-		serverContents := server.contents(t)
+		serverReply, serverErr := x.server.do(x.t, c)
+		serverContents := x.server.contents(x.t)
 		if time.Since(began) > margin*time.Millisecond {
-			return commands, false
+			return false
 		}
-		compareReplies(t, "Redis", w.shared, c, result{reply, err}, result{serverReply, serverErr}, firstWord)
-		compareContents(t, "Redis", c, s, serverContents, margin)
-		if t.Failed() {
-			t.Logf("command %d, %v after the start", commands, time.Duration(now-start)*time.Microsecond)
-			return commands, true
+		x.replies("Redis", w.shared, c, result{reply, err}, result{serverReply, serverErr}, firstWord)
+		x.contents("Redis", c, s, serverContents, margin)
+		if !w.exotic {
+			miniReply, miniErr := x.mini.do(x.t, c)
+			x.replies("miniredis", w.shared, c, result{reply, err}, result{miniReply, miniErr}, func(error) string { return "error" })
+			x.contents("miniredis", c, s, x.mini.contents(x.t), 2)
 		}
 	}
-	return commands, true
+	return true
+}
+
+func (x *comparison) differ(format string, args ...any) {
+	if x.difference == "" {
+		x.difference = fmt.Sprintf("command %d: ", x.commands) + fmt.Sprintf(format, args...)
+	}
 }
 
 // settle makes a step longer until it does not end near the end of a key.
@@ -139,8 +176,7 @@ func firstWord(err error) string {
 	return word
 }
 
-func compareReplies(t *testing.T, name string, shared bool, c command.Command, got, want result, class func(error) string) {
-	t.Helper()
+func (x *comparison) replies(name string, shared bool, c command.Command, got, want result, class func(error) string) {
 	text := func(r result) string {
 		if r.err != nil {
 			return class(r.err)
@@ -151,7 +187,7 @@ func compareReplies(t *testing.T, name string, shared bool, c command.Command, g
 		return fmt.Sprintf("%T %v", r.reply, inOrder(c, r.reply))
 	}
 	if a, b := text(got), text(want); a != b {
-		t.Errorf("%s: reply to %v:\nmemory %s (%v)\n%s %s (%v)", name, c, a, got.err, name, b, want.err)
+		x.differ("%s: reply to %v:\nmemory %s (%v)\n%s %s (%v)", name, c, a, got.err, name, b, want.err)
 	}
 }
 
@@ -169,9 +205,8 @@ func inOrder(c command.Command, reply any) any {
 	return fmt.Sprint(list[0], pairs)
 }
 
-// compareContents compares what is stored. Ends of keys, here as the time left, may differ by the tolerance.
-func compareContents(t *testing.T, name string, c command.Command, s *memstore.Store, want []memstore.Content, tolerance int64) {
-	t.Helper()
+// contents compares what is stored. Ends of keys, here as the time left, may differ by the tolerance.
+func (x *comparison) contents(name string, c command.Command, s *memstore.Store, want []memstore.Content, tolerance int64) {
 	got := s.Contents()
 	now := s.Now() / 1000
 	for i := range got {
@@ -184,6 +219,6 @@ func compareContents(t *testing.T, name string, c command.Command, s *memstore.S
 			max(a.Expiry-b.Expiry, b.Expiry-a.Expiry) <= tolerance
 	})
 	if !equal {
-		t.Errorf("%s: contents after %v (-%s +memory):\n%s", name, c, name, cmp.Diff(want, got))
+		x.differ("%s: contents after %v (-%s +memory):\n%s", name, c, name, cmp.Diff(want, got))
 	}
 }

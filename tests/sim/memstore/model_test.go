@@ -168,4 +168,3 @@ func stepRelease(s slotState, in input, out output) []slotState {
 		return nil
 	}
 }
-
