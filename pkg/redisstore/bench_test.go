@@ -126,7 +126,8 @@ func (s *benchServer) fill(b *testing.B) (grants []lease.Grant, reports []lease.
 	b.Helper()
 	for i := range benchSlots {
 		g := lease.Grant{
-			Slot: tunnel.Slot{Tunnel: tunnel.ID{1}, Connector: tunnel.ConnectorID{2}, Index: tunnel.ConnIndex(i)}, Worker: "w", Protocol: tunnel.QUIC,
+			Slot:   tunnel.Slot{Tunnel: tunnel.ID{1}, Connector: tunnel.ConnectorID{2}, Index: tunnel.ConnIndex(i)},
+			Worker: "w", Protocol: tunnel.QUIC,
 			Edge: tunnel.EdgeAddr{Region: "region1", Addr: netip.MustParseAddrPort(fmt.Sprintf("192.0.2.%d:7844", i))},
 		}
 		r, err := command.Grant(g, 0, time.Hour)
