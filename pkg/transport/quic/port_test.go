@@ -109,10 +109,12 @@ func TestSilenceIsNoClosedPort(t *testing.T) {
 	near, far, relay := relayed(t)
 	relay.Silence(true)
 	sent := near.Path().PacketsSent
-	testkit.Eventually(t, "the session notices the silence", func() bool { return near.Path().PacketsSent > sent+8 })
+	testkit.Eventually(t, "the session notices the silence", func() bool { return near.Path().PacketsSent >= sent+4 })
 	relay.Silence(false)
 	received := near.Received()
-	testkit.Eventually(t, "packets arrive again", func() bool { return near.Received() > received })
+	testkit.Eventually(t, "packets arrive again, or the session ends", func() bool {
+		return near.Received() > received || near.Context().Err() != nil
+	})
 	if err := errors.Join(context.Cause(near.Context()), context.Cause(far.Context())); err != nil {
 		t.Errorf("the session ended: %v", err)
 	}

@@ -79,7 +79,7 @@ func (s *Session) OpenStream(ctx context.Context) (transport.Stream, error) {
 	if err != nil {
 		return nil, s.lost(err)
 	}
-	return &Stream{st: st}, nil
+	return &Stream{st: st, session: s}, nil
 }
 
 // AcceptStream waits for a stream of the peer.
@@ -88,7 +88,7 @@ func (s *Session) AcceptStream(ctx context.Context) (transport.Stream, error) {
 	if err != nil {
 		return nil, s.lost(err)
 	}
-	return &Stream{st: st}, nil
+	return &Stream{st: st, session: s}, nil
 }
 
 // SendDatagram queues one datagram.

@@ -13,13 +13,16 @@ import (
 var _ transport.Stream = (*Stream)(nil)
 
 // Stream is one bidirectional QUIC stream.
-type Stream struct{ st *quicgo.Stream }
+type Stream struct {
+	st      *quicgo.Stream
+	session *Session
+}
 
 // Read gives the peer's bytes; io.EOF is its FIN. Data and io.EOF may come together.
 func (s *Stream) Read(p []byte) (int, error) {
 	n, err := s.st.Read(p)
 	if err != nil {
-		err = streamError(err)
+		err = s.session.lost(err)
 	}
 	return n, err
 }
@@ -28,7 +31,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 func (s *Stream) Write(p []byte) (int, error) {
 	n, err := s.st.Write(p)
 	if err != nil {
-		err = streamError(err)
+		err = s.session.lost(err)
 	}
 	return n, err
 }
@@ -43,7 +46,7 @@ func (s *Stream) CloseWrite() error {
 	if errors.As(context.Cause(s.st.Context()), &stopped) && stopped.Remote {
 		return nil
 	}
-	return streamError(err)
+	return s.session.lost(err)
 }
 
 // CancelRead sends STOP_SENDING.
