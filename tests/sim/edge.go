@@ -23,6 +23,7 @@ var (
 	errSilent      = errors.New("no recent network activity")
 	errClosed      = errors.New("closed by the edge")
 	errDuplicate   = errors.New("duplicate connection")
+	errRejected    = errors.New("unauthorized")
 	errAskedToWait = errors.New("try again later")
 	errCallTimeout = errors.New("call timed out")
 )
@@ -39,6 +40,7 @@ const (
 	duplicates                        // responds that the connection exists already
 	fences                            // responds that a newer epoch exists
 	postpones                         // asks to come back later
+	rejects                           // refuses the credentials for good
 	stops                             // responds to nothing, established sessions included
 )
 

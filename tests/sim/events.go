@@ -59,10 +59,10 @@ func (k *checker) registered(s *Session) {
 	}
 }
 
-// postponed is a refusal that asks to come back later. Waits beyond patience are nobody's business.
+// postponed is a refusal after which the slot may wait for so long.
 func (k *checker) postponed(s *Session, wait time.Duration) {
 	if _, i := k.state(s.slot); i != nil {
-		i.postponed = k.c.engine.Now().Add(min(wait, patience))
+		i.postponed = k.c.engine.Now().Add(wait)
 	}
 }
 

@@ -58,6 +58,7 @@ const (
 	EdgeDuplicate Kind = "edge-duplicate"
 	EdgeFences    Kind = "edge-fence"
 	EdgePostpones Kind = "edge-postpone" // asks to come back after By
+	EdgeRejects   Kind = "edge-reject"   // refuses the credentials for good
 	EdgeStops     Kind = "edge-stop"     // responds to nothing, also on established sessions
 	EdgeDrops     Kind = "edge-drop"     // closes all sessions once
 	PoolShrinks   Kind = "pool-shrink"   // DNS gives fewer addresses
@@ -173,7 +174,8 @@ func drawable() []drawing {
 		{Pause, 6, drawAnyProcess}, {Kill, 3, drawWorkerOrSupervisor}, {Restart, 4, drawAnyProcess}, {Double, 2, drawWorkerOrSupervisor},
 		{DrainWorker, 4, drawWorker}, {Rolling, 1, drawRolling}, {Join, 2, drawJoin},
 		{EdgeRefuses, 2, drawEdge}, {EdgeHangs, 3, drawEdge}, {EdgeCloses, 2, drawEdge}, {EdgeFlaps, 2, drawEdge},
-		{EdgeDuplicate, 1, drawEdge}, {EdgeFences, 1, drawEdge}, {EdgePostpones, 2, drawPostpone}, {EdgeStops, 3, drawEdge},
+		{EdgeDuplicate, 1, drawEdge}, {EdgeFences, 1, drawEdge}, {EdgePostpones, 2, drawPostpone}, {EdgeRejects, 1, drawEdge},
+		{EdgeStops, 3, drawEdge},
 		{EdgeDrops, 3, drawDrop},
 		{PoolShrinks, 2, drawPool}, {PoolEmpty, 1, drawPool}, {PoolFails, 1, drawPool}, {PoolFamily, 1, drawPool},
 		{HostUDP, 2, drawHost}, {HostEdge, 3, drawHost},

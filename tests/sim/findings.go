@@ -4,6 +4,7 @@ import (
 	_ "embed" // the findings
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -23,24 +24,32 @@ type Finding struct {
 //go:embed testdata/findings.json
 var findingsJSON []byte
 
-// Findings lists the known findings: each is a fault of the product that is not mended yet. docs/simulation.md explains them.
-func Findings() ([]Finding, error) {
-	var list []Finding
-	if err := json.Unmarshal(findingsJSON, &list); err != nil {
-		return nil, fmt.Errorf("testdata/findings.json: %w", err)
-	}
-	return list, nil
+// Known is what is known to be wrong with the product.
+type Known struct {
+	// Findings are the faults that are not mended yet; docs/simulation.md explains them.
+	Findings []Finding `json:"findings"`
+	// Seeds is the number of seeds, from 1, that were counted; Broken says how many of them break an invariant of the findings.
+	Seeds  int               `json:"seeds"`
+	Broken map[Invariant]int `json:"broken"`
 }
 
-// Known lists the invariants of findings.
-func Known(list []Finding) []Invariant {
-	var known []Invariant
-	for _, f := range list {
-		if !slices.Contains(known, f.Invariant) {
-			known = append(known, f.Invariant)
-		}
+// ReadKnown reads what is known.
+func ReadKnown() (*Known, error) {
+	var k Known
+	if err := json.Unmarshal(findingsJSON, &k); err != nil {
+		return nil, fmt.Errorf("testdata/findings.json: %w", err)
 	}
-	return known
+	return &k, nil
+}
+
+// Tolerated is how many of a number of seeds may break an invariant: none, unless a finding breaks it. For those it is what was
+// counted, and some more: every change of the product changes what happens in all runs after it.
+func (k *Known) Tolerated(i Invariant, seeds int) int {
+	if !slices.ContainsFunc(k.Findings, func(f Finding) bool { return f.Invariant == i }) || k.Seeds == 0 {
+		return 0
+	}
+	expected := float64(k.Broken[i]) * float64(seeds) / float64(k.Seeds)
+	return int(math.Ceil(expected + 3*math.Sqrt(expected) + 2))
 }
 
 // Signature is the invariant and the kinds of faults of the plan: findings with the same one are probably the same.

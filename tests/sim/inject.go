@@ -208,7 +208,7 @@ func (c *Cluster) breakEdge(f *Fault) (undo func()) {
 	}
 	does := map[Kind]misconduct{
 		EdgeRefuses: refuses, EdgeHangs: hangs, EdgeCloses: closesEarly, EdgeFlaps: closesLate, EdgeDuplicate: duplicates,
-		EdgeFences: fences, EdgePostpones: postpones, EdgeStops: stops,
+		EdgeFences: fences, EdgePostpones: postpones, EdgeRejects: rejects, EdgeStops: stops,
 	}
 	b := &behaviour{addrs: addrs, does: does[f.Kind], retryAfter: time.Duration(f.By)}
 	return with(&c.behaviours, b)

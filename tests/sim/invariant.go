@@ -65,8 +65,10 @@ const (
 	deploymentRate      = 50
 	flapCount, flapTime = 4, time.Minute
 	patience            = time.Minute // the longest wait that an edge may ask for
-	leaderSlack         = time.Second
-	placeTime           = 20 * time.Second // how long a place must exist before a drain may not fail
+	// rejectedWait is the longest wait after a refusal for good (docs/spec/lifecycle.md 15), and some time.
+	rejectedWait = 10 * time.Minute
+	leaderSlack  = time.Second
+	placeTime    = 20 * time.Second // how long a place must exist before a drain may not fail
 
 )
 

@@ -189,6 +189,7 @@ func TestDialAndRegistrationOfFaultyEdges(t *testing.T) {
 		{kind: EdgeDuplicate, reason: tunnel.ReasonDuplicate, stage: "register", took: 20 * time.Millisecond},
 		{kind: EdgeFences, reason: tunnel.ReasonRefused, stage: "register", took: 20 * time.Millisecond, retry: admit.FencedRetry},
 		{kind: EdgePostpones, reason: tunnel.ReasonRefused, stage: "register", took: 20 * time.Millisecond, retry: 10 * time.Hour},
+		{kind: EdgeRejects, reason: tunnel.ReasonRefused, stage: "register", took: 20 * time.Millisecond},
 		{kind: EdgeFlaps, reason: tunnel.ReasonPeerClosed, stage: "session"},
 	} {
 		t.Run(string(c.kind), func(t *testing.T) {

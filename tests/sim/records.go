@@ -9,62 +9,80 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 )
 
-// watch looks at the records that a command is about to change. The result checks what it did to them.
-func (k *checker) watch(cmd command.Command) (verify func()) {
-	switch {
-	case len(cmd.Keys) == 0:
-	case cmd.Name() == "grant" && len(cmd.Args) > 5:
-		return k.watchEpochs(cmd.Keys[0], []write{{index: cmd.Args[0], epoch: cmd.Args[5]}})
-	case cmd.Name() == "release" && len(cmd.Args) > 2:
-		return k.watchEpochs(cmd.Keys[0], []write{{index: cmd.Args[0], worker: cmd.Args[1], epoch: cmd.Args[2]}})
-	case cmd.Name() == "renew" && len(cmd.Args) > 4:
-		var writes []write
-		for i := 3; i+1 < len(cmd.Args); i += 5 {
-			writes = append(writes, write{index: cmd.Args[i], worker: cmd.Args[0], epoch: cmd.Args[i+1]})
-		}
-		return k.watchEpochs(cmd.Keys[0], writes)
-	}
-	return func() {}
-}
-
 // write is what a command claims of the slot that it writes: the epoch that it saw, and, unless it is empty, the worker.
 type write struct{ index, worker, epoch string }
 
-// changing are the fields that a write changes.
-func changing() []string { return []string{"epoch", "deadline", "worker", "edge", "status", "renewed"} }
-
-func (k *checker) watchEpochs(key string, writes []write) (verify func()) {
+// watch looks at the records that a command is about to change. The result checks what it did to them.
+func (k *checker) watch(cmd command.Command) (verify func()) {
+	var writes []write
+	switch {
+	case len(cmd.Keys) == 0:
+	case cmd.Name() == "grant" && len(cmd.Args) > 5:
+		writes = []write{{index: cmd.Args[0], epoch: cmd.Args[5]}}
+	case cmd.Name() == "release" && len(cmd.Args) > 2:
+		writes = []write{{index: cmd.Args[0], worker: cmd.Args[1], epoch: cmd.Args[2]}}
+	case cmd.Name() == "renew" && len(cmd.Args) > 4:
+		for i := 3; i+1 < len(cmd.Args); i += 5 {
+			writes = append(writes, write{index: cmd.Args[i], worker: cmd.Args[0], epoch: cmd.Args[i+1]})
+		}
+		if k.ordinary(cmd.Keys[0], writes) {
+			return func() {}
+		}
+	}
+	if len(writes) == 0 {
+		return func() {}
+	}
+	key := cmd.Keys[0]
 	before := k.c.server.hash(key)
-	return func() {
-		after := k.c.server.hash(key)
-		for _, w := range writes {
-			stored := cmp.Or(before[w.index+":epoch"], "0")
-			if stored == w.epoch && (w.worker == "" || w.worker == before[w.index+":worker"]) {
-				continue
-			}
-			for _, field := range changing() {
-				if name := w.index + ":" + field; before[name] != after[name] {
-					k.violate(OldWrites, key+" "+w.index, "no change by a write of epoch %s of %q, the stored one is %s of %q; %s changed from %q to %q",
-						w.epoch, w.worker, stored, before[w.index+":worker"], field, before[name], after[name])
-				}
+	return func() { k.compare(key, writes, before, k.c.server.hash(key)) }
+}
+
+// ordinary reports whether the writes of a renewal are what nearly all are: by the holders of leases that have not expired.
+func (k *checker) ordinary(key string, writes []write) bool {
+	words := []string{"hmget", key}
+	for _, w := range writes {
+		words = append(words, w.index+":epoch", w.index+":worker", w.index+":deadline")
+	}
+	list, _ := k.c.server.plain(words...).([]any)
+	if len(list) != 3*len(writes) {
+		return false
+	}
+	for i, w := range writes {
+		deadline, _ := list[3*i+2].(string)
+		if list[3*i] != w.epoch || list[3*i+1] != w.worker || !k.ahead(deadline) {
+			return false
+		}
+	}
+	return true
+}
+
+// ahead reports whether a deadline has not come, by the server's clock.
+func (k *checker) ahead(deadline string) bool {
+	n, err := strconv.ParseInt(deadline, 10, 64)
+	return err == nil && n > k.c.server.db.Now()/1000
+}
+
+// compare checks what writes did to the records of a connector.
+func (k *checker) compare(key string, writes []write, before, after map[string]string) {
+	for _, w := range writes {
+		stored := cmp.Or(before[w.index+":epoch"], "0")
+		if stored == w.epoch && (w.worker == "" || w.worker == before[w.index+":worker"]) {
+			continue
+		}
+		for _, field := range []string{"epoch", "deadline", "worker", "edge", "status", "renewed"} {
+			if name := w.index + ":" + field; before[name] != after[name] {
+				k.violate(OldWrites, key+" "+w.index, "no change by a write of epoch %s of %q, the stored one is %s of %q; %s changed from %q to %q",
+					w.epoch, w.worker, stored, before[w.index+":worker"], field, before[name], after[name])
 			}
 		}
-		k.checkOneAddress(key, before, after)
+	}
+	if shared := k.twoHave(after); shared != "" && k.twoHave(before) == "" {
+		k.violate(OneAddress, key, "live slots at different addresses: %s", shared)
 	}
 }
 
-// checkOneAddress checks that no two live slots have the same granted address, unless they had it before.
-func (k *checker) checkOneAddress(key string, before, after map[string]string) {
-	if twoHave(after, k.serverMillis()) == "" || twoHave(before, k.serverMillis()) != "" {
-		return
-	}
-	k.violate(OneAddress, key, "live slots at different addresses: %s", twoHave(after, k.serverMillis()))
-}
-
-func (k *checker) serverMillis() int64 { return k.c.server.db.Now() / 1000 }
-
-// twoHave names two live slots with one address, or is empty.
-func twoHave(fields map[string]string, now int64) string {
+// twoHave names two live slots with one granted address, or is empty.
+func (k *checker) twoHave(fields map[string]string) string {
 	var names []string
 	for name := range fields {
 		if strings.HasSuffix(name, ":edge") {
@@ -75,14 +93,13 @@ func twoHave(fields map[string]string, now int64) string {
 	owner := map[string]string{}
 	for _, name := range names {
 		index := strings.TrimSuffix(name, ":edge")
-		if deadline, err := strconv.ParseInt(fields[index+":deadline"], 10, 64); err != nil || deadline <= now {
+		if !k.ahead(fields[index+":deadline"]) {
 			continue
 		}
-		address := fields[name]
-		if other, found := owner[address]; found {
-			return other + " and " + index + " at " + address
+		if other, found := owner[fields[name]]; found {
+			return other + " and " + index + " at " + fields[name]
 		}
-		owner[address] = index
+		owner[fields[name]] = index
 	}
 	return ""
 }

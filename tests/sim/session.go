@@ -138,8 +138,11 @@ func (c *Cluster) register(s *Session, r Registration) error {
 	case fences:
 		return &tunnel.ConnError{Reason: tunnel.ReasonRefused, Retryable: true, RetryAfter: admit.FencedRetry, Err: tunnel.ErrFenced}
 	case postpones:
-		c.checker.postponed(s, b.retryAfter)
+		c.checker.postponed(s, min(b.retryAfter, patience))
 		return &tunnel.ConnError{Reason: tunnel.ReasonRefused, Retryable: true, RetryAfter: b.retryAfter, Err: errAskedToWait}
+	case rejects:
+		c.checker.postponed(s, rejectedWait)
+		return &tunnel.ConnError{Reason: tunnel.ReasonRefused, Err: errRejected}
 	default:
 	}
 	if err := s.at.edge.admit(s, r); err != nil {

@@ -1,0 +1,121 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/culvert-tunnel/culvert/tests/sim/memstore"
+)
+
+// The seeds of the test run. `make sim` runs as many as one likes.
+const (
+	testSeeds, raceSeeds     = 200, 16
+	repeatedSeeds, raceAgain = 100, 4
+	leastSteps               = 1000
+	minimiseRuns             = 200
+)
+
+func seeds(normal, race int) int {
+	if underRace {
+		return race
+	}
+	return normal
+}
+
+// TestSeeds runs whole clusters with faults. It fails when a run breaks an invariant that no known finding breaks, or when clearly more
+// runs than are known break one of the others; with the seed and the smallest plan that shows it.
+func TestSeeds(t *testing.T) {
+	known, err := ReadKnown()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Many(1, seeds(testSeeds, raceSeeds), Options{})
+	t.Logf("\n%s\n%s", s, s.Coverage)
+	if s.Fewest < leastSteps {
+		t.Errorf("a run of %d steps, want at least %d", s.Fewest, leastSteps)
+	}
+	for _, i := range Invariants() {
+		list := s.Found[i]
+		if len(list) <= known.Tolerated(i, s.Runs) {
+			continue
+		}
+		f := list[0]
+		f.Plan = Minimise(f.Seed, f.Plan, i, minimiseRuns, Options{})
+		t.Errorf("%s: %d of %d runs, want at most %d; replay with: make sim SEED=%d\n%s",
+			i, len(list), s.Runs, known.Tolerated(i, s.Runs), f.Seed, &f)
+	}
+}
+
+// TestSameSeedSameTrace runs seeds twice: their traces are the same to the byte.
+func TestSameSeedSameTrace(t *testing.T) {
+	t.Parallel()
+	interpreter := memstore.NewInterpreter()
+	for seed := range uint64(seeds(repeatedSeeds, raceAgain)) {
+		a := Run(seed, Options{Interpreter: interpreter})
+		b := Run(seed, Options{})
+		if a.Sum == b.Sum {
+			continue
+		}
+		a, b = Run(seed, Options{KeepText: true}), Run(seed, Options{KeepText: true})
+		t.Fatalf("seed %d: two runs differ%s", seed, firstDifference(a.Text, b.Text))
+	}
+}
+
+func firstDifference(a, b string) string {
+	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range min(len(x), len(y)) {
+		if x[i] != y[i] {
+			return " at line " + x[i] + " / " + y[i]
+		}
+	}
+	return ", but not in these two more runs"
+}
+
+// TestKnownFindings holds the list of findings to the truth: each one is still there. One that is mended is taken from the list, and
+// from docs/simulation.md.
+func TestKnownFindings(t *testing.T) {
+	t.Parallel()
+	known, err := ReadKnown()
+	if err != nil {
+		t.Fatal(err)
+	}
+	interpreter := memstore.NewInterpreter()
+	for _, f := range known.Findings {
+		r := Run(f.Seed, Options{Plan: f.Plan, Interpreter: interpreter, Until: f.Invariant})
+		if _, found := r.Found(f.Invariant); !found {
+			t.Errorf("not found any more: %s, area %q, seed %d. If it is mended, remove it from testdata/findings.json and docs/simulation.md",
+				f.Invariant, f.Area, f.Seed)
+		}
+		if f.Area == "" || f.What == "" || f.Plan == nil {
+			t.Errorf("seed %d, %s: a finding needs an area, a plan, which may be empty, and words for what is wrong", f.Seed, f.Invariant)
+		}
+	}
+}
+
+// TestDocumentListsFindings holds docs/simulation.md to the list of findings.
+func TestDocumentListsFindings(t *testing.T) {
+	t.Parallel()
+	known, err := ReadKnown()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../docs/simulation.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []string
+	for _, f := range known.Findings {
+		row := fmt.Sprintf("| %s | %s | %d |", f.Area, f.Invariant, f.Seed)
+		if !strings.Contains(string(text), row) {
+			t.Errorf("docs/simulation.md has no row %q", row)
+		}
+		rows = append(rows, row)
+	}
+	_, table, _ := strings.Cut(string(text), "| Area | Invariant | Seed |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	if got := strings.Count(table, "\n") - 1; got != len(rows) {
+		t.Errorf("docs/simulation.md lists %d findings, there are %d", got, len(rows))
+	}
+}
