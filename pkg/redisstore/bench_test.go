@@ -146,30 +146,42 @@ func (s *benchServer) fill(b *testing.B) (grants []lease.Grant, reports []lease.
 	return grants, reports
 }
 
-// measure runs commands and reports the time that the server spent in scripts.
+// measure runs commands and reports the time that the server spent in scripts, and its processor time for everything.
 func (s *benchServer) measure(b *testing.B, next func(i int) command.Command, seen ...func(reply any)) {
 	b.Helper()
 	if err := s.client.ConfigResetStat(b.Context()).Err(); err != nil {
 		b.Fatal(err)
 	}
-	for i := 0; b.Loop(); i++ {
-		reply := s.do(b, next(i))
+	before := s.info(b, "cpu", "used_cpu_user:") + s.info(b, "cpu", "used_cpu_sys:")
+	calls := 0
+	for b.Loop() {
+		reply := s.do(b, next(calls))
 		for _, f := range seen {
 			f(reply)
 		}
+		calls++
 	}
-	stats, err := s.client.Info(b.Context(), "commandstats").Result()
+	used := s.info(b, "cpu", "used_cpu_user:") + s.info(b, "cpu", "used_cpu_sys:") - before
+	b.ReportMetric(used*1e6/float64(calls), "redis-cpu-µs/op")
+	b.ReportMetric(s.info(b, "commandstats", "cmdstat_evalsha:", "usec_per_call="), "redis-µs/op")
+}
+
+// info is the number behind the last of some words that follow each other in a section of INFO.
+func (s *benchServer) info(b *testing.B, section string, words ...string) float64 {
+	b.Helper()
+	text, err := s.client.Info(b.Context(), section).Result()
 	if err != nil {
 		b.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(stats, "cmdstat_evalsha:")
-	_, rest, _ = strings.Cut(rest, "usec_per_call=")
-	text, _, _ := strings.Cut(rest, ",")
-	micros, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		b.Fatalf("%v in %s", err, stats)
+	for _, w := range words {
+		_, text, _ = strings.Cut(text, w)
 	}
-	b.ReportMetric(micros, "redis-µs/op")
+	number := text[:max(0, strings.IndexAny(text+",", ",\r"))]
+	f, err := strconv.ParseFloat(number, 64)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return f
 }
 
 func made[T any](b *testing.B, r command.Request[T], err error) command.Command {
