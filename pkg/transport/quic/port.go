@@ -84,10 +84,15 @@ func (p *portWatch) start(conn *quicgo.Conn) {
 	p.machine, p.last = silence.New(seenOf(conn)), time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.timer = time.AfterFunc(silence.Every, func() { p.check(conn) })
+	p.timer = time.AfterFunc(untilNext(p.last, p.machine.Next()), func() { p.check(conn) })
 }
 
-// check runs every silence.Every, and later while a probe waits for its reply.
+// untilNext is the time to the next multiple of a period, so that the checks of all sessions of a process wake it together.
+func untilNext(now time.Time, period time.Duration) time.Duration {
+	return period - time.Duration(now.UnixNano())%period
+}
+
+// check runs when the machine says, and later while a probe waits for its reply.
 func (p *portWatch) check(conn *quicgo.Conn) {
 	a := p.machine.Check(p.elapsed(), seenOf(conn))
 	for a == silence.Ask && conn.Context().Err() == nil {
@@ -102,7 +107,7 @@ func (p *portWatch) check(conn *quicgo.Conn) {
 	if !over && a == silence.End {
 		p.closed = true
 	} else if !over {
-		p.timer.Reset(silence.Every)
+		p.timer.Reset(untilNext(p.last, p.machine.Next()))
 	}
 	p.mu.Unlock()
 	if !over && a == silence.End {

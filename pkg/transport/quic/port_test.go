@@ -108,8 +108,11 @@ func TestSilenceIsNoClosedPort(t *testing.T) {
 	t.Parallel()
 	near, far, relay := relayed(t)
 	relay.Silence(true)
-	sent := near.Path().PacketsSent
-	testkit.Eventually(t, "the session notices the silence", func() bool { return near.Path().PacketsSent >= sent+4 })
+	sent, began := near.Path().PacketsSent, time.Now()
+	near.Probe() // so that the test need not wait for a keep-alive
+	testkit.Eventually(t, "the session has been silent for long enough to probe the port", func() bool {
+		return near.Path().PacketsSent >= sent+4 && time.Since(began) > 700*time.Millisecond
+	})
 	relay.Silence(false)
 	received := near.Received()
 	testkit.Eventually(t, "packets arrive again, or the session ends", func() bool {

@@ -3,8 +3,9 @@ package silence
 import "time"
 
 const (
-	// Every is the time between two checks of a session.
+	// Every is the time between two checks of a session that waits for a packet, idle the same of any other session.
 	Every = 100 * time.Millisecond
+	idle  = 250 * time.Millisecond
 	// ReplyTime is how long the port may take to respond to a probe.
 	ReplyTime = 200 * time.Millisecond
 
@@ -56,7 +57,9 @@ const (
 // Machine is the state of one session. It is not safe for concurrent use.
 type Machine struct {
 	received, sentBefore uint64
-	silent               time.Duration
+	// waits says that something was sent since the last packet came.
+	waits  bool
+	silent time.Duration
 	// wait is the time until the port may be probed again, sinceClosed the time since it was found closed for the first time; negative
 	// while it was not.
 	wait        time.Duration
@@ -73,6 +76,7 @@ func (m *Machine) Check(elapsed time.Duration, s Seen) Action {
 	if m.heard(s) {
 		return None
 	}
+	m.waits = s.Sent != m.sentBefore
 	elapsed = min(elapsed, maxStep)
 	m.silent += elapsed
 	m.wait -= elapsed
@@ -88,6 +92,14 @@ func (m *Machine) Check(elapsed time.Duration, s Seen) Action {
 		return Ask
 	}
 	return None
+}
+
+// Next is the time until the next check.
+func (m *Machine) Next() time.Duration {
+	if m.waits {
+		return Every
+	}
+	return idle
 }
 
 // Reply handles what a probe found.
@@ -115,7 +127,7 @@ func (m *Machine) heard(s Seen) bool {
 	if s.Received == m.received {
 		return false
 	}
-	m.received, m.sentBefore = s.Received, s.Sent
+	m.received, m.sentBefore, m.waits = s.Received, s.Sent, false
 	m.silent, m.wait, m.sinceClosed = 0, 0, -1
 	return true
 }

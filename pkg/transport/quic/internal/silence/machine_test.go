@@ -152,3 +152,21 @@ func TestLifeTakesBack(t *testing.T) {
 		}
 	}
 }
+
+// TestNext: an idle session is checked less often than one that waits.
+func TestNext(t *testing.T) {
+	t.Parallel()
+	seen := silence.Seen{Sent: 10, Received: 10}
+	m := silence.New(seen)
+	idle := m.Next()
+	seen.Sent++
+	m.Check(idle, seen)
+	if waits := m.Next(); waits != silence.Every || waits >= idle {
+		t.Errorf("checked every %v while it waits, every %v when idle", waits, idle)
+	}
+	seen.Received++
+	m.Check(silence.Every, seen)
+	if again := m.Next(); again != idle {
+		t.Errorf("checked every %v after a packet came, want %v", again, idle)
+	}
+}
