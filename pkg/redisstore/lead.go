@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 )
 
@@ -11,6 +12,11 @@ import (
 // duplicate work: safety must not depend on there being only one.
 func (s *Store) TakeLead(ctx context.Context, role, holder string, ttl time.Duration) (bool, error) {
 	return do(ctx, s, command.TakeLead(role, holder, ttl))
+}
+
+// TakeTerm is TakeLead for a leader whose writes are fenced by its term. Its term will be higher than seen, unless it is seen itself.
+func (s *Store) TakeTerm(ctx context.Context, role, holder string, seen lease.Term, ttl time.Duration) (lease.Lead, error) {
+	return do(ctx, s, command.TakeTerm(role, holder, seen, ttl))
 }
 
 // ResignLead gives the leader lease up at once. It does nothing if another holder has it.

@@ -14,12 +14,27 @@ func (s *Store) Slots(ctx context.Context, id tunnel.ID, connector tunnel.Connec
 	return do(ctx, s, command.Slots(id, connector))
 }
 
-// Grant gives a slot to g.Worker under a new epoch, if the stored epoch still is expect (0: never granted). g.Wait is the
+// SlotsUnder is Slots for a leader: it raises the connector's fence to the term, so that grants of former leaders are refused. A
+// lease.OvertakenError says that a newer leader did so before.
+func (s *Store) SlotsUnder(
+	ctx context.Context, term lease.Term, id tunnel.ID, connector tunnel.ConnectorID,
+) ([]lease.Record, error) {
+	return do(ctx, s, command.SlotsUnder(term, id, connector))
+}
+
+// Grant is GrantUnder without a lead: the store refuses it for a connector that a leader has ever read. Tests make their slots with it.
+func (s *Store) Grant(ctx context.Context, g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (lease.Grant, error) {
+	return s.GrantUnder(ctx, 0, g, expect, ttl)
+}
+
+// GrantUnder gives a slot to g.Worker under a new epoch, if the stored epoch still is expect (0: never granted). g.Wait is the
 // wait that the caller requests; the returned one is what the holder must wait, the connector's registration bucket included.
 // tunnel.ErrConflict says that another grant came first, or which slot holds the edge address; tunnel.ErrNoAddress that
-// g names none. A live slot may be granted: that is how it moves.
-func (s *Store) Grant(ctx context.Context, g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (lease.Grant, error) {
-	r, err := command.Grant(g, expect, ttl)
+// g names none; a lease.OvertakenError that a leader with a newer term is in charge. A live slot may be granted: that is how it moves.
+func (s *Store) GrantUnder(
+	ctx context.Context, term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Duration,
+) (lease.Grant, error) {
+	r, err := command.GrantUnder(term, g, expect, ttl)
 	if err != nil {
 		return lease.Grant{}, err
 	}

@@ -29,15 +29,15 @@ type Fleet interface {
 
 // Slots is what the supervisor reads and writes of slots.
 type Slots interface {
-	Slots(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) ([]lease.Record, error)
+	SlotsUnder(ctx context.Context, term lease.Term, id tunnel.ID, connector tunnel.ConnectorID) ([]lease.Record, error)
 	Proved(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) (bool, error)
-	Grant(ctx context.Context, g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (lease.Grant, error)
+	GrantUnder(ctx context.Context, term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (lease.Grant, error)
 	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
 }
 
 // Signals elects the supervisor that plans, and wakes other processes.
 type Signals interface {
-	TakeLead(ctx context.Context, role, holder string, ttl time.Duration) (bool, error)
+	TakeTerm(ctx context.Context, role, holder string, seen lease.Term, ttl time.Duration) (lease.Lead, error)
 	ResignLead(ctx context.Context, role, holder string) error
 	Hint(ctx context.Context, topic string) error
 	Watch(ctx context.Context, topics ...string) <-chan struct{}
@@ -160,8 +160,8 @@ func (s *Service) carryOut(ctx context.Context, actions []pass.Action, rest *tim
 func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, err error) {
 	switch a := a.(type) {
 	case pass.TakeLead:
-		leads, err := s.store.TakeLead(ctx, a.Role, a.Holder, a.TTL)
-		return pass.LeadReply{Leading: leads, Err: err}, err
+		lead, err := s.store.TakeTerm(ctx, a.Role, a.Holder, a.Seen, a.TTL)
+		return pass.LeadReply{Lead: lead, Err: err}, err
 	case pass.ListWorkers:
 		workers, err := s.store.Workers(ctx)
 		return pass.WorkersReply{Workers: workers, Err: err}, err
@@ -172,13 +172,13 @@ func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, er
 		id, err := s.store.EnsureConnector(ctx, a.Tunnel, a.Candidate)
 		return pass.ConnectorReply{ID: id, Err: err}, err
 	case pass.ReadSlots:
-		records, err := s.store.Slots(ctx, a.Tunnel, a.Connector)
+		records, err := s.store.SlotsUnder(ctx, a.Term, a.Tunnel, a.Connector)
 		return pass.SlotsReply{Records: records, Err: err}, err
 	case pass.ReadProved:
 		proved, err := s.store.Proved(ctx, a.Tunnel, a.Connector)
 		return pass.ProvedReply{Proved: proved, Err: err}, err
 	case pass.Grant:
-		granted, err := s.store.Grant(ctx, a.Grant.Grant, a.Expect, a.TTL)
+		granted, err := s.store.GrantUnder(ctx, a.Term, a.Grant.Grant, a.Expect, a.TTL)
 		return pass.GrantReply{Granted: granted, Err: err}, err
 	case pass.Release:
 		err := s.store.Release(ctx, a.Slot, a.Worker, a.Epoch)

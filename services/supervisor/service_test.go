@@ -34,11 +34,11 @@ type cutStore struct {
 	cut atomic.Bool
 }
 
-func (c *cutStore) TakeLead(ctx context.Context, role, holder string, ttl time.Duration) (bool, error) {
+func (c *cutStore) TakeTerm(ctx context.Context, role, holder string, seen lease.Term, ttl time.Duration) (lease.Lead, error) {
 	if c.cut.Load() {
-		return false, tunnel.ErrUnavailable
+		return lease.Lead{}, tunnel.ErrUnavailable
 	}
-	return c.Store.TakeLead(ctx, role, holder, ttl)
+	return c.Store.TakeTerm(ctx, role, holder, seen, ttl)
 }
 
 type buffer struct {

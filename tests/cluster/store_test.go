@@ -33,6 +33,13 @@ func (c *cable) Pool(ctx context.Context, name string) (edgepool.Pool, error) {
 	return c.Store.Pool(ctx, name)
 }
 
+func (c *cable) TakeTerm(ctx context.Context, role, holder string, seen lease.Term, ttl time.Duration) (lease.Lead, error) {
+	if err := c.err(); err != nil {
+		return lease.Lead{}, err
+	}
+	return c.Store.TakeTerm(ctx, role, holder, seen, ttl)
+}
+
 func (c *cable) TakeLead(ctx context.Context, role, holder string, ttl time.Duration) (bool, error) {
 	if err := c.err(); err != nil {
 		return false, err
@@ -80,6 +87,15 @@ func (c *cable) Slots(ctx context.Context, id tunnel.ID, connector tunnel.Connec
 		return nil, err
 	}
 	return c.Store.Slots(ctx, id, connector)
+}
+
+func (c *cable) SlotsUnder(
+	ctx context.Context, term lease.Term, id tunnel.ID, connector tunnel.ConnectorID,
+) ([]lease.Record, error) {
+	if err := c.err(); err != nil {
+		return nil, err
+	}
+	return c.Store.SlotsUnder(ctx, term, id, connector)
 }
 
 func (c *cable) Renew(

@@ -109,7 +109,8 @@ func (k *checker) executed(e *Env, cmd command.Command, reply any, planned *Plan
 
 // led follows who has which lead at the store.
 func (k *checker) led(cmd command.Command, reply any) {
-	if reply != int64(1) || len(cmd.Keys) != 1 {
+	list, ok := reply.([]any)
+	if !ok || len(list) == 0 || list[0] != "1" || len(cmd.Keys) != 1 {
 		return
 	}
 	role, holder := cmd.Keys[0], cmd.Args[0]

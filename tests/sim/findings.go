@@ -52,6 +52,27 @@ func (k *Known) Tolerated(i Invariant, seeds int) int {
 	return int(math.Ceil(expected + 3*math.Sqrt(expected) + 2))
 }
 
+// Regression is a run that showed a fault of the product before it was mended. Its seed and plan must not break the invariant again.
+type Regression struct {
+	// Name says in a few words what was wrong.
+	Name      string    `json:"name"`
+	Invariant Invariant `json:"invariant"`
+	Seed      uint64    `json:"seed"`
+	Plan      []Fault   `json:"plan"`
+}
+
+//go:embed testdata/regressions.json
+var regressionsJSON []byte
+
+// ReadRegressions lists the regressions.
+func ReadRegressions() ([]Regression, error) {
+	var list []Regression
+	if err := json.Unmarshal(regressionsJSON, &list); err != nil {
+		return nil, fmt.Errorf("testdata/regressions.json: %w", err)
+	}
+	return list, nil
+}
+
 // Signature is the invariant and the kinds of faults of the plan: findings with the same one are probably the same.
 func (f *Finding) Signature() string {
 	var kinds []string

@@ -94,6 +94,25 @@ func TestKnownFindings(t *testing.T) {
 	}
 }
 
+// TestRegressions: what was mended stays mended.
+func TestRegressions(t *testing.T) {
+	t.Parallel()
+	list, err := ReadRegressions()
+	if err != nil || len(list) == 0 {
+		t.Fatalf("%d regressions, %v", len(list), err)
+	}
+	interpreter := memstore.NewInterpreter()
+	for _, g := range list {
+		if g.Name == "" || g.Invariant == "" || g.Plan == nil {
+			t.Errorf("seed %d: a regression needs a name, an invariant and a plan, which may be empty", g.Seed)
+		}
+		r := Run(g.Seed, Options{Plan: g.Plan, Interpreter: interpreter, Until: g.Invariant})
+		if v, found := r.Found(g.Invariant); found {
+			t.Errorf("%s: seed %d: %s", g.Name, g.Seed, v)
+		}
+	}
+}
+
 // TestDocumentListsFindings holds docs/simulation.md to the list of findings.
 func TestDocumentListsFindings(t *testing.T) {
 	t.Parallel()

@@ -75,8 +75,8 @@ func (s *supervisor) step(e pass.Event) {
 func (s *supervisor) read(a pass.Action) bool {
 	switch a := a.(type) {
 	case pass.TakeLead:
-		Call(s.env, command.TakeLead(a.Role, a.Holder, a.TTL), func(leads bool, err error) {
-			s.step(pass.LeadReply{Leading: leads, Err: err})
+		Call(s.env, command.TakeTerm(a.Role, a.Holder, a.Seen, a.TTL), func(lead lease.Lead, err error) {
+			s.step(pass.LeadReply{Lead: lead, Err: err})
 		})
 	case pass.ListWorkers:
 		Call(s.env, command.Workers(), func(workers []fleet.Worker, err error) {
@@ -87,7 +87,7 @@ func (s *supervisor) read(a pass.Action) bool {
 	case pass.EnsureConnector:
 		s.ensure(a)
 	case pass.ReadSlots:
-		Call(s.env, command.Slots(a.Tunnel, a.Connector), func(records []lease.Record, err error) {
+		Call(s.env, command.SlotsUnder(a.Term, a.Tunnel, a.Connector), func(records []lease.Record, err error) {
 			s.step(pass.SlotsReply{Records: records, Err: err})
 		})
 	case pass.ReadProved:
@@ -118,7 +118,7 @@ func (s *supervisor) ensure(a pass.EnsureConnector) {
 func (s *supervisor) write(a pass.Action) {
 	switch a := a.(type) {
 	case pass.Grant:
-		request, err := command.Grant(a.Grant.Grant, a.Expect, a.TTL)
+		request, err := command.GrantUnder(a.Term, a.Grant.Grant, a.Expect, a.TTL)
 		if err != nil {
 			s.step(pass.GrantReply{Err: err})
 			return

@@ -11,9 +11,10 @@ import (
 // Action is something that the runner of a Machine does: a call of the store, a wait, or a fact to log and to count. The set is closed.
 type Action interface{ action() }
 
-// TakeLead takes or renews the leader lease. Its reply is LeadReply.
+// TakeLead takes or renews the leader lease. Seen is the highest term that was seen. Its reply is LeadReply.
 type TakeLead struct {
 	Role, Holder string
+	Seen         lease.Term
 	TTL          time.Duration
 }
 
@@ -29,8 +30,9 @@ type EnsureConnector struct {
 	Candidate tunnel.ConnectorID
 }
 
-// ReadSlots reads the slots of a connector. Its reply is SlotsReply.
+// ReadSlots reads the slots of a connector, and raises its fence to the term. Its reply is SlotsReply.
 type ReadSlots struct {
+	Term      lease.Term
 	Tunnel    tunnel.ID
 	Connector tunnel.ConnectorID
 }
@@ -44,7 +46,9 @@ type ReadProved struct {
 // Grant grants a slot. Its reply is GrantReply.
 type Grant struct {
 	plan.Grant
-	TTL time.Duration
+	// Term is the lead that the decision was made under.
+	Term lease.Term
+	TTL  time.Duration
 }
 
 // Release frees a slot. Its reply is ReleaseReply.

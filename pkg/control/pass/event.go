@@ -25,10 +25,10 @@ type Rested struct{}
 // Stopped asks the machine to end, whatever it does. A call that is outstanding is given up, and its reply ignored.
 type Stopped struct{}
 
-// LeadReply is the reply of TakeLead: whether this supervisor has the lead.
+// LeadReply is the reply of TakeLead: whether this supervisor has the lead, and under which term.
 type LeadReply struct {
-	Leading bool
-	Err     error
+	Lead lease.Lead
+	Err  error
 }
 
 // WorkersReply is the reply of ListWorkers.

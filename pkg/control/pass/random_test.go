@@ -34,7 +34,7 @@ func reply(t *testing.T, r *rand.Rand, call Action) Event {
 	}
 	switch a := call.(type) {
 	case TakeLead:
-		return LeadReply{Leading: r.IntN(8) > 0}
+		return LeadReply{Lead: lease.Lead{Holds: r.IntN(8) > 0, Term: 7, Before: 7}}
 	case ListWorkers:
 		return workersOf([]tunnel.ID{tunnelA, tunnelB}[:r.IntN(3)]...)
 	case ReadPool:

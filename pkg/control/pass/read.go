@@ -31,6 +31,9 @@ func (m *Machine) readReply(now time.Time, e Event) []Action {
 		if m.stage == takingLead {
 			return m.tookLead(now, e)
 		}
+		if m.stage == renewingLead {
+			return m.renewedLead(now, e)
+		}
 	case WorkersReply:
 		if m.stage == listingWorkers {
 			return m.listed(now, e)
@@ -62,16 +65,37 @@ func (m *Machine) tookLead(now time.Time, r LeadReply) []Action {
 	if m.steady.IsZero() {
 		m.steady = now
 	}
-	var facts []Action
-	if m.leading != r.Leading {
-		m.leading = r.Leading
-		facts = append(facts, LeadChanged{Leading: m.leading})
-	}
+	facts := m.hold(r.Lead)
 	if !m.leading {
 		return m.end(nil, facts...)
 	}
 	m.stage = listingWorkers
 	return append(facts, ListWorkers{})
+}
+
+// hold keeps what the store says of the lead.
+func (m *Machine) hold(l lease.Lead) []Action {
+	m.term, m.asked = max(m.term, l.Term), m.called
+	if m.leading == l.Holds {
+		return nil
+	}
+	m.leading = l.Holds
+	return []Action{LeadChanged{Leading: m.leading}}
+}
+
+// renewedLead goes on with the pass, if the lead that it began under is still in force.
+func (m *Machine) renewedLead(now time.Time, r LeadReply) []Action {
+	call, term := m.postponed, m.term
+	m.postponed = nil
+	if r.Err != nil {
+		return m.end(r.Err)
+	}
+	facts := m.hold(r.Lead)
+	if !m.leading || m.term != term {
+		return m.abandon(errLead, facts...)
+	}
+	m.stage = m.then
+	return append(facts, call...)
 }
 
 func (m *Machine) listed(now time.Time, r WorkersReply) []Action {
@@ -122,7 +146,7 @@ func (m *Machine) readConnector() []Action {
 
 func (m *Machine) readSlots(id tunnel.ConnectorID) []Action {
 	m.stage = readingSlots
-	return []Action{ReadSlots{Tunnel: m.read.desired().Tunnel, Connector: id}}
+	return []Action{ReadSlots{Term: m.term, Tunnel: m.read.desired().Tunnel, Connector: id}}
 }
 
 // ensure makes the store know the connector's id: a fresh one, or the one that was known here.
@@ -150,6 +174,9 @@ func (m *Machine) connectorEnsured(r ConnectorReply) []Action {
 }
 
 func (m *Machine) slotsRead(now time.Time, r SlotsReply) []Action {
+	if m.overtaken(r.Err) {
+		return m.abandon(r.Err)
+	}
 	if r.Err != nil {
 		return m.end(r.Err)
 	}
@@ -165,6 +192,16 @@ func (m *Machine) slotsRead(now time.Time, r SlotsReply) []Action {
 	m.stage = readingProved
 	t := m.read.desired().Tunnel
 	return []Action{ReadProved{Tunnel: t, Connector: m.connectors[t]}}
+}
+
+// overtaken reports whether err says that a leader with a newer term was there, and remembers that term.
+func (m *Machine) overtaken(err error) bool {
+	var newer *lease.OvertakenError
+	if !errors.As(err, &newer) {
+		return false
+	}
+	m.term = max(m.term, newer.Term)
+	return true
 }
 
 func (m *Machine) provedRead(now time.Time, r ProvedReply) []Action {

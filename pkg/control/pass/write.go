@@ -49,7 +49,7 @@ func (m *Machine) write(facts ...Action) []Action {
 	}
 	m.stage = granting
 	g, _ := m.todo[0].(plan.Grant) // there is no third kind
-	return append(facts, Grant{Grant: g, TTL: lease.LeaseTTL})
+	return append(facts, Grant{Grant: g, Term: m.term, TTL: lease.LeaseTTL})
 }
 
 // writeReply handles the reply of a write.
@@ -85,6 +85,8 @@ func (m *Machine) writeReply(e Event) []Action {
 func (m *Machine) wrote(err error, done Action) []Action {
 	m.todo = m.todo[1:]
 	switch {
+	case m.overtaken(err):
+		return m.abandon(err)
 	case err == nil:
 		m.written++
 		return m.write(done)

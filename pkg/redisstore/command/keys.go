@@ -8,8 +8,8 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	key                           type    TTL           written by              read by
 //	cv:pool:<name>                hash    none          discovery               supervisor, worker
 //	    version, good (0|1: two regions or more), body (edgepool.Pool as JSON)
-//	cv:lead:<role>                hash    lease         the leader              all of the role
-//	    holder, deadline
+//	cv:lead:<role>                hash    none          the leader              all of the role
+//	    holder, deadline, term (grows with each change; how a loss of data is noticed)
 //	cv:{worker}:records           hash    longest       worker                  supervisor, ops
 //	cv:{worker}:deadlines         zset    longest       worker                  supervisor, ops
 //	cv:{proxy}:records            hash    longest       proxy                   worker, ops
@@ -18,11 +18,14 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	cv:connector:<tunnel>         string  none          supervisor              supervisor, worker
 //	cv:{<tunnel>/<connector>}:slots     hash    none    supervisor, worker      supervisor, worker, ops
 //	    per index i: i:epoch i:deadline i:renewed i:start (not before) i:worker i:edge i:region i:protocol i:status (JSON)
+//	    i:starts (grants since the last connection)
 //	    i:retries (kept over grants until a connection succeeds); no TTL, an expired epoch would break fencing
 //	cv:{<tunnel>/<connector>}:bucket    string  its wait + 60 s  supervisor     supervisor
 //	    when the registration bucket is full again
 //	cv:{<tunnel>/<connector>}:proved    string  10 min  worker                  supervisor
 //	    deadline of the proof that the path works
+//	cv:{<tunnel>/<connector>}:fence     string  none    leading supervisor      supervisor
+//	    the highest term that read the slots; a grant under a lower one is refused
 //	cv:{tail}:records             hash    longest       proxy                   worker, proxy, supervisor, discovery
 //	cv:{tail}:deadlines           zset    longest       proxy                   worker, proxy, supervisor, discovery
 //	    who streams log lines (fleet.Tail): session -> JSON, and its deadline
@@ -61,6 +64,10 @@ func bucketKey(id tunnel.ID, connector tunnel.ConnectorID) string {
 
 func provedKey(id tunnel.ID, connector tunnel.ConnectorID) string {
 	return connectorTag(id, connector) + ":proved"
+}
+
+func fenceKey(id tunnel.ID, connector tunnel.ConnectorID) string {
+	return connectorTag(id, connector) + ":fence"
 }
 
 // HintChannel is the channel on which the messages of a topic are published.

@@ -1,17 +1,57 @@
 package command
 
-import "time"
+import (
+	"strconv"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+)
+
+const opTakeLead = "take lead"
 
 // TakeLead takes or renews the leader lease of a role, and reports whether holder has it now. A leader only reduces
 // duplicate work: safety must not depend on there being only one.
 func TakeLead(role, holder string, ttl time.Duration) Request[bool] {
-	const op = "take lead"
 	return Request[bool]{
-		Op:      op,
-		Command: Command{Script: scriptTakeLead, Keys: []string{leadKey(role)}, Args: []string{holder, millis(ttl)}},
-		Decode:  flag(op),
+		Op:      opTakeLead,
+		Command: takeLead(role, holder, 0, ttl),
+		Decode: func(reply any) (bool, error) {
+			lead, err := decodeLead(reply)
+			return lead.Holds, err
+		},
 	}
 }
+
+// TakeTerm is TakeLead for a leader whose writes are fenced by its term. Its term will be higher than seen, unless it is seen itself.
+func TakeTerm(role, holder string, seen lease.Term, ttl time.Duration) Request[lease.Lead] {
+	return Request[lease.Lead]{Op: opTakeLead, Command: takeLead(role, holder, seen, ttl), Decode: decodeLead}
+}
+
+func takeLead(role, holder string, seen lease.Term, ttl time.Duration) Command {
+	return Command{Script: scriptTakeLead, Keys: []string{leadKey(role)}, Args: []string{holder, millis(ttl), formatTerm(seen)}}
+}
+
+func decodeLead(reply any) (lease.Lead, error) {
+	words, err := texts(opTakeLead, reply)
+	if err != nil {
+		return lease.Lead{}, err
+	}
+	if len(words) != 4 {
+		return lease.Lead{}, badReply(opTakeLead, reply)
+	}
+	var numbers [3]uint64
+	for i := range numbers {
+		if numbers[i], err = strconv.ParseUint(words[i+1], 10, 63); err != nil {
+			return lease.Lead{}, badReply(opTakeLead, reply)
+		}
+	}
+	return lease.Lead{
+		Holds: words[0] == "1", Term: lease.Term(numbers[0]), Before: lease.Term(numbers[1]),
+		Clock: time.Duration(numbers[2]) * time.Millisecond,
+	}, nil
+}
+
+func formatTerm(t lease.Term) string { return strconv.FormatUint(uint64(t), 10) }
 
 // ResignLead gives the leader lease up at once. It does nothing if another holder has it.
 func ResignLead(role, holder string) Request[Done] {

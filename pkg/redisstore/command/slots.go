@@ -23,11 +23,48 @@ func Slots(id tunnel.ID, connector tunnel.ConnectorID) Request[[]lease.Record] {
 	}
 }
 
-// Grant gives a slot to g.Worker under a new epoch, if the stored epoch still is expect (0: never granted). g.Wait is the
+// SlotsUnder is Slots for a leader: it raises the connector's fence to the term, so that grants of former leaders are refused. A
+// lease.OvertakenError says that a newer leader did so before.
+func SlotsUnder(term lease.Term, id tunnel.ID, connector tunnel.ConnectorID) Request[[]lease.Record] {
+	const op = "read slots"
+	decode := records(op, id, connector)
+	return Request[[]lease.Record]{
+		Op: op,
+		Command: Command{
+			Script: scriptSlots, Keys: []string{slotsKey(id, connector), fenceKey(id, connector)}, Args: []string{formatTerm(term)},
+		},
+		Decode: func(reply any) ([]lease.Record, error) {
+			if err := overtaken(op, reply); err != nil {
+				return nil, err
+			}
+			return decode(reply)
+		},
+	}
+}
+
+// overtaken is the error in the reply {"term", term of a newer leader}, or nil.
+func overtaken(op string, reply any) error {
+	words, err := texts(op, reply)
+	if err != nil || len(words) != 2 || words[0] != "term" {
+		return nil //nolint:nilerr // another reply, which its decoder judges
+	}
+	term, err := strconv.ParseUint(words[1], 10, 63)
+	if err != nil {
+		return badReply(op, reply)
+	}
+	return fmt.Errorf("%s: %w", op, &lease.OvertakenError{Term: lease.Term(term)})
+}
+
+// Grant is GrantUnder without a lead: the store refuses it for a connector that a leader has ever read. Tests make their slots with it.
+func Grant(g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (Request[lease.Grant], error) {
+	return GrantUnder(0, g, expect, ttl)
+}
+
+// GrantUnder gives a slot to g.Worker under a new epoch, if the stored epoch still is expect (0: never granted). g.Wait is the
 // wait that the caller requests; the returned one is what the holder must wait, the connector's registration bucket included.
 // tunnel.ErrConflict says that another grant came first, or which slot holds the edge address; tunnel.ErrNoAddress that
-// g names none. A live slot may be granted: that is how it moves.
-func Grant(g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (Request[lease.Grant], error) {
+// g names none; a lease.OvertakenError that a leader with a newer term is in charge. A live slot may be granted: that is how it moves.
+func GrantUnder(term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (Request[lease.Grant], error) {
 	op := fmt.Sprintf("grant slot %d", g.Slot.Index)
 	if g.Worker == "" {
 		return Request[lease.Grant]{}, fmt.Errorf("%s: empty worker id", op)
@@ -43,11 +80,15 @@ func Grant(g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (Request[lease
 		Op: op,
 		Command: Command{
 			Script: scriptGrant,
-			Keys:   []string{slotsKey(g.Slot.Tunnel, g.Slot.Connector), bucketKey(g.Slot.Tunnel, g.Slot.Connector)},
+			Keys: []string{
+				slotsKey(g.Slot.Tunnel, g.Slot.Connector), bucketKey(g.Slot.Tunnel, g.Slot.Connector),
+				fenceKey(g.Slot.Tunnel, g.Slot.Connector),
+			},
 			Args: []string{
 				formatIndex(g.Slot.Index), string(g.Worker), g.Edge.Addr.String(), string(g.Edge.Region), string(g.Protocol),
 				formatEpoch(expect), millis(ttl), millis(g.Wait), string(status),
 				millis(lease.RegistrationInterval), strconv.Itoa(lease.RegistrationBurst), millis(maxBucketWait),
+				formatTerm(term),
 			},
 		},
 		Decode: func(reply any) (lease.Grant, error) { return decodeGrant(op, g, expect, reply) },
@@ -56,6 +97,9 @@ func Grant(g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (Request[lease
 
 // decodeGrant completes the grant g by the epoch and the wait in the reply.
 func decodeGrant(op string, g lease.Grant, expect tunnel.Epoch, reply any) (lease.Grant, error) {
+	if err := overtaken(op, reply); err != nil {
+		return lease.Grant{}, err
+	}
 	words, err := texts(op, reply)
 	if err != nil {
 		return lease.Grant{}, err

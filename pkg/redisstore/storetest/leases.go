@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ func testGrant(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	t.Run("epoch", func(t *testing.T) { grantEpoch(t, s) })
 	t.Run("address", func(t *testing.T) { grantAddress(t, s) })
 	t.Run("bucket", func(t *testing.T) { grantBucket(t, s) })
+	t.Run("fence", func(t *testing.T) { grantFence(t, s) })
 }
 
 func grantRecord(t *testing.T, s *redisstore.Store) {
@@ -55,6 +57,34 @@ func grantEpoch(t *testing.T, s *redisstore.Store) {
 			t.Fatalf("epoch %d after %d, want it to grow", next.Epoch, last.Epoch)
 		}
 		last = next
+	}
+}
+
+// grantFence: once a leader has read a connector, nothing that was decided under an older term is written.
+func grantFence(t *testing.T, s *redisstore.Store) {
+	slot := newSlots(t, 1)[0]
+	first, err := s.GrantUnder(t.Context(), 5, grantTo(slot, "w1", 1), 0, long)
+	if err != nil {
+		t.Fatalf("GrantUnder of a connector that no leader has read: %v", err)
+	}
+	if _, err := s.SlotsUnder(t.Context(), 7, slot.Tunnel, slot.Connector); err != nil {
+		t.Fatalf("SlotsUnder: %v", err)
+	}
+	var newer *lease.OvertakenError
+	for _, old := range []lease.Term{0, 5, 6} {
+		_, err := s.GrantUnder(t.Context(), old, grantTo(slot, "w2", 2), first.Epoch, long)
+		if wantError(t, "GrantUnder of an older term", err, tunnel.ErrFenced); !errors.As(err, &newer) || newer.Term != 7 {
+			t.Errorf("GrantUnder of term %d: %v, want it to name term 7", old, err)
+		}
+		if _, err = s.SlotsUnder(t.Context(), old, slot.Tunnel, slot.Connector); !errors.As(err, &newer) || newer.Term != 7 {
+			t.Errorf("SlotsUnder of term %d: %v, want it to name term 7", old, err)
+		}
+	}
+	if r := only(t, slotsOf(t, s, slot)); r.Worker != "w1" {
+		t.Errorf("worker %s, want w1", r.Worker)
+	}
+	if _, err := s.GrantUnder(t.Context(), 7, grantTo(slot, "w2", 2), first.Epoch, long); err != nil {
+		t.Errorf("GrantUnder of the term in force: %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -65,6 +66,48 @@ func testPool(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	}
 }
 
+// testTerms: a term stays while the lead is renewed, and grows in every other case.
+func testTerms(t *testing.T, s *redisstore.Store) {
+	t.Helper()
+	role := unique(t)
+	take := func(holder string, seen lease.Term, ttl time.Duration) lease.Lead {
+		t.Helper()
+		lead, err := s.TakeTerm(t.Context(), role, holder, seen, ttl)
+		if err != nil {
+			t.Fatalf("TakeTerm(%s): %v", holder, err)
+		}
+		return lead
+	}
+	first := take("a", 0, long)
+	if !first.Holds || first.Term == 0 || first.Before != 0 || first.Clock <= 0 {
+		t.Errorf("first lead: %+v, want a term and none before", first)
+	}
+	for _, again := range []lease.Lead{take("a", 0, long), take("a", first.Term, long)} {
+		if !again.Holds || again.Term != first.Term || again.Before != first.Term || again.Clock < first.Clock {
+			t.Errorf("renewed lead: %+v, want term %d", again, first.Term)
+		}
+	}
+	if other := take("b", 0, long); other.Holds || other.Term != first.Term || other.Before != first.Term {
+		t.Errorf("lead on standby: %+v, want term %d of the leader", other, first.Term)
+	}
+	seen := first.Term + 1000000
+	raised := take("a", seen, short)
+	if !raised.Holds || raised.Term <= seen || raised.Before != first.Term {
+		t.Errorf("lead of a holder that has seen term %d: %+v, want a higher one", seen, raised)
+	}
+	var next lease.Lead
+	eventually(t, "b takes the expired lead", func() bool { next = take("b", 0, long); return next.Holds })
+	if next.Term <= raised.Term || next.Before != raised.Term {
+		t.Errorf("lead of the next holder: %+v, want a term above %d", next, raised.Term)
+	}
+	if err := s.ResignLead(t.Context(), role, "b"); err != nil {
+		t.Fatalf("ResignLead: %v", err)
+	}
+	if last := take("c", 0, long); !last.Holds || last.Term <= next.Term || last.Before != next.Term {
+		t.Errorf("lead after b resigned: %+v, want a term above %d", last, next.Term)
+	}
+}
+
 func testLead(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	s := open(t)
 	role := unique(t)
@@ -108,6 +151,7 @@ func testLead(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		t.Fatal("b did not take the lead that a resigned")
 	}
 	eventually(t, "a takes the expired lead", func() bool { return take("a", long) })
+	testTerms(t, s)
 	if got := leader(); got != "a" {
 		t.Errorf("Leader: got %q, want a", got)
 	}

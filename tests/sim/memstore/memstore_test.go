@@ -110,11 +110,11 @@ func TestExpiry(t *testing.T) {
 		t.Errorf("keys at the deadline: %s", got)
 	}
 	s.SetNow(start + 5_001_000)
-	if got := keysOf(s); got != "bucket slots" {
+	if got := keysOf(s); got != "cv:lead:r bucket slots" { // the term stays
 		t.Errorf("keys after the deadline: %s", got)
 	}
 	s.SetNow(start + 3_600_000_000)
-	if got := keysOf(s); got != "slots" {
+	if got := keysOf(s); got != "cv:lead:r slots" {
 		t.Errorf("keys after an hour: %s", got)
 	}
 }

@@ -139,7 +139,7 @@ func (w *world) learn(c command.Command, reply any) {
 
 func (w *world) grant() command.Command {
 	slot := w.slot()
-	r, err := command.Grant(lease.Grant{
+	r, err := command.GrantUnder(w.term(), lease.Grant{
 		Slot: slot, Worker: w.worker(), Edge: w.edge(), Protocol: oneOf(&w.choices, "", tunnel.QUIC, tunnel.HTTP2),
 		Wait: oneOf(&w.choices, 0, 0, time.Second, time.Hour),
 	}, w.epoch(slot), w.ttl())
@@ -177,7 +177,9 @@ func (w *world) renew() command.Command {
 
 func (w *world) lead() command.Command {
 	role, holder := oneOf(&w.choices, "supervisor", "discovery"), oneOf(&w.choices, "h1", "h1", "h2")
-	switch w.pick(4) {
+	switch w.pick(6) {
+	case 4, 5:
+		return command.TakeTerm(role, holder, w.term(), w.ttl()).Command
 	case 0:
 		return command.ResignLead(role, holder).Command
 	case 1:
@@ -186,6 +188,9 @@ func (w *world) lead() command.Command {
 		return command.TakeLead(role, holder, w.ttl()).Command
 	}
 }
+
+// term is one that a leader may have.
+func (w *world) term() lease.Term { return oneOf[lease.Term](&w.choices, 2, 2, 2, 2, 1, 0) }
 
 func (w *world) registration() command.Command {
 	id := fmt.Sprint("p", w.pick(20))
@@ -209,6 +214,9 @@ func (w *world) reading() command.Command {
 	slot := w.slot()
 	switch w.pick(7) {
 	case 0, 1:
+		if w.pick(2) == 0 {
+			return command.SlotsUnder(w.term(), slot.Tunnel, slot.Connector).Command
+		}
 		return command.Slots(slot.Tunnel, slot.Connector).Command
 	case 2:
 		return command.Proved(slot.Tunnel, slot.Connector).Command

@@ -1,15 +1,27 @@
 -- Give a slot to a worker under a new epoch.
--- KEYS[1] slots hash   KEYS[2] registration bucket of the connector
+-- KEYS[1] slots hash   KEYS[2] registration bucket of the connector   KEYS[3] fence of the connector
 -- ARGV[1] index        ARGV[2] worker        ARGV[3] edge address   ARGV[4] region   ARGV[5] protocol
 -- ARGV[6] the epoch that the caller has seen, 0 for a slot that was never granted
 -- ARGV[7] lease ttl in ms   ARGV[8] wait in ms that the caller requests   ARGV[9] status (JSON)
 -- ARGV[10] bucket interval in ms   ARGV[11] bucket burst   ARGV[12] longest wait in ms that the bucket may cause
--- Returns {"ok", epoch, wait in ms} | {"epoch", stored epoch} | {"address", index that holds the edge address}.
+-- ARGV[13] term of the lead under which the caller decided, 0 for none
+-- Returns {"ok", epoch, wait in ms} | {"epoch", stored epoch} | {"address", index that holds the edge address}
+-- | {"term", term of a newer leader}.
 -- The epoch grows even if the newest grant was lost: max(stored + 1, server time in ms).
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+-- A leader that has read this connector has raised the fence to its term.
+local fence = tonumber(redis.call('GET', KEYS[3]) or '0') or 0
+if fence > tonumber(ARGV[13]) then
+  return {'term', string.format('%.0f', fence)}
+end
+
 local slot = ARGV[1]
 local stored = redis.call('HGET', KEYS[1], slot .. ':epoch') or '0'
+if not tonumber(stored) then
+  stored = '0' -- cannot be read: the grant writes the whole record anew
+end
 if tonumber(stored) ~= tonumber(ARGV[6]) then
   return {'epoch', stored}
 end
@@ -30,6 +42,9 @@ for index, address in pairs(edge) do
     return {'address', index}
   end
 end
+
+-- Grants since the last connection: a slot that never connects counts as failing, wherever its holders end.
+local starts = (tonumber(redis.call('HGET', KEYS[1], slot .. ':starts') or '0') or 0) + 1
 
 -- The bucket is the time at which it is full again; it grows by one interval per grant.
 local interval, burst, longest = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
@@ -53,5 +68,6 @@ redis.call('HSET', KEYS[1],
   slot .. ':edge', ARGV[3],
   slot .. ':region', ARGV[4],
   slot .. ':protocol', ARGV[5],
+  slot .. ':starts', string.format('%.0f', starts),
   slot .. ':status', ARGV[9])
 return {'ok', epoch, string.format('%.0f', start - now)}
