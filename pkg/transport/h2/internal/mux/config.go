@@ -43,8 +43,8 @@ type Config struct {
 	OutBuffer int
 	// Incoming is called with every stream of the peer, on the reading goroutine: it must not block. Nil refuses all.
 	Incoming func(*Stream)
-	// Lost may find out more about the reason why reading or writing failed. It is called before the connection ends, unless the peer
-	// has sent GOAWAY. It may be nil.
+	// Lost may find out more about the reason why reading or writing failed. It is called before the connection ends, unless this end
+	// has closed it or the peer has sent GOAWAY. It may be nil.
 	Lost func(*tunnel.ConnError) *tunnel.ConnError
 }
 

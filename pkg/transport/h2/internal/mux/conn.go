@@ -202,12 +202,12 @@ func (c *Conn) lost(err error) {
 		err = c.writeErr // the deadline is writeFailed's
 	}
 	loss := lossOf(err)
-	goneAway := c.goneAway
-	if goneAway && loss.Reason == tunnel.ReasonPeerClosed && c.goneText != "" {
+	ask := c.err == nil && !c.goneAway && c.cfg.Lost != nil
+	if c.goneAway && loss.Reason == tunnel.ReasonPeerClosed && c.goneText != "" {
 		loss = &tunnel.ConnError{Reason: loss.Reason, Err: errors.New("application close: " + c.goneText)}
 	}
 	c.mu.Unlock()
-	if !goneAway && c.cfg.Lost != nil {
+	if ask {
 		loss = c.cfg.Lost(loss)
 	}
 	c.fail(loss)
