@@ -62,8 +62,9 @@ func (e *Env) Call(op string, c command.Command, done func(reply any, err error)
 	}
 	sent := e.Now()
 	f := cl.fate(e, c.Name())
+	own := cl.ownTrouble(e)
 	finish := func(after time.Duration, reply any, err error) {
-		cl.finish(e, call{op: op, name: c.Name(), sent: sent, done: done}, after, reply, err)
+		cl.finish(e, call{op: op, name: c.Name(), sent: sent, own: own, done: done}, after, reply, err)
 	}
 	switch {
 	case f.cut:
@@ -95,6 +96,7 @@ func (e *Env) Call(op string, c command.Command, done func(reply any, err error)
 type call struct {
 	op, name string
 	sent     time.Time
+	own      bool // there was trouble that not everybody had
 	done     func(reply any, err error)
 }
 
@@ -105,7 +107,7 @@ func (c *Cluster) finish(e *Env, k call, after time.Duration, reply any, err err
 		if err == nil && now.Sub(k.sent) > callTimeout && e.net.IntN(2) == 0 {
 			err = errNoResponse
 		}
-		if err != nil || now.Sub(k.sent) > callTimeout/4 {
+		if (k.own || c.ownTrouble(e)) && (err != nil || now.Sub(k.sent) > callTimeout/4) {
 			e.troubled = now
 		}
 		if err != nil {
@@ -218,6 +220,15 @@ func (c *Cluster) drop(w *watch) {
 	}
 	w.lost = true
 	c.subscribe(w, between(w.env.net, resubMin, resubMax))
+}
+
+// ownTrouble reports whether the way to the store is disturbed for this process in a way that is not the same for all: an outage of
+// the store for everybody says nothing about a process.
+func (c *Cluster) ownTrouble(e *Env) bool {
+	return len(c.server.shards) > 0 || slices.ContainsFunc(c.rules, func(r *rule) bool {
+		all := len(r.instances) == 0
+		return !(all && len(r.ops) == 0 && r.chance >= 1) && (all || slices.Contains(r.instances, e.id))
+	})
 }
 
 // disturbed reports whether a fault is on the way between a process and the store.

@@ -58,7 +58,8 @@ type Env struct {
 	stopping bool
 	// planned is what the process said about the grant that it sends next.
 	planned *Planned
-	// troubled is when a call of this process to the store last failed, or was slow; zero is never.
+	// troubled is when a call of this process to the store last failed, or was slow, while not everybody had the same trouble; zero is
+	// never.
 	troubled time.Time
 }
 

@@ -115,9 +115,9 @@ const (
 	mostLost             = 24 // writes that a failover loses
 )
 
-// NewPlan draws the faults of a run.
-func NewPlan(r *rand.Rand, s *Spec) []Fault {
-	kinds := drawable()
+// NewPlan draws the faults of a run: of all kinds, or only of the given ones.
+func NewPlan(r *rand.Rand, s *Spec, only ...Kind) []Fault {
+	kinds := slices.DeleteFunc(drawable(), func(d drawing) bool { return len(only) > 0 && !slices.Contains(only, d.kind) })
 	total := 0
 	for _, k := range kinds {
 		total += k.weight

@@ -15,6 +15,8 @@ import (
 type Options struct {
 	// Plan replaces the plan that the seed gives, unless it is nil.
 	Plan []Fault
+	// Only restricts the kinds of faults that are drawn, unless it is empty.
+	Only []Kind
 	// KeepText keeps the text of the trace.
 	KeepText bool
 	// Interpreter runs the store's scripts; runs of one goroutine may share it. Nil makes one.
@@ -50,15 +52,15 @@ func (r *Result) Found(i Invariant) (Violation, bool) {
 }
 
 // specOf draws the deployment and the plan of a seed. They have streams of their own, so that a change of one leaves the other.
-func specOf(seed uint64) (Spec, []Fault) {
+func specOf(seed uint64, only ...Kind) (Spec, []Fault) {
 	e := engine.New(seed, engine.NewTrace(false))
 	spec := NewSpec(e.Rand("spec"))
-	return spec, NewPlan(e.Rand("plan"), &spec)
+	return spec, NewPlan(e.Rand("plan"), &spec, only...)
 }
 
 // Run runs one seed.
 func Run(seed uint64, o Options) (result Result) {
-	spec, plan := specOf(seed)
+	spec, plan := specOf(seed, o.Only...)
 	if o.Plan != nil {
 		plan = o.Plan
 	}
