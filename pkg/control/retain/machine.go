@@ -50,6 +50,7 @@ const (
 	hinting                    // HintReply
 	readingLeader              // LeaderReply
 	readingPool                // PoolReply, at the end of a round
+	restoring                  // PublishReply, at the end of a round
 	resigning                  // ResignReply
 	stopped                    // nothing
 )
@@ -69,14 +70,21 @@ type Machine struct {
 	// pool is the published pool as last read, and since when its version was first seen.
 	pool  edgepool.Pool
 	since time.Time
+	// good is the pool in force: what this replica published last while it leads, else what it read last. A store that lost the pool
+	// does not change it.
+	good edgepool.Pool
 
 	// found is the pool to publish, and changed says that it differs from the published one.
 	found   edgepool.Pool
 	changed bool
 	leader  string
+	// unhinted says that the hint after a publication failed.
+	unhinted bool
 	// round is the error of the present round so far; leads is whether it found this replica leading.
 	round error
 	leads bool
+	// restored says that the present round published the pool once more.
+	restored bool
 }
 
 // NewMachine makes a replica that waits for its first round.
@@ -94,7 +102,7 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	switch e := e.(type) {
 	case Due:
 		if m.stage == waiting {
-			m.stage, m.round, m.leads = takingLead, nil, false
+			m.stage, m.round, m.leads, m.restored = takingLead, nil, false, false
 			return []Action{TakeLead{Role: Role(m.cfg.Name), Holder: m.cfg.ID, TTL: lease.LeaseTTL}}
 		}
 	case Stopped:
@@ -142,8 +150,15 @@ func (m *Machine) tookLead(now time.Time, r LeadReply) []Action {
 	return m.look(facts...)
 }
 
-// look reads the leader and the published pool after the facts so far.
+// look reads the leader and the published pool after the facts so far. A hint that failed is sent again before.
 func (m *Machine) look(facts ...Action) []Action {
+	if m.unhinted {
+		return m.hint(facts...)
+	}
+	return m.readLeader(facts...)
+}
+
+func (m *Machine) readLeader(facts ...Action) []Action {
 	m.stage = readingLeader
 	return append(facts, ReadLeader{Role: Role(m.cfg.Name)})
 }
@@ -158,16 +173,44 @@ func (m *Machine) leaderRead(now time.Time, r LeaderReply) []Action {
 	return []Action{ReadPool{Name: m.cfg.Name}}
 }
 
-// poolRead keeps the published pool. It is no error when there is none yet.
+// poolRead keeps the published pool. It is no error when there is none yet. The leader restores the pool that a store has lost, or
+// has an older version of.
 func (m *Machine) poolRead(now time.Time, r PoolReply) []Action {
 	if r.Err != nil && !errors.Is(r.Err, tunnel.ErrNotFound) {
 		m.round = errors.Join(m.round, r.Err)
 		return m.end(now)
 	}
-	if m.pool.Version != r.Pool.Version {
-		m.pool, m.since = r.Pool, now
+	if m.leads && m.leader == m.cfg.ID && !m.restored && r.Pool.Version < m.good.Version {
+		m.stage, m.restored = restoring, true
+		return []Action{Publish{Name: m.cfg.Name, Pool: m.good}}
+	}
+	if r.Err == nil {
+		m.good = r.Pool
+	}
+	return m.observed(now, r.Pool)
+}
+
+// observed ends a round in which the store was found to hold the pool p.
+func (m *Machine) observed(now time.Time, p edgepool.Pool) []Action {
+	if m.pool.Version != p.Version {
+		m.pool, m.since = p, now
 	}
 	return m.end(now, Observed{Leader: m.leader, Pool: m.pool, Since: m.since})
+}
+
+// restoredPool sends the hint after the pool was published once more, and reads what the store has now. A store that has a better pool
+// by now keeps it.
+func (m *Machine) restoredPool(now time.Time, r PublishReply) []Action {
+	switch {
+	case errors.Is(r.Err, tunnel.ErrConflict):
+		m.good = edgepool.Pool{}
+		return m.readLeader()
+	case r.Err != nil:
+		m.round = errors.Join(m.round, r.Err)
+		return m.end(now)
+	}
+	m.good.Version = r.Version
+	return m.hint(Published{Version: r.Version, Pool: m.good})
 }
 
 // end closes a round after the facts so far.

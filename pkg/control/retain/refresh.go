@@ -21,13 +21,23 @@ func (m *Machine) refreshReply(now time.Time, e Event) []Action {
 		if m.stage == publishing {
 			return m.published(now, e)
 		}
+		if m.stage == restoring {
+			return m.restoredPool(now, e)
+		}
 	case HintReply:
 		if m.stage == hinting {
-			m.round = e.Err
-			return m.look()
+			m.unhinted = e.Err != nil
+			m.round = errors.Join(m.round, e.Err)
+			return m.readLeader()
 		}
 	}
 	return nil
+}
+
+// hint wakes the readers of the pool after the facts so far.
+func (m *Machine) hint(facts ...Action) []Action {
+	m.stage = hinting
+	return append(facts, Hint{Topic: lease.TopicPools})
 }
 
 func (m *Machine) lookedUp(now time.Time, r LookupReply) []Action {
@@ -66,11 +76,12 @@ func (m *Machine) published(now time.Time, r PublishReply) []Action {
 	facts = append(facts, m.lookup(now, nil))
 	m.failures = m.failures.Succeeded(now, 0)
 	m.due = now.Add(m.cfg.Refresh)
+	m.good = m.found
+	m.good.Version = r.Version
 	if !m.changed {
 		return m.look(facts...)
 	}
-	m.stage = hinting
-	return append(facts, Hint{Topic: lease.TopicPools})
+	return m.hint(facts...)
 }
 
 // failed keeps the failure of a lookup, or of its publication, and sets the time of the next one. The published pool stays.
