@@ -254,8 +254,10 @@ func TestCap(t *testing.T) {
 	}{
 		{4, 0, 0, false},
 		{4, 1, 1, false},
-		{4, 2, 1, true},
-		{4, 4, 3, true},
+		{2, 2, 2, false},
+		{1, 2, 1, true},
+		{4, 2, 2, false},
+		{4, 4, 4, false},
 		{4, 5, 4, true},
 		{4, 40, 4, true},
 		{1, 1, 1, false},

@@ -82,13 +82,9 @@ func (p Pool) candidates(f Family) []candidate {
 	return all
 }
 
-// Cap is how many connections to make of the requested number. One address stays free when there are two or more, since
-// without a spare no slot could ever move to another address (docs/spec/lifecycle.md 2.1). Spare is false when there is none.
+// Cap is how many connections to make of the requested number: as many as there are addresses. Spare says whether an address stays free,
+// to which a slot could move before it leaves its own. That is better, and no reason for fewer connections (docs/spec/lifecycle.md 2.1).
 func Cap(requested, available int) (connections int, spare bool) {
-	most := available
-	if available >= 2 {
-		most--
-	}
-	connections = max(0, min(requested, most))
+	connections = max(0, min(requested, available))
 	return connections, available > connections
 }

@@ -369,7 +369,7 @@ func controlRows() []Row {
 		own("lead changed").quiet(),
 		own("lead not resigned, it runs out by itself"),
 		own("lead not resigned"),
-		stock("fewer connections than desired: one edge address is kept spare",
+		stock("fewer connections than desired: the edge has too few addresses",
 			line(Info, "You requested {desired} HA connections but I can give you at most {possible}.")),
 		own("control plane is unavailable, nothing is granted"),
 		own("control plane is unavailable, nothing is published"),

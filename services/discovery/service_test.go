@@ -295,3 +295,18 @@ func TestConfig(t *testing.T) {
 		t.Errorf("New with a missing CA file: got %v", err)
 	}
 }
+
+// What an operator lists replaces any pool, also by fewer addresses.
+func TestStaticListReplacesPool(t *testing.T) {
+	dns, store := dnstest.Start(t, zone...), openStore(t)
+	first, stop := start(t, config(dns), store)
+	testkit.Eventually(t, "a pool from DNS", func() bool { return first.Ready() == nil })
+	stop()
+	cfg := config(dns)
+	cfg.Static = []string{"192.0.2.7:7844"}
+	start(t, cfg, store)
+	testkit.Eventually(t, "the operator's address alone", func() bool {
+		pool, err := store.Pool(t.Context(), "")
+		return err == nil && pool.Source == edgepool.SourceStatic && pool.Count(edgepool.Any) == 1
+	})
+}

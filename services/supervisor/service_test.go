@@ -208,7 +208,7 @@ func TestStoreAwayIsToldOnce(t *testing.T) {
 }
 
 func TestShortageIsToldOnce(t *testing.T) {
-	l := newLab(t, 3)
+	l := newLab(t, 2)
 	l.start("s1", l.store)
 	l.worker(0)
 	testkit.Eventually(l.t, "granted", func() bool { return len(l.slots()) == 1 })

@@ -68,7 +68,7 @@ func (s *Service) note(ctx context.Context, a pass.Action) bool {
 		s.metrics.up.Set(0)
 		s.log.WarnContext(ctx, "control plane is unavailable, nothing is granted", slog.Any(logkey.Err, a.Err))
 	case pass.Short:
-		s.log.WarnContext(ctx, "fewer connections than desired: one edge address is kept spare",
+		s.log.WarnContext(ctx, "fewer connections than desired: the edge has too few addresses",
 			slog.String(logkey.TunnelID, a.Tunnel.String()), slog.Int(logkey.Desired, a.Desired),
 			slog.Int(logkey.Possible, a.Possible), slog.Int(logkey.Addresses, a.Addresses))
 	case pass.SlotGranted:

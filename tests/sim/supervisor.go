@@ -149,7 +149,7 @@ func (s *supervisor) note(a pass.Action) bool {
 		s.env.Observe(Fact{Text: "control plane is unavailable, nothing is granted"})
 	case pass.Short:
 		s.env.Observe(Fact{
-			Text:    "fewer connections than desired: one edge address is kept spare",
+			Text:    "fewer connections than desired: the edge has too few addresses",
 			Subject: fmt.Sprintf("%s %d of %d", a.Tunnel, a.Possible, a.Desired),
 		})
 	case pass.SlotGranted:

@@ -47,7 +47,7 @@ func (r Release) slot() tunnel.Slot { return r.Slot }
 // Shortage says that a connector gets fewer connections than desired.
 type Shortage struct {
 	Tunnel tunnel.ID
-	// Desired are wanted, Possible can be had with Addresses edge addresses; one address stays spare.
+	// Desired are wanted, Possible can be had with Addresses edge addresses.
 	Desired, Possible, Addresses int
 }
 

@@ -165,7 +165,7 @@ func TestPlan(t *testing.T) {
 		{"index 0 connected opens the gate", world(Connector{
 			Desired: connector().Desired, Records: []lease.Record{connected(0, "w1", 1)},
 		}, 8, w1, w2)},
-		{"one address stays spare", world(proved, 4, w1)},
+		{"as many connections as addresses", world(proved, 4, w1)},
 		{"a single address is used", world(proved, 1, w1)},
 		{"all is well", world(connector(all(4, "w1", "w2")...), 8, w1, w2)},
 		{"a worker is gone", world(connector(all(4, "w1", "w2")...), 8, w2, w3)},

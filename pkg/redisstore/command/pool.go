@@ -10,7 +10,8 @@ import (
 )
 
 // PublishPool writes the pool under a new version, which it returns. An empty pool is always tunnel.ErrConflict, and so
-// is a pool of one region when the stored one has two or more: a lookup that finds less does not replace the last good pool.
+// is a pool from DNS of one region when the stored one is good: a lookup that finds less does not replace the last good pool. A pool is good
+// when it has two regions, or when an operator listed its addresses: such a list replaces any pool.
 func PublishPool(name string, p edgepool.Pool) (Request[uint64], error) {
 	const op = "publish pool"
 	regions := p.UsableRegions()
@@ -23,7 +24,7 @@ func PublishPool(name string, p edgepool.Pool) (Request[uint64], error) {
 		return Request[uint64]{}, fmt.Errorf("%s %q: %w", op, name, err)
 	}
 	good := "0"
-	if regions >= edgepool.MinRegions {
+	if regions >= edgepool.MinRegions || p.Source == edgepool.SourceStatic {
 		good = "1"
 	}
 	return Request[uint64]{
@@ -42,8 +43,8 @@ func PublishPool(name string, p edgepool.Pool) (Request[uint64], error) {
 			case err != nil:
 				return 0, badReply(op, reply)
 			case words[0] == "worse":
-				return 0, fmt.Errorf("%s %q: %w: version %d has at least %d regions, the new pool has %d",
-					op, name, tunnel.ErrConflict, version, edgepool.MinRegions, regions)
+				return 0, fmt.Errorf("%s %q: %w: version %d is better than the new pool, which has %d region",
+					op, name, tunnel.ErrConflict, version, regions)
 			default:
 				return version, nil
 			}

@@ -55,6 +55,19 @@ func testPool(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	_, err = s.PublishPool(t.Context(), name, oneRegion)
 	wantError(t, "PublishPool of one region over a good pool", err, tunnel.ErrConflict)
 
+	// What an operator listed replaces any pool, and is good itself.
+	static := oneRegion
+	static.Source = edgepool.SourceStatic
+	third, err := s.PublishPool(t.Context(), name, static)
+	if err != nil || third <= second {
+		t.Errorf("PublishPool of one static address over a good pool: version %d after %d, %v", third, second, err)
+	}
+	_, err = s.PublishPool(t.Context(), name, oneRegion)
+	wantError(t, "PublishPool of one region over a static pool", err, tunnel.ErrConflict)
+	if second, err = s.PublishPool(t.Context(), name, good); err != nil || second <= third {
+		t.Errorf("PublishPool of a good pool over a static one: version %d after %d, %v", second, third, err)
+	}
+
 	got, err := s.Pool(t.Context(), name)
 	if err != nil {
 		t.Fatalf("Pool: %v", err)

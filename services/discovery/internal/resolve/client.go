@@ -38,13 +38,15 @@ type Config struct {
 	Timeout time.Duration
 }
 
-// Client queries name servers.
+// Client queries name servers. One call of Static or Regions at a time.
 type Client struct {
 	cfg Config
+	// last is the address that each entry of a static list resolved to last.
+	last map[string]netip.AddrPort
 }
 
 // New makes a client.
-func New(cfg Config) *Client { return &Client{cfg: cfg} }
+func New(cfg Config) *Client { return &Client{cfg: cfg, last: map[string]netip.AddrPort{}} }
 
 // way is one way to send a query.
 type way int

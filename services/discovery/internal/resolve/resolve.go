@@ -59,35 +59,52 @@ func (c *Client) Regions(ctx context.Context, name string) ([]edgepool.RegionPoo
 }
 
 // Static resolves a list of host:port, each to its first address, and alternates them between two regions
-// (docs/spec/lifecycle.md 6.2). Entries that do not resolve are reported beside the others; none left is an error.
+// (docs/spec/lifecycle.md 6.2). Entries that do not resolve keep the address that they had before, and are reported beside the others; that
+// none resolves is an error.
 func (c *Client) Static(ctx context.Context, entries []string) (regions []edgepool.RegionPool, skipped, err error) {
 	var addrs []netip.AddrPort
 	var errs []error
-	var source edgepool.Source
+	resolved := 0
 	for _, entry := range entries {
-		host, portText, err := net.SplitHostPort(entry)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("static address: %w", err))
-			continue
-		}
-		port, err := strconv.ParseUint(portText, 10, 16)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("static address %s: port: %w", entry, err))
-			continue
-		}
-		found, err := c.target(ctx, target{host: host, ports: []uint16{uint16(port)}}, &source)
+		a, err := c.staticEntry(ctx, entry)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("static address %s: %w", entry, err))
-			continue
+			if a = c.last[entry]; !a.IsValid() {
+				continue
+			}
+		} else {
+			resolved++
 		}
-		addrs = append(addrs, found[0])
+		c.last[entry] = a
+		addrs = append(addrs, a)
 	}
 	regions = edgepool.Static(addrs)
 	pool := edgepool.Pool{Source: edgepool.SourceStatic, Regions: regions}
-	if err := pool.Validate(); err != nil {
+	err = pool.Validate()
+	if resolved == 0 && err == nil {
+		err = tunnel.ErrNoAddress
+	}
+	if err != nil {
 		return nil, nil, errors.Join(append([]error{fmt.Errorf("static addresses: %w", err)}, errs...)...)
 	}
 	return regions, errors.Join(errs...), nil
+}
+
+func (c *Client) staticEntry(ctx context.Context, entry string) (netip.AddrPort, error) {
+	host, portText, err := net.SplitHostPort(entry)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	port, err := strconv.ParseUint(portText, 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("port: %w", err)
+	}
+	var source edgepool.Source
+	found, err := c.target(ctx, target{host: host, ports: []uint16{uint16(port)}}, &source)
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	return found[0], nil
 }
 
 // Text returns the first TXT record of a name, its pieces joined.

@@ -227,6 +227,30 @@ func TestStatic(t *testing.T) {
 	}
 }
 
+// An entry whose name does not resolve for a while keeps its address: DNS must not make an operator's list shorter.
+func TestStaticKeepsAddresses(t *testing.T) {
+	s := dnstest.Start(t, hosts...)
+	c := client(t, s, false)
+	entries := []string{"region1.v2.edge.test:7844", "region2.v2.edge.test:7844"}
+	first, skipped, err := c.Static(t.Context(), entries)
+	if err != nil || skipped != nil {
+		t.Fatalf("Static = %v, skipped %v, %v", first, skipped, err)
+	}
+	s.Set(t, "region1.v2.edge.test. 60 IN A 192.0.2.77")
+	got, skipped, err := c.Static(t.Context(), entries)
+	if err != nil || skipped == nil || !strings.Contains(skipped.Error(), "region2.v2.edge.test") {
+		t.Errorf("Static with one name gone: skipped %v, %v", skipped, err)
+	}
+	want := []edgepool.RegionPool{{Name: edgepool.StaticRegion1, V4: addrs("192.0.2.77:7844")}, first[1]}
+	if diff := cmp.Diff(want, got, sameAddr); diff != "" {
+		t.Errorf("regions (-want +got):\n%s", diff)
+	}
+	s.Set(t)
+	if got, _, err := c.Static(t.Context(), entries); !errors.Is(err, tunnel.ErrNoAddress) {
+		t.Errorf("Static with all names gone = %v, %v, want %v", got, err, tunnel.ErrNoAddress)
+	}
+}
+
 // The system's way must at least know what every hosts file knows.
 func TestSystemResolver(t *testing.T) {
 	c := resolve.New(resolve.Config{Timeout: 5 * time.Second})
