@@ -170,6 +170,8 @@ func (s *Service) call(ctx context.Context, a retain.Action) (reply retain.Event
 		leads, err := s.store.TakeLead(ctx, a.Role, a.Holder, a.TTL)
 		return retain.LeadReply{Leading: leads, Err: err}, err
 	case retain.Lookup:
+		ctx, cancel := context.WithTimeout(ctx, a.Within)
+		defer cancel()
 		pool, err := s.lookup(ctx)
 		return retain.LookupReply{Pool: pool, Err: err}, err
 	case retain.ReadPool:

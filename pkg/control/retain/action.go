@@ -15,8 +15,8 @@ type TakeLead struct {
 	TTL          time.Duration
 }
 
-// Lookup looks the edge up. Its reply is LookupReply.
-type Lookup struct{}
+// Lookup looks the edge up, and gives up after a time. Its reply is LookupReply.
+type Lookup struct{ Within time.Duration }
 
 // ReadPool reads the published pool. Its reply is PoolReply.
 type ReadPool struct{ Name string }

@@ -14,6 +14,9 @@ const (
 	// renewEvery is how often the lead is renewed or requested; three attempts fit into its TTL.
 	renewEvery = lease.LeaseTTL / 3
 
+	// lookupLimit bounds a lookup: the lead is not lost meanwhile.
+	lookupLimit = lease.LeaseTTL * 2 / 3
+
 	// retryBase and retryCount are the shape of the waits after failed lookups: up to 1 min. The first is the wait after a round
 	// that failed, too.
 	retryBase  = time.Second
@@ -45,6 +48,7 @@ const (
 	waiting       stage = iota // Due
 	takingLead                 // LeadReply
 	lookingUp                  // LookupReply
+	confirming                 // LeadReply, after a lookup
 	comparing                  // PoolReply, before the publication
 	publishing                 // PublishReply
 	hinting                    // HintReply
@@ -74,6 +78,9 @@ type Machine struct {
 	// does not change it.
 	good edgepool.Pool
 
+	// result is the reply of the last lookup, kept while the lead is confirmed, and began is when that lookup began.
+	result LookupReply
+	began  time.Time
 	// found is the pool to publish, and changed says that it differs from the published one.
 	found   edgepool.Pool
 	changed bool
@@ -103,13 +110,16 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	case Due:
 		if m.stage == waiting {
 			m.stage, m.round, m.leads, m.restored = takingLead, nil, false, false
-			return []Action{TakeLead{Role: Role(m.cfg.Name), Holder: m.cfg.ID, TTL: lease.LeaseTTL}}
+			return m.takeLead()
 		}
 	case Stopped:
 		return m.stop()
 	case LeadReply:
 		if m.stage == takingLead {
 			return m.tookLead(now, e)
+		}
+		if m.stage == confirming {
+			return m.confirmed(now, e)
 		}
 	case LeaderReply:
 		if m.stage == readingLeader {
@@ -132,6 +142,10 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	return nil
 }
 
+func (m *Machine) takeLead() []Action {
+	return []Action{TakeLead{Role: Role(m.cfg.Name), Holder: m.cfg.ID, TTL: lease.LeaseTTL}}
+}
+
 func (m *Machine) tookLead(now time.Time, r LeadReply) []Action {
 	if r.Err != nil {
 		m.round = r.Err
@@ -144,8 +158,8 @@ func (m *Machine) tookLead(now time.Time, r LeadReply) []Action {
 		facts = append(facts, LeadChanged{Leading: r.Leading})
 	}
 	if m.leading && !now.Before(m.due) {
-		m.stage = lookingUp
-		return append(facts, Lookup{})
+		m.stage, m.began = lookingUp, now
+		return append(facts, Lookup{Within: lookupLimit})
 	}
 	return m.look(facts...)
 }

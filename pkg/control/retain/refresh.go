@@ -40,7 +40,32 @@ func (m *Machine) hint(facts ...Action) []Action {
 	return append(facts, Hint{Topic: lease.TopicPools})
 }
 
+// lookedUp uses the result of a lookup. After a slow one the lead is renewed before.
 func (m *Machine) lookedUp(now time.Time, r LookupReply) []Action {
+	m.result = r
+	if now.Sub(m.began) < renewEvery {
+		return m.use(now)
+	}
+	m.stage = confirming
+	return m.takeLead()
+}
+
+// confirmed uses the result of a lookup if this replica leads still: another one may have published meanwhile. Else a replica that gets
+// the lead again looks up at once.
+func (m *Machine) confirmed(now time.Time, lead LeadReply) []Action {
+	if lead.Err != nil {
+		m.round = lead.Err
+		return m.end(now)
+	}
+	if !lead.Leading {
+		m.leads, m.leading = false, false
+		return m.look(LeadChanged{Leading: false})
+	}
+	return m.use(now)
+}
+
+func (m *Machine) use(now time.Time) []Action {
+	r := m.result
 	if r.Err != nil {
 		return m.failed(now, r.Err)
 	}
