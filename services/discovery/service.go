@@ -45,6 +45,7 @@ type pools interface {
 	PublishPool(ctx context.Context, name string, p edgepool.Pool) (version uint64, err error)
 	Pool(ctx context.Context, name string) (edgepool.Pool, error)
 	Hint(ctx context.Context, topic string) error
+	Subscribe(ctx context.Context, topic string, deliver func(message []byte))
 }
 
 // resignTimeout bounds the call that gives up the lead at the end.
@@ -121,11 +122,20 @@ func (d DoT) tls(files *filewatch.Watcher) (func() *tls.Config, error) {
 func (s *Service) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	asked := make(chan struct{}, 1)
+	s.store.Subscribe(ctx, retain.LookTopic(s.cfg.Name), func([]byte) {
+		select {
+		case asked <- struct{}{}:
+		default: // one that is not yet handled is enough
+		}
+	})
 	for {
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
 			s.handle(ctx, retain.Due{}, timer)
+		case <-asked:
+			s.handle(ctx, retain.Asked{}, timer)
 		}
 		if ctx.Err() != nil {
 			break

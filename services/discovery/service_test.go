@@ -16,6 +16,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/retain"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
@@ -308,5 +309,37 @@ func TestStaticListReplacesPool(t *testing.T) {
 	testkit.Eventually(t, "the operator's address alone", func() bool {
 		pool, err := store.Pool(t.Context(), "")
 		return err == nil && pool.Source == edgepool.SourceStatic && pool.Count(edgepool.Any) == 1
+	})
+}
+
+// A hint makes the leader look at once, long before the refresh.
+func TestLookupOnDemand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := openStore(t)
+		cfg := discovery.Default()
+		cfg.Static = []string{"192.0.2.1:7844"}
+		s, stop := start(t, cfg, store)
+		synctest.Wait()
+		before := show(t, s).Pool.Version
+		advance(t, time.Minute)
+		if v := show(t, s).Pool.Version; v != before {
+			t.Errorf("without a hint: version %d after %d within the refresh", v, before)
+		}
+		if err := store.Hint(t.Context(), retain.AskLookup(cfg.Name).Topic); err != nil {
+			t.Errorf("Hint: %v", err)
+		}
+		advance(t, time.Second)
+		after := show(t, s).Pool.Version
+		if after <= before {
+			t.Errorf("a second after a hint: version %d, want a later one than %d", after, before)
+		}
+		if err := store.Hint(t.Context(), retain.AskLookup(cfg.Name).Topic); err != nil {
+			t.Errorf("Hint: %v", err)
+		}
+		advance(t, time.Second)
+		if v := show(t, s).Pool.Version; v != after {
+			t.Errorf("a second hint within 10 s: version %d, want %d still", v, after)
+		}
+		stop()
 	})
 }

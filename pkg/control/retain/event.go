@@ -5,8 +5,11 @@ import "github.com/culvert-tunnel/culvert/pkg/edgepool"
 // Event is something that happened. The set is closed.
 type Event interface{ event() }
 
-// Due ends a Wait; the first one begins the first round.
+// Due ends a Wait; the first one begins the first round. A Wait replaces the one before it: a Due that comes earlier is ignored.
 type Due struct{}
+
+// Asked says that a hint on LookTopic came: somebody finds every address of the pool failing. It may come at any time.
+type Asked struct{}
 
 // Stopped asks the machine to end, whatever it does. A call that is outstanding is given up, and its reply ignored.
 type Stopped struct{}
@@ -48,6 +51,7 @@ type LeaderReply struct {
 type ResignReply struct{ Err error }
 
 func (Due) event()          {}
+func (Asked) event()        {}
 func (Stopped) event()      {}
 func (LeadReply) event()    {}
 func (LookupReply) event()  {}

@@ -23,6 +23,17 @@ const (
 	retryCount = 6
 )
 
+// askEvery is the least time between two lookups that hints asked for.
+const askEvery = 10 * time.Second
+
+// LookTopic is the topic on which the replicas of the pool name wait for hints to look the edge up at once.
+func LookTopic(name string) string { return "look:" + name }
+
+// AskLookup is the hint that a worker or a supervisor sends when every address of the pool name fails for it: the addresses may have
+// changed since the last lookup. The leader looks up at once, at most every 10 s, however many ask. The sender need not limit itself, and
+// may ignore an error: the refresh on schedule comes anyway.
+func AskLookup(name string) Hint { return Hint{Topic: LookTopic(name)} }
+
 // ErrStarting is the problem of a replica before its first round.
 var ErrStarting = errors.New("starting")
 
@@ -70,6 +81,8 @@ type Machine struct {
 	// due is when the next lookup is due.
 	due      time.Time
 	failures backoff.Counter
+	// next is the end of the present Wait.
+	next time.Time
 
 	// pool is the published pool as last read, and since when its version was first seen.
 	pool  edgepool.Pool
@@ -108,10 +121,12 @@ func (m *Machine) Leading() bool { return m.leading }
 func (m *Machine) Step(now time.Time, e Event) []Action {
 	switch e := e.(type) {
 	case Due:
-		if m.stage == waiting {
+		if m.stage == waiting && !now.Before(m.next) {
 			m.stage, m.round, m.leads, m.restored = takingLead, nil, false, false
 			return m.takeLead()
 		}
+	case Asked:
+		return m.asked(now)
 	case Stopped:
 		return m.stop()
 	case LeadReply:
@@ -240,7 +255,30 @@ func (m *Machine) end(now time.Time, facts ...Action) []Action {
 		facts = append(facts, StoreDown{Err: m.problem})
 	}
 	m.stage, m.found = waiting, edgepool.Pool{}
-	return append(facts, Wait{For: m.wait(now)})
+	return append(facts, m.rest(now))
+}
+
+func (m *Machine) rest(now time.Time) Wait {
+	w := Wait{For: m.wait(now)}
+	m.next = now.Add(w.For)
+	return w
+}
+
+// asked makes the next lookup due, 10 s after the last one at the earliest. A replica that does not lead ignores it: all replicas get the
+// hint, and one that takes the lead looks up anyway.
+func (m *Machine) asked(now time.Time) []Action {
+	due := now
+	if earliest := m.began.Add(askEvery); !m.began.IsZero() && earliest.After(due) {
+		due = earliest
+	}
+	if !m.leading || m.stage == lookingUp || !due.Before(m.due) {
+		return nil
+	}
+	m.due = due
+	if m.stage != waiting || m.problem != nil {
+		return nil // the end of the round, or the next one, sees it
+	}
+	return []Action{m.rest(now)}
 }
 
 // wait is the time to the next round: early when a lookup is due, else when the lead must be renewed. If the store is
