@@ -77,6 +77,11 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
+// Connector returns the connector id of a tunnel; tunnel.ErrNotFound if it has none.
+func (s *Store) Connector(ctx context.Context, id tunnel.ID) (tunnel.ConnectorID, error) {
+	return do(ctx, s, command.Connector(id))
+}
+
 // EnsureConnector returns the connector id of a tunnel: the stored one, or candidate if there was none. Of several
 // candidates at the same time one wins and all callers get it (docs/spec/lifecycle.md 14.2).
 func (s *Store) EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error) {

@@ -372,6 +372,7 @@ func controlRows() []Row {
 		stock("fewer connections than desired: the edge has too few addresses",
 			line(Info, "You requested {desired} HA connections but I can give you at most {possible}.")),
 		own("control plane is unavailable, nothing is granted"),
+		own("part of the control plane failed, the rest goes on"),
 		own("control plane is unavailable, nothing is published"),
 		own("edge pool published").quiet(),
 		own("static edge addresses skipped"),

@@ -12,12 +12,13 @@ type metrics struct {
 	up, leading prometheus.Gauge
 	grants      *prometheus.CounterVec
 	conflicts   prometheus.Counter
+	troubles    *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		up: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "culvert_control_plane_up", Help: "Whether the last call to the store succeeded.",
+			Name: "culvert_control_plane_up", Help: "Whether the store responds.",
 			ConstLabels: prometheus.Labels{"service": pass.Role},
 		}),
 		leading: prometheus.NewGauge(prometheus.GaugeOpts{
@@ -29,12 +30,15 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "culvert_supervisor_conflicts_total", Help: "Decisions that the store refused because the world had moved on.",
 		}),
+		troubles: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "culvert_supervisor_troubles_total", Help: "Errors of one record, pool, connector or grant, by kind; everything else went on.",
+		}, []string{"kind"}),
 	}
 	if reg == nil {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.up, m.leading, m.grants, m.conflicts} {
+	for _, c := range []prometheus.Collector{m.up, m.leading, m.grants, m.conflicts, m.troubles} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)

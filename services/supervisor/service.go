@@ -24,6 +24,7 @@ import (
 type Fleet interface {
 	Workers(ctx context.Context) ([]fleet.Worker, error)
 	Pool(ctx context.Context, name string) (edgepool.Pool, error)
+	Connector(ctx context.Context, id tunnel.ID) (tunnel.ConnectorID, error)
 	EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error)
 }
 
@@ -168,6 +169,9 @@ func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, er
 	case pass.ReadPool:
 		pool, err := s.store.Pool(ctx, a.Name)
 		return pass.PoolReply{Pool: pool, Err: err}, err
+	case pass.ReadConnector:
+		id, err := s.store.Connector(ctx, a.Tunnel)
+		return pass.ConnectorReply{ID: id, Err: err}, err
 	case pass.EnsureConnector:
 		id, err := s.store.EnsureConnector(ctx, a.Tunnel, a.Candidate)
 		return pass.ConnectorReply{ID: id, Err: err}, err

@@ -60,13 +60,21 @@ func (s *Service) note(ctx context.Context, a pass.Action) bool {
 	case pass.StoreUp:
 		s.setState(nil)
 		s.metrics.up.Set(1)
-		if a.Again {
+		if a.Again && !a.Quiet {
 			s.log.InfoContext(ctx, "control plane is available again")
 		}
 	case pass.StoreDown:
 		s.setState(a.Problem)
 		s.metrics.up.Set(0)
-		s.log.WarnContext(ctx, "control plane is unavailable, nothing is granted", slog.Any(logkey.Err, a.Err))
+		if !a.Quiet {
+			s.log.WarnContext(ctx, "control plane is unavailable, nothing is granted", slog.Any(logkey.Err, a.Err))
+		}
+	case pass.Trouble:
+		s.metrics.troubles.WithLabelValues(string(a.Kind)).Inc()
+		if a.First {
+			s.log.WarnContext(ctx, "part of the control plane failed, the rest goes on",
+				slog.String(logkey.Kind, string(a.Kind)), slog.String(logkey.Name, a.Subject), slog.Any(logkey.Err, a.Err))
+		}
 	case pass.Short:
 		s.log.WarnContext(ctx, "fewer connections than desired: the edge has too few addresses",
 			slog.String(logkey.TunnelID, a.Tunnel.String()), slog.Int(logkey.Desired, a.Desired),

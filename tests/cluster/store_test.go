@@ -75,6 +75,13 @@ func (c *cable) Workers(ctx context.Context) ([]fleet.Worker, error) {
 	return c.Store.Workers(ctx)
 }
 
+func (c *cable) Connector(ctx context.Context, id tunnel.ID) (tunnel.ConnectorID, error) {
+	if err := c.err(); err != nil {
+		return tunnel.ConnectorID{}, err
+	}
+	return c.Store.Connector(ctx, id)
+}
+
 func (c *cable) EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error) {
 	if err := c.err(); err != nil {
 		return tunnel.ConnectorID{}, err

@@ -84,6 +84,8 @@ func (s *supervisor) read(a pass.Action) bool {
 		})
 	case pass.ReadPool:
 		Call(s.env, command.Pool(a.Name), func(p edgepool.Pool, err error) { s.step(pass.PoolReply{Pool: p, Err: err}) })
+	case pass.ReadConnector:
+		Call(s.env, command.Connector(a.Tunnel), func(id tunnel.ConnectorID, err error) { s.step(pass.ConnectorReply{ID: id, Err: err}) })
 	case pass.EnsureConnector:
 		s.ensure(a)
 	case pass.ReadSlots:
@@ -142,11 +144,17 @@ func (s *supervisor) note(a pass.Action) bool {
 	case pass.LeadChanged:
 		s.env.Observe(Fact{Text: "lead changed", Subject: fmt.Sprint(a.Leading)})
 	case pass.StoreUp:
-		if a.Again {
+		if a.Again && !a.Quiet {
 			s.env.Observe(Fact{Text: "control plane is available again"})
 		}
 	case pass.StoreDown:
-		s.env.Observe(Fact{Text: "control plane is unavailable, nothing is granted"})
+		if !a.Quiet {
+			s.env.Observe(Fact{Text: "control plane is unavailable, nothing is granted"})
+		}
+	case pass.Trouble:
+		if a.First {
+			s.env.Observe(Fact{Text: "part of the control plane failed, the rest goes on", Subject: string(a.Kind) + " " + a.Subject})
+		}
 	case pass.Short:
 		s.env.Observe(Fact{
 			Text:    "fewer connections than desired: the edge has too few addresses",

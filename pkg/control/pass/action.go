@@ -24,6 +24,9 @@ type ListWorkers struct{}
 // ReadPool reads an edge pool. Its reply is PoolReply.
 type ReadPool struct{ Name string }
 
+// ReadConnector reads the tunnel's connector id. Its reply is ConnectorReply; tunnel.ErrNotFound if there is none.
+type ReadConnector struct{ Tunnel tunnel.ID }
+
 // EnsureConnector writes the candidate as the tunnel's connector id unless there is one, and reads it back. Its reply is ConnectorReply.
 type EnsureConnector struct {
 	Tunnel    tunnel.ID
@@ -87,11 +90,25 @@ type PlanOutdated struct{ Err error }
 // Short says for the first time that a tunnel gets fewer connections than desired, or that the shortage has changed.
 type Short struct{ plan.Shortage }
 
-// StoreUp says that a pass went through after the last one failed; Again is false for the first pass of all.
-type StoreUp struct{ Again bool }
+// StoreUp says that a pass went through after the last one failed; Again is false for the first pass of all. Quiet says that the change
+// was told often enough lately.
+type StoreUp struct{ Again, Quiet bool }
 
-// StoreDown says that a pass failed, for another reason than the last one. Problem is what Machine.Problem returns now.
-type StoreDown struct{ Err, Problem error }
+// StoreDown says that the store does not respond, or for another reason than the last time. Problem is what Machine.Problem returns now.
+type StoreDown struct {
+	Err, Problem error
+	Quiet        bool
+}
+
+// Trouble is an error that concerns one thing only: the pass goes on with everything else.
+type Trouble struct {
+	// Kind is what failed, such as KindPool, and Subject which one.
+	Kind    Kind
+	Subject string
+	Err     error
+	// First says that it was not so within the last minute.
+	First bool
+}
 
 // LeadNotResigned says that the lead could not be given up at the end; it expires by itself.
 type LeadNotResigned struct{ Err error }
@@ -100,6 +117,7 @@ func (TakeLead) action()        {}
 func (ListWorkers) action()     {}
 func (ReadPool) action()        {}
 func (EnsureConnector) action() {}
+func (ReadConnector) action()   {}
 func (ReadSlots) action()       {}
 func (ReadProved) action()      {}
 func (Grant) action()           {}
@@ -116,4 +134,5 @@ func (PlanOutdated) action()    {}
 func (Short) action()           {}
 func (StoreUp) action()         {}
 func (StoreDown) action()       {}
+func (Trouble) action()         {}
 func (LeadNotResigned) action() {}

@@ -43,7 +43,7 @@ type PoolReply struct {
 	Err  error
 }
 
-// ConnectorReply is the reply of EnsureConnector: the id in force.
+// ConnectorReply is the reply of ReadConnector and of EnsureConnector: the id in force.
 type ConnectorReply struct {
 	ID  tunnel.ConnectorID
 	Err error

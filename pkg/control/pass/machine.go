@@ -30,6 +30,10 @@ const (
 	// SettleTime is how long the store must have been available without a break before an absence counts: two renewals and
 	// some time to connect.
 	SettleTime = 2*lease.RenewEvery + time.Second
+	// learnEvery is how often a supervisor on standby reads the connector ids, so that it knows them when it takes the lead of a store that lost them.
+	learnEvery = 10 * time.Second
+	// offerAfter is how long a tunnel must be without a connector id before one that never had one here gets a fresh one: its workers may know one.
+	offerAfter = 3 * time.Second
 )
 
 // Errors of Problem.
@@ -63,22 +67,23 @@ type Config struct {
 type stage uint8
 
 const (
-	created        stage = iota // Started
-	idle                        // Ticked or Hinted
-	resting                     // Rested
-	takingLead                  // LeadReply
-	renewingLead                // LeadReply, in the middle of a pass
-	listingWorkers              // WorkersReply
-	readingPool                 // PoolReply
-	readingSlots                // SlotsReply
-	ensuring                    // ConnectorReply
-	readingProved               // ProvedReply
-	granting                    // GrantReply
-	releasing                   // ReleaseReply
-	hinting                     // HintReply, at the end of a pass
-	resigning                   // ResignReply
-	leaving                     // HintReply, after the lead was given up
-	stopped                     // nothing
+	created          stage = iota // Started
+	idle                          // Ticked or Hinted
+	resting                       // Rested
+	takingLead                    // LeadReply
+	renewingLead                  // LeadReply, in the middle of a pass
+	listingWorkers                // WorkersReply
+	readingPool                   // PoolReply
+	readingSlots                  // SlotsReply
+	readingConnector              // ConnectorReply
+	ensuring                      // ConnectorReply, after an id was offered
+	readingProved                 // ProvedReply
+	granting                      // GrantReply
+	releasing                     // ReleaseReply
+	hinting                       // HintReply, at the end of a pass
+	resigning                     // ResignReply
+	leaving                       // HintReply, after the lead was given up
+	stopped                       // nothing
 )
 
 // Machine is the state of one supervisor. It is not safe for concurrent use.
@@ -97,8 +102,27 @@ type Machine struct {
 	// postponed is the call that waits for the renewal of the lead, and then what the machine waits for afterwards.
 	postponed []Action
 	then      stage
-	// problem is why the last pass failed, or nil.
-	problem error
+	// problem is why the last pass failed, or nil; err is why the present one will.
+	problem, err error
+	// now is the time of the present step.
+	now time.Time
+	// lead is the term of the lead's record, clock the server's time, heard when it was asked for; lost is when the store was found to have lost data.
+	lead        lease.Term
+	clock       time.Duration
+	heard, lost time.Time
+	// learned is when a supervisor on standby read the connector ids last.
+	learned time.Time
+	// troubles are errors that were told, with the time when they were seen last; told is when outages were told.
+	troubles map[string]time.Time
+	told     []time.Time
+	// hushed says that the present outage was not told.
+	hushed bool
+	// doubts and epochs are kept for each tunnel; absent is since when it has no connector id.
+	doubts map[tunnel.ID]doubt
+	epochs map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch
+	absent map[tunnel.ID]time.Time
+	// fleet are the workers that were listed lately.
+	fleet map[tunnel.WorkerID]sighting
 	// steady is the time since which the store has been available; zero while it is not.
 	steady time.Time
 
@@ -119,7 +143,9 @@ type Machine struct {
 func NewMachine(cfg Config) *Machine {
 	return &Machine{
 		cfg: cfg, problem: ErrStarting,
-		connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{},
+		connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{}, troubles: map[string]time.Time{},
+		doubts: map[tunnel.ID]doubt{}, epochs: map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch{}, absent: map[tunnel.ID]time.Time{},
+		fleet: map[tunnel.WorkerID]sighting{},
 	}
 }
 
@@ -132,6 +158,7 @@ func (m *Machine) Leading() bool { return m.leading }
 // Step handles one event at now and returns the actions to carry out, in order. now must never decrease. A reply that the machine does not
 // wait for is that of a call which Stopped interrupted, and is ignored.
 func (m *Machine) Step(now time.Time, e Event) []Action {
+	m.now = now
 	switch e := e.(type) {
 	case Started:
 		if m.stage == created {
@@ -152,7 +179,7 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 		return m.stop()
 	case LeadReply, WorkersReply, PoolReply, ConnectorReply, SlotsReply, ProvedReply:
 		m.late = m.late || now.Sub(m.called) > pauseTime
-		return m.guard(now, m.readReply(now, e))
+		return m.guard(now, m.readReply(e))
 	case GrantReply, ReleaseReply, HintReply, ResignReply:
 		m.late = m.late || now.Sub(m.called) > pauseTime
 		return m.guard(now, m.writeReply(e))
@@ -168,11 +195,11 @@ func (m *Machine) guard(now time.Time, actions []Action) []Action {
 	}
 	facts, call := actions[:len(actions)-1], actions[len(actions)-1]
 	switch call.(type) {
-	case ListWorkers, ReadPool, EnsureConnector, ReadSlots, ReadProved, Grant, Release:
+	case ListWorkers, ReadPool, ReadConnector, EnsureConnector, ReadSlots, ReadProved, Grant, Release:
 		switch {
 		case m.late:
 			actions = m.abandon(errPaused, facts...)
-		case now.Sub(m.asked) >= renewLead:
+		case m.leading && now.Sub(m.asked) >= renewLead:
 			m.postponed, m.then = []Action{call}, m.stage
 			actions = append(facts, m.takeLead(renewingLead))
 		}
@@ -217,7 +244,7 @@ func (m *Machine) end(err error, facts ...Action) []Action {
 	if errors.Is(err, tunnel.ErrUnavailable) {
 		m.steady = time.Time{}
 	}
-	m.read, m.todo, m.written = reading{}, nil, 0
+	m.read, m.todo, m.written, m.err = reading{}, nil, 0, nil
 	m.stage = resting
 	rest := RestTime
 	if !m.leading {
@@ -237,9 +264,11 @@ func (m *Machine) judge(err error) []Action {
 	case err == nil && before == nil:
 		return nil
 	case err == nil:
-		return []Action{StoreUp{Again: !errors.Is(before, ErrStarting)}}
+		again := !errors.Is(before, ErrStarting)
+		return []Action{StoreUp{Again: again, Quiet: again && m.hushed}}
 	case before == nil || before.Error() != m.problem.Error():
-		return []Action{StoreDown{Err: err, Problem: m.problem}}
+		m.hushed = m.tell()
+		return []Action{StoreDown{Err: err, Problem: m.problem, Quiet: m.hushed}}
 	default:
 		return nil
 	}

@@ -17,102 +17,111 @@ type reading struct {
 	// wanted are the connectors to read, and at is the present one.
 	wanted []plan.Desired
 	at     int
-	// ensured says that the id of the present connector was confirmed by the store; records are its slots.
-	ensured bool
+	// records are the slots of the present connector, and lost says that it had newer ones before.
 	records []lease.Record
+	lost    bool
+	// learning says that a supervisor on standby only reads the connector ids.
+	learning bool
 }
 
 func (r *reading) desired() plan.Desired { return r.wanted[r.at] }
 
 // readReply handles the reply of a read, or of the lead.
-func (m *Machine) readReply(now time.Time, e Event) []Action {
+func (m *Machine) readReply(e Event) []Action {
 	switch e := e.(type) {
 	case LeadReply:
 		if m.stage == takingLead {
-			return m.tookLead(now, e)
+			return m.tookLead(e)
 		}
 		if m.stage == renewingLead {
-			return m.renewedLead(now, e)
+			return m.renewedLead(e)
 		}
 	case WorkersReply:
 		if m.stage == listingWorkers {
-			return m.listed(now, e)
+			return m.listed(e)
 		}
 	case PoolReply:
 		if m.stage == readingPool {
 			return m.poolRead(e)
 		}
 	case ConnectorReply:
+		if m.stage == readingConnector {
+			return m.connectorRead(e)
+		}
 		if m.stage == ensuring {
 			return m.connectorEnsured(e)
 		}
 	case SlotsReply:
 		if m.stage == readingSlots {
-			return m.slotsRead(now, e)
+			return m.slotsRead(e)
 		}
 	case ProvedReply:
 		if m.stage == readingProved {
-			return m.provedRead(now, e)
+			return m.provedRead(e)
 		}
 	}
 	return nil
 }
 
-func (m *Machine) tookLead(now time.Time, r LeadReply) []Action {
+func (m *Machine) tookLead(r LeadReply) []Action {
 	if r.Err != nil {
 		return m.end(r.Err)
 	}
 	if m.steady.IsZero() {
-		m.steady = now
+		m.steady = m.now
 	}
 	facts := m.hold(r.Lead)
-	if !m.leading {
+	if !m.leading && m.now.Sub(m.learned) < learnEvery {
 		return m.end(nil, facts...)
+	}
+	m.read.learning = !m.leading
+	if m.read.learning {
+		m.learned = m.now
 	}
 	m.stage = listingWorkers
 	return append(facts, ListWorkers{})
 }
 
-// hold keeps what the store says of the lead.
-func (m *Machine) hold(l lease.Lead) []Action {
-	m.term, m.asked = max(m.term, l.Term), m.called
-	if m.leading == l.Holds {
-		return nil
-	}
-	m.leading = l.Holds
-	return []Action{LeadChanged{Leading: m.leading}}
-}
-
 // renewedLead goes on with the pass, if the lead that it began under is still in force.
-func (m *Machine) renewedLead(now time.Time, r LeadReply) []Action {
-	call, term := m.postponed, m.term
+func (m *Machine) renewedLead(r LeadReply) []Action {
+	call, term, lost := m.postponed, m.term, m.lost
 	m.postponed = nil
 	if r.Err != nil {
-		return m.end(r.Err)
+		m.err, m.todo = r.Err, nil
+		return m.write()
 	}
 	facts := m.hold(r.Lead)
-	if !m.leading || m.term != term {
+	if !m.leading || m.term != term || m.lost != lost {
 		return m.abandon(errLead, facts...)
 	}
 	m.stage = m.then
 	return append(facts, call...)
 }
 
-func (m *Machine) listed(now time.Time, r WorkersReply) []Action {
-	if r.Err != nil {
+// listed keeps the workers. A record that cannot be read hides no other; its worker is not known, so the absence of a worker
+// means nothing.
+func (m *Machine) listed(r WorkersReply) []Action {
+	if errors.Is(r.Err, tunnel.ErrUnavailable) {
 		return m.end(r.Err)
 	}
-	m.read = reading{
-		world:  plan.World{Workers: r.Workers, Pools: map[string]edgepool.Pool{}, Random: m.cfg.Random},
-		wanted: plan.Wanted(r.Workers, m.cfg.Connections),
+	var facts []Action
+	if r.Err != nil {
+		facts = append(facts, m.trouble(KindWorker, "", r.Err))
 	}
-	return m.readNext(now)
+	m.read.world = plan.World{Workers: r.Workers, Pools: map[string]edgepool.Pool{}, Random: m.cfg.Random, Unlisted: r.Err != nil}
+	m.read.wanted = plan.Wanted(r.Workers, m.cfg.Connections)
+	return append(facts, m.readNext()...)
 }
 
 // readNext begins with the next connector, or plans when all are read.
-func (m *Machine) readNext(now time.Time) []Action {
-	if m.read.at == len(m.read.wanted) {
-		return m.plan(now)
+func (m *Machine) readNext() []Action {
+	switch {
+	case m.read.at == len(m.read.wanted) && m.read.learning:
+		return m.end(nil)
+	case m.read.at == len(m.read.wanted):
+		return m.plan(m.now)
+	case m.read.learning:
+		return m.readConnector()
 	}
 	name := m.read.desired().Pool
 	if _, found := m.read.world.Pools[name]; !found {
@@ -122,26 +131,84 @@ func (m *Machine) readNext(now time.Time) []Action {
 	return m.readConnector()
 }
 
-// poolRead keeps a pool. One that the store lost is as it was read last.
+// poolRead keeps a pool. One that the store lost, or that cannot be read, is as it was read last.
 func (m *Machine) poolRead(r PoolReply) []Action {
 	name := m.read.desired().Pool
+	var facts []Action
 	switch {
 	case r.Err == nil:
 		m.pools[name] = r.Pool
 	case !errors.Is(r.Err, tunnel.ErrNotFound):
-		return m.end(r.Err)
+		facts = append(facts, m.trouble(KindPool, name, r.Err))
 	}
 	m.read.world.Pools[name] = m.pools[name]
-	return m.readConnector()
+	return append(facts, m.readConnector()...)
 }
 
+// readConnector checks which connector id the store has.
 func (m *Machine) readConnector() []Action {
-	m.read.ensured, m.read.records = false, nil
-	id, known := m.connectors[m.read.desired().Tunnel]
-	if !known {
-		return m.ensure()
+	m.read.records, m.read.lost = nil, false
+	m.stage = readingConnector
+	return []Action{ReadConnector{Tunnel: m.read.desired().Tunnel}}
+}
+
+// connectorRead follows the store's id. One that the store lost is put back; a fresh one waits for workers that know the former one. One that cannot be
+// read is as it was read last.
+func (m *Machine) connectorRead(r ConnectorReply) []Action {
+	t := m.read.desired().Tunnel
+	id, known := m.connectors[t]
+	if r.Err == nil || !errors.Is(r.Err, tunnel.ErrNotFound) {
+		delete(m.absent, t)
+	}
+	switch {
+	case r.Err == nil:
+		var facts []Action
+		if known && r.ID != id {
+			facts = append(facts, m.trouble(KindConnector, t.String(), errOtherID))
+			delete(m.epochs, t)
+		}
+		m.connectors[t] = r.ID
+		return append(facts, m.withConnector(r.ID)...)
+	case m.read.learning:
+		m.read.at++
+		return m.readNext()
+	case errors.Is(r.Err, tunnel.ErrNotFound) && known:
+		m.read.lost = true
+		return m.ensure(id)
+	case errors.Is(r.Err, tunnel.ErrNotFound):
+		return m.offer(t)
+	case known && !errors.Is(r.Err, tunnel.ErrUnavailable):
+		return append([]Action{m.trouble(KindConnector, t.String(), r.Err)}, m.withConnector(id)...)
+	default:
+		return m.unread(KindConnector, r.Err)
+	}
+}
+
+// withConnector goes on with a connector whose id is known.
+func (m *Machine) withConnector(id tunnel.ConnectorID) []Action {
+	if m.read.learning {
+		m.read.at++
+		return m.readNext()
 	}
 	return m.readSlots(id)
+}
+
+// offer gives a tunnel that never had a connector id here a fresh one, unless a worker does so before.
+func (m *Machine) offer(t tunnel.ID) []Action {
+	since, found := m.absent[t]
+	if !found {
+		m.absent[t] = m.now
+		since = m.now
+	}
+	if m.now.Sub(since) < offerAfter {
+		m.read.at++
+		return m.readNext()
+	}
+	fresh, err := tunnel.NewConnectorID(m.cfg.Entropy)
+	if err != nil {
+		return m.unread(KindConnector, fmt.Errorf("connector id: %w", err))
+	}
+	return m.ensure(fresh)
 }
 
 func (m *Machine) readSlots(id tunnel.ConnectorID) []Action {
@@ -149,44 +216,32 @@ func (m *Machine) readSlots(id tunnel.ConnectorID) []Action {
 	return []Action{ReadSlots{Term: m.term, Tunnel: m.read.desired().Tunnel, Connector: id}}
 }
 
-// ensure makes the store know the connector's id: a fresh one, or the one that was known here.
-func (m *Machine) ensure() []Action {
-	t := m.read.desired().Tunnel
-	candidate, known := m.connectors[t]
-	if !known {
-		fresh, err := tunnel.NewConnectorID(m.cfg.Entropy)
-		if err != nil {
-			return m.end(fmt.Errorf("connector id: %w", err))
-		}
-		candidate = fresh
-	}
+// ensure makes the store know the connector's id.
+func (m *Machine) ensure(candidate tunnel.ConnectorID) []Action {
 	m.stage = ensuring
-	return []Action{EnsureConnector{Tunnel: t, Candidate: candidate}}
+	return []Action{EnsureConnector{Tunnel: m.read.desired().Tunnel, Candidate: candidate}}
 }
 
 func (m *Machine) connectorEnsured(r ConnectorReply) []Action {
 	if r.Err != nil {
-		return m.end(r.Err)
+		return m.unread(KindConnector, r.Err)
 	}
 	m.connectors[m.read.desired().Tunnel] = r.ID
-	m.read.ensured = true
 	return m.readSlots(r.ID)
 }
 
-func (m *Machine) slotsRead(now time.Time, r SlotsReply) []Action {
+func (m *Machine) slotsRead(r SlotsReply) []Action {
 	if m.overtaken(r.Err) {
 		return m.abandon(r.Err)
 	}
 	if r.Err != nil {
-		return m.end(r.Err)
-	}
-	if len(r.Records) == 0 && !m.read.ensured { // new here, or forgotten by the store
-		return m.ensure()
+		return m.unread(KindSlots, r.Err)
 	}
 	m.read.records = r.Records
+	m.read.lost = m.losses(r.Records) || m.read.lost
 	for _, record := range r.Records {
 		if record.Live && record.Status.State == lease.StateConnected {
-			return m.connectorRead(now, true)
+			return m.complete(true)
 		}
 	}
 	m.stage = readingProved
@@ -204,18 +259,28 @@ func (m *Machine) overtaken(err error) bool {
 	return true
 }
 
-func (m *Machine) provedRead(now time.Time, r ProvedReply) []Action {
+func (m *Machine) provedRead(r ProvedReply) []Action {
 	if r.Err != nil {
-		return m.end(r.Err)
+		return m.unread(KindSlots, r.Err)
 	}
-	return m.connectorRead(now, r.Proved)
+	return m.complete(r.Proved)
 }
 
-func (m *Machine) connectorRead(now time.Time, proved bool) []Action {
+// complete takes the connector into the world.
+func (m *Machine) complete(proved bool) []Action {
 	d := m.read.desired()
+	doubt := m.doubts[d.Tunnel]
+	var facts []Action
+	if m.read.lost {
+		doubt.lost = m.now
+		m.doubts[d.Tunnel] = doubt
+		facts = append(facts, m.trouble(KindLoss, d.Tunnel.String(), errLost))
+	}
+	recent := func(t time.Time) bool { return !t.IsZero() && m.now.Sub(t) < SettleTime }
 	m.read.world.Connectors = append(m.read.world.Connectors, plan.Connector{
 		Desired: d, ID: m.connectors[d.Tunnel], Records: m.read.records, Proved: proved,
+		Unsettled: recent(doubt.failed), Lost: recent(doubt.lost) || recent(m.lost),
 	})
 	m.read.at++
-	return m.readNext(now)
+	return append(facts, m.readNext()...)
 }

@@ -2,9 +2,11 @@ package pass
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/plan"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -14,10 +16,38 @@ func (m *Machine) plan(now time.Time) []Action {
 	world := m.read.world
 	m.health.observe(&world, now)
 	world.Unsettled = now.Sub(m.steady) < SettleTime
+	world.Scattered = m.scattered(world.Workers)
 	result := plan.Plan(world)
 	m.todo, m.written = result.Actions, 0
 	facts := append([]Action{Observed{World: world}}, m.short(result.Shortages)...)
 	return m.write(facts...)
+}
+
+// scatterTime is how long the loss of most workers counts as one event.
+const scatterTime = 20 * time.Second
+
+// sighting is when a worker was listed last, and whether it drained then.
+type sighting struct {
+	at       time.Time
+	draining bool
+}
+
+// scattered reports whether more than half of the workers, and at least two, vanished lately without a drain.
+func (m *Machine) scattered(workers []fleet.Worker) bool {
+	for _, w := range workers {
+		m.fleet[w.ID] = sighting{at: m.now, draining: w.Draining}
+	}
+	gone := 0
+	for id, s := range m.fleet {
+		switch {
+		case s.at.Equal(m.now):
+		case s.draining, m.now.Sub(s.at) > scatterTime:
+			delete(m.fleet, id)
+		default:
+			gone++
+		}
+	}
+	return gone > 1 && 2*gone > len(m.fleet)
 }
 
 // short gives the shortages that are new or have changed.
@@ -38,7 +68,7 @@ func (m *Machine) short(list []plan.Shortage) []Action {
 func (m *Machine) write(facts ...Action) []Action {
 	if len(m.todo) == 0 {
 		if m.written == 0 {
-			return m.end(nil, facts...)
+			return m.end(m.err, facts...)
 		}
 		m.stage = hinting
 		return append(facts, Hint{Topic: lease.TopicGrants})
@@ -67,7 +97,7 @@ func (m *Machine) writeReply(e Event) []Action {
 		}
 	case HintReply:
 		if m.stage == hinting {
-			return m.end(e.Err)
+			return m.woke(e)
 		}
 		if m.stage == leaving {
 			return m.done()
@@ -80,9 +110,19 @@ func (m *Machine) writeReply(e Event) []Action {
 	return nil
 }
 
+// woke ends a pass after its hint. Workers that missed it see the grants with their next renewal.
+func (m *Machine) woke(r HintReply) []Action {
+	if r.Err == nil {
+		return m.end(m.err)
+	}
+	return m.end(m.err, m.trouble(KindHint, "", r.Err))
+}
+
 // wrote handles the result of one write; done is the fact of its success. A conflict means that the world has changed: the rest of the plan
-// goes on, and the next pass reads the world again.
+// goes on, and the next pass reads the world again. Another error concerns this slot, or if the store does not respond its connector; the
+// write may have been made.
 func (m *Machine) wrote(err error, done Action) []Action {
+	slot := slotOf(m.todo[0])
 	m.todo = m.todo[1:]
 	switch {
 	case m.overtaken(err):
@@ -92,7 +132,18 @@ func (m *Machine) wrote(err error, done Action) []Action {
 		return m.write(done)
 	case errors.Is(err, tunnel.ErrConflict), errors.Is(err, tunnel.ErrFenced), errors.Is(err, tunnel.ErrNotFound):
 		return m.write(PlanOutdated{Err: err})
-	default:
-		return m.end(err)
+	case errors.Is(err, tunnel.ErrUnavailable):
+		m.written++
+		m.todo = slices.DeleteFunc(m.todo, func(a plan.Action) bool { return slotOf(a).Tunnel == slot.Tunnel })
 	}
+	return m.write(m.trouble(KindGrant, slot.Tunnel.String(), err))
+}
+
+// slotOf is the slot of a write.
+func slotOf(a plan.Action) tunnel.Slot {
+	if r, ok := a.(plan.Release); ok {
+		return r.Slot
+	}
+	g, _ := a.(plan.Grant) // there is no third kind
+	return g.Slot
 }

@@ -16,23 +16,30 @@ type Candidate struct {
 	Load, Own int
 	// Closed workers get nothing new: they drain.
 	Closed bool
+	// Doubtful workers could not reach the edge a while ago: they get slots only if there is no other.
+	Doubtful bool
 }
 
 func (c Candidate) hasRoom() bool { return !c.Closed && c.Load < c.Capacity }
 
 // Choose picks the worker for one more slot: the fewest slots of this connector, then the fewest of them on its host,
 // then the least load for its capacity, then the smallest name, so that all supervisors choose alike. A worker that
-// avoid names is taken only if no other has room.
+// avoid names is taken only if no other has room, and a doubtful one only after that.
 func Choose(candidates []Candidate, avoid ...tunnel.WorkerID) (tunnel.WorkerID, bool) {
-	if id, ok := choose(candidates, avoid); ok || len(avoid) == 0 {
-		return id, ok
+	sure := slices.DeleteFunc(slices.Clone(candidates), func(c Candidate) bool { return c.Doubtful })
+	for _, from := range [][]Candidate{sure, candidates} {
+		for _, but := range [][]tunnel.WorkerID{avoid, nil} {
+			if id, ok := choose(from, but); ok {
+				return id, true
+			}
+		}
 	}
-	return choose(candidates, nil)
+	return "", false
 }
 
-// ChooseOther is Choose, but never gives a worker that avoid names.
+// ChooseOther is Choose, but never gives a worker that avoid names, nor a doubtful one.
 func ChooseOther(candidates []Candidate, avoid ...tunnel.WorkerID) (tunnel.WorkerID, bool) {
-	return choose(candidates, avoid)
+	return choose(slices.DeleteFunc(slices.Clone(candidates), func(c Candidate) bool { return c.Doubtful }), avoid)
 }
 
 func choose(candidates []Candidate, avoid []tunnel.WorkerID) (tunnel.WorkerID, bool) {
@@ -77,7 +84,7 @@ func Rebalance(candidates []Candidate) (Move, bool) {
 			continue
 		}
 		for _, to := range candidates {
-			if to.ID == from.ID || !to.hasRoom() {
+			if to.ID == from.ID || to.Doubtful || !to.hasRoom() {
 				continue
 			}
 			g := gain(from, to, onHost)

@@ -14,6 +14,10 @@ func (v *view) decide(r lease.Record) (Grant, bool) {
 		return v.place(r, CauseFree, anyAddress, nil)
 	case v.unsettled && (!known || !r.Live):
 		return Grant{}, false
+	case !known && r.Live && (v.unlisted || v.scattered):
+		return Grant{}, false // it may well be served
+	case !known && v.scattered && v.full():
+		return Grant{}, false
 	case !known:
 		return v.place(r, CauseGone, preferNew, nil)
 	case !r.Live && worker.Draining:
@@ -21,6 +25,8 @@ func (v *view) decide(r lease.Record) (Grant, bool) {
 	case !r.Live:
 		// The worker lives but could not renew; it keeps the session on this address, so the slot is safest with it.
 		return v.again(r)
+	case v.scattered:
+		return Grant{}, false
 	case worker.Draining || worker.Capacity == 0:
 		return v.relieve(r)
 	}
@@ -38,8 +44,11 @@ func (v *view) again(r lease.Record) (Grant, bool) {
 
 // relieve moves a slot away from a worker that drains, or that knows no proxy and so has no capacity. The new connection is made before
 // the old one ends: only if there is another worker and another address. Otherwise the worker ends the session by itself, and the slot
-// becomes free.
+// becomes free. Moves of connected slots come no faster than the registration bucket lets them through.
 func (v *view) relieve(r lease.Record) (Grant, bool) {
+	if r.Status.State == lease.StateConnected && v.full() {
+		return Grant{}, false
+	}
 	to, ok := placement.ChooseOther(v.candidates(), r.Worker)
 	if !ok {
 		return Grant{}, false
@@ -67,7 +76,7 @@ func (v *view) mend(r lease.Record) (Grant, bool) {
 	}
 	switch s.Reason {
 	case tunnel.ReasonDial, tunnel.ReasonBlocked, tunnel.ReasonTLS:
-		if s.Retries >= moveAfter {
+		if _, other := placement.ChooseOther(v.candidates(), r.Worker); s.Retries >= moveAfter || other && v.doubtful(v.workers[r.Worker]) {
 			return v.place(r, CauseWorker, preferNew, []tunnel.WorkerID{r.Worker})
 		}
 		return v.elsewhere(r)

@@ -1,6 +1,9 @@
 package plan
 
 import (
+	"net/netip"
+	"slices"
+
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -18,6 +21,7 @@ const (
 	CauseAddress   Cause = "address"   // its edge address failed
 	CauseWorker    Cause = "worker"    // its worker failed too often
 	CauseRebalance Cause = "rebalance" // another worker has room
+	CauseRegion    Cause = "region"    // all slots are in one region
 	CauseProtocol  Cause = "protocol"  // its worker prefers another protocol
 	CauseUnwanted  Cause = "unwanted"  // fewer connections are desired
 )
@@ -65,6 +69,8 @@ const (
 	leaveAfter = 5
 	// movesPerPlan bounds how many slots are rebalanced at once, over all connectors.
 	movesPerPlan = 8
+	// waiting is how many slots may wait for the registration bucket, beyond its burst, when another one is moved.
+	waiting = 2
 )
 
 // Plan decides what to grant and to release in the world w, and which connectors get too few connections.
@@ -85,7 +91,9 @@ type planner struct {
 // connector plans for one connector.
 func (p *planner) connector(w World, c Connector) {
 	v := newView(w, c, p.load)
-	p.releaseUnwanted(c)
+	if !c.Lost {
+		p.releaseUnwanted(c)
+	}
 	available := v.pool.Count(c.Family)
 	count, _ := edgepool.Cap(c.Connections, available)
 	if count < c.Connections {
@@ -93,8 +101,15 @@ func (p *planner) connector(w World, c Connector) {
 			Tunnel: c.Tunnel, Desired: c.Connections, Possible: count, Addresses: available,
 		})
 	}
-	steady := !v.unsettled
+	if c.Lost {
+		return // nothing means anything until the holders had the time to report
+	}
+	steady := !v.unsettled && !v.scattered
 	for i := range c.Connections {
+		if slices.Contains(c.Damaged, tunnel.ConnIndex(i)) {
+			steady = false
+			continue
+		}
 		r := v.record(tunnel.ConnIndex(i))
 		if r.Worker == "" && i >= count {
 			continue
@@ -110,7 +125,10 @@ func (p *planner) connector(w World, c Connector) {
 			p.grant(v, r, g)
 		}
 	}
-	if steady && p.moves < movesPerPlan && !p.rebalance(v) {
+	if !v.unsettled && !v.scattered && p.repair(v) {
+		return
+	}
+	if steady && !v.full() && p.moves < movesPerPlan && !p.rebalance(v) {
 		p.convert(v)
 	}
 }
@@ -129,6 +147,42 @@ func (p *planner) releaseUnwanted(c Connector) {
 func (p *planner) grant(v *view, old lease.Record, g Grant) {
 	p.out.Actions = append(p.out.Actions, g)
 	v.moved(old, g.Grant)
+}
+
+// repair moves one connected slot to a better address, make before break: of two slots that came to share one, or when all are in one region.
+func (p *planner) repair(v *view) bool {
+	used := map[netip.AddrPort]bool{}
+	regions := map[tunnel.Region]bool{}
+	var last lease.Record
+	for i := range v.Connections {
+		r := v.records[tunnel.ConnIndex(i)]
+		if !r.Live || r.Status.State != lease.StateConnected {
+			continue
+		}
+		at := r.InUse()
+		if used[at.Addr] && !v.full() && p.improve(v, r, CauseAddress, func(tunnel.EdgeAddr) bool { return true }) {
+			return true
+		}
+		used[at.Addr], regions[at.Region], last = true, true, r
+	}
+	if len(used) < 2 || len(regions) > 1 || v.onTheWay() > 0 {
+		return false
+	}
+	return p.improve(v, last, CauseRegion, func(e tunnel.EdgeAddr) bool { return !regions[e.Region] })
+}
+
+// improve moves a connected slot to a well address that is good, with its worker.
+func (p *planner) improve(v *view, r lease.Record, cause Cause, good func(tunnel.EdgeAddr) bool) bool {
+	w, known := v.workers[r.Worker]
+	if !known || w.Draining || w.Capacity == 0 {
+		return false
+	}
+	edge, ok := v.address(r, r.Worker, spare)
+	if !ok || !good(edge) || v.health[w.Host].Held(edge.Addr, v.now) {
+		return false
+	}
+	p.grant(v, r, v.grantOf(r, r.Worker, edge, cause))
+	return true
 }
 
 // rebalance moves one slot of a connector whose slots are all connected, make before break.

@@ -48,8 +48,9 @@ type view struct {
 	// left are addresses that slots were moved off in this plan: they failed, or the old session still stands.
 	left []tunnel.EdgeAddr
 	open bool
-	// unsettled is World.Unsettled.
-	unsettled bool
+	// unsettled is World.Unsettled or Connector.Unsettled; unlisted and scattered are those of World.
+	unsettled, unlisted, scattered bool
+	holds                          map[Hold]time.Time
 }
 
 func newView(w World, c Connector, l load) *view {
@@ -62,7 +63,10 @@ func newView(w World, c Connector, l load) *view {
 		now:       w.Now,
 		health:    w.Health,
 		open:      c.Proved,
-		unsettled: w.Unsettled,
+		unsettled: w.Unsettled || c.Unsettled,
+		unlisted:  w.Unlisted,
+		scattered: w.Scattered,
+		holds:     w.Holds,
 	}
 	for _, r := range c.Records {
 		v.records[r.Slot.Index] = r
@@ -97,10 +101,30 @@ func (v *view) candidates() []placement.Candidate {
 		}
 		out = append(out, placement.Candidate{
 			ID: w.ID, Host: w.Host, Capacity: w.Capacity, Load: v.slots[w.ID], Own: own[w.ID], Closed: w.Draining,
+			Doubtful: v.doubtful(w),
 		})
 	}
 	slices.SortFunc(out, func(a, b placement.Candidate) int { return cmp.Compare(a.ID, b.ID) })
 	return out
+}
+
+// doubtful reports whether the worker could not reach the edge for this tunnel a while ago.
+func (v *view) doubtful(w fleet.Worker) bool {
+	return v.now.Before(v.holds[Hold{Worker: w.ID, Tunnel: v.Tunnel}]) || v.now.Before(v.holds[Hold{Host: w.Host, Tunnel: v.Tunnel}])
+}
+
+// full reports whether as many slots are on the way as the registration bucket lets through in the next seconds. A planned move waits then:
+// its old session would stay beside a holder that must not start yet.
+func (v *view) full() bool { return v.onTheWay() >= lease.RegistrationBurst+waiting }
+
+func (v *view) onTheWay() int {
+	n := 0
+	for _, r := range v.records {
+		if r.Live && (r.Status.State == lease.StateGranted || r.Status.State == lease.StateConnecting) {
+			n++
+		}
+	}
+	return n
 }
 
 func (v *view) rebalance() (placement.Move, bool) { return placement.Rebalance(v.candidates()) }

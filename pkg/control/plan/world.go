@@ -18,15 +18,29 @@ type World struct {
 	// yet, and slots stay where they are.
 	Unsettled bool
 
+	// Unlisted says that some worker's record could not be read: a worker that is not among Workers may be that one.
+	Unlisted bool
+	// Scattered says that more than half of the workers vanished at once: that is the network or the store rather than they.
+	Scattered bool
+
 	Workers    []fleet.Worker
 	Pools      map[string]edgepool.Pool
 	Connectors []Connector
 	// Now is the time that Health is compared with.
 	Now time.Time
+	// Holds are workers and hosts that could not reach the edge for a tunnel: until then they get its slots only if nobody else is there.
+	Holds map[Hold]time.Time
 	// Health is, for each host, what its workers' attempts say about edge addresses.
 	Health map[string]edgepool.Health
 	// Random chooses between addresses that are equally good.
 	Random edgepool.Random
+}
+
+// Hold names a worker, or all workers of a host, for one tunnel.
+type Hold struct {
+	Worker tunnel.WorkerID
+	Host   string
+	Tunnel tunnel.ID
 }
 
 // Connector is what is desired of a connector, and what is observed of it.
@@ -36,6 +50,12 @@ type Connector struct {
 	Records []lease.Record
 	// Proved says that a connection was live lately: the first-connection gate is open (docs/spec/lifecycle.md 2.2).
 	Proved bool
+	// Unsettled is World.Unsettled for this connector alone: it could not be read a while ago.
+	Unsettled bool
+	// Lost says that the store lost records of it: nothing is placed or moved until the holders had the time to report.
+	Lost bool
+	// Damaged are slots whose records cannot be read. They stay as they are.
+	Damaged []tunnel.ConnIndex
 }
 
 // Desired is what the workers require together: a tunnel that at least one of them can serve.

@@ -202,6 +202,14 @@ func TestDecode(t *testing.T) {
 // errOther stands for an error without a sentinel.
 var errOther = errors.New("other")
 
+// TestBadRegistrationsHideNoOther: those that can be read come with the error.
+func TestBadRegistrationsHideNoOther(t *testing.T) {
+	got, err := command.Workers().Decode([]any{`{"worker_id":"b"}`, "{", `{"worker_id":"a"}`})
+	if err == nil || len(got) != 2 || got[0].ID != "a" || got[1].ID != "b" {
+		t.Errorf("Workers: got %v, %v, want a, b and an error", got, err)
+	}
+}
+
 func TestDecodeRecords(t *testing.T) {
 	reply := []any{
 		"1700000005000", "1:epoch", "8", "1:deadline", "1700000004000", "1:renewed", "1700000001000", "1:start", "1700000005500",

@@ -39,7 +39,7 @@ func FuzzDecode(f *testing.F) {
 		reply := parseReply(text)
 		value, err := op.decode(reply)
 		if err != nil {
-			if !reflect.ValueOf(value).IsZero() {
+			if !reflect.ValueOf(value).IsZero() && !strings.HasPrefix(op.name, "list ") { // which comes with what could be read
 				t.Errorf("%s of %v: %+v and the error %v", op.name, reply, value, err)
 			}
 			if !strings.HasPrefix(err.Error(), op.name) {

@@ -75,7 +75,8 @@ func remove(kind, id string) Request[Done] {
 	}
 }
 
-// list lists the records of a kind in the order of their ids.
+// list lists the records of a kind in the order of their ids. Records that cannot be read hide no others: the readable ones come with the
+// error of the first bad one.
 func list[T any](kind string, id func(T) string) Request[[]T] {
 	op := "list " + kind
 	return Request[[]T]{
@@ -86,14 +87,18 @@ func list[T any](kind string, id func(T) string) Request[[]T] {
 			if err != nil {
 				return nil, err
 			}
-			found := make([]T, len(bodies))
-			for i, body := range bodies {
-				if err := json.Unmarshal([]byte(body), &found[i]); err != nil {
-					return nil, fmt.Errorf("%s: stored record: %w", op, err)
+			found := make([]T, 0, len(bodies))
+			var bad error
+			for _, body := range bodies {
+				var record T
+				if err := json.Unmarshal([]byte(body), &record); err != nil {
+					bad = cmp.Or(bad, fmt.Errorf("%s: stored record: %w", op, err))
+					continue
 				}
+				found = append(found, record)
 			}
 			slices.SortFunc(found, func(a, b T) int { return cmp.Compare(id(a), id(b)) })
-			return found, nil
+			return found, bad
 		},
 	}
 }

@@ -1,0 +1,116 @@
+package pass
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Kind is what an error is about.
+type Kind string
+
+// The kinds of trouble.
+const (
+	KindWorker    Kind = "worker"    // the registration of a worker
+	KindPool      Kind = "pool"      // an edge pool
+	KindConnector Kind = "connector" // the connector id of a tunnel
+	KindSlots     Kind = "slots"     // the slots of a connector
+	KindGrant     Kind = "grant"     // a grant or a release
+	KindHint      Kind = "hint"      // the hint for workers
+	KindLoss      Kind = "loss"      // the store lost data, or its clock stepped
+)
+
+const (
+	// quietAfter is how long a trouble must be over before it is told again.
+	quietAfter = time.Minute
+	// tellMost is how often an outage of the store is told within quietAfter.
+	tellMost = 3
+	// clockStep is how much the server's clock may seem to step because calls take time.
+	clockStep = pauseTime
+)
+
+// Errors of Trouble with KindLoss and KindConnector.
+var (
+	errLost    = errors.New("the store lost data")
+	errStepped = errors.New("the clock of the store stepped")
+	errOtherID = errors.New("the store has another connector id than before")
+)
+
+// trouble is the fact of an error that ends nothing.
+func (m *Machine) trouble(k Kind, subject string, err error) Action {
+	key := string(k) + " " + subject
+	last, found := m.troubles[key]
+	m.troubles[key] = m.now
+	return Trouble{Kind: k, Subject: subject, Err: err, First: !found || m.now.Sub(last) > quietAfter}
+}
+
+// tell reports whether a change of the store's availability was told often enough lately.
+func (m *Machine) tell() (quiet bool) {
+	m.told = slices.DeleteFunc(m.told, func(t time.Time) bool { return m.now.Sub(t) > quietAfter })
+	if len(m.told) >= tellMost {
+		return true
+	}
+	m.told = append(m.told, m.now)
+	return false
+}
+
+// hold keeps what the store says of the lead, and notices by it when the store lost data: the lead's record has a lower term than before,
+// or it ran out although this supervisor renewed it in time, or the clock stepped. Then absent records mean nothing until their
+// owners had the time to report.
+func (m *Machine) hold(l lease.Lead) []Action {
+	var facts []Action
+	raised := m.term > m.lead // this supervisor asked for a higher term
+	intime := m.leading && m.called.Sub(m.asked) < LeadTTL-renewLead
+	switch step := (l.Clock - m.clock) - m.called.Sub(m.heard); {
+	case m.lead == 0:
+	case l.Before < m.lead, intime && l.Before == m.lead && l.Term != m.lead && !raised:
+		m.lost = m.now
+		facts = append(facts, m.trouble(KindLoss, "lead", errLost))
+	case m.clock != 0 && l.Clock != 0 && (step > clockStep || step < -clockStep):
+		m.lost = m.now
+		facts = append(facts, m.trouble(KindLoss, "clock", errStepped))
+	}
+	m.term, m.lead, m.asked = max(m.term, l.Term), l.Term, m.called
+	m.clock, m.heard = l.Clock, m.called
+	if m.leading == l.Holds {
+		return facts
+	}
+	m.leading = l.Holds
+	return append(facts, LeadChanged{Leading: m.leading})
+}
+
+// doubt is what makes the absence of a connector's records mean nothing for a while.
+type doubt struct {
+	// failed is when its records could not be read last, lost when they were found to be older than before.
+	failed, lost time.Time
+}
+
+// unread remembers that a connector could not be read, and goes on with the next one.
+func (m *Machine) unread(k Kind, err error) []Action {
+	t := m.read.desired().Tunnel
+	d := m.doubts[t]
+	d.failed = m.now
+	m.doubts[t] = d
+	m.read.at++
+	return append([]Action{m.trouble(k, t.String(), err)}, m.readNext()...)
+}
+
+// losses compares the epochs of a connector with those that it had, and reports whether records were lost.
+func (m *Machine) losses(records []lease.Record) bool {
+	t := m.read.desired().Tunnel
+	seen, lost := m.epochs[t], false
+	now := make(map[tunnel.ConnIndex]tunnel.Epoch, len(records))
+	for _, r := range records {
+		now[r.Slot.Index] = r.Epoch
+	}
+	for index, epoch := range seen {
+		if found, there := now[index]; there && found < epoch || !there && len(records) == 0 {
+			lost = true
+		}
+	}
+	m.epochs[t] = now
+	return lost
+}
