@@ -140,12 +140,15 @@ func supersede(m *Machine, now time.Time, e Event) []Action {
 	return []Action{m.wake(now, m.policy.Handover)}
 }
 
+// handoverAgain is the shortest time between two looks at a newer holder that failed: without a grace period there is no other wait.
+const handoverAgain = time.Second
+
 // handover ends the wait for a newer holder that is on its way. One that has failed, or is gone, is waited for again:
 // two sessions cost a duplicate, none costs an outage.
 func handover(m *Machine, now time.Time, e Event) []Action {
 	s := m.newer.Status.State
 	if !m.newer.Live || s == StateFailed || s == StateRefused || s == StateFree {
-		return []Action{m.wake(now, m.policy.Handover)}
+		return []Action{m.wake(now, max(m.policy.Handover, handoverAgain))}
 	}
 	return drain(m, now, e)
 }

@@ -1,0 +1,20 @@
+package lease
+
+import (
+	"testing"
+	"time"
+)
+
+// TestHandoverWithoutGraceRests: with a grace period of 0, a holder that waits for a newer one that failed does not look all the time.
+func TestHandoverWithoutGraceRests(t *testing.T) {
+	now := time.Unix(1000, 0)
+	m := machineIn(t, PhaseConnected, now)
+	m.policy.Handover = 0
+	if _, err := m.Step(now, Event{Kind: EventNewer, Newer: newer(StateFailed)}); err != nil {
+		t.Fatal(err)
+	}
+	actions, err := m.Step(now, Event{Kind: EventTimer})
+	if err != nil || len(actions) != 1 || actions[0] != (Wake{After: time.Second}) || m.Phase() != PhaseSuperseded {
+		t.Errorf("%s, %v, in %s; want Wake 1s, superseded", describeAll(actions), err, m.Phase())
+	}
+}
