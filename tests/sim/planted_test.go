@@ -4,10 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/hold"
-	"github.com/culvert-tunnel/culvert/pkg/control/pass"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -68,22 +66,7 @@ func ignoreLastEpoch(w *worker) {
 // neverUnsettled makes supervisors believe that the store has been available for long.
 func neverUnsettled() *Programs {
 	p := product()
-	p.Supervisor = func(spec SupervisorSpec) Actor {
-		s := &supervisor{spec: spec}
-		var ahead time.Duration
-		failed := true
-		s.clock = func(now time.Time, e pass.Event) time.Time {
-			at := now.Add(ahead)
-			if r, ok := e.(pass.LeadReply); ok {
-				if r.Err == nil && failed {
-					ahead += time.Minute
-				}
-				failed = r.Err != nil
-			}
-			return at
-		}
-		return s
-	}
+	p.Supervisor = func(spec SupervisorSpec) Actor { return &supervisor{spec: spec, settle: 1} }
 	return p
 }
 

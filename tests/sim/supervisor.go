@@ -21,8 +21,8 @@ type supervisor struct {
 	spec    SupervisorSpec
 	env     *Env
 	machine *pass.Machine
-	// clock lets a test plant a fault: it changes the time that the machine gets with an event. Nil changes nothing.
-	clock func(now time.Time, e pass.Event) time.Time
+	// settle lets a test plant a fault: it replaces the time that a machine waits after an outage of the store. Zero replaces nothing.
+	settle time.Duration
 }
 
 func newSupervisor(spec SupervisorSpec) Actor { return &supervisor{spec: spec} }
@@ -32,6 +32,7 @@ func (s *supervisor) Start(env *Env) {
 	s.env = env
 	s.machine = pass.NewMachine(pass.Config{
 		ID: env.ID(), Connections: s.spec.Connections, Random: env.Rand().IntN, Entropy: entropy{env.Rand()},
+		Settle: s.settle,
 	})
 	env.Watch(func() { s.step(pass.Hinted{}) }, pass.Topics()...)
 	s.tick()
@@ -53,11 +54,7 @@ func (s *supervisor) tick() {
 
 // step lets the machine decide about an event, and carries out what it decides.
 func (s *supervisor) step(e pass.Event) {
-	now := s.env.Now()
-	if s.clock != nil {
-		now = s.clock(now, e)
-	}
-	for _, a := range s.machine.Step(now, e) {
+	for _, a := range s.machine.Step(s.env.Now(), e) {
 		switch a := a.(type) {
 		case pass.Rest:
 			s.env.After(a.For, "rest", func() { s.step(pass.Rested{}) })

@@ -1,6 +1,7 @@
 package pass
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"time"
@@ -61,6 +62,8 @@ type Config struct {
 	Random edgepool.Random
 	// Entropy is where new connector ids come from.
 	Entropy io.Reader
+	// Settle replaces SettleTime; zero is SettleTime. Tests plant a fault with it.
+	Settle time.Duration
 }
 
 // stage is what a Machine waits for.
@@ -141,6 +144,7 @@ type Machine struct {
 
 // NewMachine makes a supervisor that has not started.
 func NewMachine(cfg Config) *Machine {
+	cfg.Settle = cmp.Or(cfg.Settle, SettleTime)
 	return &Machine{
 		cfg: cfg, problem: ErrStarting,
 		connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{}, troubles: map[string]time.Time{},

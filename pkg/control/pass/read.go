@@ -276,7 +276,7 @@ func (m *Machine) complete(proved bool) []Action {
 		m.doubts[d.Tunnel] = doubt
 		facts = append(facts, m.trouble(KindLoss, d.Tunnel.String(), errLost))
 	}
-	recent := func(t time.Time) bool { return !t.IsZero() && m.now.Sub(t) < SettleTime }
+	recent := func(t time.Time) bool { return !t.IsZero() && m.now.Sub(t) < m.cfg.Settle }
 	m.read.world.Connectors = append(m.read.world.Connectors, plan.Connector{
 		Desired: d, ID: m.connectors[d.Tunnel], Records: m.read.records, Proved: proved,
 		Unsettled: recent(doubt.failed), Lost: recent(doubt.lost) || recent(m.lost),

@@ -15,7 +15,7 @@ import (
 func (m *Machine) plan(now time.Time) []Action {
 	world := m.read.world
 	m.health.observe(&world, now)
-	world.Unsettled = now.Sub(m.steady) < SettleTime
+	world.Unsettled = now.Sub(m.steady) < m.cfg.Settle
 	world.Scattered = m.scattered(world.Workers)
 	result := plan.Plan(world)
 	m.todo, m.written = result.Actions, 0
