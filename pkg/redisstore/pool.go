@@ -8,8 +8,8 @@ import (
 )
 
 // PublishPool writes the pool under a new version, which it returns. An empty pool is always tunnel.ErrConflict, and so
-// is a pool from DNS of one region when the stored one is good: a lookup that finds less does not replace the last good pool. A pool is good
-// when it has two regions, or when an operator listed its addresses: such a list replaces any pool.
+// is a pool from DNS of one region when the stored one is good: a lookup that finds less does not replace the last good pool. A pool is
+// good when it has two regions, or when an operator listed its addresses: such a list replaces any pool.
 func (s *Store) PublishPool(ctx context.Context, name string, p edgepool.Pool) (version uint64, err error) {
 	r, err := command.PublishPool(name, p)
 	if err != nil {

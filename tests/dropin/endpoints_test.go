@@ -175,8 +175,10 @@ func TestReadyCommand(t *testing.T) {
 func TestDefaultMetricsAddress(t *testing.T) {
 	e := harness.StartEdge(t)
 	each(t, func(t *testing.T, s subject) {
-		args := []string{"tunnel", "--no-autoupdate", "--cacert", e.Data + "/ca.pem", "--edge", fmt.Sprintf("127.0.0.1:%d", e.Ports[0]),
-			"--hello-world", "--grace-period", "1s", "run"}
+		args := []string{
+			"tunnel", "--no-autoupdate", "--cacert", e.Data + "/ca.pem", "--edge", fmt.Sprintf("127.0.0.1:%d", e.Ports[0]),
+			"--hello-world", "--grace-period", "1s", "run",
+		}
 		p := s.run(t, []string{"TUNNEL_TOKEN=" + e.Token}, args...)
 		line := p.Line(t, "Starting metrics server on ")
 		addr, _, _ := strings.Cut(line, "/metrics")

@@ -280,7 +280,8 @@ func (k *checker) checkDouble(t *tunnelState, i *indexState, v view, now time.Ti
 	i.double.set(now, len(list) > 1 && free && v.control)
 	switch d := i.double.lasted(now); {
 	case d >= doubleTime:
-		k.violate(NewerDrains, fmt.Sprint(shortName(t.id), "/", i.index), "one session after %v, there are %d: %s", doubleTime, len(list), describe(list))
+		k.violate(NewerDrains, fmt.Sprint(shortName(t.id), "/", i.index), "one session after %v, there are %d: %s", doubleTime, len(list),
+			describe(list))
 	case d >= 0:
 		k.due(i.double.at.Add(doubleTime))
 	}
@@ -309,11 +310,28 @@ func (k *checker) checkAddresses(t *tunnelState, v view, now time.Time) {
 			regions[s.at.addr.Region] = true
 		}
 	}
-	spare := slices.ContainsFunc(v.usable, func(a tunnel.EdgeAddr) bool { return !slices.Contains(taken, a) })
-	elsewhere := slices.ContainsFunc(v.usable, func(a tunnel.EdgeAddr) bool { return !slices.Contains(taken, a) && !regions[a.Region] })
-	t.shared.set(now, shared != "" && well && spare && v.worker)
-	t.oneRegion.set(now, served > 1 && len(regions) == 1 && well && elsewhere && v.worker)
-	k.bound(&t.shared, repairTime, now, OwnAddress, shared, "an address of its own within %v while another one is free", repairTime)
+	free := slices.DeleteFunc(slices.Clone(v.usable), func(a tunnel.EdgeAddr) bool { return slices.Contains(taken, a) })
+	elsewhere := slices.ContainsFunc(free, func(a tunnel.EdgeAddr) bool { return !regions[a.Region] })
+	k.judgeAddresses(t, now, addressState{
+		shared: shared, spare: len(free) > 0, oneRegion: served > 1 && len(regions) == 1, elsewhere: elsewhere, repairable: well && v.worker,
+	})
+}
+
+// addressState is how the sessions of a tunnel use addresses.
+type addressState struct {
+	// shared names a slot that shares its address, or is empty; spare says that an address is free.
+	shared string
+	spare  bool
+	// oneRegion says that all sessions are in one region, elsewhere that the other one has room.
+	oneRegion, elsewhere bool
+	// repairable says that somebody can move a slot.
+	repairable bool
+}
+
+func (k *checker) judgeAddresses(t *tunnelState, now time.Time, a addressState) {
+	t.shared.set(now, a.shared != "" && a.spare && a.repairable)
+	t.oneRegion.set(now, a.oneRegion && a.elsewhere && a.repairable)
+	k.bound(&t.shared, repairTime, now, OwnAddress, a.shared, "an address of its own within %v while another one is free", repairTime)
 	k.bound(&t.oneRegion, spreadTime, now, TwoRegions, shortName(t.id), "sessions in two regions within %v", spreadTime)
 }
 

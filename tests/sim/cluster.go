@@ -113,7 +113,8 @@ func (c *Cluster) newEnv(r Role, id, host string) *Env {
 		instance = fmt.Sprint(id, ".", n)
 	}
 	return &Env{
-		cluster: c, number: len(c.processes), process: c.engine.Spawn(instance), net: c.engine.Rand(instance + "/net"), role: r, id: id, host: host,
+		cluster: c, number: len(c.processes), process: c.engine.Spawn(instance), net: c.engine.Rand(instance + "/net"), role: r, id: id,
+		host: host,
 	}
 }
 

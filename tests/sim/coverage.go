@@ -75,23 +75,29 @@ func column(i int) string {
 func (c *Coverage) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 1, ' ', tabwriter.AlignRight)
-	fmt.Fprint(w, "fault\t")
-	for i := range columns {
-		fmt.Fprint(w, column(i), "\t")
+	row := func(cells ...any) {
+		for _, c := range cells {
+			_, _ = fmt.Fprint(w, c, "\t") // a strings.Builder never fails, here and below
+		}
+		_, _ = fmt.Fprintln(w)
 	}
-	fmt.Fprintln(w)
+	head := []any{"fault"}
+	for i := range columns {
+		head = append(head, column(i))
+	}
+	row(head...)
 	for _, k := range Kinds() {
-		fmt.Fprint(w, k, "\t")
+		cells := []any{k}
 		for i := range columns {
 			n := 0
-			if row := c.counts[k]; row != nil {
-				n = row[i]
+			if counts := c.counts[k]; counts != nil {
+				n = counts[i]
 			}
-			fmt.Fprint(w, n, "\t")
+			cells = append(cells, n)
 		}
-		fmt.Fprintln(w)
+		row(cells...)
 	}
-	_ = w.Flush() // a strings.Builder never fails
+	_ = w.Flush()
 	return b.String()
 }
 

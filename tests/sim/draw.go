@@ -13,7 +13,10 @@ func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
 // commands lists the commands of the store that a cut may hit alone.
 func commands() []string {
-	return []string{"grant", "renew", "release", "put", "list", "slots", "proved", "take_lead", "publish_pool", "set", "get", "hmget", "publish"}
+	return []string{
+		"grant", "renew", "release", "put", "list", "slots", "proved", "take_lead", "publish_pool", "set", "get", "hmget",
+		"publish",
+	}
 }
 
 func processes(s *Spec) []string {

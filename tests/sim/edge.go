@@ -202,7 +202,7 @@ func (c *Cluster) listenTo(s *Session) {
 			}
 		}
 		c.engine.After(idle, "idle timeout", func() {
-			if s.silentAt == now {
+			if s.silentAt.Equal(now) {
 				c.end(s, &tunnel.ConnError{Reason: tunnel.ReasonIdle, Err: errSilent})
 			}
 		})

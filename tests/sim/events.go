@@ -32,7 +32,8 @@ func (k *checker) attempt(s *Session, r Registration) {
 		k.violate(DeploymentBudget, name(r.Slot), "at most %d registrations per second", deploymentRate)
 	}
 	if r.Slot.Index > 0 && !t.registered[r.Slot.Connector] {
-		k.violate(GateFirst, name(r.Slot), "index 0 of connector %s registers first; %s registered index %d", r.Slot.Connector, s.env.Instance(), r.Slot.Index)
+		k.violate(GateFirst, name(r.Slot), "index 0 of connector %s registers first; %s registered index %d", r.Slot.Connector,
+			s.env.Instance(), r.Slot.Index)
 	}
 }
 
@@ -53,7 +54,8 @@ func (k *checker) registered(s *Session) {
 	for _, e := range k.c.edges {
 		for _, o := range e.sessions {
 			if o.slot.Tunnel == s.slot.Tunnel && o.slot.Connector != s.slot.Connector && o.serving() && k.healthy(o.env) {
-				k.violate(OneConnector, name(s.slot), "connector id %s, under which %s is served by %s", o.slot.Connector, name(o.slot), o.env.Instance())
+				k.violate(OneConnector, name(s.slot), "connector id %s, under which %s is served by %s", o.slot.Connector, name(o.slot),
+					o.env.Instance())
 			}
 		}
 	}
@@ -178,8 +180,14 @@ func (k *checker) granted(e *Env, cmd command.Command, reply any, planned *Plann
 	k.checkReplaced(slot, i, string(worker)+" at "+cmd.Args[2], cause)
 	i.holder, i.epoch = worker, epoch
 	k.count(FlapGrant, Fact{Text: "slot granted", Subject: name(slot) + " to " + string(worker)})
-	if l, found := k.leaders["cv:lead:supervisor"]; found && l.holder != e.id && k.c.engine.Now().Sub(l.since) > leaderSlack {
-		k.violate(LeaderGrants, name(slot), "%s leads since %v; %s granted", l.holder, k.c.engine.Now().Sub(l.since), e.Instance())
+	k.checkLeader(e, slot)
+}
+
+// checkLeader checks that the supervisor that granted has the lead.
+func (k *checker) checkLeader(e *Env, slot tunnel.Slot) {
+	l, found := k.leaders["cv:lead:supervisor"]
+	if led := k.c.engine.Now().Sub(l.since); found && l.holder != e.id && led > leaderSlack {
+		k.violate(LeaderGrants, name(slot), "%s leads since %v; %s granted", l.holder, led, e.Instance())
 	}
 }
 

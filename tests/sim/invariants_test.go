@@ -88,12 +88,19 @@ func breaches() map[Invariant]breach {
 				})
 			})
 		}),
-		ServedAgain: {workers: map[string]func(*Env){"w1": func(e *Env) { serve(e, connectorOne) }},
-			plan: []Fault{{At: Duration(20 * time.Second), Kind: EdgeDrops}}, until: 70 * time.Second},
-		Progress: {workers: map[string]func(*Env){"w1": func(e *Env) { serve(e, connectorOne) }},
+		ServedAgain: {
+			workers: map[string]func(*Env){"w1": func(e *Env) { serve(e, connectorOne) }},
+			plan:    []Fault{{At: Duration(20 * time.Second), Kind: EdgeDrops}}, until: 70 * time.Second,
+		},
+		Progress: {
+			workers: map[string]func(*Env){"w1": func(e *Env) { serve(e, connectorOne) }},
 			plan: []Fault{
-				{At: Duration(20 * time.Second), Kind: EdgeDrops}, {At: Duration(21 * time.Second), Kind: Pause, Target: "d1", For: Duration(time.Second)},
-			}, until: 150 * time.Second},
+				{At: Duration(20 * time.Second), Kind: EdgeDrops}, {
+					At: Duration(21 * time.Second), Kind: Pause, Target: "d1",
+					For: Duration(time.Second),
+				},
+			}, until: 150 * time.Second,
+		},
 		ConnectorBudget:  alone(attempts(8, 8)),
 		DeploymentBudget: alone(attempts(70, 3)),
 		Flap:             alone(func(e *Env) { repeat(flapCount+1, func() { e.Observe(Fact{Text: "lead changed", Subject: "true"}) }) }),

@@ -84,7 +84,8 @@ func (s *Summary) String() string {
 	var b strings.Builder
 	runs := float64(max(s.Runs, 1))
 	fmt.Fprintf(&b, "%d runs, %d steps (%d a run, at least %d) in %v: %.0f steps/s; per run %.1f faults of %.1f kinds\n",
-		s.Runs, s.Steps, s.Steps/max(s.Runs, 1), s.Fewest, s.Took.Round(time.Millisecond), s.Rate(), float64(s.Faults)/runs, float64(s.Kinds)/runs)
+		s.Runs, s.Steps, s.Steps/max(s.Runs, 1), s.Fewest, s.Took.Round(time.Millisecond), s.Rate(), float64(s.Faults)/runs,
+		float64(s.Kinds)/runs)
 	for _, i := range Invariants() {
 		list := s.Found[i]
 		if len(list) == 0 {

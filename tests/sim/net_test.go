@@ -125,13 +125,25 @@ func TestSilentSessionsTimeOut(t *testing.T) {
 		lost     time.Duration // at the edge, after the fault; zero for never
 		told     bool          // the worker learns of it
 	}{
-		{name: "edge path, QUIC", protocol: tunnel.QUIC, fault: Fault{Kind: HostEdge, Target: "h1", For: Duration(time.Minute)}, lost: quicIdle, told: true},
-		{name: "edge path, HTTP/2", protocol: tunnel.HTTP2, fault: Fault{Kind: HostEdge, Target: "h1", For: Duration(time.Minute)}, lost: http2Idle, told: true},
+		{
+			name: "edge path, QUIC", protocol: tunnel.QUIC, fault: Fault{Kind: HostEdge, Target: "h1", For: Duration(time.Minute)}, lost: quicIdle,
+			told: true,
+		},
+		{
+			name: "edge path, HTTP/2", protocol: tunnel.HTTP2, fault: Fault{Kind: HostEdge, Target: "h1", For: Duration(time.Minute)},
+			lost: http2Idle, told: true,
+		},
 		{name: "edge path for a moment", protocol: tunnel.QUIC, fault: Fault{Kind: HostEdge, Target: "h1", For: Duration(4 * time.Second)}},
 		{name: "edge path of another host", protocol: tunnel.QUIC, fault: Fault{Kind: HostEdge, Target: "h2", For: Duration(time.Minute)}},
-		{name: "UDP, QUIC", protocol: tunnel.QUIC, fault: Fault{Kind: HostUDP, Target: "h1", For: Duration(time.Minute)}, lost: quicIdle, told: true},
+		{
+			name: "UDP, QUIC", protocol: tunnel.QUIC, fault: Fault{Kind: HostUDP, Target: "h1", For: Duration(time.Minute)}, lost: quicIdle,
+			told: true,
+		},
 		{name: "UDP, HTTP/2", protocol: tunnel.HTTP2, fault: Fault{Kind: HostUDP, Target: "h1", For: Duration(time.Minute)}},
-		{name: "worker paused", protocol: tunnel.QUIC, fault: Fault{Kind: Pause, Target: "w1", For: Duration(20 * time.Second)}, lost: quicIdle, told: true},
+		{
+			name: "worker paused", protocol: tunnel.QUIC, fault: Fault{Kind: Pause, Target: "w1", For: Duration(20 * time.Second)}, lost: quicIdle,
+			told: true,
+		},
 		{name: "worker paused for a moment", protocol: tunnel.QUIC, fault: Fault{Kind: Pause, Target: "w1", For: Duration(3 * time.Second)}},
 		{name: "worker killed, QUIC", protocol: tunnel.QUIC, fault: Fault{Kind: Kill, Target: "w1"}, lost: quicIdle},
 		{name: "worker killed, HTTP/2", protocol: tunnel.HTTP2, fault: Fault{Kind: Kill, Target: "w1"}, lost: 10 * time.Millisecond},
@@ -219,7 +231,8 @@ func TestDialAndRegistrationOfFaultyEdges(t *testing.T) {
 					})
 				})
 			}})
-			play(t, programs, []Fault{{At: Duration(15 * time.Second), Kind: c.kind, By: Duration(10 * time.Hour), For: Duration(time.Minute)}}, time.Minute)
+			play(t, programs, []Fault{{At: Duration(15 * time.Second), Kind: c.kind, By: Duration(10 * time.Hour), For: Duration(time.Minute)}},
+				time.Minute)
 			var ce *tunnel.ConnError
 			if !errors.As(failure, &ce) || ce.Reason != c.reason || stage != c.stage || ce.RetryAfter != c.retry {
 				t.Fatalf("%v failed with %v (%+v), want reason %q at %s, retry after %v", stage, failure, ce, c.reason, c.stage, c.retry)
@@ -248,7 +261,8 @@ func TestProcessesAreStoppedKilledAndStartedAgain(t *testing.T) {
 			t.Parallel()
 			var started []string
 			programs := toys(map[string]func(*Env){"w1": func(e *Env) { started = append(started, e.Instance()) }})
-			cl := play(t, programs, []Fault{{At: Duration(30 * time.Second), Kind: c.kind, Target: "w1", For: Duration(5 * time.Second)}}, time.Minute)
+			cl := play(t, programs, []Fault{{At: Duration(30 * time.Second), Kind: c.kind, Target: "w1", For: Duration(5 * time.Second)}},
+				time.Minute)
 			if got := strings.Join(started, " "); got != c.instances {
 				t.Errorf("lives %q, want %q", got, c.instances)
 			}
@@ -257,7 +271,10 @@ func TestProcessesAreStoppedKilledAndStartedAgain(t *testing.T) {
 			}
 		})
 	}
-	cl := play(t, toys(nil), []Fault{{At: Duration(30 * time.Second), Kind: Join, Target: "h9", N: 3}, {At: Duration(40 * time.Second), Kind: Rolling, By: Duration(time.Second)}}, time.Minute)
+	cl := play(t, toys(nil), []Fault{
+		{At: Duration(30 * time.Second), Kind: Join, Target: "h9", N: 3},
+		{At: Duration(40 * time.Second), Kind: Rolling, By: Duration(time.Second)},
+	}, time.Minute)
 	if n := len(cl.alive(RoleWorker)); n != 3 || cl.lives["w13"] != 2 || cl.lives["w1"] != 2 {
 		t.Errorf("%d workers after one joined and all were restarted, lives %v", n, cl.lives)
 	}

@@ -128,7 +128,9 @@ func (c *Cluster) found(i Invariant) bool {
 }
 
 // planned sends a grant as a supervisor does.
-func planned(e *Env, slot tunnel.Slot, worker string, at tunnel.EdgeAddr, expect tunnel.Epoch, cause string, done func(lease.Grant, error)) {
+func planned(e *Env, slot tunnel.Slot, worker string, at tunnel.EdgeAddr, expect tunnel.Epoch, cause string,
+	done func(lease.Grant, error),
+) {
 	r, err := command.Grant(lease.Grant{Slot: slot, Worker: tunnel.WorkerID(worker), Edge: at}, expect, lease.LeaseTTL)
 	if err != nil {
 		panic(err)

@@ -31,9 +31,11 @@ const (
 	// SettleTime is how long the store must have been available without a break before an absence counts: two renewals and
 	// some time to connect.
 	SettleTime = 2*lease.RenewEvery + time.Second
-	// learnEvery is how often a supervisor on standby reads the connector ids, so that it knows them when it takes the lead of a store that lost them.
+	// learnEvery is how often a supervisor on standby reads the connector ids, so that it knows them when it takes the lead of a store that
+	// lost them.
 	learnEvery = 10 * time.Second
-	// offerAfter is how long a tunnel must be without a connector id before one that never had one here gets a fresh one: its workers may know one.
+	// offerAfter is how long a tunnel must be without a connector id before one that never had one here gets a fresh one: its workers may
+	// know one.
 	offerAfter = 3 * time.Second
 )
 
@@ -109,7 +111,8 @@ type Machine struct {
 	problem, err error
 	// now is the time of the present step.
 	now time.Time
-	// lead is the term of the lead's record, clock the server's time, heard when it was asked for; lost is when the store was found to have lost data.
+	// lead is the term of the lead's record, clock the server's time, heard when it was asked for; lost is when the store was found to have
+	// lost data.
 	lead        lease.Term
 	clock       time.Duration
 	heard, lost time.Time
@@ -191,8 +194,8 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	return nil
 }
 
-// guard is the last look at what the machine decided in a pass. It drops the call of a pass during which this process was stopped, and puts a renewal of the
-// lead before a call when the lead is no longer fresh.
+// guard is the last look at what the machine decided in a pass. It drops the call of a pass during which this process was stopped, and
+// puts a renewal of the lead before a call when the lead is no longer fresh.
 func (m *Machine) guard(now time.Time, actions []Action) []Action {
 	if len(actions) == 0 {
 		return nil

@@ -152,8 +152,8 @@ func (m *Machine) readConnector() []Action {
 	return []Action{ReadConnector{Tunnel: m.read.desired().Tunnel}}
 }
 
-// connectorRead follows the store's id. One that the store lost is put back; a fresh one waits for workers that know the former one. One that cannot be
-// read is as it was read last.
+// connectorRead follows the store's id. One that the store lost is put back; a fresh one waits for workers that know the former one. One
+// that cannot be read is as it was read last.
 func (m *Machine) connectorRead(r ConnectorReply) []Action {
 	t := m.read.desired().Tunnel
 	id, known := m.connectors[t]

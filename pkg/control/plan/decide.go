@@ -12,11 +12,7 @@ func (v *view) decide(r lease.Record) (Grant, bool) {
 	switch {
 	case r.Worker == "":
 		return v.place(r, CauseFree, anyAddress, nil)
-	case v.unsettled && (!known || !r.Live):
-		return Grant{}, false
-	case !known && r.Live && (v.unlisted || v.scattered):
-		return Grant{}, false // it may well be served
-	case !known && v.scattered && v.full():
+	case v.mayBeServed(r, known):
 		return Grant{}, false
 	case !known:
 		return v.place(r, CauseGone, preferNew, nil)
@@ -31,6 +27,20 @@ func (v *view) decide(r lease.Record) (Grant, bool) {
 		return v.relieve(r)
 	}
 	return v.mend(r)
+}
+
+// mayBeServed reports whether an absence is no reason to move the slot yet; known says that its worker is registered.
+func (v *view) mayBeServed(r lease.Record, known bool) bool {
+	switch {
+	case v.unsettled && (!known || !r.Live):
+		return true
+	case known:
+		return false
+	case r.Live:
+		return v.unlisted || v.scattered
+	default:
+		return v.scattered && v.full()
+	}
 }
 
 // again grants an expired slot to the worker that had it, on the same address.

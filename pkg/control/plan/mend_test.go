@@ -39,47 +39,70 @@ func TestMends(t *testing.T) {
 		world World
 		want  string
 	}{
-		{"nothing is placed or released while records are lost", with(world(connector(released(connected(0, "w1", 1)), connected(7, "w1", 2)), 8, w1),
+		{"nothing is placed or released while records are lost", with(world(connector(released(connected(0, "w1", 1)), connected(7, "w1", 2)),
+			8, w1),
 			func(w *World) { w.Connectors[0].Lost = true }), ""},
 		{"a connector that could not be read settles alone", with(world(connector(append(all(3, "w1"), connected(3, "w9", 4))...), 8, w1),
 			func(w *World) { w.Connectors[0].Unsettled = true }), ""},
-		{"a damaged slot stays, others are granted", with(world(connector(connected(1, "w1", 2), connected(2, "w1", 3)), 8, w1),
-			func(w *World) { w.Connectors[0].Damaged = []tunnel.ConnIndex{0} }),
-			"  grant 3 to w1 at 192.0.2.1:7844 expecting 0: free\n"},
-		{"a worker whose record may be the unreadable one keeps its slots", with(world(connector(append(all(3, "w1"), connected(3, "w9", 4))...), 8, w1),
-			func(w *World) { w.Unlisted = true }), ""},
-		{"most workers vanished: what may be served stays, what is not moves", with(world(connector(
-			connected(0, "w1", 1), connected(1, "w8", 2), expired(connected(2, "w8", 3)), expired(connected(3, "w9", 4))), 8, w1),
-			func(w *World) { w.Scattered = true }),
-			"  grant 2 to w1 at 192.0.2.4:7844 expecting 102: gone\n  grant 3 to w1 at 192.0.2.5:7844 expecting 103: gone\n"},
-		{"most workers vanished: only as many as the bucket lets through", with(world(connector(
-			connecting(0, "w1", 1), connecting(1, "w1", 2), connecting(2, "w1", 3), expired(connected(3, "w9", 4)), expired(connected(4, "w9", 5))), 9, w1),
-			func(w *World) { w.Scattered = true; w.Connectors[0].Connections = 5; w.Connectors[0].Proved = true }),
-			"  grant 3 to w1 at 192.0.2.6:7844 expecting 103: gone\n"},
+		{
+			"a damaged slot stays, others are granted", with(world(connector(connected(1, "w1", 2), connected(2, "w1", 3)), 8, w1),
+				func(w *World) { w.Connectors[0].Damaged = []tunnel.ConnIndex{0} }),
+			"  grant 3 to w1 at 192.0.2.1:7844 expecting 0: free\n",
+		},
+		{
+			"a worker whose record may be the unreadable one keeps its slots",
+			with(world(connector(append(all(3, "w1"), connected(3, "w9", 4))...), 8, w1),
+				func(w *World) { w.Unlisted = true }), "",
+		},
+		{
+			"most workers vanished: what may be served stays, what is not moves", with(world(connector(
+				connected(0, "w1", 1), connected(1, "w8", 2), expired(connected(2, "w8", 3)), expired(connected(3, "w9", 4))), 8, w1),
+				func(w *World) { w.Scattered = true }),
+			"  grant 2 to w1 at 192.0.2.4:7844 expecting 102: gone\n  grant 3 to w1 at 192.0.2.5:7844 expecting 103: gone\n",
+		},
+		{
+			"most workers vanished: only as many as the bucket lets through", with(world(connector(
+				connecting(0, "w1", 1), connecting(1, "w1", 2), connecting(2, "w1", 3), expired(connected(3, "w9", 4)),
+				expired(connected(4, "w9", 5))), 9, w1),
+				func(w *World) { w.Scattered = true; w.Connectors[0].Connections = 5; w.Connectors[0].Proved = true }),
+			"  grant 3 to w1 at 192.0.2.6:7844 expecting 103: gone\n",
+		},
 		{"a drain waits for slots that are on the way", with(world(connector(
-			connecting(0, "w2", 1), connecting(1, "w2", 2), connecting(2, "w2", 3), connecting(3, "w2", 4), connected(4, "w1", 5)), 9, draining(w1), w2),
+			connecting(0, "w2", 1), connecting(1, "w2", 2), connecting(2, "w2", 3), connecting(3, "w2", 4), connected(4, "w1", 5)), 9,
+			draining(w1), w2),
 			func(w *World) { w.Connectors[0].Connections = 5 }), ""},
-		{"a worker that is held off gets nothing while another one is there", with(world(connector(connected(0, "w1", 1)), 8, w1, w2), held),
+		{
+			"a worker that is held off gets nothing while another one is there", with(world(connector(connected(0, "w1", 1)), 8, w1, w2), held),
 			"  grant 1 to w1 at 192.0.2.2:7844 expecting 0: free\n  grant 2 to w1 at 192.0.2.3:7844 expecting 0: free\n" +
-				"  grant 3 to w1 at 192.0.2.4:7844 expecting 0: free\n"},
+				"  grant 3 to w1 at 192.0.2.4:7844 expecting 0: free\n",
+		},
 		{"and no slot by a rebalance", with(world(connector(all(4, "w1")...), 8, w1, w2), held), ""},
 		{"and none of a drain", with(world(connector(all(4, "w1")...), 8, draining(w1), w2), held), ""},
 		{"alone it is better than nobody", with(world(connector(released(connected(0, "w1", 1))), 8, w2), func(w *World) {
 			held(w)
 			w.Connectors[0].Proved = false
 		}), "  grant 0 to w2 at 192.0.2.1:7844 expecting 100: free\n"},
-		{"after its first failure its slot goes elsewhere", with(world(connector(
-			connected(0, "w1", 1), failed(1, "w2", 2, tunnel.ReasonDial, 1), connected(2, "w3", 3), connected(3, "w3", 4)), 8, w1, w2, w3), held),
-			"  grant 1 to w1 at 192.0.2.6:7844 expecting 101: worker\n"},
-		{"two slots share an address", world(connector(connected(0, "w1", 1), inUse(connected(1, "w1", 2), 1), connected(2, "w1", 3), connected(3, "w1", 4)), 8, w1),
-			"  grant 1 to w1 at 192.0.2.6:7844 expecting 101: address\n"},
-		{"all slots in one region", world(connector(connected(0, "w1", 1), connected(1, "w1", 3), connected(2, "w1", 5), connected(3, "w1", 7)), 8, w1),
-			"  grant 3 to w1 at 192.0.2.2:7844 expecting 103: region\n"},
+		{
+			"after its first failure its slot goes elsewhere", with(world(connector(
+				connected(0, "w1", 1), failed(1, "w2", 2, tunnel.ReasonDial, 1), connected(2, "w3", 3), connected(3, "w3", 4)), 8, w1, w2, w3), held),
+			"  grant 1 to w1 at 192.0.2.6:7844 expecting 101: worker\n",
+		},
+		{
+			"two slots share an address", world(connector(connected(0, "w1", 1), inUse(connected(1, "w1", 2), 1), connected(2, "w1", 3),
+				connected(3, "w1", 4)), 8, w1),
+			"  grant 1 to w1 at 192.0.2.6:7844 expecting 101: address\n",
+		},
+		{
+			"all slots in one region", world(connector(connected(0, "w1", 1), connected(1, "w1", 3), connected(2, "w1", 5), connected(3, "w1", 7)),
+				8, w1),
+			"  grant 3 to w1 at 192.0.2.2:7844 expecting 103: region\n",
+		},
 		{"the other region failed on this host", with(world(connector(connected(0, "w1", 1), connected(1, "w1", 3)), 3, w1), func(w *World) {
 			w.Connectors[0].Connections = 2
 			w.Health = map[string]edgepool.Health{"h1": edgepool.Health{}.After(addrPort(2), tunnel.ReasonDial, w.Now)}
 		}), ""},
-		{"no spread while a slot is on the way", world(connector(connected(0, "w1", 1), connected(1, "w1", 3), connecting(2, "w1", 5), connected(3, "w1", 7)), 8, w1), ""},
+		{"no spread while a slot is on the way", world(connector(connected(0, "w1", 1), connected(1, "w1", 3), connecting(2, "w1", 5),
+			connected(3, "w1", 7)), 8, w1), ""},
 	} {
 		if got := describe(Plan(tt.world)); got != tt.want && got != tt.want+"  nothing\n" {
 			t.Errorf("%s:\n%swant\n%s", tt.name, got, tt.want)

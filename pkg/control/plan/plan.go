@@ -104,9 +104,21 @@ func (p *planner) connector(w World, c Connector) {
 	if c.Lost {
 		return // nothing means anything until the holders had the time to report
 	}
-	steady := !v.unsettled && !v.scattered
-	for i := range c.Connections {
-		if slices.Contains(c.Damaged, tunnel.ConnIndex(i)) {
+	steady := p.slots(v, count)
+	if !v.unsettled && !v.scattered && p.repair(v) {
+		return
+	}
+	if steady && !v.full() && p.moves < movesPerPlan && !p.rebalance(v) {
+		p.convert(v)
+	}
+}
+
+// slots grants what has to be granted; count is the number of slots that may be placed. It reports whether all slots are connected and stay
+// where they are.
+func (p *planner) slots(v *view, count int) (steady bool) {
+	steady = !v.unsettled && !v.scattered
+	for i := range v.Connections {
+		if slices.Contains(v.Damaged, tunnel.ConnIndex(i)) {
 			steady = false
 			continue
 		}
@@ -125,12 +137,7 @@ func (p *planner) connector(w World, c Connector) {
 			p.grant(v, r, g)
 		}
 	}
-	if !v.unsettled && !v.scattered && p.repair(v) {
-		return
-	}
-	if steady && !v.full() && p.moves < movesPerPlan && !p.rebalance(v) {
-		p.convert(v)
-	}
+	return steady
 }
 
 // releaseUnwanted frees the slots beyond the desired number.
@@ -149,7 +156,8 @@ func (p *planner) grant(v *view, old lease.Record, g Grant) {
 	v.moved(old, g.Grant)
 }
 
-// repair moves one connected slot to a better address, make before break: of two slots that came to share one, or when all are in one region.
+// repair moves one connected slot to a better address, make before break: of two slots that came to share one, or when all are in one
+// region.
 func (p *planner) repair(v *view) bool {
 	used := map[netip.AddrPort]bool{}
 	regions := map[tunnel.Region]bool{}

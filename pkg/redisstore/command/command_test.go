@@ -184,7 +184,7 @@ func TestDecode(t *testing.T) {
 		ops := slices.DeleteFunc(operations(t), func(o operation) bool { return o.name != c.op })
 		value, err := ops[len(ops)-1].decode(c.reply) // of the two of a connector the one that reads
 		if c.err != nil {
-			if err == nil || c.err != errOther && !errors.Is(err, c.err) {
+			if err == nil || !errors.Is(c.err, errOther) && !errors.Is(err, c.err) {
 				t.Errorf("%d: %s of %v: got %v, %v, want the error %v", i, c.op, c.reply, value, err, c.err)
 			}
 			continue

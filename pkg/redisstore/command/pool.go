@@ -10,8 +10,8 @@ import (
 )
 
 // PublishPool writes the pool under a new version, which it returns. An empty pool is always tunnel.ErrConflict, and so
-// is a pool from DNS of one region when the stored one is good: a lookup that finds less does not replace the last good pool. A pool is good
-// when it has two regions, or when an operator listed its addresses: such a list replaces any pool.
+// is a pool from DNS of one region when the stored one is good: a lookup that finds less does not replace the last good pool. A pool is
+// good when it has two regions, or when an operator listed its addresses: such a list replaces any pool.
 func PublishPool(name string, p edgepool.Pool) (Request[uint64], error) {
 	const op = "publish pool"
 	regions := p.UsableRegions()

@@ -61,13 +61,13 @@ func (c DialConfig) dialer(limit time.Duration) *net.Dialer {
 // portTimeout is how long the port of an edge is asked whether something still listens there.
 const portTimeout = 250 * time.Millisecond
 
-// whyLost tells an edge that lost one connection, without a word, from one that is gone. The session is over in either case; what is found decides
-// whether the address is worth another attempt.
+// whyLost tells an edge that lost one connection, without a word, from one that is gone. The session is over in either case; what is
+// found decides whether the address is worth another attempt.
 func (c DialConfig) whyLost(loss *tunnel.ConnError) *tunnel.ConnError {
 	if loss.Reason != tunnel.ReasonPeerClosed {
 		return loss
 	}
-	tcp, err := c.dialer(portTimeout).Dial("tcp", c.Edge.String()) //nolint:noctx // bounded by the dialer
+	tcp, err := c.dialer(portTimeout).Dial("tcp", c.Edge.String()) // bounded by the dialer
 	switch {
 	case err == nil:
 		_ = tcp.Close() // nothing was exchanged

@@ -62,7 +62,7 @@ func newConnector(ctx context.Context, conn *tls.Conn, c DialConfig) *Session {
 		<-started // of s.conn
 		s.take(st)
 	})
-	conf.Lost = c.whyLost //nolint:contextcheck // it has a bound of its own
+	conf.Lost = c.whyLost // it has a bound of its own
 	s.conn = mux.New(ctx, conn, conf)
 	close(started)
 	return s

@@ -18,9 +18,9 @@ import (
 
 var errPortClosed = errors.New("the port of the edge is closed, and nothing arrives from it")
 
-// probePort sends one packet to the port of an edge from a socket of its own and waits for what comes back, or for the end of ctx. The socket of a session
-// learns nothing of a closed port: it is not connected, so the system does not report ICMP messages to it, and it must not, since the
-// library takes every error of its socket for the end of the session, and anybody can send such a message.
+// probePort sends one packet to the port of an edge from a socket of its own and waits for what comes back, or for the end of ctx. The
+// socket of a session learns nothing of a closed port: it is not connected, so the system does not report ICMP messages to it, and it
+// must not, since the library takes every error of its socket for the end of the session, and anybody can send such a message.
 func probePort(ctx context.Context, edge netip.AddrPort, local netip.Addr) silence.Port {
 	var from *net.UDPAddr
 	if local.IsValid() && !local.IsUnspecified() {

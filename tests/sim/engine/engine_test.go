@@ -155,7 +155,8 @@ func TestSameSeedGivesTheSameTrace(t *testing.T) {
 			t.Fatalf("seed %d: two runs have different traces", seed)
 		}
 		if a.Lines() < 50 || a.Lines() != strings.Count(a.Text(), "\n") {
-			t.Fatalf("seed %d: %d lines counted, %d in the text, want the same number of at least 50", seed, a.Lines(), strings.Count(a.Text(), "\n"))
+			t.Fatalf("seed %d: %d lines counted, %d in the text, want the same number of at least 50", seed, a.Lines(),
+				strings.Count(a.Text(), "\n"))
 		}
 		if hashed := chatter(seed, false); hashed.Sum() != a.Sum() || hashed.Text() != "" {
 			t.Fatalf("seed %d: the hash depends on whether the text is kept", seed)

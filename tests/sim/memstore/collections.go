@@ -202,17 +202,22 @@ func (s *Store) zrangebyscore(args []lua.LValue) (reply, error) {
 	if e == nil || err != nil {
 		return listOf(nil), err
 	}
+	return listOf(between(e.set.order, low, high, offset, count)), nil
+}
+
+// between gives the names of the members within the bounds, without the first offset, and at most count of them; -1 is no limit.
+func between(order []member, low, high bound, offset, count int) []lua.LValue {
 	var out []lua.LValue
-	for _, m := range e.set.order {
+	for _, m := range order {
 		switch {
 		case m.score < low.score, low.excluded && m.score == low.score:
 		case m.score > high.score, high.excluded && m.score == high.score, count >= 0 && len(out) >= count:
-			return listOf(out), nil
+			return out
 		case offset > 0:
 			offset--
 		default:
 			out = append(out, lua.LString(m.name))
 		}
 	}
-	return listOf(out), nil
+	return out
 }

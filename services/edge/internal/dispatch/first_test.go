@@ -59,19 +59,29 @@ func TestFirst(t *testing.T) {
 		err   error
 		took  time.Duration
 	}{
-		"at once":                      {time.Minute, []step{{0, write("now")}}, "now", nil, 0},
-		"slow, and trusted":            {time.Minute, []step{{0, other}, {30 * time.Second, write("late")}}, "late", nil, 30 * time.Second},
-		"no limit":                     {0, []step{{time.Hour, write("late")}}, "late", nil, time.Hour},
-		"the limit":                    {time.Minute, nil, "", os.ErrDeadlineExceeded, time.Minute},
-		"a short limit":                {time.Millisecond, nil, "", os.ErrDeadlineExceeded, time.Millisecond},
-		"the limit while in doubt":     {time.Minute, []step{{0, doubt}}, "", os.ErrDeadlineExceeded, time.Minute},
-		"in doubt, and another one":    {time.Minute, []step{{0, other}, {10 * time.Second, doubt}}, "", dispatch.ErrDoubt, 10 * time.Second},
-		"in doubt from the start":      {time.Minute, []step{{0, other}, {0, doubt}}, "", dispatch.ErrDoubt, 250 * time.Millisecond},
-		"in doubt, a response":         {time.Minute, []step{{0, doubt}, {3 * time.Second, write("ok")}}, "ok", nil, 3 * time.Second},
-		"another one comes":            {time.Minute, []step{{time.Second, doubt}, {2100 * time.Millisecond, other}}, "", dispatch.ErrDoubt, 2250 * time.Millisecond},
-		"trusted before another comes": {time.Minute, []step{{time.Second, doubt}, {1100 * time.Millisecond, trust}, {1900 * time.Millisecond, other}, {5 * time.Second, write("ok")}}, "ok", nil, 5 * time.Second},
-		"doubt after the first bytes":  {time.Minute, []step{{0, other}, {0, write("o")}, {0, doubt}}, "o", nil, 0},
-		"doubted, trusted and doubted": {time.Minute, []step{{time.Second, doubt}, {1100 * time.Millisecond, trust}, {2 * time.Second, doubt}, {2 * time.Second, other}}, "", dispatch.ErrDoubt, 2 * time.Second},
+		"at once":                   {time.Minute, []step{{0, write("now")}}, "now", nil, 0},
+		"slow, and trusted":         {time.Minute, []step{{0, other}, {30 * time.Second, write("late")}}, "late", nil, 30 * time.Second},
+		"no limit":                  {0, []step{{time.Hour, write("late")}}, "late", nil, time.Hour},
+		"the limit":                 {time.Minute, nil, "", os.ErrDeadlineExceeded, time.Minute},
+		"a short limit":             {time.Millisecond, nil, "", os.ErrDeadlineExceeded, time.Millisecond},
+		"the limit while in doubt":  {time.Minute, []step{{0, doubt}}, "", os.ErrDeadlineExceeded, time.Minute},
+		"in doubt, and another one": {time.Minute, []step{{0, other}, {10 * time.Second, doubt}}, "", dispatch.ErrDoubt, 10 * time.Second},
+		"in doubt from the start":   {time.Minute, []step{{0, other}, {0, doubt}}, "", dispatch.ErrDoubt, 250 * time.Millisecond},
+		"in doubt, a response":      {time.Minute, []step{{0, doubt}, {3 * time.Second, write("ok")}}, "ok", nil, 3 * time.Second},
+		"another one comes": {
+			time.Minute, []step{{time.Second, doubt}, {2100 * time.Millisecond, other}}, "", dispatch.ErrDoubt, 2250 * time.Millisecond,
+		},
+		"trusted before another comes": {
+			time.Minute,
+			[]step{{time.Second, doubt}, {1100 * time.Millisecond, trust}, {1900 * time.Millisecond, other}, {5 * time.Second, write("ok")}},
+			"ok", nil, 5 * time.Second,
+		},
+		"doubt after the first bytes": {time.Minute, []step{{0, other}, {0, write("o")}, {0, doubt}}, "o", nil, 0},
+		"doubted, trusted and doubted": {
+			time.Minute,
+			[]step{{time.Second, doubt}, {1100 * time.Millisecond, trust}, {2 * time.Second, doubt}, {2 * time.Second, other}},
+			"", dispatch.ErrDoubt, 2 * time.Second,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -132,7 +142,8 @@ func TestFirstReadsOn(t *testing.T) {
 			_, _ = io.WriteString(peer, "b")
 			_ = peer.CloseWrite()
 		})
-		first := dispatch.First{Conn: registry.NewConn(registry.Info{}, near), Stream: st, Leaver: new(leaver), Limit: time.Now().Add(time.Minute)}
+		conn := registry.NewConn(registry.Info{}, near)
+		first := dispatch.First{Conn: conn, Stream: st, Leaver: new(leaver), Limit: time.Now().Add(time.Minute)}
 		in, err := first.Wait(make([]byte, 100))
 		if string(in.Bytes) != "a" || err != nil {
 			t.Fatalf("Wait = %q, %v", in.Bytes, err)

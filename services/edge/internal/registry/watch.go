@@ -83,16 +83,16 @@ func (w *Watch) checkOne(ctx context.Context, c *Conn, elapsed time.Duration) {
 		}
 	case doubt.Doubt:
 		w.doubts.WithLabelValues(string(c.Protocol)).Inc()
-		w.tell(ctx, "connection in doubt", c, inFlight)
+		w.logOf(c, inFlight).DebugContext(ctx, "connection in doubt")
 		c.Doubt()
 	case doubt.Trust:
-		w.tell(ctx, "connection trusted again", c, inFlight)
+		w.logOf(c, inFlight).DebugContext(ctx, "connection trusted again")
 		c.Trust()
 	}
 }
 
-func (w *Watch) tell(ctx context.Context, text string, c *Conn, inFlight int64) {
-	w.log.DebugContext(ctx, text, slog.String(logkey.TunnelID, c.Slot.Tunnel.String()),
+func (w *Watch) logOf(c *Conn, inFlight int64) *slog.Logger {
+	return w.log.With(slog.String(logkey.TunnelID, c.Slot.Tunnel.String()),
 		slog.String(logkey.ConnectorID, c.Slot.Connector.String()), slog.Int(logkey.ConnIndex, int(c.Slot.Index)),
 		slog.String(logkey.EdgeAddr, c.Local.String()), slog.Int64(logkey.InFlight, inFlight))
 }
