@@ -53,7 +53,8 @@ type Policy struct {
 	SlowDelay func(retries int) time.Duration
 	// NewGrant is how long a holder whose address failed waits for a new grant before it rotates by itself.
 	NewGrant time.Duration
-	// Handover is how long a holder that saw a newer epoch keeps serving while that one is not connected.
+	// Handover is how long a holder that saw a newer epoch keeps serving while that one is not connected, if both need the same edge
+	// address. A newer holder with another address is waited for without a limit.
 	Handover time.Duration
 	// Grace bounds the time for running flows after the registration was taken back.
 	Grace time.Duration
@@ -76,7 +77,9 @@ type Machine struct {
 	// notBefore is when the next attempt may start, deadline when the last Wake comes; zero means none.
 	notBefore time.Time
 	deadline  time.Time
-	newer     Record
+	// away is until when the edge asked this slot to stay away; zero if it did not.
+	away  time.Time
+	newer Record
 }
 
 // NewMachine makes a holder without a grant.
@@ -90,6 +93,12 @@ func (m *Machine) Grant() Grant { return m.grant }
 
 // Edge is the address in use, or to be used next.
 func (m *Machine) Edge() tunnel.EdgeAddr { return m.edge }
+
+// Deadline is when the last Wake comes; zero when none is wanted.
+func (m *Machine) Deadline() time.Time { return m.deadline }
+
+// Away is until when the edge asked the holder to stay away, zero if it did not.
+func (m *Machine) Away() time.Time { return m.away }
 
 // Status is the status that the holder reports to the store.
 func (m *Machine) Status(inFlight int) Status {

@@ -111,7 +111,7 @@ func machineIn(t *testing.T, p Phase, now time.Time) *Machine {
 		PhaseEnded: {{Kind: EventDrain}},
 	}
 	way[PhaseConnected] = append(append([]Event{}, way[PhaseRegistering]...), Event{Kind: EventRegistered, Location: "lab1"})
-	way[PhaseSuperseded] = append(append([]Event{}, way[PhaseConnected]...), Event{Kind: EventNewer, Newer: newer(StateConnecting)})
+	way[PhaseSuperseded] = append(append([]Event{}, way[PhaseConnected]...), Event{Kind: EventNewer, Newer: blocked()})
 	way[PhaseDraining] = append(append([]Event{}, way[PhaseConnected]...), Event{Kind: EventDrain})
 	for _, e := range way[p] {
 		if _, err := m.Step(now, e); err != nil {
@@ -127,6 +127,13 @@ func machineIn(t *testing.T, p Phase, now time.Time) *Machine {
 func newer(s State) Record {
 	r := Record{Grant: grant(20, 2, 0), Live: true}
 	r.Worker, r.Status.State = "w2", s
+	return r
+}
+
+// blocked is a newer holder that needs the same address.
+func blocked() Record {
+	r := newer(StateConnecting)
+	r.Edge = addr(1)
 	return r
 }
 

@@ -61,6 +61,7 @@ func register(m *Machine, _ time.Time, _ Event) []Action {
 func serve(m *Machine, _ time.Time, e Event) []Action {
 	m.phase = PhaseConnected
 	m.retries, m.broken, m.failure, m.announced = 0, 0, Event{}, false
+	m.away = time.Time{}
 	m.location = e.Location
 	return []Action{StartServing{}, ReportStatus{}}
 }
@@ -127,27 +128,33 @@ func refuse(m *Machine, now time.Time, e Event) []Action {
 	return actions
 }
 
-// supersede keeps serving until the newer holder is connected (make before break).
+// supersede keeps serving until the newer holder is connected (make before break). Only where both need the same edge address, of which
+// the edge may refuse a second session, the wait has an end.
 func supersede(m *Machine, now time.Time, e Event) []Action {
 	m.newer = e.Newer
-	if e.Newer.Live && e.Newer.Status.State == StateConnected {
+	m.phase = PhaseSuperseded
+	switch {
+	case e.Newer.Live && e.Newer.Status.State == StateConnected:
 		return drain(m, now, e)
-	}
-	if m.phase == PhaseSuperseded {
+	case e.Newer.InUse().Addr != m.edge.Addr:
+		m.deadline = time.Time{}
+		return nil
+	case m.deadline.IsZero():
+		return []Action{m.wake(now, m.policy.Handover)}
+	default:
 		return nil
 	}
-	m.phase = PhaseSuperseded
-	return []Action{m.wake(now, m.policy.Handover)}
 }
 
 // handoverAgain is the shortest time between two looks at a newer holder that failed: without a grace period there is no other wait.
 const handoverAgain = time.Second
 
-// handover ends the wait for a newer holder that is on its way. One that has failed, or is gone, is waited for again:
-// two sessions cost a duplicate, none costs an outage.
+// handover ends the wait for a newer holder that is on its way to this holder's address. One that has failed, or is gone, is waited for
+// again: two sessions cost a duplicate, none costs an outage. One that failed because this session stands is not.
 func handover(m *Machine, now time.Time, e Event) []Action {
-	s := m.newer.Status.State
-	if !m.newer.Live || s == StateFailed || s == StateRefused || s == StateFree {
+	s := m.newer.Status
+	blocked := s.State == StateFailed && s.Reason == tunnel.ReasonDuplicate
+	if !m.newer.Live || !blocked && (s.State == StateFailed || s.State == StateRefused || s.State == StateFree) {
 		return []Action{m.wake(now, max(m.policy.Handover, handoverAgain))}
 	}
 	return drain(m, now, e)
@@ -180,7 +187,12 @@ func (m *Machine) fail(now time.Time, e Event, delay func(retries int) time.Dura
 	if e.SkipBackoff {
 		retries = 1
 	}
-	m.notBefore = now.Add(max(delay(retries), e.RetryAfter))
+	m.failure.RetryAfter = min(max(e.RetryAfter, 0), MaxRetryAfter)
+	m.notBefore = now.Add(max(delay(retries), m.failure.RetryAfter))
+	m.away = time.Time{}
+	if m.failure.RetryAfter > 0 {
+		m.away = now.Add(m.failure.RetryAfter)
+	}
 	return tunnel.ReasonOf(e.Err)
 }
 

@@ -126,7 +126,7 @@ func (p *player) event(words []string) Event {
 			if err != nil {
 				p.t.Fatal(err)
 			}
-			e.Grant.Edge, e.Edge = addr(n), addr(n)
+			e.Grant.Edge, e.Edge, e.Newer.Edge = addr(n), addr(n), addr(n)
 			if n == 0 {
 				e.Edge = tunnel.EdgeAddr{}
 			}
@@ -144,6 +144,8 @@ func (p *player) event(words []string) Event {
 			e.RetryAfter = p.duration(value)
 		case "state":
 			e.Newer.Status.State = State(value)
+		case "reason":
+			e.Newer.Status.Reason = tunnel.Reason(value)
 		case "gone":
 			e.Newer.Live = false
 		case "alone":

@@ -15,6 +15,8 @@ const (
 	ProxyTTL = 8 * time.Second
 	// ProvedTTL is how long the first-connection gate stays open after the last live connection.
 	ProvedTTL = 10 * time.Minute
+	// MaxRetryAfter bounds the wait that an edge may ask for.
+	MaxRetryAfter = 10 * time.Minute
 	// RegistrationInterval is the steady spacing of a connector's registrations.
 	RegistrationInterval = time.Second
 	// RegistrationBurst is how many registrations may start at once after a quiet period.

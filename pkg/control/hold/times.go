@@ -10,6 +10,9 @@ import (
 const (
 	// newGrantTime is how long a slot whose address failed waits for a new grant before it chooses another address itself.
 	newGrantTime = 3 * time.Second
+	// leastHandover is the shortest wait for a newer holder that needs the same edge address: a grace period of zero cuts requests, not
+	// the time in which another holder connects.
+	leastHandover = 5 * time.Second
 	// slowBase and slowRetries shape the waits after the edge refused for good: half a minute, up to eight.
 	slowBase    = 30 * time.Second
 	slowRetries = 4
@@ -33,7 +36,7 @@ func (t Times) Policy(random backoff.Random) lease.Policy {
 		Delay:     func(retries int) time.Duration { return slot.Wait(retries, random) },
 		SlowDelay: func(retries int) time.Duration { return slowBase + slow.Wait(retries-1, random) },
 		NewGrant:  newGrantTime,
-		Handover:  t.Grace / 2,
+		Handover:  max(t.Grace/2, leastHandover),
 		Grace:     t.Grace,
 	}
 }

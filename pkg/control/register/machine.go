@@ -15,6 +15,11 @@ const (
 	// announceTime bounds the announcement of a drain, and removeTime the removal of the record.
 	announceTime = time.Second
 	removeTime   = time.Second
+	// handTime is how long other workers have at least to take the slots over, handStep how long after each slot that one took, and
+	// handMost how long altogether, unless the grace period is longer. A grace period of zero cuts requests, not this.
+	handTime = 15 * time.Second
+	handStep = 10 * time.Second
+	handMost = time.Minute
 	// unregisterTime is what the drain may take beyond the grace period, for the calls to the edge.
 	unregisterTime = 2 * time.Second
 )
@@ -98,6 +103,9 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	case Listed:
 		m.listed(now, e)
 	case HolderGone:
+		if m.stage == stageHanding {
+			m.until = m.handUntil(max(m.until.Sub(now), handStep), now)
+		}
 	case Removed:
 		m.removed(e)
 	}
@@ -207,7 +215,16 @@ func (m *Machine) listed(now time.Time, e Listed) {
 		m.drain(now)
 		return
 	}
-	m.stage, m.until = stageHanding, now.Add(m.grace/2)
+	m.stage, m.until = stageHanding, m.handUntil(max(m.grace/2, handTime), now)
+}
+
+// handUntil is when other workers must have taken the slots over, if they may have so much more time.
+func (m *Machine) handUntil(more time.Duration, now time.Time) time.Time {
+	last := m.began.Add(max(m.grace, handMost))
+	if until := now.Add(more); until.Before(last) {
+		return until
+	}
+	return last
 }
 
 // canReplace reports whether w can take over a slot of this worker.
@@ -224,7 +241,7 @@ func (m *Machine) canReplace(w fleet.Worker) bool {
 // drain drains what is left.
 func (m *Machine) drain(now time.Time) {
 	m.stage = stageDraining
-	m.until = now.Add(max(m.grace-now.Sub(m.began)+unregisterTime, 0))
+	m.until = now.Add(max(m.grace-now.Sub(m.began), 0) + unregisterTime)
 	m.emit(Drain{})
 }
 

@@ -158,9 +158,21 @@ func TestDrain(t *testing.T) {
 			{event: register.Timer{}},
 			{after: time.Minute, event: register.Changed{}},
 		},
+		"others take one after the other: there is time for the next, up to a minute": {
+			{event: register.Listed{Workers: []fleet.Worker{other()}}, want: "hint fleet"},
+			{after: 14 * time.Second, event: register.HolderGone{}, want: "put draining=true"},
+			{after: 9 * time.Second, event: register.HolderGone{}},
+			{after: 9 * time.Second, event: register.HolderGone{}},
+			{after: 9 * time.Second, event: register.HolderGone{}},
+			{after: 9 * time.Second, event: register.HolderGone{}},
+			{after: 9 * time.Second, event: register.HolderGone{}},
+			{after: 999 * time.Millisecond, event: register.Timer{}},
+			{after: time.Millisecond, event: register.Timer{}, want: "drain"},
+			{after: 2 * time.Second, event: register.Timer{}, want: ""},
+		},
 		"others are slow: half of the grace period, then a drain until its end": {
 			{event: register.Listed{Workers: []fleet.Worker{other()}}, want: "hint fleet"},
-			{after: 14999 * time.Millisecond, event: register.HolderGone{}, want: "put draining=true"},
+			{after: 14999 * time.Millisecond, event: register.Timer{}, want: "put draining=true"},
 			{event: register.Put{}},
 			{after: time.Millisecond, event: register.Timer{}, want: "drain"},
 			{after: 17 * time.Second, event: register.Timer{}, want: "remove w1"}, // grace and 2 s for the calls to the edge
