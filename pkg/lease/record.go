@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -73,9 +74,43 @@ func (r *Record) InUse() tunnel.EdgeAddr {
 	return r.Edge
 }
 
-// Report is one slot's line in a worker's renewal.
+// Report is one slot's line in a worker's renewal. It carries the whole grant, so that a store that lost it gets it back.
 type Report struct {
-	Index  tunnel.ConnIndex
-	Epoch  tunnel.Epoch
-	Status Status
+	Index tunnel.ConnIndex
+	Epoch tunnel.Epoch
+	// Edge and Protocol are the grant's. A report without an address renews a lease and cannot claim one.
+	Edge     tunnel.EdgeAddr
+	Protocol tunnel.Protocol
+	Status   Status
+	// Away is how much longer the edge wants no attempt for the slot; zero if it did not say.
+	Away time.Duration
+}
+
+// Table is what the store has of a connector's slots.
+type Table struct {
+	// Records are the slots that can be read, by index.
+	Records []Record
+	// Damaged are those that cannot.
+	Damaged []Damaged
+	// Claimed counts the slots that the reports of a renewal gave back to a store that had lost their grants.
+	Claimed int
+}
+
+// Damaged is a slot whose stored record cannot be read. The other slots of the connector are not affected.
+type Damaged struct {
+	// Index is the slot; Field is set instead if the field belongs to no slot.
+	Index tunnel.ConnIndex
+	Field string
+	// Epoch is the stored one, 0 if it cannot be read either.
+	Epoch tunnel.Epoch
+	// Reason says what is wrong.
+	Reason string
+}
+
+// String describes the damage for the log.
+func (d Damaged) String() string {
+	if d.Field != "" {
+		return fmt.Sprintf("field %q: %s", d.Field, d.Reason)
+	}
+	return fmt.Sprintf("slot %d: %s", d.Index, d.Reason)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Slots reads every slot of a connector that was ever granted, by index.
-func (s *Store) Slots(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) ([]lease.Record, error) {
+func (s *Store) Slots(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) (lease.Table, error) {
 	return do(ctx, s, command.Slots(id, connector))
 }
 
@@ -18,7 +18,7 @@ func (s *Store) Slots(ctx context.Context, id tunnel.ID, connector tunnel.Connec
 // lease.OvertakenError says that a newer leader did so before.
 func (s *Store) SlotsUnder(
 	ctx context.Context, term lease.Term, id tunnel.ID, connector tunnel.ConnectorID,
-) ([]lease.Record, error) {
+) (lease.Table, error) {
 	return do(ctx, s, command.SlotsUnder(term, id, connector))
 }
 
@@ -42,8 +42,8 @@ func (s *Store) GrantUnder(
 }
 
 // Renew renews the leases that worker reports, writes what it reports of them, and returns every slot of the connector.
-// A report whose epoch or worker is not the stored one changes nothing; the records show the newer epoch. Without
-// reports it only reads. One call serves all slots of a worker's connector.
+// A report with an older epoch than the stored one changes nothing; the records show the newer one. A report with a higher epoch claims
+// its slot, which the store must have lost. Without reports it only reads. One call serves all slots of a worker's connector.
 func (s *Store) Renew(
 	ctx context.Context,
 	id tunnel.ID,
@@ -51,10 +51,10 @@ func (s *Store) Renew(
 	worker tunnel.WorkerID,
 	reports []lease.Report,
 	ttl time.Duration,
-) ([]lease.Record, error) {
+) (lease.Table, error) {
 	r, err := command.Renew(id, connector, worker, reports, ttl)
 	if err != nil {
-		return nil, err
+		return lease.Table{}, err
 	}
 	return do(ctx, s, r)
 }

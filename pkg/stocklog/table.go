@@ -269,6 +269,8 @@ func workerRows() []Row {
 		own("hint dropped"),
 		own("registration not removed, it expires by itself"),
 		own("leases not renewed"),
+		own("connector has another id in the store, new registrations use it"),
+		own("stored slot cannot be read, the others go on"),
 		own("lease not released, it expires by itself"),
 		own("protocol event rejected"),
 		own("probe not closed").transport(),

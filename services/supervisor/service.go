@@ -30,7 +30,7 @@ type Fleet interface {
 
 // Slots is what the supervisor reads and writes of slots.
 type Slots interface {
-	SlotsUnder(ctx context.Context, term lease.Term, id tunnel.ID, connector tunnel.ConnectorID) ([]lease.Record, error)
+	SlotsUnder(ctx context.Context, term lease.Term, id tunnel.ID, connector tunnel.ConnectorID) (lease.Table, error)
 	Proved(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) (bool, error)
 	GrantUnder(ctx context.Context, term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (lease.Grant, error)
 	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
@@ -176,8 +176,8 @@ func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, er
 		id, err := s.store.EnsureConnector(ctx, a.Tunnel, a.Candidate)
 		return pass.ConnectorReply{ID: id, Err: err}, err
 	case pass.ReadSlots:
-		records, err := s.store.SlotsUnder(ctx, a.Term, a.Tunnel, a.Connector)
-		return pass.SlotsReply{Records: records, Err: err}, err
+		table, err := s.store.SlotsUnder(ctx, a.Term, a.Tunnel, a.Connector)
+		return pass.SlotsReply{Records: table.Records, Damaged: table.Damaged, Err: err}, err
 	case pass.ReadProved:
 		proved, err := s.store.Proved(ctx, a.Tunnel, a.Connector)
 		return pass.ProvedReply{Proved: proved, Err: err}, err

@@ -122,11 +122,11 @@ func (l *lab) slots() []lease.Record {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	records, err := l.store.Slots(l.t.Context(), l.id, connector)
+	table, err := l.store.Slots(l.t.Context(), l.id, connector)
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	return records
+	return table.Records
 }
 
 // report tells the store how a slot stands, as its worker would.

@@ -200,7 +200,8 @@ func (c *cluster) records() (records []lease.Record) {
 		if err != nil {
 			return err
 		}
-		records, err = c.store.Slots(context.Background(), c.cred.TunnelID, id)
+		table, err := c.store.Slots(context.Background(), c.cred.TunnelID, id)
+		records = table.Records
 		return err
 	})
 	return records

@@ -89,18 +89,18 @@ func (c *cable) EnsureConnector(ctx context.Context, id tunnel.ID, candidate tun
 	return c.Store.EnsureConnector(ctx, id, candidate)
 }
 
-func (c *cable) Slots(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) ([]lease.Record, error) {
+func (c *cable) Slots(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) (lease.Table, error) {
 	if err := c.err(); err != nil {
-		return nil, err
+		return lease.Table{}, err
 	}
 	return c.Store.Slots(ctx, id, connector)
 }
 
 func (c *cable) SlotsUnder(
 	ctx context.Context, term lease.Term, id tunnel.ID, connector tunnel.ConnectorID,
-) ([]lease.Record, error) {
+) (lease.Table, error) {
 	if err := c.err(); err != nil {
-		return nil, err
+		return lease.Table{}, err
 	}
 	return c.Store.SlotsUnder(ctx, term, id, connector)
 }
@@ -112,9 +112,9 @@ func (c *cable) Renew(
 	worker tunnel.WorkerID,
 	reports []lease.Report,
 	ttl time.Duration,
-) ([]lease.Record, error) {
+) (lease.Table, error) {
 	if err := c.err(); err != nil {
-		return nil, err
+		return lease.Table{}, err
 	}
 	return c.Store.Renew(ctx, id, connector, worker, reports, ttl)
 }

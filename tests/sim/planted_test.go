@@ -104,12 +104,12 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		},
 		{
 			name: "renewal ignores a taken address", first: 83,
-			scripts: patched(t, "renew", "(live or not taken(slot))", "true"), caught: []Invariant{OneAddress},
+			scripts: patched(t, "renew", " and taken(slot, address) then", " and false then"), caught: []Invariant{OneAddress},
 			only: []Kind{Failover, Delay},
 		},
 		{
 			name: "renewal accepts another epoch", first: 4,
-			scripts: patched(t, "renew", "stored[slot .. ':epoch'] == ARGV[i + 1] and ", ""), caught: []Invariant{OldWrites},
+			scripts: patched(t, "renew", "if epoch < have or ", "if "), caught: []Invariant{OldWrites},
 		},
 		{
 			name: "drain at the first sight of a newer epoch", first: 1,
@@ -125,7 +125,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		},
 		{
 			name: "unfenced release", first: 1,
-			scripts: patched(t, "release", "tonumber(stored[1]) > tonumber(ARGV[3])", "false", "tonumber(stored[1]) < tonumber(ARGV[3])", "false",
+			scripts: patched(t, "release", "have > epoch", "false", " or have < epoch and stored[2] ~= ARGV[2] then", " then",
 				"stored[2] ~= ARGV[2]", "false"), caught: []Invariant{OldWrites},
 		},
 		{

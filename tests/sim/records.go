@@ -10,7 +10,11 @@ import (
 )
 
 // write is what a command claims of the slot that it writes: the epoch that it saw, and, unless it is empty, the worker.
-type write struct{ index, worker, epoch string }
+// claims says that the worker may have a newer epoch than the store, which lost it: it reports the slot, or gives it back.
+type write struct {
+	index, worker, epoch string
+	claims               bool
+}
 
 // watch looks at the records that a command is about to change. The result checks what it did to them.
 func (k *checker) watch(cmd command.Command) (verify func()) {
@@ -21,9 +25,10 @@ func (k *checker) watch(cmd command.Command) (verify func()) {
 		writes = []write{{index: cmd.Args[0], epoch: cmd.Args[5]}}
 	case cmd.Name() == "release" && len(cmd.Args) > 2:
 		writes = []write{{index: cmd.Args[0], worker: cmd.Args[1], epoch: cmd.Args[2]}}
+		writes[0].claims = k.c.server.hash(cmd.Keys[0])[cmd.Args[0]+":worker"] == cmd.Args[1]
 	case cmd.Name() == "renew" && len(cmd.Args) > 4:
-		for i := 3; i+1 < len(cmd.Args); i += 5 {
-			writes = append(writes, write{index: cmd.Args[i], worker: cmd.Args[0], epoch: cmd.Args[i+1]})
+		for i := 3; i+8 < len(cmd.Args); i += 9 {
+			writes = append(writes, write{index: cmd.Args[i], worker: cmd.Args[0], epoch: cmd.Args[i+1], claims: cmd.Args[i+5] != ""})
 		}
 		if k.ordinary(cmd.Keys[0], writes) {
 			return func() {}
@@ -66,7 +71,13 @@ func (k *checker) ahead(deadline string) bool {
 func (k *checker) compare(key string, writes []write, before, after map[string]string) {
 	for _, w := range writes {
 		stored := cmp.Or(before[w.index+":epoch"], "0")
+		if _, err := strconv.ParseUint(stored, 10, 64); err != nil {
+			stored = "0" // what cannot be read counts as never granted
+		}
 		if stored == w.epoch && (w.worker == "" || w.worker == before[w.index+":worker"]) {
+			continue
+		}
+		if w.claims && (above(w.epoch, stored) || stored == w.epoch && before[w.index+":worker"] != "" && !connectedStatus(before[w.index+":status"])) {
 			continue
 		}
 		for _, field := range []string{"epoch", "deadline", "worker", "edge", "status", "renewed"} {
@@ -80,6 +91,15 @@ func (k *checker) compare(key string, writes []write, before, after map[string]s
 		k.violate(OneAddress, key, "live slots at different addresses: %s", shared)
 	}
 }
+
+// above reports whether an epoch is higher than the stored one; what cannot be read counts as 0.
+func above(epoch, stored string) bool {
+	a, errA := strconv.ParseUint(epoch, 10, 64)
+	b, errB := strconv.ParseUint(stored, 10, 64)
+	return errA == nil && (errB != nil || a > b)
+}
+
+func connectedStatus(status string) bool { return strings.HasPrefix(status, `{"state":"connected"`) }
 
 // twoHave names two live slots with one granted address, or is empty.
 func (k *checker) twoHave(fields map[string]string) string {

@@ -86,8 +86,8 @@ func (s *supervisor) read(a pass.Action) bool {
 	case pass.EnsureConnector:
 		s.ensure(a)
 	case pass.ReadSlots:
-		Call(s.env, command.SlotsUnder(a.Term, a.Tunnel, a.Connector), func(records []lease.Record, err error) {
-			s.step(pass.SlotsReply{Records: records, Err: err})
+		Call(s.env, command.SlotsUnder(a.Term, a.Tunnel, a.Connector), func(t lease.Table, err error) {
+			s.step(pass.SlotsReply{Records: t.Records, Damaged: t.Damaged, Err: err})
 		})
 	case pass.ReadProved:
 		Call(s.env, command.Proved(a.Tunnel, a.Connector), func(proved bool, err error) {

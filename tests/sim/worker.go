@@ -213,7 +213,7 @@ func (k *keeper) step(e keep.Event) {
 	}
 	k.run(actions)
 	if r, ok := e.(keep.Renewed); ok && k.worker.hooks.renewed != nil {
-		k.worker.hooks.renewed(k, r.Records)
+		k.worker.hooks.renewed(k, r.Table.Records)
 	}
 }
 
@@ -237,6 +237,8 @@ func (k *keeper) run(actions []keep.Action) {
 				}
 				h.step(hold.Sent{Event: e})
 			}
+		case keep.Rename:
+			k.holders[a.Holder].step(hold.Renamed{Connector: a.Connector})
 		case keep.Wake:
 			k.timer.Stop()
 			k.timer = w.env.After(a.After, "keeper", func() { w.post(func() { k.step(keep.Timer{}) }) })
@@ -259,6 +261,8 @@ func (k *keeper) tell(a keep.Action) {
 	switch a := a.(type) {
 	case keep.Named:
 		env.Note("connector " + a.Connector.String())
+	case keep.Damaged:
+		env.Observe(Fact{Text: "stored slot cannot be read", Subject: a.String()})
 	case keep.NotRenewed:
 		env.Note("leases not renewed: " + a.Err.Error())
 	case keep.NotReleased:
@@ -280,6 +284,12 @@ func (k *keeper) call(a keep.Action) {
 	reply := func(e keep.Event) { k.worker.post(func() { k.step(e) }) }
 	switch a := a.(type) {
 	case keep.CallConnector:
+		if a.Candidate.IsZero() {
+			Call(env, command.Connector(a.Tunnel), func(id tunnel.ConnectorID, err error) {
+				reply(keep.Identified{Connector: id, Err: err})
+			})
+			return
+		}
 		Call(env, command.OfferConnector(a.Tunnel, a.Candidate), func(_ command.Done, err error) {
 			if err != nil {
 				reply(keep.Identified{Err: err})
@@ -297,7 +307,7 @@ func (k *keeper) call(a keep.Action) {
 			reply(keep.Renewed{Err: err})
 			return
 		}
-		Call(env, r, func(records []lease.Record, err error) { reply(keep.Renewed{Records: records, Err: err}) })
+		Call(env, r, func(t lease.Table, err error) { reply(keep.Renewed{Table: t, Err: err}) })
 	case keep.CallRelease:
 		Call(env, command.Release(a.Slot, a.Worker, a.Epoch), func(_ command.Done, err error) {
 			reply(keep.Released{Holder: a.Holder, Err: err})
@@ -365,6 +375,8 @@ func (h host) Rotate(now time.Time, slot tunnel.Slot, avoid tunnel.EdgeAddr) tun
 }
 
 func (h host) StoreDown() bool { return !h.k.worker.reach.Up() }
+
+func (h host) Fresh(now time.Time) bool { return h.StoreDown() || h.k.machine.Fresh(now) }
 
 // post handles an event of the holder in turn.
 func (h *holder) post(e hold.Event) {

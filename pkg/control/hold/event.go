@@ -49,6 +49,9 @@ type Drained struct{ Attempt Attempt }
 // Abandoned says that the process ends at once: everything is closed, nothing is unregistered.
 type Abandoned struct{}
 
+// Renamed says that the connector has another id now. Attempts to come use it.
+type Renamed struct{ Connector tunnel.ConnectorID }
+
 func (Sent) event()       {}
 func (Timer) event()      {}
 func (Dialed) event()     {}
@@ -56,3 +59,4 @@ func (Registered) event() {}
 func (Ended) event()      {}
 func (Drained) event()    {}
 func (Abandoned) event()  {}
+func (Renamed) event()    {}

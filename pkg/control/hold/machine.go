@@ -2,6 +2,7 @@ package hold
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
@@ -22,6 +23,9 @@ type Host interface {
 	Rotate(now time.Time, slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
 	// StoreDown reports whether the store is unavailable.
 	StoreDown() bool
+	// Fresh reports whether the worker has looked into the store lately enough to act. It has not when the process was stopped for longer
+	// than a lease: then other holders may have the slot.
+	Fresh(now time.Time) bool
 }
 
 // View is the state of a holder at one moment.
@@ -30,7 +34,12 @@ type View struct {
 	Grant  lease.Grant
 	Edge   tunnel.EdgeAddr
 	Status lease.Status
+	// Away is until when the edge asked the holder to stay away; zero if it did not.
+	Away time.Time
 }
+
+// lookTime is how long the machine waits for a look into the store before it asks again.
+const lookTime = 250 * time.Millisecond
 
 // Machine is the state of one holder of one slot. It is not safe for concurrent use.
 type Machine struct {
@@ -45,6 +54,9 @@ type Machine struct {
 	abandoned bool
 	// uploads says that the local configuration is uploaded when the attempt begins to serve.
 	uploads bool
+	// dialing is the successful dial whose registration waits for a look into the store; uploading says that the upload of the attempt does.
+	dialing   *Dialed
+	uploading bool
 }
 
 // NewMachine makes a holder without a grant.
@@ -63,7 +75,7 @@ func (m *Machine) Ended() bool { return m.abandoned || m.lease.Phase() == lease.
 
 // View is the present state. Its status knows no flows in flight.
 func (m *Machine) View() View {
-	v := View{Phase: m.lease.Phase(), Grant: m.lease.Grant(), Edge: m.lease.Edge(), Status: m.lease.Status(0)}
+	v := View{Phase: m.lease.Phase(), Grant: m.lease.Grant(), Edge: m.lease.Edge(), Status: m.lease.Status(0), Away: m.lease.Away()}
 	v.Status.Protocol = m.protocol
 	return v
 }
@@ -85,6 +97,9 @@ func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
 		return m.result(now, e.Attempt, lease.Loss(e.Err, m.host.StoreDown()))
 	case Drained:
 		return m.result(now, e.Attempt, lease.Event{Kind: lease.EventDrained})
+	case Renamed:
+		m.slot.Connector = e.Connector
+		return nil, nil
 	}
 	if m.abandoned {
 		return nil, nil
@@ -93,7 +108,7 @@ func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
 	case Sent:
 		return m.step(now, e.Event)
 	case Timer:
-		return m.step(now, lease.Event{Kind: lease.EventTimer})
+		return m.timer(now)
 	default:
 		return nil, fmt.Errorf("%w: %T", lease.ErrUnexpected, e)
 	}
@@ -107,6 +122,10 @@ func (m *Machine) dialed(now time.Time, e Dialed) ([]Action, error) {
 	}
 	reason := tunnel.ReasonOf(e.Err)
 	m.host.Dialed(now, e.Attempt.Edge, reason)
+	if e.Err == nil && !m.host.Fresh(now) {
+		m.dialing = &e
+		return look(), nil
+	}
 	if e.Err == nil {
 		return m.step(now, lease.Event{Kind: lease.EventDialed})
 	}
@@ -125,8 +144,38 @@ func (m *Machine) registered(now time.Time, e Registered) ([]Action, error) {
 	if !m.late(e.Attempt) {
 		m.uploads = m.slot.Index == 0 && !e.RemotelyManaged
 	}
-	return m.result(now, e.Attempt, lease.Event{Kind: lease.EventRegistered, Location: e.Location})
+	actions, err := m.result(now, e.Attempt, lease.Event{Kind: lease.EventRegistered, Location: e.Location})
+	if m.uploads && !m.late(e.Attempt) && !m.host.Fresh(now) {
+		m.uploading = true
+		actions = slices.DeleteFunc(actions, func(a Action) bool { _, is := a.(Upload); return is })
+		actions = append(actions, look()...)
+	}
+	return actions, err
 }
+
+// timer does what is due. After a long stop of the process it looks first and acts later.
+func (m *Machine) timer(now time.Time) ([]Action, error) {
+	if !m.host.Fresh(now) && !m.Ended() {
+		return look(), nil
+	}
+	var before []Action
+	switch {
+	case m.dialing != nil:
+		m.dialing = nil
+		return m.step(now, lease.Event{Kind: lease.EventDialed})
+	case m.uploading:
+		m.uploading = false
+		before = []Action{Upload{Attempt: m.attempt}}
+	}
+	actions, err := m.step(now, lease.Event{Kind: lease.EventTimer})
+	if after := m.lease.Deadline().Sub(now); after > 0 && len(before) > 0 {
+		actions = append(actions, Wake{After: after}) // look replaced it
+	}
+	return append(before, actions...), err
+}
+
+// look asks for a look into the store, and for another Timer after it.
+func look() []Action { return []Action{Report{}, Wake{After: lookTime}} }
 
 // result hands the result of an attempt to the lease machine, unless the attempt was given up.
 func (m *Machine) result(now time.Time, a Attempt, e lease.Event) ([]Action, error) {
@@ -210,6 +259,6 @@ func (m *Machine) close(reason tunnel.Reason) []Action {
 		return nil
 	}
 	a := m.attempt
-	m.attempt = Attempt{}
+	m.attempt, m.dialing, m.uploading = Attempt{}, nil, false
 	return []Action{Close{Attempt: a, Reason: reason}}
 }

@@ -21,6 +21,7 @@ var start = time.Unix(1e9, 0)
 // host is a worker that notes what it is asked.
 type host struct {
 	down  bool
+	stale bool
 	falls bool
 	spare tunnel.EdgeAddr
 	asked []string
@@ -48,6 +49,8 @@ func (h *host) Rotate(_ time.Time, _ tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.
 }
 
 func (h *host) StoreDown() bool { return h.down }
+
+func (h *host) Fresh(time.Time) bool { return !h.stale }
 
 func policy() lease.Policy {
 	return lease.Policy{

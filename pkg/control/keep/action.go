@@ -11,7 +11,8 @@ import (
 // Action is something that the runner of a Machine does. The set is closed.
 type Action interface{ action() }
 
-// CallConnector reads the tunnel's connector id from the store, after writing Candidate if there is none. Its reply is Identified.
+// CallConnector reads the tunnel's connector id from the store, after writing Candidate if there is none and Candidate is not zero. Its
+// reply is Identified.
 type CallConnector struct {
 	Tunnel    tunnel.ID
 	Candidate tunnel.ConnectorID
@@ -54,6 +55,12 @@ type Send struct {
 	Event  lease.Event
 }
 
+// Rename tells a holder that the connector has another id now. Its session stays; attempts to come use the new id.
+type Rename struct {
+	Holder    HolderID
+	Connector tunnel.ConnectorID
+}
+
 // Wake asks for Timer after After. It replaces an earlier Wake.
 type Wake struct{ After time.Duration }
 
@@ -70,8 +77,11 @@ type Probe struct {
 	Protocol tunnel.Protocol
 }
 
-// Named says that the connector id is known.
-type Named struct{ Connector tunnel.ConnectorID }
+// Named says that the connector id is known, or that it is another one than Former now.
+type Named struct{ Connector, Former tunnel.ConnectorID }
+
+// Damaged says that a stored slot cannot be read; it comes once as long as that is so.
+type Damaged struct{ lease.Damaged }
 
 // NotRenewed says that the available store refused a renewal.
 type NotRenewed struct{ Err error }
@@ -101,11 +111,13 @@ func (Hint) action()          {}
 func (Observe) action()       {}
 func (Start) action()         {}
 func (Send) action()          {}
+func (Rename) action()        {}
 func (Wake) action()          {}
 func (WakeAll) action()       {}
 func (Gone) action()          {}
 func (Probe) action()         {}
 func (Named) action()         {}
+func (Damaged) action()       {}
 func (NotRenewed) action()    {}
 func (NotReleased) action()   {}
 func (Turned) action()        {}

@@ -35,8 +35,8 @@ type PoolRead struct {
 
 // Renewed is the reply to CallRenew.
 type Renewed struct {
-	Records []lease.Record
-	Err     error
+	Table lease.Table
+	Err   error
 }
 
 // HolderEnded says that a holder has ended, by itself or because the process ends at once (Killed).

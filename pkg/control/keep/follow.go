@@ -29,7 +29,8 @@ func (m *Machine) reconcile(records []lease.Record) {
 func (m *Machine) followOwn(r lease.Record) {
 	index := r.Slot.Index
 	if !r.Live || m.leaving || r.Epoch <= m.last[index] {
-		m.supersede(r)
+		m.supersede(r, r.Epoch)
+		m.giveBack(r)
 		return
 	}
 	m.last[index] = r.Epoch
@@ -43,7 +44,24 @@ func (m *Machine) followOwn(r lease.Record) {
 	newest := &hs[len(hs)-1]
 	newest.offered = r.Epoch
 	m.emit(Send{Holder: newest.id, Event: lease.Event{Kind: lease.EventGranted, Grant: r.Grant, Retries: r.Status.Retries}})
-	m.supersede(r)
+	m.supersede(r, r.Epoch)
+}
+
+// giveBack releases a slot that the store has for this worker although no holder of it runs: a grant that ended here, or one with an epoch
+// that is older than one it had, from a store that lost data. The release names the newest epoch, so that the next grant is newer.
+func (m *Machine) giveBack(r lease.Record) {
+	index := r.Slot.Index
+	if !r.Live || r.Epoch > m.last[index] || len(m.holders[index]) > 0 {
+		return
+	}
+	for _, other := range m.releasing {
+		if other == index {
+			return
+		}
+	}
+	m.lastID++
+	m.releasing[m.lastID] = index
+	m.emit(CallRelease{Holder: m.lastID, Slot: r.Slot, Worker: m.cfg.Worker, Epoch: m.last[index]})
 }
 
 // canTake reports whether a holder can continue with a newer grant: not when it drains, and not when it serves on another address
@@ -62,7 +80,7 @@ func canTake(v hold.View, edge tunnel.EdgeAddr) bool {
 // followOther handles a record that names another worker, or none.
 func (m *Machine) followOther(r lease.Record) {
 	if r.Worker != "" {
-		m.supersede(r)
+		m.supersede(r, r.Epoch+1) // of two workers with one epoch the one that the store names has the slot
 		return
 	}
 	for _, h := range m.holders[r.Slot.Index] {
@@ -72,10 +90,10 @@ func (m *Machine) followOther(r lease.Record) {
 	}
 }
 
-// supersede sends the newer record to the holders of older epochs.
-func (m *Machine) supersede(r lease.Record) {
+// supersede sends the newer record to the holders of epochs below a bound.
+func (m *Machine) supersede(r lease.Record, below tunnel.Epoch) {
 	for _, h := range m.holders[r.Slot.Index] {
-		if h.offered < r.Epoch {
+		if h.offered < below {
 			m.emit(Send{Holder: h.id, Event: lease.Event{Kind: lease.EventNewer, Newer: r}})
 		}
 	}
@@ -96,7 +114,7 @@ func (m *Machine) holderEnded(e HolderEnded) error {
 			m.emit(Gone{Holder: e.Holder})
 			return nil
 		}
-		m.releasing[e.Holder] = true
+		m.releasing[e.Holder] = index
 		m.emit(CallRelease{Holder: e.Holder, Slot: m.slot(index), Worker: m.cfg.Worker, Epoch: epoch})
 		return nil
 	}
@@ -104,7 +122,7 @@ func (m *Machine) holderEnded(e HolderEnded) error {
 }
 
 func (m *Machine) released(e Released) error {
-	if !m.releasing[e.Holder] {
+	if _, known := m.releasing[e.Holder]; !known {
 		return fmt.Errorf("%w: holder %d is not released", ErrUnexpected, e.Holder)
 	}
 	delete(m.releasing, e.Holder)

@@ -57,6 +57,7 @@ func TestFollow(t *testing.T) {
 			"another worker is connected", connected(5, addr(0, 0)), inState(record(0, "w2", 6, addr(1, 1)), lease.StateConnected),
 			"send 1 newer 6",
 		},
+		{"another worker has the slot under the same epoch", connected(5, addr(0, 0)), record(0, "w2", 5, addr(1, 1)), "send 1 newer 5"},
 		{"another worker had the slot before", connected(5, addr(0, 0)), record(0, "w2", 4, addr(1, 1)), ""},
 		{"the slot is released", connected(5, addr(0, 0)), released, "send 1 released 0"},
 		{
@@ -89,7 +90,7 @@ func TestGrantInheritsFailures(t *testing.T) {
 	l.after(lease.RenewEvery).step(keep.Timer{})
 	r := record(2, me, 5, addr(0, 0))
 	r.Status.Retries = 4
-	actions, err := l.m.Step(l.now, keep.Renewed{Records: []lease.Record{r}})
+	actions, err := l.m.Step(l.now, keep.Renewed{Table: lease.Table{Records: []lease.Record{r}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,18 +216,18 @@ func TestRecordsAreLevelTriggered(t *testing.T) {
 				records := w.records()
 				w.l.step(keep.Woken{})
 				w.l.after(lease.RenewEvery)
-				for _, e := range []keep.Event{keep.Timer{}, keep.PoolRead{Pool: pool(2, 2)}} {
+				for _, e := range []keep.Event{keep.Timer{}, keep.Identified{Connector: connector}, keep.PoolRead{Pool: pool(2, 2)}} {
 					if actions, err := w.l.m.Step(w.l.now, e); err == nil {
 						texts = append(texts, describe(actions[len(actions)-1]))
 					}
 				}
-				first := w.l.step(keep.Renewed{Records: mix(records)})
+				first := w.l.step(keep.Renewed{Table: lease.Table{Records: mix(records)}})
 				before := holders(w.l.m)
 				w.l.after(lease.RenewEvery)
-				for _, e := range []keep.Event{keep.Timer{}, keep.PoolRead{Pool: pool(2, 2)}} {
+				for _, e := range []keep.Event{keep.Timer{}, keep.Identified{Connector: connector}, keep.PoolRead{Pool: pool(2, 2)}} {
 					_, _ = w.l.m.Step(w.l.now, e) // the pool is read before some renewals only
 				}
-				again := w.l.step(keep.Renewed{Records: mix(records)})
+				again := w.l.step(keep.Renewed{Table: lease.Table{Records: mix(records)}})
 				if strings.Contains(again, "start") || strings.Contains(again, "granted") || holders(w.l.m) != before {
 					t.Fatalf("seed %d: the same records again: %s, holders %s before and %s after", seed, again, before, holders(w.l.m))
 				}

@@ -92,7 +92,7 @@ func (l *lab) running(records ...lease.Record) string {
 	l.step(keep.Started{})
 	l.step(keep.Identified{Connector: connector})
 	l.step(keep.PoolRead{Pool: pool(2, 2)})
-	return l.step(keep.Renewed{Records: records})
+	return l.step(keep.Renewed{Table: lease.Table{Records: records}})
 }
 
 // renew makes one more renewal, which returns these records.
@@ -102,7 +102,7 @@ func (l *lab) renew(records ...lease.Record) string {
 	if got := l.step(keep.Timer{}); !strings.Contains(got, "renew") {
 		l.t.Fatalf("after 2 s: %q, want a renewal", got)
 	}
-	return l.step(keep.Renewed{Records: records})
+	return l.step(keep.Renewed{Table: lease.Table{Records: records}})
 }
 
 func describe(a keep.Action) string {
@@ -134,6 +134,12 @@ func describe(a keep.Action) string {
 	case keep.Send:
 		epoch := a.Event.Grant.Epoch + a.Event.Newer.Epoch
 		return fmt.Sprintf("send %d %s %d", a.Holder, a.Event.Kind, epoch)
+	case keep.Rename:
+		return fmt.Sprintf("rename %d to %x", a.Holder, a.Connector[0])
+	case keep.Named:
+		return strings.TrimSuffix(fmt.Sprintf("named %x was %x", a.Connector[0], a.Former[0]), " was 0")
+	case keep.Damaged:
+		return "damaged " + a.String()
 	case keep.Wake:
 		return fmt.Sprintf("wake %v", a.After)
 	case keep.Probe:

@@ -22,6 +22,9 @@ const (
 	// identifyBase and identifyRetries shape the waits between two attempts to learn the connector id.
 	identifyBase    = 100 * time.Millisecond
 	identifyRetries = 5
+	// offerAfter is how long a keeper that knows no connector id waits for one in the store before it offers a new one: after the store
+	// was emptied, the workers that have sessions give it the old one back meanwhile.
+	offerAfter = 2500 * time.Millisecond
 )
 
 // ErrUnexpected says that a reply came that the machine did not wait for: the runner has a defect.
@@ -91,12 +94,20 @@ type Machine struct {
 	stage    stage
 	woken    bool // Woken came since the last turn began
 	failures int  // attempts to identify that failed
+	asks     bool // the connector id is to be read again
+	// since is when the store was reached without giving a connector id for the first time.
+	since    time.Time
 	renewals int
 	wakeAt   time.Time // of the last Wake
 	nextTick time.Time
 	// sent are the reports of the renewal in progress, and news says that a supervisor has to act on one of them.
 	sent []lease.Report
 	news bool
+	// sentAt is when it was sent; looked is when the last one was sent that came back.
+	sentAt, looked time.Time
+	// lost says that the last renewal failed; told are the damaged slots that were told.
+	lost bool
+	told map[string]bool
 
 	connector tunnel.ConnectorID
 	holders   map[tunnel.ConnIndex][]holder // the newest last
@@ -105,7 +116,7 @@ type Machine struct {
 	last      map[tunnel.ConnIndex]tunnel.Epoch // the newest epoch that was ever held
 	records   map[tunnel.ConnIndex]lease.Record
 	reported  map[tunnel.ConnIndex]lease.Status // the last statuses that the store has
-	releasing map[HolderID]bool                 // holders that ended and whose lease is being released
+	releasing map[HolderID]tunnel.ConnIndex     // holders that ended and whose lease is being released
 	pool      edgepool.Pool
 	health    edgepool.Health
 	leaving   bool // no new grant is accepted
@@ -120,7 +131,8 @@ func NewMachine(cfg Config, deps Deps) *Machine {
 		last:      map[tunnel.ConnIndex]tunnel.Epoch{},
 		records:   map[tunnel.ConnIndex]lease.Record{},
 		reported:  map[tunnel.ConnIndex]lease.Status{},
-		releasing: map[HolderID]bool{},
+		releasing: map[HolderID]tunnel.ConnIndex{},
+		told:      map[string]bool{},
 	}
 }
 
@@ -199,13 +211,18 @@ func (m *Machine) wait(now time.Time, s stage, d time.Duration) {
 	m.emit(Wake{After: d})
 }
 
-// identify asks the store for the connector id.
+// identify asks the store for the connector id, and offers the one that is known here: a store that lost it gets it back.
 func (m *Machine) identify(now time.Time) {
-	candidate, err := m.deps.Candidate()
-	if err != nil {
-		m.identifyLater(now)
-		return
+	candidate := m.connector
+	if candidate.IsZero() && !m.since.IsZero() && now.Sub(m.since) >= offerAfter {
+		fresh, err := m.deps.Candidate()
+		if err != nil {
+			m.identifyLater(now)
+			return
+		}
+		candidate = fresh
 	}
+	m.asks = false
 	m.stage = stageIdentifying
 	m.emit(CallConnector{Tunnel: m.cfg.Tunnel, Candidate: candidate})
 }
@@ -217,15 +234,40 @@ func (m *Machine) identifyLater(now time.Time) {
 }
 
 func (m *Machine) identified(now time.Time, e Identified) {
-	m.emit(Observe{Err: e.Err})
-	if e.Err != nil {
+	if !errors.Is(e.Err, tunnel.ErrNotFound) {
+		m.emit(Observe{Err: e.Err})
+	} else if m.since.IsZero() {
+		m.since = now
+	}
+	known := !m.connector.IsZero()
+	switch {
+	case e.Err != nil && !known:
 		m.identifyLater(now)
 		return
+	case e.Err == nil:
+		m.name(e.Connector)
 	}
-	m.connector = e.Connector
-	m.emit(Named{Connector: e.Connector})
-	m.nextTick = now.Add(lease.RenewEvery)
+	if !known {
+		m.nextTick = now.Add(lease.RenewEvery)
+	}
 	m.turn(now)
+}
+
+// name takes the connector id of the store. When it is another one than before, the sessions stay, and their slots are reported under the
+// new one.
+func (m *Machine) name(id tunnel.ConnectorID) {
+	if id == m.connector {
+		return
+	}
+	m.emit(Named{Connector: id, Former: m.connector})
+	m.connector = id
+	clear(m.records)
+	clear(m.reported)
+	for _, index := range m.indices() {
+		for _, h := range m.holders[index] {
+			m.emit(Rename{Holder: h.id, Connector: id})
+		}
+	}
 }
 
 // turn begins one turn of the loop: a renewal, and before some of them a read of the pool.
@@ -233,6 +275,10 @@ func (m *Machine) turn(now time.Time) {
 	m.woken = false
 	for !now.Before(m.nextTick) {
 		m.nextTick = m.nextTick.Add(lease.RenewEvery)
+	}
+	if m.asks {
+		m.identify(now)
+		return
 	}
 	if m.renewals%poolEvery == 0 || m.pool.Version == 0 {
 		m.stage = stageReading
@@ -254,13 +300,18 @@ func (m *Machine) poolRead(now time.Time, e PoolRead) {
 }
 
 func (m *Machine) renew(now time.Time) {
+	m.asks = m.asks || m.renewals > 0 && m.renewals%poolEvery == 0
 	m.sent, m.news = m.reports(now)
+	m.sentAt = now
 	m.stage = stageRenewing
 	m.emit(CallRenew{Tunnel: m.cfg.Tunnel, Connector: m.connector, Worker: m.cfg.Worker, Reports: m.sent})
 }
 
 func (m *Machine) renewed(now time.Time, e Renewed) {
 	m.emit(Observe{Err: e.Err})
+	if e.Err == nil || now.Sub(m.sentAt) <= lease.LeaseTTL {
+		m.looked = m.sentAt
+	}
 	switch {
 	case e.Err == nil:
 		for _, r := range m.sent {
@@ -269,14 +320,36 @@ func (m *Machine) renewed(now time.Time, e Renewed) {
 		if m.news {
 			m.emit(Hint{Topic: lease.TopicStatus})
 		}
-		m.reconcile(e.Records)
+		m.asks = m.asks || m.lost || e.Table.Claimed > 0
+		m.woken = m.woken || e.Table.Claimed > 0 // the store lost the connector id, too: it gets it back at once
+		m.tellDamage(e.Table.Damaged)
+		m.reconcile(e.Table.Records)
 	case !errors.Is(e.Err, tunnel.ErrUnavailable):
 		m.emit(NotRenewed{Err: e.Err})
 	}
+	m.lost = e.Err != nil
 	m.sent, m.news = nil, false
 	m.renewals++
 	m.probe(now)
 	m.wait(now, stageResting, restTime)
+}
+
+// Fresh reports whether the last look into the store is not longer ago than a lease. A look that failed counts: then the worker acts by
+// itself. Before the first look nothing is held that another worker could have got.
+func (m *Machine) Fresh(now time.Time) bool {
+	return m.looked.IsZero() || now.Sub(m.looked) <= lease.LeaseTTL
+}
+
+// tellDamage tells each damaged slot once.
+func (m *Machine) tellDamage(list []lease.Damaged) {
+	told := map[string]bool{}
+	for _, d := range list {
+		told[d.String()] = true
+		if !m.told[d.String()] {
+			m.emit(Damaged{Damaged: d})
+		}
+	}
+	m.told = told
 }
 
 // reports lists the status of the newest holder of each slot; news means that a supervisor has to act on one of them.
@@ -287,7 +360,9 @@ func (m *Machine) reports(now time.Time) (list []lease.Report, news bool) {
 			continue
 		}
 		v.Status.Prefers = m.prefers(now, index, v)
-		list = append(list, lease.Report{Index: index, Epoch: v.Grant.Epoch, Status: v.Status})
+		list = append(list, lease.Report{
+			Index: index, Epoch: v.Grant.Epoch, Edge: v.Grant.Edge, Protocol: v.Grant.Protocol, Status: v.Status, Away: max(v.Away.Sub(now), 0),
+		})
 		known, current := m.reported[index], v.Status
 		known.InFlight, current.InFlight = 0, 0
 		news = news || known != current

@@ -2,6 +2,7 @@ package keep_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,8 +15,8 @@ import (
 // TestLoop: the connector id first, then the pool and a renewal, and from there a renewal every two seconds.
 func TestLoop(t *testing.T) {
 	l := newLab(t)
-	l.want(keep.Started{}, "call connector 7")
-	l.want(keep.Identified{Connector: connector}, "observe; named; call pool main")
+	l.want(keep.Started{}, "call connector 0")
+	l.want(keep.Identified{Connector: connector}, "observe; named 9; call pool main")
 	l.want(keep.PoolRead{Pool: pool(2, 2)}, "observe; call renew")
 	l.want(keep.Renewed{}, "observe; wake 10ms")
 	l.after(10*time.Millisecond).want(keep.Timer{}, "wake 1.99s")
@@ -29,19 +30,143 @@ func TestLoop(t *testing.T) {
 
 func TestIdentifyBacksOff(t *testing.T) {
 	l := newLab(t)
-	l.want(keep.Started{}, "call connector 7")
+	l.want(keep.Started{}, "call connector 0")
 	l.want(keep.Identified{Err: errDown}, "observe error; wake 199.999999ms")
 	l.want(keep.Timer{}, "") // of a Wake that was replaced
 	l.want(keep.Woken{}, "")
-	l.after(200*time.Millisecond).want(keep.Timer{}, "call connector 7")
+	l.after(200*time.Millisecond).want(keep.Timer{}, "call connector 0")
 	for range 8 {
 		l.step(keep.Identified{Err: errDown})
 		l.after(time.Minute).step(keep.Timer{})
 	}
 	l.want(keep.Identified{Err: errOdd}, "observe error; wake 3.199999999s")
-	l.after(time.Minute).want(keep.Timer{}, "call connector 7")
+	l.after(time.Minute).want(keep.Timer{}, "call connector 0")
 	// The hint that came meanwhile leads to a second renewal after the rest.
-	l.want(keep.Identified{Connector: connector}, "observe; named; call pool main")
+	l.want(keep.Identified{Connector: connector}, "observe; named 9; call pool main")
+}
+
+// TestOffersANewIDLate: a worker that knows no connector id leaves time for those that do, and offers a new one only then.
+func TestOffersANewIDLate(t *testing.T) {
+	l := newLab(t)
+	l.want(keep.Started{}, "call connector 0")
+	l.after(time.Hour).want(keep.Identified{Err: errDown}, "observe error; wake 199.999999ms")
+	l.after(time.Second).want(keep.Timer{}, "call connector 0")
+	l.want(keep.Identified{Err: tunnel.ErrNotFound}, "wake 399.999999ms")
+	l.after(2499*time.Millisecond).want(keep.Timer{}, "call connector 0")
+	l.want(keep.Identified{Err: tunnel.ErrNotFound}, "wake 799.999999ms")
+	l.after(time.Second).want(keep.Timer{}, "call connector 7")
+	l.want(keep.Identified{Connector: connector}, "observe; named 9; call pool main")
+}
+
+// TestConnectorIDIsReadAgain: with the pool, after the store was away, and after a claim, always offering the known one.
+func TestConnectorIDIsReadAgain(t *testing.T) {
+	l := newLab(t)
+	l.running(record(0, me, 5, addr(0, 0)))
+	l.views[1] = connected(5, addr(0, 0))
+	l.want(keep.Woken{}, "")
+	l.after(time.Second).want(keep.Timer{}, "call renew 0@5=connected")
+	l.want(keep.Renewed{Table: lease.Table{Claimed: 1}}, "observe; hint status; wake 10ms")
+	l.after(2*time.Second).want(keep.Timer{}, "call connector 9")
+	l.want(keep.Identified{Err: errDown}, "observe error; call renew 0@5=connected")
+	l.want(keep.Renewed{Err: errDown}, "observe error; wake 10ms")
+	l.after(2*time.Second).want(keep.Timer{}, "call renew 0@5=connected")
+	l.want(keep.Renewed{}, "observe; wake 10ms")
+	l.after(2*time.Second).want(keep.Timer{}, "call connector 9")
+	l.want(keep.Identified{Connector: connector}, "observe; call renew 0@5=connected")
+	l.want(keep.Renewed{}, "observe; wake 10ms")
+	asked := 0
+	for range 30 {
+		got := l.after(2 * time.Second).step(keep.Timer{})
+		if got == "call connector 9" {
+			asked++
+			got = l.step(keep.Identified{Connector: connector})
+		}
+		if strings.HasSuffix(got, "call pool main") {
+			l.step(keep.PoolRead{Pool: pool(2, 2)})
+		}
+		l.step(keep.Renewed{})
+	}
+	if asked != 2 {
+		t.Errorf("the connector id was read %d times in 30 renewals, want 2", asked)
+	}
+}
+
+// TestConnectorIDChanges: the sessions stay, the slots are reported under the new id, and holders to come are named by it.
+func TestConnectorIDChanges(t *testing.T) {
+	l := newLab(t)
+	l.running(record(0, me, 5, addr(0, 0)))
+	l.views[1] = connected(5, addr(0, 0))
+	l.step(keep.Woken{})
+	l.after(time.Second).step(keep.Timer{})
+	l.step(keep.Renewed{Table: lease.Table{Claimed: 1}})
+	l.after(2 * time.Second).step(keep.Timer{})
+	l.want(keep.Identified{Connector: tunnel.ConnectorID{8}}, "observe; named 8 was 9; rename 1 to 8; call renew 0@5=connected")
+	if got := l.m.Connector(); got != (tunnel.ConnectorID{8}) || holders(l.m) != "0/1" {
+		t.Errorf("connector %v, holders %s, want the new id and the old holder", got, holders(l.m))
+	}
+}
+
+// TestFresh: after a pause that is longer than a lease nothing is done before a look into the store, which may fail.
+func TestFresh(t *testing.T) {
+	l := newLab(t)
+	fresh := func(want bool) {
+		t.Helper()
+		if got := l.m.Fresh(l.now); got != want {
+			t.Errorf("Fresh() = %v, want %v", got, want)
+		}
+	}
+	fresh(true)
+	l.running()
+	l.after(lease.LeaseTTL)
+	fresh(true)
+	l.after(time.Millisecond)
+	fresh(false)
+	l.step(keep.Timer{})
+	fresh(false)
+	l.step(keep.Renewed{})
+	fresh(true)
+	l.after(20 * time.Second).step(keep.Timer{})
+	l.after(time.Minute).step(keep.Renewed{}) // stopped between the call and its reply
+	fresh(false)
+	l.after(2 * time.Second).step(keep.Timer{})
+	l.after(2 * time.Second).step(keep.Renewed{Err: errDown}) // it looked, and there is nothing to see
+	fresh(true)
+}
+
+// TestDamageIsToldOnce: a slot that cannot be read hides no other one.
+func TestDamageIsToldOnce(t *testing.T) {
+	l := newLab(t)
+	l.running()
+	bad := lease.Table{
+		Damaged: []lease.Damaged{{Index: 3, Reason: "edge"}}, Records: []lease.Record{record(0, me, 5, addr(0, 0))},
+	}
+	renew := func(table lease.Table, want string) {
+		t.Helper()
+		l.after(2 * time.Second).step(keep.Timer{})
+		l.want(keep.Renewed{Table: table}, want)
+	}
+	renew(bad, "observe; damaged slot 3: edge; start 1 of slot 0; send 1 granted 5; wake 10ms")
+	renew(bad, "observe; wake 10ms")
+	renew(lease.Table{}, "observe; wake 10ms")
+	renew(bad, "observe; damaged slot 3: edge; wake 10ms")
+}
+
+// TestGivesBackWhatItCannotTake: a store that lost data grants an epoch that this worker had before. It wants a newer one.
+func TestGivesBackWhatItCannotTake(t *testing.T) {
+	l := newLab(t)
+	l.running(record(0, me, 5, addr(0, 0)))
+	l.want(keep.HolderEnded{Holder: 1}, "call release 0@5")
+	if got := l.renew(record(0, me, 5, addr(0, 0))); got != "observe; wake 10ms" {
+		t.Errorf("while the release is on its way: %s", got)
+	}
+	l.step(keep.Released{Holder: 1, Err: errDown})
+	if got := l.renew(record(0, me, 3, addr(0, 0))); got != "observe; call release 0@5; wake 10ms" {
+		t.Errorf("an older epoch: %s", got)
+	}
+	l.want(keep.Released{Holder: 2}, "observe; hint status; gone")
+	if got := l.renew(dead(record(0, me, 3, addr(0, 0)))); got != "observe; wake 10ms" {
+		t.Errorf("an older epoch that has run out: %s", got)
+	}
 }
 
 func TestCandidateFails(t *testing.T) {
@@ -55,12 +180,18 @@ func TestCandidateFails(t *testing.T) {
 		},
 		Backoff: func(n int64) int64 { return n - 1 },
 	})
-	actions, err := m.Step(start, keep.Started{})
-	if len(actions) != 1 || err != nil || describe(actions[0]) != "wake 199.999999ms" {
+	now := start
+	step := func(e keep.Event) ([]keep.Action, error) { return m.Step(now, e) }
+	_, _ = step(keep.Started{})
+	_, _ = step(keep.Identified{Err: tunnel.ErrNotFound})
+	now = now.Add(time.Minute)
+	actions, err := step(keep.Timer{})
+	if len(actions) != 1 || err != nil || describe(actions[0]) != "wake 399.999999ms" {
 		t.Errorf("without a candidate: %v, %v, want to wait", actions, err)
 	}
 	broken = false
-	actions, err = m.Step(start.Add(time.Second), keep.Timer{})
+	now = now.Add(time.Second)
+	actions, err = step(keep.Timer{})
 	if len(actions) != 1 || err != nil || describe(actions[0]) != "call connector 7" {
 		t.Errorf("then: %v, %v, want the call", actions, err)
 	}
@@ -108,7 +239,11 @@ func TestPoolIsReadAgain(t *testing.T) {
 	l.step(keep.Renewed{})
 	reads := 0
 	for range 30 {
-		if got := l.after(2 * time.Second).step(keep.Timer{}); got == "call pool main" {
+		got := l.after(2 * time.Second).step(keep.Timer{})
+		if strings.HasPrefix(got, "call connector") {
+			got = l.step(keep.Identified{Connector: connector})
+		}
+		if strings.HasSuffix(got, "call pool main") {
 			reads++
 			l.step(keep.PoolRead{Err: errDown})
 		}
@@ -147,6 +282,9 @@ func TestReports(t *testing.T) {
 	l.want(keep.Renewed{Err: errDown}, "observe error; wake 10ms")
 	l.after(2*time.Second).want(keep.Timer{}, "call renew 0@4=connecting 1@5=connected")
 	l.want(keep.Renewed{}, "observe; hint status; wake 10ms") // the store has it only now
+	l.after(2*time.Second).want(keep.Timer{}, "call connector 9")
+	l.want(keep.Identified{Connector: connector}, "observe; call renew 0@4=connecting 1@5=connected")
+	l.want(keep.Renewed{}, "observe; wake 10ms")
 
 	busy := connected(5, addr(0, 0))
 	busy.Status.InFlight = 7

@@ -52,6 +52,8 @@ type ConnectorReply struct {
 // SlotsReply is the reply of ReadSlots.
 type SlotsReply struct {
 	Records []lease.Record
+	// Damaged are slots whose records cannot be read.
+	Damaged []lease.Damaged
 	Err     error
 }
 

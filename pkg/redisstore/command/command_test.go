@@ -76,7 +76,7 @@ func TestCommands(t *testing.T) {
 		"read slots|slots|" + tag + ":slots " + tag + ":fence|5",
 		"grant slot 3|grant|" + tag + ":slots " + tag + ":bucket " + tag +
 			`:fence|3|w|192.0.2.1:7844|r1|quic|6|1000|1000|{"state":"granted"}|1000|2|30000|5`,
-		"renew leases|renew|" + tag + ":slots " + tag + `:proved|w|1000|600000|3|7|1|2|{"state":"connected","retries":2}`,
+		"renew leases|renew|" + tag + ":slots " + tag + `:proved|w|1000|600000|3|7|1|2|{"state":"connected","retries":2}|192.0.2.1:7844|r1|quic|60000`,
 		"release slot 3|release|" + tag + ":slots|3|w|7",
 		"read proof|proved|" + tag + ":proved",
 		"hint|||publish|cv:hint:topic|m",
@@ -171,9 +171,14 @@ func TestDecode(t *testing.T) {
 		{"grant slot 3", list("term", "x"), "", errOther},
 		{"grant slot 3", list("ok", "8"), "", errOther},
 		{"read slots", list("term", "8"), "", tunnel.ErrFenced},
-		{"read slots", list("1000"), "[]", nil},
+		{"read slots", list("1000"), "{[] [] 0}", nil},
 		{"read slots", list(), "", errOther},
-		{"read slots", list("1000", "0:edge", "nowhere"), "", errOther},
+		{"read slots", list("x"), "", errOther},
+		{"read slots", list("1000", "0:edge"), "", errOther},
+		{
+			"read slots", list("1000", "0:edge", "nowhere", "claimed", "2"),
+			`{[] [slot 0: edge: not an ip:port] 2}`, nil,
+		},
 		{"release slot 3", "ok", "{}", nil},
 		{"release slot 3", "fenced", "", tunnel.ErrFenced},
 		{"release slot 3", "absent", "", tunnel.ErrNotFound},
@@ -239,8 +244,46 @@ func TestDecodeRecords(t *testing.T) {
 			Status: lease.Status{State: lease.StateFailed, Retries: 4}, Age: 4 * time.Second,
 		},
 	}
-	if !slices.Equal(got, want) {
-		t.Errorf("records:\ngot  %+v\nwant %+v", got, want)
+	if !slices.Equal(got.Records, want) || len(got.Damaged) > 0 {
+		t.Errorf("table:\ngot  %+v\nwant %+v", got, want)
+	}
+}
+
+// TestDamagedSlotsHideNoOther: a slot that cannot be read is listed with the reason, beside the good ones.
+func TestDamagedSlotsHideNoOther(t *testing.T) {
+	s := slot(0)
+	got, err := command.Slots(s.Tunnel, s.Connector).Decode([]any{
+		"1000", "2:epoch", "7", "2:edge", "192.0.2.1:7844", "0:epoch", "x", "1:epoch", "9", "1:edge", "nowhere", "3:epoch", "-1",
+		"4:epoch", "4", "4:edge", "192.0.2.4:7844", "4:status", "{", "5:epoch", "5", "5:retries", "many", "700:epoch", "1", "odd", "1",
+	})
+	if err != nil || len(got.Records) != 1 || got.Records[0].Slot.Index != 2 || got.Records[0].Epoch != 7 {
+		t.Fatalf("got %+v, %v, want the record of slot 2", got, err)
+	}
+	var lines []string
+	for _, d := range got.Damaged {
+		lines = append(lines, fmt.Sprintf("%d %s", d.Epoch, d))
+	}
+	want := `0 field "700:epoch": it is of no slot
+0 field "odd": it is of no slot
+0 slot 0: epoch: strconv.ParseInt: parsing "x": invalid syntax
+9 slot 1: edge: not an ip:port
+0 slot 3: epoch: -1
+4 slot 4: status: unexpected end of JSON input
+5 slot 5: retries: strconv.ParseInt: parsing "many": invalid syntax`
+	if diff := cmp.Diff(want, strings.Join(lines, "\n")); diff != "" {
+		t.Errorf("damaged (-want +got):\n%s", diff)
+	}
+}
+
+// TestWaitAndRetriesOfTheNextHolder: what the edge asked for and grants that never connected stay in the record over grants.
+func TestWaitAndRetriesOfTheNextHolder(t *testing.T) {
+	s := slot(0)
+	got, err := command.Slots(s.Tunnel, s.Connector).Decode([]any{
+		"1000", "0:epoch", "7", "0:edge", "192.0.2.1:7844", "0:start", "1500", "0:hold", "61000", "0:retries", "1", "0:starts", "4",
+		"0:status", `{"state":"granted"}`,
+	})
+	if err != nil || len(got.Records) != 1 || got.Records[0].Wait != time.Minute || got.Records[0].Status.Retries != 3 {
+		t.Errorf("got %+v, %v, want a wait of a minute and 3 retries", got, err)
 	}
 }
 

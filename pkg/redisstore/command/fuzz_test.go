@@ -29,6 +29,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(uint8(i), "*\n$"+`{"worker_id":"b"}`+"\n$"+`{"worker_id":"a"}`)
 		f.Add(uint8(i), slots)
 		f.Add(uint8(i), "*\n$1700000000000\n$300:epoch\n$5")
+		f.Add(uint8(i), slots+"\n$1:epoch\n$x\n$2:epoch\n$-4\n$3:edge\n$nowhere\n$4:status\n${\n$claimed\n$2\n$odd\n$1")
 		f.Add(uint8(i), "*\n$1\n$0:edge\n$192.0.2.1:7844\n$1:edge\n$[2001:db8::1]:1\n$1:retries\n$3")
 		f.Add(uint8(i), "$6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 		f.Add(uint8(i), op.name)
@@ -47,12 +48,8 @@ func FuzzDecode(f *testing.F) {
 			}
 			return
 		}
-		if records, ok := value.([]lease.Record); ok {
-			for i := 1; i < len(records); i++ {
-				if records[i-1].Slot.Index >= records[i].Slot.Index {
-					t.Errorf("records out of order: %v", records)
-				}
-			}
+		if table, ok := value.(lease.Table); ok {
+			checkTable(t, reply, table)
 		}
 		// Decoding depends on the reply alone.
 		again, err := op.decode(reply)
@@ -60,6 +57,40 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%s of %v: first %+v, then %+v, %v", op.name, reply, value, again, err)
 		}
 	})
+}
+
+// checkTable: every field of the reply is of one record or of one damaged slot, and both lists are in order.
+func checkTable(t *testing.T, reply any, table lease.Table) {
+	t.Helper()
+	indices, others := map[tunnel.ConnIndex]bool{}, map[string]bool{}
+	words := reply.([]any)
+	for i := 1; i < len(words); i += 2 {
+		field := words[i].(string)
+		index, _, found := strings.Cut(field, ":")
+		if n, err := strconv.ParseUint(index, 10, 8); found && err == nil {
+			indices[tunnel.ConnIndex(n)] = true
+		} else if field != "claimed" {
+			others[field] = true
+		}
+	}
+	for i, r := range table.Records {
+		if i > 0 && table.Records[i-1].Slot.Index >= r.Slot.Index {
+			t.Errorf("records out of order: %v", table.Records)
+		}
+		if !indices[r.Slot.Index] {
+			t.Errorf("slot %d is there twice, or not stored", r.Slot.Index)
+		}
+		delete(indices, r.Slot.Index)
+	}
+	for _, d := range table.Damaged {
+		if d.Reason == "" || d.Field == "" && !indices[d.Index] || d.Field != "" && !others[d.Field] {
+			t.Errorf("damage %+v of %v", d, reply)
+		}
+		delete(indices, d.Index)
+	}
+	if len(indices) > 0 {
+		t.Errorf("slots %v of %v are neither records nor damaged", indices, reply)
+	}
 }
 
 // parseReply makes a reply of a text with one value on each line: "_" is nil, ":" begins a number, "*" a list of all lines that
@@ -106,7 +137,9 @@ func erase[T any](r command.Request[T], err error) operation {
 func operations(tb testing.TB) []operation {
 	tb.Helper()
 	grant := lease.Grant{Slot: slot(3), Worker: "w", Edge: edge(), Protocol: tunnel.QUIC, Wait: time.Second}
-	report := lease.Report{Index: 3, Epoch: 7, Status: lease.Status{State: lease.StateConnected, Retries: 2}}
+	report := lease.Report{
+		Index: 3, Epoch: 7, Edge: edge(), Protocol: tunnel.QUIC, Away: time.Minute, Status: lease.Status{State: lease.StateConnected, Retries: 2},
+	}
 	s := slot(3)
 	all := []operation{
 		erase(command.PublishPool("default", pool())),

@@ -18,8 +18,8 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	cv:connector:<tunnel>         string  none          supervisor              supervisor, worker
 //	cv:{<tunnel>/<connector>}:slots     hash    none    supervisor, worker      supervisor, worker, ops
 //	    per index i: i:epoch i:deadline i:renewed i:start (not before) i:worker i:edge i:region i:protocol i:status (JSON)
-//	    i:starts (grants since the last connection)
-//	    i:retries (kept over grants until a connection succeeds); no TTL, an expired epoch would break fencing
+//	    i:retries (kept over grants until a connection succeeds) i:hold (until when the edge wants no attempt)
+//	    i:starts (grants since the last connection); no TTL, an expired epoch would break fencing
 //	cv:{<tunnel>/<connector>}:bucket    string  its wait + 60 s  supervisor     supervisor
 //	    when the registration bucket is full again
 //	cv:{<tunnel>/<connector>}:proved    string  10 min  worker                  supervisor

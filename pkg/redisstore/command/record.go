@@ -14,48 +14,58 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// records decodes the reply of a script that returns all slots of a connector.
-func records(op string, id tunnel.ID, connector tunnel.ConnectorID) func(reply any) ([]lease.Record, error) {
-	return func(reply any) ([]lease.Record, error) {
+// fieldClaimed is the word before the number of claims in the reply of a renewal.
+const fieldClaimed = "claimed"
+
+// table decodes the reply of a script that returns all slots of a connector.
+func table(op string, id tunnel.ID, connector tunnel.ConnectorID) func(reply any) (lease.Table, error) {
+	return func(reply any) (lease.Table, error) {
 		words, err := texts(op, reply)
 		if err != nil {
-			return nil, err
+			return lease.Table{}, err
 		}
 		return decodeSlots(op, id, connector, words)
 	}
 }
 
-// decodeSlots turns {now, field, value, ...} of a slots hash into records by index.
-func decodeSlots(op string, id tunnel.ID, connector tunnel.ConnectorID, reply []string) ([]lease.Record, error) {
+// decodeSlots turns {now, field, value, ...} of a slots hash into records by index. A slot that cannot be read hides no other one.
+func decodeSlots(op string, id tunnel.ID, connector tunnel.ConnectorID, reply []string) (lease.Table, error) {
 	if len(reply) == 0 || len(reply)%2 != 1 {
-		return nil, badReply(op, reply)
+		return lease.Table{}, badReply(op, reply)
 	}
 	now, err := strconv.ParseInt(reply[0], 10, 64)
 	if err != nil {
-		return nil, badReply(op, reply)
+		return lease.Table{}, badReply(op, reply)
 	}
+	var t lease.Table
 	fields := map[tunnel.ConnIndex]map[string]string{}
 	for i := 1; i < len(reply); i += 2 {
 		index, name, found := strings.Cut(reply[i], ":")
 		n, err := strconv.ParseUint(index, 10, 8)
-		if !found || err != nil {
-			return nil, fmt.Errorf("%s: unexpected field %q", op, reply[i])
+		switch {
+		case reply[i] == fieldClaimed:
+			t.Claimed, _ = strconv.Atoi(reply[i+1]) // a number that cannot be read is none
+			continue
+		case !found || err != nil:
+			t.Damaged = append(t.Damaged, lease.Damaged{Field: reply[i], Reason: "it is of no slot"})
+			continue
 		}
 		if fields[tunnel.ConnIndex(n)] == nil {
 			fields[tunnel.ConnIndex(n)] = map[string]string{}
 		}
 		fields[tunnel.ConnIndex(n)][name] = reply[i+1]
 	}
-	records := make([]lease.Record, 0, len(fields))
+	slices.SortFunc(t.Damaged, func(a, b lease.Damaged) int { return strings.Compare(a.Field, b.Field) })
 	for _, index := range slices.Sorted(maps.Keys(fields)) {
 		r, err := decodeSlot(now, fields[index])
 		if err != nil {
-			return nil, fmt.Errorf("%s: stored slot %d: %w", op, index, err)
+			t.Damaged = append(t.Damaged, lease.Damaged{Index: index, Epoch: r.Epoch, Reason: err.Error()})
+			continue
 		}
 		r.Slot = tunnel.Slot{Tunnel: id, Connector: connector, Index: index}
-		records = append(records, r)
+		t.Records = append(t.Records, r)
 	}
-	return records, nil
+	return t, nil
 }
 
 func decodeSlot(now int64, values map[string]string) (lease.Record, error) {
@@ -72,11 +82,19 @@ func decodeSlot(now int64, values map[string]string) (lease.Record, error) {
 		}
 		return n
 	}
-	r.Epoch = tunnel.Epoch(number("epoch"))
+	epoch := number("epoch")
+	if err == nil && epoch < 0 {
+		err = fmt.Errorf("epoch: %d", epoch)
+	}
+	if err != nil {
+		return r, err
+	}
+	r.Epoch = tunnel.Epoch(epoch)
 	r.Live = number("deadline") > now
 	r.Age = time.Duration(now-number("renewed")) * time.Millisecond
-	r.Wait = time.Duration(number("start")-now) * time.Millisecond
-	retries := int(number("retries"))
+	r.Wait = time.Duration(max(number("start"), number("hold"))-now) * time.Millisecond
+	// A grant that never became a connection is a failure, wherever its holder ended.
+	retries := int(max(number("retries"), number("starts")-1))
 	if err != nil {
 		return r, err
 	}

@@ -14,28 +14,28 @@ import (
 const maxBucketWait = 30 * time.Second
 
 // Slots reads every slot of a connector that was ever granted, by index.
-func Slots(id tunnel.ID, connector tunnel.ConnectorID) Request[[]lease.Record] {
+func Slots(id tunnel.ID, connector tunnel.ConnectorID) Request[lease.Table] {
 	const op = "read slots"
-	return Request[[]lease.Record]{
+	return Request[lease.Table]{
 		Op:      op,
 		Command: Command{Script: scriptSlots, Keys: []string{slotsKey(id, connector)}},
-		Decode:  records(op, id, connector),
+		Decode:  table(op, id, connector),
 	}
 }
 
 // SlotsUnder is Slots for a leader: it raises the connector's fence to the term, so that grants of former leaders are refused. A
 // lease.OvertakenError says that a newer leader did so before.
-func SlotsUnder(term lease.Term, id tunnel.ID, connector tunnel.ConnectorID) Request[[]lease.Record] {
+func SlotsUnder(term lease.Term, id tunnel.ID, connector tunnel.ConnectorID) Request[lease.Table] {
 	const op = "read slots"
-	decode := records(op, id, connector)
-	return Request[[]lease.Record]{
+	decode := table(op, id, connector)
+	return Request[lease.Table]{
 		Op: op,
 		Command: Command{
 			Script: scriptSlots, Keys: []string{slotsKey(id, connector), fenceKey(id, connector)}, Args: []string{formatTerm(term)},
 		},
-		Decode: func(reply any) ([]lease.Record, error) {
+		Decode: func(reply any) (lease.Table, error) {
 			if err := overtaken(op, reply); err != nil {
-				return nil, err
+				return lease.Table{}, err
 			}
 			return decode(reply)
 		},
@@ -126,33 +126,39 @@ func decodeGrant(op string, g lease.Grant, expect tunnel.Epoch, reply any) (leas
 }
 
 // Renew renews the leases that worker reports, writes what it reports of them, and returns every slot of the connector.
-// A report whose epoch or worker is not the stored one changes nothing; the records show the newer epoch. Without
-// reports it only reads. One call serves all slots of a worker's connector.
+// A report with an older epoch than the stored one, or with the same one by another worker, changes nothing; the records show the newer
+// epoch. One with a higher epoch claims its slot, which the store must have lost. Without reports it only reads. One call serves all
+// slots of a worker's connector.
 func Renew(
 	id tunnel.ID,
 	connector tunnel.ConnectorID,
 	worker tunnel.WorkerID,
 	reports []lease.Report,
 	ttl time.Duration,
-) (Request[[]lease.Record], error) {
+) (Request[lease.Table], error) {
 	const op = "renew leases"
-	args := make([]string, 0, 3+5*len(reports))
+	args := make([]string, 0, 3+9*len(reports))
 	args = append(args, string(worker), millis(ttl), millis(lease.ProvedTTL))
 	for _, r := range reports {
 		status, err := json.Marshal(r.Status)
 		if err != nil {
-			return Request[[]lease.Record]{}, fmt.Errorf("%s: %w", op, err)
+			return Request[lease.Table]{}, fmt.Errorf("%s: %w", op, err)
 		}
 		connected := "0"
 		if r.Status.State == lease.StateConnected {
 			connected = "1"
 		}
-		args = append(args, formatIndex(r.Index), formatEpoch(r.Epoch), connected, strconv.Itoa(r.Status.Retries), string(status))
+		edge := ""
+		if !r.Edge.IsZero() {
+			edge = r.Edge.Addr.String()
+		}
+		args = append(args, formatIndex(r.Index), formatEpoch(r.Epoch), connected, strconv.Itoa(r.Status.Retries), string(status),
+			edge, string(r.Edge.Region), string(r.Protocol), millis(r.Away))
 	}
-	return Request[[]lease.Record]{
+	return Request[lease.Table]{
 		Op:      op,
 		Command: Command{Script: scriptRenew, Keys: []string{slotsKey(id, connector), provedKey(id, connector)}, Args: args},
-		Decode:  records(op, id, connector),
+		Decode:  table(op, id, connector),
 	}, nil
 }
 

@@ -36,6 +36,8 @@ func Run(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		{"connector", testConnector},
 		{"grant", testGrant},
 		{"renew", testRenew},
+		{"claims", testClaims},
+		{"refused claims", testRefusedClaims},
 		{"release", testRelease},
 		{"gate", testGate},
 		{"concurrent", testConcurrent},
@@ -103,11 +105,11 @@ func mustGrant(t *testing.T, s *redisstore.Store, g lease.Grant, expect tunnel.E
 
 func slotsOf(t *testing.T, s *redisstore.Store, slot tunnel.Slot) []lease.Record {
 	t.Helper()
-	records, err := s.Slots(t.Context(), slot.Tunnel, slot.Connector)
+	table, err := s.Slots(t.Context(), slot.Tunnel, slot.Connector)
 	if err != nil {
 		t.Fatalf("Slots: %v", err)
 	}
-	return records
+	return table.Records
 }
 
 // only is the one record of a connector with one slot.
@@ -121,11 +123,11 @@ func only(t *testing.T, records []lease.Record) lease.Record {
 
 func renew(t *testing.T, s *redisstore.Store, slot tunnel.Slot, worker string, reports ...lease.Report) []lease.Record {
 	t.Helper()
-	records, err := s.Renew(t.Context(), slot.Tunnel, slot.Connector, tunnel.WorkerID(worker), reports, long)
+	table, err := s.Renew(t.Context(), slot.Tunnel, slot.Connector, tunnel.WorkerID(worker), reports, long)
 	if err != nil {
 		t.Fatalf("Renew: %v", err)
 	}
-	return records
+	return table.Records
 }
 
 func report(g lease.Grant, status lease.Status) lease.Report {

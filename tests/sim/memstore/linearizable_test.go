@@ -70,9 +70,9 @@ func (in input) request() (command.Command, func(reply any, err error) (output, 
 		report := lease.Report{Index: in.index, Epoch: in.epoch, Status: lease.Status{State: lease.StateConnected, Location: in.mark}}
 		r, err := command.Renew(slot.Tunnel, slot.Connector, tunnel.WorkerID(in.worker), []lease.Report{report}, time.Hour)
 		return sent(r, err), func(reply any, err error) (output, error) {
-			records, err := decode(r, reply, err)
+			table, err := decode(r, reply, err)
 			out := output{err: err}
-			for _, record := range records {
+			for _, record := range table.Records {
 				if record.Slot.Index == in.index {
 					out.epoch, out.worker = record.Epoch, string(record.Worker)
 					if record.Status.State != lease.StateFree {
@@ -233,9 +233,9 @@ func brokenScripts(t *testing.T) map[string]map[string]string {
 	}
 	plant("grant without compare-and-set", "grant", "if tonumber(stored) ~= tonumber(ARGV[6]) then", "if false then")
 	plant("epoch that does not grow", "grant", "math.max(tonumber(stored) + 1, now)", "math.max(tonumber(stored), 1)")
-	plant("renewal with an older epoch", "renew", "stored[slot .. ':epoch'] == ARGV[i + 1] and ", "")
-	plant("renewal by another worker", "renew", "stored[slot .. ':worker'] == ARGV[1] and ", "")
-	plant("release with an older epoch", "release", "if tonumber(stored[1]) > tonumber(ARGV[3]) then", "if false then")
+	plant("renewal with an older epoch", "renew", "if epoch < have or ", "if ")
+	plant("renewal by another worker", "renew", "if not claim and worker ~= ARGV[1] then", "if false then")
+	plant("release with an older epoch", "release", "if have > epoch then", "if false then")
 	plant("release by another worker", "release", "if stored[2] ~= ARGV[2] then", "if false then")
 	return broken
 }

@@ -63,7 +63,7 @@ func grant(tb testing.TB, s *memstore.Store, index int, worker string, expect tu
 
 func slots(tb testing.TB, s *memstore.Store) []lease.Record {
 	tb.Helper()
-	return must(tb, s, command.Slots(slotOf(0).Tunnel, slotOf(0).Connector), nil)
+	return must(tb, s, command.Slots(slotOf(0).Tunnel, slotOf(0).Connector), nil).Records
 }
 
 func TestLease(t *testing.T) {
@@ -81,7 +81,7 @@ func TestLease(t *testing.T) {
 	}
 	report := lease.Report{Index: 0, Epoch: g.Epoch, Status: lease.Status{State: lease.StateConnected}}
 	r, err := command.Renew(g.Slot.Tunnel, g.Slot.Connector, "w", []lease.Report{report}, lease.LeaseTTL)
-	if got := must(t, s, r, err); !got[0].Live {
+	if got := must(t, s, r, err); !got.Records[0].Live {
 		t.Errorf("slots after a late renewal: %+v", got)
 	}
 	if !must(t, s, command.Proved(g.Slot.Tunnel, g.Slot.Connector), nil) {
@@ -316,8 +316,8 @@ func benchmarkRenew(b *testing.B, decode bool) {
 		if !decode {
 			continue
 		}
-		if records, err := r.Decode(reply); err != nil || len(records) != 4 || !records[3].Live {
-			b.Fatal(records, err)
+		if table, err := r.Decode(reply); err != nil || len(table.Records) != 4 || !table.Records[3].Live {
+			b.Fatal(table, err)
 		}
 	}
 	b.ReportMetric(float64(b.N)/(cpuTime(b)-before).Seconds(), "renewals/cpu-s")

@@ -170,7 +170,11 @@ func (w *world) renew() command.Command {
 	var reports []lease.Report
 	for range w.pick(5) {
 		slot.Index = oneOf[tunnel.ConnIndex](&w.choices, 0, 1, 2, 3, 200)
-		reports = append(reports, lease.Report{Index: slot.Index, Epoch: w.epoch(slot), Status: w.status()})
+		r := lease.Report{Index: slot.Index, Epoch: w.epoch(slot), Status: w.status(), Away: oneOf(&w.choices, 0, 0, time.Minute)}
+		if w.pick(4) > 0 {
+			r.Edge, r.Protocol = w.edge(), tunnel.QUIC
+		}
+		reports = append(reports, r)
 	}
 	return sent(command.Renew(slot.Tunnel, slot.Connector, w.worker(), reports, w.ttl()))
 }

@@ -3,12 +3,15 @@
 -- ARGV[1] index   ARGV[2] worker   ARGV[3] epoch
 -- Returns "ok" (also when it is free already) | "fenced" (a newer epoch, or another worker)
 -- | "absent" (never granted, or the grant was lost).
+-- A worker may release its slot with a higher epoch than the stored one: it had that epoch before the store lost it. The epoch becomes
+-- that one, so that the next grant is newer than all that the worker has seen.
 local slot = ARGV[1]
 local stored = redis.call('HMGET', KEYS[1], slot .. ':epoch', slot .. ':worker')
-if not stored[1] or tonumber(stored[1]) < tonumber(ARGV[3]) then
+local have, epoch = tonumber(stored[1] or '0') or 0, tonumber(ARGV[3])
+if not stored[1] or have < epoch and stored[2] ~= ARGV[2] then
   return 'absent'
 end
-if tonumber(stored[1]) > tonumber(ARGV[3]) then
+if have > epoch then
   return 'fenced'
 end
 if stored[2] == '' then
@@ -17,5 +20,5 @@ end
 if stored[2] ~= ARGV[2] then
   return 'fenced'
 end
-redis.call('HSET', KEYS[1], slot .. ':worker', '', slot .. ':deadline', '0', slot .. ':status', '')
+redis.call('HSET', KEYS[1], slot .. ':epoch', string.format('%.0f', epoch), slot .. ':worker', '', slot .. ':deadline', '0', slot .. ':status', '')
 return 'ok'

@@ -21,6 +21,7 @@ import (
 // to the one task that it waits for.
 type attempt struct {
 	hold.Attempt
+	slot tunnel.Slot // as it was named when the attempt began
 
 	cancel       context.CancelFunc
 	features     []string // announced with the registration
@@ -109,12 +110,12 @@ func (h *Holder) do(ctx context.Context, a hold.Action) {
 
 func (h *Holder) dial(ctx context.Context, number hold.Attempt) {
 	ctx, cancel := context.WithCancel(ctx)
-	a := &attempt{Attempt: number, cancel: cancel}
+	a := &attempt{Attempt: number, slot: h.machine.Slot(), cancel: cancel}
 	h.attempts[number] = a
 	h.log.InfoContext(ctx, "connection is dialled", append(about(a.Edge, a.Protocol),
 		slog.String(logkey.Curves, h.cfg.Told.Curves(a.Protocol)))...)
 	h.tasks.Go(func() {
-		session, err := h.cfg.Host.Dial(ctx, h.slot, a.Edge, a.Protocol)
+		session, err := h.cfg.Host.Dial(ctx, a.slot, a.Edge, a.Protocol)
 		if err == nil {
 			a.keep(session)
 		}
@@ -154,7 +155,7 @@ func (h *Holder) call(ctx context.Context, a *attempt, r lease.Register) (rpc.Co
 	if err != nil {
 		return rpc.ConnectionDetails{}, &tunnel.ConnError{Reason: tunnel.ReasonRPC, Err: err}
 	}
-	req := h.cfg.Host.Request(ctx, a.session, h.slot, r)
+	req := h.cfg.Host.Request(ctx, a.session, a.slot, r)
 	a.features = req.Options.Features
 	began := time.Now()
 	details, err := client.Register(ctx, req)
@@ -165,7 +166,7 @@ func (h *Holder) call(ctx context.Context, a *attempt, r lease.Register) (rpc.Co
 // serve accepts streams and watches the session.
 func (h *Holder) serve(a *attempt) {
 	a.serving = h.cfg.Serve(a.session, link.Meta{
-		Kind: link.KindStream, Tunnel: h.slot.Tunnel, Connector: h.slot.Connector, Index: h.slot.Index,
+		Kind: link.KindStream, Tunnel: a.slot.Tunnel, Connector: a.slot.Connector, Index: a.slot.Index,
 	}, slices.Contains(a.features, protocol.FeatureDatagramV3))
 	h.mu.Lock()
 	h.serving = a.serving

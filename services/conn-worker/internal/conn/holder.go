@@ -40,6 +40,8 @@ type Host interface {
 	Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
 	// StoreDown reports whether the store is unavailable.
 	StoreDown() bool
+	// Fresh reports whether the store was read lately enough to act (hold.Host).
+	Fresh() bool
 	Observer
 }
 
@@ -145,6 +147,9 @@ func New(slot tunnel.Slot, cfg Config) *Holder {
 func (h *Holder) Send(e lease.Event) {
 	h.post(hold.Sent{Event: e})
 }
+
+// Rename makes the attempts to come use another connector id.
+func (h *Holder) Rename(id tunnel.ConnectorID) { h.post(hold.Renamed{Connector: id}) }
 
 // Reconnect breaks the session and dials again after the delay. It returns false and does nothing while there is no registered
 // session, and while an earlier call has not broken it yet.
@@ -264,6 +269,8 @@ func (h *host) Rotate(_ time.Time, slot tunnel.Slot, avoid tunnel.EdgeAddr) tunn
 }
 
 func (h *host) StoreDown() bool { return h.cfg.Host.StoreDown() }
+
+func (h *host) Fresh(time.Time) bool { return h.cfg.Host.Fresh() }
 
 // tell logs changes that an operator should see.
 func (h *Holder) tell(ctx context.Context, n hold.Note) {

@@ -95,6 +95,7 @@ func (l *lab) Request(_ context.Context, _ transport.Session, slot tunnel.Slot, 
 }
 
 func (l *lab) Rotate(tunnel.Slot, tunnel.EdgeAddr) tunnel.EdgeAddr { return l.spare }
+func (l *lab) Fresh() bool                                         { return true }
 func (l *lab) StoreDown() bool                                     { return l.alone }
 
 func (l *lab) Changed() {}

@@ -89,6 +89,16 @@ func (k *keeper) Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
 // StoreDown reports whether the store is unavailable.
 func (k *keeper) StoreDown() bool { return !k.deps.Control.Up() }
 
+// Fresh reports whether the store was read lately enough to act, or whether the worker has to act without it.
+func (k *keeper) Fresh() bool {
+	if k.StoreDown() {
+		return true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.machine.Fresh(time.Now())
+}
+
 // Called counts a call to the edge.
 func (k *keeper) Called(m conn.Method, took time.Duration, err error) {
 	k.deps.Observer.Called(m, took, err)

@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"sync"
@@ -111,6 +112,8 @@ func (k *keeper) decide(ctx context.Context, e keep.Event) (others []keep.Action
 			k.start(ctx, a)
 		case keep.Send:
 			k.holders[a.Holder].Send(a.Event)
+		case keep.Rename:
+			k.holders[a.Holder].Rename(a.Connector)
 		case keep.Gone:
 			delete(k.holders, a.Holder)
 			others = append(others, a)
@@ -141,8 +144,8 @@ func (k *keeper) do(ctx context.Context, a keep.Action) {
 		pool, err := k.deps.Store.Pool(ctx, a.Name)
 		k.step(ctx, keep.PoolRead{Pool: pool, Err: err})
 	case keep.CallRenew:
-		records, err := k.deps.Store.Renew(ctx, a.Tunnel, a.Connector, a.Worker, a.Reports, lease.LeaseTTL)
-		k.step(ctx, keep.Renewed{Records: records, Err: err})
+		table, err := k.deps.Store.Renew(ctx, a.Tunnel, a.Connector, a.Worker, a.Reports, lease.LeaseTTL)
+		k.step(ctx, keep.Renewed{Table: table, Err: err})
 	case keep.CallRelease:
 		err := k.deps.Store.Release(ctx, a.Slot, a.Worker, a.Epoch)
 		k.step(ctx, keep.Released{Holder: a.Holder, Err: err})
@@ -168,7 +171,14 @@ func (k *keeper) do(ctx context.Context, a keep.Action) {
 func (k *keeper) tell(ctx context.Context, a keep.Action) (later func()) {
 	switch a := a.(type) {
 	case keep.Named:
-		k.log.InfoContext(ctx, "connector has its id", slog.String(logkey.ConnectorID, a.Connector.String()))
+		if a.Former.IsZero() {
+			k.log.InfoContext(ctx, "connector has its id", slog.String(logkey.ConnectorID, a.Connector.String()))
+			return nil
+		}
+		k.log.WarnContext(ctx, "connector has another id in the store, new registrations use it",
+			slog.String(logkey.ConnectorID, a.Connector.String()))
+	case keep.Damaged:
+		k.log.ErrorContext(ctx, "stored slot cannot be read, the others go on", slog.Any(logkey.Err, errors.New(a.String())))
 	case keep.NotRenewed:
 		if ctx.Err() == nil {
 			k.log.ErrorContext(ctx, "leases not renewed", slog.Any(logkey.Err, a.Err))

@@ -29,8 +29,8 @@ func (s *slowStore) Pool(context.Context, string) (edgepool.Pool, error) {
 
 func (s *slowStore) Renew(
 	context.Context, tunnel.ID, tunnel.ConnectorID, tunnel.WorkerID, []lease.Report, time.Duration,
-) ([]lease.Record, error) {
-	return []lease.Record{{Grant: lease.Grant{Worker: "worker-1", Epoch: 5, Wait: time.Hour}, Live: true}}, nil
+) (lease.Table, error) {
+	return lease.Table{Records: []lease.Record{{Grant: lease.Grant{Worker: "worker-1", Epoch: 5, Wait: time.Hour}, Live: true}}}, nil
 }
 
 func (s *slowStore) Release(context.Context, tunnel.Slot, tunnel.WorkerID, tunnel.Epoch) error {

@@ -29,7 +29,7 @@ const DefaultRetries = hold.DefaultRetries
 type Store interface {
 	EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error)
 	Renew(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID,
-		reports []lease.Report, ttl time.Duration) ([]lease.Record, error)
+		reports []lease.Report, ttl time.Duration) (lease.Table, error)
 	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
 	Pool(ctx context.Context, name string) (edgepool.Pool, error)
 	Watch(ctx context.Context, topics ...string) <-chan struct{}
