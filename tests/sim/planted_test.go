@@ -103,11 +103,6 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			scripts: patched(t, "grant", "math.max(now, full - (burst - 1) * interval)", "now"), caught: []Invariant{ConnectorBudget},
 		},
 		{
-			name: "renewal ignores a taken address", first: 83,
-			scripts: patched(t, "renew", " and taken(slot, address) then", " and false then"), caught: []Invariant{OneAddress},
-			only: []Kind{Failover, Delay},
-		},
-		{
 			name: "renewal accepts another epoch", first: 4,
 			scripts: patched(t, "renew", "if epoch < have or ", "if "), caught: []Invariant{OldWrites},
 		},

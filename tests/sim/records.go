@@ -77,7 +77,8 @@ func (k *checker) compare(key string, writes []write, before, after map[string]s
 		if stored == w.epoch && (w.worker == "" || w.worker == before[w.index+":worker"]) {
 			continue
 		}
-		if w.claims && (above(w.epoch, stored) || stored == w.epoch && before[w.index+":worker"] != "" && !connectedStatus(before[w.index+":status"])) {
+		takesOver := stored == w.epoch && before[w.index+":worker"] != "" && !connectedStatus(before[w.index+":status"])
+		if w.claims && (above(w.epoch, stored) || takesOver) {
 			continue
 		}
 		for _, field := range []string{"epoch", "deadline", "worker", "edge", "status", "renewed"} {

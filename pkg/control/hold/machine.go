@@ -21,6 +21,11 @@ type Host interface {
 	Observe(now time.Time, slot tunnel.Slot, a Attempt, e protocol.Event) (fell bool)
 	// Rotate chooses another address without the store; the zero address when there is none.
 	Rotate(now time.Time, slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
+	Store
+}
+
+// Store is what the worker knows about the store.
+type Store interface {
 	// StoreDown reports whether the store is unavailable.
 	StoreDown() bool
 	// Fresh reports whether the worker has looked into the store lately enough to act. It has not when the process was stopped for longer

@@ -76,7 +76,8 @@ func TestCommands(t *testing.T) {
 		"read slots|slots|" + tag + ":slots " + tag + ":fence|5",
 		"grant slot 3|grant|" + tag + ":slots " + tag + ":bucket " + tag +
 			`:fence|3|w|192.0.2.1:7844|r1|quic|6|1000|1000|{"state":"granted"}|1000|2|30000|5`,
-		"renew leases|renew|" + tag + ":slots " + tag + `:proved|w|1000|600000|3|7|1|2|{"state":"connected","retries":2}|192.0.2.1:7844|r1|quic|60000`,
+		"renew leases|renew|" + tag + ":slots " + tag +
+			`:proved|w|1000|600000|3|7|1|2|{"state":"connected","retries":2}|192.0.2.1:7844|r1|quic|60000`,
 		"release slot 3|release|" + tag + ":slots|3|w|7",
 		"read proof|proved|" + tag + ":proved",
 		"hint|||publish|cv:hint:topic|m",

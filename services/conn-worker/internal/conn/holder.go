@@ -38,11 +38,16 @@ type Host interface {
 	Request(ctx context.Context, s transport.Session, slot tunnel.Slot, r lease.Register) rpc.RegisterRequest
 	// Rotate chooses another address without the store; the zero address when there is none.
 	Rotate(slot tunnel.Slot, avoid tunnel.EdgeAddr) tunnel.EdgeAddr
+	Store
+	Observer
+}
+
+// Store is what the worker knows about the store (hold.Store).
+type Store interface {
 	// StoreDown reports whether the store is unavailable.
 	StoreDown() bool
-	// Fresh reports whether the store was read lately enough to act (hold.Host).
+	// Fresh reports whether the store was read lately enough to act.
 	Fresh() bool
-	Observer
 }
 
 // Observer receives what a holder does.
