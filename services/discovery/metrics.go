@@ -16,7 +16,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		up: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "culvert_control_plane_up", Help: "Whether the last call to the store succeeded.",
+			Name: "culvert_control_plane_up", Help: "Whether the store responds.",
 			ConstLabels: prometheus.Labels{"service": "discovery"},
 		}),
 		leading: prometheus.NewGauge(prometheus.GaugeOpts{

@@ -43,7 +43,7 @@ func New() *Metrics {
 	}, []string{"reason"})
 	m := &Metrics{
 		up: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "culvert_control_plane_up", Help: "Whether the last call to the store succeeded.",
+			Name: "culvert_control_plane_up", Help: "Whether the store responds.",
 			ConstLabels: prometheus.Labels{"service": "conn-worker"},
 		}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
