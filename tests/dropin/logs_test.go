@@ -4,7 +4,9 @@ package dropin_test
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -203,9 +205,9 @@ func visit(t *testing.T, e *harness.Edge, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		t.Errorf("GET %s: %s", path, resp.Status)
+	_, err = io.Copy(io.Discard, resp.Body) // a visitor who hangs up early leads to other lines
+	if err = errors.Join(err, resp.Body.Close()); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("GET %s: %s, %v", path, resp.Status, err)
 	}
 }
 
