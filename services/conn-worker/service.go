@@ -51,6 +51,8 @@ type Deps struct {
 	FromToken   bool
 	// Files reads credentials, roots and certificates of the link again when they change; nil reads them once.
 	Files *filewatch.Watcher
+	// Alone says that no other process uses Store, so that the worker need not wait for what others know.
+	Alone bool
 	// LocalConfig returns the JSON that index 0 uploads (docs/spec/wire.md 8.3); nil uploads nothing.
 	LocalConfig func() []byte
 	// Applier gets pushed configurations where Carrier is given; without one they are rejected. Without a Carrier they go to
@@ -121,7 +123,7 @@ func (s *Service) newKeepers(deps Deps, m *metrics.Metrics, creds []keeper.Crede
 	if err != nil {
 		return nil, err
 	}
-	return keeper.New(cfg.keeper(s.id, deps.Version), keeper.Deps{
+	return keeper.New(cfg.keeper(s.id, &deps), keeper.Deps{
 		Store: deps.Store, Control: s.control, Dialer: dialer, Serve: datapath.New(path), Observer: m, Logger: s.log,
 		LocalConfig: deps.LocalConfig, HolderGone: func() { s.registrar.HolderGone() }, // New makes the registrar later
 	}, creds), nil

@@ -246,7 +246,7 @@ func (s *Stack) buildWorker() (part, error) {
 	w, err := connworker.New(s.cfg.Worker, connworker.Deps{
 		Store: s.store, Carrier: link.NewDirect(s.proxy.Handler()), Applier: s.proxy, Logger: s.log("conn-worker"), Registerer: s.deps.Registry,
 		Version: s.deps.Version, Credentials: []tunnel.Credentials{s.cfg.Credentials}, FromToken: s.cfg.FromToken, LocalConfig: s.cfg.LocalConfig,
-		Files: s.deps.Reload.Files,
+		Files: s.deps.Reload.Files, Alone: s.cfg.Redis.URL == "",
 	})
 	s.worker = w
 	return w, err

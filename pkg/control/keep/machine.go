@@ -42,6 +42,8 @@ type Config struct {
 	Protocol    protocol.Choice
 	Token       bool
 	AccountHash uint8
+	// Alone says that no other process uses the store, so that nobody else can know the connector id.
+	Alone bool
 }
 
 // Choices is what the host knows of the transports, for all its tunnels; protocol.Choices has the methods.
@@ -214,7 +216,7 @@ func (m *Machine) wait(now time.Time, s stage, d time.Duration) {
 // identify asks the store for the connector id, and offers the one that is known here: a store that lost it gets it back.
 func (m *Machine) identify(now time.Time) {
 	candidate := m.connector
-	if candidate.IsZero() && !m.since.IsZero() && now.Sub(m.since) >= offerAfter {
+	if candidate.IsZero() && (m.cfg.Alone || !m.since.IsZero() && now.Sub(m.since) >= offerAfter) {
 		fresh, err := m.deps.Candidate()
 		if err != nil {
 			m.identifyLater(now)

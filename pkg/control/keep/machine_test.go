@@ -197,6 +197,12 @@ func TestCandidateFails(t *testing.T) {
 	}
 }
 
+// TestAlone: a keeper whose store nobody else uses offers a connector id at once.
+func TestAlone(t *testing.T) {
+	l := newLab(t, func(c *keep.Config) { c.Alone = true })
+	l.want(keep.Started{}, "call connector 7")
+}
+
 // TestWoken: a hint leads to a renewal at once, or after the one in progress and a short rest; many hints lead to one.
 func TestWoken(t *testing.T) {
 	l := newLab(t)

@@ -53,7 +53,7 @@ func newKeeper(cfg Config, deps Deps, t *transports, wakeAll func(), cred Creden
 	k.auth.Store(&k.cred)
 	k.machine = keep.NewMachine(keep.Config{
 		Tunnel: cred.TunnelID, Worker: cfg.Worker, Pool: cfg.Pool, Family: cfg.Family, Protocol: cfg.Protocol, Token: cred.FromToken,
-		AccountHash: credential.AccountHash(cred.AccountTag),
+		AccountHash: credential.AccountHash(cred.AccountTag), Alone: cfg.Alone,
 	}, keep.Deps{
 		View: func(id keep.HolderID) hold.View { return k.holders[id].Snapshot() }, Choices: t,
 		Candidate: func() (tunnel.ConnectorID, error) { return tunnel.NewConnectorID(rand.Reader) },

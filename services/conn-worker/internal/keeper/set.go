@@ -103,6 +103,8 @@ type Config struct {
 	GracePeriod, RPCTimeout time.Duration
 	// Retries is the number of doublings of the longest wait between two attempts.
 	Retries int
+	// Alone says that no other process uses the store.
+	Alone bool
 }
 
 // Credentials are the credentials of one tunnel.
