@@ -31,7 +31,7 @@ func (m *Machine) Protocol(now time.Time, slot tunnel.Slot, demanded tunnel.Prot
 	return m.deps.Choices.Next(now, slot, m.selection(demanded)), first
 }
 
-// prefers is the transport that a connected slot would rather use, or empty.
+// prefers returns the transport that a connected slot would use for a new attempt; it is empty when that is the present one.
 func (m *Machine) prefers(now time.Time, index tunnel.ConnIndex, v hold.View) tunnel.Protocol {
 	if v.Status.State != lease.StateConnected {
 		return ""

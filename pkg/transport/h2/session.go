@@ -73,7 +73,7 @@ func newEdge(ctx context.Context, conn *tls.Conn, settings Settings) *Session {
 	s := newSession(conn, mux.Client)
 	s.limits = settings.Headers.BehindEdge()
 	s.conn = mux.New(ctx, conn, settings.config(mux.Client, nil))
-	s.conn.Ping() // measures the round trip for those who probe; an ended session shows elsewhere
+	s.conn.Ping() // so that RTT is known early; the context of the session tells that it has ended
 	st, err := s.conn.Open(context.WithoutCancel(ctx))
 	if err == nil {
 		err = st.SendHead(controlRequest(), false, false)
