@@ -377,6 +377,7 @@ func controlRows() []Row {
 		own("part of the control plane failed, the rest goes on"),
 		own("control plane is unavailable, nothing is published"),
 		own("edge pool published").quiet(),
+		own("name server breaker changed"),
 		own("static edge addresses skipped"),
 		own("record not read"),
 		stock("edge addresses not found, the last pool stays", line(Error, textNoDNS, from("error", logkey.Err)).of(EventConnector)).

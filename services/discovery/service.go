@@ -17,6 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/control/retain"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/discovery/internal/resolve"
 )
 
@@ -58,6 +59,8 @@ type Service struct {
 	log     *slog.Logger
 	metrics *metrics
 	client  *resolve.Client
+	// network is written to when the network changed.
+	network chan struct{}
 	// machine decides; it belongs to the loop of Run.
 	machine *retain.Machine
 
@@ -75,7 +78,13 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("discovery: metrics: %w", err)
 	}
-	client := resolve.Config{Timeout: cfg.Timeout}
+	s := &Service{
+		cfg: cfg, store: deps.Store, log: deps.Logger, metrics: m, state: state{problem: retain.ErrStarting}, network: make(chan struct{}, 1),
+		machine: retain.NewMachine(retain.Config{ID: newID(), Name: cfg.Name, Refresh: cfg.Refresh, Random: mathrand.Int64N}),
+	}
+	client := resolve.Config{
+		Timeout: cfg.Timeout, Changed: s.breakerChanged, Gone: func(server string) { m.breakers.DeleteLabelValues(server) },
+	}
 	if cfg.Resolver != SystemResolver {
 		client.Server = cfg.Resolver
 	}
@@ -85,11 +94,24 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			return nil, fmt.Errorf("discovery: dot: %w", err)
 		}
 	}
-	return &Service{
-		cfg: cfg, store: deps.Store, log: deps.Logger, metrics: m,
-		client: resolve.New(client), state: state{problem: retain.ErrStarting},
-		machine: retain.NewMachine(retain.Config{ID: newID(), Name: cfg.Name, Refresh: cfg.Refresh, Random: mathrand.Int64N}),
-	}, nil
+	s.client = resolve.New(client)
+	return s, nil
+}
+
+// breakerChanged shows that queries to a name server stop for a while, or go on.
+func (s *Service) breakerChanged(server string, from, to resolve.State) {
+	s.metrics.breakers.WithLabelValues(server).Set(float64(to))
+	s.log.Info("name server breaker changed", slog.String(logkey.Resolver, server),
+		slog.String(logkey.From, from.String()), slog.String(logkey.To, to.String()))
+}
+
+// NetworkChanged says that name servers that failed may work now, and that the edge's addresses may be others: the leader looks up soon,
+// as after a hint.
+func (s *Service) NetworkChanged() {
+	select {
+	case s.network <- struct{}{}:
+	default: // one that is not yet handled is enough
+	}
 }
 
 // newID is the host name and a random part, since a host may run several replicas.
@@ -135,6 +157,9 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-timer.C:
 			s.handle(ctx, retain.Due{}, timer)
 		case <-asked:
+			s.handle(ctx, retain.Asked{}, timer)
+		case <-s.network:
+			s.client.Reset()
 			s.handle(ctx, retain.Asked{}, timer)
 		}
 		if ctx.Err() != nil {

@@ -152,6 +152,7 @@ func TestGoodPoolStays(t *testing.T) {
 		}
 		dns.Break("udp", false)
 		dns.Break("dot", false)
+		s.NetworkChanged() // servers that failed often are tried again
 		dns.Set(t, append(zone[:4:4], "region2.v2.edge.test. 60 IN A 192.0.2.33")...)
 		testkit.Eventually(t, name+": recovered", func() bool {
 			pool, err := store.Pool(t.Context(), "")
@@ -182,6 +183,7 @@ func TestDNSDeadAtStart(t *testing.T) {
 	})
 
 	dns.Break("dot", false)
+	s.NetworkChanged()
 	testkit.Eventually(t, "ready over TLS", func() bool { return s.Ready() == nil })
 	if v := show(t, s); v.Pool == nil || v.Pool.Source != edgepool.SourceDoT {
 		t.Errorf("state: got %+v, want a pool over TLS", v)

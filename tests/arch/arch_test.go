@@ -104,7 +104,7 @@ func wrappers() map[string][]string {
 		"github.com/alicebob/miniredis":  {"pkg/redisstore"},
 		"golang.org/x/net/http2":         {"pkg/transport/h2"},
 		"capnproto.org/go/capnp":         {"pkg/wire/schema", "pkg/wire/rpc"},
-		"github.com/sony/gobreaker":      {"pkg/link"},
+		"github.com/sony/gobreaker":      {"pkg/link", "services/discovery/internal/resolve"},
 		"github.com/urfave/cli":          {"cli"},
 		"go.yaml.in/yaml":                {"pkg/config"},
 		"github.com/pires/go-proxyproto": {"services/edge/internal/visitorconn"},

@@ -36,17 +36,40 @@ type Config struct {
 	DoTTLS func() *tls.Config
 	// Timeout bounds one query.
 	Timeout time.Duration
+	// Changed is told of each change of the breaker of a server, and Gone of a server that is not used any more. Either may be nil.
+	Changed func(server string, from, to State)
+	Gone    func(server string)
 }
 
 // Client queries name servers. One call of Static or Regions at a time.
 type Client struct {
-	cfg Config
+	cfg      Config
+	breakers *breakers
+	system   *net.Resolver
+	// systemServers lists the system's name servers.
+	systemServers func() ([]string, error)
 	// last is the address that each entry of a static list resolved to last.
 	last map[string]netip.AddrPort
 }
 
 // New makes a client.
-func New(cfg Config) *Client { return &Client{cfg: cfg, last: map[string]netip.AddrPort{}} }
+func New(cfg Config) *Client {
+	c := &Client{cfg: cfg, last: map[string]netip.AddrPort{}, breakers: newBreakers(cfg.Changed, cfg.Gone), systemServers: configured}
+	c.system = &net.Resolver{Dial: c.dialSystem}
+	return c
+}
+
+// Reset forgets which servers failed: after a change of the network they may work.
+func (c *Client) Reset() { c.breakers.keep() }
+
+// dialSystem dials for the system's way, which passes over a server that rests.
+func (c *Client) dialSystem(ctx context.Context, network, server string) (net.Conn, error) {
+	if c.breakers.resting(server) {
+		return nil, errResting
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, server)
+}
 
 // way is one way to send a query.
 type way int
@@ -88,15 +111,19 @@ func (c *Client) query(ctx context.Context, w way, name string, qtype uint16) ([
 	return nil, fmt.Errorf("lookup of %s: more than %d aliases", what, maxAliases)
 }
 
-// exchange returns the answer section of the first successful response.
+// exchange returns the answer section of the first successful response. Servers whose breaker is open are passed over.
 func (c *Client) exchange(ctx context.Context, w way, name string, qtype uint16) ([]dns.RR, error) {
 	servers, err := c.servers(w)
 	if err != nil {
 		return nil, err
 	}
 	var errs []error
-	for _, server := range servers {
-		reply, err := c.exchangeWith(ctx, w, server, name, qtype)
+	for i, server := range servers {
+		left := len(servers) - i - 1
+		if w == plain {
+			left += c.serversOverTLS()
+		}
+		reply, err := c.guarded(ctx, w, server, left, name, qtype)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("server %s: %w", server, err))
@@ -111,15 +138,49 @@ func (c *Client) exchange(ctx context.Context, w way, name string, qtype uint16)
 	return nil, errors.Join(errs...)
 }
 
-func (c *Client) exchangeWith(ctx context.Context, w way, server, name string, qtype uint16) (*dns.Msg, error) {
+// guarded sends a query to a server if its breaker lets it. left is the number of servers that may be tried after it.
+func (c *Client) guarded(ctx context.Context, w way, server string, left int, name string, qtype uint16) (*dns.Msg, error) {
+	done, err := c.breakers.allow(server)
+	if err != nil {
+		return nil, err
+	}
+	limit := c.cfg.Timeout
+	if w == overTLS {
+		limit = dotTimeout
+	}
+	reply, err := c.exchangeWith(ctx, w, server, c.limit(ctx, limit, left), name, qtype)
+	done(verdict(ctx, reply, err))
+	return reply, err
+}
+
+// serversOverTLS is the number of servers that are queried over TLS.
+func (c *Client) serversOverTLS() int {
+	if c.cfg.DoTAddr == "" {
+		return 0
+	}
+	return 1
+}
+
+// limit is the time limit of one query before the deadline of ctx, with left servers behind it.
+func (c *Client) limit(ctx context.Context, limit time.Duration, left int) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return limit
+	}
+	return share(limit, time.Until(deadline), left)
+}
+
+func (c *Client) exchangeWith(
+	ctx context.Context, w way, server string, limit time.Duration, name string, qtype uint16,
+) (*dns.Msg, error) {
 	query := new(dns.Msg)
 	query.SetQuestion(dns.Fqdn(name), qtype)
 	query.SetEdns0(udpSize, false)
-	client := &dns.Client{Net: "udp", Timeout: c.cfg.Timeout, UDPSize: udpSize}
+	client := &dns.Client{Net: "udp", Timeout: limit, UDPSize: udpSize}
 	if w == overTLS {
-		client.Net, client.TLSConfig, client.Timeout = "tcp-tls", c.cfg.DoTTLS(), dotTimeout
+		client.Net, client.TLSConfig = "tcp-tls", c.cfg.DoTTLS()
 	}
-	ctx, cancel := context.WithTimeout(ctx, client.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	reply, _, err := client.ExchangeContext(ctx, query, server)
 	if err == nil && reply.Truncated && w == plain {
@@ -137,6 +198,16 @@ func (c *Client) servers(w way) ([]string, error) {
 	case c.cfg.Server != "":
 		return []string{c.cfg.Server}, nil
 	}
+	servers, err := c.systemServers()
+	if err != nil {
+		return nil, err
+	}
+	c.breakers.keep(append([]string{c.cfg.DoTAddr}, servers...)...)
+	return servers, nil
+}
+
+// configured lists the servers that the system's configuration names.
+func configured() ([]string, error) {
 	system, err := dns.ClientConfigFromFile(resolvConf)
 	if err != nil {
 		return nil, fmt.Errorf("system resolver: %w", err)
@@ -158,9 +229,9 @@ func (c *Client) addresses(ctx context.Context, w way, host string) ([]netip.Add
 		return []netip.Addr{a.Unmap()}, nil
 	}
 	if w == plain && c.cfg.Server == "" {
-		ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+		ctx, cancel := context.WithTimeout(ctx, c.limit(ctx, c.cfg.Timeout, c.serversOverTLS()))
 		defer cancel()
-		found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", strings.TrimSuffix(host, "."))
+		found, err := c.system.LookupNetIP(ctx, "ip", strings.TrimSuffix(host, "."))
 		if err != nil {
 			return nil, fmt.Errorf("lookup of %s: %w", host, err)
 		}
