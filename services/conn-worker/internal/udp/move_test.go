@@ -1,7 +1,9 @@
 package udp
 
 import (
+	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -163,6 +165,31 @@ func TestMovedSessionComesBack(t *testing.T) {
 				t.Errorf("%d dropped, %d sessions, want none and 1", l.dropped(UnknownSession), l.live())
 			}
 		})
+	}
+}
+
+// TestRegisteredOnTwoConnectionsAtOnce: an edge that waits too long for a response registers a session on a second connection, and may
+// repeat the registration on the first one at the same moment. Whatever order the two come in, one of the connections has the session.
+func TestRegisteredOnTwoConnectionsAtOnce(t *testing.T) {
+	l := newLab(t, Limits{Sessions: 100, QueueBytes: 64 << 20}, "p")
+	_, one := l.serve(V3, 1)
+	_, two := l.serve(V3, 2)
+	id, to := datagram.ID{1}, dest("192.0.2.1:53")
+	for range 2000 {
+		var both sync.WaitGroup
+		for _, s := range []*Session{one, two} {
+			both.Go(func() {
+				if err := s.register(id, to, 0, nil, nil); err != nil && !errors.Is(err, errNotHere) {
+					t.Error(err)
+				}
+			})
+		}
+		both.Wait()
+		l.drain()
+		one.payload(id, []byte("payload"))
+		if n := l.dropped(UnknownSession); n != 0 || l.live() != 1 {
+			t.Fatalf("%d payloads dropped, %d sessions, want none and 1", n, l.live())
+		}
 	}
 }
 

@@ -143,12 +143,13 @@ func (s *Session) drop(why Reason) { s.cfg.Observer.DatagramDropped(why) }
 
 // register remembers a session, or renews what is known of it, and registers it at its proxy. response may be nil.
 func (s *Session) register(id datagram.ID, dest netip.AddrPort, idle time.Duration, payload []byte, response chan packet.Message) error {
-	if err := s.remember(id, dest, idle, response); err != nil {
+	old, err := s.remember(id, dest, idle, response)
+	if err != nil {
 		return err
 	}
 	// Before the request to the proxy: after its response the edge may send payload on any connection.
-	if old := s.relay.settle(s.home(id), s); old != nil {
-		old.forget(id)
+	if old != nil {
+		old.movedOn(id)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,51 +163,68 @@ func (s *Session) register(id datagram.ID, dest netip.AddrPort, idle time.Durati
 // takeOver registers a session that another connection has left behind, with a payload for it.
 func (s *Session) takeOver(id datagram.ID, l leftSession, payload []byte) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, err := s.rememberLocked(id, l.dest, l.idle)
-	if err != nil {
-		return err
+	e, old, err := s.rememberLocked(id, l.dest, l.idle)
+	if err == nil {
+		err = s.askLocked(e, payload)
 	}
-	s.relay.settle(s.home(id), s)
-	return s.askLocked(e, payload)
+	s.mu.Unlock()
+	if old != nil {
+		old.movedOn(id)
+	}
+	return err
 }
 
-func (s *Session) remember(id datagram.ID, dest netip.AddrPort, idle time.Duration, response chan packet.Message) error {
+// remember is rememberLocked for a registration of the edge, whose response goes to the channel or, if that is nil, to the edge.
+func (s *Session) remember(id datagram.ID, dest netip.AddrPort, idle time.Duration, response chan packet.Message) (old *Session, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, err := s.rememberLocked(id, dest, idle)
+	e, old, err := s.rememberLocked(id, dest, idle)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if e.response != nil {
 		close(e.response) // a newer call for the same session
 	}
 	e.response, e.awaiting = response, response == nil
-	return nil
+	return old, nil
 }
 
-func (s *Session) rememberLocked(id datagram.ID, dest netip.AddrPort, idle time.Duration) (*session, error) {
+// rememberLocked notes what is known of a session and makes this connection its home. old is the connection that was its home before,
+// or nil; the caller tells it with movedOn once mu is free. Both happen under one lock: of two connections that register a session at
+// the same time, the later one has it afterwards.
+func (s *Session) rememberLocked(id datagram.ID, dest netip.AddrPort, idle time.Duration) (e *session, old *Session, err error) {
 	if s.over {
-		return nil, errNotHere
+		return nil, nil, errNotHere
 	}
-	e := s.sessions[id]
+	e = s.sessions[id]
 	if e == nil {
 		if len(s.sessions) >= s.cfg.Limits.Sessions {
-			return nil, errTooMany
+			return nil, nil, errTooMany
 		}
 		e = &session{id: id}
 		s.sessions[id] = e
 		s.changed(1)
 	}
 	e.dest, e.idle, e.used = dest, idle, time.Now()
-	return e, nil
+	return e, s.relay.settle(s.home(id), s), nil
 }
 
-// forget drops a session without notifying edge or proxy, since it lives on elsewhere.
-func (s *Session) forget(id datagram.ID) {
+// movedOn drops a session that another connection has registered, unless it has come back meanwhile. Neither edge nor proxy is notified.
+func (s *Session) movedOn(id datagram.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forgetLocked(id)
+	if s.relay.find(s.home(id)) != s {
+		s.forgetLocked(id)
+	}
+}
+
+// forget drops the session of a failed registration, unless a newer one waits for its response.
+func (s *Session) forget(id datagram.ID, response chan packet.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e := s.sessions[id]; e != nil && e.response == response {
+		s.forgetLocked(id)
+	}
 }
 
 func (s *Session) forgetLocked(id datagram.ID) *session {

@@ -42,7 +42,7 @@ func (s *Session) RegisterUDPSession(ctx context.Context, r rpc.UDPSession) ([]b
 		if errors.Is(err, errTooMany) {
 			return nil, errors.New(limited)
 		}
-		s.forget(r.ID)
+		s.forget(r.ID, response)
 		return nil, err
 	}
 	select {
