@@ -35,6 +35,8 @@ type Flow struct {
 	deliver func([]byte)
 	// used is the time of the last datagram in either direction, in nanoseconds.
 	used atomic.Int64
+	// heard is the time of the last datagram of the origin, or of the registration, in nanoseconds.
+	heard atomic.Int64
 	// ctx ends with the flow; its cause is the reason.
 	ctx    context.Context //nolint:containedctx // the lifetime of the flow
 	cancel context.CancelCauseFunc
@@ -54,7 +56,8 @@ type Flow struct {
 	waiting payloadQueue
 	// recent holds payloads that were sent to peer and may not have arrived. If peer turns out to be dead, they are sent again
 	// over another connection.
-	recent payloadQueue
+	recent  payloadQueue
+	confirm confirmation
 }
 
 func newFlow(fs *Flows, id tunnel.ID, dst netip.AddrPort, idle time.Duration, deliver func([]byte)) *Flow {
@@ -109,6 +112,9 @@ func (f *Flow) Send(b []byte) error {
 	}
 	f.recent.dropBefore(p.lastHeard(now) - int64(inFlight))
 	f.rememberLocked(payload, now)
+	if p.v3 && f.confirm.isDue(f.heard.Load(), now) {
+		p.registerAgain(f)
+	}
 	p.send(out)
 	return nil
 }
@@ -122,6 +128,9 @@ func (f *Flow) sendLargeLocked(p *peer, b []byte, now int64) error {
 	}
 	f.recent.dropBefore(p.lastHeard(now) - int64(inFlight))
 	f.rememberLocked(payload, now)
+	if p.v3 && f.confirm.isDue(f.heard.Load(), now) {
+		p.registerAgain(f)
+	}
 	for _, part := range parts {
 		p.send(part)
 	}

@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -43,6 +44,54 @@ func TestMoveAfterLoss(t *testing.T) {
 	two.die()
 	if r := foreign.accept(); r.ID != id {
 		t.Errorf("registration = %+v", r)
+	}
+}
+
+// failing is a session whose datagrams end before the session does.
+type failing struct {
+	transport.Session
+	fail chan struct{}
+}
+
+func (f *failing) ReceiveDatagram(ctx context.Context) ([]byte, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-f.fail:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return f.Session.ReceiveDatagram(ctx)
+}
+
+// TestDatagramsEndBeforeTheSession: a lost connection may show it first where datagrams are received. Its flows leave it for good,
+// although its session has not ended yet and there is no other connection at that moment.
+func TestDatagramsEndBeforeTheSession(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, Default())
+	table := registry.NewTable()
+	lost := &failing{fail: make(chan struct{})}
+	l.wrap = func(s transport.Session) transport.Session {
+		lost.Session = s
+		return lost
+	}
+	one := l.connect(table, 0, 1, ours)
+	flow := l.start(0)
+	id := one.accept().ID
+	testkit.Receive(t, "the flow is settled", flow.settled)
+	close(lost.fail)
+	testkit.Receive(t, "the end of Serve", one.gone)
+	send(t, flow, "kept")
+	l.wrap = nil
+	two := l.connect(table, 1, 2, ours)
+	r := two.accept()
+	if r.ID != id {
+		t.Errorf("registration = %+v", r)
+	}
+	if got := string(r.Payload); got != "kept" {
+		t.Errorf("bundled payload = %q", got)
 	}
 }
 

@@ -326,7 +326,7 @@ func (fs *Flows) Serve(ctx context.Context, conn *registry.Conn) {
 		case <-ctx.Done():
 		case <-conn.Session.Context().Done():
 		case <-conn.Retired():
-			fs.vacate(p, "retired")
+			fs.vacate(p, "retired", p.isDead())
 		}
 	})
 	for {
@@ -437,6 +437,7 @@ func (fs *Flows) deliver(p *peer, id datagram.ID, b []byte) {
 		return
 	}
 	f.touch()
+	f.heard.Store(f.used.Load())
 	f.deliver(b)
 }
 

@@ -46,7 +46,7 @@ func (fs *Flows) attach(conn *registry.Conn) *peer {
 	}
 	fs.mu.Unlock()
 	for _, o := range stale {
-		fs.vacate(o, "replaced")
+		fs.vacate(o, "replaced", o.isDead())
 	}
 	return p
 }
@@ -59,11 +59,16 @@ func (fs *Flows) detach(p *peer) {
 		delete(fs.peers, p.conn.Slot.Tunnel)
 	}
 	fs.mu.Unlock()
-	fs.vacate(p, "lost")
+	// Whatever ended Serve, nothing looks at this connection any more: a flow that stayed with it would never find another one.
+	fs.vacate(p, "lost", true)
 }
 
-// vacate makes the flows of a connection look for another one.
-func (fs *Flows) vacate(p *peer, cause string) {
+// isDead reports whether the connection delivers nothing any more, as far as is known.
+func (p *peer) isDead() bool { return p.isOver() || p.suspect.Load() }
+
+// vacate makes the flows of a connection look for another one. Until they have one they stay, unless lost says that the connection no
+// longer delivers anything.
+func (fs *Flows) vacate(p *peer, cause string, lost bool) {
 	fs.mu.Lock()
 	flows := slices.Collect(maps.Keys(p.flows))
 	fs.mu.Unlock()
@@ -71,7 +76,6 @@ func (fs *Flows) vacate(p *peer, cause string) {
 		return
 	}
 	fs.metrics.moves.WithLabelValues(cause).Inc()
-	lost := p.isOver() || p.suspect.Load()
 	for _, f := range flows {
 		f.leave(p, lost)
 	}
@@ -95,6 +99,7 @@ func (fs *Flows) bind(f *Flow, p *peer, bundled bool) bool {
 	}
 	p.flows[f] = struct{}{}
 	f.peer, f.home, f.seeking = p, p.conn.Slot.Connector, false
+	f.heard.Store(time.Now().UnixNano())
 	if bundled && len(f.waiting.queue) > 0 {
 		f.waiting.drop(1)
 	}
@@ -178,7 +183,7 @@ func (fs *Flows) watch(now time.Time) {
 	}
 	fs.mu.Unlock()
 	for _, p := range dead {
-		fs.vacate(p, "silent")
+		fs.vacate(p, "silent", true)
 	}
 }
 
@@ -219,10 +224,14 @@ func (p *peer) probeLocked(now int64) {
 	}
 	p.probed.Store(now)
 	for f := range p.flows {
-		b, err := (&datagram.Registration{ID: f.id, Dest: f.dst, Idle: f.idle}).Append(nil)
-		if err == nil {
-			p.send(b)
-		}
+		p.registerAgain(f)
 		return
+	}
+}
+
+// registerAgain repeats the registration of a flow of version 3. Nothing waits for its response.
+func (p *peer) registerAgain(f *Flow) {
+	if b, err := (&datagram.Registration{ID: f.id, Dest: f.dst, Idle: f.idle}).Append(nil); err == nil {
+		p.send(b)
 	}
 }
