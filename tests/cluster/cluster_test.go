@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/link"
@@ -51,6 +55,8 @@ type cluster struct {
 	hold chan struct{} // the origin responds to /hold when it is closed
 	// protocol is the setting of workers whose edges support both protocols.
 	protocol protocol.Choice
+	// registries hold the metrics of the services that were started, by id.
+	registries map[string]*prometheus.Registry
 }
 
 // newCluster prepares a store and a number of edges, each on an address of its own. The test runs in parallel with
@@ -60,7 +66,8 @@ func newCluster(t *testing.T, edges int) *cluster {
 	t.Parallel()
 	c := &cluster{
 		t: t, net: newNetwork(t, edges), log: &journal{}, hold: make(chan struct{}), protocol: protocol.Auto,
-		cred: tunnel.Credentials{AccountTag: "account", Secret: tunnel.Secret("0123456789abcdef0123456789abcdef"), TunnelID: tunnel.ID{7}},
+		registries: make(map[string]*prometheus.Registry),
+		cred:       tunnel.Credentials{AccountTag: "account", Secret: tunnel.Secret("0123456789abcdef0123456789abcdef"), TunnelID: tunnel.ID{7}},
 	}
 	store, err := redisstore.OpenEmbedded(t.Context(), c.logger())
 	if err != nil {
@@ -83,6 +90,34 @@ func (c *cluster) publish() {
 
 func (c *cluster) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(c.log, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+// counters makes the registry of a service.
+func (c *cluster) counters(id string) *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	c.registries[id] = r
+	return r
+}
+
+// logCounters prints the metrics that are not zero and whose names contain one of the words.
+func (c *cluster) logCounters(words ...string) {
+	c.t.Helper()
+	for _, id := range slices.Sorted(maps.Keys(c.registries)) {
+		families, err := c.registries[id].Gather()
+		if err != nil {
+			c.t.Logf("metrics of %s: %v", id, err)
+		}
+		for _, f := range families {
+			if !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(f.GetName(), w) }) {
+				continue
+			}
+			for _, m := range f.GetMetric() {
+				if v := m.GetCounter().GetValue() + m.GetGauge().GetValue(); v != 0 {
+					c.t.Logf("%s: %s %v %v", id, f.GetName(), m.GetLabel(), v)
+				}
+			}
+		}
+	}
 }
 
 // part is a running service.
@@ -147,7 +182,7 @@ func (c *cluster) workerWith(p *part, id string, carrier link.Carrier) *part {
 		cfg.Edge.Protocol, cfg.Edge.ReturnAfter = string(c.protocol), time.Second
 	}
 	s, err := connworker.New(cfg, connworker.Deps{
-		Store: p.cable, Carrier: carrier, Logger: c.logger(), Version: "test",
+		Store: p.cable, Carrier: carrier, Logger: c.logger(), Version: "test", Registerer: c.counters(id),
 		Credentials: append([]tunnel.Credentials{c.cred}, c.others...), LocalConfig: func() []byte { return []byte(`{"ingress":[]}`) },
 	})
 	if err != nil {

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
@@ -45,7 +43,7 @@ func newSystem(t *testing.T, datagrams string) *system {
 	}
 	cfg.Public.HTTP = netip.MustParseAddrPort("127.0.0.1:0")
 	cfg.Bootstrap.Tunnel = "demo"
-	svc, err := edge.New(cfg, edge.Deps{Logger: c.logger(), Registerer: prometheus.NewRegistry()})
+	svc, err := edge.New(cfg, edge.Deps{Logger: c.logger(), Registerer: c.counters("edge")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +82,7 @@ func (s *system) proxyWith(id string, change func(*proxy.Config)) *part {
 	cfg.ID, cfg.Listen = id, []string{"unix:" + filepath.Join(dir, "s")}
 	change(&cfg)
 	p := &part{cable: &cable{Store: s.store}}
-	svc, err := proxy.New(cfg, proxy.Deps{Store: p.cable, Logger: s.logger(), Version: "test"})
+	svc, err := proxy.New(cfg, proxy.Deps{Store: p.cable, Logger: s.logger(), Version: "test", Registerer: s.counters(id)})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -239,6 +237,7 @@ func (s *system) goesOn(v *visitor, more int) {
 		if s.t.Failed() {
 			nowSent, now := v.counts()
 			s.t.Logf("since then %d datagrams sent, %d responses received, want %d", nowSent-sent, now-before, more)
+			s.logCounters("udp", "datagram")
 		}
 	}()
 	s.eventually("the visitor receives responses", func() bool { _, n := v.counts(); return n >= before+more })
