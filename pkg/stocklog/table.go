@@ -378,6 +378,7 @@ func controlRows() []Row {
 		own("control plane is unavailable, nothing is published"),
 		own("edge pool published").quiet(),
 		own("name server breaker changed"),
+		own("edge addresses refused, private_addresses allows them"),
 		own("static edge addresses skipped"),
 		own("record not read"),
 		stock("edge addresses not found, the last pool stays", line(Error, textNoDNS, from("error", logkey.Err)).of(EventConnector)).

@@ -19,17 +19,24 @@ const (
 
 	// SystemResolver is the resolver that stands for the system's own configuration.
 	SystemResolver = "system"
+
+	// RefusePrivate and AllowPrivate are the values of PrivateAddresses.
+	RefusePrivate = "refuse"
+	AllowPrivate  = "allow"
 )
 
 // Config is what an operator can set.
 type Config struct {
-	Name     string        `yaml:"name" usage:"name of the pool to publish (default: the default pool)"`
-	Static   []string      `yaml:"static" usage:"edge addresses host:port, instead of DNS records"`
-	SRV      SRV           `yaml:"srv"`
-	Resolver string        `yaml:"resolver" usage:"host:port of the only name server to use, or system"`
-	DoT      DoT           `yaml:"dot"`
-	Refresh  time.Duration `yaml:"refresh" usage:"time between two lookups"`
-	Timeout  time.Duration `yaml:"timeout" usage:"time limit of one query"`
+	Name     string   `yaml:"name" usage:"name of the pool to publish (default: the default pool)"`
+	Static   []string `yaml:"static" usage:"edge addresses host:port, instead of DNS records"`
+	SRV      SRV      `yaml:"srv"`
+	Resolver string   `yaml:"resolver" usage:"host:port of the only name server to use, or system"`
+	DoT      DoT      `yaml:"dot"`
+	// PrivateAddresses says what becomes of such addresses of the vendor's names.
+	PrivateAddresses string `yaml:"private_addresses" usage:"refuse or allow private and reserved addresses for names of argotunnel.com"`
+
+	Refresh time.Duration `yaml:"refresh" usage:"time between two lookups"`
+	Timeout time.Duration `yaml:"timeout" usage:"time limit of one query"`
 }
 
 // SRV names the records.
@@ -49,11 +56,13 @@ type DoT struct {
 // Default is the configuration without any settings: it finds the edge of the reference.
 func Default() Config {
 	return Config{
-		SRV:      SRV{Domain: defaultDomain, Service: defaultService},
-		Resolver: SystemResolver,
-		DoT:      DoT{Addr: defaultDoT, ServerName: defaultDoTName},
-		Refresh:  defaultRefresh,
-		Timeout:  defaultTimeout,
+		SRV:              SRV{Domain: defaultDomain, Service: defaultService},
+		Resolver:         SystemResolver,
+		DoT:              DoT{Addr: defaultDoT, ServerName: defaultDoTName},
+		PrivateAddresses: RefusePrivate,
+
+		Refresh: defaultRefresh,
+		Timeout: defaultTimeout,
 	}
 }
 
@@ -88,6 +97,9 @@ func (c Config) Validate() error {
 		if c.DoT.ServerName == "" {
 			errs = append(errs, errors.New("dot: server_name: empty"))
 		}
+	}
+	if c.PrivateAddresses != RefusePrivate && c.PrivateAddresses != AllowPrivate {
+		errs = append(errs, fmt.Errorf("private_addresses: %q is neither %s nor %s", c.PrivateAddresses, RefusePrivate, AllowPrivate))
 	}
 	if c.Refresh <= 0 {
 		errs = append(errs, fmt.Errorf("refresh: %v is not positive", c.Refresh))

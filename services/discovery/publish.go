@@ -29,9 +29,36 @@ func (s *Service) published(ctx context.Context, p retain.Published) {
 		slog.Int(logkey.Addresses, p.Pool.Count(edgepool.Any)))
 }
 
-// lookup gets the addresses and the TXT records. With a static list no record is read: it names an edge of the
-// operator's own choice, of which the records of another domain say nothing.
+// lookup gets the addresses and the TXT records, and tells once when some were refused.
 func (s *Service) lookup(ctx context.Context) (edgepool.Pool, error) {
+	p, err := s.find(ctx)
+	if refused := s.refused.news(); refused != nil {
+		s.log.WarnContext(ctx, "edge addresses refused, private_addresses allows them", slog.Any(logkey.Err, refused))
+	}
+	return p, err
+}
+
+// refusals collects why addresses were refused. One lookup at a time.
+type refusals struct {
+	now  []error
+	told bool
+}
+
+func (r *refusals) add(err error) { r.now = append(r.now, err) }
+
+// news ends a lookup. It returns what was refused in it, unless something was in the one before as well.
+func (r *refusals) news() error {
+	now, told := r.now, r.told
+	r.now, r.told = nil, len(r.now) > 0
+	if told || len(now) == 0 {
+		return nil
+	}
+	return now[0]
+}
+
+// find gets the addresses and the TXT records. With a static list no record is read: it names an edge of the
+// operator's own choice, of which the records of another domain say nothing.
+func (s *Service) find(ctx context.Context) (edgepool.Pool, error) {
 	p := edgepool.Pool{Source: edgepool.SourceStatic}
 	var err error
 	if len(s.cfg.Static) > 0 {

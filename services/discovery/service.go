@@ -59,6 +59,7 @@ type Service struct {
 	log     *slog.Logger
 	metrics *metrics
 	client  *resolve.Client
+	refused refusals
 	// network is written to when the network changed.
 	network chan struct{}
 	// machine decides; it belongs to the loop of Run.
@@ -83,7 +84,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		machine: retain.NewMachine(retain.Config{ID: newID(), Name: cfg.Name, Refresh: cfg.Refresh, Random: mathrand.Int64N}),
 	}
 	client := resolve.Config{
-		Timeout: cfg.Timeout, Changed: s.breakerChanged, Gone: func(server string) { m.breakers.DeleteLabelValues(server) },
+		Timeout: cfg.Timeout, Changed: s.breakerChanged, Refused: s.refused.add,
+		Gone: func(server string) { m.breakers.DeleteLabelValues(server) },
+	}
+	if cfg.PrivateAddresses == RefusePrivate {
+		client.PublicDomain = defaultDomain
 	}
 	if cfg.Resolver != SystemResolver {
 		client.Server = cfg.Resolver

@@ -64,9 +64,12 @@ func config(dns *dnstest.Server) discovery.Config {
 // start runs a replica; stop ends it and waits. The test's end does too.
 func start(t *testing.T, cfg discovery.Config, store discovery.Store) (s *discovery.Service, stop func()) {
 	t.Helper()
-	s, err := discovery.New(cfg, discovery.Deps{
-		Store: store, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
-	})
+	return startLogged(t, cfg, store, slog.New(slog.DiscardHandler))
+}
+
+func startLogged(t *testing.T, cfg discovery.Config, store discovery.Store, logger *slog.Logger) (s *discovery.Service, stop func()) {
+	t.Helper()
+	s, err := discovery.New(cfg, discovery.Deps{Store: store, Logger: logger, Registerer: prometheus.NewRegistry()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,6 +83,24 @@ func start(t *testing.T, cfg discovery.Config, store discovery.Store) (s *discov
 	stop = func() { cancel(); wg.Wait() }
 	t.Cleanup(stop)
 	return s, stop
+}
+
+// lines collects log lines.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 type shown struct {
@@ -281,7 +302,9 @@ func TestConfig(t *testing.T) {
 	if err == nil {
 		t.Fatal("a bad configuration is valid")
 	}
-	for _, want := range []string{"static[0]:", "srv: region:", "resolver:", "dot: addr:", "dot: server_name:", "refresh:", "timeout:"} {
+	for _, want := range []string{
+		"static[0]:", "srv: region:", "resolver:", "dot: addr:", "dot: server_name:", "private_addresses:", "refresh:", "timeout:",
+	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("Validate: got %v, want %q in it", err, want)
 		}

@@ -143,6 +143,7 @@ func (e Edge) of(flags map[string]string) Edge {
 	for name, to := range map[string]*string{
 		"cacert": &e.CACert, "edge-bind-address": &e.BindAddress, "edge-ip-version": &e.IPVersion, "protocol": &e.Protocol,
 		"region": &e.Discovery.SRV.Region, "edge-dns-domain": &e.Discovery.SRV.Domain, "edge-dns-resolver": &e.Discovery.Resolver,
+		"edge-private-addresses": &e.Discovery.PrivateAddresses,
 	} {
 		if value := flags[name]; value != "" {
 			*to = value

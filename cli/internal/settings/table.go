@@ -48,6 +48,10 @@ func edgeFlags() []Flag {
 			Usage: "resolver `HOST:PORT` for the edge's records",
 		},
 		{
+			Name: "edge-private-addresses", Env: []string{"CULVERT_EDGE_PRIVATE_ADDRESSES"}, NoFile: true, Default: "refuse",
+			Usage: "refuse or allow private and reserved addresses for names of argotunnel.com",
+		},
+		{
 			Name: "protocol", Aliases: []string{"p"}, Env: []string{"TUNNEL_TRANSPORT_PROTOCOL"}, Default: "auto",
 			Usage: "transport towards the edge: quic, http2, or auto, which prefers quic and falls back to http2 where UDP is blocked",
 		},

@@ -42,6 +42,9 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (Config, error) {
 	if v := s.Text("edge-ip-version"); v != "auto" && v != "4" && v != "6" {
 		bad("--edge-ip-version %q is none of auto, 4, 6", v)
 	}
+	if v := s.Text("edge-private-addresses"); v != discovery.RefusePrivate && v != discovery.AllowPrivate {
+		bad("--edge-private-addresses %q is neither %s nor %s", v, discovery.RefusePrivate, discovery.AllowPrivate)
+	}
 	problems = append(problems, checkProtocol(s.Text("protocol")), checkBind(s.Text("edge-bind-address")))
 	if ca := s.Text("cacert"); ca != "" {
 		if _, err := os.Stat(ca); err != nil {
@@ -72,6 +75,7 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config 
 	d.Static, d.SRV.Region = s.List("edge"), region
 	d.SRV.Domain = cmp.Or(s.Text("edge-dns-domain"), d.SRV.Domain)
 	d.Resolver = cmp.Or(s.Text("edge-dns-resolver"), d.Resolver)
+	d.PrivateAddresses = s.Text("edge-private-addresses")
 	cfg.Supervisor.Connections = connections(s)
 	w := &cfg.Worker
 	w.Edge.CACert, w.Edge.BindAddress = caCert(s), s.Text("edge-bind-address")

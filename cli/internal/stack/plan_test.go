@@ -67,6 +67,7 @@ func TestPlanErrors(t *testing.T) {
 	for flag, want := range map[string]string{
 		"grace-period=3m1s":           "--grace-period 3m1s is longer than 3m0s",
 		"protocol=QUIC":               `--protocol "QUIC" is none of`,
+		"edge-private-addresses=yes":  `--edge-private-addresses "yes" is neither refuse nor allow`,
 		"edge-ip-version=5":           `--edge-ip-version "5" is none of auto, 4, 6`,
 		"edge-bind-address=x":         `--edge-bind-address "x" is not an IP address`,
 		"edge-bind-address=192.0.2.1": "--edge-bind-address: listen udp 192.0.2.1:0",

@@ -39,6 +39,10 @@ type Config struct {
 	// Changed is told of each change of the breaker of a server, and Gone of a server that is not used any more. Either may be nil.
 	Changed func(server string, from, to State)
 	Gone    func(server string)
+	// PublicDomain is the domain whose names, and the targets of whose SRV records, have public addresses only; empty for none.
+	PublicDomain string
+	// Refused is told why addresses were refused; it may be nil.
+	Refused func(error)
 }
 
 // Client queries name servers. One call of Static or Regions at a time.

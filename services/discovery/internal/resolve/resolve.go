@@ -21,6 +21,8 @@ import (
 type target struct {
 	host  string
 	ports []uint16
+	// guarded says that only public addresses of the host count.
+	guarded bool
 }
 
 // Regions looks the SRV record name up and resolves its targets. Each target is a region; several records of one target
@@ -40,6 +42,7 @@ func (c *Client) Regions(ctx context.Context, name string) ([]edgepool.RegionPoo
 	var regions []edgepool.RegionPool
 	var errs []error
 	for _, t := range targets {
+		t.guarded = c.guards(name) || c.guards(t.host)
 		addrs, err := c.target(ctx, t, &source)
 		if err != nil {
 			errs = append(errs, err)
@@ -100,7 +103,7 @@ func (c *Client) staticEntry(ctx context.Context, entry string) (netip.AddrPort,
 		return netip.AddrPort{}, fmt.Errorf("port: %w", err)
 	}
 	var source edgepool.Source
-	found, err := c.target(ctx, target{host: host, ports: []uint16{uint16(port)}}, &source)
+	found, err := c.target(ctx, target{host: host, ports: []uint16{uint16(port)}, guarded: c.guards(host)}, &source)
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
@@ -129,6 +132,9 @@ func (c *Client) target(ctx context.Context, t target, source *edgepool.Source) 
 	var all []netip.AddrPort
 	err := c.eitherWay(ctx, source, func(w way) error {
 		found, err := c.addresses(ctx, w, t.host)
+		if err == nil && t.guarded {
+			found, err = c.public(t.host, found)
+		}
 		if err != nil {
 			return err
 		}
