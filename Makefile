@@ -10,7 +10,7 @@ GOTEST   := set -o pipefail; go test -json -race -shuffle=on -timeout 15m
 SERVICES := discovery supervisor conn-worker proxy edge
 MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
 
-.PHONY: help run test test-long sim measure check fmt generate lint tidy build images bench system dropin h2spec fuzz clean toolchain
+.PHONY: help run test test-long sim measure check fmt generate lint tidy build images bench system chaos dropin h2spec fuzz clean toolchain
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.* ## ' Makefile | sed -E 's/^([a-z0-9-]+):.* ## /\1\t/' | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -94,6 +94,12 @@ system: build $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server $(BIN)/h2spe
 	@tests/deps.sh redis-server nginx git chromium docker-compose dnsmasq dig python3-websockets sshd ssh scp postgres psql \
 	  redis-cli iperf3 nc curl ip ping tcpdump setpriv
 	go test -tags system -count=1 -timeout 40m -v ./tests/system/...
+
+# chaos breaks a deployment of real processes on purpose, in namespaces of its own (docs/failures.md): all scenarios, or those of RUN.
+chaos: build ## break real processes on purpose; RUN=name,.. COUNT=20 OUT=file.json; FULL=1 has the whole lengths, QUICK=1 a few scenarios
+	@tests/deps.sh redis-server ip nft
+	go test -tags chaos -count=1 -timeout 8h -v -run TestScenarios ./tests/chaos/ -chaos.run=$(RUN) -chaos.count=$(or $(COUNT),1) \
+	  $(if $(OUT),-chaos.out=$(abspath $(OUT))) $(if $(FULL),-chaos.full) $(if $(QUICK),-chaos.quick)
 
 # dropin compares culvert with stock cloudflared, whose path is in CULVERT_PEER_CLOUDFLARED; without it only ours runs.
 dropin: build ## run every behaviour of the stock connector that users rely on; CULVERT_PEER_CLOUDFLARED=/path compares
