@@ -32,6 +32,8 @@ type TunnelRef struct {
 	IPVersion string `json:"ip_version,omitempty"`
 	// Connections is the number of connections that the operator has set; 0 is the supervisor's default.
 	Connections uint8 `json:"connections,omitempty"`
+	// Named says that the worker knows the connector id of the tunnel, and gives it back to a store that lost it.
+	Named bool `json:"named,omitempty"`
 }
 
 // Proxy is the registration of one proxy process.

@@ -96,7 +96,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("conn-worker: edge: %w", err)
 	}
 	s.registrar = control.NewRegistrar(deps.Store, s.control, s.log, control.Registration{
-		ID: s.id, Host: host, Version: deps.Version, Tunnels: s.keepers.Tunnels(), Capacity: s.capacity,
+		ID: s.id, Host: host, Version: deps.Version, Tunnels: s.keepers.Tunnels, Capacity: s.capacity,
 		GracePeriod: cfg.GracePeriod,
 	}, s.keepers)
 	if err := m.Register(deps.Registerer, s.places); err != nil {

@@ -94,7 +94,8 @@ func (w *worker) record() fleet.Worker {
 	if w.spec.Protocol != protocol.Auto {
 		demanded = protocol.Select(protocol.Criteria{Choice: w.spec.Protocol}).Preferred
 	}
-	for _, ref := range w.spec.Tunnels {
+	for i, ref := range w.spec.Tunnels {
+		ref.Named = !w.keepers[i].machine.Connector().IsZero()
 		ref.Pool, ref.IPVersion, ref.Connections, ref.Protocol = w.spec.Pool, w.spec.Family.String(), w.spec.Connections, demanded
 		record.Tunnels = append(record.Tunnels, ref)
 	}
@@ -221,7 +222,7 @@ func (k *keeper) run(actions []keep.Action) {
 	w := k.worker
 	for _, a := range actions {
 		switch a := a.(type) {
-		case keep.CallConnector, keep.CallPool, keep.CallRenew, keep.CallRelease:
+		case keep.CallConnector, keep.CallWorkers, keep.CallPool, keep.CallRenew, keep.CallRelease:
 			k.call(a)
 		case keep.Hint:
 			w.env.Hint(a.Topic)
@@ -299,6 +300,8 @@ func (k *keeper) call(a keep.Action) {
 				reply(keep.Identified{Connector: id, Err: err})
 			})
 		})
+	case keep.CallWorkers:
+		Call(env, command.Workers(), func(list []fleet.Worker, err error) { reply(keep.Listed{Workers: list, Err: err}) })
 	case keep.CallPool:
 		Call(env, command.Pool(a.Name), func(p edgepool.Pool, err error) { reply(keep.PoolRead{Pool: p, Err: err}) })
 	case keep.CallRenew:

@@ -18,6 +18,9 @@ type CallConnector struct {
 	Candidate tunnel.ConnectorID
 }
 
+// CallWorkers lists the workers. Its reply is Listed.
+type CallWorkers struct{}
+
 // CallPool reads an edge pool. Its reply is PoolRead.
 type CallPool struct{ Name string }
 
@@ -104,6 +107,7 @@ type Rejected struct {
 }
 
 func (CallConnector) action() {}
+func (CallWorkers) action()   {}
 func (CallPool) action()      {}
 func (CallRenew) action()     {}
 func (CallRelease) action()   {}

@@ -2,6 +2,7 @@ package keep
 
 import (
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -25,6 +26,12 @@ type Woken struct{}
 type Identified struct {
 	Connector tunnel.ConnectorID
 	Err       error
+}
+
+// Listed is the reply to CallWorkers.
+type Listed struct {
+	Workers []fleet.Worker
+	Err     error
 }
 
 // PoolRead is the reply to CallPool.
@@ -68,6 +75,7 @@ func (Started) event()      {}
 func (Timer) event()        {}
 func (Woken) event()        {}
 func (Identified) event()   {}
+func (Listed) event()       {}
 func (PoolRead) event()     {}
 func (Renewed) event()      {}
 func (HolderEnded) event()  {}

@@ -109,6 +109,8 @@ func describe(a keep.Action) string {
 	switch a := a.(type) {
 	case keep.CallConnector:
 		return fmt.Sprintf("call connector %x", a.Candidate[0])
+	case keep.CallWorkers:
+		return "call workers"
 	case keep.CallPool:
 		return "call pool " + a.Name
 	case keep.CallRenew:

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/backoff"
 	"github.com/culvert-tunnel/culvert/pkg/control/hold"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/protocol"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -25,6 +27,10 @@ const (
 	// offerAfter is how long a keeper that knows no connector id waits for one in the store before it offers a new one: after the store
 	// was emptied, the workers that have sessions give it the old one back meanwhile.
 	offerAfter = 2500 * time.Millisecond
+	// askTime is the same in a store that nothing was lost from, as far as one can see: no worker is registered that could know an id, and
+	// there is an edge pool, which an emptied store gets back only after a while. Workers that look when they are asked have offered
+	// theirs by then.
+	askTime = 250 * time.Millisecond
 )
 
 // ErrUnexpected says that a reply came that the machine did not wait for: the runner has a defect.
@@ -73,6 +79,8 @@ type stage uint8
 const (
 	stageNew         stage = iota // Started
 	stageIdentifying              // the reply to CallConnector
+	stageAsking                   // the reply to CallWorkers
+	stagePeeking                  // the reply to CallPool, before the connector id is known
 	stageRetrying                 // the time for another CallConnector
 	stageReading                  // the reply to CallPool
 	stageRenewing                 // the reply to CallRenew
@@ -97,11 +105,13 @@ type Machine struct {
 	woken    bool // Woken came since the last turn began
 	failures int  // attempts to identify that failed
 	asks     bool // the connector id is to be read again
-	// since is when the store was reached without giving a connector id for the first time.
-	since    time.Time
-	renewals int
-	wakeAt   time.Time // of the last Wake
-	nextTick time.Time
+	// since is when the store was reached without giving a connector id for the first time, and offerAt when a new one is offered. outage
+	// says that a call failed before.
+	since, offerAt time.Time
+	outage         bool
+	renewals       int
+	wakeAt         time.Time // of the last Wake
+	nextTick       time.Time
 	// sent are the reports of the renewal in progress, and news says that a supervisor has to act on one of them.
 	sent []lease.Report
 	news bool
@@ -157,7 +167,13 @@ func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
 		}
 	case Identified:
 		err = m.expect(e, stageIdentifying, func() { m.identified(now, e) })
+	case Listed:
+		err = m.expect(e, stageAsking, func() { m.listed(now, e) })
 	case PoolRead:
+		if m.stage == stagePeeking {
+			m.peeked(now, e)
+			break
+		}
 		err = m.expect(e, stageReading, func() { m.poolRead(now, e) })
 	case Renewed:
 		err = m.expect(e, stageRenewing, func() { m.renewed(now, e) })
@@ -202,7 +218,7 @@ func (m *Machine) timer(now time.Time) {
 		m.wait(now, stageIdle, m.nextTick.Sub(now))
 	case stageIdle:
 		m.turn(now)
-	case stageNew, stageIdentifying, stageReading, stageRenewing: // a Wake that came before the call
+	case stageNew, stageIdentifying, stageAsking, stagePeeking, stageReading, stageRenewing: // a Wake that came before the call
 	}
 }
 
@@ -216,7 +232,7 @@ func (m *Machine) wait(now time.Time, s stage, d time.Duration) {
 // identify asks the store for the connector id, and offers the one that is known here: a store that lost it gets it back.
 func (m *Machine) identify(now time.Time) {
 	candidate := m.connector
-	if candidate.IsZero() && (m.cfg.Alone || !m.since.IsZero() && now.Sub(m.since) >= offerAfter) {
+	if candidate.IsZero() && (m.cfg.Alone || !m.since.IsZero() && !now.Before(m.offerAt)) {
 		fresh, err := m.deps.Candidate()
 		if err != nil {
 			m.identifyLater(now)
@@ -229,30 +245,80 @@ func (m *Machine) identify(now time.Time) {
 	m.emit(CallConnector{Tunnel: m.cfg.Tunnel, Candidate: candidate})
 }
 
+// identifyLater tries again after a back-off, and not later than a new id is to be offered.
 func (m *Machine) identifyLater(now time.Time) {
 	m.failures++
 	policy := backoff.Policy{Base: identifyBase, Retries: identifyRetries}
-	m.wait(now, stageRetrying, policy.Wait(m.failures, m.deps.Backoff))
+	wait := policy.Wait(m.failures, m.deps.Backoff)
+	if left := m.offerAt.Sub(now); left > 0 {
+		wait = min(wait, left)
+	}
+	m.wait(now, stageRetrying, wait)
 }
 
 func (m *Machine) identified(now time.Time, e Identified) {
-	if !errors.Is(e.Err, tunnel.ErrNotFound) {
-		m.emit(Observe{Err: e.Err})
-	} else if m.since.IsZero() {
-		m.since = now
-	}
 	known := !m.connector.IsZero()
+	missing := errors.Is(e.Err, tunnel.ErrNotFound)
+	if !missing {
+		m.emit(Observe{Err: e.Err})
+	}
 	switch {
+	case missing && !known && !m.outage:
+		if m.since.IsZero() {
+			m.since, m.offerAt = now, now.Add(offerAfter)
+			m.emit(Hint{Topic: lease.TopicGrants}) // whoever has sessions notices that the store lost them
+		}
+		m.stage = stageAsking
+		m.emit(CallWorkers{})
+		return
+	case missing && !known && m.since.IsZero():
+		m.since, m.offerAt = now, now.Add(offerAfter)
+		m.identifyLater(now)
+		return
 	case e.Err != nil && !known:
+		m.outage = m.outage || !missing
 		m.identifyLater(now)
 		return
 	case e.Err == nil:
 		m.name(e.Connector)
 	}
+	if !known && !m.since.IsZero() {
+		m.emit(Hint{Topic: lease.TopicStatus}) // the supervisors found no connector id either
+	}
 	if !known {
 		m.nextTick = now.Add(lease.RenewEvery)
 	}
 	m.turn(now)
+}
+
+// listed goes on to look whether the store has a pool if there is no worker that could know the connector id. A worker that has seen the
+// store come back does not ask: those that have sessions may see it later.
+func (m *Machine) listed(now time.Time, e Listed) {
+	m.emit(Observe{Err: e.Err})
+	knows := slices.ContainsFunc(e.Workers, func(w fleet.Worker) bool {
+		return slices.ContainsFunc(w.Tunnels, func(t fleet.TunnelRef) bool { return t.ID == m.cfg.Tunnel && t.Named })
+	})
+	if e.Err != nil || knows {
+		m.outage = m.outage || e.Err != nil
+		m.identifyLater(now)
+		return
+	}
+	m.stage = stagePeeking
+	m.emit(CallPool{Name: m.cfg.Pool})
+}
+
+// peeked offers a new id soon if the store has a pool.
+func (m *Machine) peeked(now time.Time, e PoolRead) {
+	if !errors.Is(e.Err, tunnel.ErrNotFound) {
+		m.emit(Observe{Err: e.Err})
+	}
+	if e.Err != nil {
+		m.outage = m.outage || !errors.Is(e.Err, tunnel.ErrNotFound)
+		m.identifyLater(now)
+		return
+	}
+	m.offerAt = m.since.Add(askTime)
+	m.wait(now, stageRetrying, max(m.offerAt.Sub(now), 0))
 }
 
 // name takes the connector id of the store. When it is another one than before, the sessions stay, and their slots are reported under the

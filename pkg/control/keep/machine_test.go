@@ -8,6 +8,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/control/keep"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -45,17 +46,69 @@ func TestIdentifyBacksOff(t *testing.T) {
 	l.want(keep.Identified{Connector: connector}, "observe; named 9; call pool main")
 }
 
-// TestOffersANewIDLate: a worker that knows no connector id leaves time for those that do, and offers a new one only then.
-func TestOffersANewIDLate(t *testing.T) {
+// others are workers that are registered, this one among them; named says that the other one knows the connector id.
+func others(named bool) []fleet.Worker {
+	return []fleet.Worker{
+		{ID: me, Tunnels: []fleet.TunnelRef{{ID: tunnel.ID{1}}}},
+		{ID: "w2", Tunnels: []fleet.TunnelRef{{ID: tunnel.ID{2}, Named: true}, {ID: tunnel.ID{1}, Named: named}}},
+	}
+}
+
+// TestOffersANewIDSoon: where nothing speaks for a store that lost its data, a new one is offered after the time in which others are asked.
+func TestOffersANewIDSoon(t *testing.T) {
 	l := newLab(t)
 	l.want(keep.Started{}, "call connector 0")
-	l.after(time.Hour).want(keep.Identified{Err: errDown}, "observe error; wake 199.999999ms")
-	l.after(time.Second).want(keep.Timer{}, "call connector 0")
-	l.want(keep.Identified{Err: tunnel.ErrNotFound}, "wake 399.999999ms")
-	l.after(2499*time.Millisecond).want(keep.Timer{}, "call connector 0")
-	l.want(keep.Identified{Err: tunnel.ErrNotFound}, "wake 799.999999ms")
-	l.after(time.Second).want(keep.Timer{}, "call connector 7")
-	l.want(keep.Identified{Connector: connector}, "observe; named 9; call pool main")
+	l.after(time.Millisecond).want(keep.Identified{Err: tunnel.ErrNotFound}, "hint grants; call workers")
+	l.after(time.Millisecond).want(keep.Listed{Workers: others(false)}, "observe; call pool main")
+	l.after(time.Millisecond).want(keep.PoolRead{Err: tunnel.ErrNotFound}, "wake 199.999999ms") // discovery starts, too
+	l.after(200*time.Millisecond).want(keep.Timer{}, "call connector 0")
+	l.want(keep.Identified{Err: tunnel.ErrNotFound}, "call workers")
+	l.want(keep.Listed{Workers: others(false)}, "observe; call pool main")
+	l.want(keep.PoolRead{Pool: pool(2, 2)}, "observe; wake 48ms")
+	l.after(48*time.Millisecond).want(keep.Timer{}, "call connector 7")
+	l.after(time.Millisecond).want(keep.Identified{Connector: connector}, "observe; named 9; hint status; call pool main")
+	if took := l.now.Sub(start); took > 300*time.Millisecond {
+		t.Errorf("a new connector id after %v", took)
+	}
+}
+
+// TestOffersANewIDLate: a worker leaves time for those that know the connector id, and offers a new one only then, and not later.
+func TestOffersANewIDLate(t *testing.T) {
+	missing := keep.Identified{Err: tunnel.ErrNotFound}
+	for name, before := range map[string]func(*lab){
+		"others know it": func(l *lab) {
+			l.want(missing, "hint grants; call workers")
+			l.want(keep.Listed{Workers: others(true)}, "observe; wake 199.999999ms")
+		},
+		"others are not known": func(l *lab) {
+			l.want(missing, "hint grants; call workers")
+			l.want(keep.Listed{Err: errDown}, "observe error; wake 199.999999ms")
+		},
+		"no pool": func(l *lab) {
+			l.want(missing, "hint grants; call workers")
+			l.want(keep.Listed{}, "observe; call pool main")
+			l.want(keep.PoolRead{Err: errDown}, "observe error; wake 199.999999ms")
+		},
+		"the store came back": func(l *lab) {
+			l.want(keep.Identified{Err: errDown}, "observe error; wake 199.999999ms")
+			l.after(time.Second).want(keep.Timer{}, "call connector 0")
+			l.want(missing, "wake 399.999999ms")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.want(keep.Started{}, "call connector 0")
+			before(l)
+			l.after(2400*time.Millisecond).want(keep.Timer{}, "call connector 0")
+			if got := l.step(missing); got == "call workers" {
+				l.want(keep.Listed{Workers: others(true)}, "observe; wake 100ms")
+			} else if got != "wake 100ms" {
+				t.Errorf("shortly before the end of the wait: %s", got)
+			}
+			l.after(100*time.Millisecond).want(keep.Timer{}, "call connector 7")
+			l.want(keep.Identified{Connector: connector}, "observe; named 9; hint status; call pool main")
+		})
+	}
 }
 
 // TestConnectorIDIsReadAgain: with the pool, after the store was away, and after a claim, always offering the known one.
@@ -184,6 +237,7 @@ func TestCandidateFails(t *testing.T) {
 	step := func(e keep.Event) ([]keep.Action, error) { return m.Step(now, e) }
 	_, _ = step(keep.Started{})
 	_, _ = step(keep.Identified{Err: tunnel.ErrNotFound})
+	_, _ = step(keep.Listed{Err: errDown})
 	now = now.Add(time.Minute)
 	actions, err := step(keep.Timer{})
 	if len(actions) != 1 || err != nil || describe(actions[0]) != "wake 399.999999ms" {

@@ -37,7 +37,8 @@ type Holders interface {
 type Registration struct {
 	ID            tunnel.WorkerID
 	Host, Version string
-	Tunnels       []fleet.TunnelRef
+	// Tunnels are those that the worker can serve, as it knows them now.
+	Tunnels func() []fleet.TunnelRef
 	// Capacity is the number of slots that the worker can hold now.
 	Capacity func() int
 	// GracePeriod bounds the drain.
@@ -45,7 +46,7 @@ type Registration struct {
 }
 
 func (r Registration) record() fleet.Worker {
-	return fleet.Worker{ID: r.ID, Host: r.Host, Version: r.Version, Tunnels: r.Tunnels, Capacity: r.Capacity()}
+	return fleet.Worker{ID: r.ID, Host: r.Host, Version: r.Version, Tunnels: r.Tunnels(), Capacity: r.Capacity()}
 }
 
 // Registrar keeps the worker registered, and leads it through its drain. It runs the machine of package register.

@@ -44,10 +44,14 @@ func (k *keeper) ready() error {
 func (s *Set) Connector(id tunnel.ID) tunnel.ConnectorID {
 	for _, k := range s.keepers {
 		if k.cred.TunnelID == id {
-			k.mu.Lock()
-			defer k.mu.Unlock()
-			return k.machine.Connector()
+			return k.connector()
 		}
 	}
 	return tunnel.ConnectorID{}
+}
+
+func (k *keeper) connector() tunnel.ConnectorID {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.machine.Connector()
 }

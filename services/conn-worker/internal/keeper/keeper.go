@@ -140,6 +140,9 @@ func (k *keeper) do(ctx context.Context, a keep.Action) {
 	case keep.CallConnector:
 		id, err := k.deps.Store.EnsureConnector(ctx, a.Tunnel, a.Candidate)
 		k.step(ctx, keep.Identified{Connector: id, Err: err})
+	case keep.CallWorkers:
+		workers, err := k.deps.Store.Workers(ctx)
+		k.step(ctx, keep.Listed{Workers: workers, Err: err})
 	case keep.CallPool:
 		pool, err := k.deps.Store.Pool(ctx, a.Name)
 		k.step(ctx, keep.PoolRead{Pool: pool, Err: err})

@@ -32,6 +32,7 @@ type Store interface {
 		reports []lease.Report, ttl time.Duration) (lease.Table, error)
 	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
 	Pool(ctx context.Context, name string) (edgepool.Pool, error)
+	Workers(ctx context.Context) ([]fleet.Worker, error)
 	Watch(ctx context.Context, topics ...string) <-chan struct{}
 }
 
@@ -194,6 +195,7 @@ func (s *Set) Tunnels() []fleet.TunnelRef {
 		refs = append(refs, fleet.TunnelRef{
 			ID: k.cred.TunnelID, AccountHash: credential.AccountHash(k.cred.AccountTag), Pool: s.cfg.Pool, Region: k.cred.Endpoint,
 			IPVersion: s.cfg.Family.String(), Connections: s.cfg.Connections, Protocol: s.transports.demanded(),
+			Named: !k.connector().IsZero(),
 		})
 	}
 	return refs
