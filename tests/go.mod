@@ -7,10 +7,12 @@ require (
 	github.com/coder/websocket v1.8.15
 	github.com/culvert-tunnel/culvert/pkg v0.0.0
 	github.com/culvert-tunnel/culvert/services/conn-worker v0.0.0
+	github.com/culvert-tunnel/culvert/services/discovery v0.0.0
 	github.com/culvert-tunnel/culvert/services/edge v0.0.0
 	github.com/culvert-tunnel/culvert/services/supervisor v0.0.0
 	github.com/google/go-cmp v0.7.0
 	github.com/gorilla/websocket v1.5.3
+	github.com/miekg/dns v1.1.73
 	github.com/quic-go/quic-go v0.65.0
 	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0
@@ -20,7 +22,6 @@ require (
 	github.com/gofrs/flock v0.13.2 // indirect
 	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/google/renameio/v2 v2.0.2 // indirect
-	github.com/miekg/dns v1.1.73 // indirect
 	github.com/pires/go-proxyproto v0.12.0 // indirect
 	go.uber.org/goleak v1.3.0 // indirect
 	golang.org/x/time v0.15.0 // indirect

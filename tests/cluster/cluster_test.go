@@ -55,6 +55,8 @@ type cluster struct {
 	hold chan struct{} // the origin responds to /hold when it is closed
 	// protocol is the setting of workers whose edges support both protocols.
 	protocol protocol.Choice
+	// demanded is the setting of workers whatever their edges support.
+	demanded protocol.Choice
 	// registries hold the metrics of the services that were started, by id.
 	registries map[string]*prometheus.Registry
 }
@@ -180,6 +182,9 @@ func (c *cluster) workerWith(p *part, id string, carrier link.Carrier) *part {
 	}
 	if dual(c.t) {
 		cfg.Edge.Protocol, cfg.Edge.ReturnAfter = string(c.protocol), time.Second
+	}
+	if c.demanded != "" {
+		cfg.Edge.Protocol = string(c.demanded)
 	}
 	s, err := connworker.New(cfg, connworker.Deps{
 		Store: p.cable, Carrier: carrier, Logger: c.logger(), Version: "test", Registerer: c.counters(id),

@@ -29,9 +29,9 @@ const askEvery = 10 * time.Second
 // LookTopic is the topic on which the replicas of the pool name wait for hints to look the edge up at once.
 func LookTopic(name string) string { return "look:" + name }
 
-// AskLookup is the hint that a worker or a supervisor sends when every address of the pool name fails for it: the addresses may have
-// changed since the last lookup. The leader looks up at once, at most every 10 s, however many ask. The sender need not limit itself, and
-// may ignore an error: the refresh on schedule comes anyway.
+// AskLookup is the hint that a worker sends when every address of the pool name fails for it (keep.Asker says when): the addresses may have
+// changed since the last lookup. The leader looks up at once, at most every 10 s, however many ask. The sender may ignore an error: the
+// refresh on schedule comes anyway.
 func AskLookup(name string) Hint { return Hint{Topic: LookTopic(name)} }
 
 // ErrStarting is the problem of a replica before its first round.

@@ -64,6 +64,7 @@ func (k *keeper) Dialed(edge tunnel.EdgeAddr, reason tunnel.Reason) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.machine.Dialed(time.Now(), edge, reason)
+	k.asking.observe(k, k.machine.Exhausted())
 }
 
 // Request is the registration of a slot (docs/spec/wire.md 8.1), with the real local address.

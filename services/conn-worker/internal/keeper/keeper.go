@@ -28,6 +28,7 @@ type keeper struct {
 	auth    atomic.Pointer[tunnel.Credentials]
 	log     *slog.Logger
 	changed chan struct{}
+	asking  *asking
 	// beat is when the loop last made progress; zero before its start.
 	beat atomic.Pointer[time.Time]
 
@@ -42,9 +43,9 @@ type keeper struct {
 	holders map[keep.HolderID]*conn.Holder
 }
 
-func newKeeper(cfg Config, deps Deps, t *transports, wakeAll func(), cred Credentials) *keeper {
+func newKeeper(cfg Config, deps Deps, t *transports, a *asking, wakeAll func(), cred Credentials) *keeper {
 	k := &keeper{
-		cfg: cfg, deps: deps, wakeAll: wakeAll, cred: cred.Credentials, changed: make(chan struct{}, 1),
+		cfg: cfg, deps: deps, asking: a, wakeAll: wakeAll, cred: cred.Credentials, changed: make(chan struct{}, 1),
 		log:     deps.Logger.With(slog.String(logkey.TunnelID, cred.TunnelID.String())),
 		timer:   time.NewTimer(time.Hour),
 		holders: map[keep.HolderID]*conn.Holder{},

@@ -52,7 +52,7 @@ func TestHolderCountsUntilItsLeaseIsReleased(t *testing.T) {
 	ended := make(chan struct{}, 1)
 	k := newKeeper(Config{Worker: "worker-1"}, Deps{
 		Store: store, Control: quiet{}, Logger: slog.New(slog.DiscardHandler), HolderGone: func() { ended <- struct{}{} },
-	}, newTransports(protocol.Auto, time.Hour), func() {}, Credentials{})
+	}, newTransports(protocol.Auto, time.Hour), newAsking(), func() {}, Credentials{})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -122,6 +122,7 @@ type Set struct {
 	keepers []*keeper
 
 	transports *transports
+	asking     *asking
 }
 
 // New makes the keepers; Run starts them.
@@ -129,9 +130,9 @@ func New(cfg Config, deps Deps, creds []Credentials) *Set {
 	if cfg.Protocol == protocol.H2Mux {
 		deps.Logger.Warn("protocol h2mux is retired, http2 is used instead")
 	}
-	s := &Set{cfg: cfg, deps: deps, transports: newTransports(cfg.Protocol, cfg.ReturnAfter)}
+	s := &Set{cfg: cfg, deps: deps, transports: newTransports(cfg.Protocol, cfg.ReturnAfter), asking: newAsking()}
 	for _, c := range creds {
-		s.keepers = append(s.keepers, newKeeper(cfg, deps, s.transports, s.wakeAll, c))
+		s.keepers = append(s.keepers, newKeeper(cfg, deps, s.transports, s.asking, s.wakeAll, c))
 	}
 	return s
 }
@@ -141,6 +142,7 @@ func (s *Set) Run(ctx context.Context) {
 	var tasks sync.WaitGroup
 	wake := s.deps.Store.Watch(ctx, lease.TopicGrants)
 	tasks.Go(func() { s.forward(ctx, wake) })
+	tasks.Go(func() { s.asking.run(ctx, s.cfg.Pool, s.deps.Control) })
 	for _, k := range s.keepers {
 		tasks.Go(func() { k.run(ctx) })
 	}
