@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"fmt"
+	"net"
 	"sync"
 	"time"
 
@@ -52,6 +53,14 @@ func OpenURL(ctx context.Context, url string) (*Store, error) {
 	cfg := Default()
 	cfg.URL = url
 	return Open(ctx, cfg)
+}
+
+// OpenThrough is Open for a server that is reached over the connections that dial makes, for instance one in the memory of this process.
+// name stands for the server's address in errors.
+func OpenThrough(name string, dial func(ctx context.Context) (net.Conn, error)) *Store {
+	opts := &redis.Options{Addr: name, Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
+	tune(opts, defaultTimeout)
+	return newStore(opts, name, defaultTimeout, func() {})
 }
 
 func newStore(opts *redis.Options, name string, timeout time.Duration, onClose func()) *Store {

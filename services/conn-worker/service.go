@@ -36,6 +36,9 @@ type Store interface {
 	push.Store
 }
 
+// Dialer makes sessions to the edge; its errors are *tunnel.ConnError.
+type Dialer = keeper.Dialer
+
 // Deps are the collaborators of a worker.
 type Deps struct {
 	Store Store
@@ -53,6 +56,8 @@ type Deps struct {
 	Files *filewatch.Watcher
 	// Alone says that no other process uses Store, so that the worker need not wait for what others know.
 	Alone bool
+	// Dialer makes sessions to the edge. Nil makes them over QUIC and HTTP/2, with the settings of the configuration.
+	Dialer Dialer
 	// LocalConfig returns the JSON that index 0 uploads (docs/spec/wire.md 8.3); nil uploads nothing.
 	LocalConfig func() []byte
 	// Applier gets pushed configurations where Carrier is given; without one they are rejected. Without a Carrier they go to
@@ -119,9 +124,12 @@ func (s *Service) newKeepers(deps Deps, m *metrics.Metrics, creds []keeper.Crede
 	if s.remote != nil {
 		path.Carrier, path.Applier, path.Proxies = s.remote.balancer, s.remote.pusher, s.remote.balancer.Proxies
 	}
-	dialer, err := cfg.dialer(path.Applier, deps.Files)
-	if err != nil {
-		return nil, err
+	dialer := deps.Dialer
+	if dialer == nil {
+		var err error
+		if dialer, err = cfg.dialer(path.Applier, deps.Files); err != nil {
+			return nil, err
+		}
 	}
 	return keeper.New(cfg.keeper(s.id, &deps), keeper.Deps{
 		Store: deps.Store, Control: s.control, Dialer: dialer, Serve: datapath.New(path), Observer: m, Logger: s.log,
