@@ -73,6 +73,8 @@ type cluster struct {
 	redis          *harness.Program
 	store          *redis.Client
 	parts          []*part
+	others         []*harness.Program
+	edgeOps        int
 	numbers        int
 	origin         *httptest.Server
 }
@@ -107,7 +109,8 @@ func respond(w http.ResponseWriter, r *http.Request) {
 func (c *cluster) startAll() {
 	c.t.Helper()
 	c.startRedis()
-	c.edge = harness.StartEdge(c.t)
+	c.edgeOps = harness.FreePort(c.t)
+	c.edge = harness.StartEdge(c.t, fmt.Sprintf("CULVERT_OPS_LISTEN=127.0.0.1:%d", c.edgeOps))
 	var files []string
 	for i := range c.size.tunnels {
 		name, host := "peer", "peer.test"
@@ -267,7 +270,7 @@ func (c *cluster) end() {
 			c.kill(p.Program)
 		}
 	}
-	for _, p := range []*harness.Program{c.redis, c.program()} {
+	for _, p := range append(c.others, c.redis, c.program()) {
 		if p != nil {
 			c.kill(p)
 		}
@@ -312,13 +315,23 @@ func (c *cluster) nft(script string) error {
 	return nil
 }
 
-// block drops the packets that match one of the rules, silently and where they arrive: the sender learns nothing. It replaces former
+// block drops the packets that match one of the matches, silently and where they arrive: the sender learns nothing. It replaces former
 // rules; none opens everything.
-func (c *cluster) block(rules ...string) {
+func (c *cluster) block(matches ...string) {
+	c.t.Helper()
+	rules := make([]string, 0, len(matches))
+	for _, m := range matches {
+		rules = append(rules, m+" drop")
+	}
+	c.rules(rules...)
+}
+
+// rules replaces the rules for what arrives.
+func (c *cluster) rules(rules ...string) {
 	c.t.Helper()
 	script := "table inet chaos { chain in { type filter hook input priority 0; }; }\nflush chain inet chaos in\n"
 	for _, r := range rules {
-		script += "add rule inet chaos in " + r + " drop\n"
+		script += "add rule inet chaos in " + r + "\n"
 	}
 	if err := c.nft(script); err != nil {
 		c.t.Fatal(err)
@@ -365,6 +378,24 @@ func (c *cluster) midPass(p *part, f func()) {
 		}
 	}
 	c.t.Fatalf("%s, with the clients %q, sent no script: %v", p.name, own, sc.Err())
+}
+
+// ready waits until a part says that it is ready.
+func (c *cluster) ready(p *part) {
+	c.t.Helper()
+	client := http.Client{Timeout: 5 * time.Second}
+	testkit.Retry(c.t, p.name+" is ready", patience, func() error {
+		resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", p.ops))
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err == nil && resp.StatusCode != http.StatusOK {
+			err = fmt.Errorf("%s: %s", resp.Status, b)
+		}
+		return err
+	})
 }
 
 // metric sums the samples of a metric of a part, of those whose labels contain text.

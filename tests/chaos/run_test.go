@@ -47,8 +47,9 @@ type run struct {
 
 // failure is a request that failed.
 type failure struct {
-	at  time.Duration
-	err error
+	at, ended time.Duration
+	host      string
+	err       error
 }
 
 // start starts the cluster, the looks at the edge and the load, and waits until all is calm.
@@ -148,7 +149,7 @@ func (r *run) sessions(ctx context.Context) ([]chaos.Conn, error) {
 		worker, _, _ := strings.Cut(l.RemoteAddr, ":")
 		conns = append(conns, chaos.Conn{
 			ID: l.ID, Slot: chaos.Slot{Tunnel: l.TunnelID.String(), Index: int(l.ConnIndex)}, Connector: l.ConnectorID.String(),
-			Worker: worker, Protocol: string(l.Protocol), Address: l.EdgeAddr,
+			Worker: worker, Protocol: string(l.Protocol), Address: l.EdgeAddr, Version: l.Version,
 		})
 	}
 	return conns, nil
@@ -179,9 +180,14 @@ func (r *run) busiest() *part {
 
 // summary sums up what was seen.
 func (r *run) summary(from, to time.Duration) chaos.Summary {
+	return r.summaryOf(from, to, func(chaos.Slot) bool { return true })
+}
+
+// summaryOf is the summary of some slots.
+func (r *run) summaryOf(from, to time.Duration, which func(chaos.Slot) bool) chaos.Summary {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	sum := r.timeline.Summary(from, to, r.slots)
+	sum := r.timeline.Of(which).Summary(from, to, slices.DeleteFunc(slices.Clone(r.slots), func(s chaos.Slot) bool { return !which(s) }))
 	r.t.Logf("%v to %v: %+v", from.Round(time.Millisecond), to.Round(time.Millisecond), sum)
 	return sum
 }
@@ -192,15 +198,15 @@ func (r *run) load(ctx context.Context) {
 	for v := range visitors {
 		r.tasks.Go(func() {
 			for i := v; ctx.Err() == nil; i++ {
-				at := r.now()
-				err := r.visit(ctx, client, i)
+				at, host := r.now(), r.hosts[i/visitors%len(r.hosts)]
+				err := r.visit(ctx, client, i, host)
 				if ctx.Err() != nil {
 					return
 				}
 				r.mu.Lock()
 				r.done++
 				if err != nil {
-					r.failed = append(r.failed, failure{at, err})
+					r.failed = append(r.failed, failure{at, r.now(), host, err})
 				}
 				r.mu.Unlock()
 				select {
@@ -213,7 +219,7 @@ func (r *run) load(ctx context.Context) {
 }
 
 // visit sends one request: most are short, some take a while, some have a body.
-func (r *run) visit(ctx context.Context, client *http.Client, i int) error {
+func (r *run) visit(ctx context.Context, client *http.Client, i int, host string) error {
 	method, query := http.MethodGet, ""
 	var body io.Reader
 	switch i % 8 {
@@ -226,7 +232,7 @@ func (r *run) visit(ctx context.Context, client *http.Client, i int) error {
 	if err != nil {
 		return err
 	}
-	req.Host = r.hosts[i/visitors%len(r.hosts)]
+	req.Host = host
 	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("%s%s: %w", method, query, err)
@@ -242,17 +248,20 @@ func (r *run) visit(ctx context.Context, client *http.Client, i int) error {
 	return nil
 }
 
-// failures counts the requests that began since then and failed, and logs the first ones.
-func (r *run) failures(since time.Duration) float64 {
+// failures counts the requests that failed and were not over then, and logs the first ones.
+func (r *run) failures(since time.Duration) float64 { return r.failuresOf(since, "") }
+
+// failuresOf is failures of one host; none is all of them.
+func (r *run) failuresOf(since time.Duration, host string) float64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
 	for _, f := range r.failed {
-		if f.at < since-visitTime { // it was over before
+		if f.ended < since || (host != "" && f.host != host) {
 			continue
 		}
 		if n++; n <= 5 {
-			r.t.Logf("failed at %v: %v", f.at.Round(time.Millisecond), f.err)
+			r.t.Logf("failed, from %v to %v: %v", f.at.Round(time.Millisecond), f.ended.Round(time.Millisecond), f.err)
 		}
 	}
 	r.t.Logf("%d requests, %d failed; %d looks in %v", r.done, n, r.looks, r.now().Round(time.Second))
@@ -272,6 +281,15 @@ func (r *run) until(d time.Duration, cond func() bool) (took time.Duration, ok b
 		r.wait(lookEvery)
 	}
 	return time.Since(began), true
+}
+
+// served says whether every slot has a session.
+func (r *run) served() bool {
+	have := map[chaos.Slot]bool{}
+	for _, c := range r.conns() {
+		have[c.Slot] = true
+	}
+	return len(have) == len(r.slots)
 }
 
 // sumSamples adds up the samples of a metric in the text format.

@@ -90,6 +90,86 @@ func scenarios() []scenario {
 				atMost(moves, 0), atMost(registrations, 0), atMost(unserved, 0), atMost(failed, 0), within("until another one leads, s", 10),
 			},
 		},
+		{
+			name: "redis-silent", size: small(), fault: redisSilent,
+			bounds: []chaos.Bound{
+				within("back after a drop, s", 5), atMost("sessions ended beside the dropped one", 0), atMost("moves at the return", 0),
+				atMost(failed, 0), within("control live after the return, s", 10),
+			},
+		},
+		{
+			name: "redis-failover", size: small(), fault: redisFailover,
+			bounds: []chaos.Bound{
+				atLeast(kept, 100), atMost(registrations, 0), atMost(unserved, 0), atMost(failed, 0), within("control live, s", 10),
+				atMost(connectorIDs, 1),
+			},
+		},
+		{
+			name: "edge-closes-at-once", size: small(), fault: edgeClosesAtOnce,
+			bounds: []chaos.Bound{
+				atMost("registrations of the connector", 60), atMost("registrations of others", 0), atMost("failed requests of others", 0),
+				within("served again, s", 60),
+			},
+		},
+		{
+			name: "edge-address-silent", size: small(), fault: edgeAddressLost("drop"),
+			bounds: []chaos.Bound{within("registered elsewhere, s", 8), atMost(perSlot, 2), atMost(failed, 0), atMost(notServed, 0)},
+		},
+		{
+			name: "edge-address-closed", size: small(), fault: edgeAddressLost("reject"),
+			bounds: []chaos.Bound{within("registered elsewhere, s", 3), atMost(perSlot, 2), atMost(failed, 0), atMost(notServed, 0)},
+		},
+		{
+			name: "edge-restarted", size: small(), fault: edgeRestarted,
+			bounds: []chaos.Bound{shown("first session, s"), shown("all sessions, s"), atMost(perSlot, 2), atMost(notServed, 0)},
+		},
+		{
+			name: "unreadable-record", size: small(), fault: unreadableRecord,
+			bounds: []chaos.Bound{atMost("registrations of others", 0), atMost(unserved, 0), atMost(failed, 0), atLeast(kept, 100)},
+		},
+		{
+			name: "slot-kills-its-worker", size: small(), fault: slotKillsWorker,
+			bounds: []chaos.Bound{atMost("deaths of workers", 4), shown("unserved per index of others, s")},
+		},
+		{
+			name: "udp-blocked", size: size{tunnels: 2, supervisors: 2, workers: 2, proxies: 2, env: []string{"CULVERT_EDGE_RETURN_AFTER=20s"}},
+			fault: udpBlocked,
+			bounds: []chaos.Bound{
+				within("HTTP/2 everywhere, s", 10), within("QUIC everywhere, s", 80), atMost("unserved on the way back, s", 0),
+				atMost("failed requests on the way back", 0),
+			},
+		},
+		{
+			name: "workers-1-8-2", size: size{tunnels: 4, supervisors: 2, workers: 1, proxies: 2}, fault: workersComeAndGo,
+			bounds: []chaos.Bound{atMost(failed, 0), atMost(unserved, 0), shown(moves), atMost(notServed, 0)},
+		},
+		{
+			name: "rolling-restart-quic", size: size{tunnels: 2, supervisors: 2, workers: 3, proxies: 2, protocol: "quic"}, fault: rolling(false),
+			bounds: []chaos.Bound{atMost(failed, 0), atMost(unserved, 0), shown(registrations), shown("longest stop, s"), atMost(notServed, 0)},
+		},
+		{
+			name: "rolling-restart-http2", size: size{tunnels: 2, supervisors: 2, workers: 3, proxies: 2, protocol: "http2"}, fault: rolling(false),
+			bounds: []chaos.Bound{atMost(failed, 0), atMost(unserved, 0), shown(registrations), shown("longest stop, s"), atMost(notServed, 0)},
+		},
+		{
+			name: "rolling-upgrade", size: small(), fault: rolling(true),
+			bounds: []chaos.Bound{
+				atMost(failed, 0), atMost(unserved, 0), shown(registrations), shown("longest stop, s"), atMost("sessions of the former version", 0),
+				atMost(notServed, 0),
+			},
+		},
+		{
+			name: "start-split", size: size{tunnels: 1, supervisors: 1, workers: 1, proxies: 1, later: true}, fault: startSplit,
+			bounds: []chaos.Bound{shown("first connection, s"), shown("fourth connection, s"), shown("back after a drop, s")},
+		},
+		{
+			name: "start-one-process", size: size{tunnels: 1, later: true}, fault: startOne,
+			bounds: []chaos.Bound{shown("first connection, s"), shown("fourth connection, s"), shown("back after a drop, s")},
+		},
+		{
+			name: "start-stock", size: size{tunnels: 1, later: true}, fault: startStock,
+			bounds: []chaos.Bound{shown("first connection, s"), shown("fourth connection, s"), shown("back after a drop, s")},
+		},
 	}
 }
 

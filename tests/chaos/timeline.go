@@ -19,8 +19,8 @@ type Conn struct {
 	Connector string
 	// Worker is who holds it, and Protocol how.
 	Worker, Protocol string
-	// Address is the edge's.
-	Address string
+	// Address is the edge's, Version the worker's.
+	Address, Version string
 }
 
 // Timeline is what was seen of the sessions at an edge, look by look. Times are relative to the first look of all. The zero value is
@@ -37,6 +37,21 @@ type look struct {
 // Saw adds one look; times must not go back.
 func (t *Timeline) Saw(at time.Duration, conns []Conn) {
 	t.looks = append(t.looks, look{at, slices.Clone(conns)})
+}
+
+// Of is the timeline of some slots.
+func (t *Timeline) Of(which func(Slot) bool) *Timeline {
+	part := &Timeline{}
+	for _, l := range t.looks {
+		var conns []Conn
+		for _, c := range l.conns {
+			if which(c.Slot) {
+				conns = append(conns, c)
+			}
+		}
+		part.looks = append(part.looks, look{l.at, conns})
+	}
+	return part
 }
 
 // Now returns the sessions of the last look.
