@@ -33,6 +33,7 @@ func specials() []special {
 	return all
 }
 
+//nolint:gochecknoglobals // tables that nothing changes
 var (
 	specialRanges = specials()
 	// publicV6 is the only range from which public IPv6 addresses are given out.

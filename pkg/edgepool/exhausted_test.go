@@ -20,6 +20,8 @@ func TestExhausted(t *testing.T) {
 		}
 		return h
 	}
+	onlyB := map[netip.AddrPort]bool{b: true}
+	both := map[netip.AddrPort]bool{a: true, b: true}
 	for name, tc := range map[string]struct {
 		pool      edgepool.Pool
 		family    edgepool.Family
@@ -32,10 +34,10 @@ func TestExhausted(t *testing.T) {
 		"one left":                   {pool: pool, family: edgepool.Any, health: failed(a, six)},
 		"all failed":                 {pool: pool, family: edgepool.Any, health: failed(a, b, six), want: true},
 		"all of the family":          {pool: pool, family: edgepool.V4, health: failed(a, b), want: true},
-		"the rest is connected":      {pool: pool, family: edgepool.V4, health: failed(a), connected: map[netip.AddrPort]bool{b: true}, want: true},
-		"all connected":              {pool: pool, family: edgepool.V4, connected: map[netip.AddrPort]bool{a: true, b: true}},
+		"the rest is connected":      {pool: pool, family: edgepool.V4, health: failed(a), connected: onlyB, want: true},
+		"all connected":              {pool: pool, family: edgepool.V4, connected: both},
 		"one recovered":              {pool: pool, family: edgepool.V4, health: failed(a, b).After(a, tunnel.ReasonNone, time.Unix(9, 0))},
-		"failed and connected again": {pool: pool, family: edgepool.V4, health: failed(a, b), connected: map[netip.AddrPort]bool{a: true, b: true}},
+		"failed and connected again": {pool: pool, family: edgepool.V4, health: failed(a, b), connected: both},
 	} {
 		if got := tc.pool.Exhausted(tc.family, tc.health, tc.connected); got != tc.want {
 			t.Errorf("%s: Exhausted = %v, want %v", name, got, tc.want)

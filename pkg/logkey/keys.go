@@ -92,6 +92,7 @@ const (
 	Name       = "name"         // name of a thing that the message names
 	OS         = "os"           // operating system
 	Record     = "record"       // name of a record of the store
+	Saved      = "saved"        // time at which something was saved
 	Signal     = "signal"       // name of a signal
 	Source     = "source"       // origin of a value: a file, the environment, a flag
 	Topic      = "topic"        // topic of a hint

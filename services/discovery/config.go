@@ -35,6 +35,8 @@ type Config struct {
 	// PrivateAddresses says what becomes of such addresses of the vendor's names.
 	PrivateAddresses string `yaml:"private_addresses" usage:"refuse or allow private and reserved addresses for names of argotunnel.com"`
 
+	StateDir string `yaml:"state_dir" usage:"directory for a copy of the pool, for a start without DNS; empty is none"`
+
 	Refresh time.Duration `yaml:"refresh" usage:"time between two lookups"`
 	Timeout time.Duration `yaml:"timeout" usage:"time limit of one query"`
 }

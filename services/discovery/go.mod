@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	github.com/culvert-tunnel/culvert/pkg v0.0.0
 	github.com/google/go-cmp v0.7.0
+	github.com/google/renameio/v2 v2.0.2
 	github.com/labstack/echo/v4 v4.16.0
 	github.com/miekg/dns v1.1.73
 	github.com/prometheus/client_golang v1.25.0

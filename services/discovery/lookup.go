@@ -9,6 +9,7 @@ import (
 
 // Lookup looks the edge up once, as a replica would, and publishes nothing. The pool has no version.
 func Lookup(ctx context.Context, cfg Config, logger *slog.Logger) (edgepool.Pool, error) {
+	cfg.StateDir = ""
 	s, err := New(cfg, Deps{Logger: logger})
 	if err != nil {
 		return edgepool.Pool{}, err

@@ -60,6 +60,7 @@ type Service struct {
 	metrics *metrics
 	client  *resolve.Client
 	refused refusals
+	copy    *poolCopy
 	// network is written to when the network changed.
 	network chan struct{}
 	// machine decides; it belongs to the loop of Run.
@@ -81,6 +82,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, store: deps.Store, log: deps.Logger, metrics: m, state: state{problem: retain.ErrStarting}, network: make(chan struct{}, 1),
+		copy:    openCopy(cfg, deps.Logger),
 		machine: retain.NewMachine(retain.Config{ID: newID(), Name: cfg.Name, Refresh: cfg.Refresh, Random: mathrand.Int64N}),
 	}
 	client := resolve.Config{
@@ -212,8 +214,8 @@ func (s *Service) call(ctx context.Context, a retain.Action) (reply retain.Event
 	case retain.Lookup:
 		ctx, cancel := context.WithTimeout(ctx, a.Within)
 		defer cancel()
-		pool, err := s.lookup(ctx)
-		return retain.LookupReply{Pool: pool, Err: err}, err
+		reply := s.lookupOrCopy(ctx)
+		return reply, reply.Err
 	case retain.ReadPool:
 		pool, err := s.store.Pool(ctx, a.Name)
 		return retain.PoolReply{Pool: pool, Err: err}, err

@@ -109,6 +109,7 @@ func (c *commands) connectorConfig(ctx *urfave.Context, source *connector.Source
 	if err != nil {
 		return stack.Config{}, err
 	}
+	cfg.Discovery.StateDir = connector.StateDir(s, c.Home(), c.Env("XDG_STATE_HOME"))
 	report, err := rules.ReportJSON(s.Reported())
 	if err != nil {
 		return stack.Config{}, fmt.Errorf("configuration report: %w", err)

@@ -14,6 +14,19 @@ func Credentials(home, id string) string { return filepath.Join(home, StateDir, 
 // EdgeData is where the edge of this machine keeps its data by default.
 func EdgeData(home string) string { return filepath.Join(home, StateDir, "edge") }
 
+// State is where the connector keeps what makes its next start easier: below xdg, which is XDG_STATE_HOME, or in its usual place below home;
+// "" where there is neither.
+func State(home, xdg string) string {
+	switch {
+	case filepath.IsAbs(xdg):
+		return filepath.Join(xdg, "culvert")
+	case home != "":
+		return filepath.Join(home, ".local", "state", "culvert")
+	default:
+		return ""
+	}
+}
+
 // Search lists the directories in which configuration and credentials of cloudflared are looked for, in order
 // (docs/spec/lifecycle.md 11.2).
 func Search(home string) []string {

@@ -115,7 +115,8 @@ func policyFlags() []Flag {
 			Usage: "`PATH` of a Unix socket, or directory with / at the end, that may be reached, repeatable; none is none (default: all)",
 		},
 		{Name: "state-dir", Env: []string{"CULVERT_STATE_DIR"}, Usage: "`DIR` of this connector alone, in which a pushed configuration that " +
-			"ends the process is remembered (default: none)"},
+			"ends the process is remembered (default: none), and a copy of the edge's addresses for a start without DNS (default: " +
+			"culvert in the user's directory for state)"},
 		{
 			Name: "policy-allow-files", Env: []string{"CULVERT_POLICY_ALLOW_FILES"}, Kind: List,
 			Usage: "`PATH` of a file, or directory with / at the end, that rules may name, repeatable; none is none (default: all)",

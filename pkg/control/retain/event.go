@@ -24,6 +24,8 @@ type LeadReply struct {
 type LookupReply struct {
 	Pool edgepool.Pool
 	Err  error
+	// Stale is why the lookup failed, where Pool is one of a former run: it is published if there is none, and the lookup is repeated soon.
+	Stale error
 }
 
 // PoolReply is the reply of ReadPool; tunnel.ErrNotFound if there is none.

@@ -98,6 +98,46 @@ const (
 	read   = `ReadPool "p"`
 )
 
+// play hands the events to the machine and compares what it does.
+func play(t *testing.T, m *Machine, steps []step) {
+	t.Helper()
+	now := start
+	for i, s := range steps {
+		now = now.Add(s.after)
+		if got := describe(m.Step(now, s.event)); got != s.want {
+			t.Fatalf("step %d, %T%+v:\n got %s\nwant %s", i, s.event, s.event, got, s.want)
+		}
+	}
+}
+
+// A pool of a former run is published when there is none, and the lookup is repeated soon; it replaces no published one.
+func TestPoolOfAFormerRun(t *testing.T) {
+	stale := errors.New("no response")
+	begin := []step{
+		{0, Due{}, take},
+		{0, LeadReply{Leading: true}, "LeadChanged true; Lookup"},
+		{3 * time.Second, LookupReply{Pool: described(poolOf(0, 2), "shares", ""), Stale: stale}, read},
+	}
+	for name, steps := range map[string][]step{
+		"none published": {
+			{0, PoolReply{Err: tunnel.ErrNotFound}, `Publish "p" 2 regions "shares" ""`},
+			{0, PublishReply{Version: 1}, "Published version 1; LookedUp (no response) news=true; Hint pools"},
+			{0, HintReply{}, leader},
+			{0, LeaderReply{Leader: "d1"}, read},
+			{0, PoolReply{Pool: poolOf(1, 2)}, `Observed "d1" version 1 since 3s; RoundEnded (<nil>); StoreUp again=false; Wait 1.999999999s`},
+			{2 * time.Second, Due{}, take},
+			{0, LeadReply{Leading: true}, "Lookup"},
+		},
+		"one published": {
+			{0, PoolReply{Pool: poolOf(4, 2)}, "LookedUp (no response) news=true; " + leader},
+			{0, LeaderReply{Leader: "d1"}, read},
+			{0, PoolReply{Pool: poolOf(4, 2)}, `Observed "d1" version 4 since 3s; RoundEnded (<nil>); StoreUp again=false; Wait 1.999999999s`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) { play(t, newMachine(), join(begin, steps)) })
+	}
+}
+
 // published is a first round that publishes two regions as version 1.
 func published() []step {
 	return []step{
@@ -334,13 +374,7 @@ func TestStories(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m, now := newMachine(), start
-			for i, s := range steps {
-				now = now.Add(s.after)
-				if got := describe(m.Step(now, s.event)); got != s.want {
-					t.Fatalf("step %d, %T%+v:\n got %s\nwant %s", i, s.event, s.event, got, s.want)
-				}
-			}
+			play(t, newMachine(), steps)
 		})
 	}
 }

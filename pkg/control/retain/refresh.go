@@ -79,6 +79,9 @@ func (m *Machine) compare(now time.Time, r PoolReply) []Action {
 	if r.Err != nil && !errors.Is(r.Err, tunnel.ErrNotFound) {
 		return m.failed(now, r.Err)
 	}
+	if m.result.Stale != nil && r.Err == nil {
+		return m.failed(now, m.result.Stale) // the published pool is newer than one of a former run
+	}
 	if m.found.ProtocolTXT == "" {
 		m.found.ProtocolTXT = r.Pool.ProtocolTXT
 	}
@@ -98,9 +101,13 @@ func (m *Machine) published(now time.Time, r PublishReply) []Action {
 	if m.changed {
 		facts = append(facts, Published{Version: r.Version, Pool: m.found})
 	}
-	facts = append(facts, m.lookup(now, nil))
-	m.failures = m.failures.Succeeded(now, 0)
-	m.due = now.Add(m.cfg.Refresh)
+	facts = append(facts, m.lookup(now, m.result.Stale))
+	if m.result.Stale != nil {
+		m.again(now)
+	} else {
+		m.failures = m.failures.Succeeded(now, 0)
+		m.due = now.Add(m.cfg.Refresh)
+	}
 	m.good = m.found
 	m.good.Version = r.Version
 	if !m.changed {
@@ -112,12 +119,17 @@ func (m *Machine) published(now time.Time, r PublishReply) []Action {
 // failed keeps the failure of a lookup, or of its publication, and sets the time of the next one. The published pool stays.
 func (m *Machine) failed(now time.Time, err error) []Action {
 	fact := m.lookup(now, err)
-	m.failures = m.failures.Failed(now)
-	m.due = now.Add(backoff.Policy{Base: retryBase, Retries: retryCount}.Wait(m.failures.Failures, m.cfg.Random))
+	m.again(now)
 	if errors.Is(err, tunnel.ErrUnavailable) {
 		m.round = err
 	}
 	return m.look(fact)
+}
+
+// again counts a lookup that failed, and sets the time of the next one.
+func (m *Machine) again(now time.Time) {
+	m.failures = m.failures.Failed(now)
+	m.due = now.Add(backoff.Policy{Base: retryBase, Retries: retryCount}.Wait(m.failures.Failures, m.cfg.Random))
 }
 
 // lookup remembers the result of a lookup.
