@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -52,6 +53,19 @@ func TestDocumentsAreIndexed(t *testing.T) {
 		}
 		if !strings.Contains(index, "("+strings.TrimPrefix(name, "docs/")+")") {
 			t.Errorf("docs/README.md does not link to %s", name)
+		}
+	}
+}
+
+// TestRoot wants nothing in the first folder that is not listed here: what a program wrote there by chance does not belong into the tree.
+func TestRoot(t *testing.T) {
+	want := []string{
+		".ci", ".dockerignore", ".gitignore", ".golangci.yml", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
+		"SECURITY.md", "cli", "deploy", "docker-compose.yml", "docs", "go.work", "go.work.sum", "pkg", "services", "tests", "tools",
+	}
+	for _, name := range trackedFiles(t) {
+		if first, _, _ := strings.Cut(name, "/"); !slices.Contains(want, first) {
+			t.Errorf("%s is not expected in the first folder", name)
 		}
 	}
 }
