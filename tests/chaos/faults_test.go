@@ -273,27 +273,50 @@ func unreadableRecord(r *run) {
 	r.repaired(at)
 }
 
-// slotKillsWorker kills the worker that has a session of one slot, as soon as the edge shows it; its service manager starts it again after
-// a second. So it looks when the traffic of a tunnel makes its worker crash.
-func slotKillsWorker(r *run) {
-	at, slot := r.now(), r.slotOf("peer")
-	seen := map[string]bool{} // a session is there for a while after its worker was killed
-	for end := at + pick(2*time.Minute, 10*time.Minute); r.now() < end; r.wait(10 * time.Millisecond) {
-		for _, c := range r.conns() {
-			for _, p := range r.of("conn-worker") {
+// slotKillsWorker kills every worker that holds one slot, as a defect would that only this slot brings out; its service manager starts it
+// again after a second. Each process dies once: with dialling, as soon as it has said that it dials, which is before the slot is
+// registered; else as soon as the edge shows the session.
+func slotKillsWorker(dialling bool) func(r *run) {
+	return func(r *run) {
+		at, slot := r.now(), r.slotOf("peer")
+		seen := map[string]bool{} // the edge shows a session for a while after its worker was killed
+		held := func(p *part) bool {
+			for _, c := range r.conns() {
 				if c.Slot == slot && c.Worker == p.edgeAddr() && !seen[c.ID] {
 					seen[c.ID] = true
-					r.kill(p.Program)
-					r.wait(time.Second)
-					r.again(p)
+					return true
 				}
 			}
+			return false
+		}
+		deaths := 0
+		for end := at + pick(2*time.Minute, 10*time.Minute); r.now() < end; r.wait(2 * time.Millisecond) {
+			for _, p := range r.of("conn-worker") {
+				if deaths > 0 && dialling && !p.dials(slot) || (deaths == 0 || !dialling) && !held(p) {
+					continue
+				}
+				deaths++
+				r.kill(p.Program)
+				r.wait(time.Second)
+				r.again(p)
+			}
+		}
+		r.set("deaths of workers", float64(deaths))
+		others := r.summaryOf(at, r.now(), func(s chaos.Slot) bool { return s.Tunnel != slot.Tunnel })
+		r.set("unserved per index of others, s", others.Unserved.Seconds())
+		r.failures(at)
+	}
+}
+
+// dials says whether a process has said that it dials for a slot.
+func (p *part) dials(slot chaos.Slot) bool {
+	for line := range strings.SplitSeq(p.Out.String(), "\n") {
+		if strings.Contains(line, `"connection is dialled"`) && strings.Contains(line, slot.Tunnel) &&
+			strings.Contains(line, fmt.Sprintf(`"conn_index":%d,`, slot.Index)) {
+			return true
 		}
 	}
-	r.set("deaths of workers", float64(len(seen)))
-	others := r.summaryOf(at, r.now(), func(s chaos.Slot) bool { return s.Tunnel != slot.Tunnel })
-	r.set("unserved per index of others, s", others.Unserved.Seconds())
-	r.failures(at)
+	return false
 }
 
 // udpBlocked drops UDP to and from the edge, until all is well over HTTP/2, and lets it pass again.

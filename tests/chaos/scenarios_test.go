@@ -128,7 +128,11 @@ func scenarios() []scenario {
 			bounds: []chaos.Bound{atMost("registrations of others", 0), atMost(unserved, 0), atMost(failed, 0), atLeast(kept, 100)},
 		},
 		{
-			name: "slot-kills-its-worker", size: small(), fault: slotKillsWorker,
+			name: "slot-kills-its-worker", size: small(), fault: slotKillsWorker(true),
+			bounds: []chaos.Bound{atMost("deaths of workers", 4), shown("unserved per index of others, s")},
+		},
+		{
+			name: "session-kills-its-worker", size: small(), fault: slotKillsWorker(false),
 			bounds: []chaos.Bound{atMost("deaths of workers", 4), shown("unserved per index of others, s")},
 		},
 		{
