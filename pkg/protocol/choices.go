@@ -55,10 +55,10 @@ type Change struct {
 	ProbeAt time.Time
 }
 
-// Choices holds the machines of all slots of one host. Each slot decides by its own failures, except for three things that the
-// whole host shares: a new slot starts in the state of the slot that registered last, at most one probe runs at a time, and
-// its result applies to all slots. A probe runs beside a connection, so that every regular attempt uses the protocol that worked
-// last.
+// Choices holds the machines of all slots of one host. Each slot decides by its own failures, except for four things that the
+// whole host shares: a new slot starts in the state of the slot that registered last, the failures of all slots count together
+// while none is connected over the preferred protocol, at most one probe runs at a time, and its result applies to all slots. A
+// probe runs beside a connection, so that every regular attempt uses the protocol that worked last.
 //
 // It is not safe for concurrent use.
 type Choices struct {
@@ -68,6 +68,9 @@ type Choices struct {
 	slots map[tunnel.Slot]Machine
 	// stand is a copy of the machine of the slot that registered last.
 	stand map[Selection]Machine
+	// dark counts the dial failures of all slots together, since one was connected over the preferred protocol; up are those that are.
+	dark map[Selection]Machine
+	up   map[tunnel.Slot]bool
 	// probing means that a probe beside a connection is running.
 	probing bool
 }
@@ -75,7 +78,10 @@ type Choices struct {
 // NewChoices makes the choices of a host before its first connection. probeFirst is the time from a fallback to the first
 // probe.
 func NewChoices(random Random, probeFirst time.Duration) *Choices {
-	return &Choices{random: random, first: probeFirst, slots: map[tunnel.Slot]Machine{}, stand: map[Selection]Machine{}}
+	return &Choices{
+		random: random, first: probeFirst, slots: map[tunnel.Slot]Machine{}, stand: map[Selection]Machine{},
+		dark: map[Selection]Machine{}, up: map[tunnel.Slot]bool{},
+	}
 }
 
 // Next is the protocol of a slot's next attempt, which begins at now.
@@ -110,6 +116,7 @@ func (c *Choices) Report(now time.Time, slot tunnel.Slot, p tunnel.Protocol, e E
 	if !known || m.Current() != p {
 		return Change{}, nil
 	}
+	c.witness(now, slot, m, e, addr)
 	next, err := c.step(m, now, e, addr)
 	if err != nil {
 		return Change{}, err
@@ -155,9 +162,44 @@ func (c *Choices) Probed(now time.Time, slot tunnel.Slot, e Event) (Change, erro
 	return change, nil
 }
 
-// step calls Machine.Step and adds jitter to the time of the next probe.
+// witness notes what the result of a slot says about the preferred protocol on this host.
+func (c *Choices) witness(now time.Time, slot tunnel.Slot, m Machine, e Event, addr netip.AddrPort) {
+	delete(c.up, slot)
+	preferred := m.State != Fallen
+	switch {
+	case preferred && e == Connected:
+		c.up[slot] = true
+		delete(c.dark, m.Selection)
+	case !preferred || e != DialFailed:
+	case c.works(m.Selection):
+		delete(c.dark, m.Selection) // the fault is an address's
+	default:
+		d, found := c.dark[m.Selection]
+		if !found {
+			d = NewMachine(m.Selection, now)
+		}
+		if d.State == Preferring {
+			c.dark[m.Selection] = d.counted(now, addr)
+		}
+	}
+}
+
+// works reports whether some slot is connected over the preferred protocol.
+func (c *Choices) works(s Selection) bool {
+	for slot := range c.up {
+		if c.slots[slot].Selection == s {
+			return true
+		}
+	}
+	return false
+}
+
+// step calls Machine.Step, lets a failed dial count as the host's, and adds jitter to the time of the next probe.
 func (c *Choices) step(m Machine, now time.Time, e Event, addr netip.AddrPort) (Machine, error) {
 	next, err := m.Step(now, e, addr)
+	if err == nil && e == DialFailed && m.State == Preferring && next.State == Preferring && c.dark[m.Selection].State == Fallen {
+		next = next.fallen(now, ProbeFirst)
+	}
 	if err == nil && next.State == Fallen && m.State != Fallen {
 		if m.State == Preferring {
 			next.ProbeAfter, next.ProbeAt = c.first, now.Add(c.first)

@@ -70,6 +70,40 @@ func fallen(t *testing.T) *host {
 	return h
 }
 
+// TestChoicesCountTogether: slots whose dials fail fall back by the failures of all, but only while none shows that the protocol works.
+func TestChoicesCountTogether(t *testing.T) {
+	h := newHost(t)
+	fails := func(i int, a netip.AddrPort, want protocol.Turn) {
+		t.Helper()
+		h.next(i, tunnel.QUIC)
+		if c := h.report(i, tunnel.QUIC, protocol.DialFailed, a); c.Turn != want {
+			t.Errorf("slot %d: %+v, want %v", i, c, want)
+		}
+	}
+	for i, a := range []netip.AddrPort{a1, a2, a1, a2} {
+		h.next(i, tunnel.QUIC)
+		h.report(i, tunnel.QUIC, protocol.Connected, a)
+	}
+	for i := range 3 { // these lost their edge, and slot 3 is connected
+		h.report(i, tunnel.QUIC, protocol.Lost, netip.AddrPort{})
+		fails(i, a1, protocol.Unchanged)
+		fails(i, a2, protocol.Unchanged)
+	}
+	h.report(3, tunnel.QUIC, protocol.Lost, netip.AddrPort{})
+	h.next(0, tunnel.QUIC)
+	h.report(0, tunnel.QUIC, protocol.Connected, a1) // all is well again
+	h.report(0, tunnel.QUIC, protocol.Lost, netip.AddrPort{})
+
+	fails(3, a1, protocol.Unchanged)
+	fails(4, a1, protocol.Unchanged)
+	fails(5, a2, protocol.FellBack) // three failures on two addresses, of three slots
+	fails(3, a2, protocol.FellBack)
+	fails(6, a1, protocol.FellBack)
+	h.next(4, tunnel.QUIC)
+	h.report(4, tunnel.QUIC, protocol.Connected, a1) // it works after all
+	fails(7, a1, protocol.Unchanged)
+}
+
 func TestChoicesReturn(t *testing.T) {
 	h := fallen(t)
 	if _, due := h.c.ProbeDue(h.now, slot(0)); due {

@@ -238,6 +238,13 @@ func edgeRestarted(r *run) {
 	r.set("first session, s", first.Seconds())
 	rest, _ := r.until(patience, r.served)
 	r.set("all sessions, s", (first + rest).Seconds())
+	http2 := 0
+	for _, c := range r.conns() {
+		if c.Protocol == "http2" {
+			http2++
+		}
+	}
+	r.set("sessions over HTTP/2", float64(http2))
 	r.rest(15*time.Second, 60*time.Second)
 	r.repaired(at)
 }

@@ -121,7 +121,7 @@ func scenarios() []scenario {
 		},
 		{
 			name: "edge-restarted", size: small(), fault: edgeRestarted,
-			bounds: []chaos.Bound{shown("first session, s"), shown("all sessions, s"), atMost(perSlot, 2), atMost(notServed, 0)},
+			bounds: []chaos.Bound{shown("first session, s"), shown("all sessions, s"), shown("sessions over HTTP/2"), atMost(perSlot, 2), atMost(notServed, 0)},
 		},
 		{
 			name: "unreadable-record", size: small(), fault: unreadableRecord,
