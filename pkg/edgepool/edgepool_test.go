@@ -233,13 +233,14 @@ func TestJudge(t *testing.T) {
 	want := map[tunnel.Reason]edgepool.Verdict{
 		tunnel.ReasonDial:      {Move: true, Bad: true},
 		tunnel.ReasonTLS:       {Move: true, Bad: true},
+		tunnel.ReasonClosed:    {Move: true, Bad: true},
+		tunnel.ReasonIdle:      {Move: true, Bad: true},
 		tunnel.ReasonDuplicate: {Move: true},
-		tunnel.ReasonIdle:      {Move: true},
 	}
 	for _, r := range []tunnel.Reason{
 		tunnel.ReasonNone, tunnel.ReasonDial, tunnel.ReasonBlocked, tunnel.ReasonTLS, tunnel.ReasonDuplicate, tunnel.ReasonRefused,
-		tunnel.ReasonRPC, tunnel.ReasonIdle, tunnel.ReasonPeerClosed, tunnel.ReasonDrained, tunnel.ReasonForced, tunnel.ReasonFenced,
-		tunnel.ReasonInternal, "unheard of",
+		tunnel.ReasonRPC, tunnel.ReasonClosed, tunnel.ReasonIdle, tunnel.ReasonPeerClosed, tunnel.ReasonDrained, tunnel.ReasonForced,
+		tunnel.ReasonFenced, tunnel.ReasonInternal, "unheard of",
 	} {
 		if got := edgepool.Judge(r); got != want[r] {
 			t.Errorf("Judge(%q): got %+v, want %+v", r, got, want[r])

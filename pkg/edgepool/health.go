@@ -27,9 +27,9 @@ type Verdict struct {
 // the address.
 func Judge(r tunnel.Reason) Verdict {
 	switch r {
-	case tunnel.ReasonDial, tunnel.ReasonTLS:
+	case tunnel.ReasonDial, tunnel.ReasonClosed, tunnel.ReasonIdle, tunnel.ReasonTLS:
 		return Verdict{Move: true, Bad: true}
-	case tunnel.ReasonDuplicate, tunnel.ReasonIdle:
+	case tunnel.ReasonDuplicate:
 		return Verdict{Move: true}
 	case tunnel.ReasonNone, tunnel.ReasonBlocked, tunnel.ReasonRefused, tunnel.ReasonRPC, tunnel.ReasonPeerClosed,
 		tunnel.ReasonDrained, tunnel.ReasonForced, tunnel.ReasonFenced, tunnel.ReasonInternal:

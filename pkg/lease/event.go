@@ -99,7 +99,8 @@ func RegisterFailure(err error, storeDown bool) Event {
 // Loss is the event for a registered session that ended with err.
 func Loss(err error, storeDown bool) Event {
 	e := Event{Kind: EventLost, Err: err, StoreDown: storeDown}
-	if tunnel.ReasonOf(err) == tunnel.ReasonIdle {
+	switch tunnel.ReasonOf(err) { //nolint:exhaustive // the others leave the address to another attempt
+	case tunnel.ReasonIdle, tunnel.ReasonClosed:
 		e.Kind = EventSilent
 	}
 	return e

@@ -45,6 +45,13 @@ var ErrUnexpected = errors.New("unexpected event")
 // brokenBeforeRotate is how many registrations in a row may break on one address before another one is tried.
 const brokenBeforeRotate = 3
 
+// An attempt on another address than the one that failed starts without a wait: a slot that was connected for steadyTime has freeMoves of
+// them until it is connected again, and so has a new holder. An edge that accepts and ends connections gets no storm of them.
+const (
+	steadyTime = 10 * time.Second
+	freeMoves  = 3
+)
+
 // Policy holds the times that a Machine decides with. All fields are needed.
 type Policy struct {
 	// Delay is the wait after the given number of failures in a row (1 after the first), with full jitter (docs/spec/lifecycle.md 3.4).
@@ -72,6 +79,9 @@ type Machine struct {
 	failure   Event
 	location  string
 	announced bool
+	// moves counts the attempts that started without a wait; since is when the present connection was registered.
+	moves int
+	since time.Time
 	// failedHere says that the attempt with the present grant and address failed, and that no new one began.
 	failedHere bool
 	// notBefore is when the next attempt may start, deadline when the last Wake comes; zero means none.

@@ -9,10 +9,33 @@ import (
 
 func ignore(*Machine, time.Time, Event) []Action { return nil }
 
-// take accepts a grant while no session is open. The holder's own backoff holds also for a new address, so that no
-// chain of grants becomes a storm (invariant I7).
+// moveTo goes on with an address. The backoff is for the one that failed; another one is tried at once, a few times in a row, so that no
+// chain of addresses becomes a storm (invariant I7). A wait that the edge asked for holds for all addresses.
+func (m *Machine) moveTo(now time.Time, edge tunnel.EdgeAddr) {
+	if m.failedHere && edge.Addr != m.edge.Addr && m.away.IsZero() && m.moves < freeMoves && addressFailed(m.failure.Err) {
+		m.moves++
+		m.notBefore = now
+	}
+	m.edge, m.failedHere = edge, false
+}
+
+// addressFailed reports whether another address may do better. One that responds "duplicate" has counted a registration.
+func addressFailed(err error) bool {
+	switch tunnel.ReasonOf(err) {
+	case tunnel.ReasonDial, tunnel.ReasonClosed, tunnel.ReasonTLS, tunnel.ReasonIdle, tunnel.ReasonPeerClosed:
+		return true
+	case tunnel.ReasonNone, tunnel.ReasonBlocked, tunnel.ReasonRefused, tunnel.ReasonRPC, tunnel.ReasonDuplicate, tunnel.ReasonDrained,
+		tunnel.ReasonForced, tunnel.ReasonFenced, tunnel.ReasonInternal:
+		return false
+	default:
+		return false
+	}
+}
+
+// take accepts a grant while no session is open.
 func take(m *Machine, now time.Time, e Event) []Action {
-	m.grant, m.edge, m.failedHere = e.Grant, e.Grant.Edge, false
+	m.moveTo(now, e.Grant.Edge)
+	m.grant = e.Grant
 	m.phase = PhaseWaiting
 	if e.Retries > m.retries {
 		m.retries = e.Retries
@@ -58,8 +81,9 @@ func register(m *Machine, _ time.Time, _ Event) []Action {
 	return []Action{Register{Epoch: m.grant.Epoch, PreviousAttempts: attempts}}
 }
 
-func serve(m *Machine, _ time.Time, e Event) []Action {
+func serve(m *Machine, now time.Time, e Event) []Action {
 	m.phase = PhaseConnected
+	m.since = now
 	m.retries, m.broken, m.failure, m.announced = 0, 0, Event{}, false
 	m.away = time.Time{}
 	m.location = e.Location
@@ -72,7 +96,9 @@ func park(m *Machine, now time.Time, e Event) []Action {
 	reason := m.fail(now, e, m.policy.Delay)
 	m.phase = PhaseParked
 	wait := m.policy.NewGrant
-	if e.StoreDown {
+	// A closed port costs the edges no registration: the one that the grant allows is made elsewhere.
+	closed := e.Kind == EventDialFailed && reason == tunnel.ReasonClosed && m.moves < freeMoves
+	if e.StoreDown || closed {
 		wait = 0
 	}
 	return []Action{Close{Reason: reason}, ReportStatus{}, m.wake(now, wait)}
@@ -85,7 +111,7 @@ func rotate(m *Machine, _ time.Time, _ Event) []Action {
 // rotated goes on with the address found, or with the old one when there is no other.
 func rotated(m *Machine, now time.Time, e Event) []Action {
 	if !e.Edge.IsZero() {
-		m.edge = e.Edge
+		m.moveTo(now, e.Edge)
 	}
 	m.failedHere = false
 	m.phase = PhaseWaiting
@@ -181,6 +207,9 @@ func shut(*Machine, time.Time, Event) []Action { return []Action{Close{Reason: t
 
 // fail records a failure and sets the earliest time of the next attempt.
 func (m *Machine) fail(now time.Time, e Event, delay func(retries int) time.Duration) tunnel.Reason {
+	if m.phase == PhaseConnected && now.Sub(m.since) >= steadyTime {
+		m.moves = 0
+	}
 	m.retries++
 	m.failure, m.failedHere = e, true
 	retries := m.retries

@@ -81,7 +81,7 @@ func EventOf(r tunnel.Reason) Event {
 	switch r {
 	case tunnel.ReasonNone:
 		return Connected
-	case tunnel.ReasonDial, tunnel.ReasonTLS:
+	case tunnel.ReasonDial, tunnel.ReasonClosed, tunnel.ReasonTLS:
 		return DialFailed
 	case tunnel.ReasonBlocked:
 		return Blocked

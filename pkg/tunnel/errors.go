@@ -24,12 +24,13 @@ type Reason string
 const (
 	ReasonNone       Reason = ""
 	ReasonDial       Reason = "dial"        // the address did not respond, or the local network refused
+	ReasonClosed     Reason = "closed"      // nothing listens at the address any more: the port is closed
 	ReasonBlocked    Reason = "blocked"     // the local system forbids the transport ("operation not permitted")
 	ReasonTLS        Reason = "tls"         // the handshake was refused or the certificate is not valid
 	ReasonDuplicate  Reason = "duplicate"   // EDUPCONN: this edge address already holds the slot
 	ReasonRefused    Reason = "refused"     // registration refused; Retryable and RetryAfter say more
 	ReasonRPC        Reason = "rpc"         // registration neither accepted nor refused: time-out, broken stream
-	ReasonIdle       Reason = "idle"        // an established connection went silent, or its edge no longer listens
+	ReasonIdle       Reason = "idle"        // an established connection went silent
 	ReasonPeerClosed Reason = "peer_closed" // the edge closed the connection; Code says how
 	ReasonDrained    Reason = "drained"     // our own drain ended it
 	ReasonForced     Reason = "forced"      // an operator asked for a reconnect

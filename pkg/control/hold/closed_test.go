@@ -60,7 +60,7 @@ func attemptOf(e hold.Event) (hold.Attempt, bool) {
 func (r *runner) fails() error {
 	reasons := []tunnel.Reason{
 		tunnel.ReasonDial, tunnel.ReasonTLS, tunnel.ReasonBlocked, tunnel.ReasonDuplicate, tunnel.ReasonRefused, tunnel.ReasonRPC,
-		tunnel.ReasonIdle, tunnel.ReasonPeerClosed,
+		tunnel.ReasonIdle, tunnel.ReasonPeerClosed, tunnel.ReasonClosed,
 	}
 	return &tunnel.ConnError{
 		Reason: reasons[r.random.IntN(len(reasons))], Retryable: r.random.IntN(2) == 0, Err: errors.New("cause"),

@@ -14,7 +14,8 @@ import (
 type Host interface {
 	// Protocol is the transport for an attempt that begins now; demanded is the one that the grant requires, or empty.
 	Protocol(now time.Time, slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol
-	// Dialed receives the result of a dial for the health of the address; tunnel.ReasonNone is a success.
+	// Dialed receives the result of a dial, or later the reason why its session ended, for the health of the address; tunnel.ReasonNone
+	// is a success.
 	Dialed(now time.Time, edge tunnel.EdgeAddr, reason tunnel.Reason)
 	// Observe receives what an attempt, or later the end of its connection, says about its protocol. It reports whether the slot falls
 	// back to another one.
@@ -98,6 +99,9 @@ func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
 	case Registered:
 		return m.registered(now, e)
 	case Ended:
+		if reason := tunnel.ReasonOf(e.Err); e.Err != nil && !m.late(e.Attempt) {
+			m.host.Dialed(now, e.Attempt.Edge, reason)
+		}
 		m.host.Observe(now, m.slot, e.Attempt, protocol.Lost)
 		return m.result(now, e.Attempt, lease.Loss(e.Err, m.host.StoreDown()))
 	case Drained:

@@ -214,7 +214,9 @@ func TestMachine(t *testing.T) {
 				},
 				step{hold.Drained{Attempt: attempt(1, 1)}, "close 1 drained"},
 			),
-			asked: []string{`dialed 192.0.2.1:7844 ""`, "attempt 1 over quic connected", "attempt 1 over quic lost"},
+			asked: []string{
+				`dialed 192.0.2.1:7844 ""`, "attempt 1 over quic connected", `dialed 192.0.2.1:7844 "peer_closed"`, "attempt 1 over quic lost",
+			},
 		},
 		{
 			name: "without the store a failed address is left at once",
@@ -225,7 +227,7 @@ func TestMachine(t *testing.T) {
 					hold.Dialed{Attempt: attempt(1, 1), Err: failure(tunnel.ReasonDial)},
 					"dial_failed: dialing -> parked; close 1 dial; report; wake 0s",
 				},
-				{hold.Timer{}, "timer: parked -> parked; rotated: parked -> waiting; report; wake 2s"},
+				{hold.Timer{}, "timer: parked -> parked; rotated: parked -> waiting; report; wake 0s"},
 			},
 			asked: []string{`dialed 192.0.2.1:7844 "dial"`, "attempt 1 over quic dial_failed", "rotate 192.0.2.1:7844"},
 		},
@@ -352,7 +354,7 @@ func TestTimes(t *testing.T) {
 			t.Errorf("SlowDelay(%d) = %v of up to %v, want just under %v", retries, got, times.WaitUpTo(retries, true), want)
 		}
 	}
-	if longest.Handover != 15*time.Second || longest.Grace != 30*time.Second || longest.NewGrant != 3*time.Second {
+	if longest.Handover != 15*time.Second || longest.Grace != 30*time.Second || longest.NewGrant != 1500*time.Millisecond {
 		t.Errorf("policy %+v", longest)
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 const (
 	// newGrantTime is how long a slot whose address failed waits for a new grant before it chooses another address itself.
-	newGrantTime = 3 * time.Second
+	newGrantTime = 1500 * time.Millisecond
 	// leastHandover is the shortest wait for a newer holder that needs the same edge address: a grace period of zero cuts requests, not
 	// the time in which another holder connects.
 	leastHandover = 5 * time.Second

@@ -90,13 +90,16 @@ func (v *view) mend(r lease.Record) (Grant, bool) {
 			return v.place(r, CauseWorker, preferNew, []tunnel.WorkerID{r.Worker})
 		}
 		return v.elsewhere(r)
-	case tunnel.ReasonIdle, tunnel.ReasonDuplicate:
+	case tunnel.ReasonIdle, tunnel.ReasonClosed, tunnel.ReasonDuplicate:
 		return v.elsewhere(r)
 	case tunnel.ReasonRPC:
 		if s.Retries >= moveAfter {
 			return v.elsewhere(r)
 		}
 	case tunnel.ReasonPeerClosed, tunnel.ReasonInternal:
+		if s.Reason == tunnel.ReasonPeerClosed && s.Retries == 1 {
+			return v.elsewhere(r) // the edge may be on its way out, and this address with it
+		}
 		if to, ok := placement.ChooseOther(v.candidates(), r.Worker); ok && s.Retries >= leaveAfter {
 			edge, ok := v.address(r, to, preferNew)
 			return v.grantOf(r, to, edge, CauseWorker), ok

@@ -29,7 +29,7 @@ type DialConfig struct {
 }
 
 // Dial makes a session to an edge and returns when the TLS handshake is complete. Every error is a *tunnel.ConnError with
-// ReasonDial, ReasonBlocked, ReasonTLS or ReasonInternal.
+// ReasonDial, ReasonClosed, ReasonBlocked, ReasonTLS or ReasonInternal.
 func Dial(ctx context.Context, c DialConfig) (*Session, error) {
 	if c.TLS == nil || !c.Edge.IsValid() {
 		return nil, &tunnel.ConnError{Reason: tunnel.ReasonInternal, Err: errors.New("http2 dial without address or TLS configuration")}
@@ -72,7 +72,7 @@ func (c DialConfig) whyLost(loss *tunnel.ConnError) *tunnel.ConnError {
 	case err == nil:
 		_ = tcp.Close() // nothing was exchanged
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return &tunnel.ConnError{Reason: tunnel.ReasonIdle, Err: fmt.Errorf("the port of the edge is closed: %w", loss.Err)}
+		return &tunnel.ConnError{Reason: tunnel.ReasonClosed, Err: fmt.Errorf("the port of the edge is closed: %w", loss.Err)}
 	}
 	return loss
 }
@@ -81,6 +81,8 @@ func (c DialConfig) whyLost(loss *tunnel.ConnError) *tunnel.ConnError {
 func dialError(err error) error {
 	reason := tunnel.ReasonDial
 	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		reason = tunnel.ReasonClosed
 	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
 		reason = tunnel.ReasonBlocked
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS):

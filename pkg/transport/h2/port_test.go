@@ -17,7 +17,7 @@ func TestReasonOfALoss(t *testing.T) {
 		lose func(relay *testkit.Relay, edge *h2.Session)
 		want tunnel.Reason
 	}{
-		"the process is gone":         {func(relay *testkit.Relay, _ *h2.Session) { relay.Close() }, tunnel.ReasonIdle},
+		"the process is gone":         {func(relay *testkit.Relay, _ *h2.Session) { relay.Close() }, tunnel.ReasonClosed},
 		"the edge closed the session": {func(_ *testkit.Relay, edge *h2.Session) { _ = edge.CloseWithError(0, "") }, tunnel.ReasonPeerClosed},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -107,7 +107,7 @@ func TestDialReasons(t *testing.T) {
 		{"unknown authority", t.Context(), h2.DialConfig{Edge: l.Addr(), TLS: conf(foreign), Settings: usual}, tunnel.ReasonTLS},
 		{"wrong name", t.Context(), h2.DialConfig{Edge: wrong.Addr(), TLS: conf(wrongPool), Settings: usual}, tunnel.ReasonTLS},
 		{"no response", t.Context(), h2.DialConfig{Edge: addr(silent), TLS: conf(pool), Settings: quick}, tunnel.ReasonDial},
-		{"refused", t.Context(), h2.DialConfig{Edge: addr(closed), TLS: conf(pool), Settings: usual}, tunnel.ReasonDial},
+		{"refused", t.Context(), h2.DialConfig{Edge: addr(closed), TLS: conf(pool), Settings: usual}, tunnel.ReasonClosed},
 		{"cancelled", cancelled, h2.DialConfig{Edge: l.Addr(), TLS: conf(pool), Settings: usual}, tunnel.ReasonDial},
 		{
 			"foreign local address",

@@ -29,7 +29,7 @@ type DialConfig struct {
 }
 
 // Dial makes a session to an edge and returns when the handshake is complete. Every error is a *tunnel.ConnError with
-// ReasonDial, ReasonBlocked, ReasonTLS or ReasonInternal.
+// ReasonDial, ReasonClosed, ReasonBlocked, ReasonTLS or ReasonInternal.
 func Dial(ctx context.Context, c DialConfig) (*Session, error) {
 	if c.TLS == nil || !c.Edge.IsValid() {
 		return nil, &tunnel.ConnError{Reason: tunnel.ReasonInternal, Err: errors.New("quic dial without address or TLS configuration")}

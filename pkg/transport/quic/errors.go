@@ -36,6 +36,8 @@ func bindError(err error) error {
 func dialError(err error) error {
 	reason := tunnel.ReasonDial
 	switch {
+	case errors.Is(err, errPortClosed):
+		reason = tunnel.ReasonClosed
 	case isForbidden(err):
 		reason = tunnel.ReasonBlocked
 	case isTLS(err):

@@ -140,7 +140,7 @@ func (p *portWatch) cause(err *tunnel.ConnError) *tunnel.ConnError {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return &tunnel.ConnError{Reason: tunnel.ReasonIdle, Err: errPortClosed}
+		return &tunnel.ConnError{Reason: tunnel.ReasonClosed, Err: errPortClosed}
 	}
 	return err
 }

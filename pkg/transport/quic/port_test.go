@@ -38,14 +38,14 @@ func wantClosedPort(t *testing.T, s *quic.Session, limit time.Duration) {
 	t.Helper()
 	began := time.Now()
 	_, accepted := s.AcceptStream(t.Context())
-	if tunnel.ReasonOf(accepted) != tunnel.ReasonIdle {
-		t.Errorf("AcceptStream = %v, want reason %s", accepted, tunnel.ReasonIdle)
+	if tunnel.ReasonOf(accepted) != tunnel.ReasonClosed {
+		t.Errorf("AcceptStream = %v, want reason %s", accepted, tunnel.ReasonClosed)
 	}
 	testkit.Receive(t, "the end of the session", s.Context().Done())
 	took := time.Since(began)
 	var lost *tunnel.ConnError
-	if err := context.Cause(s.Context()); !errors.As(err, &lost) || lost.Reason != tunnel.ReasonIdle {
-		t.Errorf("the session ended with %v, want reason %s", err, tunnel.ReasonIdle)
+	if err := context.Cause(s.Context()); !errors.As(err, &lost) || lost.Reason != tunnel.ReasonClosed {
+		t.Errorf("the session ended with %v, want reason %s", err, tunnel.ReasonClosed)
 	}
 	if took > limit {
 		t.Errorf("the session ended after %v, want at most %v", took, limit)
@@ -131,8 +131,8 @@ func TestDialToAClosedPort(t *testing.T) {
 	_, err := quic.Dial(t.Context(), quic.DialConfig{
 		Edge: testkit.FreeUDP(t), TLS: quic.ClientTLS(pool, false), Settings: quic.ConnectorSettings(),
 	})
-	if tunnel.ReasonOf(err) != tunnel.ReasonDial {
-		t.Errorf("dial = %v, want reason %s", err, tunnel.ReasonDial)
+	if tunnel.ReasonOf(err) != tunnel.ReasonClosed {
+		t.Errorf("dial = %v, want reason %s", err, tunnel.ReasonClosed)
 	}
 	if took := time.Since(began); took > 2*time.Second { // 0.3 s on a machine that does nothing else
 		t.Errorf("the dial took %v", took)
