@@ -88,8 +88,10 @@ type Machine struct {
 	notBefore time.Time
 	deadline  time.Time
 	// away is until when the edge asked this slot to stay away; zero if it did not.
-	away  time.Time
-	newer Record
+	away time.Time
+	// granted is when the last grant lets the holder start.
+	granted time.Time
+	newer   Record
 }
 
 // NewMachine makes a holder without a grant.

@@ -37,6 +37,7 @@ func take(m *Machine, now time.Time, e Event) []Action {
 	m.moveTo(now, e.Grant.Edge)
 	m.grant = e.Grant
 	m.phase = PhaseWaiting
+	m.granted = now.Add(e.Grant.Wait)
 	if e.Retries > m.retries {
 		m.retries = e.Retries
 		m.notBefore = now.Add(m.policy.Delay(m.retries))

@@ -22,5 +22,6 @@ func Build(_ context.Context, env process.Env, store *redisstore.Store, cfg Conf
 			c.File = os.Getenv("TUNNEL_CRED_FILE")
 		}
 	}
-	return New(cfg, Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Version: env.Version, Files: env.Files})
+	return New(cfg, Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Version: env.Version, Files: env.Files,
+		Network: process.WatchNetwork})
 }

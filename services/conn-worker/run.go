@@ -19,6 +19,9 @@ func (s *Service) Run(ctx context.Context) error {
 	var registrar, loops sync.WaitGroup
 	registrar.Go(func() { s.registrar.Run(live) })
 	loops.Go(func() { s.keepers.Run(live) })
+	if s.network != nil {
+		loops.Go(func() { s.network(live, s.log, s.NetworkChanged) })
+	}
 	if s.remote != nil {
 		loops.Go(func() { s.remote.follower.Run(live) })
 	}

@@ -2,6 +2,7 @@ package connworker
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -58,6 +59,8 @@ type Deps struct {
 	Alone bool
 	// Dialer makes sessions to the edge. Nil makes them over QUIC and HTTP/2, with the settings of the configuration.
 	Dialer Dialer
+	// Network calls a function after each change of the network, until its context ends; nil watches nothing.
+	Network func(ctx context.Context, logger *slog.Logger, changed func())
 	// LocalConfig returns the JSON that index 0 uploads (docs/spec/wire.md 8.3); nil uploads nothing.
 	LocalConfig func() []byte
 	// Applier gets pushed configurations where Carrier is given; without one they are rejected. Without a Carrier they go to
@@ -74,6 +77,7 @@ type Service struct {
 	control   *control.Plane
 	registrar *control.Registrar
 	keepers   *keeper.Set
+	network   func(ctx context.Context, logger *slog.Logger, changed func())
 	remote    *remote // nil when the carrier was given
 	draining  atomic.Bool
 }
@@ -83,7 +87,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("conn-worker: %w", err)
 	}
-	s := &Service{cfg: cfg, store: deps.Store}
+	s := &Service{cfg: cfg, store: deps.Store, network: deps.Network}
 	creds, err := cfg.Credentials.load(deps.Files, s.ReplaceCredentials, deps.credentials()...)
 	if err != nil {
 		return nil, fmt.Errorf("conn-worker: %w", err)
@@ -190,6 +194,9 @@ var ErrNotConnected = keeper.ErrNotConnected
 func (s *Service) Reconnect(id tunnel.ID, index tunnel.ConnIndex, delay time.Duration) error {
 	return s.keepers.Reconnect(id, index, delay)
 }
+
+// NetworkChanged ends the waits of connections that failed over the former network.
+func (s *Service) NetworkChanged() { s.keepers.Look() }
 
 // Alive says which part of the worker has made no progress for long before now, or nil. A store or an edge that is away is no reason:
 // the worker goes on trying.

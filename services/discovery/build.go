@@ -9,5 +9,5 @@ import (
 
 // Build makes the replica of a process of its own.
 func Build(_ context.Context, env process.Env, store *redisstore.Store, cfg Config) (process.Runner, error) {
-	return New(cfg, Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Files: env.Files})
+	return New(cfg, Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Files: env.Files, Network: process.WatchNetwork})
 }

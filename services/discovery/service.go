@@ -28,6 +28,8 @@ type Deps struct {
 	Registerer prometheus.Registerer // may be nil
 	// Files reads the roots of the resolver again when they change; nil reads them once.
 	Files *filewatch.Watcher
+	// Network calls a function after each change of the network, until its context ends; nil watches nothing.
+	Network func(ctx context.Context, logger *slog.Logger, changed func())
 }
 
 // Store is the part of the shared state that discovery uses.
@@ -63,6 +65,7 @@ type Service struct {
 	copy    *poolCopy
 	// network is written to when the network changed.
 	network chan struct{}
+	watch   func(ctx context.Context, logger *slog.Logger, changed func())
 	// machine decides; it belongs to the loop of Run.
 	machine *retain.Machine
 
@@ -82,6 +85,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, store: deps.Store, log: deps.Logger, metrics: m, state: state{problem: retain.ErrStarting}, network: make(chan struct{}, 1),
+		watch:   deps.Network,
 		copy:    openCopy(cfg, deps.Logger),
 		machine: retain.NewMachine(retain.Config{ID: newID(), Name: cfg.Name, Refresh: cfg.Refresh, Random: mathrand.Int64N}),
 	}
@@ -151,6 +155,13 @@ func (d DoT) tls(files *filewatch.Watcher) (func() *tls.Config, error) {
 func (s *Service) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	if s.watch != nil {
+		var watch sync.WaitGroup
+		defer watch.Wait()
+		watched, end := context.WithCancel(ctx)
+		defer end()
+		watch.Go(func() { s.watch(watched, s.log, s.NetworkChanged) })
+	}
 	asked := make(chan struct{}, 1)
 	s.store.Subscribe(ctx, retain.LookTopic(s.cfg.Name), func([]byte) {
 		select {

@@ -68,6 +68,7 @@ func pure() map[string][]string {
 		"pkg/control/admit":     nil,
 		"pkg/control/hold":      nil,
 		"pkg/control/keep":      nil,
+		"pkg/control/look":      nil,
 		"pkg/control/pass":      nil,
 		"pkg/control/placement": nil,
 		"pkg/control/plan":      nil,
@@ -129,6 +130,7 @@ func l2() map[string][]string {
 		"pkg/redisstore/storetest":    {"pkg/redisstore"},
 		"pkg/config":                  nil,
 		"pkg/filewatch":               nil,
+		"pkg/netwatch":                nil,
 		"pkg/edgeroots":               nil,
 		"pkg/config/cfdfile":          {"pkg/config"},
 		"pkg/ops":                     {"pkg/filewatch"},
@@ -136,7 +138,7 @@ func l2() map[string][]string {
 		"pkg/logtail":                 {"pkg/telemetry", "pkg/stocklog"},
 		"pkg/stocklog":                nil,
 		"pkg/wire/rpc":                nil,
-		"pkg/process":                 {"pkg/filewatch", "pkg/config", "pkg/logtail", "pkg/ops", "pkg/telemetry"},
+		"pkg/process":                 {"pkg/filewatch", "pkg/netwatch", "pkg/config", "pkg/logtail", "pkg/ops", "pkg/telemetry"},
 		"pkg/process/stored":          {"pkg/process", "pkg/redisstore"},
 	}
 }

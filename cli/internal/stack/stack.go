@@ -15,6 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/netwatch"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
@@ -225,7 +226,7 @@ func (s *Stack) useOwnEdge() error {
 func (s *Stack) buildDiscovery() (part, error) {
 	return discovery.New(s.cfg.Discovery, discovery.Deps{
 		Store: s.store, Logger: s.log("discovery"), Registerer: s.deps.Registry,
-		Files: s.deps.Reload.Files,
+		Files: s.deps.Reload.Files, Network: netwatch.Run,
 	})
 }
 
@@ -247,6 +248,7 @@ func (s *Stack) buildWorker() (part, error) {
 		Store: s.store, Carrier: link.NewDirect(s.proxy.Handler()), Applier: s.proxy, Logger: s.log("conn-worker"), Registerer: s.deps.Registry,
 		Version: s.deps.Version, Credentials: []tunnel.Credentials{s.cfg.Credentials}, FromToken: s.cfg.FromToken, LocalConfig: s.cfg.LocalConfig,
 		Files: s.deps.Reload.Files, Alone: s.cfg.Redis.URL == "",
+		Network: netwatch.Run,
 	})
 	s.worker = w
 	return w, err

@@ -1,6 +1,8 @@
 package hold
 
 import (
+	"time"
+
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -52,6 +54,10 @@ type Abandoned struct{}
 // Renamed says that the connector has another id now. Attempts to come use it.
 type Renamed struct{ Connector tunnel.ConnectorID }
 
+// Looked says that the network changed: a wait after a failure ends after the delay.
+type Looked struct{ Delay time.Duration }
+
+func (Looked) event()     {}
 func (Sent) event()       {}
 func (Timer) event()      {}
 func (Dialed) event()     {}

@@ -118,6 +118,14 @@ func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
 		return m.step(now, e.Event)
 	case Timer:
 		return m.timer(now)
+	case Looked:
+		var actions []Action
+		for _, a := range m.lease.Look(now, e.Delay) {
+			if w, ok := a.(lease.Wake); ok {
+				actions = append(actions, Wake{After: w.After})
+			}
+		}
+		return actions, nil
 	default:
 		return nil, fmt.Errorf("%w: %T", lease.ErrUnexpected, e)
 	}

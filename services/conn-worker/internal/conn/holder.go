@@ -156,6 +156,9 @@ func (h *Holder) Send(e lease.Event) {
 // Rename makes the attempts to come use another connector id.
 func (h *Holder) Rename(id tunnel.ConnectorID) { h.post(hold.Renamed{Connector: id}) }
 
+// Look ends a wait after a failure after the delay: the network changed.
+func (h *Holder) Look(delay time.Duration) { h.post(hold.Looked{Delay: delay}) }
+
 // Reconnect breaks the session and dials again after the delay. It returns false and does nothing while there is no registered
 // session, and while an earlier call has not broken it yet.
 func (h *Holder) Reconnect(delay time.Duration) bool {
