@@ -35,6 +35,9 @@ type Config struct {
 	URL          string `yaml:"url" usage:"redis://, rediss:// or unix:// URL of the store"`
 	PasswordFile string `yaml:"password_file" usage:"file with the store's password"`
 	CAFile       string `yaml:"ca_file" usage:"PEM file with the roots for rediss:// (default: the system's)"`
+	// CertFile and KeyFile are the certificate of this client, for a server that wants one.
+	CertFile string `yaml:"cert_file" usage:"PEM file with the client certificate for rediss://"`
+	KeyFile  string `yaml:"key_file" usage:"PEM file with the key of the client certificate"`
 	// Timeout bounds every call.
 	Timeout time.Duration `yaml:"timeout" usage:"bound of every call to the store"`
 }
@@ -47,6 +50,9 @@ func (c Config) Validate() error {
 	var errs []error
 	if _, err := parseURL(c.URL); err != nil {
 		errs = append(errs, fmt.Errorf("url: %w", err))
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		errs = append(errs, errors.New("cert_file and key_file: one needs the other"))
 	}
 	if c.Timeout <= 0 {
 		errs = append(errs, fmt.Errorf("timeout: %v is not positive", c.Timeout))
@@ -70,13 +76,34 @@ func watchPassword(opts *redis.Options, path string, files *filewatch.Watcher) e
 	return nil
 }
 
-// dialWith makes connections that trust what roots gives at that time.
+// watchCertificate is the certificate of this client, which follows its files.
+func watchCertificate(certFile, keyFile string, files *filewatch.Watcher) (func() *tls.Certificate, error) {
+	var current atomic.Pointer[tls.Certificate]
+	_, err := files.Add(filewatch.Set{
+		Name: "cert_file and key_file", Paths: []string{certFile, keyFile}, Apply: func(contents [][]byte) error {
+			cert, err := tls.X509KeyPair(contents[0], contents[1])
+			if err != nil {
+				return fmt.Errorf("%s and %s: %w", certFile, keyFile, err)
+			}
+			current.Store(&cert)
+			return nil
+		},
+	})
+	return current.Load, err
+}
+
+// dialWith makes connections that trust what roots gives at that time, and show what cert gives. Either may be nil.
 func dialWith(
-	conf *tls.Config, roots func() *x509.CertPool, timeout time.Duration,
+	conf *tls.Config, roots func() *x509.CertPool, cert func() *tls.Certificate, timeout time.Duration,
 ) func(context.Context, string, string) (net.Conn, error) {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		current := conf.Clone()
-		current.RootCAs = roots()
+		if roots != nil {
+			current.RootCAs = roots()
+		}
+		if cert != nil {
+			current.Certificates = []tls.Certificate{*cert()}
+		}
 		d := tls.Dialer{NetDialer: &net.Dialer{Timeout: timeout}, Config: current}
 		return d.DialContext(ctx, network, addr)
 	}
@@ -98,18 +125,35 @@ func (c Config) options(files *filewatch.Watcher) (*redis.Options, error) {
 			return nil, err
 		}
 	}
-	if c.CAFile != "" {
-		if opts.TLSConfig == nil {
-			return nil, errors.New("ca_file: only a rediss:// URL uses it")
-		}
-		roots, err := files.Pool("ca_file", c.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		opts.Dialer = dialWith(opts.TLSConfig, roots, c.Timeout)
+	if err := c.watchTLS(opts, files); err != nil {
+		return nil, err
 	}
 	tune(opts, c.Timeout)
 	return opts, nil
+}
+
+// watchTLS gives the client roots and a certificate that follow their files, where the configuration names some.
+func (c Config) watchTLS(opts *redis.Options, files *filewatch.Watcher) (err error) {
+	if c.CAFile == "" && c.CertFile == "" {
+		return nil
+	}
+	if opts.TLSConfig == nil {
+		return errors.New("ca_file, cert_file: only a rediss:// URL uses them")
+	}
+	var roots func() *x509.CertPool
+	var cert func() *tls.Certificate
+	if c.CAFile != "" {
+		if roots, err = files.Pool("ca_file", c.CAFile); err != nil {
+			return err
+		}
+	}
+	if c.CertFile != "" {
+		if cert, err = watchCertificate(c.CertFile, c.KeyFile, files); err != nil {
+			return err
+		}
+	}
+	opts.Dialer = dialWith(opts.TLSConfig, roots, cert, c.Timeout)
+	return nil
 }
 
 // tune sets the options that do not depend on the address of the store: every wait is bounded, the client never retries by

@@ -60,6 +60,6 @@ func (s *Store) failure(ctx context.Context, op string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: store %s: %w: no response within %v", op, s.name, tunnel.ErrUnavailable, s.timeout)
 	default:
-		return command.Unavailable(op, s.name, err)
+		return command.Unavailable(op, s.name, diagnose(err))
 	}
 }

@@ -400,6 +400,7 @@ func sharedRows() []Row {
 		own("link goaway not sent").transport(),
 		own("link connection ended").transport(),
 		own("embedded store is large, use a Redis server"),
+		own("store is not set up as it must be"),
 		own("changes of the network are not watched"),
 		own("network changed, looking early"),
 		own("request to the private listener failed"),

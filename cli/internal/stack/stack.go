@@ -15,7 +15,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
-	"github.com/culvert-tunnel/culvert/pkg/netwatch"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
@@ -110,7 +109,8 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Stack, error) {
 		process.Row{Name: "reload", Runner: deps.Reload},
 		process.Row{Name: "ops", Runner: deps.Ops})
 	if cfg.Redis.URL != "" {
-		s.rows = append(s.rows, process.Row{Name: "log relay", Runner: process.LogRelay(s.store, deps.Logger)})
+		s.rows = append(s.rows, process.Row{Name: "log relay", Runner: process.LogRelay(s.store, deps.Logger)},
+			process.Row{Name: "store advisor", Runner: redisstore.Advisor{Store: s.store, Logger: deps.Logger}})
 	}
 	for _, row := range table {
 		if row.skip {
@@ -226,7 +226,7 @@ func (s *Stack) useOwnEdge() error {
 func (s *Stack) buildDiscovery() (part, error) {
 	return discovery.New(s.cfg.Discovery, discovery.Deps{
 		Store: s.store, Logger: s.log("discovery"), Registerer: s.deps.Registry,
-		Files: s.deps.Reload.Files, Network: netwatch.Run,
+		Files: s.deps.Reload.Files, Network: process.WatchNetwork,
 	})
 }
 
@@ -248,7 +248,7 @@ func (s *Stack) buildWorker() (part, error) {
 		Store: s.store, Carrier: link.NewDirect(s.proxy.Handler()), Applier: s.proxy, Logger: s.log("conn-worker"), Registerer: s.deps.Registry,
 		Version: s.deps.Version, Credentials: []tunnel.Credentials{s.cfg.Credentials}, FromToken: s.cfg.FromToken, LocalConfig: s.cfg.LocalConfig,
 		Files: s.deps.Reload.Files, Alone: s.cfg.Redis.URL == "",
-		Network: netwatch.Run,
+		Network: process.WatchNetwork,
 	})
 	s.worker = w
 	return w, err

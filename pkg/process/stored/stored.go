@@ -58,6 +58,7 @@ func With[C any](defaults C, build Builder[C]) (Config[C], process.Builder[Confi
 			env.Defer(store.Close)
 			if env.Beside != nil {
 				env.Beside("log relay", process.LogRelay(store, env.Logger))
+				env.Beside("store advisor", redisstore.Advisor{Store: store, Logger: env.Logger})
 			}
 			return build(ctx, env, store, cfg.Service)
 		}
