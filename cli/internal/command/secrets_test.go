@@ -141,7 +141,8 @@ func TestRunningProcessesShowNoSecret(t *testing.T) {
 		return filepath.Join(dir, name)
 	}
 	storeDir := t.TempDir()
-	store := startRedis(t, "--dir", storeDir, "--requirepass", planted, "--appendonly", "yes", "--aof-use-rdb-preamble", "no")
+	store := startRedis(t, "--dir", storeDir, "--requirepass", planted, "--appendonly", "yes", "--aof-use-rdb-preamble", "no",
+		"--appendfsync", "no") // what is in the file matters, and a busy disk would hold the server up
 	redisURL := strings.Replace(store, "redis://", "redis://:"+planted+"@", 1)
 	e := startEdge(t)
 	creds, _ := e.BootstrapCredentials()
