@@ -14,7 +14,9 @@ import (
 func saved(t testing.TB) (edgepool.Pool, []byte) {
 	t.Helper()
 	p := edgepool.Pool{Version: 7, Source: edgepool.SourceSRV, FetchedAt: time.Unix(1700000000, 0).UTC(), Regions: []edgepool.RegionPool{
-		edgepool.NewRegion("region1", []netip.AddrPort{netip.MustParseAddrPort("198.41.192.7:7844"), netip.MustParseAddrPort("[2606:4700::1]:7844")}),
+		edgepool.NewRegion("region1", []netip.AddrPort{
+			netip.MustParseAddrPort("198.41.192.7:7844"), netip.MustParseAddrPort("[2606:4700::1]:7844"),
+		}),
 		edgepool.NewRegion("region2", []netip.AddrPort{netip.MustParseAddrPort("198.41.200.7:7844")}),
 	}, ProtocolTXT: `[{"protocol":"quic","percentage":100}]`}
 	file, err := edgepool.EncodeCopy(edgepool.Copy{Name: "n", Identity: "id", Pool: p})
@@ -30,6 +32,8 @@ func TestCopy(t *testing.T) {
 	if err != nil || !edgepool.Same(got, p) || got.Source != p.Source || !got.FetchedAt.Equal(p.FetchedAt) || got.Version != 0 {
 		t.Errorf("DecodeCopy = %+v, %v", got, err)
 	}
+	other := bytes.Replace(file, []byte("198.41.192.7"), []byte("198.41.192.8"), 1)
+	newer := bytes.Replace(file, []byte(`"format":1`), []byte(`"format":2`), 1)
 	for name, tc := range map[string]struct {
 		file           []byte
 		pool, identity string
@@ -38,8 +42,8 @@ func TestCopy(t *testing.T) {
 	}{
 		"empty":            {nil, "n", "id", edgepool.ErrDamagedCopy, "unexpected end"},
 		"cut":              {file[:len(file)/2], "n", "id", edgepool.ErrDamagedCopy, "unexpected end"},
-		"one address":      {bytes.Replace(file, []byte("198.41.192.7"), []byte("198.41.192.8"), 1), "n", "id", edgepool.ErrDamagedCopy, "SHA-256"},
-		"a newer form":     {bytes.Replace(file, []byte(`"format":1`), []byte(`"format":2`), 1), "n", "id", edgepool.ErrDamagedCopy, "format 2, want 1"},
+		"one address":      {other, "n", "id", edgepool.ErrDamagedCopy, "SHA-256"},
+		"a newer form":     {newer, "n", "id", edgepool.ErrDamagedCopy, "format 2, want 1"},
 		"large":            {bytes.Repeat([]byte(" "), edgepool.MaxCopyBytes+1), "n", "id", edgepool.ErrDamagedCopy, "more than"},
 		"another name":     {file, "other", "id", edgepool.ErrForeignCopy, `"n" (id), want "other" (id)`},
 		"another identity": {file, "n", "other", edgepool.ErrForeignCopy, "want"},

@@ -2,8 +2,8 @@ package lease
 
 import "time"
 
-// Look ends the back-off of a holder that waits after a failure: the network changed, so the failure says nothing any more. The next attempt
-// comes after the delay, but not before the time that the edge or the grant asked for, and never later than without the call.
+// Look ends the back-off of a holder that waits after a failure: the network changed, so the failure says nothing any more. The next
+// attempt comes after the delay, but not before the time that the edge or the grant asked for, and never later than without the call.
 func (m *Machine) Look(now time.Time, delay time.Duration) []Action {
 	if m.failure.Err == nil || m.phase != PhaseWaiting && m.phase != PhaseParked {
 		return nil

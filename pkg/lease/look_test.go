@@ -10,11 +10,13 @@ import (
 
 func TestLook(t *testing.T) {
 	start := time.Unix(1000, 0)
+	refusal := &tunnel.ConnError{Reason: tunnel.ReasonRefused, Retryable: true, Err: errors.New("no")}
 	failed := func(retryAfter time.Duration) *Machine {
 		m := NewMachine(Policy{Delay: func(int) time.Duration { return time.Minute }, SlowDelay: func(int) time.Duration { return time.Hour }})
 		for _, e := range []Event{
-			{Kind: EventGranted, Grant: Grant{Epoch: 1}}, {Kind: EventDialed},
-			{Kind: EventRefused, Err: &tunnel.ConnError{Reason: tunnel.ReasonRefused, Retryable: true, Err: errors.New("no")}, RetryAfter: retryAfter},
+			{Kind: EventGranted, Grant: Grant{Epoch: 1}},
+			{Kind: EventDialed},
+			{Kind: EventRefused, Err: refusal, RetryAfter: retryAfter},
 		} {
 			if _, err := m.Step(start, e); err != nil {
 				t.Fatal(err)

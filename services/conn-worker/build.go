@@ -22,6 +22,8 @@ func Build(_ context.Context, env process.Env, store *redisstore.Store, cfg Conf
 			c.File = os.Getenv("TUNNEL_CRED_FILE")
 		}
 	}
-	return New(cfg, Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Version: env.Version, Files: env.Files,
-		Network: process.WatchNetwork})
+	return New(cfg, Deps{
+		Store: store, Logger: env.Logger, Registerer: env.Registerer, Version: env.Version, Files: env.Files,
+		Network: process.WatchNetwork,
+	})
 }

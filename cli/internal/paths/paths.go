@@ -14,8 +14,8 @@ func Credentials(home, id string) string { return filepath.Join(home, StateDir, 
 // EdgeData is where the edge of this machine keeps its data by default.
 func EdgeData(home string) string { return filepath.Join(home, StateDir, "edge") }
 
-// State is where the connector keeps what makes its next start easier: below xdg, which is XDG_STATE_HOME, or in its usual place below home;
-// "" where there is neither.
+// State is where the connector keeps what makes its next start easier: below xdg, which is XDG_STATE_HOME, or in its usual place below
+// home; "" where there is neither.
 func State(home, xdg string) string {
 	switch {
 	case filepath.IsAbs(xdg):

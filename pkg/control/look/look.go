@@ -56,8 +56,8 @@ func (d *Decider) Due(now time.Time) bool {
 	return true
 }
 
-// Clock compares the clocks; now must have a monotonic reading. It reports whether the host slept since the last call. A wall clock that was
-// set forward looks the same, and costs one look.
+// Clock compares the clocks; now must have a monotonic reading. It reports whether the host slept since the last call. A wall clock
+// that was set forward looks the same, and costs one look.
 func (d *Decider) Clock(now time.Time) bool {
 	before := d.seen
 	d.seen = now
