@@ -57,6 +57,8 @@ type cluster struct {
 	protocol protocol.Choice
 	// demanded is the setting of workers whatever their edges support.
 	demanded protocol.Choice
+	// retries bounds the doublings of the waits of workers; 0 is the default.
+	retries int
 	// registries hold the metrics of the services that were started, by id.
 	registries map[string]*prometheus.Registry
 }
@@ -185,6 +187,9 @@ func (c *cluster) workerWith(p *part, id string, carrier link.Carrier) *part {
 	}
 	if c.demanded != "" {
 		cfg.Edge.Protocol = string(c.demanded)
+	}
+	if c.retries > 0 {
+		cfg.Edge.Retries = c.retries
 	}
 	s, err := connworker.New(cfg, connworker.Deps{
 		Store: p.cable, Carrier: carrier, Logger: c.logger(), Version: "test", Registerer: c.counters(id),

@@ -93,7 +93,7 @@ func (n *nameServer) set(t *testing.T, regions ...[]netip.AddrPort) {
 func TestExhaustedPoolIsLookedUpAgain(t *testing.T) {
 	c := newCluster(t, 0)
 	edges := newNetwork(t, 5)
-	c.net, c.demanded = edges, protocol.QUIC
+	c.net, c.demanded, c.retries = edges, protocol.QUIC, 2 // waits of up to 4 s
 	names := newNameServer(t)
 	dead := func(port uint16) []netip.AddrPort {
 		return []netip.AddrPort{netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)}
