@@ -9,7 +9,8 @@ import (
 
 func TestMain(m *testing.M) { testkit.VerifyMain(m) }
 
-// TestStart: the four connections come one after the other, the first one at once, and then nothing registers any more.
+// TestStart: the four connections come one after the other, the first one at once, the others at least 0.9 s apart, and then nothing
+// registers any more.
 func TestStart(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
 		w.supervisor()
@@ -17,6 +18,14 @@ func TestStart(t *testing.T) {
 		first := w.within(10*time.Second, "an index is served", func() bool { return len(w.edges.live()) > 0 })
 		all := w.within(10*time.Second, "every index is served", w.isSteady)
 		t.Logf("first connection after %v, all after %v more", first, all)
+		if first > time.Second {
+			t.Errorf("first connection after %v, although no other process knows a connector id", first)
+		}
+		for i, at := range w.edges.registrations() {
+			if i >= 2 && at.Sub(w.edges.registrations()[i-1]) < 900*time.Millisecond { // index 1 follows index 0 at once
+				t.Errorf("registrations at %v", w.edges.registrations())
+			}
+		}
 		w.pass(20 * time.Minute)
 		if n := len(w.edges.registrations()); n != slots || !w.isSteady() {
 			t.Errorf("%d registrations in 20 minutes, want %d; served: %v", n, slots, w.edges.holders())
