@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"time"
+
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -9,6 +11,11 @@ type Worker struct {
 	ID      tunnel.WorkerID `json:"worker_id"`
 	Host    string          `json:"host"`
 	Version string          `json:"version"`
+	// Instance differs between two processes with one id; it is empty for a version that keeps no lease of the whole worker. PID and
+	// Started say which process it is.
+	Instance string    `json:"instance,omitempty"`
+	PID      int       `json:"pid,omitempty"`
+	Started  time.Time `json:"started,omitzero"`
 	// Capacity is the number of slots the worker is willing to hold; 0 while it knows no proxy to hand flows to.
 	Capacity int `json:"capacity"`
 	// Tunnels lists what the worker has credentials for; it can hold slots of no other tunnel.

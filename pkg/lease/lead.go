@@ -19,6 +19,8 @@ type Lead struct {
 	Term, Before Term
 	// Clock is the server's time since the epoch of Unix. Only its steps mean something: it is compared with no other clock.
 	Clock time.Duration
+	// Until is when the lead ended, by the same clock, before the caller asked; zero if that is not known.
+	Until time.Duration
 }
 
 // OvertakenError says that a leader with a newer term has read the connector; it is a tunnel.ErrFenced.

@@ -11,8 +11,10 @@ import (
 type Grant struct {
 	Slot   tunnel.Slot     `json:"slot"`
 	Worker tunnel.WorkerID `json:"worker_id"`
-	Epoch  tunnel.Epoch    `json:"epoch"`
-	Edge   tunnel.EdgeAddr `json:"edge"`
+	// Instance is the worker's process; empty for one that keeps no lease as a whole.
+	Instance string          `json:"instance,omitempty"`
+	Epoch    tunnel.Epoch    `json:"epoch"`
+	Edge     tunnel.EdgeAddr `json:"edge"`
 	// Protocol is the one that the operator requires; empty lets the holder choose.
 	Protocol tunnel.Protocol `json:"protocol,omitempty"`
 	// Wait is how long from now the holder must wait before it dials, as of the moment the record was read: the
@@ -60,8 +62,13 @@ type Status struct {
 type Record struct {
 	Grant
 	Status Status `json:"status"`
-	// Live says that the lease has not expired by the store's clock. A record that is not live keeps its epoch.
+	// Live says that the lease has not expired by the store's clock. A record that is not live keeps its epoch. Whether the process of a
+	// record with an Instance still runs is not part of the record.
 	Live bool `json:"live"`
+	// Former is the worker that held the slot before, if it has to be told that it does not any more.
+	Former tunnel.WorkerID `json:"-"`
+	// Claimed says that the store lost the grant and got the slot back by a report.
+	Claimed bool `json:"-"`
 	// Age is how long ago the holder renewed last, by the store's clock.
 	Age time.Duration `json:"-"`
 }
@@ -84,6 +91,12 @@ type Report struct {
 	Status   Status
 	// Away is how much longer the edge wants no attempt for the slot; zero if it did not say.
 	Away time.Duration
+}
+
+// Ended is a slot whose worker's lease has ended: under this epoch it is not live any more.
+type Ended struct {
+	Index tunnel.ConnIndex
+	Epoch tunnel.Epoch
 }
 
 // Table is what the store has of a connector's slots.

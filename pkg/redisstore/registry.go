@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -15,9 +16,33 @@ func (s *Store) PutWorker(ctx context.Context, w fleet.Worker, ttl time.Duration
 	return s.put(ctx, r, err)
 }
 
-// RemoveWorker ends a worker's registration. One that does not exist is no error.
-func (s *Store) RemoveWorker(ctx context.Context, id tunnel.WorkerID) error {
-	_, err := do(ctx, s, command.RemoveWorker(id))
+// RenewWorker renews the lease of a worker, under which all its slots live, and returns which tunnels' slots changed.
+func (s *Store) RenewWorker(ctx context.Context, renewal fleet.Renewal, ttl time.Duration) (fleet.Renewed, error) {
+	r, err := command.RenewWorker(renewal, ttl)
+	if err != nil {
+		return fleet.Renewed{}, err
+	}
+	return do(ctx, s, r)
+}
+
+// Notify tells a worker that slots of tunnels have changed: it sees it with the next renewal of its lease, and a hint makes that soon.
+func (s *Store) Notify(ctx context.Context, id tunnel.WorkerID, tunnels []tunnel.ID) error {
+	if _, err := do(ctx, s, command.Notify(id, tunnels)); err != nil {
+		return err
+	}
+	return s.Hint(ctx, lease.GrantsOf(id))
+}
+
+// NewGeneration makes all workers report their slots again: the store lost data.
+func (s *Store) NewGeneration(ctx context.Context) error {
+	_, err := do(ctx, s, command.NewGeneration())
+	return err
+}
+
+// RemoveWorker ends the registration and the lease of a worker's process. One that does not exist, or belongs to another process, is no
+// error.
+func (s *Store) RemoveWorker(ctx context.Context, id tunnel.WorkerID, instance string) error {
+	_, err := do(ctx, s, command.RemoveWorker(id, instance))
 	return err
 }
 

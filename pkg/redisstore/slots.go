@@ -31,10 +31,11 @@ func (s *Store) Grant(ctx context.Context, g lease.Grant, expect tunnel.Epoch, t
 // wait that the caller requests; the returned one is what the holder must wait, the connector's registration bucket included.
 // tunnel.ErrConflict says that another grant came first, or which slot holds the edge address; tunnel.ErrNoAddress that
 // g names none; a lease.OvertakenError that a leader with a newer term is in charge. A live slot may be granted: that is how it moves.
+// Slots that have ended do not hold their addresses any more.
 func (s *Store) GrantUnder(
-	ctx context.Context, term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Duration,
+	ctx context.Context, term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Duration, ended ...lease.Ended,
 ) (lease.Grant, error) {
-	r, err := command.GrantUnder(term, g, expect, ttl)
+	r, err := command.GrantUnder(term, g, expect, ttl, ended...)
 	if err != nil {
 		return lease.Grant{}, err
 	}
@@ -53,6 +54,17 @@ func (s *Store) Renew(
 	ttl time.Duration,
 ) (lease.Table, error) {
 	r, err := command.Renew(id, connector, worker, reports, ttl)
+	if err != nil {
+		return lease.Table{}, err
+	}
+	return do(ctx, s, r)
+}
+
+// Report is Renew for a process that keeps the lease of its whole worker (RenewWorker): the slots live as long as that one.
+func (s *Store) Report(
+	ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID, instance string, reports []lease.Report,
+) (lease.Table, error) {
+	r, err := command.Report(id, connector, worker, instance, reports)
 	if err != nil {
 		return lease.Table{}, err
 	}

@@ -268,6 +268,7 @@ func workerRows() []Row {
 		own("control plane is unavailable, connections stay"),
 		own("hint dropped"),
 		own("registration not removed, it expires by itself"),
+		own("another process has the id of this worker, connections stay until it has taken them over"),
 		own("leases not renewed"),
 		own("connector has another id in the store, new registrations use it"),
 		own("stored slot cannot be read, the others go on"),

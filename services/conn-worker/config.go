@@ -211,14 +211,14 @@ func (c Config) dialer(applier datapath.Applier, files *filewatch.Watcher) (*dia
 }
 
 // keeper is the settings of the keepers.
-func (c Config) keeper(id tunnel.WorkerID, deps *Deps) keeper.Config {
+func (c Config) keeper(id tunnel.WorkerID, instance string, deps *Deps) keeper.Config {
 	choice, err := protocol.ParseChoice(c.Edge.Protocol)
 	if err != nil {
 		choice = protocol.Auto // Validate refuses it
 	}
 	_, family := c.Edge.local()
 	return keeper.Config{
-		Worker: id, Version: deps.Version, Alone: deps.Alone, Pool: c.Edge.Pool, Family: family,
+		Worker: id, Instance: instance, Version: deps.Version, Alone: deps.Alone, Pool: c.Edge.Pool, Family: family,
 		Protocol: choice, ReturnAfter: c.Edge.ReturnAfter,
 		Features: c.Features, PostQuantum: c.PostQuantum, Connections: uint8(c.Edge.Connections),
 		GracePeriod: c.GracePeriod, RPCTimeout: c.RPCTimeout, Retries: c.Edge.Retries,

@@ -3,6 +3,7 @@ package connworker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 
@@ -17,8 +18,19 @@ func (s *Service) Run(ctx context.Context) error {
 	live, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
 	var registrar, loops sync.WaitGroup
-	registrar.Go(func() { s.registrar.Run(live) })
-	loops.Go(func() { s.keepers.Run(live) })
+	refused := make(chan error, 1)
+	registrar.Go(func() {
+		if err := s.registrar.Run(live); err != nil {
+			refused <- err
+		}
+	})
+	loops.Go(func() {
+		select {
+		case <-s.registrar.Acquired():
+			s.keepers.Run(live)
+		case <-live.Done():
+		}
+	})
 	if s.network != nil {
 		loops.Go(func() { s.network(live, s.log, s.NetworkChanged) })
 	}
@@ -26,8 +38,12 @@ func (s *Service) Run(ctx context.Context) error {
 		loops.Go(func() { s.remote.follower.Run(live) })
 	}
 
-	<-ctx.Done()
-	if !errors.Is(context.Cause(ctx), ErrKilled) {
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-refused:
+	}
+	if failure == nil && !errors.Is(context.Cause(ctx), ErrKilled) {
 		s.draining.Store(true)
 		s.log.InfoContext(live, "worker drains", slog.Duration(logkey.GracePeriod, s.cfg.GracePeriod))
 		s.registrar.Leave()
@@ -39,6 +55,9 @@ func (s *Service) Run(ctx context.Context) error {
 	if s.remote != nil {
 		_ = s.remote.balancer.Close() // no flow is left
 		_ = s.remote.pusher.Close()
+	}
+	if failure != nil {
+		return fmt.Errorf("conn-worker: %w", failure)
 	}
 	return nil
 }

@@ -72,6 +72,7 @@ type Deps struct {
 type Service struct {
 	cfg       Config
 	id        tunnel.WorkerID
+	instance  string // of this process
 	store     Store
 	log       *slog.Logger
 	control   *control.Plane
@@ -105,7 +106,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		return nil, fmt.Errorf("conn-worker: edge: %w", err)
 	}
 	s.registrar = control.NewRegistrar(deps.Store, s.control, s.log, control.Registration{
-		ID: s.id, Host: host, Version: deps.Version, Tunnels: s.keepers.Tunnels, Capacity: s.capacity,
+		ID: s.id, Instance: s.instance, PID: os.Getpid(), Started: time.Now(), Host: host, Version: deps.Version,
+		Tunnels: s.keepers.Tunnels, Capacity: s.capacity,
 		GracePeriod: cfg.GracePeriod,
 	}, s.keepers)
 	if err := m.Register(deps.Registerer, s.places); err != nil {
@@ -135,7 +137,7 @@ func (s *Service) newKeepers(deps Deps, m *metrics.Metrics, creds []keeper.Crede
 			return nil, err
 		}
 	}
-	return keeper.New(cfg.keeper(s.id, &deps), keeper.Deps{
+	return keeper.New(cfg.keeper(s.id, s.instance, &deps), keeper.Deps{
 		Store: deps.Store, Control: s.control, Dialer: dialer, Serve: datapath.New(path), Observer: m, Logger: s.log,
 		LocalConfig: deps.LocalConfig, HolderGone: func() { s.registrar.HolderGone() }, // New makes the registrar later
 	}, creds), nil
@@ -159,6 +161,7 @@ func (s *Service) name() (host string) {
 	if s.id == "" {
 		s.id = tunnel.WorkerID(fmt.Sprintf("%s-%08x", host, rand.Uint32()))
 	}
+	s.instance = fmt.Sprintf("%016x", rand.Uint64())
 	return cmp.Or(s.cfg.Host, host)
 }
 

@@ -32,7 +32,9 @@ type Fleet interface {
 type Slots interface {
 	SlotsUnder(ctx context.Context, term lease.Term, id tunnel.ID, connector tunnel.ConnectorID) (lease.Table, error)
 	Proved(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) (bool, error)
-	GrantUnder(ctx context.Context, term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (lease.Grant, error)
+	GrantUnder(
+		ctx context.Context, term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Duration, ended ...lease.Ended,
+	) (lease.Grant, error)
 	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
 }
 
@@ -40,6 +42,8 @@ type Slots interface {
 type Signals interface {
 	TakeTerm(ctx context.Context, role, holder string, seen lease.Term, ttl time.Duration) (lease.Lead, error)
 	ResignLead(ctx context.Context, role, holder string) error
+	Notify(ctx context.Context, id tunnel.WorkerID, tunnels []tunnel.ID) error
+	NewGeneration(ctx context.Context) error
 	Hint(ctx context.Context, topic string) error
 	Watch(ctx context.Context, topics ...string) <-chan struct{}
 }
@@ -182,11 +186,17 @@ func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, er
 		proved, err := s.store.Proved(ctx, a.Tunnel, a.Connector)
 		return pass.ProvedReply{Proved: proved, Err: err}, err
 	case pass.Grant:
-		granted, err := s.store.GrantUnder(ctx, a.Term, a.Grant.Grant, a.Expect, a.TTL)
+		granted, err := s.store.GrantUnder(ctx, a.Term, a.Grant.Grant, a.Expect, a.TTL, a.Ended...)
 		return pass.GrantReply{Granted: granted, Err: err}, err
 	case pass.Release:
 		err := s.store.Release(ctx, a.Slot, a.Worker, a.Epoch)
 		return pass.ReleaseReply{Err: err}, err
+	case pass.Notify:
+		err := s.store.Notify(ctx, a.Worker, a.Tunnels)
+		return pass.NotifyReply{Err: err}, err
+	case pass.BeginGeneration:
+		err := s.store.NewGeneration(ctx)
+		return pass.GenerationReply{Err: err}, err
 	case pass.Hint:
 		err := s.store.Hint(ctx, a.Topic)
 		return pass.HintReply{Err: err}, err

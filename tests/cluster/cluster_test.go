@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -53,6 +54,7 @@ type cluster struct {
 	features []string
 
 	hold chan struct{} // the origin responds to /hold when it is closed
+	held atomic.Int64  // requests that came for it
 	// protocol is the setting of workers whose edges support both protocols.
 	protocol protocol.Choice
 	// demanded is the setting of workers whatever their edges support.
@@ -221,6 +223,7 @@ func (c *cluster) origin(_ context.Context, _ link.Meta, s link.Stream) {
 	}
 	switch {
 	case strings.HasSuffix(req.Dest, "/hold"):
+		c.held.Add(1)
 		<-c.hold
 	case strings.HasSuffix(req.Dest, "/panic"):
 		panic("origin panics")

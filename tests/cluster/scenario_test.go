@@ -176,14 +176,7 @@ func TestDrainFinishesRunningRequests(t *testing.T) {
 		body, err := conn.request(context.Background(), "/hold")
 		got <- result{body, err}
 	}()
-	c.eventually("the request is in flight", func() bool {
-		for _, r := range c.records() {
-			if r.Status.InFlight > 0 {
-				return true
-			}
-		}
-		return false
-	})
+	c.eventually("the request is in flight", func() bool { return c.held.Load() > 0 })
 	w.cancel(context.Canceled)
 	c.eventually("all are unregistered", func() bool { return len(c.net.live()) == 0 })
 	if err := w.worker.Ready(); !errors.Is(err, tunnel.ErrDraining) {

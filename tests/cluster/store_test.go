@@ -54,18 +54,32 @@ func (c *cable) ResignLead(ctx context.Context, role, holder string) error {
 	return c.Store.ResignLead(ctx, role, holder)
 }
 
-func (c *cable) PutWorker(ctx context.Context, w fleet.Worker, ttl time.Duration) error {
+func (c *cable) RenewWorker(ctx context.Context, r fleet.Renewal, ttl time.Duration) (fleet.Renewed, error) {
 	if err := c.err(); err != nil {
-		return err
+		return fleet.Renewed{}, err
 	}
-	return c.Store.PutWorker(ctx, w, ttl)
+	return c.Store.RenewWorker(ctx, r, ttl)
 }
 
-func (c *cable) RemoveWorker(ctx context.Context, id tunnel.WorkerID) error {
+func (c *cable) RemoveWorker(ctx context.Context, id tunnel.WorkerID, instance string) error {
 	if err := c.err(); err != nil {
 		return err
 	}
-	return c.Store.RemoveWorker(ctx, id)
+	return c.Store.RemoveWorker(ctx, id, instance)
+}
+
+func (c *cable) Notify(ctx context.Context, id tunnel.WorkerID, tunnels []tunnel.ID) error {
+	if err := c.err(); err != nil {
+		return err
+	}
+	return c.Store.Notify(ctx, id, tunnels)
+}
+
+func (c *cable) NewGeneration(ctx context.Context) error {
+	if err := c.err(); err != nil {
+		return err
+	}
+	return c.Store.NewGeneration(ctx)
 }
 
 func (c *cable) Workers(ctx context.Context) ([]fleet.Worker, error) {
@@ -105,18 +119,13 @@ func (c *cable) SlotsUnder(
 	return c.Store.SlotsUnder(ctx, term, id, connector)
 }
 
-func (c *cable) Renew(
-	ctx context.Context,
-	id tunnel.ID,
-	connector tunnel.ConnectorID,
-	worker tunnel.WorkerID,
-	reports []lease.Report,
-	ttl time.Duration,
+func (c *cable) Report(
+	ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID, instance string, reports []lease.Report,
 ) (lease.Table, error) {
 	if err := c.err(); err != nil {
 		return lease.Table{}, err
 	}
-	return c.Store.Renew(ctx, id, connector, worker, reports, ttl)
+	return c.Store.Report(ctx, id, connector, worker, instance, reports)
 }
 
 func (c *cable) Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error {

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -36,8 +35,10 @@ func (c *Cluster) future(n int) {
 	case 1:
 		c.damageSlot(n/4, []string{"status"}, `{"state":"hibernating","since":{"day":7},"reason":"cold"}`)
 	case 2:
-		c.server.plain("hset", "cv:{worker}:records", c.spec.Workers[0].ID,
-			fmt.Sprintf(`{"worker_id":%q,"host":"h1","capacity":64,"tunnels":[],"mood":{"a":[1]}}`, c.spec.Workers[0].ID))
+		record, _ := c.server.plain("hget", "cv:{worker}:records", c.spec.Workers[0].ID).(string)
+		if rest, found := strings.CutPrefix(record, "{"); found {
+			c.server.plain("hset", "cv:{worker}:records", c.spec.Workers[0].ID, `{"mood":{"a":[1]},`+rest)
+		}
 	default:
 		c.server.plain("hset", "cv:pool:"+poolName, "checksum", "17")
 	}

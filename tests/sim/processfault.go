@@ -18,7 +18,7 @@ func (c *Cluster) breakProcess(f *Fault) (undo func()) {
 		c.join(f)
 		return nil
 	case Double:
-		if len(c.of(f.Target)) == 0 {
+		if len(c.of(f.Target)) == 0 || c.legacy(f.Target) {
 			return nil
 		}
 		second := c.launch(f.Target)
@@ -89,7 +89,27 @@ func (c *Cluster) replace(id string) {
 	for _, e := range c.of(id) {
 		c.stop(e)
 	}
+	c.upgrade(id)
 	c.relaunch(id)
+}
+
+// upgrade makes the next process with the id one of the present version.
+func (c *Cluster) upgrade(id string) {
+	for i := range c.spec.Workers {
+		if c.spec.Workers[i].ID == id {
+			c.spec.Workers[i].Legacy = false
+		}
+	}
+	for i := range c.spec.Supervisors {
+		if c.spec.Supervisors[i].ID == id {
+			c.spec.Supervisors[i].Legacy = false
+		}
+	}
+}
+
+// legacy reports whether the id is that of a worker of a former version, which does not refuse a second process.
+func (c *Cluster) legacy(id string) bool {
+	return slices.ContainsFunc(c.spec.Workers, func(w WorkerSpec) bool { return w.ID == id && w.Legacy })
 }
 
 // launch starts a process with the id of one that the deployment knows.

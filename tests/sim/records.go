@@ -26,8 +26,8 @@ func (k *checker) watch(cmd command.Command) (verify func()) {
 	case cmd.Name() == "release" && len(cmd.Args) > 2:
 		writes = []write{{index: cmd.Args[0], worker: cmd.Args[1], epoch: cmd.Args[2]}}
 		writes[0].claims = k.c.server.hash(cmd.Keys[0])[cmd.Args[0]+":worker"] == cmd.Args[1]
-	case cmd.Name() == "renew" && len(cmd.Args) > 4:
-		for i := 3; i+8 < len(cmd.Args); i += 9 {
+	case cmd.Name() == "renew" && len(cmd.Args) > 5:
+		for i := 4; i+8 < len(cmd.Args); i += 9 {
 			writes = append(writes, write{index: cmd.Args[i], worker: cmd.Args[0], epoch: cmd.Args[i+1], claims: cmd.Args[i+5] != ""})
 		}
 		if k.ordinary(cmd.Keys[0], writes) {

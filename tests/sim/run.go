@@ -110,8 +110,19 @@ func length(s *Spec, plan []Fault) time.Duration {
 // Describe is the deployment of a seed in one line.
 func Describe(seed uint64) string {
 	s, _ := specOf(seed)
-	return fmt.Sprintf("%d tunnels x %d connections, %d workers, %d supervisors, %d edges, grace %v",
+	text := fmt.Sprintf("%d tunnels x %d connections, %d workers, %d supervisors, %d edges, grace %v",
 		len(s.Tunnels), s.Connections, len(s.Workers), len(s.Supervisors), len(s.Edges), s.Workers[0].Grace)
+	for i := range s.Workers {
+		if s.Workers[i].Legacy {
+			text += ", former version " + s.Workers[i].ID
+		}
+	}
+	for i := range s.Supervisors {
+		if s.Supervisors[i].Legacy {
+			text += ", former version " + s.Supervisors[i].ID
+		}
+	}
+	return text
 }
 
 // PlanOf is the plan of a seed.

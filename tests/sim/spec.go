@@ -26,6 +26,8 @@ type WorkerSpec struct {
 	RPCTimeout  time.Duration
 	Retries     int
 	Connections uint8
+	// Legacy is a version that renews the lease of each slot, and keeps none of the whole worker.
+	Legacy bool
 }
 
 // SupervisorSpec is what a supervisor is started with.
@@ -33,6 +35,8 @@ type SupervisorSpec struct {
 	ID, Host    string
 	Connections int
 	Tick        time.Duration
+	// Legacy is a version that knows nothing of leases of whole workers.
+	Legacy bool
 }
 
 // DiscoverySpec is what a discovery is started with. Lookup asks DNS.
@@ -103,6 +107,14 @@ func NewSpec(r *rand.Rand) Spec {
 		s.Discoveries = append(s.Discoveries, DiscoverySpec{
 			ID: fmt.Sprint("d", i+1), Host: fmt.Sprint("hd", i+1), Pool: poolName, Refresh: between(r, 10*time.Second, time.Minute),
 		})
+	}
+	if r.IntN(10) == 0 { // in the middle of an upgrade
+		for i := range s.Workers {
+			s.Workers[i].Legacy = r.IntN(2) == 0
+		}
+		for i := range s.Supervisors {
+			s.Supervisors[i].Legacy = r.IntN(2) == 0
+		}
 	}
 	return s
 }

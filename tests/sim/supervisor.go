@@ -77,6 +77,11 @@ func (s *supervisor) read(a pass.Action) bool {
 		})
 	case pass.ListWorkers:
 		Call(s.env, command.Workers(), func(workers []fleet.Worker, err error) {
+			for i := range workers {
+				if s.spec.Legacy {
+					workers[i].Instance = ""
+				}
+			}
 			s.step(pass.WorkersReply{Workers: workers, Err: err})
 		})
 	case pass.ReadPool:
@@ -87,6 +92,11 @@ func (s *supervisor) read(a pass.Action) bool {
 		s.ensure(a)
 	case pass.ReadSlots:
 		Call(s.env, command.SlotsUnder(a.Term, a.Tunnel, a.Connector), func(t lease.Table, err error) {
+			for i := range t.Records {
+				if s.spec.Legacy {
+					t.Records[i].Instance, t.Records[i].Former = "", ""
+				}
+			}
 			s.step(pass.SlotsReply{Records: t.Records, Damaged: t.Damaged, Err: err})
 		})
 	case pass.ReadProved:
@@ -117,7 +127,7 @@ func (s *supervisor) ensure(a pass.EnsureConnector) {
 func (s *supervisor) write(a pass.Action) {
 	switch a := a.(type) {
 	case pass.Grant:
-		request, err := command.GrantUnder(a.Term, a.Grant.Grant, a.Expect, a.TTL)
+		request, err := command.GrantUnder(a.Term, a.Grant.Grant, a.Expect, a.TTL, a.Ended...)
 		if err != nil {
 			s.step(pass.GrantReply{Err: err})
 			return
@@ -128,6 +138,19 @@ func (s *supervisor) write(a pass.Action) {
 		Call(s.env, command.Release(a.Slot, a.Worker, a.Epoch), func(_ command.Done, err error) {
 			s.step(pass.ReleaseReply{Err: err})
 		})
+	case pass.Notify:
+		Call(s.env, command.Notify(a.Worker, a.Tunnels), func(_ command.Done, err error) {
+			if err == nil {
+				s.env.Hint(lease.GrantsOf(a.Worker))
+			}
+			s.step(pass.NotifyReply{Err: err})
+		})
+	case pass.BeginGeneration:
+		if s.spec.Legacy {
+			s.step(pass.GenerationReply{})
+			return
+		}
+		Call(s.env, command.NewGeneration(), func(_ command.Done, err error) { s.step(pass.GenerationReply{Err: err}) })
 	case pass.Hint:
 		Call(s.env, command.Publish(a.Topic, nil), func(_ command.Done, err error) { s.step(pass.HintReply{Err: err}) })
 	default:

@@ -73,7 +73,9 @@ func small() Spec {
 	s.Workers = s.Workers[:2]
 	for i := range s.Workers {
 		s.Workers[i].Tunnels = slices.Clone(s.Workers[i].Tunnels[:1])
+		s.Workers[i].Legacy = false
 	}
+	s.Supervisors[0].Legacy = false
 	s.StoreLatency, s.EdgeLatency = time.Millisecond, 10*time.Millisecond
 	return s
 }

@@ -29,6 +29,7 @@ type worker struct {
 	hooks workerHooks
 	// todo are events for machines that arrived while another one was handled.
 	todo    []func()
+	started bool // the keepers run
 	working bool
 }
 
@@ -52,10 +53,26 @@ func (w *worker) Start(env *Env) {
 		w.keepers = append(w.keepers, newKeeper(w, ref))
 	}
 	env.Watch(func() { w.post(w.wakeAll) }, lease.TopicGrants)
-	w.post(func() { w.register(register.Started{}) })
-	for _, k := range w.keepers {
-		w.post(func() { k.step(keep.Started{}) })
+	if w.spec.Legacy {
+		w.startKeepers()
+	} else {
+		env.Watch(func() { w.post(func() { w.register(register.Hinted{}) }) }, lease.GrantsOf(tunnel.WorkerID(w.spec.ID)),
+			lease.TopicReports)
 	}
+	w.post(func() { w.register(register.Started{}) })
+}
+
+func (w *worker) startKeepers() {
+	w.started = true
+	w.all(keep.Started{})
+}
+
+// instance is the name of this process in the store.
+func (w *worker) instance() string {
+	if w.spec.Legacy {
+		return ""
+	}
+	return w.env.Instance()
 }
 
 // Stop begins the drain.
@@ -89,7 +106,9 @@ func (w *worker) post(f func()) {
 }
 
 func (w *worker) record() fleet.Worker {
-	record := fleet.Worker{ID: tunnel.WorkerID(w.spec.ID), Host: w.spec.Host, Version: "sim", Capacity: w.spec.Capacity}
+	record := fleet.Worker{
+		ID: tunnel.WorkerID(w.spec.ID), Instance: w.instance(), Host: w.spec.Host, Version: "sim", Capacity: w.spec.Capacity,
+	}
 	demanded := tunnel.Protocol("")
 	if w.spec.Protocol != protocol.Auto {
 		demanded = protocol.Select(protocol.Criteria{Choice: w.spec.Protocol}).Preferred
@@ -111,8 +130,8 @@ func (w *worker) held() int {
 }
 
 func (w *worker) wakeAll() {
-	for _, k := range w.keepers {
-		w.post(func() { k.step(keep.Woken{}) })
+	if w.started {
+		w.all(keep.Woken{})
 	}
 }
 
@@ -128,69 +147,21 @@ func (w *worker) observe(err error) {
 	w.env.Observe(Fact{Text: "control plane is unavailable, connections stay"})
 }
 
-// register steps the machine of the registration.
-func (w *worker) register(e register.Event) {
-	for _, a := range w.registration.Step(w.env.Now(), e) {
-		switch a := a.(type) {
-		case register.CallPut, register.CallWorkers, register.CallRemove:
-			w.callRegistry(a)
-		case register.Observe:
-			w.observe(a.Err)
-		case register.Hint:
-			w.env.Hint(a.Topic)
-		case register.RefuseGrants:
-			w.all(keep.RefuseGrants{})
-		case register.Drain:
-			w.all(keep.Drain{})
-		case register.Wake:
-			w.timer.Stop()
-			w.timer = w.env.After(a.After, "registration", func() { w.post(func() { w.register(register.Timer{}) }) })
-		case register.NotRemoved:
-			w.env.Note("registration not removed: " + a.Err.Error())
-		case register.Left:
-			w.env.Exit()
-		default:
-			w.env.Defect(fmt.Errorf("worker: nothing carries out %T", a))
-		}
-	}
-}
-
-func (w *worker) all(e keep.Event) {
-	for _, k := range w.keepers {
-		w.post(func() { k.step(e) })
-	}
-}
-
-func (w *worker) callRegistry(a register.Action) {
-	reply := func(e register.Event) { w.post(func() { w.register(e) }) }
-	switch a := a.(type) {
-	case register.CallPut:
-		r, err := command.PutWorker(a.Worker, lease.WorkerTTL)
-		if err != nil {
-			reply(register.Put{Err: err})
-			return
-		}
-		Call(w.env, r, func(_ command.Done, err error) { reply(register.Put{Err: err}) })
-	case register.CallWorkers:
-		Call(w.env, command.Workers(), func(list []fleet.Worker, err error) { reply(register.Listed{Workers: list, Err: err}) })
-	case register.CallRemove:
-		Call(w.env, command.RemoveWorker(a.ID), func(_ command.Done, err error) { reply(register.Removed{Err: err}) })
-	}
-}
-
 // keeper runs the machine that keeps the leases of one tunnel.
 type keeper struct {
 	worker  *worker
+	tunnel  tunnel.ID
 	machine *keep.Machine
 	timer   engine.Timer
 	holders map[keep.HolderID]*holder
 }
 
 func newKeeper(w *worker, ref fleet.TunnelRef) *keeper {
-	k := &keeper{worker: w, holders: map[keep.HolderID]*holder{}}
+	k := &keeper{worker: w, tunnel: ref.ID, holders: map[keep.HolderID]*holder{}}
 	rand := w.env.Rand()
 	k.machine = keep.NewMachine(keep.Config{
-		Tunnel: ref.ID, Worker: tunnel.WorkerID(w.spec.ID), Pool: w.spec.Pool, Family: w.spec.Family, Protocol: w.spec.Protocol,
+		Tunnel: ref.ID, Worker: tunnel.WorkerID(w.spec.ID), Instance: w.instance(), Pool: w.spec.Pool, Family: w.spec.Family,
+		Protocol:    w.spec.Protocol,
 		AccountHash: ref.AccountHash,
 	}, keep.Deps{
 		View: k.view, Choices: w.choices,
@@ -305,7 +276,10 @@ func (k *keeper) call(a keep.Action) {
 	case keep.CallPool:
 		Call(env, command.Pool(a.Name), func(p edgepool.Pool, err error) { reply(keep.PoolRead{Pool: p, Err: err}) })
 	case keep.CallRenew:
-		r, err := command.Renew(a.Tunnel, a.Connector, a.Worker, a.Reports, lease.LeaseTTL)
+		r, err := command.Report(a.Tunnel, a.Connector, a.Worker, a.Instance, a.Reports)
+		if a.Instance == "" {
+			r, err = command.Renew(a.Tunnel, a.Connector, a.Worker, a.Reports, lease.LeaseTTL)
+		}
 		if err != nil {
 			reply(keep.Renewed{Err: err})
 			return

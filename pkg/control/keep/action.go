@@ -29,7 +29,9 @@ type CallRenew struct {
 	Tunnel    tunnel.ID
 	Connector tunnel.ConnectorID
 	Worker    tunnel.WorkerID
-	Reports   []lease.Report
+	// Instance is Config.Instance.
+	Instance string
+	Reports  []lease.Report
 }
 
 // CallRelease frees the slot of a holder that ended. Its reply is Released.

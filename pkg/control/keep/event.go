@@ -1,6 +1,8 @@
 package keep
 
 import (
+	"time"
+
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
@@ -46,6 +48,15 @@ type Renewed struct {
 	Err   error
 }
 
+// Looked is what the last renewal of the worker's lease showed.
+type Looked struct {
+	// Sent is when it was sent; a failure has an Err.
+	Sent time.Time
+	Err  error
+	// Lost says that the store lost data: all slots have to be reported again. News says that slots of this tunnel changed.
+	Lost, News bool
+}
+
 // HolderEnded says that a holder has ended, by itself or because the process ends at once (Killed).
 type HolderEnded struct {
 	Holder HolderID
@@ -78,6 +89,7 @@ func (Identified) event()   {}
 func (Listed) event()       {}
 func (PoolRead) event()     {}
 func (Renewed) event()      {}
+func (Looked) event()       {}
 func (HolderEnded) event()  {}
 func (Released) event()     {}
 func (Probed) event()       {}

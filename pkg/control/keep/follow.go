@@ -17,15 +17,21 @@ func (m *Machine) reconcile(records []lease.Record) {
 	sorted := slices.SortedStableFunc(slices.Values(records), func(a, b lease.Record) int { return cmp.Compare(a.Slot.Index, b.Slot.Index) })
 	for _, r := range sorted {
 		m.records[r.Slot.Index] = r
-		if r.Worker == m.cfg.Worker {
+		if m.own(r) {
 			m.followOwn(r)
 		} else {
+			m.inherit(r)
 			m.followOther(r)
 		}
 	}
 }
 
-// followOwn handles a record that names this worker.
+// own reports whether a record names this process. One of a supervisor that knows no instances names only the worker.
+func (m *Machine) own(r lease.Record) bool {
+	return r.Worker == m.cfg.Worker && (r.Instance == "" || r.Instance == m.cfg.Instance)
+}
+
+// followOwn handles a record that names this process.
 func (m *Machine) followOwn(r lease.Record) {
 	index := r.Slot.Index
 	if !r.Live || m.leaving || r.Epoch <= m.last[index] {
@@ -64,6 +70,22 @@ func (m *Machine) giveBack(r lease.Record) {
 	m.emit(CallRelease{Holder: m.lastID, Slot: r.Slot, Worker: m.cfg.Worker, Epoch: m.last[index]})
 }
 
+// inherit releases a slot of a former process with this worker's id: that one has ended, since this one has the lease of the worker. A
+// supervisor that knows no instances would leave the slot with it.
+func (m *Machine) inherit(r lease.Record) {
+	if !r.Live || r.Worker != m.cfg.Worker || m.displaced || m.cfg.Instance == "" {
+		return
+	}
+	for _, other := range m.releasing {
+		if other == r.Slot.Index {
+			return
+		}
+	}
+	m.lastID++
+	m.releasing[m.lastID] = r.Slot.Index
+	m.emit(CallRelease{Holder: m.lastID, Slot: r.Slot, Worker: m.cfg.Worker, Epoch: r.Epoch})
+}
+
 // canTake reports whether a holder can continue with a newer grant: not when it drains, and not when it serves on another address
 // than the granted one. Then a second holder connects before the first one ends.
 func canTake(v hold.View, edge tunnel.EdgeAddr) bool {
@@ -77,7 +99,7 @@ func canTake(v hold.View, edge tunnel.EdgeAddr) bool {
 	}
 }
 
-// followOther handles a record that names another worker, or none.
+// followOther handles a record that names another worker or another process of this one, or none.
 func (m *Machine) followOther(r lease.Record) {
 	if r.Worker != "" {
 		m.supersede(r, r.Epoch+1) // of two workers with one epoch the one that the store names has the slot

@@ -31,6 +31,10 @@ const (
 	// there is an edge pool, which an emptied store gets back only after a while. Workers that look when they are asked have offered
 	// theirs by then.
 	askTime = 250 * time.Millisecond
+	// checkEvery is how old the edge pool and the connector id may be when slots are reported.
+	checkEvery = poolEvery * lease.RenewEvery
+	// idleMost is the longest time between two looks of a worker without slots at a tunnel that nobody serves.
+	idleMost = time.Minute
 )
 
 // ErrUnexpected says that a reply came that the machine did not wait for: the runner has a defect.
@@ -40,6 +44,9 @@ var ErrUnexpected = errors.New("unexpected event")
 type Config struct {
 	Tunnel tunnel.ID
 	Worker tunnel.WorkerID
+	// Instance is this process of the worker, which keeps one lease for all its slots: then the keeper calls the store only when something
+	// changes. If it is empty, the keeper renews the lease of each slot.
+	Instance string
 	// Pool names the edge pool; Family restricts its addresses.
 	Pool   string
 	Family edgepool.Family
@@ -104,7 +111,14 @@ type Machine struct {
 	stage    stage
 	woken    bool // Woken came since the last turn began
 	failures int  // attempts to identify that failed
-	asks     bool // the connector id is to be read again
+	asks     bool // the connector id is to be offered again
+	// displaced says that another process has the id of this worker.
+	displaced bool
+	offered   bool // the last CallConnector did
+	reoffer   bool // it is to be offered again after the next renewal
+	idle      int  // looks in a row at a tunnel that nobody serves
+	// checked is when the connector id was read last, polled when the pool was.
+	checked, polled time.Time
 	// since is when the store was reached without giving a connector id for the first time, and offerAt when a new one is offered. outage
 	// says that a call failed before.
 	since, offerAt time.Time
@@ -175,6 +189,8 @@ func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
 			break
 		}
 		err = m.expect(e, stageReading, func() { m.poolRead(now, e) })
+	case Looked:
+		m.look(now, e)
 	case Renewed:
 		err = m.expect(e, stageRenewing, func() { m.renewed(now, e) })
 	case HolderEnded:
@@ -232,7 +248,10 @@ func (m *Machine) wait(now time.Time, s stage, d time.Duration) {
 // identify asks the store for the connector id, and offers the one that is known here: a store that lost it gets it back.
 func (m *Machine) identify(now time.Time) {
 	candidate := m.connector
-	if candidate.IsZero() && (m.cfg.Alone || !m.since.IsZero() && !now.Before(m.offerAt)) {
+	if m.cfg.Instance != "" && !m.asks {
+		candidate = tunnel.ConnectorID{} // nothing says that the store lost it: it is only read
+	}
+	if m.connector.IsZero() && (m.cfg.Alone || !m.since.IsZero() && !now.Before(m.offerAt)) {
 		fresh, err := m.deps.Candidate()
 		if err != nil {
 			m.identifyLater(now)
@@ -240,7 +259,7 @@ func (m *Machine) identify(now time.Time) {
 		}
 		candidate = fresh
 	}
-	m.asks = false
+	m.asks, m.offered = false, !candidate.IsZero()
 	m.stage = stageIdentifying
 	m.emit(CallConnector{Tunnel: m.cfg.Tunnel, Candidate: candidate})
 }
@@ -258,27 +277,17 @@ func (m *Machine) identifyLater(now time.Time) {
 
 func (m *Machine) identified(now time.Time, e Identified) {
 	known := !m.connector.IsZero()
+	m.checked = now
 	missing := errors.Is(e.Err, tunnel.ErrNotFound)
 	if !missing {
 		m.emit(Observe{Err: e.Err})
 	}
 	switch {
-	case missing && !known && !m.outage:
-		if m.since.IsZero() {
-			m.since, m.offerAt = now, now.Add(offerAfter)
-			m.emit(Hint{Topic: lease.TopicGrants}) // whoever has sessions notices that the store lost them
-		}
-		m.stage = stageAsking
-		m.emit(CallWorkers{})
-		return
-	case missing && !known && m.since.IsZero():
-		m.since, m.offerAt = now, now.Add(offerAfter)
-		m.identifyLater(now)
-		return
 	case e.Err != nil && !known:
-		m.outage = m.outage || !missing
-		m.identifyLater(now)
+		m.unnamed(now, missing)
 		return
+	case missing && !m.offered:
+		m.reoffer = true // after the slots were reported: whoever knows the id again finds them
 	case e.Err == nil:
 		m.name(e.Connector)
 	}
@@ -289,6 +298,37 @@ func (m *Machine) identified(now time.Time, e Identified) {
 		m.nextTick = now.Add(lease.RenewEvery)
 	}
 	m.turn(now)
+}
+
+// unnamed goes on without a connector id; missing says that the store has none.
+func (m *Machine) unnamed(now time.Time, missing bool) {
+	if !missing {
+		m.outage = true
+		m.identifyLater(now)
+		return
+	}
+	first := m.since.IsZero()
+	if first {
+		m.since, m.offerAt = now, now.Add(offerAfter)
+	}
+	if m.outage {
+		m.identifyLater(now)
+		return
+	}
+	if first {
+		m.askReports()
+	}
+	m.stage = stageAsking
+	m.emit(CallWorkers{})
+}
+
+// askReports makes whoever has sessions notice that the store lost them.
+func (m *Machine) askReports() {
+	topic := lease.TopicReports
+	if m.cfg.Instance == "" {
+		topic = lease.TopicGrants
+	}
+	m.emit(Hint{Topic: topic})
 }
 
 // listed goes on to look whether the store has a pool if there is no worker that could know the connector id. A worker that has seen the
@@ -344,11 +384,11 @@ func (m *Machine) turn(now time.Time) {
 	for !now.Before(m.nextTick) {
 		m.nextTick = m.nextTick.Add(lease.RenewEvery)
 	}
-	if m.asks {
+	if m.asks || m.cfg.Instance != "" && now.Sub(m.checked) >= checkEvery {
 		m.identify(now)
 		return
 	}
-	if m.renewals%poolEvery == 0 || m.pool.Version == 0 {
+	if m.poolIsOld(now) {
 		m.stage = stageReading
 		m.emit(CallPool{Name: m.cfg.Pool})
 		return
@@ -361,6 +401,7 @@ func (m *Machine) poolRead(now time.Time, e PoolRead) {
 	if !errors.Is(e.Err, tunnel.ErrNotFound) {
 		m.emit(Observe{Err: e.Err})
 	}
+	m.polled = now
 	if e.Err == nil {
 		m.pool, m.health = e.Pool, m.health.Within(e.Pool)
 	}
@@ -368,11 +409,11 @@ func (m *Machine) poolRead(now time.Time, e PoolRead) {
 }
 
 func (m *Machine) renew(now time.Time) {
-	m.asks = m.asks || m.renewals > 0 && m.renewals%poolEvery == 0
+	m.asks = m.asks || m.cfg.Instance == "" && m.renewals > 0 && m.renewals%poolEvery == 0
 	m.sent, m.news = m.reports(now)
 	m.sentAt = now
 	m.stage = stageRenewing
-	m.emit(CallRenew{Tunnel: m.cfg.Tunnel, Connector: m.connector, Worker: m.cfg.Worker, Reports: m.sent})
+	m.emit(CallRenew{Tunnel: m.cfg.Tunnel, Connector: m.connector, Worker: m.cfg.Worker, Instance: m.cfg.Instance, Reports: m.sent})
 }
 
 func (m *Machine) renewed(now time.Time, e Renewed) {
@@ -388,8 +429,11 @@ func (m *Machine) renewed(now time.Time, e Renewed) {
 		if m.news {
 			m.emit(Hint{Topic: lease.TopicStatus})
 		}
-		m.asks = m.asks || m.lost || e.Table.Claimed > 0
-		m.woken = m.woken || e.Table.Claimed > 0 // the store lost the connector id, too: it gets it back at once
+		// A store that lost slots lost the connector id, too: it gets it back at once.
+		back := e.Table.Claimed > 0 || m.reoffer
+		m.asks = m.asks || m.lost || back
+		m.woken = m.woken || back
+		m.reoffer = false
 		m.tellDamage(e.Table.Damaged)
 		m.reconcile(e.Table.Records)
 	case !errors.Is(e.Err, tunnel.ErrUnavailable):
@@ -399,6 +443,7 @@ func (m *Machine) renewed(now time.Time, e Renewed) {
 	m.sent, m.news = nil, false
 	m.renewals++
 	m.probe(now)
+	m.pace(now)
 	m.wait(now, stageResting, restTime)
 }
 
@@ -428,6 +473,9 @@ func (m *Machine) reports(now time.Time) (list []lease.Report, news bool) {
 			continue
 		}
 		v.Status.Prefers = m.prefers(now, index, v)
+		if m.cfg.Instance != "" {
+			v.Status.InFlight = 0 // it changes all the time; the worker itself says it
+		}
 		list = append(list, lease.Report{
 			Index: index, Epoch: v.Grant.Epoch, Edge: v.Grant.Edge, Protocol: v.Grant.Protocol, Status: v.Status, Away: max(v.Away.Sub(now), 0),
 		})

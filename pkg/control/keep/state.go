@@ -71,10 +71,8 @@ func (m *Machine) Ready() error {
 	if len(held) > 0 {
 		return m.unready(fmt.Errorf("no connection to the edge: %s", last))
 	}
-	for _, r := range m.records {
-		if r.Live && r.Status.State == lease.StateConnected {
-			return nil
-		}
+	if m.served() {
+		return nil
 	}
 	return m.unready(errNoSlot)
 }

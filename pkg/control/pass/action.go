@@ -51,11 +51,22 @@ type Grant struct {
 	plan.Grant
 	// Term is the lead that the decision was made under.
 	Term lease.Term
-	TTL  time.Duration
+	// Ended are slots of the connector whose workers' leases have ended.
+	Ended []lease.Ended
+	TTL   time.Duration
 }
 
 // Release frees a slot. Its reply is ReleaseReply.
 type Release struct{ plan.Release }
+
+// Notify tells a worker that slots of tunnels have changed. Its reply is NotifyReply.
+type Notify struct {
+	Worker  tunnel.WorkerID
+	Tunnels []tunnel.ID
+}
+
+// BeginGeneration makes all workers report their slots again. Its reply is GenerationReply.
+type BeginGeneration struct{}
 
 // Hint wakes the watchers of a topic. Its reply is HintReply.
 type Hint struct{ Topic string }
@@ -122,6 +133,8 @@ func (ReadSlots) action()       {}
 func (ReadProved) action()      {}
 func (Grant) action()           {}
 func (Release) action()         {}
+func (Notify) action()          {}
+func (BeginGeneration) action() {}
 func (Hint) action()            {}
 func (ResignLead) action()      {}
 func (Rest) action()            {}

@@ -72,24 +72,32 @@ type GrantReply struct {
 // ReleaseReply is the reply of Release.
 type ReleaseReply struct{ Err error }
 
+// NotifyReply is the reply of Notify.
+type NotifyReply struct{ Err error }
+
+// GenerationReply is the reply of BeginGeneration.
+type GenerationReply struct{ Err error }
+
 // HintReply is the reply of Hint.
 type HintReply struct{ Err error }
 
 // ResignReply is the reply of ResignLead.
 type ResignReply struct{ Err error }
 
-func (Started) event()        {}
-func (Ticked) event()         {}
-func (Hinted) event()         {}
-func (Rested) event()         {}
-func (Stopped) event()        {}
-func (LeadReply) event()      {}
-func (WorkersReply) event()   {}
-func (PoolReply) event()      {}
-func (ConnectorReply) event() {}
-func (SlotsReply) event()     {}
-func (ProvedReply) event()    {}
-func (GrantReply) event()     {}
-func (ReleaseReply) event()   {}
-func (HintReply) event()      {}
-func (ResignReply) event()    {}
+func (Started) event()         {}
+func (Ticked) event()          {}
+func (Hinted) event()          {}
+func (Rested) event()          {}
+func (Stopped) event()         {}
+func (LeadReply) event()       {}
+func (WorkersReply) event()    {}
+func (PoolReply) event()       {}
+func (ConnectorReply) event()  {}
+func (SlotsReply) event()      {}
+func (ProvedReply) event()     {}
+func (GrantReply) event()      {}
+func (ReleaseReply) event()    {}
+func (NotifyReply) event()     {}
+func (GenerationReply) event() {}
+func (HintReply) event()       {}
+func (ResignReply) event()     {}

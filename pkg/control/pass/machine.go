@@ -85,6 +85,8 @@ const (
 	readingProved                 // ProvedReply
 	granting                      // GrantReply
 	releasing                     // ReleaseReply
+	beginning                     // GenerationReply
+	notifying                     // NotifyReply
 	hinting                       // HintReply, at the end of a pass
 	resigning                     // ResignReply
 	leaving                       // HintReply, after the lead was given up
@@ -113,14 +115,16 @@ type Machine struct {
 	now time.Time
 	// lead is the term of the lead's record, clock the server's time, heard when it was asked for; lost is when the store was found to have
 	// lost data.
-	lead        lease.Term
-	clock       time.Duration
-	heard, lost time.Time
+	lead         lease.Term
+	clock, until time.Duration // until is when the lead ends by that clock
+	heard, lost  time.Time
 	// learned is when a supervisor on standby read the connector ids last.
 	learned time.Time
 	// troubles are errors that were told, with the time when they were seen last; told is when outages were told.
 	troubles map[string]time.Time
 	told     []time.Time
+	// hurts are the damaged slots of each tunnel that were seen last.
+	hurts map[tunnel.ID][]lease.Damaged
 	// hushed says that the present outage was not told.
 	hushed bool
 	// doubts and epochs are kept for each tunnel; absent is since when it has no connector id.
@@ -143,6 +147,13 @@ type Machine struct {
 	read    reading
 	todo    []plan.Action
 	written int
+	// scattered is World.Scattered, since since; ended are, for each tunnel of the pass, the slots whose workers' leases have ended.
+	scattered bool
+	since     time.Time
+	ended     map[tunnel.ID][]lease.Ended
+	notices   notices
+	// regenerate asks for a new generation, at the end of a pass; legacy says that a worker without a lease as a whole got a grant.
+	regenerate, legacy bool
 }
 
 // NewMachine makes a supervisor that has not started.
@@ -152,7 +163,8 @@ func NewMachine(cfg Config) *Machine {
 		cfg: cfg, problem: ErrStarting,
 		connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{}, troubles: map[string]time.Time{},
 		doubts: map[tunnel.ID]doubt{}, epochs: map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch{}, absent: map[tunnel.ID]time.Time{},
-		fleet: map[tunnel.WorkerID]sighting{},
+		hurts: map[tunnel.ID][]lease.Damaged{},
+		fleet: map[tunnel.WorkerID]sighting{}, ended: map[tunnel.ID][]lease.Ended{}, notices: newNotices(),
 	}
 }
 
@@ -187,7 +199,7 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	case LeadReply, WorkersReply, PoolReply, ConnectorReply, SlotsReply, ProvedReply:
 		m.late = m.late || now.Sub(m.called) > pauseTime
 		return m.guard(now, m.readReply(e))
-	case GrantReply, ReleaseReply, HintReply, ResignReply:
+	case GrantReply, ReleaseReply, GenerationReply, NotifyReply, HintReply, ResignReply:
 		m.late = m.late || now.Sub(m.called) > pauseTime
 		return m.guard(now, m.writeReply(e))
 	}
@@ -252,6 +264,8 @@ func (m *Machine) end(err error, facts ...Action) []Action {
 		m.steady = time.Time{}
 	}
 	m.read, m.todo, m.written, m.err = reading{}, nil, 0, nil
+	m.legacy = false
+	clear(m.ended)
 	m.stage = resting
 	rest := RestTime
 	if !m.leading {

@@ -260,6 +260,10 @@ func failing(t *testing.T, last Action, err error) Event {
 		return GrantReply{Err: err}
 	case Hint:
 		return HintReply{Err: err}
+	case Notify:
+		return NotifyReply{Err: err}
+	case BeginGeneration:
+		return GenerationReply{Err: err}
 	}
 	t.Fatalf("%T is no call", last)
 	return nil

@@ -3,6 +3,7 @@ package pass
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/plan"
@@ -20,6 +21,9 @@ type reading struct {
 	// records are the slots of the present connector, and lost says that it had newer ones before.
 	records []lease.Record
 	lost    bool
+	damaged []tunnel.ConnIndex
+	// listed is when the workers were asked for.
+	listed time.Time
 	// learning says that a supervisor on standby only reads the connector ids.
 	learning bool
 }
@@ -106,10 +110,19 @@ func (m *Machine) listed(r WorkersReply) []Action {
 	}
 	var facts []Action
 	if r.Err != nil {
-		facts = append(facts, m.trouble(KindWorker, "", r.Err))
+		told := m.trouble(KindWorker, "", r.Err)
+		facts = append(facts, told)
+		if t, ok := told.(Trouble); ok && t.First {
+			m.regenerate = true // its worker writes it anew
+		}
 	}
+	m.read.listed = m.called
 	m.read.world = plan.World{Workers: r.Workers, Pools: map[string]edgepool.Pool{}, Random: m.cfg.Random, Unlisted: r.Err != nil}
 	m.read.wanted = plan.Wanted(r.Workers, m.cfg.Connections)
+	before := m.scattered
+	if m.scattered = m.seen(r.Workers); m.scattered && !before {
+		m.since = m.now
+	}
 	return append(facts, m.readNext()...)
 }
 
@@ -147,7 +160,7 @@ func (m *Machine) poolRead(r PoolReply) []Action {
 
 // readConnector checks which connector id the store has.
 func (m *Machine) readConnector() []Action {
-	m.read.records, m.read.lost = nil, false
+	m.read.records, m.read.lost, m.read.damaged = nil, false, nil
 	m.stage = readingConnector
 	return []Action{ReadConnector{Tunnel: m.read.desired().Tunnel}}
 }
@@ -237,9 +250,9 @@ func (m *Machine) slotsRead(r SlotsReply) []Action {
 	if r.Err != nil {
 		return m.unread(KindSlots, r.Err)
 	}
-	m.read.records = r.Records
+	m.read.records, m.read.damaged = m.living(r.Records), m.hurt(r.Damaged)
 	m.read.lost = m.losses(r.Records) || m.read.lost
-	for _, record := range r.Records {
+	for _, record := range m.read.records {
 		if record.Live && record.Status.State == lease.StateConnected {
 			return m.complete(true)
 		}
@@ -276,10 +289,14 @@ func (m *Machine) complete(proved bool) []Action {
 		m.doubts[d.Tunnel] = doubt
 		facts = append(facts, m.trouble(KindLoss, d.Tunnel.String(), errLost))
 	}
-	recent := func(t time.Time) bool { return !t.IsZero() && m.now.Sub(t) < m.cfg.Settle }
+	// A supervisor that has just started cannot know what the store lost: the claims show it.
+	claimed := m.read.listed.Sub(m.steady) < m.cfg.Settle &&
+		slices.ContainsFunc(m.read.records, func(r lease.Record) bool { return r.Claimed })
+	// Who was absent when the workers were listed may have come since.
+	recent := func(t time.Time) bool { return !t.IsZero() && m.read.listed.Sub(t) < m.cfg.Settle }
 	m.read.world.Connectors = append(m.read.world.Connectors, plan.Connector{
-		Desired: d, ID: m.connectors[d.Tunnel], Records: m.read.records, Proved: proved,
-		Unsettled: recent(doubt.failed), Lost: recent(doubt.lost) || recent(m.lost),
+		Desired: d, ID: m.connectors[d.Tunnel], Records: m.read.records, Damaged: m.read.damaged, Proved: proved,
+		Unsettled: recent(doubt.failed), Lost: recent(doubt.lost) || recent(m.lost) || claimed,
 	})
 	m.read.at++
 	return append(facts, m.readNext()...)

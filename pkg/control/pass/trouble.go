@@ -41,6 +41,9 @@ var (
 
 // trouble is the fact of an error that ends nothing.
 func (m *Machine) trouble(k Kind, subject string, err error) Action {
+	if k == KindLoss {
+		m.regenerate = true
+	}
 	key := string(k) + " " + subject
 	last, found := m.troubles[key]
 	m.troubles[key] = m.now
@@ -57,16 +60,16 @@ func (m *Machine) tell() (quiet bool) {
 	return false
 }
 
-// hold keeps what the store says of the lead, and notices by it when the store lost data: the lead's record has a lower term than before,
-// or it ran out although this supervisor renewed it in time, or the clock stepped. Then absent records mean nothing until their
-// owners had the time to report.
+// hold keeps what the store says of the lead, and notices by it when the store lost data: the lead's record has a lower term or an
+// earlier end than before, or it ran out although this supervisor renewed it in time, or the clock stepped. Then absent records mean nothing until
+// their owners had the time to report.
 func (m *Machine) hold(l lease.Lead) []Action {
 	var facts []Action
 	raised := m.term > m.lead // this supervisor asked for a higher term
 	intime := m.leading && m.called.Sub(m.asked) < LeadTTL-renewLead
 	switch step := (l.Clock - m.clock) - m.called.Sub(m.heard); {
 	case m.lead == 0:
-	case l.Before < m.lead, intime && l.Before == m.lead && l.Term != m.lead && !raised:
+	case l.Before < m.lead, l.Before == m.lead && (l.Until != 0 && l.Until < m.until || intime && l.Term != m.lead && !raised):
 		m.lost = m.now
 		facts = append(facts, m.trouble(KindLoss, "lead", errLost))
 	case m.clock != 0 && l.Clock != 0 && (step > clockStep || step < -clockStep):
@@ -74,7 +77,10 @@ func (m *Machine) hold(l lease.Lead) []Action {
 		facts = append(facts, m.trouble(KindLoss, "clock", errStepped))
 	}
 	m.term, m.lead, m.asked = max(m.term, l.Term), l.Term, m.called
-	m.clock, m.heard = l.Clock, m.called
+	m.clock, m.heard, m.until = l.Clock, m.called, l.Until
+	if l.Holds {
+		m.until = l.Clock + LeadTTL
+	}
 	if m.leading == l.Holds {
 		return facts
 	}
@@ -96,6 +102,21 @@ func (m *Machine) unread(k Kind, err error) []Action {
 	m.doubts[t] = d
 	m.read.at++
 	return append([]Action{m.trouble(k, t.String(), err)}, m.readNext()...)
+}
+
+// hurt is which slots cannot be read. Their holders, whoever they are, write them anew when they report all slots again.
+func (m *Machine) hurt(list []lease.Damaged) []tunnel.ConnIndex {
+	t := m.read.desired().Tunnel
+	var out []tunnel.ConnIndex
+	for _, d := range list {
+		if d.Field != "" {
+			continue
+		}
+		out = append(out, d.Index)
+		m.regenerate = m.regenerate || !slices.Contains(m.hurts[t], d)
+	}
+	m.hurts[t] = list
+	return out
 }
 
 // losses compares the epochs of a connector with those that it had, and reports whether records were lost.

@@ -16,7 +16,7 @@ func (m *Machine) plan(now time.Time) []Action {
 	world := m.read.world
 	m.health.observe(&world, now)
 	world.Unsettled = now.Sub(m.steady) < m.cfg.Settle
-	world.Scattered = m.scattered(world.Workers)
+	world.Scattered = m.scattered
 	result := plan.Plan(world)
 	m.todo, m.written = result.Actions, 0
 	facts := append([]Action{Observed{World: world}}, m.short(result.Shortages)...)
@@ -29,13 +29,15 @@ const scatterTime = 20 * time.Second
 // sighting is when a worker was listed last, and whether it drained then.
 type sighting struct {
 	at       time.Time
+	instance string
 	draining bool
 }
 
-// scattered reports whether more than half of the workers, and at least two, vanished lately without a drain.
-func (m *Machine) scattered(workers []fleet.Worker) bool {
+// seen keeps which workers were listed, and reports whether more than half of the workers, and at least two, vanished lately without a
+// drain.
+func (m *Machine) seen(workers []fleet.Worker) bool {
 	for _, w := range workers {
-		m.fleet[w.ID] = sighting{at: m.now, draining: w.Draining}
+		m.fleet[w.ID] = sighting{at: m.now, instance: w.Instance, draining: w.Draining}
 	}
 	gone := 0
 	for id, s := range m.fleet {
@@ -67,11 +69,7 @@ func (m *Machine) short(list []plan.Shortage) []Action {
 // write begins the next write of the plan after the facts so far, and wakes the workers after the last one.
 func (m *Machine) write(facts ...Action) []Action {
 	if len(m.todo) == 0 {
-		if m.written == 0 {
-			return m.end(m.err, facts...)
-		}
-		m.stage = hinting
-		return append(facts, Hint{Topic: lease.TopicGrants})
+		return m.tellWorkers(facts...)
 	}
 	if r, ok := m.todo[0].(plan.Release); ok {
 		m.stage = releasing
@@ -79,7 +77,7 @@ func (m *Machine) write(facts ...Action) []Action {
 	}
 	m.stage = granting
 	g, _ := m.todo[0].(plan.Grant) // there is no third kind
-	return append(facts, Grant{Grant: g, Term: m.term, TTL: lease.LeaseTTL})
+	return append(facts, Grant{Grant: g, Term: m.term, Ended: m.ended[g.Slot.Tunnel], TTL: lease.LeaseTTL})
 }
 
 // writeReply handles the reply of a write.
@@ -88,13 +86,22 @@ func (m *Machine) writeReply(e Event) []Action {
 	case GrantReply:
 		if m.stage == granting {
 			a, _ := m.todo[0].(plan.Grant)
+			if e.Err == nil {
+				m.legacy = m.legacy || a.Instance == ""
+				m.noticeGrant(a, e.Granted)
+			}
 			return m.wrote(e.Err, SlotGranted{Grant: a, Granted: e.Granted})
 		}
 	case ReleaseReply:
 		if m.stage == releasing {
 			a, _ := m.todo[0].(plan.Release)
+			if e.Err == nil {
+				m.noticeRelease(a)
+			}
 			return m.wrote(e.Err, SlotReleased{a})
 		}
+	case GenerationReply, NotifyReply:
+		return m.toldWorkers(e)
 	case HintReply:
 		if m.stage == hinting {
 			return m.woke(e)

@@ -8,7 +8,7 @@ import (
 
 // decide looks at one slot and says whether to grant it anew, and to whom.
 func (v *view) decide(r lease.Record) (Grant, bool) {
-	worker, known := v.workers[r.Worker]
+	worker, known := v.holder(r)
 	switch {
 	case r.Worker == "":
 		return v.place(r, CauseFree, anyAddress, nil)
@@ -136,7 +136,9 @@ func (v *view) place(r lease.Record, cause Cause, c choice, avoid []tunnel.Worke
 
 func (v *view) grantOf(r lease.Record, to tunnel.WorkerID, edge tunnel.EdgeAddr, cause Cause) Grant {
 	return Grant{
-		Grant:  lease.Grant{Slot: r.Slot, Worker: to, Edge: edge, Protocol: v.Protocol},
+		Grant: lease.Grant{
+			Slot: r.Slot, Worker: to, Instance: v.workers[to].Instance, Edge: edge, Protocol: v.Protocol,
+		},
 		Expect: r.Epoch,
 		Cause:  cause,
 	}

@@ -181,7 +181,7 @@ func (p *planner) repair(v *view) bool {
 
 // improve moves a connected slot to a well address that is good, with its worker.
 func (p *planner) improve(v *view, r lease.Record, cause Cause, good func(tunnel.EdgeAddr) bool) bool {
-	w, known := v.workers[r.Worker]
+	w, known := v.holder(r)
 	if !known || w.Draining || w.Capacity == 0 {
 		return false
 	}

@@ -113,6 +113,12 @@ func (v *view) doubtful(w fleet.Worker) bool {
 	return v.now.Before(v.holds[Hold{Worker: w.ID, Tunnel: v.Tunnel}]) || v.now.Before(v.holds[Hold{Host: w.Host, Tunnel: v.Tunnel}])
 }
 
+// holder is the worker that a record names, if that process runs.
+func (v *view) holder(r lease.Record) (fleet.Worker, bool) {
+	w, known := v.workers[r.Worker]
+	return w, known && (r.Instance == "" || r.Instance == w.Instance)
+}
+
 // full reports whether as many slots are on the way as the registration bucket lets through in the next seconds. A planned move waits then:
 // its old session would stay beside a holder that must not start yet.
 func (v *view) full() bool { return v.onTheWay() >= lease.RegistrationBurst+waiting }
@@ -157,7 +163,7 @@ func (v *view) address(r lease.Record, to tunnel.WorkerID, c choice) (tunnel.Edg
 	table := edgepool.Table{Pool: v.pool, Family: v.Family, Used: map[tunnel.ConnIndex]tunnel.EdgeAddr{}, Health: v.doubts(r, to)}
 	var taken []netip.AddrPort
 	for i, other := range v.records {
-		_, known := v.workers[other.Worker]
+		_, known := v.holder(other)
 		if i == r.Slot.Index || other.Worker == "" || (!other.Live && !known) {
 			continue
 		}

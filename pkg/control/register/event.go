@@ -22,6 +22,15 @@ type Changed struct{}
 // Put is the reply to CallPut.
 type Put struct{ Err error }
 
+// Renewed is the reply to CallRenew.
+type Renewed struct {
+	Reply fleet.Renewed
+	Err   error
+}
+
+// Hinted says that the inbox of the worker may have changed.
+type Hinted struct{}
+
 // Leave begins the drain.
 type Leave struct{}
 
@@ -41,6 +50,8 @@ func (Started) event()    {}
 func (Timer) event()      {}
 func (Changed) event()    {}
 func (Put) event()        {}
+func (Renewed) event()    {}
+func (Hinted) event()     {}
 func (Leave) event()      {}
 func (Listed) event()     {}
 func (HolderGone) event() {}
@@ -49,14 +60,40 @@ func (Removed) event()    {}
 // Action is something that the runner of a Machine does. The set is closed.
 type Action interface{ action() }
 
-// CallPut writes the record. Its reply is Put.
+// CallPut writes the record of a worker that keeps no lease as a whole. Its reply is Put.
 type CallPut struct{ Worker fleet.Worker }
+
+// CallRenew renews the lease of the worker. Its reply is Renewed.
+type CallRenew struct{ fleet.Renewal }
+
+// Acquired says that the worker has its lease for the first time: its keepers may start.
+type Acquired struct{}
+
+// Refused says that another process with the same id lives: this one has to end. Nothing follows.
+type Refused struct{ Err *fleet.TakenError }
+
+// Displaced says that another process has got the id while this one could not renew its lease. It comes once until the lease is renewed.
+type Displaced struct{ Err *fleet.TakenError }
+
+// Looked tells all keepers what a renewal showed.
+type Looked struct {
+	// Sent is when it was sent.
+	Sent time.Time
+	Err  error
+	// Lost says that the store lost data: all slots have to be reported again.
+	Lost bool
+	// Tunnels are those whose slots changed.
+	Tunnels []tunnel.ID
+}
 
 // CallWorkers lists the registered workers. Its reply is Listed.
 type CallWorkers struct{}
 
-// CallRemove removes the record. Its reply is Removed.
-type CallRemove struct{ ID tunnel.WorkerID }
+// CallRemove removes the record of the process. Its reply is Removed.
+type CallRemove struct {
+	ID       tunnel.WorkerID
+	Instance string
+}
 
 // Observe records the result of a call: whether the store is available.
 type Observe struct{ Err error }
@@ -80,6 +117,11 @@ type NotRemoved struct{ Err error }
 type Left struct{}
 
 func (CallPut) action()      {}
+func (CallRenew) action()    {}
+func (Acquired) action()     {}
+func (Refused) action()      {}
+func (Displaced) action()    {}
+func (Looked) action()       {}
 func (CallWorkers) action()  {}
 func (CallRemove) action()   {}
 func (Observe) action()      {}

@@ -3,6 +3,7 @@ package register
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"time"
 
@@ -22,6 +23,10 @@ const (
 	handMost = time.Minute
 	// unregisterTime is what the drain may take beyond the grace period, for the calls to the edge.
 	unregisterTime = 2 * time.Second
+	// fullEvery is how many renewals pass between two that send the record, in case that the stored one cannot be read.
+	fullEvery = 15
+	// restTime is the shortest time between two renewals, so that many hints cost few of them.
+	restTime = 10 * time.Millisecond
 )
 
 // errTimeout is the error of a call that took too long.
@@ -42,6 +47,7 @@ type stage uint8
 
 const (
 	stageNew        stage = iota
+	stageAcquiring        // waits for the lease
 	stageStaying          // serves
 	stageAnnouncing       // the record of a draining worker is being written, and others are looked for
 	stageHanding          // other workers take the slots over
@@ -75,6 +81,20 @@ type Machine struct {
 	listing bool
 	// registered says that the last write succeeded. After a fault the registration may have expired.
 	registered bool
+
+	// What follows is of a worker that keeps one lease for all its slots.
+	// sent is the renewal in progress, sentAt when it was sent; hinted asks for another one soon.
+	sent   fleet.Renewal
+	sentAt time.Time
+	hinted bool
+	// number counts the renewals, confirmed is the last one that succeeded; inbox and generation are what that one returned.
+	number, confirmed, inbox, generation uint64
+	// stored is the record that the store has; full says that it has to be sent again all the same.
+	stored fleet.Worker
+	full   bool
+	// other is when the lease of a process with the same id ended as this one saw it first; displaced says that one was told.
+	other     time.Duration
+	displaced bool
 }
 
 // NewMachine makes the machine of the worker id, whose drain takes at most grace.
@@ -92,12 +112,19 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 		if m.stage == stageNew {
 			m.stage = stageStaying
 			m.nextTick = now
+			if m.deps.Record().Instance != "" {
+				m.stage, m.full = stageAcquiring, true
+			}
 		}
 	case Timer:
 	case Changed:
 		m.want(write{wakes: true})
 	case Put:
 		m.put(now, e)
+	case Renewed:
+		m.renewed(now, e)
+	case Hinted:
+		m.hinted = true
 	case Leave:
 		m.leave(now)
 	case Listed:
@@ -126,8 +153,8 @@ func (m *Machine) proceed(now time.Time) {
 	}
 	m.write(now)
 	next := m.until
-	if m.stage != stageRemoving && !m.putting && (next.IsZero() || m.nextTick.Before(next)) {
-		next = m.nextTick
+	if m.stage != stageRemoving && !m.putting && (next.IsZero() || m.due().Before(next)) {
+		next = m.due()
 	}
 	if !next.IsZero() {
 		m.emit(Wake{After: max(next.Sub(now), 0)})
@@ -145,19 +172,97 @@ func (m *Machine) want(w write) {
 
 // write begins a write that is due: one at a time, so that the writes keep their order.
 func (m *Machine) write(now time.Time) {
-	if m.putting || m.stage == stageRemoving || m.wanted == nil && now.Before(m.nextTick) {
+	if m.putting || m.stage == stageRemoving || m.wanted == nil && now.Before(m.due()) {
 		return
 	}
 	for !now.Before(m.nextTick) {
 		m.nextTick = m.nextTick.Add(lease.RenewEvery)
 	}
-	m.putting, m.reason = true, write{}
+	m.putting, m.reason, m.hinted = true, write{}, false
 	if m.wanted != nil {
 		m.reason, m.wanted = *m.wanted, nil
 	}
 	record := m.deps.Record()
 	record.Draining = m.stage > stageStaying
-	m.emit(CallPut{Worker: record})
+	if record.Instance == "" {
+		m.emit(CallPut{Worker: record})
+		return
+	}
+	m.number++
+	m.full = m.full || m.number%fullEvery == 0 || !reflect.DeepEqual(record, m.stored)
+	m.sent = fleet.Renewal{Worker: record, Full: m.full, Inbox: m.inbox, Number: m.number, Confirmed: m.confirmed}
+	m.sentAt = now
+	m.emit(CallRenew{m.sent})
+}
+
+// due is when the next renewal is due: a hint does not wait for the next tick.
+func (m *Machine) due() time.Time {
+	if soon := m.sentAt.Add(restTime); m.hinted && soon.Before(m.nextTick) {
+		return soon
+	}
+	return m.nextTick
+}
+
+// renewed handles the reply to a renewal of the lease.
+func (m *Machine) renewed(now time.Time, e Renewed) {
+	if !m.putting {
+		return
+	}
+	r := e.Reply
+	switch {
+	case e.Err != nil:
+	case r.Taken != nil:
+		m.taken(r.Taken)
+		e.Err = &fleet.TakenError{ID: m.id, By: r.Taken.By}
+	case r.Unknown:
+		m.full = true
+		m.putting = false
+		m.emit(Observe{})
+		m.want(m.reason)
+		return
+	default:
+		m.kept(r)
+	}
+	if m.stage == stageLeft {
+		return
+	}
+	m.put(now, Put{Err: e.Err})
+}
+
+// kept follows a renewal that succeeded.
+func (m *Machine) kept(r fleet.Renewed) {
+	lost := m.confirmed > 0 && (r.New || r.Lapsed || r.Generation != m.generation)
+	m.confirmed, m.inbox, m.generation = m.sent.Number, r.Inbox, r.Generation
+	if lost {
+		m.full = true
+	} else if m.sent.Full {
+		m.full, m.stored = false, m.sent.Worker
+	}
+	m.other, m.displaced = 0, false
+	if m.stage == stageAcquiring {
+		m.stage = stageStaying
+		m.emit(Acquired{})
+	}
+	m.emit(Looked{Sent: m.sentAt, Lost: lost, Tunnels: r.Tunnels})
+}
+
+// taken follows a renewal that another process with the same id is in the way of. At the start, one that renews its lease lives, and this
+// process has to end; one that does not has ended, and its lease runs out. Later, the other one came while this one could not renew: it
+// serves on until its slots are connected elsewhere.
+func (m *Machine) taken(t *fleet.Taken) {
+	err := &fleet.TakenError{ID: m.id, By: t.By}
+	switch {
+	case m.stage != stageAcquiring:
+		if !m.displaced {
+			m.displaced = true
+			m.emit(Displaced{Err: err})
+		}
+	case m.other == 0:
+		m.other = t.Until
+	case t.Until > m.other:
+		m.stage = stageLeft
+		m.emit(Refused{Err: err})
+	}
 }
 
 func (m *Machine) put(now time.Time, e Put) {
@@ -166,13 +271,16 @@ func (m *Machine) put(now time.Time, e Put) {
 	}
 	m.putting = false
 	m.emit(Observe(e))
+	if e.Err != nil && m.sent.Number > 0 {
+		m.emit(Looked{Sent: m.sentAt, Err: e.Err})
+	}
 	if e.Err == nil && (!m.registered || m.reason.wakes) {
 		m.emit(Hint{Topic: lease.TopicFleet})
 	}
 	m.registered = e.Err == nil
 	switch {
 	case m.stage == stageRemoving:
-		m.emit(CallRemove{ID: m.id})
+		m.emit(m.removal())
 	case m.stage != stageAnnouncing || !m.reason.announces:
 	case e.Err != nil:
 		m.drain(now)
@@ -184,6 +292,10 @@ func (m *Machine) put(now time.Time, e Put) {
 
 // leave begins the drain: the record says so, and other workers are looked for.
 func (m *Machine) leave(now time.Time) {
+	if m.stage == stageAcquiring {
+		m.left()
+		return
+	}
 	if m.stage != stageStaying {
 		return
 	}
@@ -274,8 +386,13 @@ func (m *Machine) remove(now time.Time) {
 	}
 	m.stage, m.until = stageRemoving, now.Add(removeTime)
 	if !m.putting {
-		m.emit(CallRemove{ID: m.id})
+		m.emit(m.removal())
 	}
+}
+
+// removal removes the record of this process.
+func (m *Machine) removal() CallRemove {
+	return CallRemove{ID: m.id, Instance: m.deps.Record().Instance}
 }
 
 func (m *Machine) removed(e Removed) {

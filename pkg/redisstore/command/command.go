@@ -57,12 +57,15 @@ const (
 	scriptGrant       = "grant"
 	scriptLeader      = "leader"
 	scriptList        = "list"
+	scriptGeneration  = "new_generation"
+	scriptNotify      = "notify"
 	scriptProved      = "proved"
 	scriptPublishPool = "publish_pool"
 	scriptPut         = "put"
 	scriptRelease     = "release"
 	scriptRemove      = "remove"
 	scriptRenew       = "renew"
+	scriptRenewWorker = "renew_worker"
 	scriptResignLead  = "resign_lead"
 	scriptSlots       = "slots"
 	scriptTakeLead    = "take_lead"
@@ -71,8 +74,8 @@ const (
 // Scripts lists the names of the embedded scripts in alphabetical order.
 func Scripts() []string {
 	return []string{
-		scriptGrant, scriptLeader, scriptList, scriptProved, scriptPublishPool, scriptPut, scriptRelease, scriptRemove, scriptRenew,
-		scriptResignLead, scriptSlots, scriptTakeLead,
+		scriptGrant, scriptLeader, scriptList, scriptGeneration, scriptNotify, scriptProved, scriptPublishPool, scriptPut, scriptRelease,
+		scriptRemove, scriptRenew, scriptRenewWorker, scriptResignLead, scriptSlots, scriptTakeLead,
 	}
 }
 

@@ -42,6 +42,8 @@ func pool() edgepool.Pool {
 
 func worker() fleet.Worker { return fleet.Worker{ID: "w", Host: "h"} }
 
+func leased() fleet.Worker { return fleet.Worker{ID: "w", Instance: "a", Host: "h"} }
+
 func proxy() fleet.Proxy { return fleet.Proxy{ID: "p", Host: "h"} }
 
 func tail() fleet.Tail { return fleet.Tail{Session: "s"} }
@@ -52,6 +54,8 @@ func TestCommands(t *testing.T) {
 		emptyPool = `{"version":0,"source":"static","fetched_at":"0001-01-01T00:00:00Z","regions":[` +
 			`{"name":"r1","v4":["192.0.2.1:7844"]},{"name":"r2","v4":["192.0.2.2:7844"]}]}`
 		workerText = `{"worker_id":"w","host":"h","version":"","capacity":0,"tunnels":null}`
+		leasedText = `{"worker_id":"w","host":"h","version":"","instance":"a","capacity":0,"tunnels":null}`
+		leaseKeys  = "cv:{worker}:records cv:{worker}:deadlines cv:{worker}:instances cv:{worker}:generation cv:{worker}:inbox:w"
 		proxyText  = `{"proxy_id":"p","host":"h","version":"","endpoint":""}`
 	)
 	want := []string{
@@ -62,7 +66,10 @@ func TestCommands(t *testing.T) {
 		"resign lead|resign_lead|cv:lead:supervisor|h",
 		"read leader|leader|cv:lead:supervisor",
 		"register worker|put|cv:{worker}:records cv:{worker}:deadlines|w|1000|" + workerText,
-		"remove worker|remove|cv:{worker}:records cv:{worker}:deadlines|w",
+		"renew worker|renew_worker|" + leaseKeys + "|w|1000|a|0|" + leasedText + "|1|2",
+		"notify worker|notify|cv:{worker}:inbox:w|600000|" + tunnelText,
+		"begin generation|new_generation|cv:{worker}:generation",
+		"remove worker|remove|cv:{worker}:records cv:{worker}:deadlines cv:{worker}:instances cv:{worker}:inbox:w|w|a",
 		"list worker|list|cv:{worker}:records cv:{worker}:deadlines",
 		"register proxy|put|cv:{proxy}:records cv:{proxy}:deadlines|p|1000|" + proxyText,
 		"remove proxy|remove|cv:{proxy}:records cv:{proxy}:deadlines|p",
@@ -75,9 +82,11 @@ func TestCommands(t *testing.T) {
 		"read slots|slots|" + tag + ":slots",
 		"read slots|slots|" + tag + ":slots " + tag + ":fence|5",
 		"grant slot 3|grant|" + tag + ":slots " + tag + ":bucket " + tag +
-			`:fence|3|w|192.0.2.1:7844|r1|quic|6|1000|1000|{"state":"granted"}|1000|2|30000|5`,
+			`:fence|3|w|192.0.2.1:7844|r1|quic|6|1000|1000|{"state":"granted"}|1000|2|30000|5||1|4`,
 		"renew leases|renew|" + tag + ":slots " + tag +
-			`:proved|w|1000|600000|3|7|1|2|{"state":"connected","retries":2}|192.0.2.1:7844|r1|quic|60000`,
+			`:proved|w|1000|600000||3|7|1|2|{"state":"connected","retries":2}|192.0.2.1:7844|r1|quic|60000`,
+		"renew leases|renew|" + tag + ":slots " + tag +
+			`:proved|w|315360000000|600000|a|3|7|1|2|{"state":"connected","retries":2}|192.0.2.1:7844|r1|quic|60000`,
 		"release slot 3|release|" + tag + ":slots|3|w|7",
 		"read proof|proved|" + tag + ":proved",
 		"hint|||publish|cv:hint:topic|m",
@@ -149,9 +158,9 @@ func TestDecode(t *testing.T) {
 		{"read pool", []any{nil, nil}, "", tunnel.ErrNotFound},
 		{"read pool", []any{"x", "{}"}, "", errOther},
 		{"read pool", []any{"5", `{"source":"srv"}`}, "{5 srv 0001-01-01 00:00:00 +0000 UTC []  }", nil},
-		{"take lead", list("1", "9", "7", "1500"), "{true 9 7 1.5s}", nil},
-		{"take lead", list("0", "9", "9", "1500"), "{false 9 9 1.5s}", nil},
-		{"take lead", list("1", "9", "x", "1500"), "", errOther},
+		{"take lead", list("1", "9", "7", "1500", "800"), "{true 9 7 1.5s 800ms}", nil},
+		{"take lead", list("0", "9", "9", "1500", "0"), "{false 9 9 1.5s 0s}", nil},
+		{"take lead", list("1", "9", "x", "1500", "0"), "", errOther},
 		{"take lead", list("1", "9", "7"), "", errOther},
 		{"take lead", int64(1), "", errOther},
 		{"resign lead", int64(0), "{}", nil},
@@ -159,9 +168,22 @@ func TestDecode(t *testing.T) {
 		{"read leader", "h", "h", nil},
 		{"read leader", nil, "", tunnel.ErrNotFound},
 		{"register worker", int64(1), "{}", nil},
-		{"list worker", list(`{"worker_id":"b"}`, `{"worker_id":"a"}`), "[{a   0 [] false} {b   0 [] false}]", nil},
+		{
+			"list worker", list(`{"worker_id":"b"}`, `{"worker_id":"a"}`),
+			"[{a    0 0001-01-01 00:00:00 +0000 UTC 0 [] false} {b    0 0001-01-01 00:00:00 +0000 UTC 0 [] false}]", nil,
+		},
 		{"list worker", list("{"), "", errOther},
 		{"list proxy", list(), "[]", nil},
+		{"renew worker", list("ok", "kept", "17", "18", tunnelText, "odd"), "{<nil> false false false 17 18 [" + tunnelText + "]}", nil},
+		{"renew worker", list("ok", "lapsed", "17", "x"), "{<nil> false false true 17 0 []}", nil},
+		{"renew worker", list("ok", "new", "17", "18"), "{<nil> false true false 17 18 []}", nil},
+		{"renew worker", list("unknown"), "{<nil> true false false 0 0 []}", nil},
+		{"renew worker", list("ok", "odd", "17", "18"), "", errOther},
+		{"renew worker", list("ok", "kept", "x", "18"), "", errOther},
+		{"renew worker", list("taken", "x", "{}"), "", errOther},
+		{"renew worker", list("ok"), "", errOther},
+		{"notify worker", "17", "{}", nil},
+		{"begin generation", "17", "{}", nil},
 		{"ensure connector", connectorText, connectorText, nil},
 		{"ensure connector", "x", "", errOther},
 		{"ensure connector", nil, "", tunnel.ErrNotFound},
@@ -220,10 +242,10 @@ func TestDecodeRecords(t *testing.T) {
 	reply := []any{
 		"1700000005000", "1:epoch", "8", "1:deadline", "1700000004000", "1:renewed", "1700000001000", "1:start", "1700000005500",
 		"1:worker", "w2", "1:edge", "192.0.2.2:7844", "1:region", "r2", "1:protocol", "", "1:status", `{"state":"failed","retries":1}`,
-		"1:retries", "4",
+		"1:retries", "4", "1:starts", "1",
 		"0:epoch", "7", "0:deadline", "1700000006000", "0:renewed", "1700000005000", "0:start", "1700000000000", "0:worker", "w",
 		"0:edge", "192.0.2.1:7844", "0:region", "r1", "0:protocol", "quic", "0:status", `{"state":"connected","location":"ams01"}`,
-		"0:retries", "9",
+		"0:retries", "9", "0:starts", "0",
 	}
 	s := slot(0)
 	got, err := command.Slots(s.Tunnel, s.Connector).Decode(reply)
@@ -276,6 +298,44 @@ func TestDamagedSlotsHideNoOther(t *testing.T) {
 	}
 }
 
+// TestInstances: an instance counts with the epoch that it was written with, since a version that knows none leaves that of a former one.
+func TestInstances(t *testing.T) {
+	s := slot(0)
+	got, err := command.Slots(s.Tunnel, s.Connector).Decode([]any{
+		"1000", "0:epoch", "7", "0:edge", "192.0.2.1:7844", "0:instance", "7/a", "0:former", "w9", "0:starts", "0",
+		"1:epoch", "8", "1:edge", "192.0.2.2:7844", "1:instance", "7/a",
+	})
+	if err != nil || len(got.Records) != 2 {
+		t.Fatalf("got %+v, %v, want two records", got, err)
+	}
+	if r := got.Records[0]; r.Instance != "a" || r.Former != "w9" || r.Claimed {
+		t.Errorf("slot 0: %+v, want instance a after w9", r)
+	}
+	if r := got.Records[1]; r.Instance != "" || !r.Claimed {
+		t.Errorf("slot 1: %+v, want no instance, and a claim", r)
+	}
+}
+
+// TestTaken: the reply says who has the id, as far as that can be read.
+func TestTaken(t *testing.T) {
+	r, err := command.RenewWorker(fleet.Renewal{Worker: leased()}, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.Decode([]any{"taken", "5000", `{"worker_id":"w","host":"h2","pid":7,"started":"2026-01-02T03:04:05Z"}`})
+	if err != nil || got.Taken == nil || got.Taken.Until != 5*time.Second {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	const want = `worker id "w" belongs to another process that runs (host h2, pid 7, started 2026-01-02T03:04:05Z): ` +
+		"give each worker an id of its own, or leave the setting empty"
+	if text := (&fleet.TakenError{ID: "w", By: got.Taken.By}).Error(); text != want {
+		t.Errorf("got %s\nwant %s", text, want)
+	}
+	if got, err = r.Decode([]any{"taken", "5000", "{"}); err != nil || got.Taken == nil || got.Taken.By.Host != "" {
+		t.Errorf("with a record that cannot be read: %+v, %v", got, err)
+	}
+}
+
 // TestWaitAndRetriesOfTheNextHolder: what the edge asked for and grants that never connected stay in the record over grants.
 func TestWaitAndRetriesOfTheNextHolder(t *testing.T) {
 	s := slot(0)
@@ -299,6 +359,8 @@ func TestRefusedRequests(t *testing.T) {
 	wantRefused(t, "Grant without an address", err, "grant slot 1: no edge address")
 	_, err = command.PutWorker(fleet.Worker{}, time.Second)
 	wantRefused(t, "PutWorker without an id", err, "register worker: empty id")
+	_, err = command.RenewWorker(fleet.Renewal{Worker: worker()}, time.Second)
+	wantRefused(t, "RenewWorker without an instance", err, "renew worker: empty id or instance")
 	_, err = command.PublishPool("p", edgepool.Pool{})
 	wantRefused(t, "PublishPool of nothing", err, `publish pool "p": conflict: it has no address`)
 	err = command.Unavailable("op", "host:1", errOther)

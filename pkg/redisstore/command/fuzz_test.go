@@ -1,13 +1,13 @@
 package command_test
 
 import (
-	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -32,6 +32,10 @@ func FuzzDecode(f *testing.F) {
 		f.Add(uint8(i), slots+"\n$1:epoch\n$x\n$2:epoch\n$-4\n$3:edge\n$nowhere\n$4:status\n${\n$claimed\n$2\n$odd\n$1")
 		f.Add(uint8(i), "*\n$1\n$0:edge\n$192.0.2.1:7844\n$1:edge\n$[2001:db8::1]:1\n$1:retries\n$3")
 		f.Add(uint8(i), "$6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+		f.Add(uint8(i), "*\n$ok\n$kept\n$17\n$18\n$6ba7b810-9dad-11d1-80b4-00c04fd430c8\n$odd")
+		f.Add(uint8(i), "*\n$ok\n$new\n$17\n$x")
+		f.Add(uint8(i), "*\n$taken\n$17\n$"+`{"worker_id":"b","pid":7}`)
+		f.Add(uint8(i), "*\n$unknown")
 		f.Add(uint8(i), op.name)
 	}
 	all := operations(f)
@@ -53,7 +57,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		// Decoding depends on the reply alone.
 		again, err := op.decode(reply)
-		if err != nil || fmt.Sprint(again) != fmt.Sprint(value) {
+		if err != nil || !reflect.DeepEqual(again, value) {
 			t.Errorf("%s of %v: first %+v, then %+v, %v", op.name, reply, value, again, err)
 		}
 	})
@@ -149,7 +153,10 @@ func operations(tb testing.TB) []operation {
 		erase(command.ResignLead("supervisor", "h"), nil),
 		erase(command.Leader("supervisor"), nil),
 		erase(command.PutWorker(worker(), time.Second)),
-		erase(command.RemoveWorker("w"), nil),
+		erase(command.RenewWorker(fleet.Renewal{Worker: leased(), Full: true, Number: 2, Confirmed: 1}, time.Second)),
+		erase(command.Notify("w", []tunnel.ID{s.Tunnel}), nil),
+		erase(command.NewGeneration(), nil),
+		erase(command.RemoveWorker("w", "a"), nil),
 		erase(command.Workers(), nil),
 		erase(command.PutProxy(proxy(), time.Second)),
 		erase(command.RemoveProxy("p"), nil),
@@ -161,8 +168,9 @@ func operations(tb testing.TB) []operation {
 		erase(command.Connector(s.Tunnel), nil),
 		erase(command.Slots(s.Tunnel, s.Connector), nil),
 		erase(command.SlotsUnder(5, s.Tunnel, s.Connector), nil),
-		erase(command.GrantUnder(5, grant, 6, time.Second)),
+		erase(command.GrantUnder(5, grant, 6, time.Second, lease.Ended{Index: 1, Epoch: 4})),
 		erase(command.Renew(s.Tunnel, s.Connector, "w", []lease.Report{report}, time.Second)),
+		erase(command.Report(s.Tunnel, s.Connector, "w", "a", []lease.Report{report})),
 		erase(command.Release(s, "w", 7), nil),
 		erase(command.Proved(s.Tunnel, s.Connector), nil),
 		erase(command.Publish("topic", []byte("m")), nil),

@@ -10,16 +10,24 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	    version, good (0|1: two regions or more), body (edgepool.Pool as JSON)
 //	cv:lead:<role>                hash    none          the leader              all of the role
 //	    holder, deadline, term (grows with each change; how a loss of data is noticed)
-//	cv:{worker}:records           hash    longest       worker                  supervisor, ops
-//	cv:{worker}:deadlines         zset    longest       worker                  supervisor, ops
+//	cv:{worker}:records           hash    10 min more   worker                  supervisor, ops
+//	cv:{worker}:deadlines         zset    10 min more   worker                  supervisor, ops
 //	cv:{proxy}:records            hash    longest       proxy                   worker, ops
 //	cv:{proxy}:deadlines          zset    longest       proxy                   worker, ops
 //	    records: id -> JSON; deadlines: id scored by its deadline
+//	cv:{worker}:instances         hash    10 min more   worker                  worker
+//	    id -> instance of the process and the number of its last renewal
+//	cv:{worker}:generation        string  none          worker, supervisor      worker
+//	    changes when the store lost data: then all slots are reported again
+//	cv:{worker}:inbox:<worker>    hash    10 min        supervisor              worker
+//	    version, and for each tunnel whose slots changed the version of that change
 //	cv:connector:<tunnel>         string  none          supervisor              supervisor, worker
 //	cv:{<tunnel>/<connector>}:slots     hash    none    supervisor, worker      supervisor, worker, ops
 //	    per index i: i:epoch i:deadline i:renewed i:start (not before) i:worker i:edge i:region i:protocol i:status (JSON)
 //	    i:retries (kept over grants until a connection succeeds) i:hold (until when the edge wants no attempt)
 //	    i:starts (grants since the last connection); no TTL, an expired epoch would break fencing
+//	    i:instance (epoch/instance of the worker's process: the slot lives as long as that one's lease; empty or of another epoch: as long
+//	    as its deadline) i:former (the worker that held it before, which has to be told)
 //	cv:{<tunnel>/<connector>}:bucket    string  its wait + 60 s  supervisor     supervisor
 //	    when the registration bucket is full again
 //	cv:{<tunnel>/<connector>}:proved    string  10 min  worker                  supervisor
@@ -47,6 +55,12 @@ func registryKeys(kind string) []string {
 	tag := prefix + "{" + kind + "}"
 	return []string{tag + ":records", tag + ":deadlines"}
 }
+
+func instancesKey() string { return prefix + "{" + workers + "}:instances" }
+
+func generationKey() string { return prefix + "{" + workers + "}:generation" }
+
+func inboxKey(id tunnel.WorkerID) string { return prefix + "{" + workers + "}:inbox:" + string(id) }
 
 func connectorKey(id tunnel.ID) string { return prefix + "connector:" + id.String() }
 

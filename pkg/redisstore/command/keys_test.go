@@ -21,7 +21,8 @@ func TestKeyTable(t *testing.T) {
 		listed = append(listed, row[1])
 	}
 	names := strings.NewReplacer(tunnelText, "<tunnel>", connectorText, "<connector>",
-		"cv:pool:default", "cv:pool:<name>", "cv:lead:supervisor", "cv:lead:<role>", "cv:hint:topic", "cv:hint:<topic>")
+		"cv:pool:default", "cv:pool:<name>", "cv:lead:supervisor", "cv:lead:<role>", "cv:hint:topic", "cv:hint:<topic>",
+		"inbox:w", "inbox:<worker>")
 	used := map[string]bool{}
 	for _, op := range operations(t) {
 		for _, key := range op.command.Keys {

@@ -36,10 +36,10 @@ func decodeLead(reply any) (lease.Lead, error) {
 	if err != nil {
 		return lease.Lead{}, err
 	}
-	if len(words) != 4 {
+	if len(words) != 5 {
 		return lease.Lead{}, badReply(opTakeLead, reply)
 	}
-	var numbers [3]uint64
+	var numbers [4]uint64
 	for i := range numbers {
 		if numbers[i], err = strconv.ParseUint(words[i+1], 10, 63); err != nil {
 			return lease.Lead{}, badReply(opTakeLead, reply)
@@ -47,7 +47,7 @@ func decodeLead(reply any) (lease.Lead, error) {
 	}
 	return lease.Lead{
 		Holds: words[0] == "1", Term: lease.Term(numbers[0]), Before: lease.Term(numbers[1]),
-		Clock: time.Duration(numbers[2]) * time.Millisecond,
+		Clock: time.Duration(numbers[2]) * time.Millisecond, Until: time.Duration(numbers[3]) * time.Millisecond,
 	}, nil
 }
 

@@ -103,6 +103,13 @@ func decodeSlot(now int64, values map[string]string) (lease.Record, error) {
 	}
 	r.Edge.Region = tunnel.Region(values["region"])
 	r.Worker = tunnel.WorkerID(values["worker"])
+	// A version that knows no instances leaves that of a former epoch.
+	if of, instance, found := strings.Cut(values["instance"], "/"); found && of == values["epoch"] {
+		r.Instance = instance
+	}
+	_, granted := values["starts"]
+	r.Claimed = !granted
+	r.Former = tunnel.WorkerID(values["former"])
 	r.Protocol = tunnel.Protocol(values["protocol"])
 	if status := values["status"]; status != "" {
 		if err := json.Unmarshal([]byte(status), &r.Status); err != nil {

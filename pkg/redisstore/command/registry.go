@@ -16,8 +16,14 @@ func PutWorker(w fleet.Worker, ttl time.Duration) (Request[Done], error) {
 	return put(workers, string(w.ID), w, ttl)
 }
 
-// RemoveWorker ends a worker's registration. One that does not exist is no error.
-func RemoveWorker(id tunnel.WorkerID) Request[Done] { return remove(workers, string(id)) }
+// RemoveWorker ends the registration and the lease of a worker's process. One that does not exist, or belongs to another process, is no
+// error.
+func RemoveWorker(id tunnel.WorkerID, instance string) Request[Done] {
+	r := remove(workers, string(id))
+	r.Keys = append(r.Keys, instancesKey(), inboxKey(id))
+	r.Args = append(r.Args, instance)
+	return r
+}
 
 // Workers lists the registrations that have not expired, by id.
 func Workers() Request[[]fleet.Worker] {

@@ -56,15 +56,18 @@ func overtaken(op string, reply any) error {
 }
 
 // Grant is GrantUnder without a lead: the store refuses it for a connector that a leader has ever read. Tests make their slots with it.
-func Grant(g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (Request[lease.Grant], error) {
-	return GrantUnder(0, g, expect, ttl)
+func Grant(g lease.Grant, expect tunnel.Epoch, ttl time.Duration, ended ...lease.Ended) (Request[lease.Grant], error) {
+	return GrantUnder(0, g, expect, ttl, ended...)
 }
 
 // GrantUnder gives a slot to g.Worker under a new epoch, if the stored epoch still is expect (0: never granted). g.Wait is the
 // wait that the caller requests; the returned one is what the holder must wait, the connector's registration bucket included.
 // tunnel.ErrConflict says that another grant came first, or which slot holds the edge address; tunnel.ErrNoAddress that
 // g names none; a lease.OvertakenError that a leader with a newer term is in charge. A live slot may be granted: that is how it moves.
-func GrantUnder(term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Duration) (Request[lease.Grant], error) {
+// Slots that have ended do not hold their addresses any more.
+func GrantUnder(
+	term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Duration, ended ...lease.Ended,
+) (Request[lease.Grant], error) {
 	op := fmt.Sprintf("grant slot %d", g.Slot.Index)
 	if g.Worker == "" {
 		return Request[lease.Grant]{}, fmt.Errorf("%s: empty worker id", op)
@@ -76,6 +79,15 @@ func GrantUnder(term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Du
 	if err != nil {
 		return Request[lease.Grant]{}, fmt.Errorf("%s: %w", op, err)
 	}
+	args := []string{
+		formatIndex(g.Slot.Index), string(g.Worker), g.Edge.Addr.String(), string(g.Edge.Region), string(g.Protocol),
+		formatEpoch(expect), millis(ttl), millis(g.Wait), string(status),
+		millis(lease.RegistrationInterval), strconv.Itoa(lease.RegistrationBurst), millis(maxBucketWait),
+		formatTerm(term), g.Instance,
+	}
+	for _, e := range ended {
+		args = append(args, formatIndex(e.Index), formatEpoch(e.Epoch))
+	}
 	return Request[lease.Grant]{
 		Op: op,
 		Command: Command{
@@ -84,12 +96,7 @@ func GrantUnder(term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Du
 				slotsKey(g.Slot.Tunnel, g.Slot.Connector), bucketKey(g.Slot.Tunnel, g.Slot.Connector),
 				fenceKey(g.Slot.Tunnel, g.Slot.Connector),
 			},
-			Args: []string{
-				formatIndex(g.Slot.Index), string(g.Worker), g.Edge.Addr.String(), string(g.Edge.Region), string(g.Protocol),
-				formatEpoch(expect), millis(ttl), millis(g.Wait), string(status),
-				millis(lease.RegistrationInterval), strconv.Itoa(lease.RegistrationBurst), millis(maxBucketWait),
-				formatTerm(term),
-			},
+			Args: args,
 		},
 		Decode: func(reply any) (lease.Grant, error) { return decodeGrant(op, g, expect, reply) },
 	}, nil
@@ -136,9 +143,27 @@ func Renew(
 	reports []lease.Report,
 	ttl time.Duration,
 ) (Request[lease.Table], error) {
+	return renew(id, connector, worker, "", reports, ttl)
+}
+
+// Report is Renew for a process that keeps the lease of its whole worker (RenewWorker): the slots live as long as that one.
+func Report(
+	id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID, instance string, reports []lease.Report,
+) (Request[lease.Table], error) {
+	return renew(id, connector, worker, instance, reports, lease.HeldTTL)
+}
+
+func renew(
+	id tunnel.ID,
+	connector tunnel.ConnectorID,
+	worker tunnel.WorkerID,
+	instance string,
+	reports []lease.Report,
+	ttl time.Duration,
+) (Request[lease.Table], error) {
 	const op = "renew leases"
-	args := make([]string, 0, 3+9*len(reports))
-	args = append(args, string(worker), millis(ttl), millis(lease.ProvedTTL))
+	args := make([]string, 0, 4+9*len(reports))
+	args = append(args, string(worker), millis(ttl), millis(lease.ProvedTTL), instance)
 	for _, r := range reports {
 		status, err := json.Marshal(r.Status)
 		if err != nil {

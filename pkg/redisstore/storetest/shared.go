@@ -102,7 +102,7 @@ func testTerms(t *testing.T, s *redisstore.Store) {
 	}
 	standby := lease.Lead{Term: first.Term, Before: first.Term}
 	other := take("b", 0, long)
-	if other.Clock = 0; other != standby {
+	if other.Clock, other.Until = 0, 0; other != standby {
 		t.Errorf("lead on standby: %+v, want %+v", other, standby)
 	}
 	seen := first.Term + 1000000
@@ -209,7 +209,7 @@ func testRegistry(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if diff := cmp.Diff(&p, proxy()); diff != "" {
 		t.Errorf("proxy (-want +got):\n%s", diff)
 	}
-	if err := s.RemoveWorker(t.Context(), w.ID); err != nil {
+	if err := s.RemoveWorker(t.Context(), w.ID, "a"); err != nil {
 		t.Fatalf("RemoveWorker: %v", err)
 	}
 	if err := s.RemoveProxy(t.Context(), p.ID); err != nil {
@@ -225,7 +225,7 @@ func testRegistry(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if worker() == nil || proxy() == nil {
 		t.Error("a process that came back is not listed")
 	}
-	if s.RemoveWorker(t.Context(), w.ID) != nil || s.RemoveProxy(t.Context(), p.ID) != nil {
+	if s.RemoveWorker(t.Context(), w.ID, "") != nil || s.RemoveProxy(t.Context(), p.ID) != nil {
 		t.Error("removal failed")
 	}
 	if err := s.PutWorker(t.Context(), fleet.Worker{}, long); err == nil {

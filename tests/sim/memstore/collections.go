@@ -167,6 +167,18 @@ func (s *Store) zrem(args []lua.LValue) (reply, error) {
 	return number(removed), nil
 }
 
+func (s *Store) zscore(args []lua.LValue) (reply, error) {
+	e, err := s.setAt(word(args[0]))
+	if e == nil || err != nil {
+		return reply{}, err
+	}
+	score, found := e.set.scores[word(args[1])]
+	if !found {
+		return reply{}, nil
+	}
+	return textOf(lua.LString(strconv.FormatFloat(score, 'f', -1, 64))), nil
+}
+
 // bound is one end of a range of scores.
 type bound struct {
 	score    float64

@@ -96,14 +96,24 @@ func find(name string) (redisCommand, bool) {
 		return redisCommand{3, true, true, (*Store).hset}, true
 	case "HDEL":
 		return redisCommand{2, true, false, (*Store).hdel}, true
+	case "PUBLISH":
+		return redisCommand{2, false, false, (*Store).publish}, true
+	default:
+		return findOfSets(name)
+	}
+}
+
+// findOfSets finds the commands of sorted sets.
+func findOfSets(name string) (redisCommand, bool) {
+	switch name {
 	case "ZADD":
 		return redisCommand{3, true, true, (*Store).zadd}, true
 	case "ZREM":
 		return redisCommand{2, true, false, (*Store).zrem}, true
+	case "ZSCORE":
+		return redisCommand{2, false, false, (*Store).zscore}, true
 	case "ZRANGEBYSCORE":
 		return redisCommand{3, false, false, (*Store).zrangebyscore}, true
-	case "PUBLISH":
-		return redisCommand{2, false, false, (*Store).publish}, true
 	default:
 		return redisCommand{}, false
 	}

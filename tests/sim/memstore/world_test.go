@@ -141,9 +141,19 @@ func (w *world) grant() command.Command {
 	slot := w.slot()
 	r, err := command.GrantUnder(w.term(), lease.Grant{
 		Slot: slot, Worker: w.worker(), Edge: w.edge(), Protocol: oneOf(&w.choices, "", tunnel.QUIC, tunnel.HTTP2),
-		Wait: oneOf(&w.choices, 0, 0, time.Second, time.Hour),
-	}, w.epoch(slot), w.ttl())
+		Wait:     oneOf(&w.choices, 0, 0, time.Second, time.Hour),
+		Instance: oneOf(&w.choices, "", "a", "b"),
+	}, w.epoch(slot), w.ttl(), w.ended()...)
 	return sent(r, err)
+}
+
+func (w *world) ended() []lease.Ended {
+	var list []lease.Ended
+	for range w.pick(3) {
+		slot := w.slot()
+		list = append(list, lease.Ended{Index: slot.Index, Epoch: w.epoch(slot)})
+	}
+	return list
 }
 
 func sent[T any](r command.Request[T], err error) command.Command {
@@ -176,6 +186,9 @@ func (w *world) renew() command.Command {
 		}
 		reports = append(reports, r)
 	}
+	if w.pick(2) == 0 {
+		return sent(command.Report(slot.Tunnel, slot.Connector, w.worker(), oneOf(&w.choices, "a", "b"), reports))
+	}
 	return sent(command.Renew(slot.Tunnel, slot.Connector, w.worker(), reports, w.ttl()))
 }
 
@@ -198,7 +211,13 @@ func (w *world) term() lease.Term { return oneOf[lease.Term](&w.choices, 2, 2, 2
 
 func (w *world) registration() command.Command {
 	id := fmt.Sprint("p", w.pick(20))
-	switch w.pick(9) {
+	switch w.pick(13) {
+	case 9, 10:
+		return w.lease()
+	case 11:
+		return command.Notify(w.worker(), []tunnel.ID{{byte(w.pick(2) + 1)}}).Command
+	case 12:
+		return command.NewGeneration().Command
 	case 0, 1:
 		return sent(command.PutWorker(fleet.Worker{ID: tunnel.WorkerID(id), Host: "h", Capacity: w.pick(3)}, w.ttl()))
 	case 2, 3, 4:
@@ -206,12 +225,20 @@ func (w *world) registration() command.Command {
 	case 5:
 		return sent(command.PutTail(fleet.Tail{Session: id}, w.ttl()))
 	case 6:
-		return command.RemoveWorker(tunnel.WorkerID(id)).Command
+		return command.RemoveWorker(tunnel.WorkerID(id), oneOf(&w.choices, "a", "b")).Command
 	case 7:
 		return command.RemoveProxy(tunnel.ProxyID(id)).Command
 	default:
 		return command.RemoveTail(id).Command
 	}
+}
+
+// lease is a renewal of the lease of a worker, by one of two processes.
+func (w *world) lease() command.Command {
+	return sent(command.RenewWorker(fleet.Renewal{
+		Worker: fleet.Worker{ID: w.worker(), Instance: oneOf(&w.choices, "a", "a", "b"), Capacity: w.pick(3)}, Full: w.pick(2) == 0,
+		Inbox: oneOf[uint64](&w.choices, 0, 0, 1, 1<<62), Number: uint64(w.pick(9) + 1), Confirmed: uint64(w.pick(4)),
+	}, w.ttl()))
 }
 
 func (w *world) reading() command.Command {
@@ -259,7 +286,9 @@ func (w *world) rare() command.Command {
 func (w *world) damage() command.Command {
 	keys := sent(command.Renew(w.slot().Tunnel, w.slot().Connector, "w", nil, 0)).Keys
 	registry := command.Workers().Keys
-	key := oneOf(&w.choices, keys[0], keys[0], keys[0], keys[1], registry[0], registry[1], command.Leader("supervisor").Keys[0],
+	leases := w.lease().Keys
+	key := oneOf(&w.choices, keys[0], keys[0], keys[0], keys[1], registry[0], registry[1], leases[2], leases[3], leases[4],
+		command.Leader("supervisor").Keys[0],
 		command.Pool("default").Keys[0])
 	value := oneOf(&w.choices, "", "x", "0", "-1", " 7", "1795000000000", "0x10", "1_0", "1e3", "99999999999999999999", "inf")
 	w.shared = true
@@ -270,7 +299,8 @@ func (w *world) damage() command.Command {
 	case 1:
 		return command.Command{Args: []string{"set", key, value}}
 	default:
-		field := oneOf(&w.choices, "0:deadline", "0:epoch", "0:retries", "0:worker", "0:edge", "1:edge", "1:deadline", "x", "deadline", "version")
+		field := oneOf(&w.choices, "0:deadline", "0:epoch", "0:retries", "0:worker", "0:edge", "0:instance", "w1",
+			"1:edge", "1:deadline", "x", "deadline", "version")
 		return command.Command{Args: []string{"hset", key, field, value}}
 	}
 }

@@ -5,6 +5,8 @@
 -- ARGV[7] lease ttl in ms   ARGV[8] wait in ms that the caller requests   ARGV[9] status (JSON)
 -- ARGV[10] bucket interval in ms   ARGV[11] bucket burst   ARGV[12] longest wait in ms that the bucket may cause
 -- ARGV[13] term of the lead under which the caller decided, 0 for none
+-- ARGV[14] instance of the worker, empty for one without a lease of its own
+-- then two for each slot whose worker's lease has ended: index, epoch. Such a slot is not live any more.
 -- Returns {"ok", epoch, wait in ms} | {"epoch", stored epoch} | {"address", index that holds the edge address}
 -- | {"term", term of a newer leader}.
 -- The epoch grows even if the newest grant was lost: max(stored + 1, server time in ms).
@@ -37,10 +39,25 @@ for i = 1, #fields, 2 do
     deadline[index] = tonumber(fields[i + 1])
   end
 end
+for i = 15, #ARGV - 1, 2 do
+  local index = ARGV[i]
+  if deadline[index] and deadline[index] > now and redis.call('HGET', KEYS[1], index .. ':epoch') == ARGV[i + 1] then
+    deadline[index] = 0
+    redis.call('HSET', KEYS[1], index .. ':deadline', '0')
+  end
+end
 for index, address in pairs(edge) do
   if index ~= slot and address == ARGV[3] and (deadline[index] or 0) > now then
     return {'address', index}
   end
+end
+
+-- The worker that has to learn that it is not the holder any more, if it learns only what it is told.
+local former = ''
+local of, instance = string.match(redis.call('HGET', KEYS[1], slot .. ':instance') or '', '^(%d+)/(.*)$')
+local holder = redis.call('HGET', KEYS[1], slot .. ':worker') or ''
+if of == stored and not (holder == ARGV[2] and instance == ARGV[14]) then
+  former = holder
 end
 
 -- Grants since the last connection: a slot that never connects counts as failing, wherever its holders end.
@@ -69,5 +86,7 @@ redis.call('HSET', KEYS[1],
   slot .. ':region', ARGV[4],
   slot .. ':protocol', ARGV[5],
   slot .. ':starts', string.format('%.0f', starts),
+  slot .. ':instance', ARGV[14] ~= '' and epoch .. '/' .. ARGV[14] or '',
+  slot .. ':former', former,
   slot .. ':status', ARGV[9])
 return {'ok', epoch, string.format('%.0f', start - now)}

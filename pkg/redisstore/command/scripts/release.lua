@@ -20,5 +20,6 @@ end
 if stored[2] ~= ARGV[2] then
   return 'fenced'
 end
-redis.call('HSET', KEYS[1], slot .. ':epoch', string.format('%.0f', epoch), slot .. ':worker', '', slot .. ':deadline', '0', slot .. ':status', '')
+redis.call('HSET', KEYS[1], slot .. ':epoch', string.format('%.0f', epoch), slot .. ':worker', '', slot .. ':deadline', '0', slot .. ':status', '',
+  slot .. ':former', ARGV[2])
 return 'ok'

@@ -1,6 +1,7 @@
 -- Renew a worker's leases of one connector and write what it reports of them; one call for all its slots.
 -- KEYS[1] slots hash   KEYS[2] proved record
--- ARGV[1] worker   ARGV[2] lease ttl in ms   ARGV[3] proved ttl in ms
+-- ARGV[1] worker   ARGV[2] lease ttl in ms   ARGV[3] proved ttl in ms   ARGV[4] instance of the worker, empty for one without a lease of
+-- its own
 -- then nine for each report: index, epoch, "1" when connected else "0", retries, status (JSON), edge address, region, protocol,
 -- ms that the edge asked the slot to stay away
 -- Returns {now in ms, field, value, ...} for all slots of the connector, and the field "claimed" with the number of claims if there are any.
@@ -54,9 +55,15 @@ local function right(slot, epoch, connected, address, complete)
   if epoch < have or claim and not complete then
     return false, false
   end
+  -- Another process with the same id is another worker.
+  local instance = string.match(stored[slot .. ':instance'] or '', '^(%d+)/')
+  local other = instance == string.format('%.0f', have) and stored[slot .. ':instance'] ~= instance .. '/' .. ARGV[4]
+  if other and not claim and worker == ARGV[1] then
+    return false, false
+  end
   if not claim and worker ~= ARGV[1] then
-    local other = string.find(stored[slot .. ':status'] or '', '{"state":"connected"', 1, true) == 1
-    if not connected or not complete or other or not worker or worker == '' then
+    local up = string.find(stored[slot .. ':status'] or '', '{"state":"connected"', 1, true) == 1
+    if not connected or not complete or up or not worker or worker == '' then
       return false, false
     end
     claim = true
@@ -69,7 +76,7 @@ end
 
 local claimed, proved, changed = 0, false, false
 local deadline = string.format('%.0f', now + tonumber(ARGV[2]))
-for i = 4, #ARGV, 9 do
+for i = 5, #ARGV, 9 do
   local slot, epoch, connected, address = ARGV[i], tonumber(ARGV[i + 1]), ARGV[i + 2] == '1', ARGV[i + 5]
   if address == '' then -- a report without an address cannot claim
     address = stored[slot .. ':edge'] or ''
@@ -93,6 +100,7 @@ for i = 4, #ARGV, 9 do
     end
     set(':epoch', string.format('%.0f', epoch))
     set(':worker', ARGV[1])
+    set(':instance', ARGV[4] ~= '' and string.format('%.0f', epoch) .. '/' .. ARGV[4] or '')
     if ARGV[i + 5] ~= '' then
       set(':edge', address)
       set(':region', ARGV[i + 6])

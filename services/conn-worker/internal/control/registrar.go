@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/keep"
 	"github.com/culvert-tunnel/culvert/pkg/control/register"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
@@ -18,9 +19,11 @@ const callTimeout = time.Second
 
 // Store is where the workers of a deployment are registered.
 type Store interface {
-	PutWorker(ctx context.Context, w fleet.Worker, ttl time.Duration) error
-	RemoveWorker(ctx context.Context, id tunnel.WorkerID) error
+	RenewWorker(ctx context.Context, r fleet.Renewal, ttl time.Duration) (fleet.Renewed, error)
+	RemoveWorker(ctx context.Context, id tunnel.WorkerID, instance string) error
 	Workers(ctx context.Context) ([]fleet.Worker, error)
+	// Watch returns a channel that receives after hints on the topics, and after every subscription.
+	Watch(ctx context.Context, topics ...string) <-chan struct{}
 }
 
 // Holders are the keepers of the worker.
@@ -31,12 +34,18 @@ type Holders interface {
 	Drain(ctx context.Context)
 	// Held counts the holders that still run or whose lease has not been released.
 	Held() int
+	// Looked tells the keepers what a renewal of the worker's lease showed, and which tunnels' slots changed.
+	Looked(l keep.Looked, changed []tunnel.ID)
 }
 
 // Registration is what a worker registers.
 type Registration struct {
 	ID            tunnel.WorkerID
 	Host, Version string
+	// Instance differs between two processes with one id; PID and Started say which process it is.
+	Instance string
+	PID      int
+	Started  time.Time
 	// Tunnels are those that the worker can serve, as it knows them now.
 	Tunnels func() []fleet.TunnelRef
 	// Capacity is the number of slots that the worker can hold now.
@@ -46,7 +55,10 @@ type Registration struct {
 }
 
 func (r Registration) record() fleet.Worker {
-	return fleet.Worker{ID: r.ID, Host: r.Host, Version: r.Version, Tunnels: r.Tunnels(), Capacity: r.Capacity()}
+	return fleet.Worker{
+		ID: r.ID, Instance: r.Instance, PID: r.PID, Started: r.Started, Host: r.Host, Version: r.Version, Tunnels: r.Tunnels(),
+		Capacity: r.Capacity(),
+	}
 }
 
 // Registrar keeps the worker registered, and leads it through its drain. It runs the machine of package register.
@@ -55,12 +67,16 @@ type Registrar struct {
 	plane   *Plane
 	log     *slog.Logger
 	holders Holders
+	id      tunnel.WorkerID
 	notify  chan struct{}
+	// acquired is closed when the worker has its lease for the first time.
+	acquired chan struct{}
 
 	// The loop of Run alone touches these.
 	machine *register.Machine
 	timer   *time.Timer
 	left    bool
+	refused error
 	calls   sync.WaitGroup
 
 	mu      sync.Mutex
@@ -70,25 +86,33 @@ type Registrar struct {
 // NewRegistrar makes a registrar; Run starts it.
 func NewRegistrar(store Store, plane *Plane, log *slog.Logger, worker Registration, holders Holders) *Registrar {
 	return &Registrar{
-		store: store, plane: plane, log: log, holders: holders, notify: make(chan struct{}, 1),
+		store: store, plane: plane, log: log, holders: holders, id: worker.ID, notify: make(chan struct{}, 1),
+		acquired: make(chan struct{}),
 		machine: register.NewMachine(worker.ID, worker.GracePeriod, register.Deps{
 			Record: worker.record, Held: holders.Held, StoreUp: plane.Up,
 		}),
 	}
 }
 
-// Run keeps the registration until ctx ends, or until the drain that Leave began is over.
-func (r *Registrar) Run(ctx context.Context) {
+// Acquired is closed when the worker has its lease for the first time. Until then nothing else of it may run.
+func (r *Registrar) Acquired() <-chan struct{} { return r.acquired }
+
+// Run keeps the lease of the worker until ctx ends, or until the drain that Leave began is over. A fleet.TakenError says that another
+// process with the same id lives.
+func (r *Registrar) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer r.calls.Wait()
 	defer cancel()
 	r.timer = time.NewTimer(time.Hour)
 	defer r.timer.Stop()
+	wake := r.store.Watch(ctx, lease.GrantsOf(r.id), lease.TopicReports)
 	r.step(ctx, register.Started{})
 	for !r.left {
 		select {
 		case <-ctx.Done():
-			return
+			return nil
+		case <-wake:
+			r.step(ctx, register.Hinted{})
 		case <-r.notify:
 			for _, e := range r.take() {
 				r.step(ctx, e)
@@ -97,6 +121,7 @@ func (r *Registrar) Run(ctx context.Context) {
 			r.step(ctx, register.Timer{})
 		}
 	}
+	return r.refused
 }
 
 // Update writes the registration soon and wakes the supervisors.
@@ -135,19 +160,31 @@ func (r *Registrar) step(ctx context.Context, e register.Event) {
 // do executes one action. Calls run beside the loop, which has time-outs of its own.
 func (r *Registrar) do(ctx context.Context, a register.Action) {
 	switch a := a.(type) {
-	case register.CallPut:
-		r.calls.Go(func() { r.post(register.Put{Err: r.store.PutWorker(ctx, a.Worker, lease.WorkerTTL)}) })
+	case register.CallRenew:
+		r.calls.Go(func() {
+			reply, err := r.store.RenewWorker(ctx, a.Renewal, lease.WorkerTTL)
+			r.post(register.Renewed{Reply: reply, Err: err})
+		})
 	case register.CallWorkers:
 		r.calls.Go(func() {
 			workers, err := r.store.Workers(ctx)
 			r.post(register.Listed{Workers: workers, Err: err})
 		})
 	case register.CallRemove:
-		r.calls.Go(func() { r.post(register.Removed{Err: r.store.RemoveWorker(ctx, a.ID)}) })
+		r.calls.Go(func() { r.post(register.Removed{Err: r.store.RemoveWorker(ctx, a.ID, a.Instance)}) })
 	case register.Observe:
 		r.plane.Observe(ctx, a.Err)
 	case register.Hint:
 		r.hint(ctx, a.Topic)
+	case register.Acquired:
+		close(r.acquired)
+	case register.Looked:
+		r.holders.Looked(keep.Looked{Sent: a.Sent, Err: a.Err, Lost: a.Lost}, a.Tunnels)
+	case register.Refused:
+		r.left, r.refused = true, a.Err
+	case register.Displaced:
+		r.log.ErrorContext(ctx, "another process has the id of this worker, connections stay until it has taken them over",
+			slog.Any(logkey.Err, a.Err))
 	case register.RefuseGrants:
 		r.holders.RefuseGrants(ctx)
 	case register.Drain:

@@ -13,7 +13,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/control/hold"
 	"github.com/culvert-tunnel/culvert/pkg/control/keep"
 	"github.com/culvert-tunnel/culvert/pkg/credential"
-	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/conn"
@@ -29,6 +28,8 @@ type keeper struct {
 	log     *slog.Logger
 	changed chan struct{}
 	asking  *asking
+	looked  chan struct{}
+	pools   *pools
 	// beat is when the loop last made progress; zero before its start.
 	beat atomic.Pointer[time.Time]
 
@@ -41,11 +42,14 @@ type keeper struct {
 	mu      sync.Mutex
 	machine *keep.Machine
 	holders map[keep.HolderID]*conn.Holder
+	// shown is what the loop has not handled yet of what renewals of the worker's lease showed; nil is nothing.
+	shown *keep.Looked
 }
 
-func newKeeper(cfg Config, deps Deps, t *transports, a *asking, wakeAll func(), cred Credentials) *keeper {
+func newKeeper(cfg Config, deps Deps, t *transports, a *asking, p *pools, wakeAll func(), cred Credentials) *keeper {
 	k := &keeper{
 		cfg: cfg, deps: deps, asking: a, wakeAll: wakeAll, cred: cred.Credentials, changed: make(chan struct{}, 1),
+		looked: make(chan struct{}, 1), pools: p,
 		log:     deps.Logger.With(slog.String(logkey.TunnelID, cred.TunnelID.String())),
 		timer:   time.NewTimer(time.Hour),
 		holders: map[keep.HolderID]*conn.Holder{},
@@ -53,7 +57,8 @@ func newKeeper(cfg Config, deps Deps, t *transports, a *asking, wakeAll func(), 
 	k.timer.Stop()
 	k.auth.Store(&k.cred)
 	k.machine = keep.NewMachine(keep.Config{
-		Tunnel: cred.TunnelID, Worker: cfg.Worker, Pool: cfg.Pool, Family: cfg.Family, Protocol: cfg.Protocol, Token: cred.FromToken,
+		Tunnel: cred.TunnelID, Worker: cfg.Worker, Instance: cfg.Instance, Pool: cfg.Pool, Family: cfg.Family,
+		Protocol: cfg.Protocol, Token: cred.FromToken,
 		AccountHash: credential.AccountHash(cred.AccountTag), Alone: cfg.Alone,
 	}, keep.Deps{
 		View: func(id keep.HolderID) hold.View { return k.holders[id].Snapshot() }, Choices: t,
@@ -83,11 +88,41 @@ func (k *keeper) run(ctx context.Context) {
 			return
 		case <-k.changed:
 			k.step(ctx, keep.Woken{})
+		case <-k.looked:
+			if l := k.lookedAt(); l != nil {
+				k.step(ctx, *l)
+			}
 		case <-k.timer.C:
 			k.step(ctx, keep.Timer{})
 		}
 		k.progress()
 	}
+}
+
+// tellLook hands over what a renewal of the worker's lease showed. A keeper without slots that is told nothing has nothing to do.
+func (k *keeper) tellLook(l keep.Looked) {
+	k.mu.Lock()
+	if k.machine.Count() == 0 && !l.News {
+		k.mu.Unlock()
+		return
+	}
+	if k.shown != nil {
+		l.Lost, l.News = l.Lost || k.shown.Lost, l.News || k.shown.News
+	}
+	k.shown = &l
+	k.mu.Unlock()
+	select {
+	case k.looked <- struct{}{}:
+	default:
+	}
+}
+
+func (k *keeper) lookedAt() *keep.Looked {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.shown
+	k.shown = nil
+	return l
 }
 
 // step hands an event to the machine and executes the actions. Calls to the store are made here, and their replies handed on.
@@ -145,10 +180,10 @@ func (k *keeper) do(ctx context.Context, a keep.Action) {
 		workers, err := k.deps.Store.Workers(ctx)
 		k.step(ctx, keep.Listed{Workers: workers, Err: err})
 	case keep.CallPool:
-		pool, err := k.deps.Store.Pool(ctx, a.Name)
+		pool, err := k.pools.Pool(ctx, a.Name)
 		k.step(ctx, keep.PoolRead{Pool: pool, Err: err})
 	case keep.CallRenew:
-		table, err := k.deps.Store.Renew(ctx, a.Tunnel, a.Connector, a.Worker, a.Reports, lease.LeaseTTL)
+		table, err := k.deps.Store.Report(ctx, a.Tunnel, a.Connector, a.Worker, a.Instance, a.Reports)
 		k.step(ctx, keep.Renewed{Table: table, Err: err})
 	case keep.CallRelease:
 		err := k.deps.Store.Release(ctx, a.Slot, a.Worker, a.Epoch)

@@ -27,8 +27,8 @@ func (s *slowStore) Pool(context.Context, string) (edgepool.Pool, error) {
 	return edgepool.Pool{}, tunnel.ErrNotFound
 }
 
-func (s *slowStore) Renew(
-	context.Context, tunnel.ID, tunnel.ConnectorID, tunnel.WorkerID, []lease.Report, time.Duration,
+func (s *slowStore) Report(
+	context.Context, tunnel.ID, tunnel.ConnectorID, tunnel.WorkerID, string, []lease.Report,
 ) (lease.Table, error) {
 	return lease.Table{Records: []lease.Record{{Grant: lease.Grant{Worker: "worker-1", Epoch: 5, Wait: time.Hour}, Live: true}}}, nil
 }
@@ -52,7 +52,7 @@ func TestHolderCountsUntilItsLeaseIsReleased(t *testing.T) {
 	ended := make(chan struct{}, 1)
 	k := newKeeper(Config{Worker: "worker-1"}, Deps{
 		Store: store, Control: quiet{}, Logger: slog.New(slog.DiscardHandler), HolderGone: func() { ended <- struct{}{} },
-	}, newTransports(protocol.Auto, time.Hour), newAsking(), func() {}, Credentials{})
+	}, newTransports(protocol.Auto, time.Hour), newAsking(), newPools(store), func() {}, Credentials{})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/hold"
+	"github.com/culvert-tunnel/culvert/pkg/control/keep"
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
@@ -25,15 +27,21 @@ import (
 // DefaultRetries is the default of Config.Retries.
 const DefaultRetries = hold.DefaultRetries
 
-// Store is the part of the shared state that keepers use.
-type Store interface {
+// Fleet is what keepers read of the deployment.
+type Fleet interface {
 	EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error)
-	Renew(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID,
-		reports []lease.Report, ttl time.Duration) (lease.Table, error)
-	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
 	Pool(ctx context.Context, name string) (edgepool.Pool, error)
 	Workers(ctx context.Context) ([]fleet.Worker, error)
-	Watch(ctx context.Context, topics ...string) <-chan struct{}
+}
+
+// Store is the part of the shared state that keepers use.
+type Store interface {
+	Fleet
+	Report(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID, instance string,
+		reports []lease.Report) (lease.Table, error)
+	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
+	// Subscribe calls deliver with each message on a topic.
+	Subscribe(ctx context.Context, topic string, deliver func(message []byte))
 }
 
 // Control tracks whether the store is available.
@@ -89,6 +97,8 @@ type Config struct {
 	// Worker and Version identify the worker in the store and at the edge.
 	Worker  tunnel.WorkerID
 	Version string
+	// Instance is this process of the worker.
+	Instance string
 	// Pool names the edge pool; Family restricts its addresses.
 	Pool   string
 	Family edgepool.Family
@@ -130,9 +140,10 @@ func New(cfg Config, deps Deps, creds []Credentials) *Set {
 	if cfg.Protocol == protocol.H2Mux {
 		deps.Logger.Warn("protocol h2mux is retired, http2 is used instead")
 	}
+	pools := newPools(deps.Store)
 	s := &Set{cfg: cfg, deps: deps, transports: newTransports(cfg.Protocol, cfg.ReturnAfter), asking: newAsking()}
 	for _, c := range creds {
-		s.keepers = append(s.keepers, newKeeper(cfg, deps, s.transports, s.asking, s.wakeAll, c))
+		s.keepers = append(s.keepers, newKeeper(cfg, deps, s.transports, s.asking, pools, s.wakeAll, c))
 	}
 	return s
 }
@@ -140,8 +151,8 @@ func New(cfg Config, deps Deps, creds []Credentials) *Set {
 // Run keeps the leases until ctx ends, and waits for all holders, which end with it.
 func (s *Set) Run(ctx context.Context) {
 	var tasks sync.WaitGroup
-	wake := s.deps.Store.Watch(ctx, lease.TopicGrants)
-	tasks.Go(func() { s.forward(ctx, wake) })
+	// A supervisor that knows nothing of leases of whole workers tells all of them at once.
+	s.deps.Store.Subscribe(ctx, lease.TopicGrants, func([]byte) { s.wakeAll() })
 	tasks.Go(func() { s.asking.run(ctx, s.cfg.Pool, s.deps.Control) })
 	for _, k := range s.keepers {
 		tasks.Go(func() { k.run(ctx) })
@@ -149,15 +160,11 @@ func (s *Set) Run(ctx context.Context) {
 	tasks.Wait()
 }
 
-// forward passes hints on to the keepers: one subscription serves all tunnels.
-func (s *Set) forward(ctx context.Context, wake <-chan struct{}) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-wake:
-			s.wakeAll()
-		}
+// Looked tells the keepers what a renewal of the worker's lease showed, and those of the tunnels that changed that they did.
+func (s *Set) Looked(l keep.Looked, changed []tunnel.ID) {
+	for _, k := range s.keepers {
+		l.News = slices.Contains(changed, k.cred.TunnelID)
+		k.tellLook(l)
 	}
 }
 
