@@ -164,7 +164,8 @@ func (w *world) worker(id tunnel.WorkerID) *part {
 		cfg.ID, cfg.Host, cfg.GracePeriod = string(id), "host-"+string(id), 10*time.Second
 		s, err := connworker.New(cfg, connworker.Deps{
 			Store: store, Carrier: link.NewDirect(link.HandlerFunc(respond)), Logger: w.log, Version: "test",
-			Dialer: dialer{edges: w.edges, worker: id}, Credentials: []tunnel.Credentials{w.cred}, LocalConfig: func() []byte { return []byte(`{"ingress":[]}`) },
+			Dialer: dialer{edges: w.edges, worker: id}, Credentials: []tunnel.Credentials{w.cred},
+			LocalConfig: func() []byte { return []byte(`{"ingress":[]}`) },
 		})
 		if err != nil {
 			return nil, err

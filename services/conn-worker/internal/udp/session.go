@@ -175,7 +175,9 @@ func (s *Session) takeOver(id datagram.ID, l leftSession, payload []byte) error 
 }
 
 // remember is rememberLocked for a registration of the edge, whose response goes to the channel or, if that is nil, to the edge.
-func (s *Session) remember(id datagram.ID, dest netip.AddrPort, idle time.Duration, response chan packet.Message) (old *Session, err error) {
+func (s *Session) remember(
+	id datagram.ID, dest netip.AddrPort, idle time.Duration, response chan packet.Message,
+) (old *Session, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, old, err := s.rememberLocked(id, dest, idle)
