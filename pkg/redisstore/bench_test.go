@@ -70,12 +70,21 @@ func BenchmarkScripts(b *testing.B) {
 		r, err := command.Renew(first.Slot.Tunnel, first.Slot.Connector, "w", reports[:n], ttl)
 		return made(b, r, err)
 	}
+	report := func(n int) command.Command {
+		r, err := command.Report(first.Slot.Tunnel, first.Slot.Connector, "w", "a", reports[:n])
+		return made(b, r, err)
+	}
+	server.do(b, renewWorker(b))
 	for _, c := range []struct {
 		name    string
 		command command.Command
 	}{
 		{"renew 255 live", renew(benchSlots, lease.LeaseTTL)},
 		{"renew 4 live", renew(4, lease.LeaseTTL)},
+		{"report 255", report(benchSlots)},
+		{"report 4", report(4)},
+		{"renew_worker", renewWorker(b)},
+		{"notify", command.Notify("w1", []tunnel.ID{{1}, {2}}).Command},
 		{"slots", command.Slots(first.Slot.Tunnel, first.Slot.Connector).Command},
 		{"grant refused", regrant(b, first, 1)},
 		{"proved", command.Proved(first.Slot.Tunnel, first.Slot.Connector).Command},
@@ -85,6 +94,7 @@ func BenchmarkScripts(b *testing.B) {
 		{"leader", command.Leader("r").Command},
 		{"renew 255 expired", renew(benchSlots, 0)}, // they stay expired from here on
 		{"renew 4 expired", renew(4, 0)},
+		{"report 255 expired", report(benchSlots)}, // they are live again afterwards
 	} {
 		b.Run(c.name, func(b *testing.B) { server.measure(b, func(int) command.Command { return c.command }) })
 	}
@@ -196,6 +206,15 @@ func made[T any](b *testing.B, r command.Request[T], err error) command.Command 
 func regrant(b *testing.B, g lease.Grant, expect tunnel.Epoch) command.Command {
 	b.Helper()
 	r, err := command.Grant(g, expect, time.Hour)
+	return made(b, r, err)
+}
+
+// renewWorker renews the lease of a worker whose record is stored, as it does all the time.
+func renewWorker(b *testing.B) command.Command {
+	b.Helper()
+	r, err := command.RenewWorker(fleet.Renewal{
+		Worker: fleet.Worker{ID: "leased", Instance: "a", Host: "host", Version: "1"}, Full: true, Number: 1,
+	}, time.Hour)
 	return made(b, r, err)
 }
 

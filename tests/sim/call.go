@@ -121,6 +121,7 @@ func (c *Cluster) finish(e *Env, k call, after time.Duration, reply any, err err
 
 // execute runs a command at the store, and shows it to the checker.
 func (c *Cluster) execute(e *Env, cmd command.Command, planned *Planned) (any, error) {
+	c.calls[e.role]++
 	verify := c.checker.watch(cmd)
 	reply, err := c.server.do(cmd)
 	verify()

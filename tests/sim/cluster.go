@@ -31,6 +31,8 @@ type Cluster struct {
 	points   map[netip.AddrPort]*point
 	checker  *checker
 
+	// calls counts the commands that the store executed, by the role of the process that sent them.
+	calls map[Role]int
 	// processes are all lives of all processes, in the order of their starts.
 	processes []*Env
 	lives     map[string]int
@@ -48,7 +50,7 @@ type Cluster struct {
 // newCluster makes a deployment and schedules the starts of its processes.
 func newCluster(seed uint64, spec Spec, trace *engine.Trace, o Options) *Cluster {
 	c := &Cluster{
-		spec: spec, programs: *o.Programs, engine: engine.New(seed, trace), points: map[netip.AddrPort]*point{}, lives: map[string]int{},
+		spec: spec, programs: *o.Programs, engine: engine.New(seed, trace), points: map[netip.AddrPort]*point{}, lives: map[string]int{}, calls: map[Role]int{},
 	}
 	c.rand = c.engine.Rand("cluster")
 	c.checker = newChecker(c)

@@ -61,8 +61,8 @@ func (m *Machine) tell() (quiet bool) {
 }
 
 // hold keeps what the store says of the lead, and notices by it when the store lost data: the lead's record has a lower term or an
-// earlier end than before, or it ran out although this supervisor renewed it in time, or the clock stepped. Then absent records mean nothing until
-// their owners had the time to report.
+// earlier end than before, or it ran out although this supervisor renewed it in time, or the clock stepped. Then absent records mean
+// nothing until their owners had the time to report.
 func (m *Machine) hold(l lease.Lead) []Action {
 	var facts []Action
 	raised := m.term > m.lead // this supervisor asked for a higher term
