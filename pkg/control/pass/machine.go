@@ -152,6 +152,7 @@ type Machine struct {
 	since     time.Time
 	ended     map[tunnel.ID][]lease.Ended
 	notices   notices
+	calm      calm
 	// regenerate asks for a new generation, at the end of a pass; legacy says that a worker without a lease as a whole got a grant.
 	regenerate, legacy bool
 }
@@ -239,9 +240,9 @@ func (m *Machine) next(now time.Time) []Action {
 	case m.stage != idle:
 		return nil
 	case m.hinted:
-		m.hinted = false
+		m.hinted, m.calm.urgent = false, true
 	case m.ticked:
-		m.ticked = false
+		m.ticked, m.calm.urgent = false, false
 	default:
 		return nil
 	}

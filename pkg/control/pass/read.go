@@ -123,6 +123,9 @@ func (m *Machine) listed(r WorkersReply) []Action {
 	if m.scattered = m.seen(r.Workers); m.scattered && !before {
 		m.since = m.now
 	}
+	if m.leading && m.staysCalm(r.Workers) {
+		return m.end(nil, facts...)
+	}
 	return append(facts, m.readNext()...)
 }
 

@@ -85,6 +85,7 @@ func (m *Machine) hold(l lease.Lead) []Action {
 		return facts
 	}
 	m.leading = l.Holds
+	m.calm.since = time.Time{}
 	return append(facts, LeadChanged{Leading: m.leading})
 }
 

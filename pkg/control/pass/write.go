@@ -19,6 +19,7 @@ func (m *Machine) plan(now time.Time) []Action {
 	world.Scattered = m.scattered
 	result := plan.Plan(world)
 	m.todo, m.written = result.Actions, 0
+	m.calmed(&world, result)
 	facts := append([]Action{Observed{World: world}}, m.short(result.Shortages)...)
 	return m.write(facts...)
 }
