@@ -15,7 +15,7 @@ import (
 func (m *Machine) plan(now time.Time) []Action {
 	world := m.read.world
 	m.health.observe(&world, now)
-	world.Unsettled = now.Sub(m.steady) < m.cfg.Settle
+	world.Unsettled = m.read.listed.Sub(m.steady) < m.cfg.Settle // who was absent then may have come since
 	world.Scattered = m.scattered
 	result := plan.Plan(world)
 	m.todo, m.written = result.Actions, 0
