@@ -103,7 +103,7 @@ func (c *Choices) machine(now time.Time, slot tunnel.Slot, s Selection) Machine 
 		return m
 	}
 	if m, known = c.stand[s]; known {
-		m.Since, m.Failures, m.Tried = now, 0, nil
+		m.Since, m.Failures, m.Tried, m.Counted = now, 0, nil, time.Time{}
 		return m
 	}
 	return NewMachine(s, now)
@@ -170,7 +170,7 @@ func (c *Choices) witness(now time.Time, slot tunnel.Slot, m Machine, e Event, a
 	case preferred && e == Connected:
 		c.up[slot] = true
 		delete(c.dark, m.Selection)
-	case !preferred || e != DialFailed:
+	case !preferred || e != DialFailed && e != Refused:
 	case c.works(m.Selection):
 		delete(c.dark, m.Selection) // the fault is an address's
 	default:
@@ -178,7 +178,11 @@ func (c *Choices) witness(now time.Time, slot tunnel.Slot, m Machine, e Event, a
 		if !found {
 			d = NewMachine(m.Selection, now)
 		}
-		if d.State == Preferring {
+		switch {
+		case d.State != Preferring:
+		case e == Refused:
+			c.dark[m.Selection] = d.refused(now, addr)
+		default:
 			c.dark[m.Selection] = d.counted(now, addr)
 		}
 	}
@@ -197,7 +201,8 @@ func (c *Choices) works(s Selection) bool {
 // step calls Machine.Step, lets a failed dial count as the host's, and adds jitter to the time of the next probe.
 func (c *Choices) step(m Machine, now time.Time, e Event, addr netip.AddrPort) (Machine, error) {
 	next, err := m.Step(now, e, addr)
-	if err == nil && e == DialFailed && m.State == Preferring && next.State == Preferring && c.dark[m.Selection].State == Fallen {
+	failed := e == DialFailed || e == Refused
+	if err == nil && failed && m.State == Preferring && next.State == Preferring && c.dark[m.Selection].State == Fallen {
 		next = next.fallen(now, ProbeFirst)
 	}
 	if err == nil && next.State == Fallen && m.State != Fallen {

@@ -104,6 +104,29 @@ func TestChoicesCountTogether(t *testing.T) {
 	fails(7, a1, protocol.Unchanged)
 }
 
+// TestChoicesEdgeRestarts: all sessions of a host end, and all dials are refused for 8 s. Nothing falls back.
+func TestChoicesEdgeRestarts(t *testing.T) {
+	h := newHost(t)
+	for i, a := range []netip.AddrPort{a1, a2, a1, a2} {
+		h.next(i, tunnel.QUIC)
+		h.report(i, tunnel.QUIC, protocol.Connected, a)
+	}
+	for i := range 4 {
+		h.report(i, tunnel.QUIC, protocol.Lost, netip.AddrPort{})
+	}
+	for range 8 {
+		for i := range 4 {
+			for _, a := range []netip.AddrPort{a1, a2} {
+				h.next(i, tunnel.QUIC)
+				if c := h.report(i, tunnel.QUIC, protocol.Refused, a); c.Turn != protocol.Unchanged {
+					t.Fatalf("slot %d: %+v", i, c)
+				}
+			}
+		}
+		h.now = h.now.Add(time.Second)
+	}
+}
+
 func TestChoicesReturn(t *testing.T) {
 	h := fallen(t)
 	if _, due := h.c.ProbeDue(h.now, slot(0)); due {

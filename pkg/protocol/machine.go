@@ -17,6 +17,9 @@ const (
 	FallbackAddrs    = 2
 	// FallbackAlways dial failures cause it on any number of addresses, since there may be only one.
 	FallbackAlways = 5
+	// RefusedEvery is the least time between two refused dials that count. A dial without a response takes as long; a refused one takes
+	// no time at all, and an edge that is started again refuses for a few seconds.
+	RefusedEvery = 5 * time.Second
 	// ProbeFirst is the time until the preferred protocol is tried again; it doubles with each failed probe, to ProbeMax.
 	ProbeFirst = 5 * time.Minute
 	ProbeMax   = time.Hour
@@ -56,6 +59,7 @@ const (
 	Blocked                 // the local system forbids the transport
 	Lost                    // a loss after the handshake, which is no fault of the protocol
 	ProbeDue                // the time of ProbeAt has come
+	Refused                 // nothing listens at the address, or a firewall refuses the transport: both look alike
 )
 
 // String names the event.
@@ -71,6 +75,8 @@ func (e Event) String() string {
 		return "lost"
 	case ProbeDue:
 		return "probe_due"
+	case Refused:
+		return "refused"
 	default:
 		return fmt.Sprintf("event(%d)", uint8(e))
 	}
@@ -81,8 +87,10 @@ func EventOf(r tunnel.Reason) Event {
 	switch r {
 	case tunnel.ReasonNone:
 		return Connected
-	case tunnel.ReasonDial, tunnel.ReasonClosed, tunnel.ReasonTLS:
+	case tunnel.ReasonDial, tunnel.ReasonTLS:
 		return DialFailed
+	case tunnel.ReasonClosed:
+		return Refused
 	case tunnel.ReasonBlocked:
 		return Blocked
 	case tunnel.ReasonDuplicate, tunnel.ReasonRefused, tunnel.ReasonRPC, tunnel.ReasonIdle, tunnel.ReasonPeerClosed,
@@ -100,6 +108,7 @@ const (
 	stay   step = iota // nothing changes
 	forget             // reset the failures and the time between probes
 	count              // count a failure; fall back at the limit
+	space              // the same, unless the last failure was less than RefusedEvery ago
 	fall               // fall back at once
 	again              // the probe failed: use the fallback for longer
 	prove              // the fallback works
@@ -122,18 +131,21 @@ var transitions = map[situation]step{
 	{Preferring, Blocked}:    fall,
 	{Preferring, Lost}:       stay,
 	{Preferring, ProbeDue}:   stay,
+	{Preferring, Refused}:    space,
 
 	{Fallen, Connected}:  prove,
 	{Fallen, DialFailed}: doubt,
 	{Fallen, Blocked}:    doubt,
 	{Fallen, Lost}:       stay,
 	{Fallen, ProbeDue}:   probe,
+	{Fallen, Refused}:    doubt,
 
 	{Probing, Connected}:  back,
 	{Probing, DialFailed}: again,
 	{Probing, Blocked}:    again,
 	{Probing, Lost}:       back,
 	{Probing, ProbeDue}:   stay,
+	{Probing, Refused}:    again,
 }
 
 // Machine decides between the preferred protocol of a slot and its fallback. It is a value: Step returns a changed copy.
@@ -153,6 +165,8 @@ type Machine struct {
 	// Failures counts dial failures of the protocol in use in a row, Tried the addresses they were on.
 	Failures int
 	Tried    []netip.AddrPort
+	// Counted is the time of the last failure that counted, in state Preferring.
+	Counted time.Time
 }
 
 // NewMachine starts with the preferred protocol.
@@ -176,9 +190,11 @@ func (m Machine) Step(now time.Time, e Event, addr netip.AddrPort) (Machine, err
 	switch do {
 	case stay:
 	case forget:
-		m.Failures, m.Tried, m.ProbeAfter = 0, nil, 0
+		m.Failures, m.Tried, m.ProbeAfter, m.Counted = 0, nil, 0, time.Time{}
 	case count:
 		m = m.counted(now, addr)
+	case space:
+		m = m.refused(now, addr)
 	case fall:
 		m = m.fallen(now, ProbeFirst)
 	case again:
@@ -201,6 +217,7 @@ func (m Machine) Step(now time.Time, e Event, addr netip.AddrPort) (Machine, err
 // counted adds a failure, and falls back at the limit.
 func (m Machine) counted(now time.Time, addr netip.AddrPort) Machine {
 	m.Failures++
+	m.Counted = now
 	if addr.IsValid() && !slices.Contains(m.Tried, addr) && len(m.Tried) < FallbackAddrs {
 		m.Tried = append(slices.Clone(m.Tried), addr)
 	}
@@ -208,6 +225,14 @@ func (m Machine) counted(now time.Time, addr netip.AddrPort) Machine {
 		return m.fallen(now, ProbeFirst)
 	}
 	return m
+}
+
+// refused is counted, unless the last failure was less than RefusedEvery ago.
+func (m Machine) refused(now time.Time, addr netip.AddrPort) Machine {
+	if !m.Counted.IsZero() && now.Sub(m.Counted) < RefusedEvery {
+		return m
+	}
+	return m.counted(now, addr)
 }
 
 // fallenAgain returns to the fallback after a failed probe.

@@ -168,15 +168,15 @@ var (
 func TestMachineProduct(t *testing.T) {
 	want := map[string]protocol.State{
 		"preferring connected": protocol.Preferring, "preferring dial_failed": protocol.Preferring, "preferring blocked": protocol.Fallen,
-		"preferring lost": protocol.Preferring, "preferring probe_due": protocol.Preferring,
+		"preferring lost": protocol.Preferring, "preferring probe_due": protocol.Preferring, "preferring refused": protocol.Preferring,
 		"fallen connected": protocol.Fallen, "fallen dial_failed": protocol.Fallen, "fallen blocked": protocol.Fallen,
-		"fallen lost": protocol.Fallen, "fallen probe_due": protocol.Probing,
+		"fallen lost": protocol.Fallen, "fallen probe_due": protocol.Probing, "fallen refused": protocol.Fallen,
 		"probing connected": protocol.Preferring, "probing dial_failed": protocol.Fallen, "probing blocked": protocol.Fallen,
-		"probing lost": protocol.Preferring, "probing probe_due": protocol.Probing,
+		"probing lost": protocol.Preferring, "probing probe_due": protocol.Probing, "probing refused": protocol.Fallen,
 	}
 	seen := 0
 	for s := protocol.Preferring; s <= protocol.Probing; s++ {
-		for e := protocol.Connected; e <= protocol.ProbeDue; e++ {
+		for e := protocol.Connected; e <= protocol.Refused; e++ {
 			pair := fmt.Sprintf("%v %v", s, e)
 			state, found := want[pair]
 			if !found {
@@ -267,6 +267,29 @@ func TestMachineOneAddress(t *testing.T) {
 	}
 }
 
+// An edge that is started again refuses all dials for some seconds, at once and on all its addresses. That is no reason to fall back; a
+// firewall that refuses UDP goes on for longer.
+func TestMachineRefused(t *testing.T) {
+	m := protocol.NewMachine(both, start)
+	fellAfter := time.Duration(-1)
+	for after := time.Duration(0); after < time.Minute && m.State == protocol.Preferring; after += 100 * time.Millisecond {
+		for _, a := range []netip.AddrPort{a1, a2} {
+			m, _ = m.Step(start.Add(after), protocol.Refused, a) // the table is complete, see TestMachineProduct
+		}
+		fellAfter = after
+	}
+	if want := 4 * protocol.RefusedEvery; fellAfter != want { // each time the first one counts, so that it is one address
+		t.Errorf("fallen after %v, want %v", fellAfter, want)
+	}
+	m = protocol.NewMachine(both, start)
+	for i, a := range []netip.AddrPort{a1, a2, a1} {
+		m, _ = m.Step(start.Add(time.Duration(i)*protocol.RefusedEvery), protocol.Refused, a)
+	}
+	if m.State != protocol.Fallen {
+		t.Errorf("state %v after %v of refusals on two addresses", m.State, 2*protocol.RefusedEvery)
+	}
+}
+
 func TestMachineWithoutFallback(t *testing.T) {
 	m := protocol.NewMachine(protocol.Selection{Preferred: tunnel.QUIC}, start)
 	for range 20 {
@@ -282,6 +305,7 @@ func TestEventOf(t *testing.T) {
 	want := map[tunnel.Reason]protocol.Event{
 		tunnel.ReasonNone: protocol.Connected, tunnel.ReasonDial: protocol.DialFailed, tunnel.ReasonTLS: protocol.DialFailed,
 		tunnel.ReasonBlocked: protocol.Blocked, tunnel.ReasonIdle: protocol.Lost, tunnel.ReasonRefused: protocol.Lost, "new": protocol.Lost,
+		tunnel.ReasonClosed: protocol.Refused,
 	}
 	for r, e := range want {
 		if got := protocol.EventOf(r); got != e {
