@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"sync"
 	"testing"
 )
 
@@ -61,11 +62,17 @@ func FreeTCPAndUDP(t testing.TB) netip.AddrPort {
 	return free(t, func(addr netip.AddrPort) bool { return tcpIsFree(addr) && udpIsFree(addr) })
 }
 
+// given holds the ports that the Free functions have returned: their users may not have opened them yet.
+var given sync.Map //nolint:gochecknoglobals // all tests of a process choose from the same ports
+
 func free(t testing.TB, isFree func(netip.AddrPort) bool) netip.AddrPort {
 	t.Helper()
 	for range 100 {
 		addr := Loopback(uint16(firstFreePort + rand.IntN(freePorts)))
-		if isFree(addr) {
+		if !isFree(addr) {
+			continue
+		}
+		if _, before := given.LoadOrStore(addr.Port(), true); !before {
 			return addr
 		}
 	}
