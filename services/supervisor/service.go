@@ -38,10 +38,14 @@ type Slots interface {
 	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
 }
 
-// Signals elects the supervisor that plans, and wakes other processes.
-type Signals interface {
+// Election elects the supervisor that plans.
+type Election interface {
 	TakeTerm(ctx context.Context, role, holder string, seen lease.Term, ttl time.Duration) (lease.Lead, error)
 	ResignLead(ctx context.Context, role, holder string) error
+}
+
+// Signals wakes other processes.
+type Signals interface {
 	Notify(ctx context.Context, id tunnel.WorkerID, tunnels []tunnel.ID) error
 	NewGeneration(ctx context.Context) error
 	Hint(ctx context.Context, topic string) error
@@ -52,6 +56,7 @@ type Signals interface {
 type Store interface {
 	Fleet
 	Slots
+	Election
 	Signals
 }
 

@@ -50,7 +50,8 @@ type Cluster struct {
 // newCluster makes a deployment and schedules the starts of its processes.
 func newCluster(seed uint64, spec Spec, trace *engine.Trace, o Options) *Cluster {
 	c := &Cluster{
-		spec: spec, programs: *o.Programs, engine: engine.New(seed, trace), points: map[netip.AddrPort]*point{}, lives: map[string]int{}, calls: map[Role]int{},
+		spec: spec, programs: *o.Programs, engine: engine.New(seed, trace), points: map[netip.AddrPort]*point{},
+		lives: map[string]int{}, calls: map[Role]int{},
 	}
 	c.rand = c.engine.Rand("cluster")
 	c.checker = newChecker(c)
