@@ -79,7 +79,7 @@ func TestFirst(t *testing.T) {
 		"doubt after the first bytes": {time.Minute, []step{{0, other}, {0, write("o")}, {0, doubt}}, "o", nil, 0},
 		"doubted, trusted and doubted": {
 			time.Minute,
-			[]step{{time.Second, doubt}, {1100 * time.Millisecond, trust}, {2 * time.Second, doubt}, {2 * time.Second, other}},
+			[]step{{time.Second, doubt}, {1100 * time.Millisecond, trust}, {1900 * time.Millisecond, other}, {2 * time.Second, doubt}},
 			"", dispatch.ErrDoubt, 2 * time.Second,
 		},
 	} {
