@@ -26,9 +26,9 @@ func TestStart(t *testing.T) {
 				t.Errorf("registrations at %v", w.edges.registrations())
 			}
 		}
-		w.pass(20 * time.Minute)
+		w.pass(5 * time.Minute)
 		if n := len(w.edges.registrations()); n != slots || !w.isSteady() {
-			t.Errorf("%d registrations in 20 minutes, want %d; served: %v", n, slots, w.edges.holders())
+			t.Errorf("%d registrations in 5 minutes, want %d; served: %v", n, slots, w.edges.holders())
 		}
 	})
 }
