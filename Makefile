@@ -25,7 +25,7 @@ run: toolchain ## start the whole system in one process and print its public URL
 # test runs the tests of every module with the race detector and prints at the end what was skipped and why. Tests that
 # take long are in `make test-long`, the suites that need containers in `make system`.
 test: toolchain ## run every test with the race detector (installs redis-server, nginx and git where it may)
-	@tests/deps.sh redis-server nginx git dnsmasq
+	@tests/deps.sh redis-server nginx git dnsmasq ip
 	@$(GOTEST) work | go run ./tests/summary
 
 # test-long runs every package that has long tests, with them.
