@@ -6,8 +6,6 @@ import (
 	"io"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"testing"
 
@@ -18,7 +16,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
-	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 // network is a set of small edges, each on its own address.
@@ -157,14 +155,9 @@ func (c *edgeConn) Register(_ context.Context, req rpc.RegisterRequest) (rpc.Con
 		}
 	}
 	c.index, c.connector, c.localIP = req.Index, req.Options.ConnectorID, req.Options.OriginLocalIP
-	for _, f := range req.Options.Features {
-		if v, ok := strings.CutPrefix(f, "culvert_epoch="); ok {
-			e, err := strconv.ParseUint(v, 10, 64)
-			if err != nil {
-				return rpc.ConnectionDetails{}, err
-			}
-			c.epoch = tunnel.Epoch(e)
-		}
+	var err error
+	if c.epoch, err = harness.EpochOf(req.Options.Features); err != nil {
+		return rpc.ConnectionDetails{}, err
 	}
 	n.conns = append(n.conns, c)
 	return rpc.ConnectionDetails{UUID: [16]byte{1}, Location: "lab"}, nil
@@ -250,32 +243,9 @@ func (n *network) setAdmit(f func(netip.AddrPort, rpc.RegisterRequest) error) {
 
 // request sends one request over a connection and returns the body of the response.
 func (c *edgeConn) request(ctx context.Context, path string) (string, error) {
-	st, err := c.session.OpenStream(ctx)
-	if err != nil {
-		return "", err
+	body, refusal, err := harness.Request(ctx, c.session, "http://app.example.com"+path)
+	if refusal != "" {
+		return "error: " + refusal, err
 	}
-	req := stream.Request{Dest: "http://app.example.com" + path, Metadata: []stream.Pair{{Key: stream.KeyMethod, Val: "GET"}}}
-	b, err := req.Append(nil)
-	if err != nil {
-		return "", err
-	}
-	if _, err := st.Write(b); err != nil {
-		return "", err
-	}
-	if err := st.CloseWrite(); err != nil {
-		return "", err
-	}
-	response, err := io.ReadAll(st)
-	if err != nil {
-		return "", err
-	}
-	var resp stream.Response
-	used, err := stream.ParseResponse(response, &resp)
-	if err != nil {
-		return "", err
-	}
-	if resp.Error != "" {
-		return "error: " + resp.Error, nil
-	}
-	return string(response[used:]), nil
+	return body, err
 }

@@ -4,10 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net/netip"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,7 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/transport/mem"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
-	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/tests/harness"
 )
 
 const (
@@ -136,14 +133,9 @@ func (c *edgeConn) Register(_ context.Context, req rpc.RegisterRequest) (rpc.Con
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c.index, c.connector = req.Index, req.Options.ConnectorID
-	for _, f := range req.Options.Features {
-		if v, ok := strings.CutPrefix(f, "culvert_epoch="); ok {
-			n, err := strconv.ParseUint(v, 10, 64)
-			if err != nil {
-				return rpc.ConnectionDetails{}, err
-			}
-			c.epoch = tunnel.Epoch(n)
-		}
+	var err error
+	if c.epoch, err = harness.EpochOf(req.Options.Features); err != nil {
+		return rpc.ConnectionDetails{}, err
 	}
 	e.conns = append(e.conns, c)
 	e.registered = append(e.registered, time.Now())
@@ -197,34 +189,11 @@ func (e *edges) holders() map[tunnel.ConnIndex][]tunnel.WorkerID {
 	return out
 }
 
-// request sends one request over a connection and returns the body of the response.
-func (c *edgeConn) request(ctx context.Context) (string, error) {
-	st, err := c.session.OpenStream(ctx)
-	if err != nil {
-		return "", err
+// request sends one request over a connection.
+func (c *edgeConn) request(ctx context.Context) error {
+	_, refusal, err := harness.Request(ctx, c.session, "http://app.example.com/")
+	if refusal != "" {
+		return errors.New(refusal)
 	}
-	req := stream.Request{Dest: "http://app.example.com/", Metadata: []stream.Pair{{Key: stream.KeyMethod, Val: "GET"}}}
-	b, err := req.Append(nil)
-	if err != nil {
-		return "", err
-	}
-	if _, err := st.Write(b); err != nil {
-		return "", err
-	}
-	if err := st.CloseWrite(); err != nil {
-		return "", err
-	}
-	response, err := io.ReadAll(st)
-	if err != nil {
-		return "", err
-	}
-	var resp stream.Response
-	used, err := stream.ParseResponse(response, &resp)
-	if err != nil {
-		return "", err
-	}
-	if resp.Error != "" {
-		return "", errors.New(resp.Error)
-	}
-	return string(response[used:]), nil
+	return err
 }

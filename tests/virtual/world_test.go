@@ -263,9 +263,9 @@ func (w *world) visitors() (end func() (sent, failed int)) {
 		for ctx.Err() == nil {
 			for _, c := range w.edges.live() {
 				sent++
-				_, err := c.request(context.Background())
+				err := c.request(context.Background())
 				if err != nil && w.edges.saidGoodbye(c) {
-					_, err = w.edges.live()[0].request(context.Background())
+					err = w.edges.live()[0].request(context.Background())
 				}
 				if err != nil {
 					failed++
