@@ -29,7 +29,7 @@ type Renewed struct {
 	New, Lapsed bool
 	// Generation changes when the store lost data.
 	Generation uint64
-	// Inbox is its version, Tunnels those whose slots changed since the version that was known.
+	// Inbox is the version of the worker's inbox. Tunnels lists the tunnels whose slots changed since the version that the worker sent.
 	Inbox   uint64
 	Tunnels []tunnel.ID
 }

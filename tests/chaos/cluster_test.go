@@ -398,7 +398,7 @@ func (c *cluster) ready(p *part) {
 	})
 }
 
-// metric sums the samples of a metric of a part, of those whose labels contain text.
+// metric adds up the values of one metric of a process. It counts only the series whose labels contain text.
 func (c *cluster) metric(ops int, name, text string) (float64, error) {
 	client := http.Client{Timeout: 5 * time.Second}
 	resp, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", ops))

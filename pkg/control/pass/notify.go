@@ -108,8 +108,8 @@ func (m *Machine) noticeRelease(r plan.Release) {
 	m.notices.add(r.Worker, notice{r.Slot, r.Epoch})
 }
 
-// tellWorkers ends a pass: after a loss of data all workers report again, those whose slots changed are told, and those that keep a
-// lease for each slot are woken.
+// tellWorkers ends a pass. After a loss of data it asks all workers to report again; otherwise it notifies the workers whose slots
+// changed, and wakes the workers of former versions, which keep a lease for each slot.
 func (m *Machine) tellWorkers(facts ...Action) []Action {
 	switch {
 	case !m.leading:

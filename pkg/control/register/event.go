@@ -82,7 +82,7 @@ type Looked struct {
 	Err  error
 	// Lost says that the store lost data: all slots have to be reported again.
 	Lost bool
-	// Tunnels are those whose slots changed.
+	// Tunnels lists the tunnels of which this worker got or lost slots.
 	Tunnels []tunnel.ID
 }
 

@@ -48,7 +48,7 @@ var (
 
 // breakers keeps one breaker per server. It is safe for concurrent use.
 type breakers struct {
-	// changed is told of each change of a state, and gone when a server's breaker is dropped; either may be nil.
+	// changed is called when a server's breaker changes its state, gone when a server is not used any more. Either may be nil.
 	changed func(server string, from, to State)
 	gone    func(server string)
 

@@ -36,7 +36,7 @@ type Config struct {
 	DoTTLS func() *tls.Config
 	// Timeout bounds one query.
 	Timeout time.Duration
-	// Changed is told of each change of the breaker of a server, and Gone of a server that is not used any more. Either may be nil.
+	// Changed is called when a server's breaker changes its state, Gone when a server is not used any more. Either may be nil.
 	Changed func(server string, from, to State)
 	Gone    func(server string)
 	// PublicDomain is the domain whose names, and the targets of whose SRV records, have public addresses only; empty for none.
