@@ -20,6 +20,8 @@ type Grant struct {
 	// Wait is how long from now the holder must wait before it dials, as of the moment the record was read: the
 	// stagger and the backoff, computed with the store's clock. Zero or negative means at once.
 	Wait time.Duration `json:"-"`
+	// Command is the operator's command that the grant carries out, or empty.
+	Command string `json:"-"`
 }
 
 // State is what the holder of a slot last reported.
@@ -67,6 +69,8 @@ type Record struct {
 	Live bool `json:"live"`
 	// Former is the worker that held the slot before, if it has to be told that it does not any more.
 	Former tunnel.WorkerID `json:"-"`
+	// Reconnect is the operator's command that asks the holder of this epoch to make its connection again, or empty.
+	Reconnect string `json:"-"`
 	// Claimed says that the store lost the grant and got the slot back by a report.
 	Claimed bool `json:"-"`
 	// Age is how long ago the holder renewed last, by the store's clock.

@@ -42,6 +42,7 @@ func pure() map[string][]string {
 		"pkg/edgepool":        nil,
 		"pkg/protocol":        nil,
 		"pkg/fleet":           nil,
+		"pkg/desired":         nil,
 		"pkg/credential":      nil,
 		"pkg/remoteconfig":    nil,
 		"pkg/management":      {"github.com/golang-jwt/jwt/v5"},

@@ -54,28 +54,34 @@ const (
 
 // The scripts, each with its contract in its header.
 const (
-	scriptGrant       = "grant"
-	scriptLeader      = "leader"
-	scriptList        = "list"
-	scriptGeneration  = "new_generation"
-	scriptNotify      = "notify"
-	scriptProved      = "proved"
-	scriptPublishPool = "publish_pool"
-	scriptPut         = "put"
-	scriptRelease     = "release"
-	scriptRemove      = "remove"
-	scriptRenew       = "renew"
-	scriptRenewWorker = "renew_worker"
-	scriptResignLead  = "resign_lead"
-	scriptSlots       = "slots"
-	scriptTakeLead    = "take_lead"
+	scriptAnswerCommand = "answer_command"
+	scriptDesired       = "desired"
+	scriptGrant         = "grant"
+	scriptLeader        = "leader"
+	scriptList          = "list"
+	scriptGeneration    = "new_generation"
+	scriptNotify        = "notify"
+	scriptProved        = "proved"
+	scriptPublishPool   = "publish_pool"
+	scriptPut           = "put"
+	scriptReconnect     = "reconnect"
+	scriptRelease       = "release"
+	scriptRemove        = "remove"
+	scriptRenew         = "renew"
+	scriptRenewWorker   = "renew_worker"
+	scriptResignLead    = "resign_lead"
+	scriptSetDesired    = "set_desired"
+	scriptSlots         = "slots"
+	scriptSubmitCommand = "submit_command"
+	scriptTakeLead      = "take_lead"
 )
 
 // Scripts lists the names of the embedded scripts in alphabetical order.
 func Scripts() []string {
 	return []string{
-		scriptGrant, scriptLeader, scriptList, scriptGeneration, scriptNotify, scriptProved, scriptPublishPool, scriptPut, scriptRelease,
-		scriptRemove, scriptRenew, scriptRenewWorker, scriptResignLead, scriptSlots, scriptTakeLead,
+		scriptAnswerCommand, scriptDesired, scriptGrant, scriptLeader, scriptList, scriptGeneration, scriptNotify, scriptProved,
+		scriptPublishPool, scriptPut, scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker, scriptResignLead,
+		scriptSetDesired, scriptSlots, scriptSubmitCommand, scriptTakeLead,
 	}
 }
 

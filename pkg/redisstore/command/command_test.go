@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
@@ -44,6 +45,12 @@ func worker() fleet.Worker { return fleet.Worker{ID: "w", Host: "h"} }
 
 func leased() fleet.Worker { return fleet.Worker{ID: "w", Instance: "a", Host: "h"} }
 
+const orderText = `{"id":"c1","kind":"move","tunnel_id":"` + tunnelText + `","conn_index":3,"epoch":7,"worker_id":"w2"}`
+
+func order() desired.Command {
+	return desired.Command{ID: "c1", Kind: desired.Move, Tunnel: tunnel.ID{1}, Index: 3, Epoch: 7, Worker: "w2"}
+}
+
 func proxy() fleet.Proxy { return fleet.Proxy{ID: "p", Host: "h"} }
 
 func tail() fleet.Tail { return fleet.Tail{Session: "s"} }
@@ -53,10 +60,11 @@ func TestCommands(t *testing.T) {
 	const (
 		emptyPool = `{"version":0,"source":"static","fetched_at":"0001-01-01T00:00:00Z","regions":[` +
 			`{"name":"r1","v4":["192.0.2.1:7844"]},{"name":"r2","v4":["192.0.2.2:7844"]}]}`
-		workerText = `{"worker_id":"w","host":"h","version":"","capacity":0,"tunnels":null}`
-		leasedText = `{"worker_id":"w","host":"h","version":"","instance":"a","capacity":0,"tunnels":null}`
-		leaseKeys  = "cv:{worker}:records cv:{worker}:deadlines cv:{worker}:instances cv:{worker}:generation cv:{worker}:inbox:w"
-		proxyText  = `{"proxy_id":"p","host":"h","version":"","endpoint":""}`
+		workerText  = `{"worker_id":"w","host":"h","version":"","capacity":0,"tunnels":null}`
+		leasedText  = `{"worker_id":"w","host":"h","version":"","instance":"a","capacity":0,"tunnels":null}`
+		leaseKeys   = "cv:{worker}:records cv:{worker}:deadlines cv:{worker}:instances cv:{worker}:generation cv:{worker}:inbox:w"
+		desiredKeys = "cv:{desired}:documents cv:{desired}:commands"
+		proxyText   = `{"proxy_id":"p","host":"h","version":"","endpoint":""}`
 	)
 	want := []string{
 		"publish pool|publish_pool|cv:pool:default|" + emptyPool + "|1",
@@ -82,13 +90,22 @@ func TestCommands(t *testing.T) {
 		"read slots|slots|" + tag + ":slots",
 		"read slots|slots|" + tag + ":slots " + tag + ":fence|5",
 		"grant slot 3|grant|" + tag + ":slots " + tag + ":bucket " + tag +
-			`:fence|3|w|192.0.2.1:7844|r1|quic|6|1000|1000|{"state":"granted"}|1000|2|30000|5||1|4`,
+			`:fence|3|w|192.0.2.1:7844|r1|quic|6|1000|1000|{"state":"granted"}|1000|2|30000|5|||1|4`,
 		"renew leases|renew|" + tag + ":slots " + tag +
 			`:proved|w|1000|600000||3|7|1|2|{"state":"connected","retries":2}|192.0.2.1:7844|r1|quic|60000`,
 		"renew leases|renew|" + tag + ":slots " + tag +
 			`:proved|w|315360000000|600000|a|3|7|1|2|{"state":"connected","retries":2}|192.0.2.1:7844|r1|quic|60000`,
 		"release slot 3|release|" + tag + ":slots|3|w|7",
 		"read proof|proved|" + tag + ":proved",
+		"read desired state|desired|" + desiredKeys + "|17",
+		"set desired state|set_desired|cv:{desired}:documents|tunnel/" + tunnelText + `|17|{"connections":2,"author":"ann"}|1|0|0`,
+		"set desired state|set_desired|cv:{desired}:documents|tunnel/" + tunnelText + `|0|{"paused":true}|0|18|17`,
+		`set desired state|set_desired|cv:{desired}:documents|worker/w|0|{"drained":true,"author":"ann"}|0|0|0`,
+		`set desired state|set_desired|cv:{desired}:documents|worker/w|0|{"drained":true}|0|19|0`,
+		"submit command|submit_command|" + desiredKeys + "|c1|" + orderText + "|1000|600000|" + tunnelText + "|1024|64",
+		"answer command|answer_command|" + desiredKeys + "|c1|done|epoch 9",
+		"read command|answer_command|" + desiredKeys + "|c1||",
+		"reconnect slot 3|reconnect|" + tag + ":slots|3|7|c1",
 		"hint|||publish|cv:hint:topic|m",
 	}
 	var got []string
@@ -207,6 +224,23 @@ func TestDecode(t *testing.T) {
 		{"release slot 3", "absent", "", tunnel.ErrNotFound},
 		{"release slot 3", "what", "", errOther},
 		{"read proof", int64(1), "true", nil},
+		{"read desired state", list("same", "17"), "{true {17 map[] map[] [] []}}", nil},
+		{"read desired state", list("same", "17", "x"), "", errOther},
+		{"read desired state", list("odd", "17"), "", errOther},
+		{"set desired state", list("ok", "18"), "18", nil},
+		{"set desired state", list("version", "19"), "", tunnel.ErrConflict},
+		{"set desired state", list("odd", "19"), "", errOther},
+		{"set desired state", list("ok"), "", errOther},
+		{"submit command", list("other"), "", tunnel.ErrConflict},
+		{"submit command", list("full", "1024"), "", tunnel.ErrUnavailable},
+		{"submit command", list("pending", "", "x", orderText), "", errOther},
+		{"submit command", list("pending", "", "9", "{}"), "", errOther},
+		{"answer command", list("absent"), "", tunnel.ErrNotFound},
+		{"read command", list("absent"), "", tunnel.ErrNotFound},
+		{"read command", list("done"), "", errOther},
+		{"reconnect slot 3", "ok", "{}", nil},
+		{"reconnect slot 3", "fenced", "", tunnel.ErrFenced},
+		{"reconnect slot 3", "absent", "", tunnel.ErrNotFound},
 		{"hint", int64(0), "{}", nil},
 	} {
 		ops := slices.DeleteFunc(operations(t), func(o operation) bool { return o.name != c.op })
@@ -363,6 +397,14 @@ func TestRefusedRequests(t *testing.T) {
 	wantRefused(t, "RenewWorker without an instance", err, "renew worker: empty id or instance")
 	_, err = command.PublishPool("p", edgepool.Pool{})
 	wantRefused(t, "PublishPool of nothing", err, `publish pool "p": conflict: it has no address`)
+	_, err = command.SetDesired(tunnel.ID{1}, 0, desired.Spec{Connections: 300}, "", false)
+	wantRefused(t, "SetDesired beyond the limits", err, "set desired state: connections: 300 is not between 1 and 255")
+	_, err = command.Submit(desired.Command{}, time.Second)
+	if err == nil {
+		t.Error("an empty command was accepted")
+	}
+	_, err = command.Submit(order(), time.Hour)
+	wantRefused(t, "Submit for an hour", err, "submit command: ttl: 1h0m0s is not between 1s and 10m0s")
 	err = command.Unavailable("op", "host:1", errOther)
 	wantRefused(t, "Unavailable", err, "op: store host:1: unavailable: other")
 	if !errors.Is(err, tunnel.ErrUnavailable) || !errors.Is(err, errOther) {

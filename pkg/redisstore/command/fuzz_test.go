@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
@@ -36,6 +37,10 @@ func FuzzDecode(f *testing.F) {
 		f.Add(uint8(i), "*\n$ok\n$new\n$17\n$x")
 		f.Add(uint8(i), "*\n$taken\n$17\n$"+`{"worker_id":"b","pid":7}`)
 		f.Add(uint8(i), "*\n$unknown")
+		f.Add(uint8(i), "*\n$same\n$17")
+		f.Add(uint8(i), "*\n$all\n$17\n$worker/w\n$5\n$0\n$1700000000000\n"+`${"drained":true}`+"\n$")
+		f.Add(uint8(i), "*\n$all\n$17\n$tunnel/x\n$5\n$0\n$1\n${}\n${\n$command/c\n$x\n$0\n$1\n${}\n$")
+		f.Add(uint8(i), "*\n$pending\n$\n$900\n$"+orderText)
 		f.Add(uint8(i), op.name)
 	}
 	all := operations(f)
@@ -173,6 +178,15 @@ func operations(tb testing.TB) []operation {
 		erase(command.Report(s.Tunnel, s.Connector, "w", "a", []lease.Report{report})),
 		erase(command.Release(s, "w", 7), nil),
 		erase(command.Proved(s.Tunnel, s.Connector), nil),
+		erase(command.Desired(17), nil),
+		erase(command.SetDesired(s.Tunnel, 17, desired.Spec{Connections: 2}, "ann", true)),
+		erase(command.RestoreDesired(s.Tunnel, desired.Document{Version: 18, PoolVersion: 17, Spec: desired.Spec{Paused: true}})),
+		erase(command.SetDrained("w", 0, true, "ann")),
+		erase(command.RestoreDrained("w", desired.Mark{Drained: true, Version: 19})),
+		erase(command.Submit(order(), time.Second)),
+		erase(command.Answer("c1", desired.Result{Outcome: desired.Done, Detail: "epoch 9"}), nil),
+		erase(command.Result("c1"), nil),
+		erase(command.AskReconnect(s, 7, "c1"), nil),
 		erase(command.Publish("topic", []byte("m")), nil),
 	}
 	for _, op := range all {

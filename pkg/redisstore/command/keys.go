@@ -27,13 +27,19 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	    i:retries (kept over grants until a connection succeeds) i:hold (until when the edge wants no attempt)
 //	    i:starts (grants since the last connection); no TTL, an expired epoch would break fencing
 //	    i:instance (epoch/instance of the worker's process: the slot lives as long as that one's lease; empty or of another epoch: as long
-//	    as its deadline) i:former (the worker that held it before, which has to be told)
+//	    as its deadline) i:former (the worker that held it before, which has to be told) i:command i:reconnect (epoch/id of the operator's
+//	    command that this grant carried out, and of the one that asks the holder to connect again)
 //	cv:{<tunnel>/<connector>}:bucket    string  its wait + 60 s  supervisor     supervisor
 //	    when the registration bucket is full again
 //	cv:{<tunnel>/<connector>}:proved    string  10 min  worker                  supervisor
 //	    deadline of the proof that the path works
 //	cv:{<tunnel>/<connector>}:fence     string  none    leading supervisor      supervisor
 //	    the highest term that read the slots; a grant under a lower one is refused
+//	cv:{desired}:documents        hash    none          supervisor              supervisor
+//	    version (grows with each change), and per subject s (tunnel/<tunnel> or worker/<worker>) s:version s:body (desired.Body as JSON)
+//	    s:changed s:pool (version in which the pool changed) s:former (body before the last change)
+//	cv:{desired}:commands         hash    20 min more   supervisor              supervisor
+//	    per id: id:body (desired.Command as JSON) id:tunnel id:created id:deadline id:result
 //	cv:{tail}:records             hash    longest       proxy                   worker, proxy, supervisor, discovery
 //	cv:{tail}:deadlines           zset    longest       proxy                   worker, proxy, supervisor, discovery
 //	    who streams log lines (fleet.Tail): session -> JSON, and its deadline
@@ -83,6 +89,10 @@ func provedKey(id tunnel.ID, connector tunnel.ConnectorID) string {
 func fenceKey(id tunnel.ID, connector tunnel.ConnectorID) string {
 	return connectorTag(id, connector) + ":fence"
 }
+
+func documentsKey() string { return prefix + "{desired}:documents" }
+
+func commandsKey() string { return prefix + "{desired}:commands" }
 
 // HintChannel is the channel on which the messages of a topic are published.
 func HintChannel(topic string) string { return prefix + "hint:" + topic }

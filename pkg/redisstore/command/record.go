@@ -107,6 +107,7 @@ func decodeSlot(now int64, values map[string]string) (lease.Record, error) {
 	if of, instance, found := strings.Cut(values["instance"], "/"); found && of == values["epoch"] {
 		r.Instance = instance
 	}
+	r.Command, r.Reconnect = commandOf(values, "command"), commandOf(values, "reconnect")
 	_, granted := values["starts"]
 	r.Claimed = !granted
 	r.Former = tunnel.WorkerID(values["former"])

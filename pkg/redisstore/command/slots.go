@@ -83,7 +83,7 @@ func GrantUnder(
 		formatIndex(g.Slot.Index), string(g.Worker), g.Edge.Addr.String(), string(g.Edge.Region), string(g.Protocol),
 		formatEpoch(expect), millis(ttl), millis(g.Wait), string(status),
 		millis(lease.RegistrationInterval), strconv.Itoa(lease.RegistrationBurst), millis(maxBucketWait),
-		formatTerm(term), g.Instance,
+		formatTerm(term), g.Instance, g.Command,
 	}
 	for _, e := range ended {
 		args = append(args, formatIndex(e.Index), formatEpoch(e.Epoch))
@@ -198,22 +198,27 @@ func Release(slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) Reque
 			Keys:   []string{slotsKey(slot.Tunnel, slot.Connector)},
 			Args:   []string{formatIndex(slot.Index), string(worker), formatEpoch(epoch)},
 		},
-		Decode: func(reply any) (Done, error) {
-			word, err := text(op, reply)
-			if err != nil {
-				return Done{}, err
-			}
-			switch word {
-			case "ok":
-				return Done{}, nil
-			case "fenced":
-				return Done{}, fmt.Errorf("%s: %w", op, tunnel.ErrFenced)
-			case "absent":
-				return Done{}, absent(op)
-			default:
-				return Done{}, badReply(op, reply)
-			}
-		},
+		Decode: released(op),
+	}
+}
+
+// released reads the reply of the scripts that change one slot under its epoch.
+func released(op string) func(reply any) (Done, error) {
+	return func(reply any) (Done, error) {
+		word, err := text(op, reply)
+		if err != nil {
+			return Done{}, err
+		}
+		switch word {
+		case "ok":
+			return Done{}, nil
+		case "fenced":
+			return Done{}, fmt.Errorf("%s: %w", op, tunnel.ErrFenced)
+		case "absent":
+			return Done{}, absent(op)
+		default:
+			return Done{}, badReply(op, reply)
+		}
 	}
 }
 

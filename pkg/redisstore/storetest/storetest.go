@@ -44,6 +44,11 @@ func Run(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		{"refused claims", testRefusedClaims},
 		{"release", testRelease},
 		{"gate", testGate},
+		{"desired", testDesired},
+		{"restored", testRestored},
+		{"commands", testCommands},
+		{"command limit", testCommandLimit},
+		{"reconnect", testReconnect},
 		{"concurrent", testConcurrent},
 		{"watch", testWatch},
 	}

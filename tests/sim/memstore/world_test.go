@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
@@ -48,6 +49,8 @@ func oneOf[T any](c *choices, list ...T) T { return list[c.pick(len(list))] }
 type world struct {
 	choices
 	epochs map[string][]tunnel.Epoch // by slots key and index
+	// version is that of the last document that was changed.
+	version uint64
 	// exotic says that a number was written that miniredis does not read as a Redis does: its tonumber refuses exponents and integers
 	// of more than 64 bits.
 	exotic bool
@@ -124,9 +127,13 @@ func (w *world) epoch(slot tunnel.Slot) tunnel.Epoch {
 	return oneOf(&w.choices, newest, newest, newest, newest, newest, newest-1, newest+1, known[0], 0)
 }
 
-// learn remembers the epoch of a grant.
+// learn remembers the epoch of a grant, and the version of a document.
 func (w *world) learn(c command.Command, reply any) {
 	list, ok := reply.([]any)
+	if ok && c.Script == "set_desired" && len(list) == 2 {
+		text, _ := list[1].(string)
+		w.version, _ = strconv.ParseUint(text, 10, 62)
+	}
 	if !ok || c.Script != "grant" || len(list) != 3 {
 		return
 	}
@@ -142,7 +149,7 @@ func (w *world) grant() command.Command {
 	r, err := command.GrantUnder(w.term(), lease.Grant{
 		Slot: slot, Worker: w.worker(), Edge: w.edge(), Protocol: oneOf(&w.choices, "", tunnel.QUIC, tunnel.HTTP2),
 		Wait:     oneOf(&w.choices, 0, 0, time.Second, time.Hour),
-		Instance: oneOf(&w.choices, "", "a", "b"),
+		Instance: oneOf(&w.choices, "", "a", "b"), Command: oneOf(&w.choices, "", "", "c1"),
 	}, w.epoch(slot), w.ttl(), w.ended()...)
 	return sent(r, err)
 }
@@ -264,7 +271,11 @@ func (w *world) reading() command.Command {
 
 func (w *world) rare() command.Command {
 	slot := w.slot()
-	switch w.pick(8) {
+	switch w.pick(14) {
+	case 8, 9, 10:
+		return w.desired(slot)
+	case 11, 12, 13:
+		return w.command(slot)
 	case 0, 1:
 		var p edgepool.Pool
 		for n := range w.pick(2) + 1 {
@@ -282,13 +293,48 @@ func (w *world) rare() command.Command {
 	}
 }
 
+// desired changes or reads what operators desire. Its versions are read, since only few would fit.
+func (w *world) desired(slot tunnel.Slot) command.Command {
+	version := oneOf(&w.choices, 0, 0, w.version, w.version, 1)
+	spec := desired.Spec{Connections: w.pick(3), Paused: w.pick(2) == 0}
+	switch w.pick(6) {
+	case 0:
+		return sent(command.RestoreDesired(slot.Tunnel, desired.Document{Spec: spec, Version: version + 1, PoolVersion: version}))
+	case 1:
+		return sent(command.SetDrained(w.worker(), version, w.pick(2) == 0, "ann"))
+	case 2:
+		return sent(command.RestoreDrained(w.worker(), desired.Mark{Drained: true, Version: version + 1}))
+	case 3:
+		return command.Desired(version).Command
+	default:
+		return sent(command.SetDesired(slot.Tunnel, version, spec, oneOf(&w.choices, "", "ann"), w.pick(2) == 0))
+	}
+}
+
+// command makes, answers or reads a command of an operator.
+func (w *world) command(slot tunnel.Slot) command.Command {
+	id := fmt.Sprint("c", w.pick(6))
+	switch w.pick(5) {
+	case 0:
+		return command.Answer(id, desired.Result{Outcome: oneOf(&w.choices, desired.Done, desired.Refused), Detail: "some: text"}).Command
+	case 1:
+		return command.Result(id).Command
+	case 2:
+		return command.AskReconnect(slot, w.epoch(slot), id).Command
+	default:
+		return sent(command.Submit(desired.Command{
+			ID: id, Kind: oneOf(&w.choices, desired.Move, desired.Reconnect), Tunnel: slot.Tunnel, Index: slot.Index, Epoch: w.epoch(slot) + 1,
+		}, oneOf(&w.choices, 2*time.Second, 10*time.Minute)))
+	}
+}
+
 // damage writes what no operation writes: a lost key, or a record that cannot be read.
 func (w *world) damage() command.Command {
 	keys := sent(command.Renew(w.slot().Tunnel, w.slot().Connector, "w", nil, 0)).Keys
 	registry := command.Workers().Keys
 	leases := w.lease().Keys
 	key := oneOf(&w.choices, keys[0], keys[0], keys[0], keys[1], registry[0], registry[1], leases[2], leases[3], leases[4],
-		command.Leader("supervisor").Keys[0],
+		command.Leader("supervisor").Keys[0], command.Result("c1").Keys[0], command.Result("c1").Keys[1],
 		command.Pool("default").Keys[0])
 	value := oneOf(&w.choices, "", "x", "0", "-1", " 7", "1795000000000", "0x10", "1_0", "1e3", "99999999999999999999", "inf")
 	w.shared = true
@@ -300,7 +346,7 @@ func (w *world) damage() command.Command {
 		return command.Command{Args: []string{"set", key, value}}
 	default:
 		field := oneOf(&w.choices, "0:deadline", "0:epoch", "0:retries", "0:worker", "0:edge", "0:instance", "w1",
-			"1:edge", "1:deadline", "x", "deadline", "version")
+			"1:edge", "1:deadline", "x", "deadline", "version", "c1:deadline", "worker/w1:version", "c1:result")
 		return command.Command{Args: []string{"hset", key, field, value}}
 	}
 }

@@ -6,6 +6,7 @@
 -- ARGV[10] bucket interval in ms   ARGV[11] bucket burst   ARGV[12] longest wait in ms that the bucket may cause
 -- ARGV[13] term of the lead under which the caller decided, 0 for none
 -- ARGV[14] instance of the worker, empty for one without a lease of its own
+-- ARGV[15] command of an operator that the grant carries out, empty for none
 -- then two for each slot whose worker's lease has ended: index, epoch. Such a slot is not live any more.
 -- Returns {"ok", epoch, wait in ms} | {"epoch", stored epoch} | {"address", index that holds the edge address}
 -- | {"term", term of a newer leader}.
@@ -39,7 +40,7 @@ for i = 1, #fields, 2 do
     deadline[index] = tonumber(fields[i + 1])
   end
 end
-for i = 15, #ARGV - 1, 2 do
+for i = 16, #ARGV - 1, 2 do
   local index = ARGV[i]
   if deadline[index] and deadline[index] > now and redis.call('HGET', KEYS[1], index .. ':epoch') == ARGV[i + 1] then
     deadline[index] = 0
@@ -89,4 +90,7 @@ redis.call('HSET', KEYS[1],
   slot .. ':instance', ARGV[14] ~= '' and epoch .. '/' .. ARGV[14] or '',
   slot .. ':former', former,
   slot .. ':status', ARGV[9])
+if ARGV[15] ~= '' then -- it counts under this epoch alone
+  redis.call('HSET', KEYS[1], slot .. ':command', epoch .. '/' .. ARGV[15])
+end
 return {'ok', epoch, string.format('%.0f', start - now)}
