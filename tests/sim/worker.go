@@ -47,7 +47,7 @@ func (w *worker) Start(env *Env) {
 	w.env = env
 	w.choices = protocol.NewChoices(env.Rand().Int64N, w.spec.ReturnAfter)
 	w.registration = register.NewMachine(tunnel.WorkerID(w.spec.ID), w.spec.Grace, register.Deps{
-		Record: w.record, Held: w.held, StoreUp: func() bool { return w.reach.Up() },
+		Record: w.record, Held: w.held, StoreUp: func() bool { return w.reach.Responds() },
 	})
 	for _, ref := range w.spec.Tunnels {
 		w.keepers = append(w.keepers, newKeeper(w, ref))
@@ -137,7 +137,7 @@ func (w *worker) wakeAll() {
 
 // observe follows whether the store is available.
 func (w *worker) observe(err error) {
-	if !w.reach.Observe(err) {
+	if !w.reach.Observe(w.env.Now(), err) {
 		return
 	}
 	if w.reach.Up() {
@@ -353,7 +353,9 @@ func (h host) Rotate(now time.Time, slot tunnel.Slot, avoid tunnel.EdgeAddr) tun
 
 func (h host) StoreDown() bool { return !h.k.worker.reach.Up() }
 
-func (h host) Fresh(now time.Time) bool { return h.StoreDown() || h.k.machine.Fresh(now) }
+func (h host) Fresh(now time.Time) bool {
+	return !h.k.worker.reach.Responds() || h.k.machine.Fresh(now)
+}
 
 // post handles an event of the holder in turn.
 func (h *holder) post(e hold.Event) {

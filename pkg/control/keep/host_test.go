@@ -1,6 +1,7 @@
 package keep_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -142,14 +143,68 @@ func TestNoProbeWhileLeaving(t *testing.T) {
 	l.want(keep.Renewed{}, "observe; hint status; wake 10ms")
 }
 
+// TestReach: the first call that fails makes the store unavailable; it is available again after a time without a failure, which grows.
 func TestReach(t *testing.T) {
-	var r keep.Reach
-	for i, c := range []struct {
+	type call struct {
+		after       time.Duration
 		err         error
 		changed, up bool
-	}{{nil, false, true}, {errOdd, false, true}, {errDown, true, false}, {errDown, false, false}, {errOdd, true, true}, {nil, false, true}} {
-		if changed := r.Observe(c.err); changed != c.changed || r.Up() != c.up {
-			t.Errorf("call %d, %v: changed %v, up %v, want %v, %v", i, c.err, changed, r.Up(), c.changed, c.up)
-		}
+	}
+	const s = time.Second
+	for name, calls := range map[string][]call{
+		"a store that refuses is available": {{0, nil, false, true}, {s, errOdd, false, true}},
+		"an outage": {
+			{0, errDown, true, false},
+			{2 * s, errDown, false, false},
+			{s, nil, false, false},
+			{3*s - 1, nil, false, false},
+			{1, errOdd, true, true},
+			{s, nil, false, true},
+		},
+		"calls fail and succeed in turn": {
+			{0, errDown, true, false},
+			{2 * s, nil, false, false},
+			{2 * s, errDown, false, false},
+			{2 * s, nil, false, false},
+			{2 * s, errDown, false, false},
+			{s, nil, false, false},
+			{3 * s, nil, true, true},
+		},
+		"it fails again soon: the time grows, to 30 s": {
+			{0, errDown, true, false},
+			{0, nil, false, false},
+			{3 * s, nil, true, true},
+			{s, errDown, true, false},
+			{0, nil, false, false},
+			{12*s - 1, nil, false, false},
+			{1, nil, true, true},
+			{s, errDown, true, false},
+			{0, nil, false, false},
+			{30*s - 1, nil, false, false},
+			{1, nil, true, true},
+			{s, errDown, true, false},
+			{0, nil, false, false},
+			{30*s - 1, nil, false, false},
+			{1, nil, true, true},
+		},
+		"it fails again late": {
+			{0, errDown, true, false},
+			{0, nil, false, false},
+			{3 * s, nil, true, true},
+			{60 * s, errDown, true, false},
+			{0, nil, false, false},
+			{3 * s, nil, true, true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var r keep.Reach
+			now := time.Unix(1e9, 0)
+			for i, c := range calls {
+				now = now.Add(c.after)
+				if changed := r.Observe(now, c.err); changed != c.changed || r.Up() != c.up || r.Responds() != !errors.Is(c.err, errDown) {
+					t.Errorf("call %d, %v: changed %v, up %v, want %v, %v", i, c.err, changed, r.Up(), c.changed, c.up)
+				}
+			}
+		})
 	}
 }

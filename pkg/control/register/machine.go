@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	// announceTime bounds the announcement of a drain, and removeTime the removal of the record.
-	announceTime = time.Second
+	// announceTime bounds the announcement of a drain, and removeTime the removal of the record. A worker that cannot reach the store keeps
+	// its sessions for announceTime: others connect its slots meanwhile, because its lease ends.
+	announceTime = 15 * time.Second
 	removeTime   = time.Second
 	// handTime is how long other workers have at least to take the slots over, handStep how long after each slot that one took, and
 	// handMost how long altogether, unless the grace period is longer. A grace period of zero cuts requests, not this.
@@ -38,7 +39,7 @@ type Deps struct {
 	Record func() fleet.Worker
 	// Held counts the holders that still run or whose lease has not been released.
 	Held func() int
-	// StoreUp reports whether the store is available.
+	// StoreUp reports whether the last call reached the store.
 	StoreUp func() bool
 }
 
@@ -182,6 +183,7 @@ func (m *Machine) write(now time.Time) {
 	if m.wanted != nil {
 		m.reason, m.wanted = *m.wanted, nil
 	}
+	m.reason.announces = m.reason.announces || m.stage == stageAnnouncing
 	record := m.deps.Record()
 	record.Draining = m.stage > stageStaying
 	if record.Instance == "" {
@@ -282,6 +284,7 @@ func (m *Machine) put(now time.Time, e Put) {
 	case m.stage == stageRemoving:
 		m.emit(m.removal())
 	case m.stage != stageAnnouncing || !m.reason.announces:
+	case errors.Is(e.Err, tunnel.ErrUnavailable): // another try follows with the next renewal
 	case e.Err != nil:
 		m.drain(now)
 	default:
@@ -301,10 +304,6 @@ func (m *Machine) leave(now time.Time) {
 	}
 	m.began = now
 	m.emit(RefuseGrants{})
-	if !m.deps.StoreUp() {
-		m.drain(now)
-		return
-	}
 	m.stage, m.until = stageAnnouncing, now.Add(announceTime)
 	m.want(write{announces: true})
 }
@@ -318,7 +317,10 @@ func (m *Machine) listed(now time.Time, e Listed) {
 	if m.stage != stageAnnouncing {
 		return
 	}
-	if e.Err != nil {
+	switch {
+	case errors.Is(e.Err, tunnel.ErrUnavailable):
+		return // another try follows the next renewal
+	case e.Err != nil:
 		m.drain(now)
 		return
 	}
@@ -360,7 +362,7 @@ func (m *Machine) drain(now time.Time) {
 // advance leaves stages that are over: their time is up, or no holder is left.
 func (m *Machine) advance(now time.Time) {
 	over := !m.until.IsZero() && !now.Before(m.until)
-	if m.stage == stageAnnouncing && over {
+	if m.stage == stageAnnouncing && (over || m.deps.Held() == 0 && !m.deps.StoreUp()) {
 		m.drain(now)
 		over = false
 	}

@@ -125,8 +125,8 @@ func TestNextWake(t *testing.T) {
 	}
 	wake(register.Leave{})
 	l.after(100 * time.Millisecond)
-	if d := wake(register.Timer{}); d != 900*time.Millisecond {
-		t.Errorf("while a drain is announced: wake after %v, want at the end of one second", d)
+	if d := wake(register.Timer{}); d != 14900*time.Millisecond {
+		t.Errorf("while a drain is announced: wake after %v, want after 15 s at the latest", d)
 	}
 }
 
@@ -186,8 +186,14 @@ func TestDrain(t *testing.T) {
 			{event: register.Listed{Err: errOdd}, want: "drain"},
 		},
 		"the announcement takes too long": {
-			{after: time.Second, event: register.Timer{}, want: "drain"},
+			{after: 15 * time.Second, event: register.Timer{}, want: "drain; put draining=true"},
 			{event: register.Listed{Workers: []fleet.Worker{other()}}}, // too late
+		},
+		"the list does not come: the next renewal leads to another one": {
+			{event: register.Listed{Err: tunnel.ErrUnavailable}},
+			{after: 2 * time.Second, event: register.Timer{}, want: "put draining=true"},
+			{event: register.Put{}, want: "callworkers"},
+			{event: register.Listed{Workers: unfit()}, want: "hint fleet; drain"},
 		},
 		"the store is lost during the drain": {
 			{event: register.Listed{}, want: "hint fleet; drain"},
@@ -222,12 +228,33 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestDrainWithoutStore: the sessions stay for a while, so that others can connect their slots when the lease has ended.
 func TestDrainWithoutStore(t *testing.T) {
-	l := registered(t)
-	l.down = true
-	l.want(register.Leave{}, "refusegrants; drain")
-	l.held = 0
-	l.want(register.HolderGone{}, "left")
+	lost := func(t *testing.T) *lab {
+		l := registered(t)
+		l.down = true
+		l.want(register.Leave{}, "refusegrants; put draining=true")
+		l.after(2*time.Second).want(register.Put{Err: tunnel.ErrUnavailable}, "observe error; put draining=true")
+		return l
+	}
+	t.Run("it does not come back", func(t *testing.T) {
+		l := lost(t)
+		l.after(13*time.Second-1).want(register.Timer{}, "")
+		l.after(1).want(register.Timer{}, "drain")
+		l.held = 0
+		l.want(register.HolderGone{}, "left")
+	})
+	t.Run("others take all slots over", func(t *testing.T) {
+		l := lost(t)
+		l.held = 0
+		l.want(register.HolderGone{}, "drain; left")
+	})
+	t.Run("it comes back", func(t *testing.T) {
+		l := lost(t)
+		l.down = false
+		l.want(register.Put{}, "hint fleet; callworkers")
+		l.want(register.Listed{Workers: []fleet.Worker{other()}}, "hint fleet")
+	})
 }
 
 // TestDrainDuringAWrite: the record that was being written does not say that the worker drains; another write must.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/keep"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
@@ -29,11 +30,18 @@ func NewPlane(h Hinter, log *slog.Logger, setUp func(up bool)) *Plane {
 	return &Plane{hinter: h, log: log, setUp: setUp}
 }
 
-// Up reports whether the last call reached the store.
+// Up reports whether the store counts as available.
 func (p *Plane) Up() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.reach.Up()
+}
+
+// Responds reports whether the last call reached the store.
+func (p *Plane) Responds() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reach.Responds()
 }
 
 // Observe records the result of a call to the store, and logs each change of its availability once.
@@ -42,7 +50,7 @@ func (p *Plane) Observe(ctx context.Context, err error) {
 		return
 	}
 	p.mu.Lock()
-	changed := p.reach.Observe(err)
+	changed := p.reach.Observe(time.Now(), err)
 	up := p.reach.Up()
 	p.mu.Unlock()
 	switch {

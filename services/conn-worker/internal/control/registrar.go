@@ -89,7 +89,7 @@ func NewRegistrar(store Store, plane *Plane, log *slog.Logger, worker Registrati
 		store: store, plane: plane, log: log, holders: holders, id: worker.ID, notify: make(chan struct{}, 1),
 		acquired: make(chan struct{}),
 		machine: register.NewMachine(worker.ID, worker.GracePeriod, register.Deps{
-			Record: worker.record, Held: holders.Held, StoreUp: plane.Up,
+			Record: worker.record, Held: holders.Held, StoreUp: plane.Responds,
 		}),
 	}
 }

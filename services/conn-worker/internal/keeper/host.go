@@ -92,7 +92,7 @@ func (k *keeper) StoreDown() bool { return !k.deps.Control.Up() }
 
 // Fresh reports whether the store was read lately enough to act, or whether the worker has to act without it.
 func (k *keeper) Fresh() bool {
-	if k.StoreDown() {
+	if !k.deps.Control.Responds() {
 		return true
 	}
 	k.mu.Lock()

@@ -43,6 +43,7 @@ type quiet struct{}
 
 func (quiet) Observe(context.Context, error) {}
 func (quiet) Up() bool                       { return true }
+func (quiet) Responds() bool                 { return true }
 func (quiet) Hint(context.Context, string)   {}
 
 // TestHolderCountsUntilItsLeaseIsReleased: a drain that ends earlier cancels the release, and the slot stays taken until the lease

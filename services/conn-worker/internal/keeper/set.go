@@ -48,8 +48,9 @@ type Store interface {
 type Control interface {
 	// Observe records the result of a call to the store.
 	Observe(ctx context.Context, err error)
-	// Up reports whether the last call reached the store.
+	// Up reports whether the store counts as available, Responds whether the last call reached it.
 	Up() bool
+	Responds() bool
 	// Hint wakes the processes that watch the topic.
 	Hint(ctx context.Context, topic string)
 }
