@@ -109,15 +109,7 @@ func firstResult(t *testing.T, s *redisstore.Store, c desired.Command) {
 		}
 	}
 	read := mustDesired(t, s, 0)
-	waiting := 0
-	for _, p := range read.Commands {
-		if p.Command == c && p.Remaining > 0 {
-			waiting++
-		}
-	}
-	if waiting != 1 {
-		t.Errorf("%d of %+v, want the command once", waiting, read.Commands)
-	}
+	waitsOnce(t, read.Commands, c)
 	other := c
 	other.Index = 3
 	_, err := s.Submit(t.Context(), other, desired.MaxTTL)
@@ -136,6 +128,20 @@ func firstResult(t *testing.T, s *redisstore.Store, c desired.Command) {
 		if p.ID == c.ID {
 			t.Error("a command with a result waits")
 		}
+	}
+}
+
+// waitsOnce checks that a command is once among those that wait.
+func waitsOnce(t *testing.T, commands []desired.Status, c desired.Command) {
+	t.Helper()
+	waiting := 0
+	for _, p := range commands {
+		if p.Command == c && p.Remaining > 0 {
+			waiting++
+		}
+	}
+	if waiting != 1 {
+		t.Errorf("%d of %+v, want the command once", waiting, commands)
 	}
 }
 
