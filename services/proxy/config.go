@@ -27,7 +27,7 @@ type Config struct {
 	TLSDir    string   `yaml:"tls_dir" usage:"directory with ca.pem, link.pem and link-key.pem, for tcp endpoints"`
 
 	Tags           []string `yaml:"tags" usage:"connector tags, NAME=VALUE, sent to origins as Cf-Warp-Tag-NAME"`
-	MaxActiveFlows string   `yaml:"max_active_flows" usage:"limit of private-network flows; goes before the rules' own; 0 = none, empty = as in the rules"`
+	MaxActiveFlows string   `yaml:"max_active_flows" usage:"limit of private-network flows of each tunnel; goes before the rules' own; 0 = none, empty = as in the rules"`
 
 	SpoolLimit int64 `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
 

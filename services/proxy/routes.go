@@ -5,7 +5,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
 )
 
 // status is the proxy as its packages see it.
@@ -14,34 +15,43 @@ type status struct {
 	State     string   `json:"state"`
 	InFlight  int      `json:"in_flight"`
 	Endpoints []string `json:"endpoints"`
-	// ConfigVersion is the version of the configuration in force, -1 for the local one; ConfigError is why the last push
-	// was rejected.
-	ConfigVersion int32         `json:"config_version"`
-	ConfigError   string        `json:"config_error,omitempty"`
-	Rules         []router.Rule `json:"rules"`
+	live.Status
 }
 
-// Routes adds the proxy's own endpoints: GET /proxy shows its state and its rules, GET /config every effective value.
+// Routes adds the proxy's own endpoints: GET /proxy shows its state, GET /proxy/tunnels/ID the rules of one tunnel, and GET /config
+// every effective value, for the tunnel that the query names or for tunnels without rules of their own.
 func (s *Service) Routes(g *echo.Group) {
 	g.GET("/config", func(c echo.Context) error {
-		b, err := s.ConfigJSON()
+		var id tunnel.ID
+		if text := c.QueryParam("tunnel"); text != "" {
+			var err error
+			if id, err = tunnel.ParseID(text); err != nil {
+				return echo.NewHTTPError(http.StatusBadRequest, err.Error())
+			}
+		}
+		b, err := s.ConfigJSON(id)
 		if err != nil {
 			return err
 		}
 		return c.JSONBlob(http.StatusOK, b)
 	})
 	g.GET("/proxy", func(c echo.Context) error { return c.JSON(http.StatusOK, s.status()) })
+	g.GET("/proxy/tunnels/:id", func(c echo.Context) error {
+		id, err := tunnel.ParseID(c.Param("id"))
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, err.Error())
+		}
+		return c.JSON(http.StatusOK, s.live.TunnelStatus(id))
+	})
 }
 
 func (s *Service) status() status {
-	st := status{ID: s.cfg.ID, State: "serving", InFlight: s.flows.InFlight(), Endpoints: []string{}}
+	st := status{ID: s.cfg.ID, State: "serving", InFlight: s.flows.InFlight(), Endpoints: []string{}, Status: s.live.Status()}
 	if err := s.Ready(); err != nil {
 		st.State = err.Error()
 	}
-	st.ConfigVersion, st.ConfigError = s.live.Version()
 	for _, e := range s.Endpoints() {
 		st.Endpoints = append(st.Endpoints, e.String())
 	}
-	st.Rules = s.table.Current().Rules()
 	return st
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
@@ -27,7 +28,6 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/private"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/registration"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
 // Store is what a proxy needs of the store; *redisstore.Store is one.
@@ -78,7 +78,6 @@ var (
 type Service struct {
 	cfg       Config
 	log       *slog.Logger
-	table     *router.Table
 	flows     *flow.Handler
 	private   *private.Networks
 	live      *live.State
@@ -114,19 +113,19 @@ func New(cfg Config, deps Deps) (*Service, error) {
 			return nil, err
 		}
 	}
-	if rules, err = live.Local(rules, cfg.MaxActiveFlows); err != nil {
-		return nil, err
-	}
 	localrules.WarnUnchecked(rules, log)
 	point, err := cfg.Opener.Point()
 	if err != nil {
 		return nil, err
 	}
-	table, err := router.New(rules, opener.New(log, point), cfg.Management.Hosts()...)
-	if err != nil {
+	s := &Service{cfg: cfg, log: log, manage: management.New(cfg.Management, log, deps.Registerer, deps.tails())}
+	if s.live, err = live.New(live.Config{
+		Rules: rules, Opener: opener.New(log, point), ManagementHosts: cfg.Management.Hosts(),
+		MaxActiveFlows: cfg.MaxActiveFlows, StateDir: cfg.StateDir, Logger: log, Registerer: deps.Registerer,
+	}); err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: log, table: table, manage: management.New(cfg.Management, log, deps.Registerer, deps.tails())}
+	table := s.live.Table()
 	if s.private, err = private.New(cfg.Private, table, point, log, deps.Registerer); err != nil {
 		return nil, err
 	}
@@ -135,11 +134,6 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		Tags: tags, SpoolLimit: cfg.SpoolLimit, Streams: cfg.Streams, Limits: cfg.Limits,
 		Dialer: s.private.Dialer(), Flows: s.private.Limit(), Management: s.manage.Serve, Logs: flow.Loggers{HTTP: requests, TCP: streams},
 	}, table, log, deps.Registerer)
-	if s.live, err = live.New(live.Config{
-		Table: table, MaxActiveFlows: cfg.MaxActiveFlows, StateDir: cfg.StateDir, Logger: log, Registerer: deps.Registerer,
-	}); err != nil {
-		return nil, err
-	}
 	if err := s.listen(deps.Files); err != nil {
 		return nil, err
 	}
@@ -199,12 +193,10 @@ func (s *Service) Handler() link.Handler { return link.HandlerFunc(s.serveStream
 
 // serveStream hands a flow to what serves its kind.
 func (s *Service) serveStream(ctx context.Context, m link.Meta, st link.Stream) {
-	switch {
-	case m.Kind == link.KindConfig:
+	switch m.Kind {
+	case link.KindConfig:
 		s.live.ServeStream(ctx, m, st)
-	case !s.live.Serves(m.Tunnel):
-		flow.RefuseTunnel(m, st)
-	case m.Kind == link.KindDatagrams:
+	case link.KindDatagrams:
 		s.private.ServeStream(ctx, m, st)
 	default:
 		s.flows.ServeStream(ctx, m, st)
@@ -216,8 +208,8 @@ func (s *Service) Apply(ctx context.Context, u live.Update) (int32, error) {
 	return s.live.Apply(ctx, u)
 }
 
-// ConfigJSON is the configuration in force as the /config endpoint shows it.
-func (s *Service) ConfigJSON() ([]byte, error) { return s.live.ConfigJSON() }
+// ConfigJSON is the configuration in force for a tunnel as the /config endpoint shows it.
+func (s *Service) ConfigJSON(id tunnel.ID) ([]byte, error) { return s.live.ConfigJSON(id) }
 
 // ICMPSources are the addresses from which this host sends ICMP errors.
 func (s *Service) ICMPSources() (v4, v6 netip.Addr) { return s.private.ICMPSources() }
@@ -249,7 +241,7 @@ func (s *Service) CloseStreams() { s.manage.Close() }
 // Run serves until ctx ends, then drains. First Ready reports an error, workers get GOAWAY and the registration is marked. Running flows
 // may finish within the drain timeout. At last the registration is removed and idle connections to origins are closed.
 func (s *Service) Run(ctx context.Context) error {
-	defer s.table.Close()
+	defer s.live.Table().Close()
 	defer s.private.Close()
 	served, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
@@ -262,7 +254,8 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { return s.private.Run(served) })
 	s.state.Store(int32(stateServing))
-	s.log.InfoContext(ctx, "proxy serving", slog.Int(logkey.Rules, len(s.table.Current().Routes())), slog.Any(logkey.Endpoints, s.Endpoints()))
+	s.log.InfoContext(ctx, "proxy serving", slog.Int(logkey.Rules, len(s.live.Table().Default().Routes())),
+		slog.Any(logkey.Endpoints, s.Endpoints()))
 	g.Go(func() error {
 		defer stopServing()
 		s.attend(ctx, served)

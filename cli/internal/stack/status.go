@@ -49,4 +49,4 @@ func (s *Stack) Reconnect(index tunnel.ConnIndex, delay time.Duration) error {
 }
 
 // ConfigJSON is the configuration in force, as the /config endpoint shows it.
-func (s *Stack) ConfigJSON() ([]byte, error) { return s.proxy.ConfigJSON() }
+func (s *Stack) ConfigJSON() ([]byte, error) { return s.proxy.ConfigJSON(s.cfg.Credentials.TunnelID) }

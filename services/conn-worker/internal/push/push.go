@@ -33,14 +33,22 @@ type Pusher struct {
 	balancer *link.Balancer
 	log      *slog.Logger
 
-	// pushing serialises pushes and replays. It guards last and generation, and is locked before mu.
-	pushing    sync.Mutex
-	last       map[tunnel.ID]remoteconfig.Update
-	generation int
+	// pushing serialises pushes and replays. It guards last, and is locked before mu.
+	pushing sync.Mutex
+	last    map[tunnel.ID]remoteconfig.Update
 
-	// mu guards targets, which has the generation of each target.
+	// mu guards targets.
 	mu      sync.Mutex
-	targets map[Target]int
+	targets map[Target]versions
+}
+
+// versions says which version of each tunnel's configuration a target has been sent.
+type versions map[tunnel.ID]int32
+
+// behind reports whether a target with these versions lacks u.
+func (v versions) behind(u remoteconfig.Update) bool {
+	has, known := v[u.Tunnel]
+	return !known || has < u.Version
 }
 
 var _ relay.Applier = (*Pusher)(nil)
@@ -48,7 +56,7 @@ var _ relay.Applier = (*Pusher)(nil)
 // New makes a pusher that reaches the proxies through b, which it owns from then on.
 func New(b *link.Balancer, log *slog.Logger) *Pusher {
 	return &Pusher{
-		balancer: b, log: log, last: map[tunnel.ID]remoteconfig.Update{}, targets: map[Target]int{},
+		balancer: b, log: log, last: map[tunnel.ID]remoteconfig.Update{}, targets: map[Target]versions{},
 	}
 }
 
@@ -79,8 +87,9 @@ func (p *Pusher) Apply(ctx context.Context, u remoteconfig.Update) (int32, error
 		return applied, err
 	}
 	p.last[u.Tunnel] = u
-	p.generation++
-	p.mark(results)
+	for t := range results {
+		p.mark(t, u)
+	}
 	p.log.InfoContext(ctx, "configuration pushed to the proxies", slog.String(logkey.TunnelID, u.Tunnel.String()),
 		slog.Int(logkey.Version, int(u.Version)), slog.Int(logkey.Proxies, len(results)))
 	return applied, nil
@@ -93,25 +102,25 @@ func (p *Pusher) current(id tunnel.ID) int32 {
 	return remoteconfig.LocalVersion
 }
 
-// Admit replaces the set of proxies, sends new ones the last configurations, and returns the proxies that may get flows: those
-// that are up to date, or all if none is.
+// Admit replaces the set of proxies, sends each the last configurations that it lacks, and returns the proxies that may get flows:
+// those that lack none, or all if there is no such proxy.
 func (p *Pusher) Admit(ctx context.Context, present []Target) []link.Proxy {
 	all := make([]link.Proxy, len(present))
 	p.mu.Lock()
-	next := map[Target]int{}
+	next := map[Target]versions{}
 	for i, t := range present {
 		all[i] = t.Proxy
-		next[t] = p.targets[t]
+		if next[t] = p.targets[t]; next[t] == nil {
+			next[t] = versions{}
+		}
 	}
 	p.targets = next
 	p.mu.Unlock()
 	p.balancer.SetProxies(all)
-	p.replay(ctx)
+	complete := p.replay(ctx)
 	var ready []link.Proxy
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, t := range present {
-		if p.targets[t] == p.newestLocked() {
+		if complete[t] {
 			ready = append(ready, t.Proxy)
 		}
 	}
@@ -121,39 +130,60 @@ func (p *Pusher) Admit(ctx context.Context, present []Target) []link.Proxy {
 	return ready
 }
 
-// newestLocked is the newest generation that any proxy has.
-func (p *Pusher) newestLocked() int {
-	most := 0
-	for _, g := range p.targets {
-		most = max(most, g)
-	}
-	return most
-}
-
-// replay pushes the last configurations to the proxies that do not have them.
-func (p *Pusher) replay(ctx context.Context) {
+// replay pushes the last configurations to the proxies that lack them, and returns those that lack none afterwards.
+func (p *Pusher) replay(ctx context.Context) (complete map[Target]bool) {
 	p.pushing.Lock()
 	defer p.pushing.Unlock()
-	behind := p.known()
-	p.mu.Lock()
-	behind = slices.DeleteFunc(behind, func(t Target) bool { return p.targets[t] == p.generation })
-	p.mu.Unlock()
-	if len(behind) == 0 {
-		return
+	complete = map[Target]bool{}
+	lacking := map[Target][]remoteconfig.Update{}
+	for t, updates := range p.lacking() {
+		if len(updates) == 0 {
+			complete[t] = true
+			continue
+		}
+		lacking[t] = updates
 	}
-	p.mark(p.spread(ctx, behind, func(ctx context.Context, to Target) (remoteconfig.Result, error) {
+	if len(lacking) == 0 {
+		return complete
+	}
+	for t := range p.spread(ctx, slices.Collect(maps.Keys(lacking)), func(ctx context.Context, to Target) (remoteconfig.Result, error) {
+		return remoteconfig.Result{}, p.sendAll(ctx, to, lacking[to])
+	}) {
+		complete[t] = true
+	}
+	return complete
+}
+
+// lacking lists the last configurations that each target has not been sent.
+func (p *Pusher) lacking() map[Target][]remoteconfig.Update {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := make(map[Target][]remoteconfig.Update, len(p.targets))
+	for t, has := range p.targets {
+		out[t] = nil
 		for _, u := range p.last {
-			r, err := p.send(ctx, to, u)
-			if err != nil {
-				return r, err
-			}
-			if _, err := r.Unpack(u.Version); err != nil {
-				p.log.WarnContext(ctx, "proxy rejects the configuration that others have", slog.String(logkey.ProxyID, string(to.ID)),
-					slog.Int(logkey.Version, int(u.Version)), slog.Any(logkey.Err, err))
+			if has.behind(u) {
+				out[t] = append(out[t], u)
 			}
 		}
-		return remoteconfig.Result{}, nil
-	}))
+	}
+	return out
+}
+
+// sendAll sends configurations to one proxy. One that the proxy rejects is no error: it has been tried, and others have it.
+func (p *Pusher) sendAll(ctx context.Context, to Target, updates []remoteconfig.Update) error {
+	for _, u := range updates {
+		r, err := p.send(ctx, to, u)
+		if err != nil {
+			return err
+		}
+		p.mark(to, u)
+		if _, err := r.Unpack(u.Version); err != nil {
+			p.log.WarnContext(ctx, "proxy rejects the configuration that others have", slog.String(logkey.ProxyID, string(to.ID)),
+				slog.Int(logkey.Version, int(u.Version)), slog.Any(logkey.Err, err))
+		}
+	}
+	return nil
 }
 
 func (p *Pusher) known() []Target {
@@ -162,14 +192,12 @@ func (p *Pusher) known() []Target {
 	return slices.Collect(maps.Keys(p.targets))
 }
 
-// mark records that the targets with a result have the newest generation.
-func (p *Pusher) mark(results map[Target]remoteconfig.Result) {
+// mark records that a target has been sent a configuration.
+func (p *Pusher) mark(t Target, u remoteconfig.Update) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for t := range results {
-		if _, known := p.targets[t]; known {
-			p.targets[t] = p.generation
-		}
+	if has, known := p.targets[t]; known {
+		has[u.Tunnel] = u.Version
 	}
 }
 

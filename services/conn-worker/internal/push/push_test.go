@@ -23,17 +23,33 @@ type remoteProxy struct {
 	mu      sync.Mutex
 	version int32
 	pushes  int
+	// others has the versions of the tunnels besides the first one, and refuseOther makes their flows fail.
+	others      map[tunnel.ID]int32
+	refuseOther bool
 }
 
 func (p *remoteProxy) ServeStream(_ context.Context, m link.Meta, st link.Stream) {
 	b, err := io.ReadAll(st)
 	u, perr := remoteconfig.ParseUpdate(b)
-	if err != nil || perr != nil || m.Kind != link.KindConfig || m.Tunnel != (tunnel.ID{1}) {
+	if err != nil || perr != nil || m.Kind != link.KindConfig {
 		st.Abort()
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if m.Tunnel != (tunnel.ID{1}) {
+		if p.refuseOther {
+			st.Abort()
+			return
+		}
+		if p.others == nil {
+			p.others = map[tunnel.ID]int32{}
+		}
+		p.others[m.Tunnel] = u.Version
+		_, _ = st.Write(remoteconfig.Result{Applied: u.Version}.Append(nil))
+		_ = st.CloseWrite()
+		return
+	}
 	p.pushes++
 	r := remoteconfig.Result{}
 	switch {
@@ -135,4 +151,51 @@ func TestPusher(t *testing.T) {
 	update(5, "{}", 5, "")
 	admit([]*remoteProxy{one, two, three}, "one", "two")
 	admit([]*remoteProxy{three}, "three")
+}
+
+// TestPusherOfTwoTunnels has a proxy that missed the push of one tunnel and got that of another: it is sent the one that it lacks, and
+// nothing again.
+func TestPusherOfTwoTunnels(t *testing.T) {
+	b := link.NewBalancer(link.BalancerConfig{})
+	t.Cleanup(func() { _ = b.Close() })
+	p := New(b, slog.New(slog.DiscardHandler))
+	one, two := newRemoteProxy(t, "one"), newRemoteProxy(t, "two")
+	admit := func() (ready []string) {
+		for _, proxy := range p.Admit(t.Context(), []Target{one.Target, two.Target}) {
+			ready = append(ready, string(proxy.ID))
+		}
+		return ready
+	}
+	push := func(id tunnel.ID, version int32) {
+		t.Helper()
+		if v, err := p.Apply(t.Context(), remoteconfig.Update{Tunnel: id, Version: version, Document: []byte("{}")}); v != version || err != nil {
+			t.Errorf("%s: %d, %v", id, v, err)
+		}
+	}
+	refuse := func(yes bool) {
+		two.mu.Lock()
+		defer two.mu.Unlock()
+		two.refuseOther = yes
+	}
+	admit()
+	refuse(true)
+	push(tunnel.ID{2}, 7) // reaches the first proxy alone
+	push(tunnel.ID{1}, 3) // reaches both
+	if got := admit(); !slices.Equal(got, []string{"one"}) {
+		t.Errorf("ready %v, want the proxy that has both configurations", got)
+	}
+	refuse(false)
+	pushes := one.pushes + two.pushes
+	if got := admit(); !slices.Equal(got, []string{"one", "two"}) {
+		t.Errorf("ready %v, want both", got)
+	}
+	if two.others[tunnel.ID{2}] != 7 {
+		t.Errorf("the second proxy has %d of the tunnel that it missed", two.others[tunnel.ID{2}])
+	}
+	if one.pushes+two.pushes != pushes {
+		t.Error("the configuration of the other tunnel was sent again")
+	}
+	if v, err := p.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{2}, Version: 6}); v != 7 || err != nil {
+		t.Errorf("an older version: %d, %v", v, err)
+	}
 }

@@ -19,16 +19,15 @@ type Dialer interface {
 
 // Registry dials for private-network flows.
 type Registry struct {
-	settings func(tunnel.ID) (ingress.WarpRouting, error)
+	settings func(tunnel.ID) ingress.WarpRouting
 	point    *Point
 
 	mu       sync.RWMutex
 	reserved map[netip.AddrPort]Dialer
 }
 
-// New makes a registry that dials through point. It asks for the settings of a flow's tunnel at each dial; an error of settings ends the
-// dial.
-func New(settings func(tunnel.ID) (ingress.WarpRouting, error), point *Point) *Registry {
+// New makes a registry that dials through point. It asks for the settings of a flow's tunnel at each dial.
+func New(settings func(tunnel.ID) ingress.WarpRouting, point *Point) *Registry {
 	return &Registry{settings: settings, point: point, reserved: make(map[netip.AddrPort]Dialer)}
 }
 
@@ -66,10 +65,7 @@ func (r *Registry) lookup(dst netip.AddrPort) Dialer {
 }
 
 func (r *Registry) dial(ctx context.Context, id tunnel.ID, network string, dst netip.AddrPort) (net.Conn, error) {
-	set, err := r.settings(id)
-	if err != nil {
-		return nil, err
-	}
+	set := r.settings(id)
 	if err := ingress.Allow(set.IPRules, dst); err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ func rule(t *testing.T, prefix string, allow bool) ingress.IPRule {
 func TestReserved(t *testing.T) {
 	virtual := netip.MustParseAddrPort("192.0.2.53:53")
 	set := ingress.WarpRouting{ConnectTimeout: time.Second, IPRules: []ingress.IPRule{rule(t, "0.0.0.0/0", false)}}
-	r := dialer.New(func(tunnel.ID) (ingress.WarpRouting, error) { return set, nil }, nil)
+	r := dialer.New(func(tunnel.ID) ingress.WarpRouting { return set }, nil)
 	r.Reserve(virtual, fake{})
 	for _, dst := range []string{"192.0.2.53:53", "[::ffff:192.0.2.53]:53"} {
 		if _, err := r.DialTCP(t.Context(), tunnel.ID{1}, netip.MustParseAddrPort(dst)); !errors.Is(err, errFake) {
@@ -60,7 +60,7 @@ func TestNetworkAndRules(t *testing.T) {
 	defer l.Close()
 	dst := netip.MustParseAddrPort(l.Addr().String())
 	var set ingress.WarpRouting
-	r := dialer.New(func(tunnel.ID) (ingress.WarpRouting, error) { return set, nil }, nil)
+	r := dialer.New(func(tunnel.ID) ingress.WarpRouting { return set }, nil)
 	dial := func() error {
 		c, err := r.DialTCP(t.Context(), tunnel.ID{1}, netip.AddrPortFrom(netip.AddrFrom16(dst.Addr().As16()), dst.Port()))
 		if err == nil {

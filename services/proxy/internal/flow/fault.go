@@ -18,7 +18,6 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/policy"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
 const (
@@ -79,7 +78,6 @@ var (
 	errTarget        = &requestError{failureRequest, http.StatusRequestURITooLong, "request target exceeds a limit"}
 	errHeadCut       = &requestError{failureRequest, http.StatusBadRequest, "connect request ended early"}
 	errUpgrade       = &requestError{failureRequest, http.StatusNotImplemented, "the rule's service has no protocol to switch to"}
-	errOtherTunnel   = &requestError{failureInternal, http.StatusServiceUnavailable, router.ErrOtherTunnel.Error()}
 	errNoRoute       = &requestError{failureInternal, http.StatusBadGateway, "the rule's service cannot serve the request"}
 	errPathAmbiguous = &requestError{failureDenied, http.StatusBadRequest, "path is ambiguous to access control"}
 	errDenied        = &requestError{failureDenied, http.StatusForbidden, "access token required"}

@@ -235,10 +235,7 @@ func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 	if err := p.parse(&x.req, x.h.limits.Fields.BehindEdge()); err != nil {
 		return err
 	}
-	snapshot, err := x.h.table.For(x.meta.Tunnel)
-	if err != nil {
-		return errOtherTunnel // the rules changed after the flow was accepted
-	}
+	snapshot := x.h.table.For(x.meta.Tunnel)
 	if x.meta.Repeat {
 		if x.safe = x.req.Type == stream.HTTP && p.isSafe(rest); !x.safe {
 			return errRepeat

@@ -336,8 +336,8 @@ func serve(t testing.TB, set *ingress.Set, l *logs) *flow.Handler {
 
 // newHandler makes a handler with the private networks of the rules in table.
 func newHandler(cfg flow.Config, table *router.Table, log *slog.Logger, reg prometheus.Registerer) *flow.Handler {
-	warp := func() ingress.WarpRouting { return table.Current().Set.WarpRouting }
-	cfg.Dialer = dialer.New(func(tunnel.ID) (ingress.WarpRouting, error) { return warp(), nil }, nil)
-	cfg.Flows = limit.New(func() uint64 { return warp().MaxActiveFlows }, reg)
+	warp := func(id tunnel.ID) ingress.WarpRouting { return table.For(id).Set.WarpRouting }
+	cfg.Dialer = dialer.New(warp, nil)
+	cfg.Flows = limit.New(func(id tunnel.ID) uint64 { return warp(id).MaxActiveFlows }, reg)
 	return flow.New(cfg, table, log, reg)
 }

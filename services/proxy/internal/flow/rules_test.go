@@ -351,11 +351,11 @@ func TestSwapKeepsRunningFlowsAndPools(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := table.Current().Routes()[0].Origin
+	before := table.Default().Routes()[0].Origin
 	if err := table.Swap(tunnel.ID{}, rules(t, old)); err != nil {
 		t.Fatal(err)
 	}
-	if table.Current().Routes()[0].Origin != before {
+	if table.Default().Routes()[0].Origin != before {
 		t.Error("an unchanged service got a new pool")
 	}
 	if err := table.Swap(tunnel.ID{}, rules(t, "http_status:204")); err != nil {

@@ -34,7 +34,7 @@ func (e *privateError) Unwrap() error { return e.err }
 
 // serveTCP connects the stream to an address of a private network (docs/spec/ingress.md 9.1).
 func (x *flowState) serveTCP(ctx context.Context, rest []byte) error {
-	slot, err := x.h.streams.flows.Acquire(limit.TCP)
+	slot, err := x.h.streams.flows.Acquire(x.meta.Tunnel, limit.TCP)
 	if err != nil {
 		return &limitedError{err}
 	}
@@ -42,15 +42,11 @@ func (x *flowState) serveTCP(ctx context.Context, rest []byte) error {
 	if x.log.Enabled(ctx, slog.LevelDebug) {
 		x.logStart(ctx)
 	}
-	rules, err := x.h.table.For(x.meta.Tunnel)
-	if err != nil {
-		return errOtherTunnel
-	}
 	dst, err := netip.ParseAddrPort(x.req.Dest)
 	if err != nil {
 		return badRequest(err.Error())
 	}
-	conn, err := x.dialPrivate(ctx, dst, rules.Set.WarpRouting)
+	conn, err := x.dialPrivate(ctx, dst, x.h.table.For(x.meta.Tunnel).Set.WarpRouting)
 	if err != nil {
 		return &privateError{dst, err}
 	}

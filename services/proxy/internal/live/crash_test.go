@@ -17,7 +17,6 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
 const (
@@ -46,15 +45,13 @@ func TestCrashingProcess(t *testing.T) {
 		t.Skip("runs in a process of its own")
 	}
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
-	table, err := router.New(ingress.Default503(), crashingOpener{opener.New(log, nil)})
+	s, err := live.New(live.Config{
+		Rules: ingress.Default503(), Opener: crashingOpener{opener.New(log, nil)}, StateDir: dir, Logger: log,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer table.Close()
-	s, err := live.New(live.Config{Table: table, StateDir: dir, Logger: log})
-	if err != nil {
-		t.Fatal(err)
-	}
+	defer s.Table().Close()
 	id := tunnel.ID{1}
 	for range 4 { // each connection pushes
 		_, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: id, Version: 1, Document: []byte(crashing)})

@@ -31,7 +31,7 @@ func (s *State) serve(ctx context.Context, m link.Meta, st link.Stream) (remotec
 		return remoteconfig.Result{}, err
 	}
 	if len(b) > remoteconfig.MaxUpdate {
-		version, _ := s.Version()
+		version, _ := s.Version(m.Tunnel)
 		return remoteconfig.Result{Applied: version, Rejection: errTooLarge.Error()}, nil
 	}
 	u, err := remoteconfig.ParseUpdate(b)

@@ -1,10 +1,13 @@
 package live
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,15 +21,16 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
-var (
-	errClosed = errors.New("cloudflared already shutdown") // the reference's text
-	// errOther says that the rules of this proxy belong to another tunnel: it has one table for all.
-	errOther = errors.New("this proxy follows the configuration of another tunnel")
-)
+var errClosed = errors.New("cloudflared already shutdown") // the reference's text
 
 // Config is what a State needs.
 type Config struct {
-	Table *router.Table
+	// Rules are the local rules.
+	Rules *ingress.Set
+	// Opener makes the origins of all rules.
+	Opener router.Opener
+	// ManagementHosts are the hosts whose requests match no rule.
+	ManagementHosts []string
 	// MaxActiveFlows is the text of the local flag that beats the pushed limit; empty when it is not given.
 	MaxActiveFlows string
 	// StateDir is where a mark is kept while a document is applied, so that one that ends the process is given up; empty keeps none.
@@ -36,16 +40,26 @@ type Config struct {
 	Registerer prometheus.Registerer
 }
 
-// State is the configuration in force.
+// State is the configuration in force of each tunnel.
 type State struct {
-	cfg   Config
-	marks *crashmark.Marks
-	gauge prometheus.Gauge
+	cfg     Config
+	table   *router.Table
+	marks   *crashmark.Marks
+	metrics *metrics
 
-	// mu makes pushes come one after another, and guards what follows.
+	// applying makes pushes come one after another, whatever their tunnel: their memory does not add up, and a document that ends
+	// the process leaves no mark of another one.
+	applying sync.Mutex
+
+	// mu guards what follows. It is never held while a document is applied.
 	mu      sync.Mutex
-	version int32
 	closed  bool
+	tunnels map[tunnel.ID]*pushed
+}
+
+// pushed is what the edge pushed for one tunnel.
+type pushed struct {
+	version int32 // in force
 	// last is the error of the last push that was rejected, until one is applied, and tried its version.
 	last  string
 	tried int32
@@ -54,61 +68,78 @@ type State struct {
 // Update is a configuration that the edge pushed.
 type Update = remoteconfig.Update
 
-// New makes a state with the local configuration, which table serves already.
+// New makes a state with the local rules in force.
 func New(cfg Config) (*State, error) {
-	s := &State{cfg: cfg, marks: crashmark.New(cfg.StateDir), version: remoteconfig.LocalVersion}
-	s.gauge = prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "culvert_proxy_config_version", Help: "Version of the configuration in force; -1 is the local one.",
-	})
-	s.gauge.Set(float64(remoteconfig.LocalVersion))
+	rules, err := withLocal(cfg.Rules, cfg.MaxActiveFlows)
+	if err != nil {
+		return nil, err
+	}
+	table, err := router.New(rules, cfg.Opener, cfg.ManagementHosts...)
+	if err != nil {
+		return nil, err
+	}
+	s := &State{cfg: cfg, table: table, marks: crashmark.New(cfg.StateDir), metrics: newMetrics(), tunnels: make(map[tunnel.ID]*pushed)}
 	if cfg.Registerer != nil {
-		if err := cfg.Registerer.Register(s.gauge); err != nil {
+		if err := s.metrics.register(cfg.Registerer); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
 	}
 	return s, nil
 }
 
-// Apply puts a pushed configuration in force and returns the version in force afterwards. Every error is a
-// *remoteconfig.RejectedError. A version that is not newer changes nothing and is no error.
-func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) {
+// Table holds the rules in force.
+func (s *State) Table() *router.Table { return s.table }
+
+// of gives a copy of what the edge pushed for a tunnel, and whether further pushes are refused.
+func (s *State) of(id tunnel.ID) (now pushed, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if p := s.tunnels[id]; p != nil {
+		return *p, s.closed
+	}
+	return pushed{version: remoteconfig.LocalVersion}, s.closed
+}
+
+func (s *State) set(id tunnel.ID, now pushed) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tunnels[id] = &now
+}
+
+// Apply puts a pushed configuration in force for its tunnel, and returns the version in force afterwards. Every error is a
+// *remoteconfig.RejectedError. A version that is not newer changes nothing and is no error.
+func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
 	log := s.cfg.Logger.With(slog.String(logkey.TunnelID, u.Tunnel.String()), slog.Int(logkey.Version, int(u.Version)))
+	now, closed := s.of(u.Tunnel)
 	switch {
-	case !s.Serves(u.Tunnel):
-		return remoteconfig.LocalVersion, remoteconfig.Reject(errOther) // s.version is not a version of this tunnel
-	case u.Version <= s.version:
-		log.DebugContext(ctx, "configuration is not newer", slog.Int(logkey.Applied, int(s.version)))
-		return s.version, nil
-	case s.closed:
-		return s.version, remoteconfig.Reject(errClosed)
+	case u.Version <= now.version:
+		log.DebugContext(ctx, "configuration is not newer", slog.Int(logkey.Applied, int(now.version)))
+		return now.version, nil
+	case closed:
+		return now.version, remoteconfig.Reject(errClosed)
 	}
 	set, err := s.applyMarked(ctx, log, u)
 	if err != nil {
 		tell := log.DebugContext // every connection pushes the same document: one line at the error level is enough
-		if s.last != err.Error() || s.tried != u.Version {
+		if now.last != err.Error() || now.tried != u.Version {
 			tell = log.ErrorContext
 		}
-		s.last, s.tried = err.Error(), u.Version
-		tell(ctx, "configuration rejected", slog.Int(logkey.Applied, int(s.version)), slog.Any(logkey.Err, err),
+		now.last, now.tried = err.Error(), u.Version
+		s.set(u.Tunnel, now)
+		tell(ctx, "configuration rejected", slog.Int(logkey.Applied, int(now.version)), slog.Any(logkey.Err, err),
 			slog.String(logkey.Document, string(u.Document)))
-		return s.version, remoteconfig.Reject(err)
+		return now.version, remoteconfig.Reject(err)
 	}
-	s.version, s.last = u.Version, ""
-	s.gauge.Set(float64(u.Version))
+	s.set(u.Tunnel, pushed{version: u.Version})
+	s.metrics.applied(u.Tunnel, u.Version)
 	log.InfoContext(ctx, "configuration applied", slog.Int(logkey.Rules, len(set.Rules)), slog.Int(logkey.Bytes, len(u.Document)),
 		slog.String(logkey.Document, string(u.Document)))
 	for _, text := range set.Warnings() {
 		log.WarnContext(ctx, "ingress rules accepted with a warning", slog.String(logkey.Warning, text))
 	}
 	return u.Version, nil
-}
-
-// Serves reports whether the rules in force apply to requests of a tunnel: local rules do to all, pushed ones to their own
-// tunnel alone.
-func (s *State) Serves(id tunnel.ID) bool {
-	return s.cfg.Table.Current().Serves(id)
 }
 
 // applyMarked is apply with a mark on disk as long as it runs. Without a mark that can be written a document is applied all the same.
@@ -137,10 +168,10 @@ func (s *State) apply(u remoteconfig.Update) (*ingress.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	if set, err = Local(set, s.cfg.MaxActiveFlows); err != nil {
+	if set, err = withLocal(set, s.cfg.MaxActiveFlows); err != nil {
 		return nil, err
 	}
-	if err := s.cfg.Table.Swap(u.Tunnel, set); err != nil {
+	if err := s.table.Swap(u.Tunnel, set); err != nil {
 		var start *router.StartError
 		if errors.As(err, &start) {
 			err = start.Err // the edge knows the rules by their services
@@ -150,26 +181,33 @@ func (s *State) apply(u remoteconfig.Update) (*ingress.Set, error) {
 	return set, nil
 }
 
-// Local puts the local limit of flows in place of the one in set; an empty text leaves set as it is.
-func Local(set *ingress.Set, maxActiveFlows string) (*ingress.Set, error) {
+// withLocal puts the local limit of flows in place of the one in set; an empty text leaves set as it is.
+func withLocal(set *ingress.Set, maxActiveFlows string) (*ingress.Set, error) {
 	if maxActiveFlows == "" {
 		return set, nil
 	}
 	return set.WithMaxActiveFlows(maxActiveFlows)
 }
 
-// Version is the version in force, and the error of the last push if that was rejected, without passwords.
-func (s *State) Version() (version int32, rejected string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.version, redact.URL(s.last)
+// Version is the version in force for a tunnel, and the error of its last push if that was rejected, without passwords.
+func (s *State) Version(id tunnel.ID) (version int32, rejected string) {
+	now, _ := s.of(id)
+	return now.version, redact.URL(now.last)
 }
 
-// ConfigJSON is the response of the /config endpoint (docs/spec/ingress.md 12.5).
-func (s *State) ConfigJSON() ([]byte, error) {
+// Tunnels lists the tunnels for which the edge has pushed a configuration, also a rejected one, in the order of their ids.
+func (s *State) Tunnels() []tunnel.ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.cfg.Table.Current().Set.ConfigJSON(s.version)
+	return slices.SortedFunc(maps.Keys(s.tunnels), func(a, b tunnel.ID) int { return bytes.Compare(a[:], b[:]) })
+}
+
+// ConfigJSON is the response of the /config endpoint for a tunnel (docs/spec/ingress.md 12.5).
+func (s *State) ConfigJSON(id tunnel.ID) ([]byte, error) {
+	s.applying.Lock() // so that version and rules belong together
+	defer s.applying.Unlock()
+	now, _ := s.of(id)
+	return s.table.For(id).Set.ConfigJSON(now.version)
 }
 
 // Close refuses further pushes.

@@ -4,13 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
@@ -67,22 +70,14 @@ func start(t *testing.T, yaml, maxFlows string) (*live.State, *router.Table, pro
 			t.Fatal(err)
 		}
 	}
-	set, err := live.Local(set, maxFlows)
+	log := slog.New(slog.DiscardHandler)
+	reg := prometheus.NewRegistry()
+	s, err := live.New(live.Config{Rules: set, Opener: opener.New(log, nil), MaxActiveFlows: maxFlows, Logger: log, Registerer: reg})
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	log := slog.New(slog.DiscardHandler)
-	table, err := router.New(set, opener.New(log, nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(table.Close)
-	reg := prometheus.NewRegistry()
-	s, err := live.New(live.Config{Table: table, MaxActiveFlows: maxFlows, Logger: log, Registerer: reg})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, table, reg, nil
+	t.Cleanup(s.Table().Close)
+	return s, s.Table(), reg, nil
 }
 
 func TestUpdateVectors(t *testing.T) {
@@ -118,7 +113,7 @@ func TestUpdateVectors(t *testing.T) {
 				s.Close()
 				checkStep(t, s, table, *c.After, &ahead, seen)
 			}
-			version, _ := s.Version()
+			version, _ := s.Version(tunnel.ID{1})
 			if got := gauge(t, reg); got != float64(version) {
 				t.Errorf("gauge %v, want %d", got, version)
 			}
@@ -131,7 +126,7 @@ func TestUpdateVectors(t *testing.T) {
 
 func checkStep(t *testing.T, s *live.State, table *router.Table, step vectorStep, ahead *int32, seen map[string]bool) {
 	t.Helper()
-	before := table.Current()
+	before := table.For(tunnel.ID{1})
 	applied, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{1}, Version: step.Version, Document: []byte(step.Config)})
 	var rejected *remoteconfig.RejectedError
 	want, _ := step.Error.(string)
@@ -153,13 +148,13 @@ func checkStep(t *testing.T, s *live.State, table *router.Table, step vectorStep
 	case want == "" && err != nil, want != "" && (!errors.As(err, &rejected) || rejected.Reason != want):
 		t.Errorf("version %d: %v, want %q", step.Version, err, want)
 	}
-	if changed := table.Current() != before; changed != (step.Outcome == "applied") {
+	if changed := table.For(tunnel.ID{1}) != before; changed != (step.Outcome == "applied") {
 		t.Errorf("version %d: table changed: %v, outcome %s", step.Version, changed, step.Outcome)
 	}
 	if step.Endpoint == nil || step.Outcome != "applied" {
 		return
 	}
-	b, err := s.ConfigJSON()
+	b, err := s.ConfigJSON(tunnel.ID{1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,31 +167,91 @@ func checkStep(t *testing.T, s *live.State, table *router.Table, step vectorStep
 func gauge(t *testing.T, reg prometheus.Gatherer) float64 {
 	t.Helper()
 	families, err := reg.Gather()
-	if err != nil || len(families) != 1 {
-		t.Fatalf("%d families, %v", len(families), err)
-	}
-	return families[0].GetMetric()[0].GetGauge().GetValue()
-}
-
-func TestOtherTunnel(t *testing.T) {
-	s, table, _, err := start(t, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules := []byte(`{"ingress":[{"service":"http_status:404"}]}`)
-	if v, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{1}, Version: 3, Document: rules}); v != 3 || err != nil {
-		t.Fatalf("%d, %v", v, err)
+	for _, f := range families {
+		if f.GetName() == "culvert_proxy_config_version" {
+			return f.GetMetric()[0].GetGauge().GetValue()
+		}
 	}
-	before := table.Current()
-	v, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{2}, Version: 9, Document: rules})
-	if v != remoteconfig.LocalVersion || err == nil || !strings.Contains(err.Error(), "another tunnel") {
-		t.Errorf("%d, %v", v, err)
+	t.Fatal("no version among the metrics")
+	return 0
+}
+
+// TestTunnelsHaveVersionsOfTheirOwn pushes for two tunnels, and checks that neither changes the version, the rules or the errors of
+// the other, nor those of a third tunnel, which has the local rules.
+func TestTunnelsHaveVersionsOfTheirOwn(t *testing.T) {
+	s, table, reg, err := start(t, "", "")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if table.Current() != before {
-		t.Error("the table changed")
+	first, second, third := tunnel.ID{1}, tunnel.ID{2}, tunnel.ID{3}
+	push := func(id tunnel.ID, version int32, doc string) (int32, error) {
+		return s.Apply(t.Context(), remoteconfig.Update{Tunnel: id, Version: version, Document: []byte(doc)})
 	}
-	if !s.Serves(tunnel.ID{1}) || s.Serves(tunnel.ID{2}) {
-		t.Error("pushed rules must serve their own tunnel and no other")
+	rules := func(status int) string { return fmt.Sprintf(`{"ingress":[{"service":"http_status:%d"}]}`, status) }
+	if v, err := push(first, 9, rules(404)); v != 9 || err != nil {
+		t.Fatalf("first: %d, %v", v, err)
+	}
+	before := table.For(first)
+	if v, err := push(second, 3, rules(410)); v != 3 || err != nil {
+		t.Fatalf("second, a lower version than the other tunnel's: %d, %v", v, err)
+	}
+	if v, err := push(second, 4, "[]"); v != 3 || err == nil {
+		t.Errorf("second, bad document: %d, %v", v, err)
+	}
+	if v, err := push(first, 8, rules(500)); v != 9 || err != nil {
+		t.Errorf("first, an older version: %d, %v", v, err)
+	}
+	if table.For(first) != before {
+		t.Error("pushes of another tunnel, and older ones, replaced the rules of the first")
+	}
+	for id, want := range map[tunnel.ID]string{first: "http_status:404", second: "http_status:410", third: "http_status:503"} {
+		if got := table.For(id).Routes()[0].Origin.Text; got != want {
+			t.Errorf("%s has %s, want %s", id, got, want)
+		}
+	}
+	if _, rejected := s.Version(first); rejected != "" {
+		t.Errorf("first has the error of another tunnel: %s", rejected)
+	}
+	if v, rejected := s.Version(second); v != 3 || rejected == "" {
+		t.Errorf("second: version %d, rejected %q", v, rejected)
+	}
+	if v, _ := s.Version(third); v != remoteconfig.LocalVersion {
+		t.Errorf("third: version %d", v)
+	}
+	if got := s.Tunnels(); !slices.Equal(got, []tunnel.ID{first, second}) {
+		t.Errorf("tunnels %v", got)
+	}
+	want := `
+# HELP culvert_proxy_configured_tunnels Tunnels with a pushed configuration in force.
+# TYPE culvert_proxy_configured_tunnels gauge
+culvert_proxy_configured_tunnels 2
+# HELP culvert_proxy_tunnel_config_version Version of the pushed configuration in force of a tunnel, for the first 100 tunnels that get one.
+# TYPE culvert_proxy_tunnel_config_version gauge
+culvert_proxy_tunnel_config_version{tunnel_id="01000000-0000-0000-0000-000000000000"} 9
+culvert_proxy_tunnel_config_version{tunnel_id="02000000-0000-0000-0000-000000000000"} 3
+`
+	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "culvert_proxy_configured_tunnels",
+		"culvert_proxy_tunnel_config_version"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTimeSeriesAreBounded pushes for more tunnels than may have a time series.
+func TestTimeSeriesAreBounded(t *testing.T) {
+	s, _, reg, err := start(t, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 103 {
+		if _, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: tunnel.ID{byte(i), 1}, Version: 1, Document: []byte("{}")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := testutil.GatherAndCount(reg, "culvert_proxy_tunnel_config_version"); n != 100 || err != nil {
+		t.Errorf("%d time series, %v", n, err)
 	}
 }
 
@@ -246,7 +301,7 @@ func TestFlow(t *testing.T) {
 	if st := ask("abc"); !st.aborted || st.closed {
 		t.Error("a short request is answered")
 	}
-	if _, rejected := s.Version(); rejected != "" {
+	if _, rejected := s.Version(tunnel.ID{1}); rejected != "" {
 		t.Errorf("rejected: %s", rejected)
 	}
 }

@@ -64,16 +64,10 @@ type Networks struct {
 
 // New starts nothing. It asks table for the live rules at each use, and point what the local policy allows.
 func New(cfg Config, table *router.Table, point *dialer.Point, log *slog.Logger, reg prometheus.Registerer) (*Networks, error) {
-	settings := func(id tunnel.ID) (ingress.WarpRouting, error) {
-		rules, err := table.For(id)
-		if err != nil {
-			return ingress.WarpRouting{}, err
-		}
-		return rules.Set.WarpRouting, nil
-	}
+	settings := func(id tunnel.ID) ingress.WarpRouting { return table.For(id).Set.WarpRouting }
 	n := &Networks{
 		dialer: dialer.New(settings, point),
-		limit:  limit.New(func() uint64 { return table.Current().Set.WarpRouting.MaxActiveFlows }, reg),
+		limit:  limit.New(func(id tunnel.ID) uint64 { return settings(id).MaxActiveFlows }, reg),
 	}
 	var err error
 	if n.dns, err = resolver.New(cfg.DNS, log, reg); err != nil {

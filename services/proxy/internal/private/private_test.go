@@ -14,8 +14,8 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
-// TestRulesOfAnotherTunnelOpenNothing dials for two tunnels, before and after one of them has pushed its rules.
-func TestRulesOfAnotherTunnelOpenNothing(t *testing.T) {
+// TestEachTunnelDialsByItsOwnRules dials for two tunnels, before and after one of them got rules that deny every destination.
+func TestEachTunnelDialsByItsOwnRules(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +43,7 @@ func TestRulesOfAnotherTunnelOpenNothing(t *testing.T) {
 		if udp == nil {
 			_ = c.Close()
 		}
-		if !errors.Is(tcp, udp) && !errors.Is(udp, tcp) {
+		if (tcp == nil) != (udp == nil) || errors.Is(tcp, ingress.ErrDenied) != errors.Is(udp, ingress.ErrDenied) {
 			t.Errorf("TCP: %v, UDP: %v", tcp, udp)
 		}
 		return tcp
@@ -53,13 +53,18 @@ func TestRulesOfAnotherTunnelOpenNothing(t *testing.T) {
 			t.Errorf("%s with local rules: %v", id, err)
 		}
 	}
-	if err := table.Swap(first, ingress.Default503()); err != nil {
+	prefix := "192.0.2.0/24" // a destination that no rule contains is denied
+	denied, err := ingress.CompileRemote(ingress.Document{WarpRouting: ingress.WarpSpec{IPRules: []ingress.IPRuleSpec{{Prefix: &prefix}}}})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := dial(first); err != nil {
-		t.Errorf("with rules of its own: %v", err)
+	if err := table.Swap(first, denied); err != nil {
+		t.Fatal(err)
 	}
-	if err := dial(second); !errors.Is(err, router.ErrOtherTunnel) {
-		t.Errorf("with rules of another tunnel: %v", err)
+	if err := dial(first); !errors.Is(err, ingress.ErrDenied) {
+		t.Errorf("with rules that deny it: %v", err)
+	}
+	if err := dial(second); err != nil {
+		t.Errorf("with rules of another tunnel that deny it: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -39,7 +40,7 @@ func TestMatchGivesTheRulesOrigin(t *testing.T) {
 		{"other.test", "/api", "http_status:404", 2},
 		{"", "", "http_status:404", 2},
 	} {
-		r := table.Current().Match(tc.host, tc.path)
+		r := table.Default().Match(tc.host, tc.path)
 		if r == nil || r.Index != tc.index || r.Origin.Text != tc.want {
 			t.Errorf("Match(%q, %q) = %+v, want rule %d, %s", tc.host, tc.path, r, tc.index, tc.want)
 		}
@@ -57,29 +58,29 @@ func TestSwap(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer table.Close()
-	first := table.Current().Routes()
+	first := table.Default().Routes()
 	if first[0].Origin != first[1].Origin {
 		t.Error("two rules with the same service and settings have two pools")
 	}
 	if first[0].Origin == first[2].Origin {
 		t.Error("rules with different settings share a pool")
 	}
-	if err := table.Swap(tunnel.ID{}, compile(t, other, last)); err != nil {
+	if err := table.SwapDefault(compile(t, other, last)); err != nil {
 		t.Fatal(err)
 	}
-	if table.Current().Routes()[0].Origin != first[2].Origin {
+	if table.Default().Routes()[0].Origin != first[2].Origin {
 		t.Error("an unchanged service got a new pool")
 	}
 	missing := "/does/not/exist"
 	bad := ingress.RuleSpec{Service: "https://127.0.0.1:1", OriginRequest: ingress.OriginSpec{CAPool: &missing}}
-	before := table.Current()
-	err = table.Swap(tunnel.ID{}, compile(t, bad))
+	before := table.Default()
+	err = table.SwapDefault(compile(t, bad))
 	want := "Error starting local service https://127.0.0.1:1: Error loading cert pool: " +
 		"unable to read the file /does/not/exist for --origin-ca-pool: "
 	if err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("Swap: %v, want %s", err, want)
 	}
-	if table.Current() != before {
+	if table.Default() != before {
 		t.Error("a failed swap changed the table")
 	}
 }
@@ -95,10 +96,95 @@ func TestAmbiguous(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer table.Close()
-	s := table.Current()
+	s := table.Default()
 	for path, want := range map[string]bool{"/public": false, "/public/../admin": true, "/admin": false} {
 		if got := s.Ambiguous("x.test", path, s.Match("x.test", path)); got != want {
 			t.Errorf("Ambiguous(%s) = %v, want %v", path, got, want)
+		}
+	}
+}
+
+// TestSwapConcernsOneTunnel checks that rules of one tunnel serve it alone, and that no origin is shared.
+func TestSwapConcernsOneTunnel(t *testing.T) {
+	table, err := router.New(compile(t, ingress.RuleSpec{Service: "http://127.0.0.1:1"}), opener.New(slog.New(slog.DiscardHandler), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	first, second, third := tunnel.ID{1}, tunnel.ID{2}, tunnel.ID{3}
+	for _, id := range []tunnel.ID{first, second} {
+		if err := table.Swap(id, compile(t, ingress.RuleSpec{Service: "http://127.0.0.1:1"})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	general, one, two := table.Default(), table.For(first), table.For(second)
+	if one == two || one == general || two == general || table.For(third) != general {
+		t.Error("tunnels share a snapshot, or one without rules has not the default one")
+	}
+	if one.Routes()[0].Origin == two.Routes()[0].Origin {
+		t.Error("two tunnels share a pool")
+	}
+	if err := table.Swap(first, compile(t, ingress.RuleSpec{Service: "http_status:404"})); err != nil {
+		t.Fatal(err)
+	}
+	if table.For(first) == one || table.For(second) != two || table.Default() != general {
+		t.Error("a swap must change its own tunnel and no other")
+	}
+	remove := map[tunnel.ID]*ingress.Set{first: nil, third: nil} // the third has none
+	if err := table.SwapAll(router.Changes{Tunnels: remove}); err != nil {
+		t.Fatal(err)
+	}
+	if table.For(first) != general || table.For(second) != two {
+		t.Error("a tunnel whose rules were removed must have the default ones, and no other may change")
+	}
+	if own := table.Own(); len(own) != 1 || own[0] != second {
+		t.Errorf("tunnels with rules of their own: %v", own)
+	}
+}
+
+// TestSwapAllIsAllOrNothing has one change that cannot be made among others that can.
+func TestSwapAllIsAllOrNothing(t *testing.T) {
+	good := compile(t, ingress.RuleSpec{Service: "http_status:404"})
+	table, err := router.New(good, opener.New(slog.New(slog.DiscardHandler), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Close()
+	first, second, third := tunnel.ID{1}, tunnel.ID{2}, tunnel.ID{3}
+	if err := table.Swap(second, good); err != nil {
+		t.Fatal(err)
+	}
+	missing := "/does/not/exist"
+	bad := compile(t, ingress.RuleSpec{Service: "https://127.0.0.1:1", OriginRequest: ingress.OriginSpec{CAPool: &missing}})
+	general, two := table.Default(), table.For(second)
+	changes := router.Changes{Default: good, Tunnels: map[tunnel.ID]*ingress.Set{first: good, second: nil, third: bad}}
+	var fault *router.StartError
+	if err := table.SwapAll(changes); !errors.As(err, &fault) {
+		t.Errorf("SwapAll: %v, want a StartError", err)
+	}
+	if table.Default() != general || table.For(first) != general || table.For(second) != two || table.For(third) != general {
+		t.Error("a failed change made others")
+	}
+	changes.Tunnels[third] = good
+	if err := table.SwapAll(changes); err != nil {
+		t.Fatal(err)
+	}
+	if table.Default() == general || table.For(second) != table.Default() || table.For(first) == table.Default() || len(table.Own()) != 2 {
+		t.Error("not all changes were made")
+	}
+}
+
+func TestForAllocatesNothing(t *testing.T) {
+	table, err := router.New(compile(t, ingress.RuleSpec{Service: "http_status:404"}), opener.New(slog.New(slog.DiscardHandler), nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := table.Swap(tunnel.ID{1}, compile(t, ingress.RuleSpec{Service: "http_status:410"})); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []tunnel.ID{{1}, {2}} {
+		if n := testing.AllocsPerRun(100, func() { table.For(id) }); n != 0 {
+			t.Errorf("For(%s): %v allocations", id, n)
 		}
 	}
 }

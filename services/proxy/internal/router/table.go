@@ -2,8 +2,9 @@ package router
 
 import (
 	"crypto/sha256"
-	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -24,13 +25,11 @@ type Route struct {
 	Faults faultgate.Gate
 }
 
-// Snapshot is one version of the table. It never changes.
+// Snapshot is one version of the rules of a tunnel, or of the default rules. It never changes.
 type Snapshot struct {
 	Set    *ingress.Set
 	routes []Route
 	pool   map[key]*origin.Origin
-	// owner is the tunnel that the rules belong to; nil are local rules, which apply to all.
-	owner *tunnel.ID
 	// guarded says that some rule demands an access token.
 	guarded bool
 }
@@ -51,9 +50,6 @@ func (s *Snapshot) Ambiguous(host, path string, r *Route) bool {
 	return s.guarded && s.Set.Conflicts(host, path, r.Index)
 }
 
-// Serves reports whether the rules apply to a tunnel: local rules do to all, pushed ones to their own tunnel alone.
-func (s *Snapshot) Serves(id tunnel.ID) bool { return s.owner == nil || *s.owner == id }
-
 // Routes gives the routes in the order of the rules.
 func (s *Snapshot) Routes() []Route { return s.routes }
 
@@ -65,16 +61,23 @@ type Opener interface {
 	Open(svc ingress.Service, set ingress.OriginRequest, ca []byte) (*origin.Origin, error)
 }
 
-// Table holds the current Snapshot.
+// Table holds the snapshots in force: one for each tunnel with rules of its own, and the default one for all other tunnels.
 type Table struct {
 	// Faults thins out the log lines about flows without a route.
 	Faults faultgate.Gate
 
 	opener  Opener
-	hosts   []string   // of the management service
-	swap    sync.Mutex // held by Swap, so that two swaps do not lose each other's origins
-	current atomic.Pointer[Snapshot]
+	hosts   []string // of the management service
+	general slot
+
+	// mu serializes swaps, so that two do not lose each other's origins. The map is copied when a tunnel comes or goes: readers take
+	// no lock.
+	mu      sync.Mutex
+	tunnels atomic.Pointer[map[tunnel.ID]*slot]
 }
+
+// slot holds the snapshot of one tunnel, or the default one.
+type slot struct{ current atomic.Pointer[Snapshot] }
 
 // StartError says that the service of a rule cannot be served.
 type StartError struct {
@@ -88,64 +91,161 @@ func (e *StartError) Error() string { return fmt.Sprintf("ingress rule %d: %v", 
 // Unwrap gives the cause.
 func (e *StartError) Unwrap() error { return e.Err }
 
-// New makes a table that serves set with the origins that opener makes. Requests for managementHosts match no rule, also after a
-// Swap.
+// New makes a table whose default rules are set, with the origins that opener makes. Requests for managementHosts match no rule,
+// also after a swap.
 func New(set *ingress.Set, opener Opener, managementHosts ...string) (*Table, error) {
 	t := &Table{opener: opener, hosts: managementHosts}
-	if err := t.swapFor(nil, set); err != nil {
+	t.tunnels.Store(&map[tunnel.ID]*slot{})
+	if err := t.SwapDefault(set); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-// ErrOtherTunnel says that the rules in force belong to another tunnel.
-var ErrOtherTunnel = errors.New("this proxy has the rules of another tunnel")
-
-// For is the snapshot for a new flow of a tunnel, or ErrOtherTunnel.
-func (t *Table) For(id tunnel.ID) (*Snapshot, error) {
-	s := t.current.Load()
-	if !s.Serves(id) {
-		return nil, ErrOtherTunnel
+// For is the snapshot for a new flow of a tunnel: that of the tunnel, else the default one. It is never nil, takes no lock and
+// allocates nothing.
+func (t *Table) For(id tunnel.ID) *Snapshot {
+	if s := (*t.tunnels.Load())[id]; s != nil {
+		return s.current.Load()
 	}
-	return s, nil
+	return t.general.current.Load()
 }
 
-// Current is the snapshot in force, whatever tunnel it belongs to.
-func (t *Table) Current() *Snapshot { return t.current.Load() }
+// Default is the snapshot for tunnels without rules of their own.
+func (t *Table) Default() *Snapshot { return t.general.current.Load() }
 
-// Swap makes set the live one, for the flows of its tunnel alone. On an error everything stays as it was.
-func (t *Table) Swap(owner tunnel.ID, set *ingress.Set) error { return t.swapFor(&owner, set) }
+// Own lists the tunnels with rules of their own, in no order.
+func (t *Table) Own() []tunnel.ID { return slices.Collect(maps.Keys(*t.tunnels.Load())) }
 
-// swapFor is Swap; without an owner the rules apply to all tunnels.
-func (t *Table) swapFor(owner *tunnel.ID, set *ingress.Set) error {
-	t.swap.Lock()
-	defer t.swap.Unlock()
-	old := t.current.Load()
-	if len(t.hosts) > 0 {
-		set = set.WithInternal(t.hosts...)
+// SwapDefault makes set the default rules. On an error everything stays as it was.
+func (t *Table) SwapDefault(set *ingress.Set) error { return t.SwapAll(Changes{Default: set}) }
+
+// Swap makes set the rules of one tunnel, and changes nothing for all others. On an error everything stays as it was.
+func (t *Table) Swap(id tunnel.ID, set *ingress.Set) error {
+	return t.SwapAll(Changes{Tunnels: map[tunnel.ID]*ingress.Set{id: set}})
+}
+
+// Changes are rules to put in force together.
+type Changes struct {
+	// Default replaces the default rules, unless it is nil.
+	Default *ingress.Set
+	// Tunnels replace the rules of these tunnels; nil takes them away, so that the default ones serve the tunnel.
+	Tunnels map[tunnel.ID]*ingress.Set
+}
+
+// SwapAll makes all changes. On an error, a *StartError, everything stays as it was.
+func (t *Table) SwapAll(c Changes) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var done []change
+	prepare := func(s *slot, set *ingress.Set) error {
+		next, err := s.prepare(t.opener, t.internal(set))
+		if err != nil {
+			for _, other := range done {
+				other.next.closeExcept(other.slot.current.Load())
+			}
+			return err
+		}
+		done = append(done, change{s, next})
+		return nil
 	}
-	next := &Snapshot{Set: set, owner: owner, routes: make([]Route, len(set.Rules)), pool: make(map[key]*origin.Origin, len(set.Rules))}
+	if c.Default != nil {
+		if err := prepare(&t.general, c.Default); err != nil {
+			return err
+		}
+	}
+	next := *t.tunnels.Load()
+	if t.changesTunnels(c) {
+		next = maps.Clone(next) // readers use the former one
+	}
+	var removed []*slot
+	for id, set := range c.Tunnels {
+		s := next[id]
+		if set == nil {
+			if s != nil {
+				delete(next, id)
+				removed = append(removed, s)
+			}
+			continue
+		}
+		if s == nil {
+			s = &slot{}
+			next[id] = s
+		}
+		if err := prepare(s, set); err != nil {
+			return err
+		}
+	}
+	for _, d := range done {
+		d.slot.put(d.next)
+	}
+	t.tunnels.Store(&next)
+	for _, s := range removed {
+		s.close()
+	}
+	return nil
+}
+
+// changesTunnels reports whether a tunnel gets its first rules, or loses its last ones.
+func (t *Table) changesTunnels(c Changes) bool {
+	now := *t.tunnels.Load()
+	for id, set := range c.Tunnels {
+		if _, has := now[id]; has != (set != nil) {
+			return true
+		}
+	}
+	return false
+}
+
+// change is a snapshot that is ready for its slot.
+type change struct {
+	slot *slot
+	next *Snapshot
+}
+
+// Close ends the idle connections of all origins.
+func (t *Table) Close() {
+	t.general.close()
+	for _, s := range *t.tunnels.Load() {
+		s.close()
+	}
+}
+
+// internal puts the rules of the management service before those of set.
+func (t *Table) internal(set *ingress.Set) *ingress.Set {
+	if len(t.hosts) == 0 {
+		return set
+	}
+	return set.WithInternal(t.hosts...)
+}
+
+// prepare makes the next snapshot of a slot, with the origins of unchanged services. The caller holds Table.mu.
+func (s *slot) prepare(opener Opener, set *ingress.Set) (*Snapshot, error) {
+	old := s.current.Load()
+	next := &Snapshot{Set: set, routes: make([]Route, len(set.Rules)), pool: make(map[key]*origin.Origin, len(set.Rules))}
 	for i := range set.Rules {
 		rule := &set.Rules[i]
-		o, err := next.origin(old, rule, t.opener)
+		o, err := next.origin(old, rule, opener)
 		if err != nil {
 			next.closeExcept(old)
-			return &StartError{Rule: i, Err: err}
+			return nil, &StartError{Rule: i, Err: err}
 		}
 		guarded := rule.Origin.Access.Required
 		next.routes[i].Index, next.routes[i].Rule = i, rule
 		next.routes[i].Origin, next.routes[i].Guarded = o, guarded
 		next.guarded = next.guarded || guarded
 	}
-	t.current.Store(next)
-	if old != nil {
-		old.closeExcept(next)
-	}
-	return nil
+	return next, nil
 }
 
-// Close ends the idle connections of all origins.
-func (t *Table) Close() { t.Current().closeExcept(nil) }
+// put makes next the snapshot in force.
+func (s *slot) put(next *Snapshot) {
+	if old := s.current.Swap(next); old != nil {
+		old.closeExcept(next)
+	}
+}
+
+func (s *slot) close() { s.current.Load().closeExcept(nil) }
 
 // origin gives the origin of a rule: one of this snapshot or of the old one with the same service and settings, or a
 // new one.

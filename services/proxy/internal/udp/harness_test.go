@@ -40,10 +40,10 @@ func newKit(t testing.TB, opts ...option) *kit {
 	k := &kit{reg: prometheus.NewRegistry()}
 	cfg := udp.Default()
 	deps := udp.Deps{
-		Dialer: dialer.New(func(tunnel.ID) (ingress.WarpRouting, error) {
-			return ingress.WarpRouting{ConnectTimeout: time.Second}, nil
+		Dialer: dialer.New(func(tunnel.ID) ingress.WarpRouting {
+			return ingress.WarpRouting{ConnectTimeout: time.Second}
 		}, nil),
-		Limit:      limit.New(func() uint64 { return k.max }, nil),
+		Limit:      limit.New(func(tunnel.ID) uint64 { return k.max }, nil),
 		Logger:     slog.New(slog.DiscardHandler),
 		Registerer: k.reg,
 	}

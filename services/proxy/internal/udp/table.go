@@ -312,7 +312,7 @@ func (t *Table) open(ctx context.Context, f *flow, m *packet.Message) (*session,
 	if t.Sessions() >= t.cfg.MaxSessions {
 		return nil, datagram.ResultTooManyFlows, limit.ErrTooMany
 	}
-	slot, err := t.deps.Limit.Acquire(limit.UDP)
+	slot, err := t.deps.Limit.Acquire(f.m.Tunnel, limit.UDP)
 	if err != nil {
 		return nil, datagram.ResultTooManyFlows, err
 	}
