@@ -96,7 +96,7 @@ type Carrier interface {
 type Stream interface {
 	// Read gives the request's bytes from the first one. io.EOF is the edge's FIN; any other error is an abort.
 	io.Reader
-	// Write sends the buffered bytes and p at once.
+	// Write sends the buffered bytes and p at once. If both are empty, nothing is written to the edge's stream.
 	io.Writer
 	// Buffer keeps a copy of p to travel with the next Write or CloseWrite, but no longer than FlushDelay.
 	Buffer(p []byte) error

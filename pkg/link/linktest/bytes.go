@@ -201,6 +201,22 @@ func testFlushDelay(t *testing.T, setup Setup) {
 	wantErr(t, wait(t, done), nil)
 }
 
+// testEmptyWrite asks for the buffered bytes to be sent when there are none: the visitor, who does not read yet, must not
+// hold that up.
+func testEmptyWrite(t *testing.T, setup Setup) {
+	written := make(chan error, 1)
+	c := setup(t, link.HandlerFunc(func(_ context.Context, _ link.Meta, s link.Stream) {
+		_, err := s.Write(nil)
+		written <- err
+		_, _ = io.WriteString(s, "response") // a failure shows at the other end
+		_ = s.CloseWrite()
+	}))
+	v, done := flow(t, c, "x", true)
+	wantErr(t, receive(t, written, "an empty write has not returned"), nil)
+	wantResponse(t, v, "response")
+	wantErr(t, wait(t, done), nil)
+}
+
 // pattern is reproducible and does not repeat at the size of any buffer.
 func pattern(n int) []byte {
 	b := make([]byte, n)

@@ -34,6 +34,7 @@ func Run(t *testing.T, setup Setup) {
 		{"empty response", testEmptyResponse},
 		{"buffered bytes travel in order", testBuffer},
 		{"buffered bytes are not held back", testFlushDelay},
+		{"an empty write waits for nobody", testEmptyWrite},
 		{"large bodies both ways", testLarge},
 		{"large first bytes", testLargeFirst},
 		{"back-pressure", testBackPressure},
