@@ -33,7 +33,7 @@ func secretNames() []string {
 // SecretName reports whether name is the name of a secret: of a query parameter, a setting, a flag or a variable. The name of a
 // file with a secret ("password_file", "tokenFile") is none.
 func SecretName(name string) bool {
-	plain := strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(name))
+	plain := withoutSeparators(strings.ToLower(name))
 	for _, suffix := range []string{"file", "dir", "path"} {
 		if strings.HasSuffix(plain, suffix) {
 			return false
@@ -50,6 +50,19 @@ func SecretName(name string) bool {
 		}
 	}
 	return false
+}
+
+// withoutSeparators is name without what stands between its words.
+func withoutSeparators(name string) string {
+	if !strings.ContainsAny(name, "_-.") {
+		return name
+	}
+	return strings.Map(func(r rune) rune {
+		if r == '_' || r == '-' || r == '.' {
+			return -1
+		}
+		return r
+	}, name)
 }
 
 // Setting is the value of the setting name as it may be shown.
@@ -72,24 +85,60 @@ func URL(raw string) string {
 	return Text(raw)
 }
 
-// Text is s without the secrets in it. It is meant for log lines, errors and documents.
+// Text is s without the secrets in it. It is meant for log lines, errors and documents. A pattern is tried only where it may match: most
+// texts have no secret, and a log stream passes every header of a request through here.
 func Text(s string) string {
-	if strings.Contains(s, "://") {
-		s = urlText.ReplaceAllStringFunc(s, maskURL)
-	}
 	if strings.Contains(s, "@") {
-		s = bareLogin.ReplaceAllStringFunc(s, maskBareLogin)
+		if strings.Contains(s, "://") {
+			s = urlText.ReplaceAllStringFunc(s, maskURL)
+		}
+		if strings.Contains(s, ":") {
+			s = bareLogin.ReplaceAllStringFunc(s, maskBareLogin)
+		}
 	}
-	if strings.Contains(s, "=") {
+	if hasSecretParameter(s) {
 		s = parameter.ReplaceAllStringFunc(s, maskParameter)
 	}
 	if strings.Contains(s, "eyJ") {
 		s = jsonToken.ReplaceAllString(s, Mask)
 	}
-	if strings.Contains(s, " ") {
+	if strings.Contains(s, " ") && mayNameScheme(s) {
 		s = bearer.ReplaceAllString(s, "${1} "+Mask)
 	}
 	return s
+}
+
+// hasSecretParameter reports whether the pattern parameter matches something whose name is secret.
+func hasSecretParameter(s string) bool {
+	for {
+		before, after, found := strings.Cut(s, "=")
+		if !found {
+			return false
+		}
+		start := strings.LastIndexFunc(before, func(r rune) bool { return !isNameRune(r) })
+		if start >= 0 && strings.IndexByte("?&#;", before[start]) >= 0 && SecretName(before[start+1:]) {
+			return true
+		}
+		s = after
+	}
+}
+
+// isNameRune reports whether r may be part of the name in the pattern parameter.
+func isNameRune(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("_.~%-", r)
+}
+
+// mayNameScheme reports whether s may have one of the words of the pattern bearer, in any case: each begins with "be" or "ba".
+func mayNameScheme(s string) bool {
+	for i := range len(s) - 1 {
+		if b := s[i] | 0x20; b != 'b' {
+			continue
+		}
+		if next := s[i+1] | 0x20; next == 'e' || next == 'a' {
+			return true
+		}
+	}
+	return false
 }
 
 // Error is err with a text that passed through Text. errors.Is and errors.As see err. It is nil for nil.

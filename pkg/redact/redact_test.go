@@ -48,6 +48,12 @@ func TestText(t *testing.T) {
 		"e-mail":        {"mail to a@b.example", "mail to a@b.example"},
 		"image digest":  {"redis@sha256:0123", "redis@sha256:0123"},
 		"query of path": {"GET /x?password=hunter2 HTTP/1.1", "GET /x?password=*** HTTP/1.1"},
+		"later query":   {"/x?a=b&c==&password=hunter2", "/x?a=b&c==&password=***"},
+		"matrix":        {"/x;api-key=hunter2/y", "/x;api-key=***"},
+		"quality":       {"text/html;q=0.9, a=token;b=key", "text/html;q=0.9, a=token;b=key"},
+		"no name":       {"token=hunter2 é=1 ?=2", "token=hunter2 é=1 ?=2"},
+		"upper case":    {"x BASIC dXNlcjpodW50ZXIy", "x BASIC ***"},
+		"short word":    {"b be ba basic e-mail", "b be ba basic e-mail"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := redact.Text(tc.in)
