@@ -1,7 +1,6 @@
 package logtail
 
 import (
-	"encoding/json"
 	"log/slog"
 	"math/rand/v2"
 	"sync/atomic"
@@ -47,17 +46,36 @@ func (q *Queue) Wants(level slog.Level, event management.Event) bool {
 
 // Take puts a record in the queue.
 func (q *Queue) Take(r slog.Record, event management.Event) {
-	if event != management.Connector && (!q.filters.Wants(event) || levelOf(r.Level) < q.filters.Level) || isAboutOther(r, q.tunnel) {
+	if event != management.Connector && (!q.filters.Wants(event) || levelOf(r.Level) < q.filters.Level) {
+		return
+	}
+	// The sample comes before the translation, which costs much more than all the rest.
+	if !q.filters.Sampled(rand.Float64()) || isAboutOther(r, q.tunnel) { //nolint:gosec // a sample needs no secrecy
 		return
 	}
 	for _, line := range translate(r, event) {
-		if q.filters.Pass(line.Level, line.Event, rand.Float64()) { //nolint:gosec // a sample needs no secrecy
+		if q.filters.Pass(line.Level, line.Event) {
 			q.put(line)
 		}
 	}
 }
 
-// Forward puts a message of another process in the queue; one that is none is dropped.
+// Batch gives first and the messages that wait behind it, at most management.Window of them.
+func (q *Queue) Batch(first []byte) [][]byte {
+	batch := [][]byte{first}
+	for len(batch) < management.Window {
+		select {
+		case next := <-q.lines:
+			batch = append(batch, next)
+			continue
+		default:
+		}
+		break
+	}
+	return batch
+}
+
+// Forward puts the lines of a message of another process in the queue; a message of another kind is dropped.
 func (q *Queue) Forward(message []byte) {
 	m, err := management.ParseLogs(message)
 	if err != nil {
@@ -79,13 +97,8 @@ func (q *Queue) put(line management.Line) {
 		}
 		line.Fields["process"] = q.process
 	}
-	text, err := json.Marshal(management.Logs{Type: management.TypeLogs, Logs: []management.Line{line}})
-	if err != nil { // a value that JSON does not have
-		line.Fields = nil
-		text, _ = json.Marshal(management.Logs{Type: management.TypeLogs, Logs: []management.Line{line}}) // strings and numbers always encode
-	}
 	select {
-	case q.lines <- text:
+	case q.lines <- line.Encode():
 	default:
 		q.dropped.Add(1)
 	}
@@ -97,14 +110,10 @@ func (q *Queue) Drops(now time.Time) []byte {
 	if n == 0 {
 		return nil
 	}
-	text, err := json.Marshal(management.Logs{Type: management.TypeLogs, Logs: []management.Line{{
+	return management.Line{
 		Time: management.TimeText(now), Level: management.Warn, Message: "log lines were dropped because there are more than the stream takes",
 		Fields: map[string]any{"dropped": n},
-	}}})
-	if err != nil {
-		return nil
-	}
-	return text
+	}.Encode()
 }
 
 // isAboutOther reports whether a record names another tunnel, whose lines are not this client's business.

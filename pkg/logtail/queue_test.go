@@ -42,6 +42,33 @@ func TestAFullQueueDropsTheNewest(t *testing.T) {
 	}
 }
 
+// What waits travels together, and no more than a client's window at once.
+func TestBatch(t *testing.T) {
+	q := logtail.NewQueue(tunnel.ID{1}, management.Filters{}, "")
+	log := telemetry.Tapped(slog.New(slog.DiscardHandler))
+	defer telemetry.TapOf(log).Listen(q)()
+	for range 3 {
+		log.Info("line")
+	}
+	m, err := management.ParseLogs(management.Joined(q.Batch(<-q.Messages())))
+	if err != nil || len(m.Logs) != 3 || len(q.Messages()) != 0 {
+		t.Errorf("%+v, %v, %d more", m, err, len(q.Messages()))
+	}
+}
+
+// A line that is not in the sample is not translated, which is most of what it costs.
+func TestASampleCostsLittle(t *testing.T) {
+	q := logtail.NewQueue(tunnel.ID{1}, management.Filters{Sampling: 1e-300}, "")
+	log := telemetry.ForEvent(telemetry.Tapped(slog.New(slog.DiscardHandler)), management.HTTP)
+	defer telemetry.TapOf(log).Listen(q)()
+	if n := testing.AllocsPerRun(100, func() { log.Debug("request received", slog.String(logkey.Method, "GET")) }); n > 1 {
+		t.Errorf("%v allocations for a line that is not sent", n)
+	}
+	if len(q.Messages()) != 0 {
+		t.Error("it was sent")
+	}
+}
+
 func TestForwardedAndOddLines(t *testing.T) {
 	q := logtail.NewQueue(tunnel.ID{1}, management.Filters{}, "me")
 	q.Forward([]byte("no message"))

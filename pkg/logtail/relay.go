@@ -9,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/management"
 	"github.com/culvert-tunnel/culvert/pkg/telemetry"
 )
 
@@ -101,17 +102,20 @@ func (r *Relay) send(ctx context.Context, t fleet.Tail) {
 	report := time.NewTicker(dropReports)
 	defer report.Stop()
 	for {
-		var message []byte
+		var batch [][]byte
 		select {
 		case <-ctx.Done():
 			return
-		case message = <-q.Messages():
+		case first := <-q.Messages():
+			batch = q.Batch(first)
 		case now := <-report.C:
-			if message = q.Drops(now); message == nil {
+			drops := q.Drops(now)
+			if drops == nil {
 				continue
 			}
+			batch = [][]byte{drops}
 		}
-		_ = r.store.Publish(ctx, topic, message) // a store that is away gets no lines
-		_ = pace.Wait(ctx)                       // an end of ctx is noticed above
+		_ = r.store.Publish(ctx, topic, management.Joined(batch)) // a store that is away gets no lines
+		_ = pace.WaitN(ctx, len(batch))                           // an end of ctx is noticed above
 	}
 }

@@ -105,10 +105,12 @@ type Filters struct {
 // Wants reports whether lines of a kind pass.
 func (f Filters) Wants(e Event) bool { return len(f.Events) == 0 || slices.Contains(f.Events, e) }
 
-// Pass reports whether a line of a level and kind passes. chance is a random number of at least 0 and less than 1, and decides which
-// lines are in the sample.
-func (f Filters) Pass(l Level, e Event, chance float64) bool {
-	return l >= f.Level && f.Wants(e) && (f.Sampling <= 0 || f.Sampling >= 1 || chance < f.Sampling)
+// Pass reports whether a line of a level and kind passes, if it is in the sample.
+func (f Filters) Pass(l Level, e Event) bool { return l >= f.Level && f.Wants(e) }
+
+// Sampled reports whether a line is in the sample. chance is a random number of at least 0 and less than 1.
+func (f Filters) Sampled(chance float64) bool {
+	return f.Sampling <= 0 || f.Sampling >= 1 || chance < f.Sampling
 }
 
 // The types of messages.
@@ -157,6 +159,37 @@ func ParseRequest(b []byte) (Request, error) {
 type Logs struct {
 	Type string `json:"type"`
 	Logs []Line `json:"logs"`
+}
+
+// linesPrefix and linesSuffix stand around the lines of a message.
+const (
+	linesPrefix = `{"type":"` + TypeLogs + `","logs":[`
+	linesSuffix = `]}`
+)
+
+// Encode makes the message of one line. A line with a value that JSON has no form for loses its fields.
+func (l Line) Encode() []byte {
+	text, err := json.Marshal(l)
+	if err != nil {
+		l.Fields = nil
+		text, _ = json.Marshal(l) // strings and numbers always encode
+	}
+	return slices.Concat([]byte(linesPrefix), text, []byte(linesSuffix))
+}
+
+// Joined makes one message with the lines of several messages, each of which Line.Encode made.
+func Joined(messages [][]byte) []byte {
+	if len(messages) == 1 {
+		return messages[0]
+	}
+	out := []byte(linesPrefix)
+	for i, m := range messages {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, m[len(linesPrefix):len(m)-len(linesSuffix)]...)
+	}
+	return append(out, linesSuffix...)
 }
 
 // ParseLogs reads a message of the service. Lines of stock leave out a level debug and an event cloudflared.

@@ -7,6 +7,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -210,8 +212,27 @@ func TestFilters(t *testing.T) {
 		{management.Filters{Sampling: -3}, management.Debug, management.HTTP, 0.99, true},
 		{management.Filters{Sampling: 7}, management.Debug, management.HTTP, 0.99, true},
 	} {
-		if got := tc.f.Pass(tc.l, tc.e, tc.chance); got != tc.want {
+		if got := tc.f.Pass(tc.l, tc.e) && tc.f.Sampled(tc.chance); got != tc.want {
 			t.Errorf("%+v passes %v %v at %v: %v", tc.f, tc.l, tc.e, tc.chance, got)
+		}
+	}
+}
+
+func TestJoined(t *testing.T) {
+	lines := []management.Line{
+		{Message: "a", Level: management.Warn, Event: management.TCP, Fields: map[string]any{"k": "]}"}},
+		{Message: "b", Fields: map[string]any{"not a number": math.NaN()}}, // JSON has none
+		{Message: "c"},
+	}
+	var messages [][]byte
+	for _, l := range lines {
+		messages = append(messages, l.Encode())
+	}
+	lines[1].Fields = nil
+	for n := 1; n <= len(lines); n++ {
+		got, err := management.ParseLogs(management.Joined(messages[:n]))
+		if err != nil || !reflect.DeepEqual(got.Logs, lines[:n]) {
+			t.Errorf("%d messages: %+v, %v, want %+v", n, got, err, lines[:n])
 		}
 	}
 }

@@ -194,16 +194,7 @@ func (r *logStream) pause() {
 
 // send sends a line and those that wait behind it, and then waits as long as the rate demands.
 func (r *logStream) send(first []byte) error {
-	batch := [][]byte{first}
-	for len(batch) < management.Window {
-		select {
-		case next := <-r.queue.Messages():
-			batch = append(batch, next)
-			continue
-		default:
-		}
-		break
-	}
+	batch := r.queue.Batch(first)
 	if err := r.ws.Send(batch...); err != nil {
 		return err
 	}
