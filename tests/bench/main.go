@@ -25,8 +25,16 @@ type options struct {
 	bulkMiB  int
 	inFlight []int
 	verbose  bool
+	// only names the one thing to measure, see parse; "" is everything but the cost of a log stream.
+	only     string
 	protocol tunnel.Protocol
 }
+
+// The values of -only.
+const (
+	onlyStart = "start"
+	onlyTail  = "tail"
+)
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "origin" {
@@ -57,6 +65,7 @@ func parse(args []string) (options, error) {
 	fs.StringVar(&o.jsonPath, "json", "", "also write all figures to this file")
 	fs.StringVar(&o.binDir, "bin", "bin", "directory of the built binaries")
 	fs.IntVar(&o.bulkMiB, "bulk", 256, "MiB per bulk transfer")
+	fs.StringVar(&o.only, "only", "", "measure one thing: start (time to the connections) or tail (cost of an open log stream)")
 	fs.BoolVar(&o.verbose, "v", false, "show what the connectors log")
 	if err := fs.Parse(args); err != nil {
 		return o, fmt.Errorf("command line: %w", err)
@@ -76,6 +85,9 @@ func parse(args []string) (options, error) {
 		default:
 			return o, fmt.Errorf("variant %q is none of one, unix, tls, peer", v)
 		}
+	}
+	if o.only != "" && o.only != onlyStart && o.only != onlyTail {
+		return o, fmt.Errorf("-only %q is neither %s nor %s", o.only, onlyStart, onlyTail)
 	}
 	if o.rounds < 1 || len(o.variants) == 0 {
 		return o, errors.New("nothing to measure")

@@ -237,32 +237,44 @@ func measureVariant(ctx context.Context, o options, variant, origin string) ([]r
 	if err := e.waitFor(startCtx, connections); err != nil {
 		return nil, err
 	}
-	m := measurement{variant: variant, c: c, e: e}
+	m := &measurement{variant: variant, c: c, e: e}
 	m.add("start to first connection", "ms", float64(first.Microseconds())/1e3)
 	m.add("start to all connections", "ms", float64(time.Since(began).Microseconds())/1e3)
+	switch o.only {
+	case onlyStart:
+		return m.results, nil
+	case onlyTail:
+		err = m.tails(ctx, o)
+	default:
+		err = m.everything(ctx, o)
+	}
+	return m.results, err
+}
+
+// everything takes the figures of a connector that runs.
+func (m *measurement) everything(ctx context.Context, o options) error {
 	if err := m.warm(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := m.idle(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	for _, n := range o.inFlight {
 		if err := m.small(ctx, n, o.measure); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := m.bulk(ctx, o.bulkMiB, false); err != nil {
-		return nil, err
+	for _, up := range []bool{false, true} {
+		if err := m.bulk(ctx, o.bulkMiB, up); err != nil {
+			return err
+		}
 	}
-	if err := m.bulk(ctx, o.bulkMiB, true); err != nil {
-		return nil, err
-	}
-	rss, err := c.resident()
+	rss, err := m.c.resident()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	m.add("resident after load", "MiB", float64(rss)/(1<<20))
-	return m.results, nil
+	return nil
 }
 
 // measurement collects the figures of one variant in one round.
