@@ -38,6 +38,7 @@ func TestOddConfigurationsStart(t *testing.T) {
 		"no secret":                {rules: catchAll, credentials: noSecret, warns: "TunnelSecret"},
 		"no connections":           {rules: catchAll, flags: []string{"--ha-connections", "0"}, warns: "ha-connections"},
 		"IPv6 and static IPv4":     {rules: catchAll, flags: []string{"--edge-ip-version", "6"}, warns: "edge-ip-version"},
+		"edge without a port":      {rules: catchAll, flags: []string{"--edge", "no-port"}, warns: "no-port"},
 		"negative retries":         {rules: catchAll, flags: []string{"--retries", "-1"}, warns: "retries"},
 		"no time for calls":        {rules: catchAll, flags: []string{"--rpc-timeout", "0s"}, warns: "rpc-timeout"},
 		"negative time for writes": {rules: catchAll, flags: []string{"--write-stream-timeout", "-1s"}, warns: "write-stream-timeout"},

@@ -126,7 +126,7 @@ func TestRefusals(t *testing.T) {
 		`unknown command "fly"`:           {"fly"},
 		"none of HOST, HOST:PORT, SNI":    {"tcp", "--hostname", "a", "--connect-to", "a:b:c:d"},
 		"short-lived certificates need":   {"ssh-config", "--short-lived-cert"},
-		`unknown flag -bogus`:             {"ssh", "--bogus"},
+		`unknown flag --bogus`:            {"ssh", "--bogus"},
 		`unexpected argument "127.0.0.1"`: {"tcp", "--hostname", "a", "localhost:1", "127.0.0.1"},
 	} {
 		err := run(t.Context(), process.Host{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: io.Discard}, args...)

@@ -124,8 +124,8 @@ func TestPortRoutes(t *testing.T) {
 	refused("for ports", "route", "add", "a.example.com", "app", "--to", "10.0.0.5:22")
 	refused("neither tcp://", "route", "add", "sctp://:1", "app", "--to", "10.0.0.5:22")
 	refused("not found", "route", "add", "tcp://:0", "nowhere", "--to", "10.0.0.5:22")
-	refused("unknown flag -colour", "route", "list", "--colour")
-	refused("unknown flag -colour", "route", "delete", name, "--colour")
+	refused("unknown flag --colour", "route", "list", "--colour")
+	refused("unknown flag --colour", "route", "delete", name, "--colour")
 	refused("needs 2 argument(s)", "route", "add", "tcp://:0", "--to", "10.0.0.5:22")
 
 	text := must("route", "list")

@@ -46,9 +46,9 @@ func TestOneLineErrors(t *testing.T) {
 		env, args []string
 		want      string
 	}{
-		"unknown flag":        {args: []string{"tunnel", "run", "--bogus"}, want: "unknown flag -bogus"},
-		"unknown tunnel flag": {args: []string{"tunnel", "--bogus", "run"}, want: "unknown flag -bogus"},
-		"unknown global flag": {args: []string{"--bogus"}, want: "unknown flag -bogus"},
+		"unknown flag":        {args: []string{"tunnel", "run", "--bogus"}, want: "unknown flag --bogus; see culvert tunnel run --help"},
+		"unknown tunnel flag": {args: []string{"tunnel", "--bogus", "run"}, want: "unknown flag --bogus; see culvert tunnel --help"},
+		"unknown global flag": {args: []string{"--bogus"}, want: "unknown flag --bogus; see culvert --help"},
 		"unknown command":     {args: []string{"fly"}, want: `unknown command "fly"`},
 		"unknown subcommand":  {args: []string{"tunnel", "fly"}, want: `unknown command "fly"`},
 		"bad flag value":      {args: []string{"tunnel", "run", "--grace-period", "x"}, want: `"x" is not a duration`},

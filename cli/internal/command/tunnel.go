@@ -67,7 +67,8 @@ func (c *commands) bareTunnel(ctx *urfave.Context) error {
 	case file != nil && file.Tunnel != "":
 		return errors.New("the configuration file names a tunnel; use culvert tunnel run to run it")
 	case s.IsSet("name"):
-		return errors.New("--name without run is not supported; use culvert tunnel create NAME, and culvert tunnel run NAME")
+		return errors.New("--name without run makes a tunnel in an account with the vendor, which is a job of cloudflared; on an edge of " +
+			"this program culvert tunnel create NAME makes one, and culvert tunnel run NAME runs it")
 	case s.IsSet("token"), s.IsSet("token-file"):
 		return errors.New("use culvert tunnel run to run a tunnel with a token")
 	}

@@ -161,7 +161,7 @@ func (s *Source) resolve(ctx context.Context, name string) (tunnel.ID, error) {
 	}
 	id, err := s.Resolve(ctx, name)
 	if err != nil {
-		return tunnel.ID{}, fmt.Errorf("tunnel %q is not an ID and could not be looked up (give its ID or --credentials-file): %w", name, err)
+		return tunnel.ID{}, fmt.Errorf("tunnel %q is not an ID and could not be looked up; give its ID or --credentials-file: %w", name, err)
 	}
 	return id, nil
 }
@@ -187,5 +187,6 @@ func (s *Source) search(id tunnel.ID) (content []byte, where string, err error) 
 			return nil, "", fmt.Errorf("credentials file: %w", err)
 		}
 	}
-	return nil, "", fmt.Errorf("credentials file %s.json is in none of %s", id, strings.Join(dirs, ", "))
+	return nil, "", fmt.Errorf("credentials file %s.json is in none of %s; name it by --credentials-file or in the configuration file, or "+
+		"run the tunnel with its token", id, strings.Join(dirs, ", "))
 }

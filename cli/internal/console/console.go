@@ -48,13 +48,27 @@ func (c Console) Println(args ...any) {
 // Warn prints a line that is no result.
 func (c Console) Warn(args ...any) { c.Host.Errorln(append([]any{"Warning:"}, args...)...) }
 
-// UsageError keeps the library from printing the whole help text over a misspelled flag.
-func UsageError(_ *urfave.Context, err error, _ bool) error {
-	const undefined = "flag provided but not defined: "
-	if name, ok := strings.CutPrefix(err.Error(), undefined); ok {
-		return fmt.Errorf("unknown flag %s", name)
+// UsageError keeps the library from printing the whole help text over a misspelled flag. It names flags with two dashes, as help texts
+// do; the library has one.
+func UsageError(ctx *urfave.Context, err error, _ bool) error {
+	if name, ok := strings.CutPrefix(err.Error(), "flag provided but not defined: -"); ok {
+		return fmt.Errorf("unknown flag --%s; see %s --help", name, helpName(ctx))
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "flag needs an argument: -"); ok {
+		return fmt.Errorf("flag --%s needs a value", name)
+	}
+	if before, after, ok := strings.Cut(err.Error(), " for flag -"); ok {
+		return fmt.Errorf("%s for flag --%s", before, after)
 	}
 	return err
+}
+
+// helpName is the command whose flags are meant, as it is typed.
+func helpName(ctx *urfave.Context) string {
+	if ctx.Command != nil && ctx.Command.HelpName != "" {
+		return strings.TrimSpace(ctx.Command.HelpName)
+	}
+	return ctx.App.Name
 }
 
 // Fallback shows the help text for a command without a subcommand, and reports an unknown subcommand.

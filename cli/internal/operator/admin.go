@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,7 +43,7 @@ func adminFlags(more ...urfave.Flag) []urfave.Flag {
 		&urfave.StringFlag{Name: "edge-admin-token-file", Usage: "`FILE` with the bearer token of the admin API " +
 			"[$CULVERT_EDGE_ADMIN_TOKEN_FILE]"},
 		&urfave.StringFlag{Name: "edge-admin-ca", Usage: "`FILE` with the CA certificate of an https admin API (default: ca.pem in the data " +
-			"directory, if it exists) [$CULVERT_EDGE_ADMIN_CA]"},
+			"directory or beside the socket, if it exists) [$CULVERT_EDGE_ADMIN_CA]"},
 		&urfave.StringFlag{Name: "data-dir", Usage: "data `DIR` of the edge on this machine (default: ~/.culvert/edge) [$CULVERT_DATA_DIR]"},
 	}, more...)
 }
@@ -201,9 +202,9 @@ func (c Commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Context
 	switch {
 	case err == nil:
 		return nil
-	case !given && errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("%w (edge at %s): no edge of this program runs here. Commands for an account with Cloudflare are those of "+
-			"cloudflared; culvert tunnel run needs only the token or the credentials file", err, address)
+	case !given && errors.As(err, new(*net.OpError)) && errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("no edge of this program runs here (edge at %s): %w. Commands for an account with Cloudflare are those of "+
+			"cloudflared; culvert tunnel run needs only the token or the credentials file", address, fs.ErrNotExist)
 	default:
 		return fmt.Errorf("%w (edge at %s)", err, address)
 	}
@@ -218,11 +219,7 @@ func (c Commands) adminRoots(ctx *urfave.Context, address string) (*x509.CertPoo
 	path := c.Option(ctx, "edge-admin-ca", "CULVERT_EDGE_ADMIN_CA")
 	required := path != ""
 	if !required {
-		dir := c.Option(ctx, "data-dir", "CULVERT_DATA_DIR")
-		if dir == "" {
-			dir = paths.EdgeData(c.Home())
-		}
-		path = filepath.Join(dir, "ca.pem")
+		path = filepath.Join(c.edgeData(ctx), "ca.pem")
 	}
 	b, err := filewatch.ReadRegular(path, filewatch.DefaultMaxBytes)
 	if errors.Is(err, fs.ErrNotExist) && !required {
@@ -239,6 +236,17 @@ func (c Commands) adminRoots(ctx *urfave.Context, address string) (*x509.CertPoo
 		return nil, fmt.Errorf("CA of the admin API: %s holds no certificate", path)
 	}
 	return pool, nil
+}
+
+// edgeData is the data directory of the edge: the one that is given, the one of a given socket, or the default.
+func (c Commands) edgeData(ctx *urfave.Context) string {
+	if dir := c.Option(ctx, "data-dir", "CULVERT_DATA_DIR"); dir != "" {
+		return dir
+	}
+	if socket, ok := strings.CutPrefix(c.Option(ctx, "edge-admin", "CULVERT_EDGE_ADMIN"), "unix:"); ok {
+		return filepath.Dir(socket)
+	}
+	return paths.EdgeData(c.Home())
 }
 
 func (c Commands) adminSocket(dataDir string) string {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // gate keeps records back while it is shut, and passes them on in their order when it opens. It exists because one of the first lines
@@ -68,4 +69,16 @@ func (h gated) WithAttrs(attrs []slog.Attr) slog.Handler {
 
 func (h gated) WithGroup(name string) slog.Handler {
 	return gated{gate: h.gate, inner: h.inner.WithGroup(name)}
+}
+
+// dated is a handler that gives every record the same time.
+type dated struct {
+	slog.Handler
+
+	at time.Time
+}
+
+func (h dated) Handle(ctx context.Context, r slog.Record) error {
+	r.Time = h.at
+	return h.Handler.Handle(ctx, r)
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
@@ -50,11 +51,12 @@ func (l *Log) Start(ctx context.Context, id tunnel.ID, s *settings.Settings, fil
 	}
 }
 
-// program logs what runs here. Everything that is logged meanwhile comes after it.
+// program logs what runs here. Everything that is logged meanwhile comes after it, so the line has the time at which it was due.
 func (l *Log) program(ctx context.Context) {
 	l.gate.shut()
+	logger := slog.New(dated{l.ungatedLogger.Handler(), time.Now()})
 	l.summing.Go(func() {
-		l.ungatedLogger.InfoContext(ctx, "program", slog.String(logkey.Version, process.Version()), slog.String(logkey.Checksum, checksum()),
+		logger.InfoContext(ctx, "program", slog.String(logkey.Version, process.Version()), slog.String(logkey.Checksum, checksum()),
 			slog.String(logkey.OS, runtime.GOOS), slog.String(logkey.GoVersion, runtime.Version()), slog.String(logkey.Arch, runtime.GOARCH))
 		l.gate.open()
 	})
@@ -127,8 +129,21 @@ func checksum() string {
 	}
 	defer func() { _ = f.Close() }() // it was only read
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if _, err := io.CopyBuffer(yielding{h}, struct{ io.Reader }{f}, make([]byte, sumPiece)); err != nil {
 		return ""
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// sumPiece is how much of the program is read at once for its checksum.
+const sumPiece = 64 << 10
+
+// yielding lets all other goroutines go first after each piece: on a host with one processor the first dial would else wait for the
+// checksum.
+type yielding struct{ io.Writer }
+
+func (y yielding) Write(p []byte) (int, error) {
+	n, err := y.Writer.Write(p)
+	runtime.Gosched()
+	return n, err
 }

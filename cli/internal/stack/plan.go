@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
@@ -33,6 +34,15 @@ const (
 
 // Plan turns the settings into the configuration of the parts of a connector. All faults come back joined.
 func Plan(s *settings.Settings, creds tunnel.Credentials) (Config, error) {
+	cfg, err := planEdge(s, creds)
+	usable, wrong := edgeAddresses(s)
+	if cfg.Discovery.Static = usable; len(usable) == 0 && len(wrong) > 0 {
+		err = errors.Join(err, fmt.Errorf("--edge %s is not HOST:PORT", strings.Join(wrong, ", ")))
+	}
+	return cfg, err
+}
+
+func planEdge(s *settings.Settings, creds tunnel.Credentials) (Config, error) {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
@@ -65,7 +75,8 @@ func Plan(s *settings.Settings, creds tunnel.Credentials) (Config, error) {
 }
 
 // PlanEdge is Plan for a command that only wants to reach the edge, without credentials of a tunnel.
-func PlanEdge(s *settings.Settings) (Config, error) { return Plan(s, tunnel.Credentials{}) }
+// Addresses of --edge that are none are kept: a check of the edge reports them.
+func PlanEdge(s *settings.Settings) (Config, error) { return planEdge(s, tunnel.Credentials{}) }
 
 func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config {
 	cfg := defaults(Grace(s))

@@ -72,6 +72,7 @@ func TestPlanErrors(t *testing.T) {
 		"edge-bind-address=x":         `--edge-bind-address "x" is not an IP address`,
 		"edge-bind-address=192.0.2.1": "--edge-bind-address: listen udp 192.0.2.1:0",
 		"cacert=/no/such/ca.pem":      "--cacert: stat /no/such/ca.pem",
+		"edge=a,b":                    "--edge a, b is not HOST:PORT",
 		"region=us":                   "--region us is given, but the credentials are bound to region fed",
 	} {
 		if _, err := stack.Plan(resolve(t, flag), bound); err == nil || !strings.Contains(err.Error(), want) {
@@ -105,6 +106,10 @@ func TestWarnings(t *testing.T) {
 		"IPv6 with static IPv4 edges": {
 			flags: []string{"edge-ip-version=6", "edge=192.0.2.1:7844"}, connections: 4, ipVersion: "auto",
 			want: []stack.Warning{{"edge-ip-version", "6 has no effect on the addresses that --edge names"}},
+		},
+		"edges without a port": {
+			flags: []string{"edge=192.0.2.1:7844,no-port,:1"}, connections: 4, ipVersion: "auto",
+			want: []stack.Warning{{"edge", "no-port, :1 is not HOST:PORT and is left out"}},
 		},
 		"IPv6 with discovery": {flags: []string{"edge-ip-version=6"}, connections: 4, ipVersion: "6"},
 		"single origin beside rules": {

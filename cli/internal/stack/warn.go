@@ -3,7 +3,9 @@ package stack
 import (
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
@@ -21,6 +23,9 @@ func Warnings(s *settings.Settings, rulesFile string) []Warning {
 	}
 	if v := s.Text("edge-ip-version"); v != ipVersion(s) {
 		all = append(all, Warning{"edge-ip-version", v + " has no effect on the addresses that --edge names"})
+	}
+	if _, wrong := edgeAddresses(s); len(wrong) > 0 {
+		all = append(all, Warning{"edge", strings.Join(wrong, ", ") + " is not HOST:PORT and is left out"})
 	}
 	all = append(all, outOfRange(s)...)
 	if rulesFile != "" {
@@ -88,6 +93,18 @@ func caCert(s *settings.Settings) string {
 // starts with 0 as well and tries one connection (docs/spec/lifecycle.md 2.1).
 func connections(s *settings.Settings) int {
 	return min(max(s.Int("ha-connections"), 1), maxConnections)
+}
+
+// edgeAddresses are the addresses that --edge names. The reference leaves out those without a port and starts with the rest.
+func edgeAddresses(s *settings.Settings) (usable, wrong []string) {
+	for _, addr := range s.List("edge") {
+		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
+			wrong = append(wrong, addr)
+			continue
+		}
+		usable = append(usable, addr)
+	}
+	return usable, wrong
 }
 
 // ipVersion is the version for addresses that are looked up; addresses that --edge names are used whatever it says
