@@ -6,7 +6,6 @@ BIN      := bin
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS  := -s -w -X github.com/culvert-tunnel/culvert/pkg/process.version=$(VERSION)
 GOBUILD  := CGO_ENABLED=0 go build -trimpath -tags timetzdata -ldflags '$(LDFLAGS)'
-GOTEST   := set -o pipefail; go test -json -race -shuffle=on -timeout 15m
 SERVICES := discovery supervisor conn-worker proxy edge
 MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
 
@@ -22,16 +21,18 @@ run: toolchain ## start the whole system in one process and print its public URL
 	@$(GOBUILD) -o $(BIN)/culvert ./cli/cmd/culvert
 	@if [ -t 0 ]; then set -m; $(BIN)/culvert up $(ARGS); else exec $(BIN)/culvert up $(ARGS); fi
 
-# test runs the tests of every module with the race detector and prints at the end what was skipped and why. Tests that
-# take long are in `make test-long`, the suites that need containers in `make system`.
-test: toolchain ## run every test with the race detector (installs redis-server, nginx and git where it may)
+# test runs the tests of every module, with the race detector where goroutines are, and prints at the end what was skipped and
+# why. Tests that take long are in `make test-long`, the suites that need containers in `make system`.
+test: toolchain ## run every test, with the race detector where goroutines are (installs redis-server, nginx and git where it may)
 	@tests/deps.sh redis-server nginx git dnsmasq ip
-	@$(GOTEST) work | go run ./tests/summary
+	@tests/run.sh
 
-# test-long runs every package that has long tests, with them.
+# test-long runs every package that has long tests, with them, and the simulation with the race detector.
 test-long: toolchain ## run the tests that take long as well
 	@tests/deps.sh redis-server nginx git dnsmasq
-	@export CULVERT_TEST_LONG=1; $(GOTEST) $$(tests/long.sh) | go run ./tests/summary
+	@CULVERT_TEST_LONG=1 tests/run.sh $$(tests/long.sh)
+	go test -race -count=1 ./tests/sim/memstore ./tests/sim/engine
+	go test -race -count=1 -run 'TestSeeds$$' ./tests/sim
 
 # sim runs whole clusters in virtual time, with faults (docs/simulation.md): SEEDS many on all cores, or one SEED with its trace.
 SEEDS ?= 1000

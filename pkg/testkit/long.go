@@ -12,7 +12,17 @@ const longVariable = "CULVERT_TEST_LONG"
 // 1, which `make test-long` sets. why says what takes the time, as in "waits for a lease to expire".
 func Long(t testing.TB, why string) {
 	t.Helper()
-	if os.Getenv(longVariable) != "1" {
+	if !long() {
 		t.Skipf("long test, run it with %s=1 or `make test-long`: %s", longVariable, why)
 	}
 }
+
+// LongCount is how often a test repeats something, such as runs with random faults: few in `make test`, all in `make test-long`.
+func LongCount(few, all int) int {
+	if long() {
+		return all
+	}
+	return few
+}
+
+func long() bool { return os.Getenv(longVariable) == "1" }

@@ -189,3 +189,12 @@ func TestRecorder(t *testing.T) {
 		t.Errorf("after Abort: %+v, want %+v", r.State(), want)
 	}
 }
+
+func TestLongCount(t *testing.T) {
+	for value, want := range map[string]int{"": 3, "0": 3, "1": 100} {
+		t.Setenv("CULVERT_TEST_LONG", value)
+		if got := testkit.LongCount(3, 100); got != want {
+			t.Errorf("with CULVERT_TEST_LONG=%q LongCount(3, 100) = %d, want %d", value, got, want)
+		}
+	}
+}

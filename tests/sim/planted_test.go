@@ -83,11 +83,11 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		first    uint64 // a seed that is known to find it, tried before the others
 	}{
 		{
-			name:    "no compare-and-set in grant",
+			name: "no compare-and-set in grant", first: 92,
 			scripts: patched(t, "grant", "if tonumber(stored) ~= tonumber(ARGV[6]) then", "if false then"), caught: []Invariant{OldWrites},
 		},
 		{
-			name: "epoch without time", first: 9,
+			name: "epoch without time", first: 17,
 			scripts: patched(t, "grant", "math.max(tonumber(stored) + 1, now)", "tonumber(stored) + 1"), caught: []Invariant{EpochsGrow, OneGrant},
 		},
 		{
@@ -103,7 +103,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			scripts: patched(t, "grant", "math.max(now, full - (burst - 1) * interval)", "now"), caught: []Invariant{ConnectorBudget},
 		},
 		{
-			name: "renewal accepts another epoch", first: 4,
+			name: "renewal accepts another epoch", first: 1,
 			scripts: patched(t, "renew", "if epoch < have or ", "if "), caught: []Invariant{OldWrites},
 		},
 		{
@@ -115,7 +115,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			programs: withWorker(ignoreLastEpoch), caught: []Invariant{ServedAgain, Progress},
 		},
 		{
-			name:     "unsettled ignored",
+			name: "unsettled ignored", first: 3,
 			programs: neverUnsettled(), caught: []Invariant{HealthyStays}, only: []Kind{Cut, Loading, LoseRequest},
 		},
 		{
@@ -124,7 +124,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 				"stored[2] ~= ARGV[2]", "false"), caught: []Invariant{OldWrites},
 		},
 		{
-			name: "retries not inherited", first: 20,
+			name: "retries not inherited", first: 429,
 			scripts: patched(t, "grant", "slot .. ':status', ARGV[9])", "slot .. ':status', ARGV[9], slot .. ':retries', '0')"),
 			caught:  []Invariant{ConnectorBudget, FlapGrant},
 		},
@@ -148,6 +148,9 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 				clean := Run(seed, Options{Interpreter: interpreter, Only: c.only})
 				if before := broken(&clean, c.caught); slices.ContainsFunc(found, func(i Invariant) bool { return !slices.Contains(before, i) }) {
 					t.Logf("%s: found by seed %d: %v", c.name, seed, found)
+					if seed != c.first {
+						t.Logf("seed %d does not find it any more; set first to %d, so that the test does not search", c.first, seed)
+					}
 					return
 				}
 			}

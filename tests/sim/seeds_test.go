@@ -6,23 +6,18 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/tests/sim/memstore"
 )
 
-// The seeds of the test run. `make sim` runs as many as one likes.
+// The seeds of the test run: few in `make test`, all in `make test-long`. `make sim` runs as many as one likes.
 const (
-	testSeeds, raceSeeds     = 200, 16
-	repeatedSeeds, raceAgain = 100, 4
+	fewSeeds, allSeeds       = 40, 200
+	fewRepeated, allRepeated = 6, 100
+	raceSeeds                = 16
 	leastSteps               = 1000
 	minimiseRuns             = 200
 )
-
-func seeds(normal, race int) int {
-	if underRace {
-		return race
-	}
-	return normal
-}
 
 // TestSeeds runs whole clusters with faults. It fails when a run breaks an invariant that no known finding breaks, or when clearly more
 // runs than are known break one of the others; with the seed and the smallest plan that shows it.
@@ -31,7 +26,11 @@ func TestSeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := Many(1, seeds(testSeeds, raceSeeds), Options{})
+	n := testkit.LongCount(fewSeeds, allSeeds)
+	if underRace {
+		n = raceSeeds
+	}
+	s := Many(1, n, Options{})
 	t.Logf("\n%s\n%s", s, s.Coverage)
 	if s.Fewest < leastSteps {
 		t.Errorf("a run of %d steps, want at least %d", s.Fewest, leastSteps)
@@ -52,7 +51,7 @@ func TestSeeds(t *testing.T) {
 func TestSameSeedSameTrace(t *testing.T) {
 	t.Parallel()
 	interpreter := memstore.NewInterpreter()
-	for seed := range uint64(seeds(repeatedSeeds, raceAgain)) {
+	for seed := range uint64(testkit.LongCount(fewRepeated, allRepeated)) {
 		a := Run(seed, Options{Interpreter: interpreter})
 		b := Run(seed, Options{})
 		if a.Sum == b.Sum {
