@@ -157,7 +157,11 @@ func effectiveText(own, inherited *string) *string {
 // checkAccess refuses a rule's own audience tags without a team. The reference ignores inherited ones; they only cause a
 // warning, and the rule refuses every request, as it does with neither tags nor a team.
 func (s *Set) checkAccess(i int, a Access, own bool) error {
-	if !a.Required || a.TeamName != "" || len(a.AudTag) == 0 {
+	if a.Required && len(a.AudTag) == 0 {
+		s.warn(i, "access is required, but audTag is empty, so no token is accepted: all requests are refused")
+		return nil
+	}
+	if !a.Required || a.TeamName != "" || a.Issuer != "" {
 		return nil
 	}
 	if own {

@@ -56,6 +56,7 @@ type AccessSpec struct {
 	TeamName    string
 	AudTag      []string
 	Environment string
+	Issuer      string // ours: the reference ignores it
 }
 
 // WarpSpec is a warp-routing object as written.

@@ -66,3 +66,40 @@ func TestDocumentJSON(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestAccessIssuer(t *testing.T) {
+	const text = `{"ingress":[{"service":"http_status:204",
+		"originRequest":{"access":{"required":true,"teamName":"","audTag":["a"],"issuer":"https://id.test"}}}]}`
+	doc, err := ingress.ParseJSON([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := ingress.Compile(doc) // an issuer takes the place of a team
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := ingress.Access{Required: true, AudTag: []string{"a"}, Issuer: "https://id.test"}
+	same(t, "access", set.Rules[0].Origin.Access, want)
+	again, err := doc.JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := ingress.ParseJSON(again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "document after a round trip", second, doc)
+	yaml, err := fromYAML("originRequest: {access: {required: true, audTag: [a], issuer: 'https://id.test'}}\n" +
+		"ingress: [{service: 'http_status:204'}]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "access from YAML", yaml.Rules[0].Origin.Access, want)
+	bare, err := fromYAML("ingress: [{service: 'http_status:204', originRequest: {access: {required: true, teamName: t}}}]")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w := bare.Warnings(); len(w) != 1 || !strings.Contains(w[0], "audTag is empty") {
+		t.Errorf("warnings %q, want one about the empty audTag", w)
+	}
+}

@@ -93,6 +93,7 @@ type (
 		TeamName    string   `json:"teamName"`
 		AudTag      []string `json:"audTag"`
 		Environment string   `json:"environment,omitempty"`
+		Issuer      string   `json:"issuer,omitempty"`
 	}
 	jsonWarp struct {
 		ConnectTimeout *seconds      `json:"connectTimeout,omitempty"`
@@ -158,7 +159,7 @@ func (j *jsonOrigin) spec() OriginSpec {
 	if j.Access != nil {
 		o.Access = &AccessSpec{
 			Required: j.Access.Required, TeamName: j.Access.TeamName,
-			AudTag: j.Access.AudTag, Environment: j.Access.Environment,
+			AudTag: j.Access.AudTag, Environment: j.Access.Environment, Issuer: j.Access.Issuer,
 		}
 	}
 	return o

@@ -48,6 +48,7 @@ type Access struct {
 	TeamName    string
 	AudTag      []string
 	Environment string // "fed" selects the other key host
+	Issuer      string // https URL of an OpenID Connect issuer that replaces the one of TeamName
 }
 
 // WarpRouting is the effective warp-routing object.

@@ -109,7 +109,9 @@ func changed[T comparable](v, byDefault T) *T {
 }
 
 func accessJSON(a Access) *jsonAccess {
-	return &jsonAccess{Required: a.Required, TeamName: a.TeamName, AudTag: a.AudTag, Environment: a.Environment}
+	return &jsonAccess{
+		Required: a.Required, TeamName: a.TeamName, AudTag: a.AudTag, Environment: a.Environment, Issuer: a.Issuer,
+	}
 }
 
 // jsonIPRules gives a pointer to nil when there are no rules, which prints null.

@@ -22,12 +22,14 @@ var (
 
 // secretWords lists what the name of a secret setting or parameter contains.
 func secretWords() []string {
-	return []string{"password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "privatekey", "credential", "signature"}
+	return []string{
+		"password", "passwd", "passphrase", "secret", "token", "apikey", "accesskey", "privatekey", "credential", "signature", "jwt",
+	}
 }
 
 // secretNames lists the names that mean a secret although they contain none of the words.
 func secretNames() []string {
-	return []string{"pass", "pwd", "sig", "auth", "authorization", "key", "code", "jwt", "cookie", "setcookie", "proxyauthorization"}
+	return []string{"pass", "pwd", "sig", "auth", "authorization", "key", "code", "cookie", "setcookie", "proxyauthorization"}
 }
 
 // SecretName reports whether name is the name of a secret: of a query parameter, a setting, a flag or a variable. The name of a

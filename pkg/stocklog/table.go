@@ -341,7 +341,7 @@ func proxyRows() []Row {
 		own("state directory unusable"),
 		own("unused key in config file"),
 		stock("no ingress rules", line(Warn, textNoRules)),
-		own("rule demands access tokens, which cannot be checked yet: all its requests are refused"),
+		own("rule refuses every request"),
 		own("system roots unavailable"),
 		own("no certificate in CA file"),
 		own("proxy registration failed"),

@@ -48,6 +48,7 @@ func Default() Config {
 	return Config{
 		SpoolLimit: 10 << 20, DrainTimeout: 30 * time.Second, Management: management.Default(),
 		Streams: flow.DefaultStreams(), Limits: flow.DefaultLimits(), Private: private.Default(),
+		Opener: opener.Default(),
 	}
 }
 

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/culvert-tunnel/culvert/pkg v0.0.0
+	github.com/go-jose/go-jose/v4 v4.1.9
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/google/go-cmp v0.7.0
 	github.com/google/renameio/v2 v2.0.2

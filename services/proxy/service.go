@@ -84,6 +84,7 @@ type Service struct {
 	manage    *management.Service
 	listeners []net.Listener
 	register  *registration.Registration // nil without a store
+	closeKeys func()
 	state     atomic.Int32
 }
 
@@ -107,20 +108,22 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if len(cfg.Listen) > 0 {
 		log = log.With(slog.String(logkey.ProxyID, cfg.ID))
 	}
-	rules := deps.Rules
-	if rules == nil {
-		if rules, err = localrules.Load(cfg.ConfigFile, cfg.Origin, log); err != nil {
-			return nil, err
-		}
+	rules, err := localRules(cfg, deps.Rules, log)
+	if err != nil {
+		return nil, err
 	}
-	localrules.WarnUnchecked(rules, log)
 	point, err := cfg.Opener.Point()
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: log, manage: management.New(cfg.Management, log, deps.Registerer, deps.tails())}
+	ring, err := cfg.Opener.Keyring(point, log, deps.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, log: log, closeKeys: ring.Close}
+	s.manage = management.New(cfg.Management, log, deps.Registerer, deps.tails())
 	if s.live, err = live.New(live.Config{
-		Rules: rules, Opener: opener.New(log, point), ManagementHosts: cfg.Management.Hosts(),
+		Rules: rules, Opener: opener.New(log, point).WithKeyring(ring), ManagementHosts: cfg.Management.Hosts(),
 		MaxActiveFlows: cfg.MaxActiveFlows, StateDir: cfg.StateDir, Logger: log, Registerer: deps.Registerer,
 	}); err != nil {
 		return nil, err
@@ -144,6 +147,14 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		}, log)
 	}
 	return s, nil
+}
+
+// localRules gives the rules that the proxy starts with: given ones, else those of the configuration.
+func localRules(cfg Config, given *ingress.Set, log *slog.Logger) (*ingress.Set, error) {
+	if given != nil {
+		return given, nil
+	}
+	return localrules.Load(cfg.ConfigFile, cfg.Origin, log)
 }
 
 // suffix tells two proxies on one host apart.
@@ -241,6 +252,7 @@ func (s *Service) CloseStreams() { s.manage.Close() }
 // Run serves until ctx ends, then drains. First Ready reports an error, workers get GOAWAY and the registration is marked. Running flows
 // may finish within the drain timeout. At last the registration is removed and idle connections to origins are closed.
 func (s *Service) Run(ctx context.Context) error {
+	defer s.closeKeys()
 	defer s.live.Table().Close()
 	defer s.private.Close()
 	served, stopServing := context.WithCancel(context.WithoutCancel(ctx))

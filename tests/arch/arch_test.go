@@ -112,6 +112,7 @@ func wrappers() map[string][]string {
 		"github.com/pires/go-proxyproto": {"services/edge/internal/visitorconn"},
 		"github.com/miekg/dns":           {"services/discovery", "services/edge", "services/proxy/internal/resolver"},
 		"github.com/golang-jwt/jwt":      {"pkg/management"},
+		"github.com/go-jose/go-jose":     {"services/proxy/internal/access"},
 		"github.com/labstack/echo":       {"pkg/ops", "services/"},
 		"github.com/prometheus/client_g": {"pkg/", "services/", "cli"},
 	}

@@ -104,6 +104,7 @@ func (d *decoder) access(n *yaml.Node) *ingress.AccessSpec {
 		"teamName":    value(d, &a.TeamName),
 		"audTag":      list(d, &a.AudTag, "string"),
 		"environment": value(d, &a.Environment),
+		"issuer":      d.extension(value(d, &a.Issuer)),
 	})
 	return &a
 }

@@ -33,6 +33,7 @@ const (
 	failureCancelled failureKind = "cancelled"  // the edge no longer wants the response
 	failureRequest   failureKind = "request"    // the request is malformed or not complete
 	failureDenied    failureKind = "denied"     // access control
+	failureKeys      failureKind = "no_keys"    // access control has no keys to check a token with
 	failurePolicy    failureKind = "policy"     // the local policy does not allow the destination
 	failureTooLarge  failureKind = "too_large"  // a body beyond the spool limit
 	failureLimited   failureKind = "flow_limit" // too many private-network flows
@@ -80,7 +81,6 @@ var (
 	errUpgrade       = &requestError{failureRequest, http.StatusNotImplemented, "the rule's service has no protocol to switch to"}
 	errNoRoute       = &requestError{failureInternal, http.StatusBadGateway, "the rule's service cannot serve the request"}
 	errPathAmbiguous = &requestError{failureDenied, http.StatusBadRequest, "path is ambiguous to access control"}
-	errDenied        = &requestError{failureDenied, http.StatusForbidden, "access token required"}
 	errSpoolLimit    = &requestError{
 		failureTooLarge, http.StatusRequestEntityTooLarge, "request body too large for an origin without chunked encoding",
 	}
@@ -105,11 +105,14 @@ func failureOf(ctx context.Context, err error) failure {
 	var se *serviceError
 	var pe *privateError
 	var fe *limitedError
+	var rf refusal
 	switch {
 	case ctx.Err() != nil:
 		return failure{kind: failureCancelled}
 	case errors.As(err, &re):
 		return failure{re.kind, re.status, re.text}
+	case errors.As(err, &rf):
+		return refused(rf)
 	case errors.As(err, &le):
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return failure{failureRequest, http.StatusBadRequest, abrupt + "body shorter than declared"}
@@ -133,6 +136,21 @@ func failureOf(ctx context.Context, err error) failure {
 		return failure{failureRequest, http.StatusBadRequest, "connect request malformed"}
 	}
 	return failure{failureInternal, http.StatusBadGateway, "internal error"}
+}
+
+// refusal is an error of access control.
+type refusal interface {
+	error
+	// Status is 403 or 503.
+	Status() int
+}
+
+// refused classifies a refusal. Its own text is for the log alone.
+func refused(r refusal) failure {
+	if r.Status() == http.StatusServiceUnavailable {
+		return failure{failureKeys, http.StatusServiceUnavailable, "access tokens cannot be checked now"}
+	}
+	return failure{failureDenied, r.Status(), "access denied"}
 }
 
 // originFailure classifies an error of the exchange with an origin. Its text contains no address.
@@ -242,7 +260,7 @@ func (x *flowState) report(ctx context.Context, f failure, err error) {
 	switch f.kind {
 	case failureCancelled:
 		level = slog.LevelDebug
-	case failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal:
+	case failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal, failureKeys:
 		level = slog.LevelError
 	case failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull:
 	}

@@ -245,12 +245,8 @@ func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 	if x.route == nil {
 		return x.serveManagement(ctx, &p, rest)
 	}
-	if snapshot.Ambiguous(p.host, p.path, x.route) {
-		return errPathAmbiguous
-	}
-	if x.route.Guarded {
-		// Tokens cannot be checked yet. A rule that demands one is closed rather than open.
-		return errDenied
+	if err := x.admit(ctx, snapshot, &p); err != nil {
+		return err
 	}
 	if x.req.Type == stream.WebSocket {
 		return x.serveWebSocket(ctx, &p, rest)
@@ -275,6 +271,17 @@ func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 		return x.respond(ctx, http.StatusUpgradeRequired, upgradeToWebSocket, "This service speaks websocket only.\n")
 	}
 	return errNoRoute
+}
+
+// admit is access control: it refuses what must not reach the route's origin.
+func (x *flowState) admit(ctx context.Context, s *router.Snapshot, p *parsed) error {
+	if s.Ambiguous(p.host, p.path, x.route) {
+		return errPathAmbiguous
+	}
+	if x.route.Guard != nil {
+		return x.route.Guard.Check(ctx, p.header)
+	}
+	return nil
 }
 
 // choose finds the route. There is none for the management host.

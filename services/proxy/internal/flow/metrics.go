@@ -40,7 +40,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		Name: "culvert_proxy_request_errors_total", Help: "Flows that failed or were refused.",
 	}, []string{"reason"})
 	for _, k := range []failureKind{
-		failureCancelled, failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull,
+		failureCancelled, failureRequest, failureDenied, failureKeys, failurePolicy, failureTooLarge, failureLimited, failureFull,
 		failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal,
 	} {
 		m.faults[k] = errs.WithLabelValues(string(k))

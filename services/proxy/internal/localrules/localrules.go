@@ -80,15 +80,6 @@ func addFileFlags(flags *ingress.SingleFlags, file map[string][]string) {
 	}
 }
 
-// WarnUnchecked logs the rules which demand an access token, since all their requests are refused.
-func WarnUnchecked(set *ingress.Set, log *slog.Logger) {
-	for i := range set.Rules {
-		if set.Rules[i].Origin.Access.Required {
-			log.Warn("rule demands access tokens, which cannot be checked yet: all its requests are refused", slog.Int(logkey.Rule, i))
-		}
-	}
-}
-
 // singleFlags translates the section into the flags of the same meaning; only what is set counts as given.
 func (o Origin) singleFlags() ingress.SingleFlags {
 	f := ingress.SingleFlags{

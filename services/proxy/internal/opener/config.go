@@ -1,6 +1,16 @@
 package opener
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/access"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/policy"
 )
@@ -9,10 +19,34 @@ import (
 type Config struct {
 	// Policy goes before every rule, local or pushed.
 	Policy policy.Config `yaml:"policy"`
+	// Access is how the tokens are checked that rules demand.
+	Access access.Config `yaml:"access"`
 }
 
+// Default holds the defaults of Config.
+func Default() Config { return Config{Access: access.Default()} }
+
 // Validate reports every problem, each with its path.
-func (c Config) Validate() error { return c.Policy.Validate() }
+func (c Config) Validate() error { return errors.Join(c.Policy.Validate(), c.Access.Validate()) }
+
+// Keyring makes the ring with the keys of the issuers of access tokens, which are asked through point. reg may be nil.
+func (c Config) Keyring(point *dialer.Point, log *slog.Logger, reg prometheus.Registerer) (*access.Keyring, error) {
+	var ca []byte
+	if name := c.Access.CAFile; name != "" {
+		var err error
+		if ca, err = filewatch.ReadRegular(name, maxCAFile); err != nil {
+			return nil, fmt.Errorf("access: ca_file: %w", err)
+		}
+	}
+	roots, err := trusted(ca, c.Access.CAFile, log)
+	if err != nil {
+		return nil, err
+	}
+	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
+		return point.Dial(ctx, net.Dialer{}, network, address)
+	}
+	return access.New(c.Access, dial, roots, reg), nil
+}
 
 // Point makes the place where all connections are opened, under the policy.
 func (c Config) Point() (*dialer.Point, error) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/access"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
@@ -31,10 +33,27 @@ const (
 type Opener struct {
 	log   *slog.Logger
 	point *dialer.Point
+	ring  *access.Keyring
 }
 
 // New makes an Opener that logs to log. Its origins dial through point, which also says which files may be read.
 func New(log *slog.Logger, point *dialer.Point) *Opener { return &Opener{log: log, point: point} }
+
+// WithKeyring gives a copy whose guards check access tokens with the keys of ring. Without a ring, guards refuse every request.
+func (p *Opener) WithKeyring(ring *access.Keyring) *Opener {
+	c := *p
+	c.ring = ring
+	return &c
+}
+
+// Guard makes what checks the access tokens for a rule that demands them.
+func (p *Opener) Guard(a ingress.Access) origin.Guard {
+	g := p.ring.Guard(a)
+	if err := g.Broken(); err != nil {
+		p.log.Warn("rule refuses every request", slog.Any(logkey.Err, err))
+	}
+	return g
+}
 
 // Open makes the origin of a service with its effective settings. ca is the content of the CA file (see ReadCA); a content
 // without certificates is logged.

@@ -1,6 +1,7 @@
 package origin
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -53,6 +54,12 @@ type HTTP struct {
 	Client  Client
 	// Upgrades runs requests that leave HTTP, always over HTTP/1.1.
 	Upgrades Client
+}
+
+// Guard checks what a rule demands of a visitor.
+type Guard interface {
+	// Check judges the header of a request, with canonical names. Its error has a method Status unless ctx ended.
+	Check(ctx context.Context, header http.Header) error
 }
 
 // Client runs exchanges over connections that it keeps.

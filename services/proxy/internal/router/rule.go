@@ -9,8 +9,8 @@ type Rule struct {
 	Path     string `json:"path,omitempty"`
 	// Service is the origin without the password of its URL.
 	Service string `json:"service"`
-	// Closed says that the rule demands an access token.
-	Closed bool `json:"closed,omitempty"`
+	// Guarded says that the rule demands an access token.
+	Guarded bool `json:"guarded,omitempty"`
 }
 
 // Rules lists the rules of the snapshot in their order; nil when there are none.
@@ -20,7 +20,7 @@ func (s *Snapshot) Rules() []Rule {
 	for i := range routes {
 		r := &routes[i]
 		out = append(out, Rule{
-			Rule: r.Index, Hostname: r.Rule.Hostname, Path: r.Rule.Path, Service: redact.URL(r.Origin.Text), Closed: r.Guarded,
+			Rule: r.Index, Hostname: r.Rule.Hostname, Path: r.Rule.Path, Service: redact.URL(r.Origin.Text), Guarded: r.Guard != nil,
 		})
 	}
 	return out

@@ -19,8 +19,8 @@ type Route struct {
 	Index  int
 	Rule   *ingress.Rule
 	Origin *origin.Origin
-	// Guarded says that the rule demands an access token.
-	Guarded bool
+	// Guard checks the access token that the rule demands; nil for a rule that demands none.
+	Guard origin.Guard
 	// Faults thins out the log lines of this route.
 	Faults faultgate.Gate
 }
@@ -59,6 +59,8 @@ type Opener interface {
 	ReadCA(svc ingress.Service, set ingress.OriginRequest) ([]byte, error)
 	// Open makes the origin of a service with its effective settings and the content of its CA file.
 	Open(svc ingress.Service, set ingress.OriginRequest, ca []byte) (*origin.Origin, error)
+	// Guard makes what checks the access tokens for a rule that demands them.
+	Guard(a ingress.Access) origin.Guard
 }
 
 // Table holds the snapshots in force: one for each tunnel with rules of its own, and the default one for all other tunnels.
@@ -230,10 +232,10 @@ func (s *slot) prepare(opener Opener, set *ingress.Set) (*Snapshot, error) {
 			next.closeExcept(old)
 			return nil, &StartError{Rule: i, Err: err}
 		}
-		guarded := rule.Origin.Access.Required
-		next.routes[i].Index, next.routes[i].Rule = i, rule
-		next.routes[i].Origin, next.routes[i].Guarded = o, guarded
-		next.guarded = next.guarded || guarded
+		next.routes[i].Index, next.routes[i].Rule, next.routes[i].Origin = i, rule, o
+		if rule.Origin.Access.Required {
+			next.routes[i].Guard, next.guarded = opener.Guard(rule.Origin.Access), true
+		}
 	}
 	return next, nil
 }
