@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -75,7 +76,7 @@ func (s *Set) compileRule(doc *Document, i int, paths *pathBudget) (Rule, error)
 	spec := &doc.Ingress[i]
 	rule := Rule{Hostname: spec.Hostname, Path: spec.Path, Origin: s.OriginRequest}
 	spec.OriginRequest.apply(&rule.Origin)
-	service, err := parseService(spec.Service, rule.Origin.BastionMode)
+	service, err := s.compileService(i, spec, &rule, paths.enforced)
 	if err != nil {
 		return Rule{}, err
 	}
@@ -104,6 +105,30 @@ func (s *Set) compileRule(doc *Document, i int, paths *pathBudget) (Rule, error)
 		}
 	}
 	return rule, nil
+}
+
+// compileService finds the service of a rule, and its origins if the rule has several. In a local document a fault in keys that the
+// reference ignores leaves the one origin that the reference would use.
+func (s *Set) compileService(i int, spec *RuleSpec, rule *Rule, remote bool) (Service, error) {
+	if len(spec.Services) == 0 {
+		if spec.Balance != nil {
+			s.warn(i, "balance has no effect without services")
+		}
+		return parseService(spec.Service, rule.Origin.BastionMode)
+	}
+	targets, balance, err := compileServices(spec)
+	if err == nil && rule.Origin.BastionMode {
+		err = errors.New("services: a rule with bastionMode has none")
+	}
+	if err == nil {
+		rule.Targets, rule.Balance = targets, balance
+		return targets[0].Service, nil
+	}
+	if remote || spec.Service == "" {
+		return Service{}, fmt.Errorf("Rule #%d: %w", i+1, err)
+	}
+	s.warn(i, "%v; only the service %s is used", strings.ReplaceAll(err.Error(), "\n", "; "), spec.Service)
+	return parseService(spec.Service, rule.Origin.BastionMode)
 }
 
 // warnService adds a warning if the scheme of a stream service is unknown: its bytes are carried to the host and port.

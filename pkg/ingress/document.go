@@ -16,6 +16,10 @@ type RuleSpec struct {
 	Path          string
 	Service       string
 	OriginRequest OriginSpec
+
+	// Services, if there are any, take the place of Service, and Balance says how requests are spread over them.
+	Services []ServiceSpec
+	Balance  *BalanceSpec
 }
 
 // OriginSpec is an originRequest object as written: only the keys that are there.

@@ -13,7 +13,10 @@ func (d *Document) JSON() ([]byte, error) {
 	j := jsonDocument{OriginRequest: writeOrigin(&d.OriginRequest), Ingress: make([]jsonRule, len(d.Ingress))}
 	for i := range d.Ingress {
 		r := &d.Ingress[i]
-		j.Ingress[i] = jsonRule{Hostname: r.Hostname, Path: r.Path, Service: r.Service, OriginRequest: writeOrigin(&r.OriginRequest)}
+		j.Ingress[i] = jsonRule{
+			Hostname: r.Hostname, Path: r.Path, Service: r.Service, OriginRequest: writeOrigin(&r.OriginRequest),
+			Services: r.Services, Balance: r.Balance,
+		}
 	}
 	w := &d.WarpRouting
 	j.WarpRouting = &jsonWarp{

@@ -59,6 +59,9 @@ type (
 		Path          string      `json:"path,omitempty"`
 		Service       string      `json:"service,omitempty"`
 		OriginRequest *jsonOrigin `json:"originRequest"`
+
+		Services []ServiceSpec `json:"services,omitempty"`
+		Balance  *BalanceSpec  `json:"balance,omitempty"`
 	}
 	jsonOrigin struct {
 		ConnectTimeout         *seconds      `json:"connectTimeout,omitempty"`
@@ -116,7 +119,10 @@ func ParseJSON(b []byte) (Document, error) {
 		doc.Ingress = make([]RuleSpec, len(j.Ingress))
 	}
 	for i, r := range j.Ingress {
-		doc.Ingress[i] = RuleSpec{Hostname: r.Hostname, Path: r.Path, Service: r.Service, OriginRequest: r.OriginRequest.spec()}
+		doc.Ingress[i] = RuleSpec{
+			Hostname: r.Hostname, Path: r.Path, Service: r.Service, OriginRequest: r.OriginRequest.spec(),
+			Services: r.Services, Balance: r.Balance,
+		}
 	}
 	if w := j.WarpRouting; w != nil {
 		doc.WarpRouting = WarpSpec{

@@ -12,6 +12,8 @@ type Rule struct {
 	Path     string // the regular expression's text, empty when there is none
 	Service  Service
 	Origin   OriginRequest
+	Targets  []Target // the origins of a rule with several; Service is the first of them then
+	Balance  Balance  // how requests are spread over Targets
 
 	path *regexp.Regexp
 }

@@ -342,6 +342,8 @@ func proxyRows() []Row {
 		own("unused key in config file"),
 		stock("no ingress rules", line(Warn, textNoRules)),
 		own("rule refuses every request"),
+		own("origin changed its state"),
+		own("origin lookup failed"),
 		own("system roots unavailable"),
 		own("no certificate in CA file"),
 		own("proxy registration failed"),

@@ -25,7 +25,6 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/management"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/private"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/registration"
 )
@@ -116,14 +115,14 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring, err := cfg.Opener.Keyring(point, log, deps.Registerer)
+	open, err := cfg.Opener.Opener(point, log, deps.Registerer)
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: log, closeKeys: ring.Close}
+	s := &Service{cfg: cfg, log: log, closeKeys: open.Close}
 	s.manage = management.New(cfg.Management, log, deps.Registerer, deps.tails())
 	if s.live, err = live.New(live.Config{
-		Rules: rules, Opener: opener.New(log, point).WithKeyring(ring), ManagementHosts: cfg.Management.Hosts(),
+		Rules: rules, Opener: open, ManagementHosts: cfg.Management.Hosts(),
 		MaxActiveFlows: cfg.MaxActiveFlows, StateDir: cfg.StateDir, Logger: log, Registerer: deps.Registerer,
 	}); err != nil {
 		return nil, err

@@ -62,6 +62,9 @@ func pure() map[string][]string {
 		"services/proxy/internal/socks":      nil,
 		"services/proxy/internal/policy":     nil,
 
+		"services/proxy/internal/balance/decide": nil,
+
+
 		"pkg/link/frame": nil,
 
 		"pkg/transport/quic/internal/silence": nil,
@@ -106,7 +109,7 @@ func wrappers() map[string][]string {
 		"github.com/alicebob/miniredis":  {"pkg/redisstore"},
 		"golang.org/x/net/http2":         {"pkg/transport/h2"},
 		"capnproto.org/go/capnp":         {"pkg/wire/schema", "pkg/wire/rpc"},
-		"github.com/sony/gobreaker":      {"pkg/link", "services/discovery/internal/resolve"},
+		"github.com/sony/gobreaker":      {"pkg/link", "services/discovery/internal/resolve", "services/proxy/internal/balance"},
 		"github.com/urfave/cli":          {"cli"},
 		"go.yaml.in/yaml":                {"pkg/config"},
 		"github.com/pires/go-proxyproto": {"services/edge/internal/visitorconn"},

@@ -43,6 +43,8 @@ func (d *decoder) rule(n *yaml.Node) ingress.RuleSpec {
 		"path":          value(d, &r.Path),
 		"service":       value(d, &r.Service),
 		"originRequest": func(n *yaml.Node) { r.OriginRequest = d.origin(n) },
+		"services":      d.extension(own(d, &r.Services)),
+		"balance":       d.extension(own(d, &r.Balance)),
 	})
 	return r
 }

@@ -418,3 +418,36 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestKeysOfOurOwn(t *testing.T) {
+	f, err := cfdfile.Parse("config.yml", []byte(`
+common: &common {interval: 3s, fall: 2}
+ingress:
+  - service: http://a
+    services: [http://a, {service: http://b, weight: 2}]
+    balance: {healthCheck: {<<: *common, path: /up}}
+  - service: http://c
+    services: {not: a list}
+    balance: {polcy: hash}
+  - service: http_status:404
+    balance: ~
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := f.Document.Ingress[0]
+	if len(first.Services) != 2 || first.Services[1].Service != "http://b" || *first.Services[1].Weight != 2 {
+		t.Errorf("services %+v", first.Services)
+	}
+	check := first.Balance.Check
+	if check.Path != "/up" || time.Duration(*check.Interval) != 3*time.Second || *check.Fall != 2 {
+		t.Errorf("check %+v", check)
+	}
+	second := f.Document.Ingress[1]
+	if second.Services != nil || second.Balance != nil {
+		t.Errorf("malformed keys have values: %+v", second)
+	}
+	if len(f.UnusedKeys) != 2 || !strings.Contains(f.UnusedKeys[0], "line 8") || !strings.Contains(f.UnusedKeys[1], `unknown field "polcy"`) {
+		t.Errorf("warnings %q, want one for each malformed key with its place", f.UnusedKeys)
+	}
+}

@@ -33,6 +33,15 @@ type body struct {
 	frames *frames
 }
 
+// untouched reports whether nothing was read.
+func (b *body) untouched() bool {
+	if !b.mu.TryLock() {
+		return false // a read waits for the edge
+	}
+	defer b.mu.Unlock()
+	return b.read == 0 && b.err == nil && !b.closed.Load()
+}
+
 // frames is the layout of a framed body.
 type frames struct {
 	stream.Deframer

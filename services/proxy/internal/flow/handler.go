@@ -91,10 +91,13 @@ type flowState struct {
 	out   []byte
 	body  *body // nil when the request has none
 	route *router.Route
-	early *interim // nil when interim responses are not wanted
-	began time.Time
-	log   *slog.Logger // for lines about what the flow carries
-	ray   string       // the edge's id of the request, once a line had it
+	// tries and origin belong to a rule with several origins: the attempts, and the origin of the last one.
+	tries  origin.Attempts
+	origin *origin.Origin
+	early  *interim // nil when interim responses are not wanted
+	began  time.Time
+	log    *slog.Logger // for lines about what the flow carries
+	ray    string       // the edge's id of the request, once a line had it
 	// safe says that a second run of the request does no harm.
 	safe bool
 	// management says that the request is for the management host.
@@ -318,7 +321,11 @@ func (x *flowState) attrs() []slog.Attr {
 		a = append(a, slog.Int(logkey.Rule, managementRule), slog.String(logkey.Origin, "management"))
 	}
 	if x.route != nil {
-		a = append(a, slog.Int(logkey.Rule, x.route.Index), slog.String(logkey.Origin, x.route.Origin.Text))
+		o := x.route.Origin
+		if x.origin != nil {
+			o = x.origin
+		}
+		a = append(a, slog.Int(logkey.Rule, x.route.Index), slog.String(logkey.Origin, o.Text))
 	}
 	return a
 }

@@ -21,6 +21,9 @@ var upgradeToWebSocket = []stream.Pair{ //nolint:gochecknoglobals // a constant
 
 // roundTrip sends the request to an HTTP origin and forwards its response.
 func (x *flowState) roundTrip(ctx context.Context, p *parsed, o *origin.Origin) error {
+	if x.route.Origins != nil {
+		return x.roundTripAny(ctx, p)
+	}
 	req, err := x.outgoing(ctx, p, o)
 	if err != nil {
 		return err
@@ -33,15 +36,25 @@ func (x *flowState) roundTrip(ctx context.Context, p *parsed, o *origin.Origin) 
 		defer spooled.release()
 		req.Body, req.ContentLength, req.Trailer = spooled.body(), spooled.size(), nil
 	}
-	res, err := o.RoundTrip(req)
+	res, err := o.RoundTrip(req) //nolint:bodyclose // deliver closes it
 	if err != nil {
-		if x.body != nil {
-			if cause := x.body.failure(); cause != nil {
-				return &leftError{cause}
-			}
-		}
-		return &originError{err}
+		return x.exchangeFailure(err)
 	}
+	return x.deliver(ctx, p, res)
+}
+
+// exchangeFailure is why there is no response: the edge's side of the body, or the origin.
+func (x *flowState) exchangeFailure(err error) error {
+	if x.body != nil {
+		if cause := x.body.failure(); cause != nil {
+			return &leftError{cause}
+		}
+	}
+	return &originError{err}
+}
+
+// deliver forwards an origin's response and closes its body.
+func (x *flowState) deliver(ctx context.Context, p *parsed, res *http.Response) error {
 	defer func() { _ = res.Body.Close() }() // ends an exchange that was not read to its end; nothing else can fail
 	x.h.metrics.firstByte.Observe(time.Since(x.began).Seconds())
 	if res.StatusCode == http.StatusSwitchingProtocols {

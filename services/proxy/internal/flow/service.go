@@ -39,7 +39,12 @@ func (x *flowState) serveService(ctx context.Context, p *parsed, o *origin.Origi
 		return badRequest(err.Error())
 	}
 	var conn net.Conn
-	if st.Kind != ingress.KindSocks {
+	if x.route.Origins != nil {
+		if conn, err = x.dialAny(ctx, p); err != nil {
+			return err
+		}
+		defer x.tries.End()
+	} else if st.Kind != ingress.KindSocks {
 		if conn, err = x.dialService(ctx, st, destination); err != nil {
 			return &serviceError{err}
 		}

@@ -51,24 +51,47 @@ func (x *flowState) serveWebSocket(ctx context.Context, p *parsed, rest []byte) 
 // upgrade passes a websocket handshake, or a request for another protocol, on to an HTTP origin, and then bytes both ways without a
 // look at them (docs/spec/ingress.md 8.1). Any other response than 101 goes back as it is.
 func (x *flowState) upgrade(ctx context.Context, p *parsed, o *origin.Origin, rest []byte) error {
-	req, err := x.outgoing(ctx, p, o)
+	if x.route.Origins != nil {
+		return x.upgradeAny(ctx, p, rest)
+	}
+	h, err := x.handshake(ctx, p, o)
 	if err != nil {
 		return err
 	}
+	return x.switchOver(ctx, p, h, rest)
+}
+
+// handshaken is the response to a request to leave HTTP.
+type handshaken struct {
+	res  *http.Response
+	conn net.Conn
+	kind streamKind
+}
+
+// handshake asks an origin to leave HTTP.
+func (x *flowState) handshake(ctx context.Context, p *parsed, o *origin.Origin) (handshaken, error) {
+	req, err := x.outgoing(ctx, p, o)
+	if err != nil {
+		return handshaken{}, err
+	}
 	req.Header["Connection"] = []string{"Upgrade"}
-	kind := streamWebSocket
+	h := handshaken{kind: streamWebSocket}
 	if p.upgrade != "" {
-		kind = streamUpgrade
+		h.kind = streamUpgrade
 		req.Header["Upgrade"] = []string{p.upgrade}
 	} else {
 		req.Header["Upgrade"] = []string{"websocket"}
 		req.Header["Sec-Websocket-Version"] = []string{"13"}
 	}
-	var conn net.Conn
-	res, err := o.Upgrade(req, func(c net.Conn) { conn = c })
-	if err != nil {
-		return &originError{err}
+	if h.res, err = o.Upgrade(req, func(c net.Conn) { h.conn = c }); err != nil { //nolint:bodyclose // switchOver closes it, or who drops it
+		return handshaken{}, &originError{err}
 	}
+	return h, nil
+}
+
+// switchOver carries what follows an origin's response to a handshake.
+func (x *flowState) switchOver(ctx context.Context, p *parsed, h handshaken, rest []byte) error {
+	res, conn, kind := h.res, h.conn, h.kind
 	x.h.metrics.firstByte.Observe(time.Since(x.began).Seconds())
 	if res.StatusCode != http.StatusSwitchingProtocols {
 		defer func() { _ = res.Body.Close() }() // ends an exchange that was not read to its end; nothing else can fail

@@ -11,6 +11,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/access"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/balance"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/policy"
 )
@@ -29,8 +30,17 @@ func Default() Config { return Config{Access: access.Default()} }
 // Validate reports every problem, each with its path.
 func (c Config) Validate() error { return errors.Join(c.Policy.Validate(), c.Access.Validate()) }
 
-// Keyring makes the ring with the keys of the issuers of access tokens, which are asked through point. reg may be nil.
-func (c Config) Keyring(point *dialer.Point, log *slog.Logger, reg prometheus.Registerer) (*access.Keyring, error) {
+// Opener makes the opener of a proxy, which dials through point. reg may be nil. The caller closes it.
+func (c Config) Opener(point *dialer.Point, log *slog.Logger, reg prometheus.Registerer) (*Opener, error) {
+	ring, err := c.keyring(point, log, reg)
+	if err != nil {
+		return nil, err
+	}
+	return New(log, point).WithKeyring(ring).WithHub(balance.NewHub(log, nil, reg)), nil
+}
+
+// keyring makes the ring with the keys of the issuers of access tokens, which are asked through point.
+func (c Config) keyring(point *dialer.Point, log *slog.Logger, reg prometheus.Registerer) (*access.Keyring, error) {
 	var ca []byte
 	if name := c.Access.CAFile; name != "" {
 		var err error

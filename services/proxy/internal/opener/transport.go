@@ -2,16 +2,20 @@ package opener
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/access"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/balance"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
@@ -34,16 +38,58 @@ type Opener struct {
 	log   *slog.Logger
 	point *dialer.Point
 	ring  *access.Keyring
+	hub   *balance.Hub
 }
 
 // New makes an Opener that logs to log. Its origins dial through point, which also says which files may be read.
-func New(log *slog.Logger, point *dialer.Point) *Opener { return &Opener{log: log, point: point} }
+func New(log *slog.Logger, point *dialer.Point) *Opener {
+	return &Opener{log: log, point: point, hub: balance.NewHub(log, nil, nil)}
+}
+
+// Close ends the fetches of keys.
+func (p *Opener) Close() {
+	if p.ring != nil {
+		p.ring.Close()
+	}
+}
 
 // WithKeyring gives a copy whose guards check access tokens with the keys of ring. Without a ring, guards refuse every request.
 func (p *Opener) WithKeyring(ring *access.Keyring) *Opener {
 	c := *p
 	c.ring = ring
 	return &c
+}
+
+// WithHub gives a copy that makes the groups of rules with several origins in hub.
+func (p *Opener) WithHub(hub *balance.Hub) *Opener {
+	c := *p
+	c.hub = hub
+	return &c
+}
+
+// Group makes what chooses among the origins of a rule with several.
+func (p *Opener) Group(rule *ingress.Rule) (origin.Chooser, error) {
+	set := rule.Origin
+	set.Access = ingress.Access{} // not the origins' business
+	settings := fmt.Sprintf("%+v", set)
+	if set.CAPool != "" {
+		ca, err := p.ReadCA(rule.Service, set)
+		if err != nil {
+			return nil, err
+		}
+		settings += fmt.Sprintf(" %x", sha256.Sum256(ca)) // a file replaced in place is another setting
+	}
+	g, err := p.hub.Group(rule, settings, func(svc ingress.Service, addr netip.Addr) (*origin.Origin, error) {
+		ca, err := p.ReadCA(svc, set)
+		if err != nil {
+			return nil, err
+		}
+		return p.openAt(svc, set, ca, addr)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
 }
 
 // Guard makes what checks the access tokens for a rule that demands them.
@@ -58,11 +104,21 @@ func (p *Opener) Guard(a ingress.Access) origin.Guard {
 // Open makes the origin of a service with its effective settings. ca is the content of the CA file (see ReadCA); a content
 // without certificates is logged.
 func (p *Opener) Open(svc ingress.Service, set ingress.OriginRequest, ca []byte) (*origin.Origin, error) {
+	return p.openAt(svc, set, ca, netip.Addr{})
+}
+
+// openAt is Open for an origin that is reached at addr, if that is valid, whatever the addresses of its name are.
+func (p *Opener) openAt(svc ingress.Service, set ingress.OriginRequest, ca []byte, addr netip.Addr) (*origin.Origin, error) {
+	if addr.IsValid() {
+		if err := p.point.Host(svc.URL.Hostname()); err != nil {
+			return nil, err // the policy judges names, too
+		}
+	}
 	o := &origin.Origin{Text: svc.Text(), HostHeader: set.HTTPHostHeader, NoChunked: set.DisableChunkedEncoding}
 	switch svc.Kind {
 	case ingress.KindHTTP, ingress.KindH2C, ingress.KindUnix, ingress.KindUnixTLS:
 		o.Kind = origin.KindHTTP
-		way, err := p.openHTTP(svc, set, ca)
+		way, err := p.openHTTP(svc, set, ca, addr)
 		if err != nil {
 			return nil, fmt.Errorf("Error starting local service %s: %w", o.Text, err) //nolint:staticcheck // the text is the reference's
 		}
@@ -73,6 +129,9 @@ func (p *Opener) Open(svc ingress.Service, set ingress.OriginRequest, ca []byte)
 		o.Kind, o.Handler = origin.KindHandler, origin.Hello()
 		p.log.Info("demo page is served in this process")
 	case ingress.KindStream, ingress.KindBastion, ingress.KindSocks:
+		if addr.IsValid() {
+			svc.URL = &url.URL{Scheme: svc.URL.Scheme, Host: net.JoinHostPort(addr.String(), svc.URL.Port())}
+		}
 		o.Kind, o.Stream = origin.KindStream, origin.NewStream(svc, set, p.point)
 	case ingress.KindManagement:
 		fallthrough // belongs to no rule of a user
@@ -83,7 +142,7 @@ func (p *Opener) Open(svc ingress.Service, set ingress.OriginRequest, ca []byte)
 }
 
 // openHTTP builds the connection pool of an HTTP service (docs/spec/ingress.md 7.2).
-func (p *Opener) openHTTP(svc ingress.Service, set ingress.OriginRequest, ca []byte) (origin.HTTP, error) {
+func (p *Opener) openHTTP(svc ingress.Service, set ingress.OriginRequest, ca []byte, addr netip.Addr) (origin.HTTP, error) {
 	o := origin.HTTP{Scheme: svc.OriginScheme()}
 	tlsConf, err := p.tls(&o, svc, set, ca)
 	if err != nil {
@@ -111,14 +170,21 @@ func (p *Opener) openHTTP(svc ingress.Service, set ingress.OriginRequest, ca []b
 	case ingress.KindUnix, ingress.KindUnixTLS:
 		o.Host = unixHost
 		t.DialContext = p.fixedDial(d, "unix", svc.Path)
+		o.Dial = func(ctx context.Context) (net.Conn, error) { return t.DialContext(ctx, "unix", svc.Path) }
 	default:
 		o.Host = svc.URL.Host
+		o.Dial = func(ctx context.Context) (net.Conn, error) {
+			return t.DialContext(ctx, "tcp", at(dialAddress(svc, o.Scheme), addr))
+		}
+		if addr.IsValid() {
+			t.DialContext = p.fixedDial(d, "tcp", at(dialAddress(svc, o.Scheme), addr))
+		}
 		if o.PerHost {
 			// The URL names the TLS server, so the pool is keyed by it; the connection still goes to the service. An
 			// environment proxy would be asked for the wrong address, so there is none.
 			o.Port = portSuffix(svc.URL.Port())
-			t.DialContext = p.fixedDial(d, "tcp", dialAddress(svc, o.Scheme))
-		} else if p.point.Proxied() {
+			t.DialContext = p.fixedDial(d, "tcp", at(dialAddress(svc, o.Scheme), addr))
+		} else if p.point.Proxied() && !addr.IsValid() {
 			t.Proxy = http.ProxyFromEnvironment
 		}
 	}
@@ -191,6 +257,15 @@ func (p *Opener) fixedDial(d net.Dialer, network, address string) func(context.C
 	return func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return p.point.Dial(ctx, d, network, address)
 	}
+}
+
+// at puts an address, if it is valid, in the place of the host of a host and port.
+func at(hostPort string, addr netip.Addr) string {
+	_, port, err := net.SplitHostPort(hostPort)
+	if err != nil || !addr.IsValid() {
+		return hostPort
+	}
+	return net.JoinHostPort(addr.String(), port)
 }
 
 func portSuffix(port string) string {

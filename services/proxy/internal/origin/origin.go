@@ -52,6 +52,8 @@ type HTTP struct {
 	// PerHost says that the TLS name is the outgoing Host, and so is the key of the connection pool.
 	PerHost bool
 	Client  Client
+	// Dial opens a connection to the origin that carries nothing yet.
+	Dial func(ctx context.Context) (net.Conn, error)
 	// Upgrades runs requests that leave HTTP, always over HTTP/1.1.
 	Upgrades Client
 }

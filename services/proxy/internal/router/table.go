@@ -19,6 +19,8 @@ type Route struct {
 	Index  int
 	Rule   *ingress.Rule
 	Origin *origin.Origin
+	// Origins choose among the origins of a rule with several, of which Origin is the first; nil for a rule with one.
+	Origins origin.Chooser
 	// Guard checks the access token that the rule demands; nil for a rule that demands none.
 	Guard origin.Guard
 	// Faults thins out the log lines of this route.
@@ -59,6 +61,8 @@ type Opener interface {
 	ReadCA(svc ingress.Service, set ingress.OriginRequest) ([]byte, error)
 	// Open makes the origin of a service with its effective settings and the content of its CA file.
 	Open(svc ingress.Service, set ingress.OriginRequest, ca []byte) (*origin.Origin, error)
+	// Group makes what chooses among the origins of a rule with several.
+	Group(rule *ingress.Rule) (origin.Chooser, error)
 	// Guard makes what checks the access tokens for a rule that demands them.
 	Guard(a ingress.Access) origin.Guard
 }
@@ -233,6 +237,12 @@ func (s *slot) prepare(opener Opener, set *ingress.Set) (*Snapshot, error) {
 			return nil, &StartError{Rule: i, Err: err}
 		}
 		next.routes[i].Index, next.routes[i].Rule, next.routes[i].Origin = i, rule, o
+		if len(rule.Targets) > 0 {
+			if next.routes[i].Origins, err = opener.Group(rule); err != nil {
+				next.closeExcept(old)
+				return nil, &StartError{Rule: i, Err: err}
+			}
+		}
 		if rule.Origin.Access.Required {
 			next.routes[i].Guard, next.guarded = opener.Guard(rule.Origin.Access), true
 		}
@@ -274,8 +284,13 @@ func (s *Snapshot) origin(old *Snapshot, rule *ingress.Rule, opener Opener) (*or
 	return o, nil
 }
 
-// closeExcept closes the origins that keep does not have.
+// closeExcept closes the origins that keep does not have. The groups of keep have their own hold of what both use.
 func (s *Snapshot) closeExcept(keep *Snapshot) {
+	for i := range s.routes {
+		if g := s.routes[i].Origins; g != nil {
+			g.Close()
+		}
+	}
 	for k, o := range s.pool {
 		if keep != nil {
 			if _, ok := keep.pool[k]; ok {
