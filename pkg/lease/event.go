@@ -54,6 +54,8 @@ type Event struct {
 	// that a new one does not start its backoff from zero (docs/spec/lifecycle.md 14.4).
 	Grant   Grant
 	Retries int
+	// Past is what the holder inherits, with EventGranted.
+	Past Past
 	// Err is the cause of a failure or a loss.
 	Err error
 	// RetryAfter is the wait that the edge requested, with EventRefused.

@@ -12,9 +12,10 @@ import (
 // The holder of a slot is a state machine: events and the time go in, the actions for the worker come out.
 func Example() {
 	machine := lease.NewMachine(lease.Policy{
-		Delay:     func(retries int) time.Duration { return time.Duration(retries) * time.Second },
-		SlowDelay: func(int) time.Duration { return time.Minute },
-		NewGrant:  3 * time.Second, Handover: 15 * time.Second, Grace: 30 * time.Second,
+		Delay:      func(retries int) time.Duration { return time.Duration(retries) * time.Second },
+		SlowDelay:  func(int) time.Duration { return time.Minute },
+		ShortDelay: func(int) time.Duration { return time.Minute }, RefusedDelay: func(int) time.Duration { return time.Second },
+		NewGrant: 3 * time.Second, Handover: 15 * time.Second, Grace: 30 * time.Second,
 	})
 	now := time.Unix(0, 0)
 	edge := tunnel.EdgeAddr{Region: "region1", Addr: netip.MustParseAddrPort("192.0.2.1:7844")}

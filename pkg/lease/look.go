@@ -9,7 +9,7 @@ func (m *Machine) Look(now time.Time, delay time.Duration) []Action {
 		return nil
 	}
 	next := now.Add(max(delay, 0))
-	for _, bound := range []time.Time{m.away, m.granted} {
+	for _, bound := range []time.Time{m.away, m.granted, m.calm} {
 		if next.Before(bound) {
 			next = bound
 		}

@@ -45,12 +45,20 @@ var ErrUnexpected = errors.New("unexpected event")
 // brokenBeforeRotate is how many registrations in a row may break on one address before another one is tried.
 const brokenBeforeRotate = 3
 
-// An attempt on another address than the one that failed starts without a wait: a slot that was connected for steadyTime has freeMoves of
-// them until it is connected again, and so has a new holder. An edge that accepts and ends connections gets no storm of them.
+// An attempt on another address than the one that failed starts without a wait: a slot that was connected for lastingTime has freeMoves of
+// them until it is connected again, and so has a new holder.
 const (
-	steadyTime = 10 * time.Second
-	freeMoves  = 3
+	lastingTime = 10 * time.Second
+	freeMoves   = 3
 )
+
+// shortFree is how many sessions in a row may end before SteadyTime without more than the ordinary wait. An edge that accepts sessions and
+// ends them gets no storm of them, and one that is restarted address by address is no such edge.
+const shortFree = 2
+
+// refusedFree is how many dials in a row may be refused at once until they count as failures. An edge that is started again refuses for
+// some seconds, and a closed port costs nobody anything.
+const refusedFree = 10
 
 // Policy holds the times that a Machine decides with. All fields are needed.
 type Policy struct {
@@ -58,6 +66,10 @@ type Policy struct {
 	Delay func(retries int) time.Duration
 	// SlowDelay is the same after the edge refused for good.
 	SlowDelay func(retries int) time.Duration
+	// ShortDelay is the same after so many short sessions in a row beyond those that are free (1 after the first).
+	ShortDelay func(n int) time.Duration
+	// RefusedDelay is the same after so many dials in a row that were refused at once.
+	RefusedDelay func(n int) time.Duration
 	// NewGrant is how long a holder whose address failed waits for a new grant before it rotates by itself.
 	NewGrant time.Duration
 	// Handover is how long a holder that saw a newer epoch keeps serving while that one is not connected, if both need the same edge
@@ -74,8 +86,11 @@ type Machine struct {
 	grant  Grant
 	edge   tunnel.EdgeAddr
 
-	retries   int
-	broken    int
+	retries int
+	broken  int
+	// past is what happened since a session was steady; refused counts the dials in a row that were refused at once.
+	past      Past
+	refused   int
 	failure   Event
 	location  string
 	announced bool
@@ -89,9 +104,9 @@ type Machine struct {
 	deadline  time.Time
 	// away is until when the edge asked this slot to stay away; zero if it did not.
 	away time.Time
-	// granted is when the last grant lets the holder start.
-	granted time.Time
-	newer   Record
+	// granted is when the last grant lets the holder start, calm when the wait after short sessions is over.
+	granted, calm time.Time
+	newer         Record
 }
 
 // NewMachine makes a holder without a grant.
@@ -114,7 +129,7 @@ func (m *Machine) Away() time.Time { return m.away }
 
 // Status is the status that the holder reports to the store.
 func (m *Machine) Status(inFlight int) Status {
-	s := Status{Retries: m.retries, InFlight: inFlight}
+	s := Status{Retries: m.retries, InFlight: inFlight, Past: m.past}
 	if m.edge != m.grant.Edge {
 		s.Edge = m.edge
 	}
@@ -165,13 +180,13 @@ var table = [phases][eventKinds]step{
 		EventReconnect: ignore,
 	},
 	PhaseRegistering: {
-		EventGranted: retake, EventTimer: ignore, EventRegistered: serve, EventDuplicate: park, EventRefused: retry,
+		EventGranted: retake, EventTimer: ignore, EventRegistered: serve, EventDuplicate: park, EventRefused: postpone,
 		EventRejected: refuse, EventBroken: broke, EventNewer: end, EventReleased: end, EventDrain: end,
 		EventRotated:   ignore,
 		EventReconnect: ignore,
 	},
 	PhaseConnected: {
-		EventGranted: adopt, EventTimer: ignore, EventLost: retry, EventSilent: park, EventNewer: supersede,
+		EventGranted: adopt, EventTimer: prove, EventLost: retry, EventSilent: park, EventNewer: supersede,
 		EventReleased: drain, EventDrain: drain, EventRotated: ignore,
 		EventReconnect: reconnect,
 	},

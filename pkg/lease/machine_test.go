@@ -21,11 +21,13 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // testPolicy has no randomness: the wait is the ceiling.
 func testPolicy() Policy {
 	return Policy{
-		Delay:     func(retries int) time.Duration { return time.Second << min(retries, 5) },
-		SlowDelay: func(retries int) time.Duration { return 30 * time.Second << min(retries-1, 3) },
-		NewGrant:  3 * time.Second,
-		Handover:  15 * time.Second,
-		Grace:     30 * time.Second,
+		Delay:        func(retries int) time.Duration { return time.Second << min(retries, 5) },
+		SlowDelay:    func(retries int) time.Duration { return 30 * time.Second << min(retries-1, 3) },
+		ShortDelay:   func(n int) time.Duration { return 15 * time.Second << min(n-1, 3) },
+		RefusedDelay: func(n int) time.Duration { return 250 * time.Millisecond << min(n-1, 3) },
+		NewGrant:     3 * time.Second,
+		Handover:     15 * time.Second,
+		Grace:        30 * time.Second,
 	}
 }
 

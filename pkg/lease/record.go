@@ -22,6 +22,16 @@ type Grant struct {
 	Wait time.Duration `json:"-"`
 	// Command is the operator's command that the grant carries out, or empty.
 	Command string `json:"-"`
+	// Past is what the new holder inherits of the former ones. In a stored record it is part of the status.
+	Past Past `json:"-"`
+}
+
+// Past is what the holders of a slot went through since a session of it was steady. It goes from one to the next.
+type Past struct {
+	// Short counts the sessions in a row that ended before they were steady.
+	Short int `json:"short,omitempty"`
+	// Deaths counts the processes in a row that ended without a drain while they held the slot.
+	Deaths int `json:"deaths,omitempty"`
 }
 
 // State is what the holder of a slot last reported.
@@ -58,6 +68,7 @@ type Status struct {
 	Error string `json:"error,omitempty"`
 	// InFlight is the number of flows on the connection.
 	InFlight int `json:"in_flight,omitempty"`
+	Past
 }
 
 // Record is the stored state of a slot.

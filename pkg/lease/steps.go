@@ -12,11 +12,17 @@ func ignore(*Machine, time.Time, Event) []Action { return nil }
 // moveTo goes on with an address. The backoff is for the one that failed; another one is tried at once, a few times in a row, so that no
 // chain of addresses becomes a storm (invariant I7). A wait that the edge asked for holds for all addresses.
 func (m *Machine) moveTo(now time.Time, edge tunnel.EdgeAddr) {
-	if m.failedHere && edge.Addr != m.edge.Addr && m.away.IsZero() && m.moves < freeMoves && addressFailed(m.failure.Err) {
+	if m.failedHere && edge.Addr != m.edge.Addr && m.free() && addressFailed(m.failure.Err) {
 		m.moves++
 		m.notBefore = now
 	}
 	m.edge, m.failedHere = edge, false
+}
+
+// free reports whether an attempt on another address needs no wait. Of dials that are refused at once only the first one does not: then the
+// address is closed, and after that probably the whole edge.
+func (m *Machine) free() bool {
+	return m.away.IsZero() && m.moves < freeMoves && m.refused <= 1 && m.past.Short <= shortFree
 }
 
 // addressFailed reports whether another address may do better. One that responds "duplicate" has counted a registration.
@@ -42,11 +48,37 @@ func take(m *Machine, now time.Time, e Event) []Action {
 		m.retries = e.Retries
 		m.notBefore = now.Add(m.policy.Delay(m.retries))
 	}
+	m.inherit(now, e.Past)
 	wait := max(e.Grant.Wait, m.notBefore.Sub(now), 0)
 	if wait == 0 {
 		return append([]Action{ReportStatus{}}, dial(m, now, e)...)
 	}
 	return []Action{ReportStatus{}, m.wake(now, wait)}
+}
+
+// inherit takes over what former holders went through. The waits after it hold for this one, too.
+func (m *Machine) inherit(now time.Time, p Past) {
+	m.past.Deaths = p.Deaths
+	if p.Short <= m.past.Short {
+		return
+	}
+	m.past.Short = p.Short
+	m.calmDown(now)
+}
+
+// calmDown waits after short sessions.
+func (m *Machine) calmDown(now time.Time) {
+	if n := m.past.Short - shortFree; n > 0 {
+		m.calm = now.Add(m.policy.ShortDelay(n))
+		m.notBefore = later(m.notBefore, m.calm)
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // retake gives up the attempt in progress for a newer grant. Nothing failed, so the only wait is the grant's.
@@ -55,11 +87,14 @@ func retake(m *Machine, now time.Time, e Event) []Action {
 }
 
 // adopt keeps the session under the newer epoch: a session on the granted address needs no second dial.
-func adopt(m *Machine, _ time.Time, e Event) []Action {
+func adopt(m *Machine, now time.Time, e Event) []Action {
 	m.grant = e.Grant
+	if m.phase == PhaseConnected {
+		return []Action{ReportStatus{}}
+	}
 	m.phase = PhaseConnected
 	m.deadline = time.Time{}
-	return []Action{ReportStatus{}}
+	return append([]Action{ReportStatus{}}, m.proveLater(now)...)
 }
 
 // ignoreGrant remembers the epoch and address of a newer grant, and keeps the slow pace: the edge refused the
@@ -85,10 +120,24 @@ func register(m *Machine, _ time.Time, _ Event) []Action {
 func serve(m *Machine, now time.Time, e Event) []Action {
 	m.phase = PhaseConnected
 	m.since = now
-	m.retries, m.broken, m.failure, m.announced = 0, 0, Event{}, false
-	m.away = time.Time{}
+	m.retries, m.broken, m.refused, m.failure, m.announced = 0, 0, 0, Event{}, false
+	m.away, m.calm = time.Time{}, time.Time{}
 	m.location = e.Location
-	return []Action{StartServing{}, ReportStatus{}}
+	return append([]Action{StartServing{}, ReportStatus{}}, m.proveLater(now)...)
+}
+
+// proveLater asks for a Timer at which the session is steady, if there is something to forget then.
+func (m *Machine) proveLater(now time.Time) []Action {
+	if m.past == (Past{}) {
+		return nil
+	}
+	return []Action{m.wake(now, max(m.since.Add(SteadyTime).Sub(now), 0))}
+}
+
+// prove forgets what happened before the session: it is steady.
+func prove(m *Machine, _ time.Time, _ Event) []Action {
+	m.past = Past{}
+	return []Action{ReportStatus{}}
 }
 
 // park waits for a new address: from a new grant, or after a bounded time, or at once when no grant can come, by
@@ -98,8 +147,7 @@ func park(m *Machine, now time.Time, e Event) []Action {
 	m.phase = PhaseParked
 	wait := m.policy.NewGrant
 	// A closed port costs the edges no registration: the one that the grant allows is made elsewhere.
-	closed := e.Kind == EventDialFailed && reason == tunnel.ReasonClosed && m.moves < freeMoves
-	if e.StoreDown || closed {
+	if e.StoreDown || m.refused > 0 && m.refused <= refusedFree {
 		wait = 0
 	}
 	return []Action{Close{Reason: reason}, ReportStatus{}, m.wake(now, wait)}
@@ -123,6 +171,16 @@ func rotated(m *Machine, now time.Time, e Event) []Action {
 func retry(m *Machine, now time.Time, e Event) []Action {
 	reason := m.fail(now, e, m.policy.Delay)
 	m.phase = PhaseWaiting
+	return []Action{Close{Reason: reason}, ReportStatus{}, m.wake(now, m.notBefore.Sub(now))}
+}
+
+// postpone waits as long as the edge asks. One that asks for too long is not the only one: another address is tried then.
+func postpone(m *Machine, now time.Time, e Event) []Action {
+	if e.RetryAfter <= MaxRetryAfter {
+		return retry(m, now, e)
+	}
+	reason := m.fail(now, e, m.policy.Delay)
+	m.phase = PhaseParked
 	return []Action{Close{Reason: reason}, ReportStatus{}, m.wake(now, m.notBefore.Sub(now))}
 }
 
@@ -158,6 +216,9 @@ func refuse(m *Machine, now time.Time, e Event) []Action {
 // supersede keeps serving until the newer holder is connected (make before break). Only where both need the same edge address, of which
 // the edge may refuse a second session, the wait has an end.
 func supersede(m *Machine, now time.Time, e Event) []Action {
+	if m.phase != PhaseSuperseded {
+		m.deadline = time.Time{} // of a session that is not steady yet
+	}
 	m.newer = e.Newer
 	m.phase = PhaseSuperseded
 	switch {
@@ -208,22 +269,51 @@ func shut(*Machine, time.Time, Event) []Action { return []Action{Close{Reason: t
 
 // fail records a failure and sets the earliest time of the next attempt.
 func (m *Machine) fail(now time.Time, e Event, delay func(retries int) time.Duration) tunnel.Reason {
-	if m.phase == PhaseConnected && now.Sub(m.since) >= steadyTime {
-		m.moves = 0
-	}
-	m.retries++
+	reason := tunnel.ReasonOf(e.Err)
+	m.ended(now)
 	m.failure, m.failedHere = e, true
-	retries := m.retries
-	if e.SkipBackoff {
-		retries = 1
-	}
 	m.failure.RetryAfter = min(max(e.RetryAfter, 0), MaxRetryAfter)
-	m.notBefore = now.Add(max(delay(retries), m.failure.RetryAfter))
+	m.notBefore = now.Add(max(m.delay(e, reason, delay), m.failure.RetryAfter))
 	m.away = time.Time{}
 	if m.failure.RetryAfter > 0 {
 		m.away = now.Add(m.failure.RetryAfter)
 	}
-	return tunnel.ReasonOf(e.Err)
+	if m.phase == PhaseConnected {
+		m.calmDown(now)
+	}
+	return reason
+}
+
+// ended judges the session that ends, if there was one.
+func (m *Machine) ended(now time.Time) {
+	if m.phase != PhaseConnected {
+		return
+	}
+	lasted := now.Sub(m.since)
+	if lasted >= lastingTime {
+		m.moves = 0
+	}
+	if lasted >= SteadyTime {
+		m.past = Past{}
+		return
+	}
+	m.past.Short++
+}
+
+// delay counts a failure and returns the wait after it.
+func (m *Machine) delay(e Event, reason tunnel.Reason, delay func(retries int) time.Duration) time.Duration {
+	if e.Kind == EventDialFailed && reason == tunnel.ReasonClosed && !e.SkipBackoff {
+		if m.refused++; m.refused <= refusedFree {
+			return m.policy.RefusedDelay(m.refused)
+		}
+	} else {
+		m.refused = 0
+	}
+	m.retries++
+	if e.SkipBackoff {
+		return delay(1)
+	}
+	return delay(m.retries)
 }
 
 func (m *Machine) wake(now time.Time, after time.Duration) Action {

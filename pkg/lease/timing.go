@@ -20,8 +20,10 @@ const (
 	ProxyTTL = 8 * time.Second
 	// ProvedTTL is how long the first-connection gate stays open after the last live connection.
 	ProvedTTL = 10 * time.Minute
-	// MaxRetryAfter bounds the wait that an edge may ask for.
-	MaxRetryAfter = 10 * time.Minute
+	// MaxRetryAfter bounds the wait that an edge may ask for. After a longer one the next attempt goes to another address.
+	MaxRetryAfter = time.Minute
+	// SteadyTime is how long a session must last to prove that the slot works: then everything that failed before is forgotten.
+	SteadyTime = time.Minute
 	// RegistrationInterval is the steady spacing of a connector's registrations.
 	RegistrationInterval = time.Second
 	// RegistrationBurst is how many registrations may start at once after a quiet period.

@@ -108,6 +108,7 @@ const (
 	BytesToEdge   = "bytes_to_edge"   // bytes sent towards the edge
 	BytesToOrigin = "bytes_to_origin" // bytes sent towards the origin
 	Connections   = "connections"     // number of connections
+	Deaths        = "deaths"          // number of processes in a row that ended while they held a slot
 	Desired       = "desired"         // number of things that the configuration asks for
 	Failures      = "failures"        // number of failures in a row
 	Flows         = "flows"           // number of flows

@@ -368,6 +368,7 @@ func proxyRows() []Row {
 // controlRows are the lines of the supervisor and of discovery.
 func controlRows() []Row {
 	return []Row{
+		own("slot brings its workers down, it is held off"),
 		own("slot granted").quiet(),
 		own("slot released").quiet(),
 		own("plan outdated"),

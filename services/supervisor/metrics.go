@@ -13,6 +13,7 @@ type metrics struct {
 	grants      *prometheus.CounterVec
 	conflicts   prometheus.Counter
 	troubles    *prometheus.CounterVec
+	heldOff     prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -33,12 +34,15 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		troubles: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "culvert_supervisor_troubles_total", Help: "Errors of one record, pool, connector or grant, by kind; everything else went on.",
 		}, []string{"kind"}),
+		heldOff: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "culvert_supervisor_slots_held_off_total", Help: "Grants that make a slot wait because its holders died one after the other.",
+		}),
 	}
 	if reg == nil {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.up, m.leading, m.grants, m.conflicts, m.troubles} {
+	for _, c := range []prometheus.Collector{m.up, m.leading, m.grants, m.conflicts, m.troubles, m.heldOff} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)

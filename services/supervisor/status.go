@@ -8,6 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/pass"
+	"github.com/culvert-tunnel/culvert/pkg/control/plan"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -119,6 +120,12 @@ func (s *Service) granted(ctx context.Context, g pass.SlotGranted) {
 		slog.String(logkey.WorkerID, string(g.Worker)), slog.Uint64(logkey.Epoch, uint64(g.Granted.Epoch)),
 		slog.String(logkey.EdgeAddr, g.Edge.String()), slog.String(logkey.Cause, string(g.Cause)),
 		slog.Duration(logkey.Wait, g.Granted.Wait))
+	if g.Cause == plan.CauseGone && g.Past.Deaths > 0 && g.Wait > 0 {
+		s.metrics.heldOff.Inc()
+		s.log.WarnContext(ctx, "slot brings its workers down, it is held off",
+			slog.String(logkey.TunnelID, g.Slot.Tunnel.String()), slog.Int(logkey.ConnIndex, int(g.Slot.Index)),
+			slog.Int(logkey.Deaths, g.Past.Deaths), slog.Duration(logkey.Wait, g.Granted.Wait))
+	}
 }
 
 func (s *Service) released(ctx context.Context, r pass.SlotReleased) {

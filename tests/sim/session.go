@@ -19,11 +19,16 @@ type dial struct {
 }
 
 // fail gives the attempt up after a time.
-func (d *dial) fail(after time.Duration, err error) {
+func (d *dial) fail(after time.Duration, err error) { d.end(after, tunnel.ReasonDial, err) }
+
+// refuse is the response of a closed port.
+func (d *dial) refuse(after time.Duration) { d.end(after, tunnel.ReasonClosed, errDialRefused) }
+
+func (d *dial) end(after time.Duration, reason tunnel.Reason, err error) {
 	d.env.After(after, "dial failed", func() {
 		if !d.cancelled {
 			d.env.Note("dial " + d.to.String() + " " + string(d.protocol) + ": " + err.Error())
-			d.done(nil, &tunnel.ConnError{Reason: tunnel.ReasonDial, Err: err})
+			d.done(nil, &tunnel.ConnError{Reason: reason, Err: err})
 		}
 	})
 }
@@ -42,7 +47,7 @@ func (e *Env) Dial(slot tunnel.Slot, to tunnel.EdgeAddr, p tunnel.Protocol, done
 	case at == nil, !c.passes(e.host, to.Addr, p), b != nil && b.does == hangs:
 		d.fail(limit, errDialTimeout)
 	case b != nil && b.does == refuses:
-		d.fail(2*c.spec.EdgeLatency, errDialRefused)
+		d.refuse(2 * c.spec.EdgeLatency)
 	default:
 		c.engine.After(2*c.spec.EdgeLatency, "handshake at "+at.edge.name, func() { c.accept(d, at) })
 	}

@@ -54,9 +54,10 @@ func (h *host) Fresh(time.Time) bool { return !h.stale }
 
 func policy() lease.Policy {
 	return lease.Policy{
-		Delay:     func(retries int) time.Duration { return time.Second << min(retries, 5) },
-		SlowDelay: func(retries int) time.Duration { return time.Minute * time.Duration(retries) },
-		NewGrant:  3 * time.Second, Handover: 15 * time.Second, Grace: 30 * time.Second,
+		Delay:      func(retries int) time.Duration { return time.Second << min(retries, 5) },
+		SlowDelay:  func(retries int) time.Duration { return time.Minute * time.Duration(retries) },
+		ShortDelay: func(int) time.Duration { return time.Minute }, RefusedDelay: func(int) time.Duration { return time.Second },
+		NewGrant: 3 * time.Second, Handover: 15 * time.Second, Grace: 30 * time.Second,
 	}
 }
 

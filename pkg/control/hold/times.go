@@ -16,6 +16,12 @@ const (
 	// slowBase and slowRetries shape the waits after the edge refused for good: half a minute, up to eight.
 	slowBase    = 30 * time.Second
 	slowRetries = 4
+	// shortBase and shortMost bound the waits after sessions that did not last: from 8 s up to two minutes.
+	shortBase = 15 * time.Second
+	shortMost = 110 * time.Second
+	// refusedBase and refusedMost bound the waits after dials that were refused at once.
+	refusedBase = 250 * time.Millisecond
+	refusedMost = 2 * time.Second
 )
 
 // DefaultRetries is the default of Times.Retries.
@@ -33,12 +39,24 @@ type Times struct {
 func (t Times) Policy(random backoff.Random) lease.Policy {
 	slot, slow := t.slot(), t.slow()
 	return lease.Policy{
-		Delay:     func(retries int) time.Duration { return slot.Wait(retries, random) },
-		SlowDelay: func(retries int) time.Duration { return slowBase + slow.Wait(retries-1, random) },
-		NewGrant:  newGrantTime,
-		Handover:  max(t.Grace/2, leastHandover),
-		Grace:     t.Grace,
+		Delay:        func(retries int) time.Duration { return slot.Wait(retries, random) },
+		SlowDelay:    func(retries int) time.Duration { return slowBase + slow.Wait(retries-1, random) },
+		ShortDelay:   func(n int) time.Duration { return doubled(shortBase, shortMost, n, random) },
+		RefusedDelay: func(n int) time.Duration { return doubled(refusedBase, refusedMost, n, random) },
+		NewGrant:     newGrantTime,
+		Handover:     max(t.Grace/2, leastHandover),
+		Grace:        t.Grace,
 	}
+}
+
+// doubled is a wait that doubles with n from 1 on, up to a bound. At least half of it is waited.
+func doubled(base, most time.Duration, n int, random backoff.Random) time.Duration {
+	wait := base
+	for i := 1; i < n && wait < most; i++ {
+		wait *= 2
+	}
+	wait = min(wait, most)
+	return wait - time.Duration(random(int64(wait/2)))
 }
 
 // WaitUpTo is the longest wait after so many failures in a row; refused says that the edge refused for good.

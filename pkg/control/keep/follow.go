@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/hold"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
@@ -13,14 +14,15 @@ import (
 )
 
 // reconcile makes the holders follow the records. It is level-triggered: the same records change nothing.
-func (m *Machine) reconcile(records []lease.Record) {
+func (m *Machine) reconcile(now time.Time, records []lease.Record) {
 	sorted := slices.SortedStableFunc(slices.Values(records), func(a, b lease.Record) int { return cmp.Compare(a.Slot.Index, b.Slot.Index) })
 	for _, r := range sorted {
 		m.records[r.Slot.Index] = r
 		if m.own(r) {
+			delete(m.left, r.Slot.Index)
 			m.followOwn(r)
 		} else {
-			m.inherit(r)
+			m.inherit(now, r)
 			m.followOther(r)
 		}
 	}
@@ -49,7 +51,9 @@ func (m *Machine) followOwn(r lease.Record) {
 	}
 	newest := &hs[len(hs)-1]
 	newest.offered = r.Epoch
-	m.emit(Send{Holder: newest.id, Event: lease.Event{Kind: lease.EventGranted, Grant: r.Grant, Retries: r.Status.Retries}})
+	m.emit(Send{Holder: newest.id, Event: lease.Event{
+		Kind: lease.EventGranted, Grant: r.Grant, Retries: r.Status.Retries, Past: r.Status.Past,
+	}})
 	m.supersede(r, r.Epoch)
 }
 
@@ -70,10 +74,20 @@ func (m *Machine) giveBack(r lease.Record) {
 	m.emit(CallRelease{Holder: m.lastID, Slot: r.Slot, Worker: m.cfg.Worker, Epoch: m.last[index]})
 }
 
+// inheritAfter is how long a slot of a former process is left to the supervisors, which know what it went through.
+const inheritAfter = 5 * time.Second
+
 // inherit releases a slot of a former process with this worker's id: that one has ended, since this one has the lease of the worker. A
-// supervisor that knows no instances would leave the slot with it.
-func (m *Machine) inherit(r lease.Record) {
+// supervisor that knows no instances would leave the slot with it; others have moved it by then.
+func (m *Machine) inherit(now time.Time, r lease.Record) {
 	if !r.Live || r.Worker != m.cfg.Worker || m.displaced || m.cfg.Instance == "" {
+		delete(m.left, r.Slot.Index)
+		return
+	}
+	if m.left[r.Slot.Index].IsZero() {
+		m.left[r.Slot.Index] = now
+	}
+	if now.Sub(m.left[r.Slot.Index]) < inheritAfter {
 		return
 	}
 	for _, other := range m.releasing {

@@ -88,12 +88,21 @@ func TestWaitingForANewerHolder(t *testing.T) {
 	l.after(1990*time.Millisecond).want(keep.Timer{}, "call renew 0@5=connected")
 }
 
-// TestOtherProcessOfTheWorker: a slot of a process that had the id before is given back, and never taken over.
+// TestOtherProcessOfTheWorker: a slot of a process that had the id before is left to the supervisors for a while, then given back, and
+// never taken over.
 func TestOtherProcessOfTheWorker(t *testing.T) {
 	l := newLab(t, leased)
 	former := of(record(0, me, 5, addr(0, 0)), "z")
-	if got := l.running(former); !strings.Contains(got, "call release 0@5") || strings.Contains(got, "start") {
-		t.Errorf("with a slot of a former process: %s, want it released", got)
+	if got := l.running(former); strings.Contains(got, "release") || strings.Contains(got, "start") {
+		t.Errorf("with a slot of a former process: %s, want it left alone", got)
+	}
+	for range 3 {
+		l.after(10 * time.Millisecond).step(keep.Timer{})
+		l.after(1990*time.Millisecond).want(keep.Timer{}, "call renew")
+		last := l.step(keep.Renewed{Table: lease.Table{Records: []lease.Record{former}}})
+		if got, want := strings.Contains(last, "call release 0@5"), l.now.Sub(start) >= 5*time.Second; got != want {
+			t.Errorf("after %v: %s, want it released after 5 s", l.now.Sub(start), last)
+		}
 	}
 	l = newLab(t, leased)
 	l.step(keep.Looked{Err: &fleet.TakenError{ID: me}})

@@ -143,6 +143,7 @@ type Machine struct {
 	records   map[tunnel.ConnIndex]lease.Record
 	reported  map[tunnel.ConnIndex]lease.Status // the last statuses that the store has
 	releasing map[HolderID]tunnel.ConnIndex     // holders that ended and whose lease is being released
+	left      map[tunnel.ConnIndex]time.Time    // since when slots of a former process with this worker's id are seen
 	pool      edgepool.Pool
 	health    edgepool.Health
 	leaving   bool // no new grant is accepted
@@ -159,6 +160,7 @@ func NewMachine(cfg Config, deps Deps) *Machine {
 		reported:  map[tunnel.ConnIndex]lease.Status{},
 		releasing: map[HolderID]tunnel.ConnIndex{},
 		told:      map[string]bool{},
+		left:      map[tunnel.ConnIndex]time.Time{},
 	}
 }
 
@@ -435,7 +437,7 @@ func (m *Machine) renewed(now time.Time, e Renewed) {
 		m.woken = m.woken || back
 		m.reoffer = false
 		m.tellDamage(e.Table.Damaged)
-		m.reconcile(e.Table.Records)
+		m.reconcile(now, e.Table.Records)
 	case !errors.Is(e.Err, tunnel.ErrUnavailable):
 		m.emit(NotRenewed{Err: e.Err})
 	}

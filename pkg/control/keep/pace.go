@@ -34,7 +34,7 @@ func (m *Machine) unsettled() bool {
 			return true
 		}
 	}
-	return len(m.releasing) > 0
+	return len(m.releasing) > 0 || len(m.left) > 0
 }
 
 // served reports whether some worker serves the tunnel, as it was seen last.

@@ -253,16 +253,17 @@ func (m *Machine) slotsRead(r SlotsReply) []Action {
 	if r.Err != nil {
 		return m.unread(KindSlots, r.Err)
 	}
-	m.read.records, m.read.damaged = m.living(r.Records), m.hurt(r.Damaged)
+	damaged, facts := m.hurt(r.Damaged)
+	m.read.records, m.read.damaged = m.living(r.Records), damaged
 	m.read.lost = m.losses(r.Records) || m.read.lost
 	for _, record := range m.read.records {
 		if record.Live && record.Status.State == lease.StateConnected {
-			return m.complete(true)
+			return append(facts, m.complete(true)...)
 		}
 	}
 	m.stage = readingProved
 	t := m.read.desired().Tunnel
-	return []Action{ReadProved{Tunnel: t, Connector: m.connectors[t]}}
+	return append(facts, ReadProved{Tunnel: t, Connector: m.connectors[t]})
 }
 
 // overtaken reports whether err says that a leader with a newer term was there, and remembers that term.

@@ -48,6 +48,17 @@ func TestStories(t *testing.T) {
 			step{0, GrantReply{Granted: lease.Grant{Epoch: 8}}, "SlotGranted 1 epoch 8; Hint grants"},
 			step{0, HintReply{}, rest},
 		),
+		"a slot whose record cannot be read is told and stays as it is": append(lead(),
+			step{0, workersOf(tunnelA), `ReadPool ""`},
+			step{0, poolOf(3), "ReadConnector 0a"},
+			step{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01 under 7"},
+			step{
+				0,
+				SlotsReply{Damaged: []lease.Damaged{{Index: 0, Reason: "edge"}}},
+				"Trouble record (the record cannot be read); ReadProved 0a/01",
+			},
+			step{0, ProvedReply{Proved: true}, "Observed unsettled=true; Grant 1 to w1 at 192.0.2.1:7844 expecting 0 for 15s: free"},
+		),
 		"a store that lost everything gets the id again, and nothing is placed until holders reported": append(append(append(append(
 			firstPass(), again(SettleTime)...),
 			step{0, workersOf(tunnelA), `ReadPool ""`},

@@ -18,6 +18,7 @@ const (
 	KindPool      Kind = "pool"      // an edge pool
 	KindConnector Kind = "connector" // the connector id of a tunnel
 	KindSlots     Kind = "slots"     // the slots of a connector
+	KindRecord    Kind = "record"    // the record of one slot
 	KindGrant     Kind = "grant"     // a grant or a release
 	KindHint      Kind = "hint"      // the hint for workers
 	KindLoss      Kind = "loss"      // the store lost data, or its clock stepped
@@ -36,6 +37,7 @@ const (
 var (
 	errLost    = errors.New("the store lost data")
 	errStepped = errors.New("the clock of the store stepped")
+	errDamaged = errors.New("the record cannot be read")
 	errOtherID = errors.New("the store has another connector id than before")
 )
 
@@ -106,10 +108,10 @@ func (m *Machine) unread(k Kind, err error) []Action {
 }
 
 // hurt is which slots cannot be read. Their holders, whoever they are, write them anew when they report all slots again.
-func (m *Machine) hurt(list []lease.Damaged) []tunnel.ConnIndex {
+func (m *Machine) hurt(list []lease.Damaged) (out []tunnel.ConnIndex, facts []Action) {
 	t := m.read.desired().Tunnel
-	var out []tunnel.ConnIndex
 	for _, d := range list {
+		facts = append(facts, m.trouble(KindRecord, t.String()+" "+d.String(), errDamaged))
 		if d.Field != "" {
 			continue
 		}
@@ -117,7 +119,7 @@ func (m *Machine) hurt(list []lease.Damaged) []tunnel.ConnIndex {
 		m.regenerate = m.regenerate || !slices.Contains(m.hurts[t], d)
 	}
 	m.hurts[t] = list
-	return out
+	return out, facts
 }
 
 // losses compares the epochs of a connector with those that it had, and reports whether records were lost.

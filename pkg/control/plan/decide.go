@@ -90,7 +90,11 @@ func (v *view) mend(r lease.Record) (Grant, bool) {
 			return v.place(r, CauseWorker, preferNew, []tunnel.WorkerID{r.Worker})
 		}
 		return v.elsewhere(r)
-	case tunnel.ReasonIdle, tunnel.ReasonClosed, tunnel.ReasonDuplicate:
+	case tunnel.ReasonClosed:
+		if s.Retries > 0 { // before, the holder tries one address after the other by itself
+			return v.elsewhere(r)
+		}
+	case tunnel.ReasonIdle, tunnel.ReasonDuplicate:
 		return v.elsewhere(r)
 	case tunnel.ReasonRPC:
 		if s.Retries >= moveAfter {
@@ -135,9 +139,10 @@ func (v *view) place(r lease.Record, cause Cause, c choice, avoid []tunnel.Worke
 }
 
 func (v *view) grantOf(r lease.Record, to tunnel.WorkerID, edge tunnel.EdgeAddr, cause Cause) Grant {
+	past, wait := v.inherited(r, cause)
 	return Grant{
 		Grant: lease.Grant{
-			Slot: r.Slot, Worker: to, Instance: v.workers[to].Instance, Edge: edge, Protocol: v.Protocol,
+			Slot: r.Slot, Worker: to, Instance: v.workers[to].Instance, Edge: edge, Protocol: v.Protocol, Past: past, Wait: wait,
 		},
 		Expect: r.Epoch,
 		Cause:  cause,

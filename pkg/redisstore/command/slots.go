@@ -75,7 +75,7 @@ func GrantUnder(
 	if g.Edge.IsZero() {
 		return Request[lease.Grant]{}, fmt.Errorf("%s: %w", op, tunnel.ErrNoAddress)
 	}
-	status, err := json.Marshal(lease.Status{State: lease.StateGranted})
+	status, err := json.Marshal(lease.Status{State: lease.StateGranted, Past: g.Past})
 	if err != nil {
 		return Request[lease.Grant]{}, fmt.Errorf("%s: %w", op, err)
 	}

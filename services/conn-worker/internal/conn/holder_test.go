@@ -175,6 +175,7 @@ func start(t *testing.T, l *lab, config func() []byte) (*Holder, func()) {
 		},
 		Policy: lease.Policy{
 			Delay: func(int) time.Duration { return 0 }, SlowDelay: func(int) time.Duration { return time.Hour },
+			ShortDelay: func(int) time.Duration { return 0 }, RefusedDelay: func(int) time.Duration { return 0 },
 			NewGrant: time.Hour, Handover: time.Hour, Grace: 5 * time.Second,
 		},
 	})
