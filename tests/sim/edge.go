@@ -12,8 +12,8 @@ import (
 
 // The time-outs of the transports (docs/spec/lifecycle.md 1).
 const (
-	quicDial, http2Dial = 5 * time.Second, 15 * time.Second
-	quicIdle, http2Idle = 5 * time.Second, 15 * time.Second
+	quicDial, http2Dial = 5 * time.Second, 5 * time.Second
+	quicIdle, http2Idle = 5 * time.Second, 6 * time.Second
 )
 
 // Errors of the network and of edges.

@@ -24,8 +24,9 @@ const blockRoom = 16 << 10
 type Settings struct {
 	// DialTimeout bounds the TCP connect, HandshakeTimeout the TLS handshake.
 	DialTimeout, HandshakeTimeout time.Duration
-	// PingInterval is the silence after which a PING is sent. The session is lost when nothing arrives within PingTimeout.
-	PingInterval, PingTimeout time.Duration
+	// PingInterval is the silence after which a PING is sent. The session is lost when nothing arrives within PingTimeout, or within
+	// BusyTimeout when much was sent that the peer may not have read yet (mux.BusyBytes).
+	PingInterval, PingTimeout, BusyTimeout time.Duration
 	// WriteTimeout ends a session whose peer reads no byte for so long.
 	WriteTimeout time.Duration
 	// StreamWindow is how many bytes the peer may send ahead on a stream. It grows up to MaxStreamWindow for readers that
@@ -57,10 +58,11 @@ type Settings struct {
 // ConnectorSettings are the values of the dialling end (docs/spec/wire.md 3 and 9.1).
 func ConnectorSettings() Settings {
 	return Settings{
-		DialTimeout:      15 * time.Second,
-		HandshakeTimeout: 15 * time.Second,
-		PingInterval:     5 * time.Second,
-		PingTimeout:      10 * time.Second,
+		DialTimeout:      5 * time.Second,
+		HandshakeTimeout: 10 * time.Second,
+		PingInterval:     3 * time.Second,
+		PingTimeout:      3 * time.Second,
+		BusyTimeout:      12 * time.Second,
 		WriteTimeout:     30 * time.Second,
 		StreamWindow:     wireWindow,
 		MaxStreamWindow:  wireWindow,
@@ -111,7 +113,7 @@ func (s Settings) config(role mux.Role, incoming func(*mux.Stream)) mux.Config {
 		MaxFrame: s.MaxFrame, Headers: headers, AnnouncedHeaderList: s.AnnouncedHeaderList, HeaderBudget: s.HeaderBudget,
 		TooLarge: tooLarge, Probation: mux.Probation{MaxStreams: s.ProbationStreams, ConnWindow: s.ProbationWindow},
 		AnnouncedStreams: s.AnnouncedStreams, MaxStreams: s.MaxStreams,
-		PingAfter: s.PingInterval, PingTimeout: s.PingTimeout,
+		PingAfter: s.PingInterval, PingTimeout: s.PingTimeout, BusyTimeout: s.BusyTimeout,
 		OutBuffer: s.OutBuffer, Incoming: incoming,
 	}
 }

@@ -37,8 +37,9 @@ type Config struct {
 	AnnouncedStreams, MaxStreams uint32
 	// Probation bounds the peer until Admit is called. Zero values mean the ordinary limits.
 	Probation Probation
-	// PingAfter is the silence after which a PING is sent; PingTimeout is how long its acknowledgement may take.
-	PingAfter, PingTimeout time.Duration
+	// PingAfter is the silence after which a PING is sent; PingTimeout is how long its acknowledgement may take. It may take BusyTimeout, if
+	// that is longer, when more than BusyBytes were written before it that the peer may not have read: then it waits behind them.
+	PingAfter, PingTimeout, BusyTimeout time.Duration
 	// OutBuffer is how many bytes may wait for the network before writers have to wait.
 	OutBuffer int
 	// Incoming is called with every stream of the peer, on the reading goroutine: it must not block. Nil refuses all.

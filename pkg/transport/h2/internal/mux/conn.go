@@ -38,7 +38,9 @@ type Conn struct {
 	heldHeaders atomic.Int64
 	// lastRead is when the last frame came, on the clock that started at began.
 	lastRead atomic.Int64
-	began    time.Time
+	// written counts the bytes that went to the socket, and writtenBefore those that did when the last frame came.
+	written, writtenBefore atomic.Int64
+	began                  time.Time
 	// rtt is the round trip that PINGs have measured, in nanoseconds.
 	rtt atomic.Int64
 
@@ -213,6 +215,26 @@ func (c *Conn) lost(err error) {
 	c.fail(loss)
 }
 
+// BusyBytes is how much may wait for a peer before it counts as slow rather than as silent.
+const BusyBytes = 64 << 10
+
+// heard notes that a frame came.
+func (c *Conn) heard() {
+	c.lastRead.Store(int64(time.Since(c.began)))
+	c.writtenBefore.Store(c.written.Load())
+}
+
+// patience is how long the acknowledgement of a PING that is sent now may take.
+func (c *Conn) patience() time.Duration {
+	c.mu.Lock()
+	waiting := int64(len(c.out))
+	c.mu.Unlock()
+	if waiting+c.written.Load()-c.writtenBefore.Load() > BusyBytes {
+		return max(c.cfg.PingTimeout, c.cfg.BusyTimeout)
+	}
+	return c.cfg.PingTimeout
+}
+
 // keepAlive pings a silent peer. Any frame after the PING proves that the peer is alive.
 func (c *Conn) keepAlive() {
 	if c.cfg.PingAfter <= 0 {
@@ -237,8 +259,8 @@ func (c *Conn) keepAlive() {
 			timer.Reset(c.cfg.PingAfter - silent)
 		default:
 			pinged = now
+			timer.Reset(c.patience())
 			c.Ping()
-			timer.Reset(c.cfg.PingTimeout)
 		}
 	}
 }

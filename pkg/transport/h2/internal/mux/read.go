@@ -3,7 +3,6 @@ package mux
 import (
 	"errors"
 	"io"
-	"time"
 
 	"golang.org/x/net/http2"
 
@@ -27,7 +26,7 @@ func (c *Conn) readFrames() error {
 		if err != nil {
 			return err
 		}
-		c.lastRead.Store(int64(time.Since(c.began)))
+		c.heard()
 		if first && !isSettings(fh) {
 			return violation(http2.ErrCodeProtocol, "the first frame is not SETTINGS")
 		}
@@ -174,7 +173,7 @@ func (c *Conn) readData(fh http2.FrameHeader) error {
 		}
 		b.w = n
 		size -= n
-		c.lastRead.Store(int64(time.Since(c.began)))
+		c.heard()
 		s.deliver(b, size == 0 && fh.Flags.Has(http2.FlagDataEndStream))
 	}
 	if fh.Length == 0 && fh.Flags.Has(http2.FlagDataEndStream) {

@@ -54,6 +54,7 @@ func (c *Conn) writeOut() error {
 	c.control, c.resets = 0, 0
 	c.nextTurnLocked()
 	c.mu.Unlock()
+	c.written.Add(int64(len(buf)))
 	_, err := c.nc.Write(buf)
 	c.mu.Lock()
 	c.spare = buf[:0]
