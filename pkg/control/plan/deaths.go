@@ -4,17 +4,18 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 // A slot whose holders die one after the other may be what kills them. deathsFree of them in a row cost nothing: workers are killed, and
-// started again, for other reasons. After the next one the slot waits for deathFirst, then for deathLong, which doubles up to deathMost. So
-// it kills four workers in ten minutes at most, and two slots that came to be suspected together start at different times.
+// started again, for other reasons. After the next one the slot waits for deathFirst, then for deathLong, which doubles up to deathMost; and
+// up to as long again the first time, up to a quarter more later. So it kills four workers in ten minutes at most. Two slots that were
+// suspected together start at different times, and on different workers.
 const (
-	deathsFree = 1
-	deathFirst = time.Minute
-	deathLong  = 10 * time.Minute
-	deathMost  = time.Hour
-	// deathJitter is the part of the wait by which it may be longer.
+	deathsFree  = 1
+	deathFirst  = 15 * time.Second
+	deathLong   = 10 * time.Minute
+	deathMost   = time.Hour
 	deathJitter = 4
 )
 
@@ -33,10 +34,38 @@ func (v *view) inherited(r lease.Record, cause Cause) (lease.Past, time.Duration
 	case cause != CauseGone:
 		return past, 0
 	}
-	wait := deathFirst
-	if n := past.Deaths - deathsFree; n > 1 {
-		wait = deathLong << min(n-2, 4)
+	n := past.Deaths - deathsFree
+	if n == 1 {
+		return past, deathFirst + time.Duration(v.random(int(deathFirst)))
 	}
-	wait = min(wait, deathMost)
+	wait := min(deathLong<<min(n-2, 4), deathMost)
 	return past, wait + time.Duration(v.random(int(wait/deathJitter)))
+}
+
+// suspects are the slots whose last holders died, while a plan is made.
+type suspects map[tunnel.Slot]suspect
+
+type suspect struct {
+	worker tunnel.WorkerID
+	deaths int
+}
+
+func (s suspects) put(slot tunnel.Slot, holder tunnel.WorkerID, deaths int) {
+	if deaths == 0 {
+		delete(s, slot)
+		return
+	}
+	s[slot] = suspect{worker: holder, deaths: deaths}
+}
+
+// beside are the workers that hold other slots under the same suspicion as r, whose holder has died now: apart from each other, the next
+// death tells them apart.
+func (s suspects) beside(r lease.Record) []tunnel.WorkerID {
+	var out []tunnel.WorkerID
+	for slot, other := range s {
+		if r.Status.Deaths > 0 && slot != r.Slot && other.deaths > r.Status.Deaths {
+			out = append(out, other.worker)
+		}
+	}
+	return out
 }

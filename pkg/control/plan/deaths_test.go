@@ -6,6 +6,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 // TestDeaths: a slot whose holders die one after the other waits longer and longer; one whose holder drained does not.
@@ -19,7 +20,7 @@ func TestDeaths(t *testing.T) {
 		least, most time.Duration
 	}{
 		"the first death":                {0, begun, false, 1, 0, 0},
-		"the second":                     {1, begun, false, 2, time.Minute, 75 * time.Second},
+		"the second":                     {1, begun, false, 2, 15 * time.Second, 30 * time.Second},
 		"the third":                      {2, begun, false, 3, 10 * time.Minute, 750 * time.Second},
 		"the fourth":                     {3, begun, false, 4, 20 * time.Minute, 25 * time.Minute},
 		"the hundredth":                  {99, begun, false, 100, time.Hour, 75 * time.Minute},
@@ -47,5 +48,25 @@ func TestDeaths(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSuspectsApart: two slots whose holder died go to different workers, although one of them has more room.
+func TestSuspectsApart(t *testing.T) {
+	gone := func(i tunnel.ConnIndex) lease.Record {
+		r := record(i, "w1", int(i)+1, lease.Status{State: lease.StateConnected, Past: lease.Past{Deaths: 1}})
+		r.Wait = -time.Second
+		return r
+	}
+	busy := worker("w3", "h3", tunnelA)
+	w := world(connector(gone(0), gone(1), connected(2, "w3", 3), connected(3, "w3", 4)), 8, worker("w2", "h2", tunnelA), busy)
+	to := map[tunnel.WorkerID]int{}
+	for _, a := range Plan(w).Actions {
+		if g, ok := a.(Grant); ok {
+			to[g.Worker]++
+		}
+	}
+	if to["w2"] != 1 || to["w3"] != 1 {
+		t.Errorf("granted to %v, want one to each", to)
 	}
 }

@@ -15,7 +15,7 @@ func (v *view) decide(r lease.Record) (Grant, bool) {
 	case v.mayBeServed(r, known):
 		return Grant{}, false
 	case !known:
-		return v.place(r, CauseGone, preferNew, nil)
+		return v.place(r, CauseGone, preferNew, v.suspects.beside(r))
 	case !r.Live && worker.Draining:
 		return v.place(r, CauseExpired, preferNew, []tunnel.WorkerID{r.Worker})
 	case !r.Live:
@@ -101,14 +101,21 @@ func (v *view) mend(r lease.Record) (Grant, bool) {
 			return v.elsewhere(r)
 		}
 	case tunnel.ReasonPeerClosed, tunnel.ReasonInternal:
-		if s.Reason == tunnel.ReasonPeerClosed && s.Retries == 1 {
-			return v.elsewhere(r) // the edge may be on its way out, and this address with it
-		}
-		if to, ok := placement.ChooseOther(v.candidates(), r.Worker); ok && s.Retries >= leaveAfter {
-			edge, ok := v.address(r, to, preferNew)
-			return v.grantOf(r, to, edge, CauseWorker), ok
-		}
+		return v.ended(r)
 	case tunnel.ReasonNone, tunnel.ReasonRefused, tunnel.ReasonDrained, tunnel.ReasonForced, tunnel.ReasonFenced:
+	}
+	return Grant{}, false
+}
+
+// ended helps a slot whose session or attempt was ended by the edge, or by a fault of the worker.
+func (v *view) ended(r lease.Record) (Grant, bool) {
+	s := r.Status
+	if s.Reason == tunnel.ReasonPeerClosed && s.Retries == 1 {
+		return v.elsewhere(r) // the edge may be on its way out, and this address with it
+	}
+	if to, ok := placement.ChooseOther(v.candidates(), r.Worker); ok && s.Retries >= leaveAfter {
+		edge, ok := v.address(r, to, preferNew)
+		return v.grantOf(r, to, edge, CauseWorker), ok
 	}
 	return Grant{}, false
 }

@@ -18,10 +18,12 @@ import (
 type load struct {
 	workers map[tunnel.WorkerID]fleet.Worker
 	slots   map[tunnel.WorkerID]int
+	// suspects are the slots whose last holders died.
+	suspects suspects
 }
 
 func newLoad(w World) load {
-	l := load{workers: map[tunnel.WorkerID]fleet.Worker{}, slots: map[tunnel.WorkerID]int{}}
+	l := load{workers: map[tunnel.WorkerID]fleet.Worker{}, slots: map[tunnel.WorkerID]int{}, suspects: suspects{}}
 	for _, worker := range w.Workers {
 		l.workers[worker.ID] = worker
 	}
@@ -29,6 +31,7 @@ func newLoad(w World) load {
 		for _, r := range c.Records {
 			if r.Live && r.Worker != "" {
 				l.slots[r.Worker]++
+				l.suspects.put(r.Slot, r.Worker, r.Status.Deaths)
 			}
 		}
 	}
@@ -141,6 +144,7 @@ func (v *view) moved(old lease.Record, g lease.Grant) {
 		v.slots[old.Worker]--
 	}
 	v.slots[g.Worker]++
+	v.suspects.put(g.Slot, g.Worker, g.Past.Deaths)
 	if edge := old.InUse(); edge != g.Edge {
 		v.left = append(v.left, edge)
 	}
