@@ -84,11 +84,35 @@ func NewChoices(random Random, probeFirst time.Duration) *Choices {
 	}
 }
 
-// Next is the protocol of a slot's next attempt, which begins at now.
-func (c *Choices) Next(now time.Time, slot tunnel.Slot, s Selection) tunnel.Protocol {
+// A dial over the preferred protocol that has no response for besideAfter gets company while no slot of the host is connected over that
+// protocol: a dial over the fallback. Where the protocol does not work, as is known by then, it comes after besideSoon.
+const (
+	besideAfter = 1500 * time.Millisecond
+	besideSoon  = 250 * time.Millisecond
+)
+
+// Try is how an attempt is made.
+type Try struct {
+	Protocol tunnel.Protocol
+	// Beside is the protocol of a second dial to the same address, if the first one has no response After its start; empty for none. Its
+	// success is the event Overtaken.
+	Beside tunnel.Protocol
+	After  time.Duration
+}
+
+// Next is how a slot's next attempt is made, which begins at now.
+func (c *Choices) Next(now time.Time, slot tunnel.Slot, s Selection) Try {
 	m := c.machine(now, slot, s)
 	c.slots[slot] = m
-	return m.Current()
+	t := Try{Protocol: m.Current()}
+	if t.Protocol != s.Preferred || s.Fallback == "" || s.Fallback == s.Preferred || c.works(s) {
+		return t
+	}
+	t.Beside, t.After = s.Fallback, besideAfter
+	if c.dark[s].State == Fallen {
+		t.After = besideSoon
+	}
+	return t
 }
 
 // Prefers is the protocol that a slot would use now, without an attempt.
@@ -170,7 +194,7 @@ func (c *Choices) witness(now time.Time, slot tunnel.Slot, m Machine, e Event, a
 	case preferred && e == Connected:
 		c.up[slot] = true
 		delete(c.dark, m.Selection)
-	case !preferred || e != DialFailed && e != Refused:
+	case !preferred || e != DialFailed && e != Refused && e != Overtaken:
 	case c.works(m.Selection):
 		delete(c.dark, m.Selection) // the fault is an address's
 	default:
@@ -180,6 +204,8 @@ func (c *Choices) witness(now time.Time, slot tunnel.Slot, m Machine, e Event, a
 		}
 		switch {
 		case d.State != Preferring:
+		case e == Overtaken:
+			c.dark[m.Selection] = d.fallen(now, ProbeFirst)
 		case e == Refused:
 			c.dark[m.Selection] = d.refused(now, addr)
 		default:

@@ -27,7 +27,7 @@ func slot(i int) tunnel.Slot { return tunnel.Slot{Index: tunnel.ConnIndex(i)} }
 
 func (h *host) next(i int, want tunnel.Protocol) {
 	h.t.Helper()
-	if got := h.c.Next(h.now, slot(i), h.sel); got != want {
+	if got := h.c.Next(h.now, slot(i), h.sel).Protocol; got != want {
 		h.t.Fatalf("slot %d dials %s, want %s", i, got, want)
 	}
 }
@@ -211,4 +211,32 @@ func TestChoicesFollowTheSelection(t *testing.T) {
 	if _, err := h.c.Report(h.now, slot(0), tunnel.QUIC, protocol.Event(9), a1); err == nil {
 		t.Error("an unknown event is taken")
 	}
+}
+
+// TestSecondDial: a dial over the preferred protocol gets company as long as no slot of the host is connected over it, and sooner once it
+// was overtaken; the slot that overtook it falls back at once, and the others only by what they find out.
+func TestSecondDial(t *testing.T) {
+	h := newHost(t)
+	beside := func(i int, want time.Duration) {
+		t.Helper()
+		got := h.c.Next(h.now, slot(i), h.sel)
+		if want == 0 && got.Beside != "" || want > 0 && (got.Beside != tunnel.HTTP2 || got.After != want) {
+			t.Fatalf("slot %d: %+v, want a second dial after %v", i, got, want)
+		}
+	}
+	beside(0, 1500*time.Millisecond)
+	h.report(0, tunnel.QUIC, protocol.Connected, netip.AddrPort{})
+	beside(1, 0)
+	h.report(0, tunnel.QUIC, protocol.Lost, netip.AddrPort{})
+	beside(1, 1500*time.Millisecond)
+	if c := h.report(0, tunnel.QUIC, protocol.Overtaken, netip.AddrPort{}); c.Turn != protocol.FellBack || !c.First {
+		t.Errorf("%+v, want a fall", c)
+	}
+	h.next(0, tunnel.HTTP2)
+	beside(0, 0)
+	h.next(1, tunnel.QUIC)
+	beside(1, 250*time.Millisecond)
+	h.report(1, tunnel.QUIC, protocol.Connected, netip.AddrPort{})
+	h.report(1, tunnel.QUIC, protocol.Lost, netip.AddrPort{})
+	beside(1, 1500*time.Millisecond)
 }

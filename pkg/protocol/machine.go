@@ -60,6 +60,7 @@ const (
 	Lost                    // a loss after the handshake, which is no fault of the protocol
 	ProbeDue                // the time of ProbeAt has come
 	Refused                 // nothing listens at the address, or a firewall refuses the transport: both look alike
+	Overtaken               // the dial had no response while one over the fallback, to the same address, was connected
 )
 
 // String names the event.
@@ -77,6 +78,8 @@ func (e Event) String() string {
 		return "probe_due"
 	case Refused:
 		return "refused"
+	case Overtaken:
+		return "overtaken"
 	default:
 		return fmt.Sprintf("event(%d)", uint8(e))
 	}
@@ -132,6 +135,7 @@ var transitions = map[situation]step{
 	{Preferring, Lost}:       stay,
 	{Preferring, ProbeDue}:   stay,
 	{Preferring, Refused}:    space,
+	{Preferring, Overtaken}:  fall,
 
 	{Fallen, Connected}:  prove,
 	{Fallen, DialFailed}: doubt,
@@ -139,6 +143,7 @@ var transitions = map[situation]step{
 	{Fallen, Lost}:       stay,
 	{Fallen, ProbeDue}:   probe,
 	{Fallen, Refused}:    doubt,
+	{Fallen, Overtaken}:  stay,
 
 	{Probing, Connected}:  back,
 	{Probing, DialFailed}: again,
@@ -146,6 +151,7 @@ var transitions = map[situation]step{
 	{Probing, Lost}:       back,
 	{Probing, ProbeDue}:   stay,
 	{Probing, Refused}:    again,
+	{Probing, Overtaken}:  again,
 }
 
 // Machine decides between the preferred protocol of a slot and its fallback. It is a value: Step returns a changed copy.

@@ -332,9 +332,9 @@ func newHolder(k *keeper, id keep.HolderID, slot tunnel.Slot) *holder {
 // host is a keeper as its holders see it.
 type host struct{ k *keeper }
 
-func (h host) Protocol(now time.Time, slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol {
-	p, _ := h.k.machine.Protocol(now, slot, demanded)
-	return p
+func (h host) Protocol(now time.Time, slot tunnel.Slot, demanded tunnel.Protocol) protocol.Try {
+	t, _ := h.k.machine.Protocol(now, slot, demanded)
+	return t
 }
 
 func (h host) Dialed(now time.Time, edge tunnel.EdgeAddr, reason tunnel.Reason) {
@@ -389,12 +389,7 @@ func (h *holder) run(a hold.Action) {
 			w.env.Note(fmt.Sprintf("%s epoch %d %s -> %s (%s)", name(h.machine.Slot()), a.View.Grant.Epoch, a.Before, a.View.Phase, a.Event.Kind))
 		}
 	case hold.Dial:
-		t := &try{dialing: true}
-		h.tries[a.Attempt.Number] = t
-		t.cancel = w.env.Dial(h.machine.Slot(), a.Attempt.Edge, a.Attempt.Protocol, func(s *Session, err error) {
-			t.session, t.dialing = s, false
-			h.post(hold.Dialed{Attempt: a.Attempt, Err: err})
-		})
+		h.dial(a)
 	case hold.Wake:
 		h.timer.Stop()
 		h.timer = w.env.After(a.After, "holder", func() { h.post(hold.Timer{}) })

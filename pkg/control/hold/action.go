@@ -30,7 +30,13 @@ func (n Note) Edge() tunnel.EdgeAddr {
 }
 
 // Dial opens a session. Its result is Dialed.
-type Dial struct{ Attempt Attempt }
+type Dial struct {
+	Attempt Attempt
+	// Beside is the protocol of a second dial, which begins After the first one if that has no result by then; empty for none
+	// (protocol.Try).
+	Beside tunnel.Protocol
+	After  time.Duration
+}
 
 // Register registers the connection on the session of the attempt. Its result is Registered.
 type Register struct {

@@ -27,6 +27,8 @@ type Timer struct{}
 type Dialed struct {
 	Attempt Attempt
 	Err     error
+	// Beside is the protocol of the session if it came from the second dial, and empty otherwise.
+	Beside tunnel.Protocol
 }
 
 // Registered is the result of Register.

@@ -12,8 +12,9 @@ import (
 
 // Host is what the worker knows beyond one slot. A machine calls it in Step only.
 type Host interface {
-	// Protocol is the transport for an attempt that begins now; demanded is the one that the grant requires, or empty.
-	Protocol(now time.Time, slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol
+	// Protocol is the transport for an attempt that begins now, and the one that may be tried beside it; demanded is the one that the
+	// grant requires, or empty.
+	Protocol(now time.Time, slot tunnel.Slot, demanded tunnel.Protocol) protocol.Try
 	// Dialed receives the result of a dial, or later the reason why its session ended, for the health of the address; tunnel.ReasonNone
 	// is a success.
 	Dialed(now time.Time, edge tunnel.EdgeAddr, reason tunnel.Reason)
@@ -102,7 +103,7 @@ func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
 		if reason := tunnel.ReasonOf(e.Err); e.Err != nil && !m.late(e.Attempt) {
 			m.host.Dialed(now, e.Attempt.Edge, reason)
 		}
-		m.host.Observe(now, m.slot, e.Attempt, protocol.Lost)
+		m.host.Observe(now, m.slot, m.used(e.Attempt), protocol.Lost)
 		return m.result(now, e.Attempt, lease.Loss(e.Err, m.host.StoreDown()))
 	case Drained:
 		return m.result(now, e.Attempt, lease.Event{Kind: lease.EventDrained})
@@ -139,6 +140,10 @@ func (m *Machine) dialed(now time.Time, e Dialed) ([]Action, error) {
 	}
 	reason := tunnel.ReasonOf(e.Err)
 	m.host.Dialed(now, e.Attempt.Edge, reason)
+	if e.Err == nil && e.Beside != "" {
+		m.host.Observe(now, m.slot, e.Attempt, protocol.Overtaken)
+		m.protocol = e.Beside
+	}
 	if e.Err == nil && !m.host.Fresh(now) {
 		m.dialing = &e
 		return look(), nil
@@ -154,10 +159,10 @@ func (m *Machine) dialed(now time.Time, e Dialed) ([]Action, error) {
 // registered records what a registration says about its protocol. Its session was open, so that holds for late results too.
 func (m *Machine) registered(now time.Time, e Registered) ([]Action, error) {
 	if e.Err != nil {
-		m.host.Observe(now, m.slot, e.Attempt, protocol.Lost)
+		m.host.Observe(now, m.slot, m.used(e.Attempt), protocol.Lost)
 		return m.result(now, e.Attempt, lease.RegisterFailure(e.Err, m.host.StoreDown()))
 	}
-	m.host.Observe(now, m.slot, e.Attempt, protocol.Connected)
+	m.host.Observe(now, m.slot, m.used(e.Attempt), protocol.Connected)
 	if !m.late(e.Attempt) {
 		m.uploads = m.slot.Index == 0 && !e.RemotelyManaged
 	}
@@ -200,6 +205,14 @@ func (m *Machine) result(now time.Time, a Attempt, e lease.Event) ([]Action, err
 		return m.closeLate(a), nil
 	}
 	return m.step(now, e)
+}
+
+// used is the attempt with the protocol that its session uses: of the present one it may be that of the second dial.
+func (m *Machine) used(a Attempt) Attempt {
+	if !m.late(a) {
+		a.Protocol = m.protocol
+	}
+	return a
 }
 
 func (m *Machine) late(a Attempt) bool { return a != m.attempt || a == Attempt{} }
@@ -256,10 +269,11 @@ func (m *Machine) translate(now time.Time, a lease.Action) ([]Action, error) {
 
 func (m *Machine) dial(now time.Time, d lease.Dial) []Action {
 	m.last++
-	m.protocol = m.host.Protocol(now, m.slot, d.Protocol)
+	try := m.host.Protocol(now, m.slot, d.Protocol)
+	m.protocol = try.Protocol
 	m.uploads = false
 	m.attempt = Attempt{Number: m.last, Edge: d.Edge, Protocol: m.protocol}
-	return []Action{Dial{Attempt: m.attempt}}
+	return []Action{Dial{Attempt: m.attempt, Beside: try.Beside, After: try.After}}
 }
 
 func (m *Machine) serve() []Action {

@@ -20,18 +20,19 @@ var start = time.Unix(1e9, 0)
 
 // host is a worker that notes what it is asked.
 type host struct {
-	down  bool
-	stale bool
-	falls bool
-	spare tunnel.EdgeAddr
-	asked []string
+	down   bool
+	stale  bool
+	falls  bool
+	beside tunnel.Protocol
+	spare  tunnel.EdgeAddr
+	asked  []string
 }
 
-func (h *host) Protocol(_ time.Time, _ tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol {
+func (h *host) Protocol(_ time.Time, _ tunnel.Slot, demanded tunnel.Protocol) protocol.Try {
 	if demanded == "" {
-		return tunnel.HTTP2
+		demanded = tunnel.HTTP2
 	}
-	return demanded
+	return protocol.Try{Protocol: demanded, Beside: h.beside}
 }
 
 func (h *host) Dialed(_ time.Time, edge tunnel.EdgeAddr, reason tunnel.Reason) {
@@ -357,5 +358,43 @@ func TestTimes(t *testing.T) {
 	}
 	if longest.Handover != 15*time.Second || longest.Grace != 30*time.Second || longest.NewGrant != 1500*time.Millisecond {
 		t.Errorf("policy %+v", longest)
+	}
+}
+
+// TestOvertaken: a session of the second dial uses the second protocol from then on, in all that is said about it.
+func TestOvertaken(t *testing.T) {
+	h := &host{beside: tunnel.HTTP2}
+	m := hold.NewMachine(tunnel.Slot{Index: 1}, h, policy())
+	now := time.Unix(1e9, 0)
+	g := lease.Grant{Worker: "w1", Epoch: 5, Edge: addr(1), Protocol: tunnel.QUIC}
+	actions, err := m.Step(now, hold.Sent{Event: lease.Event{Kind: lease.EventGranted, Grant: g}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var dial hold.Dial
+	for _, a := range actions {
+		if d, ok := a.(hold.Dial); ok {
+			dial = d
+		}
+	}
+	if dial.Attempt.Protocol != tunnel.QUIC || dial.Beside != tunnel.HTTP2 {
+		t.Fatalf("%+v, want a dial over both", dial)
+	}
+	for _, e := range []hold.Event{
+		hold.Dialed{Attempt: dial.Attempt, Beside: tunnel.HTTP2}, hold.Registered{Attempt: dial.Attempt},
+		hold.Ended{Attempt: dial.Attempt, Err: failure(tunnel.ReasonIdle)},
+	} {
+		if _, err := m.Step(now, e); err != nil {
+			t.Fatal(err)
+		}
+		if p := m.View().Status.Protocol; p != tunnel.HTTP2 {
+			t.Errorf("after %T: %s", e, p)
+		}
+	}
+	got := strings.Join(h.asked, "; ")
+	want := fmt.Sprintf(`dialed %[1]s ""; attempt 1 over quic overtaken; attempt 1 over http2 connected; dialed %[1]s "idle"; `+
+		`attempt 1 over http2 lost`, addr(1))
+	if got != want {
+		t.Errorf("got %s\nwant %s", got, want)
 	}
 }

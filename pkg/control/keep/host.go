@@ -25,7 +25,7 @@ func (m *Machine) selection(demanded tunnel.Protocol) protocol.Selection {
 }
 
 // Protocol chooses the transport of an attempt that begins now; first says that it is the first one of the tunnel.
-func (m *Machine) Protocol(now time.Time, slot tunnel.Slot, demanded tunnel.Protocol) (p tunnel.Protocol, first bool) {
+func (m *Machine) Protocol(now time.Time, slot tunnel.Slot, demanded tunnel.Protocol) (t protocol.Try, first bool) {
 	first = !m.chose
 	m.chose = true
 	return m.deps.Choices.Next(now, slot, m.selection(demanded)), first

@@ -24,7 +24,7 @@ func TestProtocol(t *testing.T) {
 	} {
 		l := newLab(t, func(cfg *keep.Config) { cfg.Protocol = c.choice })
 		l.running()
-		if p, first := l.m.Protocol(l.now, slot(0), c.demanded); p != c.want || !first {
+		if p, first := l.m.Protocol(l.now, slot(0), c.demanded); p.Protocol != c.want || !first {
 			t.Errorf("%s: Protocol() = %s, %v, want %s, true", name, p, first, c.want)
 		}
 		if _, first := l.m.Protocol(l.now, slot(1), c.demanded); first {
@@ -85,10 +85,10 @@ func TestPoolForgetsHealthOfOthers(t *testing.T) {
 func fall(t *testing.T, l *lab, index tunnel.ConnIndex) string {
 	t.Helper()
 	p, _ := l.m.Protocol(l.now, slot(index), "")
-	if p != tunnel.QUIC {
-		t.Fatalf("slot %d begins with %s", index, p)
+	if p.Protocol != tunnel.QUIC {
+		t.Fatalf("slot %d begins with %s", index, p.Protocol)
 	}
-	fell, actions := l.m.Observe(l.now, slot(index), hold.Attempt{Number: 1, Edge: addr(0, 0), Protocol: p}, protocol.Blocked)
+	fell, actions := l.m.Observe(l.now, slot(index), hold.Attempt{Number: 1, Edge: addr(0, 0), Protocol: p.Protocol}, protocol.Blocked)
 	if !fell {
 		t.Fatalf("slot %d did not fall back", index)
 	}

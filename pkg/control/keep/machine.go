@@ -61,7 +61,7 @@ type Config struct {
 
 // Choices is what the host knows of the transports, for all its tunnels; protocol.Choices has the methods.
 type Choices interface {
-	Next(now time.Time, slot tunnel.Slot, s protocol.Selection) tunnel.Protocol
+	Next(now time.Time, slot tunnel.Slot, s protocol.Selection) protocol.Try
 	Prefers(now time.Time, slot tunnel.Slot, s protocol.Selection) tunnel.Protocol
 	Report(now time.Time, slot tunnel.Slot, p tunnel.Protocol, e protocol.Event, addr netip.AddrPort) (protocol.Change, error)
 	ProbeDue(now time.Time, slot tunnel.Slot) (tunnel.Protocol, bool)

@@ -84,7 +84,7 @@ func (h *Holder) do(ctx context.Context, a hold.Action) {
 	case hold.Note:
 		h.tell(ctx, a)
 	case hold.Dial:
-		h.dial(ctx, a.Attempt)
+		h.dial(ctx, a)
 	case hold.Register:
 		h.register(ctx, h.attempts[a.Attempt], a.Register)
 	case hold.Serve:
@@ -108,18 +108,32 @@ func (h *Holder) do(ctx context.Context, a hold.Action) {
 	}
 }
 
-func (h *Holder) dial(ctx context.Context, number hold.Attempt) {
+func (h *Holder) dial(ctx context.Context, d hold.Dial) {
+	number := d.Attempt
 	ctx, cancel := context.WithCancel(ctx)
 	a := &attempt{Attempt: number, slot: h.machine.Slot(), cancel: cancel}
 	h.attempts[number] = a
 	h.log.InfoContext(ctx, "connection is dialled", append(about(a.Edge, a.Protocol),
 		slog.String(logkey.Curves, h.cfg.Told.Curves(a.Protocol)))...)
 	h.tasks.Go(func() {
-		session, err := h.cfg.Host.Dial(ctx, a.slot, a.Edge, a.Protocol)
-		if err == nil {
+		over := func(p tunnel.Protocol) opener {
+			return func(ctx context.Context) (transport.Session, error) { return h.cfg.Host.Dial(ctx, a.slot, a.Edge, p) }
+		}
+		result := hold.Dialed{Attempt: number}
+		var session transport.Session
+		if d.Beside == "" {
+			session, result.Err = over(a.Protocol)(ctx)
+		} else {
+			var second bool
+			session, second, result.Err = race(ctx, d.After, over(a.Protocol), over(d.Beside))
+			if second {
+				result.Beside, a.Protocol = d.Beside, d.Beside
+			}
+		}
+		if result.Err == nil {
 			a.keep(session)
 		}
-		h.post(hold.Dialed{Attempt: number, Err: err})
+		h.post(result)
 	})
 }
 

@@ -20,8 +20,8 @@ import (
 
 // Transports chooses the transport of each attempt, and makes sessions.
 type Transports interface {
-	// Protocol is the transport for the next attempt; demanded is the one that the grant requires, or empty.
-	Protocol(slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol
+	// Protocol is the transport for the next attempt, and the one beside it; demanded is the one that the grant requires, or empty.
+	Protocol(slot tunnel.Slot, demanded tunnel.Protocol) protocol.Try
 	// Dial makes a session for the slot; errors are *tunnel.ConnError.
 	Dial(ctx context.Context, slot tunnel.Slot, edge tunnel.EdgeAddr, p tunnel.Protocol) (transport.Session, error)
 	// Dialed receives the result of a dial that was not given up; tunnel.ReasonNone is a success.
@@ -256,7 +256,7 @@ func (h *Holder) publish() {
 // host is a Holder as the host of its machine.
 type host Holder
 
-func (h *host) Protocol(_ time.Time, slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol {
+func (h *host) Protocol(_ time.Time, slot tunnel.Slot, demanded tunnel.Protocol) protocol.Try {
 	return h.cfg.Host.Protocol(slot, demanded)
 }
 

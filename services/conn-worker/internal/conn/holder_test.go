@@ -48,8 +48,8 @@ type lab struct {
 	observed []string
 }
 
-func (l *lab) Protocol(_ tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol {
-	return cmp.Or(demanded, tunnel.HTTP2)
+func (l *lab) Protocol(_ tunnel.Slot, demanded tunnel.Protocol) protocol.Try {
+	return protocol.Try{Protocol: cmp.Or(demanded, tunnel.HTTP2)}
 }
 
 func (l *lab) Observe(_ tunnel.Slot, a hold.Attempt, e protocol.Event) func() {

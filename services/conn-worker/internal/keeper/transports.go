@@ -39,8 +39,8 @@ func (c *transports) demanded() tunnel.Protocol {
 	return protocol.Select(protocol.Criteria{Choice: c.choice}).Preferred
 }
 
-// Next is the protocol of a slot's next attempt.
-func (c *transports) Next(now time.Time, slot tunnel.Slot, s protocol.Selection) tunnel.Protocol {
+// Next is how a slot's next attempt is made.
+func (c *transports) Next(now time.Time, slot tunnel.Slot, s protocol.Selection) protocol.Try {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.known.Next(now, slot, s)
@@ -77,14 +77,14 @@ func (c *transports) Probed(now time.Time, slot tunnel.Slot, e protocol.Event) (
 }
 
 // Protocol chooses the transport of an attempt that begins now.
-func (k *keeper) Protocol(slot tunnel.Slot, demanded tunnel.Protocol) tunnel.Protocol {
+func (k *keeper) Protocol(slot tunnel.Slot, demanded tunnel.Protocol) protocol.Try {
 	k.mu.Lock()
-	p, first := k.machine.Protocol(time.Now(), slot, demanded)
+	t, first := k.machine.Protocol(time.Now(), slot, demanded)
 	k.mu.Unlock()
 	if first {
-		k.log.Info("first protocol chosen", slog.String(logkey.Protocol, string(p)))
+		k.log.Info("first protocol chosen", slog.String(logkey.Protocol, string(t.Protocol)))
 	}
-	return p
+	return t
 }
 
 // Observe records the result of an attempt. When the slot falls back to another transport, tell logs it.

@@ -1,0 +1,83 @@
+package conn
+
+import (
+	"context"
+	"time"
+
+	"github.com/culvert-tunnel/culvert/pkg/transport"
+)
+
+// overtakeAfter is how long a dial that was overtaken may still take: a response may be on its way.
+const overtakeAfter = 500 * time.Millisecond
+
+// opener opens a session.
+type opener func(ctx context.Context) (transport.Session, error)
+
+// opened is the result of an opener.
+type opened struct {
+	session transport.Session
+	err     error
+}
+
+// start runs an opener. discard ends it and waits for it, and closes what it opened.
+func (o opener) start(ctx context.Context) (result <-chan opened, discard func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan opened, 1)
+	go func() {
+		s, err := o(ctx)
+		done <- opened{session: s, err: err}
+		close(done)
+	}()
+	return done, func() {
+		cancel()
+		if r := <-done; r.err == nil && r.session != nil { // nothing if the result was taken
+			_ = r.session.CloseWithError(transport.NoError, "") // nothing uses it
+		}
+	}
+}
+
+// race opens a session by the first opener, and by the second one beside it if the first has no result after a time. A session of the
+// second one counts if the first has none soon after it; the error is that of the first one. It returns when both have ended.
+func race(ctx context.Context, after time.Duration, first, second opener) (s transport.Session, overtaken bool, err error) {
+	lead, dropLead := first.start(ctx)
+	timer := time.NewTimer(after)
+	defer timer.Stop()
+	select {
+	case r := <-lead:
+		return r.session, false, r.err
+	case <-timer.C:
+	}
+	chase, dropChase := second.start(ctx)
+	var failed error
+	for {
+		select {
+		case r := <-lead:
+			if r.err == nil || chase == nil {
+				dropChase()
+				return r.session, false, r.err
+			}
+			lead, failed = nil, r.err
+		case r := <-chase:
+			chase = nil
+			switch {
+			case r.err != nil && lead == nil:
+				return nil, false, failed
+			case r.err != nil:
+				continue
+			case lead == nil:
+				return r.session, true, nil
+			}
+			timer.Reset(overtakeAfter)
+			select {
+			case l := <-lead:
+				if l.err == nil {
+					_ = r.session.CloseWithError(transport.NoError, "") // nothing uses it
+					return l.session, false, nil
+				}
+			case <-timer.C:
+				dropLead()
+			}
+			return r.session, true, nil
+		}
+	}
+}
