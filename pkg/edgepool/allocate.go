@@ -33,8 +33,8 @@ type Request struct {
 
 // Allocate chooses the address for a slot. No address that another slot uses is ever chosen (docs/design.md, invariant I2).
 //
-// In this order: a well address before a held-down one; the region that the connector uses least, then the one with more
-// addresses free; the region's preferred family; any of the rest by chance. Of held-down addresses the one whose hold
+// In this order: a well address before a held-down one; a region that is not in doubt; the region that the connector uses least, then the
+// one with more addresses free; the region's preferred family; any of the rest by chance. Of held-down addresses the one whose hold
 // ends first wins, and Avoid is chosen only if nothing else is left: a slot is rather tried on a doubtful address, after
 // its backoff, than not served. tunnel.ErrNoAddress means that every address of the family is used by another slot, or
 // that there is none.
@@ -60,7 +60,7 @@ func Allocate(now time.Time, t Table, r Request, random Random) (tunnel.EdgeAddr
 	}
 	switch {
 	case len(well) > 0:
-		return t.choose(well, r.Index, random), nil
+		return t.choose(now, well, r.Index, random), nil
 	case len(held) > 0:
 		return t.firstReleased(held), nil
 	case avoided != nil:
@@ -107,13 +107,14 @@ func find(candidates []candidate, a tunnel.EdgeAddr) (candidate, bool) {
 }
 
 // choose picks the region, then the family, then one address by chance.
-func (t Table) choose(free []candidate, index tunnel.ConnIndex, random Random) tunnel.EdgeAddr {
+func (t Table) choose(now time.Time, free []candidate, index tunnel.ConnIndex, random Random) tunnel.EdgeAddr {
 	load := map[tunnel.Region]int{}
 	for other, a := range t.Used {
 		if other != index {
 			load[a.Region]++
 		}
 	}
+	free = t.certain(now, free, index)
 	room := map[tunnel.Region]int{}
 	for _, c := range free {
 		room[c.addr.Region]++
@@ -147,6 +148,35 @@ func (t Table) choose(free []candidate, index tunnel.ConnIndex, random Random) t
 		chosen = append(chosen, c)
 	}
 	return chosen[pick(len(chosen), random)].addr
+}
+
+// regionDoubt is how many addresses of a region are held down when the whole region comes into doubt, unless a slot uses a well one of it.
+const regionDoubt = 2
+
+// certain drops the candidates in regions that are in doubt, unless all are: with a whole region away, its addresses need not be tried one
+// after the other.
+func (t Table) certain(now time.Time, free []candidate, index tunnel.ConnIndex) []candidate {
+	held, well := map[tunnel.Region]int{}, map[tunnel.Region]bool{}
+	for _, c := range t.Pool.candidates(t.Family) {
+		if t.Health.Held(c.addr.Addr, now) {
+			held[c.addr.Region]++
+		}
+	}
+	for other, a := range t.Used {
+		if other != index && !t.Health.Held(a.Addr, now) {
+			well[a.Region] = true
+		}
+	}
+	var sure []candidate
+	for _, c := range free {
+		if held[c.addr.Region] < regionDoubt || well[c.addr.Region] {
+			sure = append(sure, c)
+		}
+	}
+	if len(sure) == 0 {
+		return free
+	}
+	return sure
 }
 
 func (t Table) firstReleased(held []candidate) tunnel.EdgeAddr {

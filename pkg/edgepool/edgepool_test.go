@@ -95,6 +95,37 @@ func TestAllocateCases(t *testing.T) {
 			edge("r0", "10.0.0.1:7844"),
 			nil,
 		},
+		{
+			"a region with two addresses held down is in doubt, however little it is used",
+			edgepool.Table{
+				Pool: sized(4, 4), Used: used{1: edge("r1", "10.0.1.3:7844")},
+				Health: held(nil, 1, edge("r0", "10.0.0.0:7844"), edge("r0", "10.0.0.1:7844")),
+			},
+			edgepool.Request{},
+			b,
+			nil,
+		},
+		{
+			"it is not while another slot uses a well address of it",
+			edgepool.Table{
+				Pool: sized(4, 4), Used: used{1: edge("r0", "10.0.0.3:7844"), 2: edge("r1", "10.0.1.2:7844"), 3: edge("r1", "10.0.1.3:7844")},
+				Health: held(nil, 1, edge("r0", "10.0.0.0:7844"), edge("r0", "10.0.0.1:7844")),
+			},
+			edgepool.Request{},
+			edge("r0", "10.0.0.2:7844"),
+			nil,
+		},
+		{
+			"doubt about all regions is about none",
+			edgepool.Table{
+				Pool: sized(3, 4), Used: used{1: edge("r1", "10.0.1.3:7844")},
+				Health: held(nil, 1, edge("r0", "10.0.0.0:7844"), edge("r0", "10.0.0.1:7844"), b, edge("r1", "10.0.1.1:7844"),
+					edge("r1", "10.0.1.3:7844")),
+			},
+			edgepool.Request{},
+			edge("r0", "10.0.0.2:7844"),
+			nil,
+		},
 		{"preferred family", edgepool.Table{Pool: dual}, edgepool.Request{}, edge("r0", "[2001:db8::1]:1"), nil},
 		{"only v4", edgepool.Table{Pool: dual, Family: edgepool.V4}, edgepool.Request{}, edge("r0", "192.0.2.1:1"), nil},
 		{

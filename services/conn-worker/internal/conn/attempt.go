@@ -22,6 +22,8 @@ import (
 type attempt struct {
 	hold.Attempt
 	slot tunnel.Slot // as it was named when the attempt began
+	// using is the protocol of the session, which may be that of the second dial.
+	using tunnel.Protocol
 
 	cancel       context.CancelFunc
 	features     []string // announced with the registration
@@ -111,7 +113,7 @@ func (h *Holder) do(ctx context.Context, a hold.Action) {
 func (h *Holder) dial(ctx context.Context, d hold.Dial) {
 	number := d.Attempt
 	ctx, cancel := context.WithCancel(ctx)
-	a := &attempt{Attempt: number, slot: h.machine.Slot(), cancel: cancel}
+	a := &attempt{Attempt: number, slot: h.machine.Slot(), using: number.Protocol, cancel: cancel}
 	h.attempts[number] = a
 	h.log.InfoContext(ctx, "connection is dialled", append(about(a.Edge, a.Protocol),
 		slog.String(logkey.Curves, h.cfg.Told.Curves(a.Protocol)))...)
@@ -127,7 +129,7 @@ func (h *Holder) dial(ctx context.Context, d hold.Dial) {
 			var second bool
 			session, second, result.Err = race(ctx, d.After, over(a.Protocol), over(d.Beside))
 			if second {
-				result.Beside, a.Protocol = d.Beside, d.Beside
+				result.Beside, a.using = d.Beside, d.Beside
 			}
 		}
 		if result.Err == nil {
@@ -139,7 +141,7 @@ func (h *Holder) dial(ctx context.Context, d hold.Dial) {
 
 // register opens the control stream, which must be the session's first, and registers on it.
 func (h *Holder) register(ctx context.Context, a *attempt, r lease.Register) {
-	h.log.DebugContext(ctx, "connection is registered with the edge", about(a.Edge, a.Protocol)...)
+	h.log.DebugContext(ctx, "connection is registered with the edge", about(a.Edge, a.using)...)
 	h.tasks.Go(func() {
 		details, err := h.call(ctx, a, r)
 		if err != nil {
@@ -215,7 +217,7 @@ func (h *Holder) upload(ctx context.Context, a *attempt) {
 // unregister withdraws the registration, so that the edge sends no more requests.
 func (h *Holder) unregister(ctx context.Context, a *attempt) {
 	a.unregistered = make(chan struct{})
-	about := about(a.Edge, a.Protocol)
+	about := about(a.Edge, a.using)
 	h.tasks.Go(func() {
 		defer close(a.unregistered)
 		ctx, cancel := context.WithTimeout(ctx, h.cfg.RPCTimeout)
