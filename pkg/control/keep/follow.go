@@ -20,7 +20,7 @@ func (m *Machine) reconcile(now time.Time, records []lease.Record) {
 		m.records[r.Slot.Index] = r
 		if m.own(r) {
 			delete(m.left, r.Slot.Index)
-			m.followOwn(r)
+			m.followOwn(now, r)
 		} else {
 			m.inherit(now, r)
 			m.followOther(r)
@@ -34,7 +34,7 @@ func (m *Machine) own(r lease.Record) bool {
 }
 
 // followOwn handles a record that names this process.
-func (m *Machine) followOwn(r lease.Record) {
+func (m *Machine) followOwn(now time.Time, r lease.Record) {
 	index := r.Slot.Index
 	if !r.Live || m.leaving || r.Epoch <= m.last[index] {
 		m.supersede(r, r.Epoch)
@@ -51,10 +51,23 @@ func (m *Machine) followOwn(r lease.Record) {
 	}
 	newest := &hs[len(hs)-1]
 	newest.offered = r.Epoch
+	grant := r.Grant
+	grant.Wait = m.spaced(now, grant.Wait)
 	m.emit(Send{Holder: newest.id, Event: lease.Event{
-		Kind: lease.EventGranted, Grant: r.Grant, Retries: r.Status.Retries, Past: r.Status.Past,
+		Kind: lease.EventGranted, Grant: grant, Retries: r.Status.Retries, Past: r.Status.Past,
 	}})
 	m.supersede(r, r.Epoch)
+}
+
+// spaced is the wait of a grant that is seen now. The registration bucket spaced the grants as they were made; seen late, several of them
+// would start at once, and the next one right after.
+func (m *Machine) spaced(now time.Time, wait time.Duration) time.Duration {
+	full := now
+	if m.full.After(now) {
+		full = m.full
+	}
+	m.full = full.Add(lease.RegistrationInterval)
+	return max(wait, 0, full.Sub(now)-(lease.RegistrationBurst-1)*lease.RegistrationInterval)
 }
 
 // giveBack releases a slot that the store has for this worker although no holder of it runs: a grant that ended here, or one with an epoch

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -89,14 +90,17 @@ func TestGrantInheritsFailures(t *testing.T) {
 	l.step(keep.Woken{})
 	l.after(lease.RenewEvery).step(keep.Timer{})
 	r := record(2, me, 5, addr(0, 0))
-	r.Status.Retries = 4
+	r.Status.Retries, r.Status.Past = 4, lease.Past{Short: 3, Deaths: 1}
 	actions, err := l.m.Step(l.now, keep.Renewed{Table: lease.Table{Records: []lease.Record{r}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	i := slices.IndexFunc(actions, func(a keep.Action) bool { _, ok := a.(keep.Send); return ok })
-	if i < 0 || actions[i].(keep.Send).Event.Retries != 4 || actions[i].(keep.Send).Event.Grant != r.Grant {
-		t.Errorf("actions %+v, want the grant with 4 failures", actions)
+	if i < 0 {
+		t.Fatalf("actions %+v, want a grant", actions)
+	}
+	if e := actions[i].(keep.Send).Event; e.Retries != 4 || e.Past != r.Status.Past || e.Grant != r.Grant {
+		t.Errorf("%+v, want the grant with 4 failures and %+v", e, r.Status.Past)
 	}
 }
 
@@ -243,5 +247,43 @@ func TestRecordsAreLevelTriggered(t *testing.T) {
 		if diff := cmp.Diff(run(false), run(true)); diff != "" {
 			t.Fatalf("seed %d: the order of the records matters:\n%s", seed, diff)
 		}
+	}
+}
+
+// TestGrantsSeenLateAreSpaced: of grants that are seen together two start at once, and the others a second after the one before.
+func TestGrantsSeenLateAreSpaced(t *testing.T) {
+	l := newLab(t)
+	l.running()
+	var records []lease.Record
+	for i := range 4 {
+		r := record(tunnel.ConnIndex(i), me, 5, addr(i%2, i/2))
+		r.Wait = time.Duration(i-3) * time.Second // the last one starts now, by the store
+		records = append(records, r)
+	}
+	records[1].Wait = time.Minute // a wait of its own counts in full
+	waits := func(records ...lease.Record) (list []time.Duration) {
+		t.Helper()
+		l.after(2 * time.Second).step(keep.Timer{})
+		actions, err := l.m.Step(l.now, keep.Renewed{Table: lease.Table{Records: records}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range actions {
+			switch a := a.(type) {
+			case keep.Start:
+				l.views[a.Holder] = hold.View{}
+			case keep.Send:
+				list = append(list, a.Event.Grant.Wait)
+			}
+		}
+		return list
+	}
+	if got, want := waits(records...), []time.Duration{0, time.Minute, time.Second, 2 * time.Second}; !slices.Equal(got, want) {
+		t.Errorf("waits %v, want %v", got, want)
+	}
+	l.after(time.Minute)
+	again := record(0, me, 6, addr(0, 0))
+	if got := waits(again); !slices.Equal(got, []time.Duration{0}) {
+		t.Errorf("a minute later: %v, want none", got)
 	}
 }

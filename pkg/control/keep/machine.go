@@ -146,8 +146,9 @@ type Machine struct {
 	left      map[tunnel.ConnIndex]time.Time    // since when slots of a former process with this worker's id are seen
 	pool      edgepool.Pool
 	health    edgepool.Health
-	leaving   bool // no new grant is accepted
-	chose     bool // a transport was chosen for the first attempt
+	full      time.Time // when as many grants may start again as the registration bucket lets through at once
+	leaving   bool      // no new grant is accepted
+	chose     bool      // a transport was chosen for the first attempt
 }
 
 // NewMachine makes a keeper that waits for Started.
