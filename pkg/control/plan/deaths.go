@@ -7,39 +7,65 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-// A slot whose holders die one after the other may be what kills them. deathsFree of them in a row cost nothing: workers are killed, and
-// started again, for other reasons. After the next one the slot waits for deathFirst, then for deathLong, which doubles up to deathMost; and
-// up to as long again the first time, up to a quarter more later. So it kills four workers in ten minutes at most. Two slots that were
-// suspected together start at different times, and on different workers.
+// A slot whose holders die one after the other may be what kills them. Of the slots of a process that died, those that began last are
+// suspected: within suspectTime of the very last one. deathsFree deaths in a row cost nothing: workers are killed, and started again, for
+// other reasons. After the next one the slot waits for deathFirst, and for deathStep more for each other slot under the same suspicion, so
+// that they begin one after the other; then for deathLong, which doubles up to deathMost. So a slot kills four workers in ten minutes at most.
 const (
+	suspectTime = 2 * time.Second
 	deathsFree  = 1
 	deathFirst  = 15 * time.Second
+	deathStep   = 5 * time.Second
+	deathSteps  = 12 // no more of them are waited for
 	deathLong   = 10 * time.Minute
 	deathMost   = time.Hour
+	// deathJitter is the part of the long waits by which they may be longer.
 	deathJitter = 4
 )
 
 // inherited is what the next holder of a slot inherits, and how long it has to wait because of that.
 func (v *view) inherited(r lease.Record, cause Cause) (lease.Past, time.Duration) {
 	past := r.Status.Past
-	began := r.Wait <= 0 // a holder that was still to wait has not begun
-	if cause == CauseGone && began {
-		past.Deaths++
-	}
-	switch {
-	case past.Deaths <= deathsFree:
-		return past, 0
-	case !began:
+	if r.Wait > 0 && past.Deaths > deathsFree { // its holder was still to wait
 		return past, r.Wait
-	case cause != CauseGone:
+	}
+	if cause != CauseGone || r.Wait > 0 || !v.last.suspects(r) {
 		return past, 0
 	}
+	past.Deaths++
 	n := past.Deaths - deathsFree
-	if n == 1 {
-		return past, deathFirst + time.Duration(v.random(int(deathFirst)))
+	switch {
+	case n <= 0:
+		return past, 0
+	case n == 1:
+		return past, deathFirst + deathStep*time.Duration(min(v.suspects.like(r.Slot, past.Deaths), deathSteps))
 	}
 	wait := min(deathLong<<min(n-2, 4), deathMost)
 	return past, wait + time.Duration(v.random(int(wait/deathJitter)))
+}
+
+// process is one process of a worker.
+type process struct {
+	worker   tunnel.WorkerID
+	instance string
+}
+
+// starts is how long ago the last slot of each process was to begin.
+type starts map[process]time.Duration
+
+func (s starts) put(r lease.Record) {
+	if r.Wait > 0 {
+		return
+	}
+	p := process{worker: r.Worker, instance: r.Instance}
+	if age, found := s[p]; !found || -r.Wait < age {
+		s[p] = -r.Wait
+	}
+}
+
+// suspects reports whether the slot began last of those of its process, or at about the same time.
+func (s starts) suspects(r lease.Record) bool {
+	return -r.Wait <= s[process{worker: r.Worker, instance: r.Instance}]+suspectTime
 }
 
 // suspects are the slots whose last holders died, while a plan is made.
@@ -56,6 +82,17 @@ func (s suspects) put(slot tunnel.Slot, holder tunnel.WorkerID, deaths int) {
 		return
 	}
 	s[slot] = suspect{worker: holder, deaths: deaths}
+}
+
+// like counts the other slots with at least so many deaths.
+func (s suspects) like(slot tunnel.Slot, deaths int) int {
+	n := 0
+	for other, o := range s {
+		if other != slot && o.deaths >= deaths {
+			n++
+		}
+	}
+	return n
 }
 
 // beside are the workers that hold other slots under the same suspicion as r, whose holder has died now: apart from each other, the next

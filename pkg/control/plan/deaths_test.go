@@ -20,7 +20,7 @@ func TestDeaths(t *testing.T) {
 		least, most time.Duration
 	}{
 		"the first death":                {0, begun, false, 1, 0, 0},
-		"the second":                     {1, begun, false, 2, 15 * time.Second, 30 * time.Second},
+		"the second":                     {1, begun, false, 2, 15 * time.Second, 15 * time.Second},
 		"the third":                      {2, begun, false, 3, 10 * time.Minute, 750 * time.Second},
 		"the fourth":                     {3, begun, false, 4, 20 * time.Minute, 25 * time.Minute},
 		"the hundredth":                  {99, begun, false, 100, time.Hour, 75 * time.Minute},
@@ -68,5 +68,31 @@ func TestSuspectsApart(t *testing.T) {
 	}
 	if to["w2"] != 1 || to["w3"] != 1 {
 		t.Errorf("granted to %v, want one to each", to)
+	}
+}
+
+// TestLastToBeginIsSuspected: a slot that began well before another one of the same process did not kill it; slots that began together are
+// told apart by beginning one after the other.
+func TestLastToBeginIsSuspected(t *testing.T) {
+	gone := func(i tunnel.ConnIndex, age time.Duration) lease.Record {
+		r := record(i, "w1", int(i)+1, lease.Status{State: lease.StateConnected, Past: lease.Past{Deaths: 1}})
+		r.Wait = -age
+		return r
+	}
+	w := world(connector(gone(0, time.Minute), gone(1, 5*time.Second), gone(2, 3*time.Second), gone(3, 5100*time.Millisecond)), 8,
+		worker("w2", "h2", tunnelA))
+	want := map[tunnel.ConnIndex]lease.Grant{
+		0: {Past: lease.Past{Deaths: 1}}, 1: {Past: lease.Past{Deaths: 2}, Wait: 15 * time.Second},
+		2: {Past: lease.Past{Deaths: 2}, Wait: 20 * time.Second}, 3: {Past: lease.Past{Deaths: 1}},
+	}
+	for _, a := range Plan(w).Actions {
+		g, ok := a.(Grant)
+		if e := want[g.Slot.Index]; !ok || g.Past != e.Past || g.Wait != e.Wait {
+			t.Errorf("slot %d: %+v, wait %v, want %+v, %v", g.Slot.Index, g.Past, g.Wait, e.Past, e.Wait)
+		}
+		delete(want, g.Slot.Index)
+	}
+	if len(want) > 0 {
+		t.Errorf("not granted: %v", want)
 	}
 }

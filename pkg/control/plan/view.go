@@ -20,10 +20,11 @@ type load struct {
 	slots   map[tunnel.WorkerID]int
 	// suspects are the slots whose last holders died.
 	suspects suspects
+	last     starts
 }
 
 func newLoad(w World) load {
-	l := load{workers: map[tunnel.WorkerID]fleet.Worker{}, slots: map[tunnel.WorkerID]int{}, suspects: suspects{}}
+	l := load{workers: map[tunnel.WorkerID]fleet.Worker{}, slots: map[tunnel.WorkerID]int{}, suspects: suspects{}, last: starts{}}
 	for _, worker := range w.Workers {
 		l.workers[worker.ID] = worker
 	}
@@ -32,6 +33,7 @@ func newLoad(w World) load {
 			if r.Live && r.Worker != "" {
 				l.slots[r.Worker]++
 				l.suspects.put(r.Slot, r.Worker, r.Status.Deaths)
+				l.last.put(r)
 			}
 		}
 	}
