@@ -87,7 +87,7 @@ func NewChoices(random Random, probeFirst time.Duration) *Choices {
 // A dial over the preferred protocol that has no response for besideAfter gets company while no slot of the host is connected over that
 // protocol: a dial over the fallback. Where the protocol does not work, as is known by then, it comes after besideSoon.
 const (
-	besideAfter = 1500 * time.Millisecond
+	besideAfter = time.Second
 	besideSoon  = 250 * time.Millisecond
 )
 

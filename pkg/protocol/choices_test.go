@@ -224,11 +224,11 @@ func TestSecondDial(t *testing.T) {
 			t.Fatalf("slot %d: %+v, want a second dial after %v", i, got, want)
 		}
 	}
-	beside(0, 1500*time.Millisecond)
+	beside(0, time.Second)
 	h.report(0, tunnel.QUIC, protocol.Connected, netip.AddrPort{})
 	beside(1, 0)
 	h.report(0, tunnel.QUIC, protocol.Lost, netip.AddrPort{})
-	beside(1, 1500*time.Millisecond)
+	beside(1, time.Second)
 	if c := h.report(0, tunnel.QUIC, protocol.Overtaken, netip.AddrPort{}); c.Turn != protocol.FellBack || !c.First {
 		t.Errorf("%+v, want a fall", c)
 	}
@@ -238,5 +238,5 @@ func TestSecondDial(t *testing.T) {
 	beside(1, 250*time.Millisecond)
 	h.report(1, tunnel.QUIC, protocol.Connected, netip.AddrPort{})
 	h.report(1, tunnel.QUIC, protocol.Lost, netip.AddrPort{})
-	beside(1, 1500*time.Millisecond)
+	beside(1, time.Second)
 }
