@@ -84,7 +84,7 @@ func TestInstallWithToken(t *testing.T) {
 		}},
 		"OpenRC": {"/sbin/openrc-run", "/etc/init.d/culvert", "-rwxr-xr-x", []string{
 			"command=\"/usr/bin/culvert\"\n", "command_args=\"--no-autoupdate tunnel run --token-file /etc/cloudflared/token\"\n",
-			"${RC_SVCNAME}.pid",
+			"${RC_SVCNAME}.pid", "retry=\"TERM/45/KILL/5\"\n",
 		}},
 		"System V": {"/etc/hostname", "/etc/init.d/culvert", "-rwxr-xr-x", []string{
 			"nohup /usr/bin/culvert --no-autoupdate tunnel run --token-file /etc/cloudflared/token >>",
@@ -281,6 +281,42 @@ func TestSysVScript(t *testing.T) {
 		_, err := os.Stat(filepath.Join(dir, "culvert.pid"))
 		return os.IsNotExist(err)
 	})
+}
+
+// TestOpenRCScript runs the script in a shell that has what openrc-run gives it, and shows what would be started and how it is reloaded.
+func TestOpenRCScript(t *testing.T) {
+	dir := t.TempDir()
+	script, daemon := filepath.Join(dir, "script"), filepath.Join(dir, "supervise-daemon")
+	write(t, script, openRCText(service{name: "culvert", program: "/usr/bin/culvert", token: true}))
+	write(t, daemon, "#!/bin/sh\necho supervise-daemon \"$@\"\n")
+	if err := os.Chmod(daemon, 0o755); err != nil { //nolint:gosec // a script
+		t.Fatal(err)
+	}
+	const openRC = `set -eu
+RC_SVCNAME=culvert
+ebegin() { echo "begin: $*"; }
+eend() { echo "end: $1"; }
+need() { echo "need: $*"; }
+use() { echo "use: $*"; }
+after() { echo "after: $*"; }
+. "$1"
+depend
+echo "$supervisor $command $command_args, user $command_user, retry $retry, pid $pidfile"
+reload`
+	cmd := exec.Command("sh", "-c", openRC, "openrc-run", script)
+	cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
+	out, err := cmd.CombinedOutput()
+	want := `need: net
+use: dns logger
+after: firewall
+supervise-daemon /usr/bin/culvert --no-autoupdate tunnel run --token-file /etc/cloudflared/token, user root, retry TERM/45/KILL/5, pid /run/culvert.pid
+begin: Reloading culvert
+supervise-daemon culvert --signal HUP --pidfile /run/culvert.pid
+end: 0
+`
+	if err != nil || string(out) != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, out, want)
+	}
 }
 
 func TestSystemdVersion(t *testing.T) {

@@ -84,6 +84,8 @@ output_log="/var/log/${RC_SVCNAME}.log"
 error_log="/var/log/${RC_SVCNAME}.err"
 respawn_delay=5
 respawn_max=0
+# Requests in flight have 30 s to end. Without this line OpenRC waits for 5 s and leaves the connector behind.
+retry="TERM/45/KILL/5"
 extra_started_commands="reload"
 
 depend() {
