@@ -93,7 +93,7 @@ images: build ## pack the binaries and a Redis into images, for machines without
 # servers and clients of ssh, SQL, DNS and more through public ports. The tests in network namespaces need root.
 system: build $(BIN)/grpc-interop-client $(BIN)/grpc-interop-server $(BIN)/h2spec ## run the suites with real programs and containers (needs root for all of them)
 	@tests/deps.sh redis-server nginx git chromium docker-compose dnsmasq dig python3-websockets sshd ssh scp postgres psql \
-	  redis-cli iperf3 nc curl ip ping tcpdump setpriv
+	  redis-cli iperf3 nc curl ip ping tcpdump setpriv systemd-nspawn
 	go test -tags system -count=1 -timeout 40m -v ./tests/system/...
 
 # chaos breaks a deployment of real processes on purpose, in namespaces of its own (docs/failures.md): all scenarios, or those of RUN.
@@ -102,10 +102,11 @@ chaos: build ## break real processes on purpose; RUN=name,.. COUNT=20 OUT=file.j
 	go test -tags chaos -count=1 -timeout 8h -v -run TestScenarios ./tests/chaos/ -chaos.run=$(RUN) -chaos.count=$(or $(COUNT),1) \
 	  $(if $(OUT),-chaos.out=$(abspath $(OUT))) $(if $(FULL),-chaos.full) $(if $(QUICK),-chaos.quick)
 
-# dropin compares culvert with stock cloudflared, whose path is in CULVERT_PEER_CLOUDFLARED; without it only ours runs.
+# dropin compares culvert with stock cloudflared, whose path is in CULVERT_PEER_CLOUDFLARED; without it only ours runs. The plot of
+# the series of dashboards is below bin/_artifacts.
 dropin: build ## run every behaviour of the stock connector that users rely on; CULVERT_PEER_CLOUDFLARED=/path compares
 	@tests/deps.sh redis-server
-	go test -tags dropin -count=1 -timeout 30m -v ./tests/dropin/
+	go test -tags dropin -count=1 -timeout 30m -v -artifacts -outputdir $(abspath $(BIN)) ./tests/dropin/
 
 # bench measures the connector; PEER=/path/to/connector runs another one interleaved. ARGS adds flags (see tests/bench).
 bench: build ## measure the connector; PEER=/path/to/connector measures another one interleaved

@@ -5,7 +5,7 @@ set -u
 declare -A package=([redis-server]=redis-server [nginx]=nginx-light [git]=git [chromium]=chromium [docker-compose]=docker-compose
   [dnsmasq]=dnsmasq-base [dig]=bind9-dnsutils [sshd]=openssh-server [ssh]=openssh-client [scp]=openssh-client [postgres]=postgresql
   [psql]=postgresql-client [redis-cli]=redis-tools [iperf3]=iperf3 [nc]=netcat-openbsd [ip]=iproute2 [nft]=nftables [ping]=iputils-ping
-  [tcpdump]=tcpdump [setpriv]=util-linux [curl]=curl [update-ca-certificates]=ca-certificates)
+  [tcpdump]=tcpdump [systemd-nspawn]=systemd-container [setpriv]=util-linux [curl]=curl [update-ca-certificates]=ca-certificates)
 missing=()
 for c in "$@"; do
   case $c in

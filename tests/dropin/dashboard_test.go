@@ -60,7 +60,9 @@ func (tr *traffic) script() []step {
 		}
 	}
 	return []step{
-		{"connect", func(*testing.T) {}, map[string]float64{"connections": connections, "server locations": connections, "registrations": connections}},
+		{"connect", func(*testing.T) {}, map[string]float64{
+			"connections": connections, "server locations": connections, "registrations": connections,
+		}},
 		{"20 pages", requests(20, "/"), map[string]float64{"requests": 20, "responses 200": 20}},
 		{"5 missing", requests(5, "/missing"), map[string]float64{"requests": 5, "responses 404": 5}},
 		{"1 broken", func(t *testing.T) { tr.send(t, http.MethodPost, "/broken") }, map[string]float64{"requests": 1, "request errors": 1}},

@@ -90,7 +90,8 @@ func (d *deployment) testTailOfRequests(t *testing.T, c tailed) {
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)
-	t.Logf("%s: a request is shown after %v (median) to %v", d.name, took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
+	t.Logf("%s: a request is shown after %v (median) to %v", d.name, took[len(took)/2].Round(time.Millisecond),
+		took[len(took)-1].Round(time.Millisecond))
 }
 
 // proxies are the numbers of lines about requests by the process that they came from.
