@@ -52,25 +52,27 @@ const (
 
 // Event: what happened, and why.
 const (
-	Body    = "body"    // start of the body of a response
-	Line    = "line"    // one line of a report or table
-	Cause   = "cause"   // reason of the end of a context
-	Command = "command" // a line that asks for something
-	Code    = "code"    // error code that a response carries
-	Err     = "err"     // an error
-	From    = "from"    // value before a change
-	Kind    = "kind"    // kind of a thing that the message names
-	Panic   = "panic"   // value of a panic
-	Reason  = "reason"  // reason of a decision
-	Remedy  = "remedy"  // command that removes the cause of a failure
-	Result  = "result"  // result of an operation
-	Stack   = "stack"   // stack of a goroutine
-	State   = "state"   // state of a state machine
-	Status  = "status"  // status of a response
-	To      = "to"      // value after a change
-	Type    = "type"    // type of a stream: http, ws or tcp
-	Using   = "using"   // value that is used instead of the one given
-	Warning = "warning" // text of a warning about the configuration
+	Body      = "body"       // start of the body of a response
+	Line      = "line"       // one line of a report or table
+	Cause     = "cause"      // reason of the end of a context
+	Command   = "command"    // a line that asks for something
+	CommandID = "command_id" // id of a command of an operator
+	Outcome   = "outcome"    // what became of a command
+	Code      = "code"       // error code that a response carries
+	Err       = "err"        // an error
+	From      = "from"       // value before a change
+	Kind      = "kind"       // kind of a thing that the message names
+	Panic     = "panic"      // value of a panic
+	Reason    = "reason"     // reason of a decision
+	Remedy    = "remedy"     // command that removes the cause of a failure
+	Result    = "result"     // result of an operation
+	Stack     = "stack"      // stack of a goroutine
+	State     = "state"      // state of a state machine
+	Status    = "status"     // status of a response
+	To        = "to"         // value after a change
+	Type      = "type"       // type of a stream: http, ws or tcp
+	Using     = "using"      // value that is used instead of the one given
+	Warning   = "warning"    // text of a warning about the configuration
 )
 
 // Settings: what a process was started with.

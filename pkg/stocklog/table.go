@@ -371,6 +371,7 @@ func controlRows() []Row {
 		own("slot brings its workers down, it is held off"),
 		own("slot granted").quiet(),
 		own("slot released").quiet(),
+		own("command of an operator was answered").quiet(),
 		own("plan outdated"),
 		own("lead changed").quiet(),
 		own("lead not resigned, it runs out by itself"),

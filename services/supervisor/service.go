@@ -13,10 +13,12 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/control/pass"
 	"github.com/culvert-tunnel/culvert/pkg/control/plan"
+	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -44,6 +46,25 @@ type Election interface {
 	ResignLead(ctx context.Context, role, holder string) error
 }
 
+// Wishes is what operators desire of a deployment, with their commands.
+type Wishes interface {
+	Desired(ctx context.Context, known uint64) (command.Read, error)
+	RestoreDesired(ctx context.Context, id tunnel.ID, d desired.Document) error
+	RestoreDrained(ctx context.Context, id tunnel.WorkerID, m desired.Mark) error
+	Answer(ctx context.Context, id string, r desired.Result) (desired.Status, error)
+	AskReconnect(ctx context.Context, slot tunnel.Slot, epoch tunnel.Epoch, id string) error
+}
+
+// Changes is what operators change through a supervisor.
+type Changes interface {
+	SetDesired(
+		ctx context.Context, id tunnel.ID, expect uint64, spec desired.Spec, author string, poolChanges bool,
+	) (version uint64, err error)
+	SetDrained(ctx context.Context, id tunnel.WorkerID, expect uint64, drained bool, author string) (version uint64, err error)
+	Submit(ctx context.Context, c desired.Command, ttl time.Duration) (desired.Status, error)
+	Result(ctx context.Context, id string) (desired.Status, error)
+}
+
 // Signals wakes other processes.
 type Signals interface {
 	Notify(ctx context.Context, id tunnel.WorkerID, tunnels []tunnel.ID) error
@@ -57,6 +78,8 @@ type Store interface {
 	Fleet
 	Slots
 	Election
+	Wishes
+	Changes
 	Signals
 }
 
@@ -92,6 +115,8 @@ type Service struct {
 	// seen is the last world that was read; it is replaced, never changed.
 	seen plan.World
 	lead bool
+	// wishes is what operators desire, as it was read last; it is replaced, never changed.
+	wishes desired.State
 }
 
 // New checks the configuration.
@@ -175,6 +200,21 @@ func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, er
 	case pass.ListWorkers:
 		workers, err := s.store.Workers(ctx)
 		return pass.WorkersReply{Workers: workers, Err: err}, err
+	case pass.ReadDesired:
+		read, err := s.store.Desired(ctx, a.Known)
+		return pass.DesiredReply{Same: read.Same, State: read.State, Err: err}, err
+	case pass.AskReconnect:
+		err := s.store.AskReconnect(ctx, a.Slot, a.Epoch, a.Command)
+		return pass.ReconnectReply{Err: err}, err
+	case pass.AnswerCommand:
+		_, err := s.store.Answer(ctx, a.Command, a.Result)
+		return pass.AnswerReply{Err: err}, err
+	case pass.RestoreDesired:
+		err := s.store.RestoreDesired(ctx, a.Tunnel, a.Document)
+		return pass.RestoreReply{Err: err}, err
+	case pass.RestoreDrained:
+		err := s.store.RestoreDrained(ctx, a.Worker, a.Mark)
+		return pass.RestoreReply{Err: err}, err
 	case pass.ReadPool:
 		pool, err := s.store.Pool(ctx, a.Name)
 		return pass.PoolReply{Pool: pool, Err: err}, err

@@ -58,6 +58,13 @@ func (s *Service) note(ctx context.Context, a pass.Action) bool {
 		s.mu.Lock()
 		s.seen = a.World
 		s.mu.Unlock()
+	case pass.Observing:
+		s.mu.Lock()
+		s.wishes = a.Desired
+		s.mu.Unlock()
+	case pass.CommandAnswered:
+		s.log.InfoContext(ctx, "command of an operator was answered", slog.String(logkey.CommandID, a.Command),
+			slog.String(logkey.Outcome, string(a.Outcome)), slog.String(logkey.Details, a.Detail))
 	case pass.StoreUp:
 		s.setState(nil)
 		s.metrics.up.Set(1)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/pass"
+	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
@@ -84,6 +85,14 @@ func (s *supervisor) read(a pass.Action) bool {
 			}
 			s.step(pass.WorkersReply{Workers: workers, Err: err})
 		})
+	case pass.ReadDesired:
+		if s.spec.Legacy {
+			s.step(pass.DesiredReply{Same: true})
+			return true
+		}
+		Call(s.env, command.Desired(a.Known), func(r command.Read, err error) {
+			s.step(pass.DesiredReply{Same: r.Same, State: r.State, Err: err})
+		})
 	case pass.ReadPool:
 		Call(s.env, command.Pool(a.Name), func(p edgepool.Pool, err error) { s.step(pass.PoolReply{Pool: p, Err: err}) })
 	case pass.ReadConnector:
@@ -138,6 +147,18 @@ func (s *supervisor) write(a pass.Action) {
 		Call(s.env, command.Release(a.Slot, a.Worker, a.Epoch), func(_ command.Done, err error) {
 			s.step(pass.ReleaseReply{Err: err})
 		})
+	case pass.AskReconnect:
+		Call(s.env, command.AskReconnect(a.Slot, a.Epoch, a.Command), func(_ command.Done, err error) {
+			s.step(pass.ReconnectReply{Err: err})
+		})
+	case pass.AnswerCommand:
+		Call(s.env, command.Answer(a.Command, a.Result), func(_ desired.Status, err error) { s.step(pass.AnswerReply{Err: err}) })
+	case pass.RestoreDesired:
+		request, err := command.RestoreDesired(a.Tunnel, a.Document)
+		s.restore(request, err)
+	case pass.RestoreDrained:
+		request, err := command.RestoreDrained(a.Worker, a.Mark)
+		s.restore(request, err)
 	case pass.Notify:
 		Call(s.env, command.Notify(a.Worker, a.Tunnels), func(_ command.Done, err error) {
 			if err == nil {
@@ -156,6 +177,15 @@ func (s *supervisor) write(a pass.Action) {
 	default:
 		panic(fmt.Sprintf("supervisor: nothing carries out %T", a))
 	}
+}
+
+// restore sends a document that the store lost, unless it could not be made.
+func (s *supervisor) restore(r command.Request[uint64], err error) {
+	if err != nil {
+		s.step(pass.RestoreReply{Err: err})
+		return
+	}
+	Call(s.env, r, func(_ uint64, err error) { s.step(pass.RestoreReply{Err: err}) })
 }
 
 // note tells what services/supervisor logs, and reports whether a is a fact.
@@ -188,7 +218,9 @@ func (s *supervisor) note(a pass.Action) bool {
 		s.env.Note("plan outdated: " + a.Err.Error())
 	case pass.LeadNotResigned:
 		s.env.Note("lead not resigned: " + a.Err.Error())
-	case pass.Observed: // what the ops API shows
+	case pass.CommandAnswered:
+		s.env.Observe(Fact{Text: "command of an operator was answered", Subject: fmt.Sprintf("%s: %s", a.Command, a.Outcome)})
+	case pass.Observed, pass.Observing: // what the ops API shows
 	default:
 		return false
 	}

@@ -21,6 +21,7 @@ func (m *Machine) reconcile(now time.Time, records []lease.Record) {
 		if m.own(r) {
 			delete(m.left, r.Slot.Index)
 			m.followOwn(now, r)
+			m.followReconnect(r)
 		} else {
 			m.inherit(now, r)
 			m.followOther(r)

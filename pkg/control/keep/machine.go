@@ -138,6 +138,7 @@ type Machine struct {
 	connector tunnel.ConnectorID
 	holders   map[tunnel.ConnIndex][]holder // the newest last
 	lastID    HolderID
+	commands  map[tunnel.ConnIndex]commands
 	running   HolderID                          // the last one that was started before the present step
 	last      map[tunnel.ConnIndex]tunnel.Epoch // the newest epoch that was ever held
 	records   map[tunnel.ConnIndex]lease.Record
@@ -156,6 +157,7 @@ func NewMachine(cfg Config, deps Deps) *Machine {
 	return &Machine{
 		cfg: cfg, deps: deps,
 		holders:   map[tunnel.ConnIndex][]holder{},
+		commands:  map[tunnel.ConnIndex]commands{},
 		last:      map[tunnel.ConnIndex]tunnel.Epoch{},
 		records:   map[tunnel.ConnIndex]lease.Record{},
 		reported:  map[tunnel.ConnIndex]lease.Status{},

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/plan"
+	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -20,6 +21,9 @@ type TakeLead struct {
 
 // ListWorkers lists the registrations of workers. Its reply is WorkersReply.
 type ListWorkers struct{}
+
+// ReadDesired reads what operators desire, unless the version is known. Its reply is DesiredReply.
+type ReadDesired struct{ Known uint64 }
 
 // ReadPool reads an edge pool. Its reply is PoolReply.
 type ReadPool struct{ Name string }
@@ -59,6 +63,24 @@ type Grant struct {
 // Release frees a slot. Its reply is ReleaseReply.
 type Release struct{ plan.Release }
 
+// AskReconnect asks the holder of a slot to make its connection again. Its reply is ReconnectReply.
+type AskReconnect struct{ plan.Reconnect }
+
+// AnswerCommand writes the result of an operator's command, unless it has one. Its reply is AnswerReply.
+type AnswerCommand struct{ plan.Answer }
+
+// RestoreDesired gives the document of a tunnel back to a store that lost it. Its reply is RestoreReply.
+type RestoreDesired struct {
+	Tunnel   tunnel.ID
+	Document desired.Document
+}
+
+// RestoreDrained gives the mark of a worker back to a store that lost it. Its reply is RestoreReply.
+type RestoreDrained struct {
+	Worker tunnel.WorkerID
+	Mark   desired.Mark
+}
+
 // Notify tells a worker that slots of tunnels have changed. Its reply is NotifyReply.
 type Notify struct {
 	Worker  tunnel.WorkerID
@@ -94,6 +116,12 @@ type SlotGranted struct {
 
 // SlotReleased says that a slot was freed.
 type SlotReleased struct{ plan.Release }
+
+// CommandAnswered says what became of an operator's command.
+type CommandAnswered struct{ plan.Answer }
+
+// Observing is what operators desire, as it was read. It is never changed afterwards.
+type Observing struct{ Desired desired.State }
 
 // PlanOutdated says that the store refused a write because the world had changed since it was read.
 type PlanOutdated struct{ Err error }
@@ -133,6 +161,13 @@ func (ReadSlots) action()       {}
 func (ReadProved) action()      {}
 func (Grant) action()           {}
 func (Release) action()         {}
+func (ReadDesired) action()     {}
+func (AskReconnect) action()    {}
+func (AnswerCommand) action()   {}
+func (RestoreDesired) action()  {}
+func (RestoreDrained) action()  {}
+func (CommandAnswered) action() {}
+func (Observing) action()       {}
 func (Notify) action()          {}
 func (BeginGeneration) action() {}
 func (Hint) action()            {}

@@ -30,7 +30,7 @@ type calm struct {
 // else has changed. A full pass ends the calm until it is over.
 func (m *Machine) staysCalm(workers []fleet.Worker) bool {
 	c := m.calm
-	quiet := !c.since.IsZero() && m.read.listed.Sub(c.since) < calmTime && !c.urgent && !m.regenerate && !m.read.world.Unlisted &&
+	quiet := !c.since.IsZero() && !m.wishes.news && len(m.wishes.commands) == 0 && len(m.wishes.restore) == 0 && m.read.listed.Sub(c.since) < calmTime && !c.urgent && !m.regenerate && !m.read.world.Unlisted &&
 		len(m.read.wanted) > calmOver && reflect.DeepEqual(workers, c.workers)
 	if !quiet {
 		m.calm.since = time.Time{}
@@ -43,13 +43,13 @@ func (m *Machine) calmed(w *plan.World, result plan.Result) {
 	if len(result.Actions) > 0 || w.Unsettled || w.Scattered || w.Unlisted || len(w.Connectors) < len(m.read.wanted) {
 		return
 	}
-	if len(m.notices.pending) > 0 {
+	if len(m.notices.pending) > 0 || len(m.wishes.commands) > 0 {
 		return
 	}
 	for _, c := range w.Connectors {
 		up := 0
 		for _, r := range c.Records {
-			if r.Live && r.Status.State == lease.StateConnected {
+			if r.Live && r.Status.State == lease.StateConnected && int(r.Slot.Index) < c.Connections {
 				up++
 			}
 		}

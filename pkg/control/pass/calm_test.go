@@ -22,27 +22,27 @@ func TestCalm(t *testing.T) {
 	// pass makes one pass and counts how many connectors it read.
 	pass := func(e Event) (reads int) {
 		t.Helper()
-		actions := m.Step(now, e)
+		actions := stepOf(m, now, e)
 		for range 100 {
 			if len(actions) == 0 {
 				t.Fatal("no action")
 			}
 			switch a := actions[len(actions)-1].(type) {
 			case Rest:
-				m.Step(now, Rested{})
+				stepOf(m, now, Rested{})
 				return reads
 			case TakeLead:
-				actions = m.Step(now, LeadReply{Lead: lease.Lead{Holds: true, Term: 7, Before: 7}})
+				actions = stepOf(m, now, LeadReply{Lead: lease.Lead{Holds: true, Term: 7, Before: 7}})
 			case ListWorkers:
-				actions = m.Step(now, WorkersReply{Workers: append([]fleet.Worker(nil), workers...)})
+				actions = stepOf(m, now, WorkersReply{Workers: append([]fleet.Worker(nil), workers...)})
 			case ReadPool:
-				actions = m.Step(now, poolOf(3))
+				actions = stepOf(m, now, poolOf(3))
 			case ReadConnector:
-				actions = m.Step(now, ConnectorReply{ID: tunnel.ConnectorID{a.Tunnel[0]}})
+				actions = stepOf(m, now, ConnectorReply{ID: tunnel.ConnectorID{a.Tunnel[0]}})
 			case ReadSlots:
 				reads++
 				slot := tunnel.Slot{Tunnel: a.Tunnel, Connector: a.Connector}
-				actions = m.Step(now, SlotsReply{Records: []lease.Record{{
+				actions = stepOf(m, now, SlotsReply{Records: []lease.Record{{
 					Grant:  lease.Grant{Slot: slot, Worker: "w1", Instance: "a", Epoch: 5, Edge: tunnel.EdgeAddr{Addr: poolOf(3).Pool.Regions[0].V4[0]}},
 					Status: lease.Status{State: lease.StateConnected}, Live: true,
 				}}})

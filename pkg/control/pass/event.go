@@ -1,6 +1,7 @@
 package pass
 
 import (
+	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
@@ -35,6 +36,13 @@ type LeadReply struct {
 type WorkersReply struct {
 	Workers []fleet.Worker
 	Err     error
+}
+
+// DesiredReply is the reply of ReadDesired. Same says that the version is the known one; then State is empty.
+type DesiredReply struct {
+	Same  bool
+	State desired.State
+	Err   error
 }
 
 // PoolReply is the reply of ReadPool; tunnel.ErrNotFound if there is none.
@@ -72,6 +80,15 @@ type GrantReply struct {
 // ReleaseReply is the reply of Release.
 type ReleaseReply struct{ Err error }
 
+// ReconnectReply is the reply of AskReconnect.
+type ReconnectReply struct{ Err error }
+
+// AnswerReply is the reply of AnswerCommand.
+type AnswerReply struct{ Err error }
+
+// RestoreReply is the reply of RestoreDesired and RestoreDrained; tunnel.ErrConflict if the store has a newer one.
+type RestoreReply struct{ Err error }
+
 // NotifyReply is the reply of Notify.
 type NotifyReply struct{ Err error }
 
@@ -97,6 +114,10 @@ func (SlotsReply) event()      {}
 func (ProvedReply) event()     {}
 func (GrantReply) event()      {}
 func (ReleaseReply) event()    {}
+func (DesiredReply) event()    {}
+func (ReconnectReply) event()  {}
+func (AnswerReply) event()     {}
+func (RestoreReply) event()    {}
 func (NotifyReply) event()     {}
 func (GenerationReply) event() {}
 func (HintReply) event()       {}

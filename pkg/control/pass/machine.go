@@ -78,6 +78,7 @@ const (
 	takingLead                    // LeadReply
 	renewingLead                  // LeadReply, in the middle of a pass
 	listingWorkers                // WorkersReply
+	readingDesired                // DesiredReply
 	readingPool                   // PoolReply
 	readingSlots                  // SlotsReply
 	readingConnector              // ConnectorReply
@@ -85,6 +86,9 @@ const (
 	readingProved                 // ProvedReply
 	granting                      // GrantReply
 	releasing                     // ReleaseReply
+	reconnecting                  // ReconnectReply
+	answering                     // AnswerReply
+	restoring                     // RestoreReply
 	beginning                     // GenerationReply
 	notifying                     // NotifyReply
 	hinting                       // HintReply, at the end of a pass
@@ -153,6 +157,7 @@ type Machine struct {
 	ended     map[tunnel.ID][]lease.Ended
 	notices   notices
 	calm      calm
+	wishes    wishes
 	// regenerate asks for a new generation, at the end of a pass; legacy says that a worker without a lease as a whole got a grant.
 	regenerate, legacy bool
 }
@@ -165,7 +170,7 @@ func NewMachine(cfg Config) *Machine {
 		connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{}, troubles: map[string]time.Time{},
 		doubts: map[tunnel.ID]doubt{}, epochs: map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch{}, absent: map[tunnel.ID]time.Time{},
 		hurts: map[tunnel.ID][]lease.Damaged{},
-		fleet: map[tunnel.WorkerID]sighting{}, ended: map[tunnel.ID][]lease.Ended{}, notices: newNotices(),
+		fleet: map[tunnel.WorkerID]sighting{}, ended: map[tunnel.ID][]lease.Ended{}, notices: newNotices(), wishes: newWishes(),
 	}
 }
 
@@ -197,10 +202,10 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 		return m.next(now)
 	case Stopped:
 		return m.stop()
-	case LeadReply, WorkersReply, PoolReply, ConnectorReply, SlotsReply, ProvedReply:
+	case LeadReply, WorkersReply, DesiredReply, PoolReply, ConnectorReply, SlotsReply, ProvedReply:
 		m.late = m.late || now.Sub(m.called) > pauseTime
 		return m.guard(now, m.readReply(e))
-	case GrantReply, ReleaseReply, GenerationReply, NotifyReply, HintReply, ResignReply:
+	case GrantReply, ReleaseReply, ReconnectReply, AnswerReply, RestoreReply, GenerationReply, NotifyReply, HintReply, ResignReply:
 		m.late = m.late || now.Sub(m.called) > pauseTime
 		return m.guard(now, m.writeReply(e))
 	}
@@ -215,7 +220,7 @@ func (m *Machine) guard(now time.Time, actions []Action) []Action {
 	}
 	facts, call := actions[:len(actions)-1], actions[len(actions)-1]
 	switch call.(type) {
-	case ListWorkers, ReadPool, ReadConnector, EnsureConnector, ReadSlots, ReadProved, Grant, Release:
+	case ListWorkers, ReadDesired, ReadPool, ReadConnector, EnsureConnector, ReadSlots, ReadProved, Grant, Release, AskReconnect:
 		switch {
 		case m.late:
 			actions = m.abandon(errPaused, facts...)
@@ -230,7 +235,7 @@ func (m *Machine) guard(now time.Time, actions []Action) []Action {
 
 // abandon drops what is left of a pass, after the facts so far. The next pass follows at once.
 func (m *Machine) abandon(err error, facts ...Action) []Action {
-	m.todo, m.hinted = nil, true
+	m.todo, m.hinted, m.wishes.answers = nil, true, nil
 	return m.write(append(facts, PlanOutdated{Err: err})...)
 }
 

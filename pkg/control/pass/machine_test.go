@@ -92,6 +92,12 @@ func describe(actions []Action) string {
 			name = fmt.Sprintf("%s %d to %s at %s expecting %d for %v: %s", name, a.Slot.Index, a.Worker, a.Edge, a.Expect, a.TTL, a.Cause)
 		case Release:
 			name = fmt.Sprintf("%s %d of %s epoch %d: %s", name, a.Slot.Index, a.Worker, a.Epoch, a.Cause)
+		case AskReconnect:
+			name = fmt.Sprintf("%s %d epoch %d", name, a.Slot.Index, a.Epoch)
+		case AnswerCommand:
+			name = fmt.Sprintf("%s %s %s", name, a.Command, a.Outcome)
+		case CommandAnswered:
+			name = fmt.Sprintf("%s %s %s", name, a.Command, a.Outcome)
 		case Hint:
 			name = fmt.Sprintf("%s %s", name, a.Topic)
 		case ResignLead:
@@ -144,7 +150,7 @@ func (r *run) steps(steps ...step) {
 	r.t.Helper()
 	for i, s := range steps {
 		r.now = r.now.Add(s.after)
-		got := describe(r.m.Step(r.now, s.event))
+		got := describe(stepOf(r.m, r.now, s.event))
 		if s.want == nothing && strings.HasPrefix(got, nothing) && !strings.Contains(got, "Grant") {
 			continue
 		}
@@ -280,10 +286,10 @@ func TestErrorsOfTheStore(t *testing.T) {
 			}
 			var last []Action
 			for _, s := range passOf()[:n] {
-				last = m.Step(now, s.event)
+				last = stepOf(m, now, s.event)
 			}
 			call := last[len(last)-1]
-			got := m.Step(now, failing(t, call, err))
+			got := stepOf(m, now, failing(t, call, err))
 			ends := n == 1 || n == 2 && errors.Is(err, tunnel.ErrUnavailable)
 			if _, rests := got[len(got)-1].(Rest); ends && (!rests || m.Problem() == nil) {
 				t.Errorf("%T failed with %v: %s, Problem() = %v, want the end of the pass", call, err, describe(got), m.Problem())
@@ -295,13 +301,13 @@ func TestErrorsOfTheStore(t *testing.T) {
 				if _, rests := got[len(got)-1].(Rest); rests {
 					break
 				}
-				got = m.Step(now, reply(t, rand.New(rand.NewPCG(1, 5)), got[len(got)-1]))
+				got = stepOf(m, now, reply(t, rand.New(rand.NewPCG(1, 5)), got[len(got)-1]))
 			}
 			if !ends && m.Problem() != nil {
 				t.Errorf("%T failed with %v: Problem() = %v, want nil", call, err, m.Problem())
 			}
-			m.Step(now, Rested{})
-			if got := describe(m.Step(now, Ticked{})); got != take {
+			stepOf(m, now, Rested{})
+			if got := describe(stepOf(m, now, Ticked{})); got != take {
 				t.Errorf("%T failed: the next pass begins with %s, want %s", call, got, take)
 			}
 		}
@@ -315,7 +321,7 @@ func TestObservedWorld(t *testing.T) {
 	failed := slotsOf(lease.StateFailed)
 	failed.Records[0].Status.Reason = tunnel.ReasonDial
 	r.steps(step{0, failed, "ReadProved 0a/01"})
-	actions := r.m.Step(r.now, ProvedReply{Proved: true})
+	actions := stepOf(r.m, r.now, ProvedReply{Proved: true})
 	seen, ok := actions[0].(Observed)
 	if !ok {
 		t.Fatalf("the first action is %T, want Observed", actions[0])

@@ -44,6 +44,10 @@ func (m *Machine) readReply(e Event) []Action {
 		if m.stage == listingWorkers {
 			return m.listed(e)
 		}
+	case DesiredReply:
+		if m.stage == readingDesired {
+			return m.desiredRead(e)
+		}
 	case PoolReply:
 		if m.stage == readingPool {
 			return m.poolRead(e)
@@ -118,12 +122,20 @@ func (m *Machine) listed(r WorkersReply) []Action {
 	}
 	m.read.listed = m.called
 	m.read.world = plan.World{Workers: r.Workers, Pools: map[string]edgepool.Pool{}, Random: m.cfg.Random, Unlisted: r.Err != nil}
-	m.read.wanted = plan.Wanted(r.Workers, m.cfg.Connections)
+	m.stage = readingDesired
+	return append(facts, ReadDesired{Known: m.wishes.state.Version})
+}
+
+// known goes on when the workers and the desired state are known.
+func (m *Machine) known(facts ...Action) []Action {
+	workers := m.wishes.mark(m.read.world.Workers)
+	m.read.world.Workers = workers
+	m.read.wanted = plan.Follow(plan.Wanted(workers, m.cfg.Connections), m.wishes.state.Tunnels)
 	before := m.scattered
-	if m.scattered = m.seen(r.Workers); m.scattered && !before {
+	if m.scattered = m.seen(workers); m.scattered && !before {
 		m.since = m.now
 	}
-	if m.leading && m.staysCalm(r.Workers) {
+	if m.leading && m.staysCalm(workers) {
 		return m.end(nil, facts...)
 	}
 	return append(facts, m.readNext()...)

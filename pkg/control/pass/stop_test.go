@@ -11,18 +11,18 @@ func TestStop(t *testing.T) {
 		m, now := newMachine(), time.Unix(1000, 0)
 		last := []Action{Done{}}
 		for _, s := range append(passOf(), step{0, HintReply{}, ""})[:n] {
-			last = m.Step(now, s.event)
+			last = stepOf(m, now, s.event)
 		}
 		if n < 2 { // not yet elected
-			if got := describe(m.Step(now, Stopped{})); got != "Done" {
+			if got := describe(stepOf(m, now, Stopped{})); got != "Done" {
 				t.Errorf("after %d events: %s, want Done", n, got)
 			}
-			if got := m.Step(now, leads(7)); got != nil {
+			if got := stepOf(m, now, leads(7)); got != nil {
 				t.Errorf("a late reply led to %s", describe(got))
 			}
 			continue
 		}
-		if got, want := describe(m.Step(now, Stopped{})), "ResignLead supervisor s1"; got != want {
+		if got, want := describe(stepOf(m, now, Stopped{})), "ResignLead supervisor s1"; got != want {
 			t.Errorf("after %d events: %s, want %s", n, got, want)
 		}
 		for _, late := range []Event{
@@ -41,14 +41,14 @@ func TestStop(t *testing.T) {
 			Stopped{},
 			Started{},
 		} {
-			if got := m.Step(now, late); got != nil {
+			if got := stepOf(m, now, late); got != nil {
 				t.Errorf("after %d events (%s): %T led to %s", n, describe(last), late, describe(got))
 			}
 		}
-		if got, want := describe(m.Step(now, ResignReply{})), "Hint status"; got != want {
+		if got, want := describe(stepOf(m, now, ResignReply{})), "Hint status"; got != want {
 			t.Errorf("after the lead was given up: %s, want %s", got, want)
 		}
-		if got := describe(m.Step(now, HintReply{Err: away()})); got != "Done" {
+		if got := describe(stepOf(m, now, HintReply{Err: away()})); got != "Done" {
 			t.Errorf("after the last hint: %s, want Done", got)
 		}
 	}

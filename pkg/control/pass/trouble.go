@@ -21,6 +21,7 @@ const (
 	KindRecord    Kind = "record"    // the record of one slot
 	KindGrant     Kind = "grant"     // a grant or a release
 	KindHint      Kind = "hint"      // the hint for workers
+	KindDesired   Kind = "desired"   // what operators desire
 	KindLoss      Kind = "loss"      // the store lost data, or its clock stepped
 )
 
@@ -122,7 +123,8 @@ func (m *Machine) hurt(list []lease.Damaged) (out []tunnel.ConnIndex, facts []Ac
 	return out, facts
 }
 
-// losses compares the epochs of a connector with those that it had, and reports whether records were lost.
+// losses compares the epochs of a connector with those that it had, and reports whether records were lost. A record is never removed, but
+// one that cannot be read is not among them.
 func (m *Machine) losses(records []lease.Record) bool {
 	t := m.read.desired().Tunnel
 	seen, lost := m.epochs[t], false
@@ -131,7 +133,7 @@ func (m *Machine) losses(records []lease.Record) bool {
 		now[r.Slot.Index] = r.Epoch
 	}
 	for index, epoch := range seen {
-		if found, there := now[index]; there && found < epoch || !there && len(records) == 0 {
+		if found, there := now[index]; there && found < epoch || !there && !slices.Contains(m.read.damaged, index) {
 			lost = true
 		}
 	}

@@ -17,8 +17,9 @@ func (m *Machine) plan(now time.Time) []Action {
 	m.health.observe(&world, now)
 	world.Unsettled = m.read.listed.Sub(m.steady) < m.cfg.Settle // who was absent then may have come since
 	world.Scattered = m.scattered
+	world.Commands, world.Rushed = m.wishes.waiting(now)
 	result := plan.Plan(world)
-	m.todo, m.written = result.Actions, 0
+	m.todo, m.written, m.wishes.answers = result.Actions, 0, result.Answers
 	m.calmed(&world, result)
 	facts := append([]Action{Observed{World: world}}, m.short(result.Shortages)...)
 	return m.write(facts...)
@@ -70,14 +71,18 @@ func (m *Machine) short(list []plan.Shortage) []Action {
 // write begins the next write of the plan after the facts so far, and wakes the workers after the last one.
 func (m *Machine) write(facts ...Action) []Action {
 	if len(m.todo) == 0 {
-		return m.tellWorkers(facts...)
+		return m.answer(facts...)
 	}
-	if r, ok := m.todo[0].(plan.Release); ok {
+	switch a := m.todo[0].(type) {
+	case plan.Release:
 		m.stage = releasing
-		return append(facts, Release{r})
+		return append(facts, Release{a})
+	case plan.Reconnect:
+		m.stage = reconnecting
+		return append(facts, AskReconnect{a})
 	}
 	m.stage = granting
-	g, _ := m.todo[0].(plan.Grant) // there is no third kind
+	g, _ := m.todo[0].(plan.Grant) // there is no fourth kind
 	return append(facts, Grant{Grant: g, Term: m.term, Ended: m.ended[g.Slot.Tunnel], TTL: lease.LeaseTTL})
 }
 
@@ -90,6 +95,7 @@ func (m *Machine) writeReply(e Event) []Action {
 			if e.Err == nil {
 				m.legacy = m.legacy || a.Instance == ""
 				m.noticeGrant(a, e.Granted)
+				m.wishes.moved(a, e.Granted)
 			}
 			return m.wrote(e.Err, SlotGranted{Grant: a, Granted: e.Granted})
 		}
@@ -101,6 +107,8 @@ func (m *Machine) writeReply(e Event) []Action {
 			}
 			return m.wrote(e.Err, SlotReleased{a})
 		}
+	case ReconnectReply, AnswerReply, RestoreReply:
+		return m.wishReply(e)
 	case GenerationReply, NotifyReply:
 		return m.toldWorkers(e)
 	case HintReply:
@@ -149,9 +157,12 @@ func (m *Machine) wrote(err error, done Action) []Action {
 
 // slotOf is the slot of a write.
 func slotOf(a plan.Action) tunnel.Slot {
-	if r, ok := a.(plan.Release); ok {
-		return r.Slot
+	switch a := a.(type) {
+	case plan.Release:
+		return a.Slot
+	case plan.Reconnect:
+		return a.Slot
 	}
-	g, _ := a.(plan.Grant) // there is no third kind
+	g, _ := a.(plan.Grant) // there is no fourth kind
 	return g.Slot
 }

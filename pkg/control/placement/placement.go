@@ -14,15 +14,19 @@ type Candidate struct {
 	Capacity int
 	// Load counts the slots of all connectors that the worker holds, Own the slots of this connector only.
 	Load, Own int
+	// Weight is the worker's share of this connector's slots: one with weight 2 gets twice as many as one with 1. 0 stands for 1.
+	Weight int
 	// Closed workers get nothing new: they drain.
 	Closed bool
 	// Doubtful workers could not reach the edge a while ago: they get slots only if there is no other.
 	Doubtful bool
 }
 
+func (c Candidate) weight() int { return max(c.Weight, 1) }
+
 func (c Candidate) hasRoom() bool { return !c.Closed && c.Load < c.Capacity }
 
-// Choose picks the worker for one more slot: the fewest slots of this connector, then the fewest of them on its host,
+// Choose picks the worker for one more slot: the fewest slots of this connector for its weight, then the fewest of them on its host,
 // then the least load for its capacity, then the smallest name, so that all supervisors choose alike. A worker that
 // avoid names is taken only if no other has room, and a doubtful one only after that.
 func Choose(candidates []Candidate, avoid ...tunnel.WorkerID) (tunnel.WorkerID, bool) {
@@ -61,7 +65,7 @@ func choose(candidates []Candidate, avoid []tunnel.WorkerID) (tunnel.WorkerID, b
 
 func before(a, b Candidate, onHost map[string]int) bool {
 	order := cmp.Or(
-		cmp.Compare(a.Own, b.Own),
+		cmp.Compare((a.Own+1)*b.weight(), (b.Own+1)*a.weight()),
 		cmp.Compare(onHost[a.Host], onHost[b.Host]),
 		cmp.Compare(a.Load*b.Capacity, b.Load*a.Capacity),
 		cmp.Compare(a.ID, b.ID),
@@ -72,8 +76,8 @@ func before(a, b Candidate, onHost map[string]int) bool {
 // Move is a slot to take from one worker and to give to another.
 type Move struct{ From, To tunnel.WorkerID }
 
-// Rebalance finds the one move that evens the connector out most, if any is worth it: workers or hosts must differ by
-// two slots of the connector, or, at no cost to that spread, workers by two slots in all. Every such move makes the
+// Rebalance finds the one move that evens the connector out most, if any is worth it: workers, as their weights say, or hosts must differ
+// by two slots of the connector, or, at no cost to that spread, workers by two slots in all. Every such move makes the
 // spread strictly better, so a chain of moves ends.
 func Rebalance(candidates []Candidate) (Move, bool) {
 	onHost := perHost(candidates)
@@ -101,7 +105,7 @@ func Rebalance(candidates []Candidate) (Move, bool) {
 // nothing more important outweighs.
 func gain(from, to Candidate, onHost map[string]int) [3]int {
 	var g [3]int
-	g[0] = from.Own - to.Own - 1
+	g[0] = from.Own*to.weight() - (to.Own+1)*from.weight()
 	if g[0] < 0 {
 		return [3]int{}
 	}

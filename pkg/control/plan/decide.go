@@ -24,7 +24,9 @@ func (v *view) decide(r lease.Record) (Grant, bool) {
 	case v.scattered:
 		return Grant{}, false
 	case worker.Draining || worker.Capacity == 0:
-		return v.relieve(r)
+		return v.relieve(r, CauseDraining)
+	case v.weight(worker) == 0:
+		return v.relieve(r, CauseWeight)
 	}
 	return v.mend(r)
 }
@@ -52,10 +54,10 @@ func (v *view) again(r lease.Record) (Grant, bool) {
 	return v.grantOf(r, r.Worker, edge, CauseExpired), true
 }
 
-// relieve moves a slot away from a worker that drains, or that knows no proxy and so has no capacity. The new connection is made before
+// relieve moves a slot away from a worker that drains, that knows no proxy and so has no capacity, or that shall have none. The new connection is made before
 // the old one ends: only if there is another worker and another address. Otherwise the worker ends the session by itself, and the slot
 // becomes free. Moves of connected slots come no faster than the registration bucket lets them through.
-func (v *view) relieve(r lease.Record) (Grant, bool) {
+func (v *view) relieve(r lease.Record, cause Cause) (Grant, bool) {
 	if r.Status.State == lease.StateConnected && v.full() {
 		return Grant{}, false
 	}
@@ -71,7 +73,7 @@ func (v *view) relieve(r lease.Record) (Grant, bool) {
 	if !ok {
 		return Grant{}, false
 	}
-	return v.grantOf(r, to, edge, CauseDraining), true
+	return v.grantOf(r, to, edge, cause), true
 }
 
 // mend helps a slot whose worker lives, but which failed. What the worker mends by itself, such as a session that the

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -24,9 +25,13 @@ const (
 	CauseRegion    Cause = "region"    // all slots are in one region
 	CauseProtocol  Cause = "protocol"  // its worker prefers another protocol
 	CauseUnwanted  Cause = "unwanted"  // fewer connections are desired
+	CausePaused    Cause = "paused"    // the tunnel is paused
+	CauseWeight    Cause = "weight"    // its worker shall have no connections of the tunnel
+	CausePool      Cause = "pool"      // another edge pool is desired
+	CauseCommand   Cause = "command"   // an operator asked for it
 )
 
-// Action is one write to the store: a Grant or a Release.
+// Action is one write to the store: a Grant, a Release or a Reconnect.
 type Action interface{ slot() tunnel.Slot }
 
 // Grant gives a slot away.
@@ -45,8 +50,24 @@ type Release struct {
 	Cause  Cause
 }
 
-func (g Grant) slot() tunnel.Slot   { return g.Slot }
-func (r Release) slot() tunnel.Slot { return r.Slot }
+// Reconnect asks the holder of a slot to make its connection again.
+type Reconnect struct {
+	Slot   tunnel.Slot
+	Worker tunnel.WorkerID
+	Epoch  tunnel.Epoch
+	// Command is the id of the operator's command.
+	Command string
+}
+
+func (g Grant) slot() tunnel.Slot     { return g.Slot }
+func (r Release) slot() tunnel.Slot   { return r.Slot }
+func (r Reconnect) slot() tunnel.Slot { return r.Slot }
+
+// Answer is the result of an operator's command that needs no write to a slot, or no other one.
+type Answer struct {
+	Command string
+	desired.Result
+}
 
 // Shortage says that a connector gets fewer connections than desired.
 type Shortage struct {
@@ -59,6 +80,8 @@ type Shortage struct {
 type Result struct {
 	Actions   []Action
 	Shortages []Shortage
+	// Answers are results of commands.
+	Answers []Answer
 }
 
 // Numbers of the judgement.
@@ -94,6 +117,7 @@ func (p *planner) connector(w World, c Connector) {
 	if !c.Lost {
 		p.releaseUnwanted(c)
 	}
+	ordered := p.commands(w, v)
 	available := v.pool.Count(c.Family)
 	count, _ := edgepool.Cap(c.Connections, available)
 	if count < c.Connections {
@@ -104,11 +128,11 @@ func (p *planner) connector(w World, c Connector) {
 	if c.Lost {
 		return // nothing means anything until the holders had the time to report
 	}
-	steady := p.slots(v, count)
+	steady := p.slots(v, count) && !ordered
 	if !v.unsettled && !v.scattered && p.repair(v) {
 		return
 	}
-	if steady && !v.full() && p.moves < movesPerPlan && !p.rebalance(v) {
+	if steady && !v.full() && p.moves < movesPerPlan && !p.rebalance(v) && !p.changePool(v) {
 		p.convert(v)
 	}
 }
@@ -140,13 +164,24 @@ func (p *planner) slots(v *view, count int) (steady bool) {
 	return steady
 }
 
-// releaseUnwanted frees the slots beyond the desired number.
+// releaseUnwanted frees the slots beyond the desired number. One that is connected stays while no desired one is, so that the tunnel is not
+// without a connection; a paused tunnel shall be.
 func (p *planner) releaseUnwanted(c Connector) {
+	cause, kept := CauseUnwanted, c.Document.Paused
+	if c.Document.Paused {
+		cause = CausePaused
+	}
+	connected := func(r lease.Record) bool { return r.Live && r.Worker != "" && r.Status.State == lease.StateConnected }
 	for _, r := range c.Records {
-		if int(r.Slot.Index) >= c.Connections && r.Live && r.Worker != "" {
-			p.out.Actions = append(p.out.Actions, Release{
-				Slot: r.Slot, Worker: r.Worker, Epoch: r.Epoch, Cause: CauseUnwanted,
-			})
+		kept = kept || int(r.Slot.Index) < c.Connections && connected(r)
+	}
+	for _, r := range c.Records { // by index
+		switch {
+		case int(r.Slot.Index) < c.Connections, !r.Live, r.Worker == "":
+		case !kept && connected(r):
+			kept = true
+		default:
+			p.out.Actions = append(p.out.Actions, Release{Slot: r.Slot, Worker: r.Worker, Epoch: r.Epoch, Cause: cause})
 		}
 	}
 }
@@ -215,12 +250,32 @@ func (p *planner) rebalance(v *view) bool {
 	return false
 }
 
-// convert moves one slot whose worker prefers another protocol to another address, where it connects over that one
-// before it leaves the old connection.
-func (p *planner) convert(v *view) {
+// changePool moves one slot that was granted before the operator named another pool, to an address of that pool.
+func (p *planner) changePool(v *view) bool {
 	for i := range v.Connections {
 		r, found := v.records[tunnel.ConnIndex(i)]
-		if !found || r.Status.Prefers == "" {
+		if !found || uint64(r.Epoch) >= v.Document.PoolVersion || v.has(r.InUse()) {
+			continue
+		}
+		edge, ok := v.address(r, r.Worker, spare)
+		if !ok {
+			return false
+		}
+		p.moves++
+		p.grant(v, r, v.grantOf(r, r.Worker, edge, CausePool))
+		return true
+	}
+	return false
+}
+
+// convert moves one slot whose worker prefers another protocol, or that uses another one than the operator's document says, to another
+// address, where it connects over that one before it leaves the old connection.
+func (p *planner) convert(v *view) {
+	_, set := v.Document.Transport()
+	for i := range v.Connections {
+		r, found := v.records[tunnel.ConnIndex(i)]
+		other := set && (v.Protocol == "" && r.Protocol != "" || v.Protocol != "" && r.Status.Protocol != v.Protocol)
+		if !found || r.Status.Prefers == "" && !other {
 			continue
 		}
 		edge, ok := v.address(r, r.Worker, spare)

@@ -105,13 +105,16 @@ func (v *view) candidates() []placement.Candidate {
 			continue
 		}
 		out = append(out, placement.Candidate{
-			ID: w.ID, Host: w.Host, Capacity: w.Capacity, Load: v.slots[w.ID], Own: own[w.ID], Closed: w.Draining,
-			Doubtful: v.doubtful(w),
+			ID: w.ID, Host: w.Host, Capacity: w.Capacity, Load: v.slots[w.ID], Own: own[w.ID], Weight: v.weight(w),
+			Closed: w.Draining || v.weight(w) == 0, Doubtful: v.doubtful(w),
 		})
 	}
 	slices.SortFunc(out, func(a, b placement.Candidate) int { return cmp.Compare(a.ID, b.ID) })
 	return out
 }
+
+// weight is the share of the tunnel's connections that the operator gives a worker.
+func (v *view) weight(w fleet.Worker) int { return v.Document.Weight(w.ID, w.Host) }
 
 // doubtful reports whether the worker could not reach the edge for this tunnel a while ago.
 func (v *view) doubtful(w fleet.Worker) bool {
@@ -205,6 +208,11 @@ func (v *view) doubts(r lease.Record, to tunnel.WorkerID) edgepool.Health {
 		h[r.Edge.Addr] = held
 	}
 	return h
+}
+
+// has reports whether the pool has an address.
+func (v *view) has(edge tunnel.EdgeAddr) bool {
+	return slices.Contains(v.pool.Addresses(v.Family), edge)
 }
 
 // without is regions less the addresses taken.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
@@ -30,6 +31,10 @@ type World struct {
 	Now time.Time
 	// Holds are workers and hosts that could not reach the edge for a tunnel: until then they get its slots only if nobody else is there.
 	Holds map[Hold]time.Time
+	// Commands are those of operators that wait.
+	Commands []desired.Status
+	// Rushed are tunnels of which a connection was made anew on request within the last second.
+	Rushed map[tunnel.ID]bool
 	// Health is, for each host, what its workers' attempts say about edge addresses.
 	Health map[string]edgepool.Health
 	// Random chooses between addresses that are equally good.
@@ -58,7 +63,8 @@ type Connector struct {
 	Damaged []tunnel.ConnIndex
 }
 
-// Desired is what the workers require together: a tunnel that at least one of them can serve.
+// Desired is what is required of a tunnel that at least one worker can serve: by the operator's document, and where that says nothing by
+// the settings of the workers.
 type Desired struct {
 	Tunnel      tunnel.ID
 	Connections int
@@ -66,6 +72,30 @@ type Desired struct {
 	Family      edgepool.Family
 	// Protocol is the one that the operator requires; empty lets the worker choose.
 	Protocol tunnel.Protocol
+	// Document is what the operator desires; its version is 0 if there is none.
+	Document desired.Document
+}
+
+// Follow puts what operators desire in the place of the workers' settings. A paused tunnel has no connections.
+func Follow(list []Desired, documents map[tunnel.ID]desired.Document) []Desired {
+	out := slices.Clone(list)
+	for i := range out {
+		d := &out[i]
+		d.Document = documents[d.Tunnel]
+		if d.Document.Connections > 0 {
+			d.Connections = d.Document.Connections
+		}
+		if d.Document.Paused {
+			d.Connections = 0
+		}
+		if d.Document.Pool != nil {
+			d.Pool = *d.Document.Pool
+		}
+		if p, set := d.Document.Transport(); set {
+			d.Protocol = p
+		}
+	}
+	return out
 }
 
 // Wanted lists the tunnels that workers can serve. Of a tunnel that several workers serve, the highest number of
