@@ -132,6 +132,43 @@ func TestParseCommand(t *testing.T) {
 	}
 }
 
+// TestRequests: a request says what it means, and every problem of it.
+func TestRequests(t *testing.T) {
+	c, err := desired.ParseChange([]byte(`{"version":7,"author":"ann","spec":{"paused":true}}`))
+	if err != nil || *c.Version != 7 || c.Author != "ann" || !c.Spec.Paused {
+		t.Errorf("change %+v, %v", c, err)
+	}
+	m, err := desired.ParseMarkChange([]byte(`{"drained":false,"author":"ann"}`))
+	if err != nil || *m.Drained || m.Author != "ann" {
+		t.Errorf("mark %+v, %v", m, err)
+	}
+	const order = `{"id":"c1","kind":"reconnect","tunnel_id":"` + tunnelText + `","conn_index":3,"epoch":7`
+	k, ttl, err := desired.ParseSubmission([]byte(order + `,"ttl":"5s"}`))
+	if err != nil || k.ID != "c1" || ttl != 5*time.Second {
+		t.Errorf("submission %+v, %v, %v", k, ttl, err)
+	}
+	if _, ttl, err = desired.ParseSubmission([]byte(order + `}`)); err != nil || ttl != desired.DefaultTTL {
+		t.Errorf("submission without a time: %v, %v", ttl, err)
+	}
+	for text, want := range map[string]string{
+		`{"spec":{}}`: "version: is missing",
+		`{"version":1,"spec":{"connections":0.5}}`: "spec.connections: number 0.5 is not a int",
+		`{"version":1,"spec":{"pause":true}}`:      `unknown field "pause"`,
+	} {
+		if _, err := desired.ParseChange([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %s", text, err, want)
+		}
+	}
+	if _, err := desired.ParseMarkChange([]byte(`{}`)); err == nil {
+		t.Error("a drain without drained was accepted")
+	}
+	for _, ttl := range []string{"soon", "1ms", "2h"} {
+		if _, _, err := desired.ParseSubmission([]byte(order + `,"ttl":"` + ttl + `"}`)); err == nil {
+			t.Errorf("the time %s was accepted", ttl)
+		}
+	}
+}
+
 // TestMerge: documents and marks never go back, and what the store lost is named.
 func TestMerge(t *testing.T) {
 	docs := func(versions ...uint64) map[tunnel.ID]desired.Document {
@@ -181,6 +218,9 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("%s came back as %s, %v", b, again, err)
 			}
 		}
+		_, _ = desired.ParseChange(text)
+		_, _ = desired.ParseMarkChange(text)
+		_, _, _ = desired.ParseSubmission(text)
 		if c, err := desired.ParseCommand(text); err == nil {
 			b, _ := json.Marshal(c)
 			if got, err := desired.DecodeCommand(b); err != nil || got != c {

@@ -58,6 +58,8 @@ const (
 	Command   = "command"    // a line that asks for something
 	CommandID = "command_id" // id of a command of an operator
 	Outcome   = "outcome"    // what became of a command
+	Author    = "author"     // who made a change, as they said
+	Drained   = "drained"    // whether a worker is drained by an operator
 	Code      = "code"       // error code that a response carries
 	Err       = "err"        // an error
 	From      = "from"       // value before a change

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/labstack/echo/v4"
+
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 )
 
@@ -60,11 +62,58 @@ func pageGuard(next http.Handler) http.Handler {
 	})
 }
 
+// guardChanges refuses requests that change something, unless they carry the token, or come from this host: to a listener on its loopback
+// interface, or to any listener without a token file. Requests of pages in a browser, and those that came through a proxy, are from
+// somewhere else.
+func (s *Server) guardChanges(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		r := c.Request()
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			return next(c)
+		}
+		file := s.cfg.TokenFile
+		open := file == "" || s.Addr().Addr().Unmap().IsLoopback()
+		switch reason := foreign(r); {
+		case file != "" && tokenGiven(file, r):
+			return next(c)
+		case open && reason != "":
+			return echo.NewHTTPError(http.StatusForbidden, reason)
+		case open && isLocal(r) && hostAllowed(r.Host, nil):
+			return next(c)
+		case file != "":
+			c.Response().Header().Set("WWW-Authenticate", "Bearer")
+			return echo.NewHTTPError(http.StatusUnauthorized, tokenMissing)
+		}
+		return echo.NewHTTPError(http.StatusForbidden,
+			"changes are only for requests from this host, to an IP address or localhost, or with the token of ops.token_file")
+	}
+}
+
+// foreign says why a request that changes something is not from an operator on this host, or is empty.
+func foreign(r *http.Request) string {
+	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via", "Cf-Ray"} {
+		if r.Header.Get(name) != "" {
+			return "changes are not for requests through a proxy"
+		}
+	}
+	switch site := r.Header.Get("Sec-Fetch-Site"); {
+	case r.Header.Get("Origin") != "", site != "" && site != "none":
+		return "changes are not for pages in a browser"
+	case r.ContentLength != 0 && !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json"):
+		return "changes are application/json"
+	}
+	return ""
+}
+
+func isLocal(r *http.Request) bool {
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	return err == nil && peer.Addr().Unmap().IsLoopback()
+}
+
 // localGuard passes requests on to next that come from this host and name it as such.
 func localGuard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		peer, err := netip.ParseAddrPort(r.RemoteAddr)
-		if err != nil || !peer.Addr().Unmap().IsLoopback() || !hostAllowed(r.Host, nil) {
+		if !isLocal(r) || !hostAllowed(r.Host, nil) {
 			WriteProblem(w, http.StatusForbidden, "profiles are only for requests from the connector's own host, to an IP address or localhost")
 			return
 		}
@@ -72,19 +121,26 @@ func localGuard(next http.Handler) http.Handler {
 	})
 }
 
-// tokenGuard passes requests on to next that carry the token in file as bearer token. The file is read for each request, so that a
-// replaced token counts at once.
+const tokenMissing = "bearer token missing or wrong"
+
+// tokenGuard passes requests on to next that carry the token in file as bearer token.
 func tokenGuard(file string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, err := filewatch.ReadRegular(file, maxTokenBytes)
-		token := strings.TrimSpace(string(b))
-		given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(given)) // hashed: not even the length shows in the time taken
-		if err != nil || token == "" || !bearer || subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+		if !tokenGiven(file, r) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			WriteProblem(w, http.StatusUnauthorized, "bearer token missing or wrong")
+			WriteProblem(w, http.StatusUnauthorized, tokenMissing)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// tokenGiven reports whether a request carries the token in file. The file is read for each request, so that a replaced token counts at
+// once.
+func tokenGiven(file string, r *http.Request) bool {
+	b, err := filewatch.ReadRegular(file, maxTokenBytes)
+	token := strings.TrimSpace(string(b))
+	given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	want, got := sha256.Sum256([]byte(token)), sha256.Sum256([]byte(given)) // hashed: not even the length shows in the time taken
+	return err == nil && token != "" && bearer && subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }

@@ -25,8 +25,8 @@ type Config struct {
 	Listen string `yaml:"listen" usage:"address of the private listener for health, metrics and the ops API; empty for none"`
 	// Hosts are the names that the Host of a request may have, beside localhost and every IP address; see HostGuard.
 	Hosts []string `yaml:"hosts" usage:"host names that requests may use beside localhost and IP addresses; * allows every name"`
-	// TokenFile opens the profiles on a listener that is not on the loopback interface.
-	TokenFile string `yaml:"token_file" usage:"file with the bearer token for profiles, where the listener is not on the loopback interface"`
+	// TokenFile opens the profiles, and calls that change something, on a listener that is not on the loopback interface.
+	TokenFile string `yaml:"token_file" usage:"file with the bearer token for profiles and changes, where the listener is not on the loopback interface"`
 }
 
 // Validate reports an address without a port.
@@ -107,7 +107,7 @@ func (s *Server) Add(name string, v any) {
 		s.parts = append(s.parts, part{name: name, ready: r.Ready})
 	}
 	if m, ok := v.(Mounter); ok {
-		m.Routes(s.echo.Group("/v1"))
+		m.Routes(s.echo.Group("/v1", s.guardChanges))
 	}
 }
 

@@ -30,6 +30,7 @@ type fakePart struct{ err error }
 func (p *fakePart) Ready() error { return p.err }
 
 func (p *fakePart) Routes(g *echo.Group) {
+	g.POST("/change", func(c echo.Context) error { return c.NoContent(http.StatusNoContent) })
 	g.GET("/fine", func(c echo.Context) error { return c.JSON(http.StatusOK, map[string]int{"n": 1}) })
 	for name, err := range map[string]error{
 		"missing": fmt.Errorf("tunnel 7: %w", tunnel.ErrNotFound), "conflict": tunnel.ErrConflict,

@@ -372,6 +372,8 @@ func controlRows() []Row {
 		own("slot granted").quiet(),
 		own("slot released").quiet(),
 		own("command of an operator was answered").quiet(),
+		own("desired state changed").quiet(),
+		own("drain of a worker changed").quiet(),
 		own("plan outdated"),
 		own("lead changed").quiet(),
 		own("lead not resigned, it runs out by itself"),

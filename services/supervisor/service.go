@@ -28,6 +28,7 @@ type Fleet interface {
 	Pool(ctx context.Context, name string) (edgepool.Pool, error)
 	Connector(ctx context.Context, id tunnel.ID) (tunnel.ConnectorID, error)
 	EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error)
+	Slots(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) (lease.Table, error)
 }
 
 // Slots is what the supervisor reads and writes of slots.
@@ -65,6 +66,12 @@ type Changes interface {
 	Result(ctx context.Context, id string) (desired.Status, error)
 }
 
+// Operators is both of it.
+type Operators interface {
+	Wishes
+	Changes
+}
+
 // Signals wakes other processes.
 type Signals interface {
 	Notify(ctx context.Context, id tunnel.WorkerID, tunnels []tunnel.ID) error
@@ -78,8 +85,7 @@ type Store interface {
 	Fleet
 	Slots
 	Election
-	Wishes
-	Changes
+	Operators
 	Signals
 }
 
@@ -115,8 +121,6 @@ type Service struct {
 	// seen is the last world that was read; it is replaced, never changed.
 	seen plan.World
 	lead bool
-	// wishes is what operators desire, as it was read last; it is replaced, never changed.
-	wishes desired.State
 }
 
 // New checks the configuration.
@@ -200,21 +204,6 @@ func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, er
 	case pass.ListWorkers:
 		workers, err := s.store.Workers(ctx)
 		return pass.WorkersReply{Workers: workers, Err: err}, err
-	case pass.ReadDesired:
-		read, err := s.store.Desired(ctx, a.Known)
-		return pass.DesiredReply{Same: read.Same, State: read.State, Err: err}, err
-	case pass.AskReconnect:
-		err := s.store.AskReconnect(ctx, a.Slot, a.Epoch, a.Command)
-		return pass.ReconnectReply{Err: err}, err
-	case pass.AnswerCommand:
-		_, err := s.store.Answer(ctx, a.Command, a.Result)
-		return pass.AnswerReply{Err: err}, err
-	case pass.RestoreDesired:
-		err := s.store.RestoreDesired(ctx, a.Tunnel, a.Document)
-		return pass.RestoreReply{Err: err}, err
-	case pass.RestoreDrained:
-		err := s.store.RestoreDrained(ctx, a.Worker, a.Mark)
-		return pass.RestoreReply{Err: err}, err
 	case pass.ReadPool:
 		pool, err := s.store.Pool(ctx, a.Name)
 		return pass.PoolReply{Pool: pool, Err: err}, err
@@ -248,6 +237,28 @@ func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, er
 	case pass.ResignLead:
 		err := s.store.ResignLead(ctx, a.Role, a.Holder)
 		return pass.ResignReply{Err: err}, err
+	}
+	return s.callForOperators(ctx, a)
+}
+
+// callForOperators makes the calls that are about what operators desire.
+func (s *Service) callForOperators(ctx context.Context, a pass.Action) (reply pass.Event, err error) {
+	switch a := a.(type) {
+	case pass.ReadDesired:
+		read, err := s.store.Desired(ctx, a.Known)
+		return pass.DesiredReply{Same: read.Same, State: read.State, Err: err}, err
+	case pass.AskReconnect:
+		err := s.store.AskReconnect(ctx, a.Slot, a.Epoch, a.Command)
+		return pass.ReconnectReply{Err: err}, err
+	case pass.AnswerCommand:
+		_, err := s.store.Answer(ctx, a.Command, a.Result)
+		return pass.AnswerReply{Err: err}, err
+	case pass.RestoreDesired:
+		err := s.store.RestoreDesired(ctx, a.Tunnel, a.Document)
+		return pass.RestoreReply{Err: err}, err
+	case pass.RestoreDrained:
+		err := s.store.RestoreDrained(ctx, a.Worker, a.Mark)
+		return pass.RestoreReply{Err: err}, err
 	}
 	return nil, nil //nolint:nilnil // Done, which needs nothing
 }

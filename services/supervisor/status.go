@@ -21,15 +21,15 @@ func (s *Service) Ready() error {
 	return s.state
 }
 
-// Routes adds the supervisor's own endpoints.
-func (s *Service) Routes(g *echo.Group) { g.GET("/slots", s.slots) }
-
 // connectorView is one connector as the ops API shows it.
 type connectorView struct {
 	Tunnel      tunnel.ID          `json:"tunnel_id"`
 	Connector   tunnel.ConnectorID `json:"connector_id"`
 	Connections int                `json:"connections"`
-	Slots       []lease.Record     `json:"slots"`
+	// Paused says that the operator wants no connections, Version which document is followed.
+	Paused  bool           `json:"paused,omitempty"`
+	Version uint64         `json:"desired_version,omitempty"`
+	Slots   []lease.Record `json:"slots"`
 }
 
 func (s *Service) slots(c echo.Context) error {
@@ -38,7 +38,10 @@ func (s *Service) slots(c echo.Context) error {
 	s.mu.Unlock()
 	connectors := make([]connectorView, len(world.Connectors))
 	for i, v := range world.Connectors {
-		connectors[i] = connectorView{Tunnel: v.Tunnel, Connector: v.ID, Connections: v.Connections, Slots: v.Records}
+		connectors[i] = connectorView{
+			Tunnel: v.Tunnel, Connector: v.ID, Connections: v.Connections, Paused: v.Document.Paused,
+			Version: v.Document.Version, Slots: v.Records,
+		}
 	}
 	return c.JSON(http.StatusOK, map[string]any{"leading": lead, "fresh": lead && state == nil, "connectors": connectors})
 }
@@ -57,10 +60,6 @@ func (s *Service) note(ctx context.Context, a pass.Action) bool {
 	case pass.Observed:
 		s.mu.Lock()
 		s.seen = a.World
-		s.mu.Unlock()
-	case pass.Observing:
-		s.mu.Lock()
-		s.wishes = a.Desired
 		s.mu.Unlock()
 	case pass.CommandAnswered:
 		s.log.InfoContext(ctx, "command of an operator was answered", slog.String(logkey.CommandID, a.Command),

@@ -220,7 +220,7 @@ func (s *supervisor) note(a pass.Action) bool {
 		s.env.Note("lead not resigned: " + a.Err.Error())
 	case pass.CommandAnswered:
 		s.env.Observe(Fact{Text: "command of an operator was answered", Subject: fmt.Sprintf("%s: %s", a.Command, a.Outcome)})
-	case pass.Observed, pass.Observing: // what the ops API shows
+	case pass.Observed: // what the ops API shows
 	default:
 		return false
 	}

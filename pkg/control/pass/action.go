@@ -120,9 +120,6 @@ type SlotReleased struct{ plan.Release }
 // CommandAnswered says what became of an operator's command.
 type CommandAnswered struct{ plan.Answer }
 
-// Observing is what operators desire, as it was read. It is never changed afterwards.
-type Observing struct{ Desired desired.State }
-
 // PlanOutdated says that the store refused a write because the world had changed since it was read.
 type PlanOutdated struct{ Err error }
 
@@ -167,7 +164,6 @@ func (AnswerCommand) action()   {}
 func (RestoreDesired) action()  {}
 func (RestoreDrained) action()  {}
 func (CommandAnswered) action() {}
-func (Observing) action()       {}
 func (Notify) action()          {}
 func (BeginGeneration) action() {}
 func (Hint) action()            {}

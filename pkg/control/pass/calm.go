@@ -30,7 +30,8 @@ type calm struct {
 // else has changed. A full pass ends the calm until it is over.
 func (m *Machine) staysCalm(workers []fleet.Worker) bool {
 	c := m.calm
-	quiet := !c.since.IsZero() && !m.wishes.news && len(m.wishes.commands) == 0 && len(m.wishes.restore) == 0 && m.read.listed.Sub(c.since) < calmTime && !c.urgent && !m.regenerate && !m.read.world.Unlisted &&
+	quiet := !c.since.IsZero() && m.wishes.calm() && m.read.listed.Sub(c.since) < calmTime && !c.urgent && !m.regenerate &&
+		!m.read.world.Unlisted &&
 		len(m.read.wanted) > calmOver && reflect.DeepEqual(workers, c.workers)
 	if !quiet {
 		m.calm.since = time.Time{}
@@ -47,15 +48,19 @@ func (m *Machine) calmed(w *plan.World, result plan.Result) {
 		return
 	}
 	for _, c := range w.Connectors {
-		up := 0
-		for _, r := range c.Records {
-			if r.Live && r.Status.State == lease.StateConnected && int(r.Slot.Index) < c.Connections {
-				up++
-			}
-		}
-		if up < c.Connections || c.Lost || c.Unsettled || len(c.Damaged) > 0 {
+		if connected(c) < c.Connections || c.Lost || c.Unsettled || len(c.Damaged) > 0 {
 			return
 		}
 	}
 	m.calm.since, m.calm.workers = m.read.listed, w.Workers
+}
+
+// connected counts the desired slots that are connected.
+func connected(c plan.Connector) (n int) {
+	for _, r := range c.Records {
+		if r.Live && r.Status.State == lease.StateConnected && int(r.Slot.Index) < c.Connections {
+			n++
+		}
+	}
+	return n
 }

@@ -53,12 +53,7 @@ func (m *Machine) readReply(e Event) []Action {
 			return m.poolRead(e)
 		}
 	case ConnectorReply:
-		if m.stage == readingConnector {
-			return m.connectorRead(e)
-		}
-		if m.stage == ensuring {
-			return m.connectorEnsured(e)
-		}
+		return m.connectorReply(e)
 	case SlotsReply:
 		if m.stage == readingSlots {
 			return m.slotsRead(e)
@@ -67,6 +62,17 @@ func (m *Machine) readReply(e Event) []Action {
 		if m.stage == readingProved {
 			return m.provedRead(e)
 		}
+	}
+	return nil
+}
+
+// connectorReply handles the reply of both calls about a connector id.
+func (m *Machine) connectorReply(r ConnectorReply) []Action {
+	if m.stage == readingConnector {
+		return m.connectorRead(r)
+	}
+	if m.stage == ensuring {
+		return m.connectorEnsured(r)
 	}
 	return nil
 }

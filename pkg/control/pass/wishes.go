@@ -16,7 +16,7 @@ import (
 
 // Errors of Trouble with KindDesired.
 var (
-	errLostDesired = errors.New("the store lost the desired state, or has an older one: what was read before stays in force and is written back")
+	errLostDesired = errors.New("the store lost the desired state, or has an older one: the newer one stays in force and is written back")
 	errNoDesired   = errors.New("the desired state was never read: the settings of the workers apply")
 )
 
@@ -76,7 +76,7 @@ func (m *Machine) desiredRead(r DesiredReply) []Action {
 	for _, c := range r.State.Commands {
 		w.commands[c.ID] = waiting{Status: c, until: m.called.Add(c.Remaining)}
 	}
-	facts := []Action{Observing{Desired: w.state}}
+	var facts []Action
 	for _, id := range lost.Tunnels {
 		w.restore = append(w.restore, RestoreDesired{Tunnel: id, Document: w.state.Tunnels[id]})
 	}
@@ -91,6 +91,9 @@ func (m *Machine) desiredRead(r DesiredReply) []Action {
 	}
 	return m.known(facts...)
 }
+
+// calm reports whether there is nothing new to follow, to carry out or to give back.
+func (w *wishes) calm() bool { return !w.news && len(w.commands) == 0 && len(w.restore) == 0 }
 
 // mark returns the workers with those as draining that the operator drains.
 func (w *wishes) mark(workers []fleet.Worker) []fleet.Worker {
@@ -160,7 +163,7 @@ func (m *Machine) reconnected(r ReconnectReply) []Action {
 		}})
 		return m.write()
 	case errors.Is(r.Err, tunnel.ErrFenced), errors.Is(r.Err, tunnel.ErrNotFound):
-		return m.write(PlanOutdated{Err: r.Err})
+		return m.write(PlanOutdated(r))
 	}
 	return m.write(m.trouble(KindGrant, a.Slot.Tunnel.String(), r.Err))
 }

@@ -38,7 +38,8 @@ func settled(t *testing.T) (*run, *Machine) {
 	t.Helper()
 	r := newRun(t)
 	r.steps(lead()...)
-	r.steps(step{0, workersOf(), "Observed unsettled=true; StoreUp again=false; " + rest}, step{0, Rested{}, ""}, step{SettleTime + time.Second, Ticked{}, take})
+	r.steps(step{0, workersOf(), "Observed unsettled=true; StoreUp again=false; " + rest}, step{0, Rested{}, ""},
+		step{SettleTime + time.Second, Ticked{}, take})
 	return r, r.m
 }
 
@@ -67,35 +68,35 @@ func (r *run) raw(steps ...step) {
 func TestWishes(t *testing.T) {
 	connected := slotsOf(lease.StateConnected, lease.StateConnected)
 	for name, steps := range map[string][]step{
-		"a paused tunnel": append(knownAs(one(desired.Spec{Paused: true}), "Observing; "),
+		"a paused tunnel": append(knownAs(one(desired.Spec{Paused: true}), ""),
 			step{0, connected, "Observed unsettled=false; Release 0 of w1 epoch 100: paused"},
 			step{0, ReleaseReply{}, "SlotReleased 0; Release 1 of w1 epoch 101: paused"},
 			step{0, ReleaseReply{}, "SlotReleased 1; Hint grants"},
 		),
-		"a move is a grant, and its result is written": append(knownAs(one(desired.Spec{}, commandOf(desired.Move, 101)), "Observing; "),
+		"a move is a grant, and its result is written": append(knownAs(one(desired.Spec{}, commandOf(desired.Move, 101)), ""),
 			step{0, connected, "Observed unsettled=false; Grant 1 to w1 at 192.0.2.4:7844 expecting 101 for 15s: command"},
 			step{0, GrantReply{Granted: lease.Grant{Epoch: 200}}, "SlotGranted 1 epoch 200; AnswerCommand c1 done"},
 			step{0, AnswerReply{}, "CommandAnswered c1 done; Hint grants"},
 		),
-		"a move that the store refused waits": append(knownAs(one(desired.Spec{}, commandOf(desired.Move, 101)), "Observing; "),
+		"a move that the store refused waits": append(knownAs(one(desired.Spec{}, commandOf(desired.Move, 101)), ""),
 			step{0, connected, "Observed unsettled=false; Grant 1 to w1 at 192.0.2.4:7844 expecting 101 for 15s: command"},
 			step{0, GrantReply{Err: tunnel.ErrConflict}, "PlanOutdated (conflict); " + rest},
 		),
-		"a reconnect reaches its worker": append(knownAs(one(desired.Spec{}, commandOf(desired.Reconnect, 101)), "Observing; "),
+		"a reconnect reaches its worker": append(knownAs(one(desired.Spec{}, commandOf(desired.Reconnect, 101)), ""),
 			step{0, connected, "Observed unsettled=false; AskReconnect 1 epoch 101"},
 			step{0, ReconnectReply{}, "AnswerCommand c1 done"},
 			step{0, AnswerReply{}, "CommandAnswered c1 done; Hint grants"},
 		),
 		"a reconnect of a slot that moved is answered by the next pass": append(
-			knownAs(one(desired.Spec{}, commandOf(desired.Reconnect, 101)), "Observing; "),
+			knownAs(one(desired.Spec{}, commandOf(desired.Reconnect, 101)), ""),
 			step{0, connected, "Observed unsettled=false; AskReconnect 1 epoch 101"},
 			step{0, ReconnectReply{Err: tunnel.ErrFenced}, "PlanOutdated (fenced: a newer epoch exists); " + rest},
 		),
-		"a command for another epoch": append(knownAs(one(desired.Spec{}, commandOf(desired.Reconnect, 99)), "Observing; "),
+		"a command for another epoch": append(knownAs(one(desired.Spec{}, commandOf(desired.Reconnect, 99)), ""),
 			step{0, connected, "Observed unsettled=false; AnswerCommand c1 refused"},
 			step{0, AnswerReply{Err: away()}, "Trouble desired (" + away().Error() + "); " + rest},
 		),
-		"a command that has expired": append(knownAs(one(desired.Spec{}, commandOf(desired.Reconnect, 101)), "Observing; "),
+		"a command that has expired": append(knownAs(one(desired.Spec{}, commandOf(desired.Reconnect, 101)), ""),
 			step{2 * time.Minute, connected, "Observed unsettled=false; " + rest},
 		),
 	} {
@@ -112,10 +113,10 @@ func TestLostWishes(t *testing.T) {
 	connected := slotsOf(lease.StateConnected)
 	first := one(desired.Spec{Connections: 1})
 	first.State.Workers = map[tunnel.WorkerID]desired.Mark{"w9": {Drained: true, Version: 8}}
-	r.raw(append(knownAs(first, "Observing; "), step{0, connected, "Observed unsettled=false; " + rest})...)
+	r.raw(append(knownAs(first, ""), step{0, connected, "Observed unsettled=false; " + rest})...)
 	empty := DesiredReply{State: desired.State{}}
 	r.raw(step{0, Rested{}, ""}, step{0, Ticked{}, take})
-	r.raw(append(knownAs(empty, "Observing; Trouble desired ("+errLostDesired.Error()+"); "),
+	r.raw(append(knownAs(empty, "Trouble desired ("+errLostDesired.Error()+"); "),
 		step{0, connected, "Observed unsettled=false; RestoreDesired"},
 		step{0, RestoreReply{Err: tunnel.ErrConflict}, "RestoreDrained"},
 		step{0, RestoreReply{Err: away()}, "Trouble desired (" + away().Error() + "); " + rest},

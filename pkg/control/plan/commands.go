@@ -51,6 +51,13 @@ func (p *planner) command(w World, v *view, c desired.Command) (done bool, refus
 	case found && r.Command == c.ID:
 		p.answer(c.ID, desired.Done, fmt.Sprintf("slot %d has epoch %d at worker %s", c.Index, r.Epoch, r.Worker))
 		return false, ""
+	}
+	return p.carryOut(w, v, r, found, c)
+}
+
+// carryOut carries a command out that nobody has carried out before.
+func (p *planner) carryOut(w World, v *view, r lease.Record, found bool, c desired.Command) (done bool, refused string) {
+	switch {
 	case int(c.Index) >= v.Connections:
 		return false, fmt.Sprintf("the tunnel shall have %d connections, so there is no slot %d", v.Connections, c.Index)
 	case !found:

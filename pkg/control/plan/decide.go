@@ -54,9 +54,9 @@ func (v *view) again(r lease.Record) (Grant, bool) {
 	return v.grantOf(r, r.Worker, edge, CauseExpired), true
 }
 
-// relieve moves a slot away from a worker that drains, that knows no proxy and so has no capacity, or that shall have none. The new connection is made before
-// the old one ends: only if there is another worker and another address. Otherwise the worker ends the session by itself, and the slot
-// becomes free. Moves of connected slots come no faster than the registration bucket lets them through.
+// relieve moves a slot away from a worker that drains, that knows no proxy and so has no capacity, or that shall have none. The new
+// connection is made before the old one ends: only if there is another worker and another address. Otherwise the worker ends the session
+// by itself, and the slot becomes free. Moves of connected slots come no faster than the registration bucket lets them through.
 func (v *view) relieve(r lease.Record, cause Cause) (Grant, bool) {
 	if r.Status.State == lease.StateConnected && v.full() {
 		return Grant{}, false

@@ -65,35 +65,51 @@ func TestPlanFollowsDocuments(t *testing.T) {
 		world World
 		want  string
 	}{
-		{"more connections", desire(world(connector(all(4, "w1")...), 8, w1), desired.Spec{Connections: 5}),
-			"  grant 4 to w1 at 192.0.2.5:7844 expecting 0: free\n"},
-		{"fewer connections: the highest go", desire(world(connector(all(4, "w1")...), 8, w1), desired.Spec{Connections: 2}),
-			"  release 2 from w1 epoch 102: unwanted\n  release 3 from w1 epoch 103: unwanted\n"},
+		{
+			"more connections", desire(world(connector(all(4, "w1")...), 8, w1), desired.Spec{Connections: 5}),
+			"  grant 4 to w1 at 192.0.2.5:7844 expecting 0: free\n",
+		},
+		{
+			"fewer connections: the highest go", desire(world(connector(all(4, "w1")...), 8, w1), desired.Spec{Connections: 2}),
+			"  release 2 from w1 epoch 102: unwanted\n  release 3 from w1 epoch 103: unwanted\n",
+		},
 		{
 			"fewer connections: one stays while no desired one is connected",
 			desire(world(connector(connecting(0, "w1", 1), connected(1, "w1", 2), connected(2, "w1", 3)), 8, w1), desired.Spec{Connections: 1}),
 			"  release 2 from w1 epoch 102: unwanted\n",
 		},
-		{"a paused tunnel gives everything back", desire(world(connector(all(2, "w1")...), 8, w1), desired.Spec{Paused: true}),
-			"  release 0 from w1 epoch 100: paused\n  release 1 from w1 epoch 101: paused\n"},
+		{
+			"a paused tunnel gives everything back", desire(world(connector(all(2, "w1")...), 8, w1), desired.Spec{Paused: true}),
+			"  release 0 from w1 epoch 100: paused\n  release 1 from w1 epoch 101: paused\n",
+		},
 		{"nothing of a paused tunnel is granted", desire(world(connector(), 8, w1), desired.Spec{Paused: true}), "  nothing\n"},
-		{"weight 0 moves connections away, one after the other",
+		{
+			"weight 0 moves connections away, one after the other",
 			desire(world(connector(all(2, "w1")...), 8, w1, w2), desired.Spec{Connections: 2, Weights: map[string]int{"host/h1": 0}}),
-			"  grant 0 to w2 at 192.0.2.3:7844 expecting 100: weight\n  grant 1 to w2 at 192.0.2.4:7844 expecting 101: weight\n"},
-		{"weight 0 of the only worker leaves it what it has",
-			desire(world(connector(all(4, "w1")...), 8, w1), desired.Spec{Weights: map[string]int{"w1": 0}}), "  nothing\n"},
+			"  grant 0 to w2 at 192.0.2.3:7844 expecting 100: weight\n  grant 1 to w2 at 192.0.2.4:7844 expecting 101: weight\n",
+		},
+		{
+			"weight 0 of the only worker leaves it what it has",
+			desire(world(connector(all(4, "w1")...), 8, w1), desired.Spec{Weights: map[string]int{"w1": 0}}), "  nothing\n",
+		},
 		{"three to one is in balance", desire(world(connector(all(4, "w1", "w1", "w1", "w2")...), 8, w1, w2),
 			desired.Spec{Weights: map[string]int{"w1": 3}}), "  nothing\n"},
-		{"and two to two is not", desire(world(connector(all(4, "w1", "w2")...), 8, w1, w2), desired.Spec{Weights: map[string]int{"w1": 3}}),
-			"  grant 3 to w1 at 192.0.2.6:7844 expecting 103: rebalance\n"},
+		{
+			"and two to two is not", desire(world(connector(all(4, "w1", "w2")...), 8, w1, w2), desired.Spec{Weights: map[string]int{"w1": 3}}),
+			"  grant 3 to w1 at 192.0.2.6:7844 expecting 103: rebalance\n",
+		},
 		{"another protocol: one after the other", desire(world(connector(over(tunnel.QUIC, all(4, "w1"))...), 8, w1),
 			desired.Spec{Protocol: "http2"}), "  grant 0 to w1 at 192.0.2.5:7844 expecting 100: protocol\n"},
 		{"the protocol that is in use", desire(world(connector(over(tunnel.QUIC, all(4, "w1"))...), 8, w1),
 			desired.Spec{Protocol: "quic"}), "  nothing\n"},
-		{"another pool: one after the other", pools(desire(world(connector(all(4, "w1")...), 8, w1), desired.Spec{Pool: &other})),
-			"  grant 0 to w1 at 192.0.2.9:7844 expecting 100: pool\n"},
-		{"a pool that does not exist keeps the connections", desire(world(connector(all(4, "w1")...), 8, w1), desired.Spec{Pool: &other}),
-			"  shortage: 0 of 4 with 0 addresses\n"},
+		{
+			"another pool: one after the other", pools(desire(world(connector(all(4, "w1")...), 8, w1), desired.Spec{Pool: &other})),
+			"  grant 0 to w1 at 192.0.2.9:7844 expecting 100: pool\n",
+		},
+		{
+			"a pool that does not exist keeps the connections", desire(world(connector(all(4, "w1")...), 8, w1), desired.Spec{Pool: &other}),
+			"  shortage: 0 of 4 with 0 addresses\n",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := describe(Plan(tt.world)); got != tt.want {
@@ -183,10 +199,14 @@ func TestCommands(t *testing.T) {
 		world World
 		want  string
 	}{
-		{"a move goes to another worker and another address", order(four(w1, w2), move(2, 102)),
-			"  grant 2 to w2 at 192.0.2.5:7844 expecting 102: command\n"},
-		{"with one worker to another address", order(world(connector(all(4, "w1")...), 8, w1), move(2, 102)),
-			"  grant 2 to w1 at 192.0.2.5:7844 expecting 102: command\n"},
+		{
+			"a move goes to another worker and another address", order(four(w1, w2), move(2, 102)),
+			"  grant 2 to w2 at 192.0.2.5:7844 expecting 102: command\n",
+		},
+		{
+			"with one worker to another address", order(world(connector(all(4, "w1")...), 8, w1), move(2, 102)),
+			"  grant 2 to w1 at 192.0.2.5:7844 expecting 102: command\n",
+		},
 		{"as it says", order(four(w1, w2), to("w1", 7)), "  grant 2 to w1 at 192.0.2.7:7844 expecting 102: command\n"},
 		{"another epoch", order(four(w1, w2), move(2, 101)), "  c1 refused: slot 2 has epoch 102 by now, the command is for 101\n"},
 		{"no such slot", order(four(w1, w2), move(9, 102)), "  c1 refused: the tunnel shall have 4 connections, so there is no slot 9\n"},
@@ -195,27 +215,45 @@ func TestCommands(t *testing.T) {
 		{"a full worker", order(four(w1, full), to("w2", 0)), "  c1 refused: worker w2 has no room: it holds 2 of 2\n"},
 		{"no such address", order(four(w1, w2), to("w2", 99)), "  c1 refused: the edge pool does not have 192.0.2.99:7844\n"},
 		{"an address in use", order(four(w1, w2), to("w2", 1)), "  c1 refused: slot 0 uses 192.0.2.1:7844\n"},
-		{"its own address", order(four(w1, w2), to("w2", 3)),
-			"  c1 refused: the connection is at 192.0.2.3:7844 now: a move needs another address\n"},
-		{"no address is free", order(world(connector(all(4, "w1", "w2")...), 4, w1, w2), move(2, 102)),
-			"  c1 refused: no other edge address is free\n"},
-		{"two for one slot: the second waits", order(four(w1, w2), move(2, 102), move(2, 102)),
-			"  grant 2 to w2 at 192.0.2.5:7844 expecting 102: command\n"},
+		{
+			"its own address", order(four(w1, w2), to("w2", 3)),
+			"  c1 refused: the connection is at 192.0.2.3:7844 now: a move needs another address\n",
+		},
+		{
+			"no address is free", order(world(connector(all(4, "w1", "w2")...), 4, w1, w2), move(2, 102)),
+			"  c1 refused: no other edge address is free\n",
+		},
+		{
+			"two for one slot: the second waits", order(four(w1, w2), move(2, 102), move(2, 102)),
+			"  grant 2 to w2 at 192.0.2.5:7844 expecting 102: command\n",
+		},
 		{"of another tunnel", order(four(w1, w2), desired.Command{Kind: desired.Move, Tunnel: tunnel.ID{9}}), "  nothing\n"},
 		{"while records may be of the past", order(unsettled(four(w1, w2)), move(2, 102)), "  nothing\n"},
-		{"carried out by a supervisor that ended", order(changed(func(w *World) { w.Connectors[0].Records[2].Command = "c1" }), move(2, 5)),
-			"  c1 done: slot 2 has epoch 102 at worker w1\n"},
+		{
+			"carried out by a supervisor that ended", order(changed(func(w *World) { w.Connectors[0].Records[2].Command = "c1" }), move(2, 5)),
+			"  c1 done: slot 2 has epoch 102 at worker w1\n",
+		},
 		{"a reconnect that its holder may not know", order(changed(func(w *World) {
 			w.Connectors[0].Records[2].Reconnect, w.Connectors[0].Records[2].Status.State = "c1", lease.StateConnecting
 		}), reconnect), "  reconnect 2 at w1 epoch 102\n"},
 		{"a reconnect", order(four(w1, w2), reconnect), "  reconnect 2 at w1 epoch 102\n"},
-		{"no faster than registrations", order(changed(func(w *World) { w.Rushed = map[tunnel.ID]bool{tunnelA: true} }), reconnect), "  nothing\n"},
-		{"a reconnect of what is not connected", order(changed(func(w *World) { w.Connectors[0].Records[2].Status.State = lease.StateFailed }), reconnect),
-			"  c1 refused: the connection of slot 2 is not registered: it is failed\n"},
-		{"nobody holds it", order(changed(func(w *World) { w.Connectors[0].Records[2] = released(w.Connectors[0].Records[2]) }), reconnect),
-			"  grant 2 to w1 at 192.0.2.3:7844 expecting 102: free\n  c1 refused: nobody holds slot 2\n"},
-		{"it cannot be read", order(changed(func(w *World) { w.Connectors[0].Damaged = []tunnel.ConnIndex{2} }), reconnect),
-			"  c1 refused: the record of slot 2 cannot be read\n"},
+		{"no faster than registrations", order(changed(func(w *World) {
+			w.Rushed = map[tunnel.ID]bool{tunnelA: true}
+		}), reconnect), "  nothing\n"},
+		{
+			"a reconnect of what is not connected", order(changed(func(w *World) {
+				w.Connectors[0].Records[2].Status.State = lease.StateFailed
+			}), reconnect),
+			"  c1 refused: the connection of slot 2 is not registered: it is failed\n",
+		},
+		{
+			"nobody holds it", order(changed(func(w *World) { w.Connectors[0].Records[2] = released(w.Connectors[0].Records[2]) }), reconnect),
+			"  grant 2 to w1 at 192.0.2.3:7844 expecting 102: free\n  c1 refused: nobody holds slot 2\n",
+		},
+		{
+			"it cannot be read", order(changed(func(w *World) { w.Connectors[0].Damaged = []tunnel.ConnIndex{2} }), reconnect),
+			"  c1 refused: the record of slot 2 cannot be read\n",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := outcome(Plan(tt.world)); got != tt.want {

@@ -1,36 +1,19 @@
 package adminclient
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
-const (
-	// maxResponse bounds the body of a response.
-	maxResponse = 64 << 20
-	// socketHost is the host name in requests over a Unix socket; it is not resolved.
-	socketHost = "edge.internal"
-)
-
 // Client calls the admin API of one edge.
-type Client struct {
-	base  string
-	token tunnel.Secret
-	http  *http.Client
-}
+type Client struct{ api *ops.Client }
 
 // Dial makes a client for address: "unix:/path/admin.sock", a plain path, or "https://host:port" with a bearer token. It connects
 // with the first call, and verifies the certificate of the edge with the system's roots.
@@ -40,25 +23,15 @@ func Dial(address string, token tunnel.Secret) (*Client, error) {
 
 // DialTLS is Dial with roots for the certificate of the edge: usually that of the edge's own CA, ca.pem in its data directory.
 func DialTLS(address string, token tunnel.Secret, roots *x509.CertPool) (*Client, error) {
-	path, ok := strings.CutPrefix(address, "unix:")
-	if ok || strings.HasPrefix(address, "/") || strings.HasPrefix(address, ".") {
-		var d net.Dialer
-		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) }
-		return &Client{base: "http://" + socketHost, token: token, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
-	}
-	u, err := url.Parse(address)
+	api, err := ops.Dial("admin", address, token, roots)
 	if err != nil {
-		return nil, fmt.Errorf("admin address: %w", err)
+		return nil, err
 	}
-	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-		return nil, fmt.Errorf("admin address %q is neither unix:/path nor http(s)://host:port", address)
-	}
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
-	return &Client{base: u.Scheme + "://" + u.Host, token: token, http: &http.Client{Transport: &http.Transport{TLSClientConfig: conf}}}, nil
+	return &Client{api: api}, nil
 }
 
 // Close drops idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.api.Close() }
 
 // CreateTunnel makes a tunnel and returns its credentials; a taken name is tunnel.ErrConflict.
 func (c *Client) CreateTunnel(ctx context.Context, name string) (TunnelCredentials, error) {
@@ -187,49 +160,5 @@ func (c *Client) ListConnections(ctx context.Context) ([]Connection, error) {
 }
 
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return fmt.Errorf("admin request: %w", err)
-		}
-		body = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
-	if err != nil {
-		return fmt.Errorf("admin request: %w", err)
-	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if len(c.token) > 0 {
-		req.Header.Set("Authorization", "Bearer "+string([]byte(c.token)))
-	}
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return fmt.Errorf("admin call: %w", err)
-	}
-	defer func() { _ = resp.Body.Close() }() // the body was read; an error of Close changes nothing
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
-	if err != nil {
-		return fmt.Errorf("admin response: %w", err)
-	}
-	if resp.StatusCode >= http.StatusBadRequest {
-		return problem(resp, b)
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(b, out); err != nil {
-		return fmt.Errorf("admin response: %w", err)
-	}
-	return nil
-}
-
-func problem(resp *http.Response, body []byte) error {
-	p := &ops.Problem{}
-	if err := json.Unmarshal(body, p); err != nil || p.Status == 0 {
-		p = &ops.Problem{Title: resp.Status, Status: resp.StatusCode}
-	}
-	return p
+	return c.api.Call(ctx, method, path, in, out)
 }
