@@ -52,6 +52,7 @@ func (c *commands) app() *urfave.App {
 		Commands: slices.Concat(
 			[]*urfave.Command{c.up(), c.tunnel()},
 			c.operator().TopLevel("culvert/"+process.Version()),
+			c.operator().Supervisor(),
 			[]*urfave.Command{service.Hello(c.Console), c.healthcheck(), c.version(), c.diagnose().Check()},
 			service.Commands(c.Console, func(code int) { c.code = code }, c.configFile),
 		),

@@ -124,8 +124,15 @@ func interleaved(ctx *urfave.Context) (*urfave.Context, error) {
 		}
 	}
 	for _, name := range ctx.LocalFlagNames() { // what stood before the arguments
-		if f := set.Lookup(name); f != nil {
-			if err := set.Set(name, ctx.String(name)); err != nil {
+		if set.Lookup(name) == nil {
+			continue
+		}
+		values := []string{ctx.String(name)}
+		if list := ctx.StringSlice(name); list != nil {
+			values = list
+		}
+		for _, value := range values {
+			if err := set.Set(name, value); err != nil {
 				return nil, err
 			}
 		}
