@@ -40,6 +40,7 @@ type tunnelState struct {
 	buckets    map[tunnel.ConnectorID]*bucket
 	shared     since
 	oneRegion  since
+	paused     since
 }
 
 // indexState is what the checker remembers of one index of a tunnel.
@@ -191,6 +192,7 @@ func (k *checker) step() {
 			k.checkDouble(t, i, view, now)
 		}
 		k.checkAddresses(t, view, now)
+		k.checkPaused(t, view, now)
 	}
 }
 
@@ -238,14 +240,14 @@ func (k *checker) look(t *tunnelState) view {
 
 // could reports whether a worker is a place for slots of a tunnel now.
 func (c *Cluster) could(e *Env, id tunnel.ID) bool {
-	return e.role == RoleWorker && e.up() && !e.stopping && slices.Contains(e.serves, id) && !c.disturbed(e) &&
+	return e.role == RoleWorker && !c.avoided(e.id) && e.up() && !e.stopping && slices.Contains(e.serves, id) && !c.disturbed(e) &&
 		!slices.Contains(c.noEdge, e.host) && !slices.Contains(c.noUDP, e.host)
 }
 
 // checkServed checks I6 and progress.
 func (k *checker) checkServed(t *tunnelState, i *indexState, v view, now time.Time) {
 	i.unserved.set(now, !slices.ContainsFunc(v.sessions[i.index], (*Session).serving))
-	i.place.set(now, v.control && v.worker && int(i.index) < v.possible && !now.Before(i.postponed) &&
+	i.place.set(now, v.control && v.worker && k.c.desires(t.id, i.index) && int(i.index) < v.possible && !now.Before(i.postponed) &&
 		!slices.Contains(k.c.server.damaged, fmt.Sprint(shortName(t.id), "/", i.index)))
 	if now.Before(i.postponed) {
 		k.due(i.postponed)

@@ -30,6 +30,7 @@ type Cluster struct {
 	edges    []*edge
 	points   map[netip.AddrPort]*point
 	checker  *checker
+	operator operator
 
 	// calls counts the commands that the store executed, by the role of the process that sent them.
 	calls map[Role]int
@@ -51,7 +52,7 @@ type Cluster struct {
 func newCluster(seed uint64, spec Spec, trace *engine.Trace, o Options) *Cluster {
 	c := &Cluster{
 		spec: spec, programs: *o.Programs, engine: engine.New(seed, trace), points: map[netip.AddrPort]*point{},
-		lives: map[string]int{}, calls: map[Role]int{},
+		lives: map[string]int{}, calls: map[Role]int{}, operator: newOperator(),
 	}
 	c.rand = c.engine.Rand("cluster")
 	c.checker = newChecker(c)

@@ -81,7 +81,7 @@ func (k *checker) leaving(s *Session, how string) {
 	now := k.c.engine.Now()
 	k.c.engine.Note(s.env.Instance(), how+" "+name(s.slot))
 	others := slices.ContainsFunc(k.c.sessionsOf(s.slot.Tunnel, s.slot.Index), func(o *Session) bool { return o != s && o.serving() })
-	if others || s.env.stopping && i.place.lasted(now) < placeTime {
+	if others || k.c.changedLately(s.slot) || s.env.stopping && i.place.lasted(now) < placeTime {
 		return
 	}
 	k.violate(LastSession, name(s.slot), "another session of the index before %s ends the last one (%s)", s.env.Instance(), how)
@@ -97,6 +97,7 @@ func (k *checker) healthy(e *Env) bool {
 func (k *checker) executed(e *Env, cmd command.Command, reply any, planned *Planned) {
 	switch cmd.Name() {
 	case "grant":
+		k.checkCommand(cmd, reply)
 		k.granted(e, cmd, reply, planned)
 	case "take_lead":
 		k.led(cmd, reply)

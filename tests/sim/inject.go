@@ -55,6 +55,8 @@ func (c *Cluster) apply(i int, f *Fault) (undo func()) {
 		return with(&c.noUDP, f.Target)
 	case HostEdge:
 		return with(&c.noEdge, f.Target)
+	case WishPaused, WishFewer, WishWeight, WishDrain, WishProtocol, OrderMove, OrderReconnect:
+		return c.operate(i, f)
 	case BadSlot, BadWorker, BadPool, BadConnector, BadLead, Future:
 		c.damage(f)
 		return nil

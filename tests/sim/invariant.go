@@ -31,6 +31,8 @@ const (
 	OldWrites        Invariant = "W1 a write with another epoch than the stored one changes nothing"
 	EpochsGrow       Invariant = "W2 the epochs of a slot only grow"
 	OneAddress       Invariant = "W3 two live slots never have one address in the store"
+	PausedEnds       Invariant = "D1 the sessions of a paused tunnel end"
+	CommandOnce      Invariant = "D2 a command is carried out at most once"
 	NoDefect         Invariant = "M1 no machine refuses an event"
 	NoPanic          Invariant = "M2 no program panics"
 )
@@ -40,7 +42,7 @@ func Invariants() []Invariant {
 	return []Invariant{
 		OneHolder, OneGrant, NewerDrains, OwnAddress, TwoRegions, GateFirst, LastSession, HealthyStays, ServedAgain,
 		ConnectorBudget, DeploymentBudget, Progress, Flap, FlapLead, FlapGrant, OneConnector, LeaderGrants, OldWrites,
-		EpochsGrow, OneAddress, NoDefect, NoPanic,
+		EpochsGrow, OneAddress, PausedEnds, CommandOnce, NoDefect, NoPanic,
 	}
 }
 

@@ -152,6 +152,18 @@ func breaches() map[Invariant]breach {
 			}
 			verify()
 		}),
+		PausedEnds: {
+			workers: map[string]func(*Env){"w1": func(e *Env) { serve(e, connectorOne) }},
+			plan:    []Fault{{At: Duration(20 * time.Second), Kind: WishPaused, Target: "t1", For: Duration(2 * time.Minute)}},
+			until:   100 * time.Second,
+		},
+		CommandOnce: alone(func(e *Env) {
+			for _, epoch := range []string{"7", "8"} {
+				g := lease.Grant{Slot: slotOf(connectorOne, 0), Worker: "w1", Edge: addrOf(0, 0), Command: "c1"}
+				r, _ := command.Grant(g, 0, time.Second)
+				e.cluster.checker.checkCommand(r.Command, []any{"ok", epoch, "0"})
+			}
+		}),
 		NoDefect: alone(func(e *Env) { e.Defect(errors.New("unexpected event")) }),
 		NoPanic:  alone(func(*Env) { panic("out of range") }),
 	}

@@ -17,6 +17,8 @@ type Options struct {
 	Plan []Fault
 	// Only restricts the kinds of faults that are drawn, unless it is empty.
 	Only []Kind
+	// Operator adds what an operator does to the plan that the seed gives.
+	Operator bool
 	// KeepText keeps the text of the trace.
 	KeepText bool
 	// Interpreter runs the store's scripts; runs of one goroutine may share it. Nil makes one.
@@ -52,15 +54,19 @@ func (r *Result) Found(i Invariant) (Violation, bool) {
 }
 
 // specOf draws the deployment and the plan of a seed. They have streams of their own, so that a change of one leaves the other.
-func specOf(seed uint64, only ...Kind) (Spec, []Fault) {
+func specOf(seed uint64, o Options) (Spec, []Fault) {
 	e := engine.New(seed, engine.NewTrace(false))
 	spec := NewSpec(e.Rand("spec"))
-	return spec, NewPlan(e.Rand("plan"), &spec, only...)
+	plan := NewPlan(e.Rand("plan"), &spec, o.Only...)
+	if o.Operator {
+		plan = WithOperator(e.Rand("operator"), &spec, plan)
+	}
+	return spec, plan
 }
 
 // Run runs one seed.
 func Run(seed uint64, o Options) (result Result) {
-	spec, plan := specOf(seed, o.Only...)
+	spec, plan := specOf(seed, o)
 	if o.Plan != nil {
 		plan = o.Plan
 	}
@@ -109,7 +115,7 @@ func length(s *Spec, plan []Fault) time.Duration {
 
 // Describe is the deployment of a seed in one line.
 func Describe(seed uint64) string {
-	s, _ := specOf(seed)
+	s, _ := specOf(seed, Options{})
 	text := fmt.Sprintf("%d tunnels x %d connections, %d workers, %d supervisors, %d edges, grace %v",
 		len(s.Tunnels), s.Connections, len(s.Workers), len(s.Supervisors), len(s.Edges), s.Workers[0].Grace)
 	for i := range s.Workers {
@@ -127,6 +133,6 @@ func Describe(seed uint64) string {
 
 // PlanOf is the plan of a seed.
 func PlanOf(seed uint64) []Fault {
-	_, plan := specOf(seed)
+	_, plan := specOf(seed, Options{})
 	return plan
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/tests/sim/memstore"
@@ -44,6 +45,47 @@ func TestSeeds(t *testing.T) {
 		f.Plan = Minimise(f.Seed, f.Plan, i, minimiseRuns, Options{})
 		t.Errorf("%s: %d of %d runs, want at most %d; replay with: make sim SEED=%d\n%s",
 			i, len(list), s.Runs, known.Tolerated(i, s.Runs), f.Seed, &f)
+	}
+}
+
+// operatedSeeds is how many seeds are run with an operator who changes what is desired, and sends commands.
+const operatedSeeds, operatedRace = 60, 4
+
+// TestSeedsWithOperator adds to the faults what an operator does meanwhile: nothing else may break.
+func TestSeedsWithOperator(t *testing.T) {
+	t.Parallel()
+	s := Many(1, seeds(operatedSeeds, operatedRace), Options{Operator: true})
+	for _, i := range Invariants() {
+		for _, f := range s.Found[i] {
+			t.Errorf("%s: replay with: make sim SEED=%d ARGS=-operator\n%s", i, f.Seed, &f)
+		}
+	}
+}
+
+// TestOperatorIsFollowed: without a fault all that an operator does comes about.
+func TestOperatorIsFollowed(t *testing.T) {
+	t.Parallel()
+	at := func(seconds int, kind Kind, target string, n int) Fault {
+		f := Fault{At: Duration(time.Duration(seconds) * time.Second), Kind: kind, Target: target, N: n}
+		if kind != OrderMove && kind != OrderReconnect {
+			f.For = Duration(8 * time.Second)
+		}
+		return f
+	}
+	const seed = 4 // a deployment of the present version
+	r := Run(seed, Options{KeepText: true, Plan: []Fault{
+		at(40, OrderMove, "t1", 0), at(50, OrderReconnect, "t1", 1), at(60, WishPaused, "t1", 0), at(100, WishFewer, "t1", 1),
+		at(130, WishDrain, "w1", 0), at(170, WishWeight, "w1", 0),
+	}})
+	for _, v := range r.Violations {
+		t.Error(v)
+	}
+	for _, want := range []string{
+		"cause command", "answered c0: done", "answered c1: done", ": paused", ": unwanted", "cause draining", "cause weight",
+	} {
+		if !strings.Contains(r.Text, want) {
+			t.Errorf("nothing with %q in the trace", want)
+		}
 	}
 }
 

@@ -25,6 +25,7 @@ type options struct {
 	calibrate  int
 	plan       string
 	quiet      bool
+	operator   bool
 }
 
 func main() {
@@ -35,6 +36,7 @@ func main() {
 	flag.BoolVar(&o.minimise, "minimise", false, "with -seed: make the plan smaller for each broken invariant")
 	flag.StringVar(&o.plan, "plan", "", "with -seed: JSON of the faults to use instead of the seed's own")
 	flag.BoolVar(&o.quiet, "quiet", false, "with -seed: print no trace")
+	flag.BoolVar(&o.operator, "operator", false, "add what an operator desires and orders to the plans")
 	flag.IntVar(&o.calibrate, "calibrate", 0, "minimise up to so many seeds of each broken invariant, and print findings as JSON")
 	flag.Parse()
 	flag.Visit(func(f *flag.Flag) { o.one = o.one || f.Name == "seed" })
@@ -52,7 +54,7 @@ func run(o options) (ok bool, err error) {
 	if o.one {
 		return replay(o)
 	}
-	s := sim.Many(o.from, o.seeds, sim.Options{})
+	s := sim.Many(o.from, o.seeds, sim.Options{Operator: o.operator})
 	fmt.Fprint(os.Stderr, s, "\n", s.Coverage, "\n")
 	if o.calibrate > 0 {
 		return true, calibrate(s, o.calibrate)
@@ -93,7 +95,7 @@ func replay(o options) (ok bool, err error) {
 			return false, fmt.Errorf("-plan: %w", err)
 		}
 	}
-	r := sim.Run(o.seed, sim.Options{KeepText: !o.quiet, Plan: plan})
+	r := sim.Run(o.seed, sim.Options{KeepText: !o.quiet, Plan: plan, Operator: o.operator})
 	fmt.Print(r.Text)
 	fmt.Printf("seed %d: %s\n%d steps, trace %s\n", r.Seed, sim.Describe(r.Seed), r.Steps, r.Sum)
 	for _, f := range r.Plan {
