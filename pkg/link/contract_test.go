@@ -12,6 +12,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/link/linktest"
+	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -137,7 +138,10 @@ func serve(t testing.TB, endpoint string, conf *tls.Config, cfg link.ServerConfi
 
 func balancer(t testing.TB, conf *tls.Config, endpoints ...link.Endpoint) *link.Balancer {
 	t.Helper()
-	b := link.NewBalancer(link.BalancerConfig{TLS: func() *tls.Config { return conf }})
+	b := link.NewBalancer(link.BalancerConfig{
+		TLS:         func() *tls.Config { return conf },
+		DialTimeout: testkit.Patience, // many dials at once take long on a busy machine, and five that fail open the breaker
+	})
 	var ps []link.Proxy
 	for _, e := range endpoints {
 		ps = append(ps, link.Proxy{ID: "p", Endpoint: e})

@@ -122,7 +122,7 @@ func TestKilledProxy(t *testing.T) {
 	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() {
-			for after := 0; after < 20; {
+			for after := 0; after < 5; {
 				select {
 				case <-killed:
 					after++

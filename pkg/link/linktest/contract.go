@@ -63,7 +63,12 @@ func flowContext(ctx context.Context, c link.Carrier, first string, eof bool) (*
 	v, e := NewVisitor()
 	done := make(chan error, 1)
 	go func() {
-		done <- c.Carry(ctx, link.Flow{Meta: meta(), Stream: e, First: []byte(first), EOF: eof})
+		err := c.Carry(ctx, link.Flow{Meta: meta(), Stream: e, First: []byte(first), EOF: eof})
+		if errors.Is(err, link.ErrNotAccepted) { // a caller without a response of its own does this
+			e.CancelRead(0)
+			e.CancelWrite(0)
+		}
+		done <- err
 	}()
 	return v, done
 }
