@@ -11,7 +11,8 @@ export GORACE="${GORACE:-atexit_sleep_ms=50}"
 tests() { go test -json -shuffle=on -timeout 15m -p "$(($(nproc) * 2))" "$@"; }
 all=$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' "${@:-work}" | sort)
 plain=$(comm -12 <(echo "$all") <(tests/plain.sh | sort))
-concurrent=$(comm -23 <(echo "$all") <(echo "$plain"))
+# The suites of cli and tests wait longest and come first, so that the others run beside them.
+concurrent=$(comm -23 <(echo "$all") <(echo "$plain") | awk '{print ($0 ~ "/culvert/(cli|tests)/" ? 0 : 1), $0}' | sort | cut -d' ' -f2)
 {
   status=0
   [ -z "$plain" ] || tests $plain || status=$?

@@ -72,7 +72,7 @@ func (b *bench) manage(p tunnel.Protocol, index tunnel.ConnIndex, m *managed, fe
 		})
 	} else {
 		sess, err = quic.Dial(ctx, quic.DialConfig{
-			Edge: b.ConnectorAddrs()[0], TLS: quic.ClientTLS(b.roots(), false), Settings: quic.ConnectorSettings(),
+			Edge: b.ConnectorAddrs()[0], TLS: quic.ClientTLS(b.roots(), false), Settings: patientSettings(),
 		})
 	}
 	if err != nil {

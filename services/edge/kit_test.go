@@ -187,7 +187,7 @@ func (b *bench) dialTo(addr netip.AddrPort, localPort uint16) *peer {
 	} else {
 		sess, err = quic.Dial(ctx, quic.DialConfig{
 			Edge: addr, LocalPort: localPort,
-			TLS: quic.ClientTLS(b.roots(), false), Settings: quic.ConnectorSettings(),
+			TLS: quic.ClientTLS(b.roots(), false), Settings: patientSettings(),
 		})
 	}
 	if err != nil {
@@ -196,6 +196,14 @@ func (b *bench) dialTo(addr netip.AddrPort, localPort uint16) *peer {
 	p := &peer{t: b.t, sess: sess}
 	b.t.Cleanup(p.close)
 	return p
+}
+
+// patientSettings are those of a connector whose handshake may take as long as any other step of a test: five seconds were too few beside
+// a load of ten processes for each core.
+func patientSettings() quic.Settings {
+	s := quic.ConnectorSettings()
+	s.HandshakeTimeout = testkit.Patience
+	return s
 }
 
 func (p *peer) close() {
