@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 )
@@ -191,4 +193,56 @@ func TestFirstReadFails(t *testing.T) {
 	if _, err := w.Add(filewatch.Set{Name: "token", Paths: []string{path}, Apply: apply}); err != nil {
 		t.Errorf("Add = %v", err)
 	}
+}
+
+// TestSettle has a file that an editor writes in two steps: Run must not apply the half that it sees first, and Check applies what is
+// there.
+func TestSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "rules")
+		write(t, path, "old")
+		var mu sync.Mutex
+		var applied []string
+		w := filewatch.New(func(filewatch.Event) {})
+		if _, err := w.Add(filewatch.Set{Name: "rules", Paths: []string{path}, Settle: true, Apply: func(contents [][]byte) error {
+			mu.Lock()
+			defer mu.Unlock()
+			applied = append(applied, string(contents[0]))
+			return nil
+		}}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- w.Run(ctx) }()
+		look := func(text string, want ...string) {
+			t.Helper()
+			if text != "" {
+				write(t, path, text)
+			}
+			<-time.After(filewatch.Interval)
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(applied, want) {
+				t.Errorf("after %q: applied %q, want %q", text, applied, want)
+			}
+		}
+		look("half", "old")
+		look("whole", "old")
+		look("", "old", "whole")
+		look("half", "old", "whole")
+		look("whole", "old", "whole")
+		look("half", "old", "whole") // the former half was not the same change
+		w.Check()
+		mu.Lock()
+		defer mu.Unlock()
+		if want := []string{"old", "whole", "half"}; !slices.Equal(applied, want) {
+			t.Errorf("after Check: applied %q, want %q", applied, want)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 }

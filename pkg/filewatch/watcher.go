@@ -24,6 +24,9 @@ type Set struct {
 	Name     string
 	Paths    []string
 	MaxBytes int64 // of each file; zero is DefaultMaxBytes
+	// Settle applies a change only when two looks of Run in a row have seen the same content, as half of a file that an editor is
+	// writing may be valid, too. Check applies it at once: whoever calls it has written the file.
+	Settle bool
 	// Apply uses the contents, in the order of Paths. With an error the former contents must stay in force; the same contents
 	// are not tried again.
 	Apply func(contents [][]byte) error
@@ -48,8 +51,9 @@ type Watcher struct {
 // watched is a set with what was last seen of it.
 type watched struct {
 	Set
-	seen  [sha256.Size]byte
-	fault string
+	seen    [sha256.Size]byte
+	pending [sha256.Size]byte // a change that one look has seen
+	fault   string
 }
 
 // New makes a watcher that passes changes on to report, which must not call the watcher.
@@ -90,7 +94,16 @@ func (w *Watcher) Check() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for entry := range w.sets {
-		w.check(entry)
+		w.check(entry, true)
+	}
+}
+
+// look is Check on a schedule.
+func (w *Watcher) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for entry := range w.sets {
+		w.check(entry, false)
 	}
 }
 
@@ -103,16 +116,20 @@ func (w *Watcher) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			w.Check()
+			w.look()
 		}
 	}
 }
 
-func (w *Watcher) check(entry *watched) {
+func (w *Watcher) check(entry *watched, atOnce bool) {
 	contents, sum, err := entry.read()
 	if err == nil {
 		if sum == entry.seen {
-			entry.fault = ""
+			entry.fault, entry.pending = "", sum
+			return
+		}
+		if entry.Settle && !atOnce && entry.pending != sum {
+			entry.pending = sum
 			return
 		}
 		entry.seen = sum

@@ -18,7 +18,9 @@ import (
 // Config is the configuration of one proxy.
 type Config struct {
 	ID         string `yaml:"id" usage:"name of this proxy; empty makes one up from the host name"`
-	ConfigFile string `yaml:"config_file" usage:"cloudflared config.yml with the ingress rules"`
+	ConfigFile string `yaml:"config_file" usage:"cloudflared config.yml with the ingress rules; of several YAML documents, each is for the tunnel it names"`
+	// ConfigFiles hold rules of single tunnels.
+	ConfigFiles []string `yaml:"config_files" usage:"further config.yml, each with the rules of the tunnel that it names"`
 	// Origin is used when neither a file nor the caller supplies rules.
 	Origin localrules.Origin `yaml:"origin"`
 

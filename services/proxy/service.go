@@ -107,10 +107,6 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if len(cfg.Listen) > 0 {
 		log = log.With(slog.String(logkey.ProxyID, cfg.ID))
 	}
-	rules, err := localRules(cfg, deps.Rules, log)
-	if err != nil {
-		return nil, err
-	}
 	point, err := cfg.Opener.Point()
 	if err != nil {
 		return nil, err
@@ -121,8 +117,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, log: log, closeKeys: open.Close}
 	s.manage = management.New(cfg.Management, log, deps.Registerer, deps.tails())
-	if s.live, err = live.New(live.Config{
-		Rules: rules, Opener: open, ManagementHosts: cfg.Management.Hosts(),
+	if err := s.openRules(deps, live.Config{
+		Opener: open, ManagementHosts: cfg.Management.Hosts(),
 		MaxActiveFlows: cfg.MaxActiveFlows, StateDir: cfg.StateDir, Logger: log, Registerer: deps.Registerer,
 	}); err != nil {
 		return nil, err
@@ -148,12 +144,30 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	return s, nil
 }
 
-// localRules gives the rules that the proxy starts with: given ones, else those of the configuration.
-func localRules(cfg Config, given *ingress.Set, log *slog.Logger) (*ingress.Set, error) {
-	if given != nil {
-		return given, nil
+// openRules puts the local rules in force and watches their files.
+func (s *Service) openRules(deps Deps, cfg live.Config) (err error) {
+	use := func(rules localrules.Rules) (err error) {
+		if s.live != nil {
+			return s.live.ReplaceLocal(rules)
+		}
+		cfg.Rules = rules
+		s.live, err = live.New(cfg)
+		return err
 	}
-	return localrules.Load(cfg.ConfigFile, cfg.Origin, log)
+	if deps.Rules != nil {
+		rules := localrules.Rules{General: deps.Rules}
+		rules.Log(s.log)
+		return use(rules)
+	}
+	files := localrules.Files{General: s.cfg.ConfigFile, Tunnels: s.cfg.ConfigFiles}
+	return files.Watch(deps.Files, s.cfg.Origin, s.log, use)
+}
+
+// ReplaceRules replaces the rules that Deps had: for tunnels without a pushed configuration. On an error the former rules stay in force.
+func (s *Service) ReplaceRules(set *ingress.Set) error {
+	rules := localrules.Rules{General: set}
+	rules.Log(s.log)
+	return s.live.ReplaceLocal(rules)
 }
 
 // suffix tells two proxies on one host apart.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -33,6 +34,8 @@ type commands struct {
 	console.Console
 	// levels are the connector's flags as given before tunnel, after it, and after the command below it.
 	levels []settings.Level
+	// report is what the connector uploads as its local configuration.
+	report atomic.Pointer[[]byte]
 	// code is the exit code of a command that reports its errors itself.
 	code int
 }

@@ -12,7 +12,9 @@ import (
 	"github.com/culvert-tunnel/culvert/cli/internal/diagnose"
 	"github.com/culvert-tunnel/culvert/cli/internal/monitor"
 	"github.com/culvert-tunnel/culvert/cli/internal/runlog"
+	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/cli/internal/stack"
+	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 )
@@ -53,7 +55,8 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 		Logger: logger, Registry: server.Registry, Ops: server.Ops, Version: process.Version(), Reload: reload,
 	})
 	if err == nil {
-		err = source.Watch(reload.Files, st.ReplaceCredentials)
+		err = errors.Join(source.Watch(reload.Files, st.ReplaceCredentials),
+			connector.WatchRules(reload.Files, file, st.Tunnel(), func(file *cfdfile.File) error { return c.replaceRules(st, s, file, ctx) }))
 	}
 	if err != nil {
 		return errors.Join(err, server.Ops.Close())
@@ -73,6 +76,23 @@ func (c *commands) runConnector(ctx *urfave.Context, quick bool) error {
 	return err
 }
 
+// replaceRules puts the rules of a changed configuration file in force.
+func (c *commands) replaceRules(st *stack.Stack, s *settings.Settings, file *cfdfile.File, ctx *urfave.Context) error {
+	set, _, err := connector.Rules(s, file, ctx.Args().Present())
+	if err != nil {
+		return err
+	}
+	report, err := set.ReportJSON(s.Reported())
+	if err != nil {
+		return fmt.Errorf("configuration report: %w", err)
+	}
+	if err := st.ReplaceRules(set); err != nil {
+		return err
+	}
+	c.report.Store(&report)
+	return nil
+}
+
 // inContainer reports whether this process runs in an image of ours, which says so by a variable.
 func (c *commands) inContainer() bool { return c.Env("CULVERT_CONTAINER") != "" }
 
@@ -84,7 +104,14 @@ func (c *commands) connectorConfig(ctx *urfave.Context, source *connector.Source
 		return stack.Config{}, err
 	}
 	log.Start(ctx.Context, creds.TunnelID, s, file, c.Host.Environ)
-	rules, warning, err := connector.Rules(s, file, ctx.Args().Present())
+	own := file
+	if file != nil {
+		if own = file.For(creds.TunnelID.String()); file.OthersFault != nil {
+			logger.WarnContext(ctx.Context, "ingress rule to look at", slog.Any(logkey.Warning, fmt.Errorf(
+				"all documents of the file but the first are ignored: %w", file.OthersFault)))
+		}
+	}
+	rules, warning, err := connector.Rules(s, own, ctx.Args().Present())
 	if err != nil {
 		return stack.Config{}, err
 	}
@@ -95,8 +122,8 @@ func (c *commands) connectorConfig(ctx *urfave.Context, source *connector.Source
 		logger.WarnContext(ctx.Context, "ingress rule to look at", slog.String(logkey.Warning, w))
 	}
 	rulesFile := ""
-	if file != nil && len(file.Document.Ingress) > 0 {
-		rulesFile = file.Path
+	if own != nil && len(own.Document.Ingress) > 0 {
+		rulesFile = own.Path
 	}
 	for _, w := range stack.Warnings(s, rulesFile) {
 		logger.WarnContext(ctx.Context, "flag to look at", slog.String(logkey.Flag, w.Flag), slog.String(logkey.Reason, w.Text))
@@ -114,6 +141,7 @@ func (c *commands) connectorConfig(ctx *urfave.Context, source *connector.Source
 	if err != nil {
 		return stack.Config{}, fmt.Errorf("configuration report: %w", err)
 	}
-	cfg.Rules, cfg.LocalConfig = rules, func() []byte { return report }
+	c.report.Store(&report)
+	cfg.Rules, cfg.LocalConfig = rules, func() []byte { return *c.report.Load() }
 	return cfg, nil
 }

@@ -76,9 +76,13 @@ func (c *commands) runUp(ctx *urfave.Context) error {
 	if err != nil {
 		return err
 	}
+	reload := process.NewReloader(logger)
 	st, err := stack.New(ctx.Context, cfg, stack.Deps{
-		Logger: logger, Registry: server.Registry, Ops: server.Ops, Version: process.Version(), Reload: process.NewReloader(logger),
+		Logger: logger, Registry: server.Registry, Ops: server.Ops, Version: process.Version(), Reload: reload,
 	})
+	if err == nil {
+		err = watchUpRules(ctx.String("config"), reload, st)
+	}
 	if err != nil {
 		return errors.Join(err, server.Ops.Close())
 	}
@@ -147,6 +151,24 @@ func (c *commands) upRules(ctx *urfave.Context) (*ingress.Set, error) {
 		yes := true
 		return ingress.SingleOrigin(ingress.SingleFlags{HelloWorld: &yes})
 	}
+}
+
+// watchUpRules replaces the rules when their file changes.
+func watchUpRules(path string, reload process.Reloader, st *stack.Stack) error {
+	if path == "" {
+		return nil
+	}
+	file, err := cfdfile.Read(path)
+	if err != nil {
+		return err
+	}
+	return connector.WatchRules(reload.Files, file, st.Tunnel(), func(file *cfdfile.File) error {
+		set, err := connector.FileRules(file)
+		if err != nil {
+			return err
+		}
+		return st.ReplaceRules(set)
+	})
 }
 
 // publicAddress is the address for visitors: the given one, else the default one, else any free port.

@@ -3,10 +3,14 @@ package connector
 import (
 	"errors"
 	"fmt"
+	"os"
+	"reflect"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/settings"
 	"github.com/culvert-tunnel/culvert/pkg/config/cfdfile"
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 // Rules compiles the file's ingress rules, or the single origin that the flags name. Without either every response
@@ -22,6 +26,41 @@ func Rules(s *settings.Settings, file *cfdfile.File, hasArgument bool) (set *ing
 		return ingress.Default503(), err, nil
 	}
 	return set, nil, err
+}
+
+// WatchRules passes the document of a tunnel on to use whenever it changes in the configuration file. It does nothing without a file, or
+// with one that is no regular file.
+func WatchRules(files *filewatch.Watcher, file *cfdfile.File, id tunnel.ID, use func(*cfdfile.File) error) error {
+	if file == nil {
+		return nil
+	}
+	path := file.Path
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil
+	}
+	last := file.For(id.String()).Document
+	_, err := files.Add(filewatch.Set{
+		Name: "configuration file", Paths: []string{path}, MaxBytes: cfdfile.MaxSize, Settle: true,
+		Apply: func(contents [][]byte) error {
+			file, err := cfdfile.Parse(path, contents[0])
+			if err != nil {
+				return err
+			}
+			if file.OthersFault != nil {
+				return file.OthersFault // at the start it is only a warning, but now the former rules are there
+			}
+			now := file.For(id.String())
+			if reflect.DeepEqual(now.Document, last) {
+				return nil
+			}
+			if err := use(now); err != nil {
+				return err
+			}
+			last = now.Document
+			return nil
+		},
+	})
+	return err
 }
 
 func singleFlags(s *settings.Settings, hasArgument bool) ingress.SingleFlags {

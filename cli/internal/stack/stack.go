@@ -151,6 +151,12 @@ func (s *Stack) WorkerReady() error { return s.worker.Ready() }
 // ReplaceCredentials uses the secret of c for the registrations to come.
 func (s *Stack) ReplaceCredentials(c tunnel.Credentials) error { return s.worker.ReplaceCredentials(c) }
 
+// ReplaceRules replaces the local rules, which count while the edge has pushed none. On an error the former ones stay in force.
+func (s *Stack) ReplaceRules(set *ingress.Set) error { return s.proxy.ReplaceRules(set) }
+
+// Tunnel is the tunnel that the connector serves.
+func (s *Stack) Tunnel() tunnel.ID { return s.cfg.Credentials.TunnelID }
+
 // Edge is the own edge, or nil.
 func (s *Stack) Edge() *edge.Service { return s.edge }
 

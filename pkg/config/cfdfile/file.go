@@ -28,10 +28,32 @@ type File struct {
 	UnusedKeys []string
 	// Empty says that the file holds no document.
 	Empty bool
+	// Others are the documents after the first one, which cloudflared ignores. OthersFault says why they cannot be decoded, if so.
+	Others      []*File
+	OthersFault error
+}
+
+// For gives the document of a tunnel, which is written as its UUID: of several, the one that names the tunnel, else the first.
+func (f *File) For(tunnel string) *File {
+	for _, other := range f.Others {
+		if other.Tunnel == tunnel {
+			return other
+		}
+	}
+	return f
 }
 
 // Read reads and decodes the file at path.
 func Read(path string) (*File, error) {
+	b, err := ReadContent(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(path, b)
+}
+
+// ReadContent reads the file at path, of any kind. Of one that is larger than MaxSize it returns a byte more, which Parse refuses.
+func ReadContent(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err // names the operation, the path and the cause
@@ -41,11 +63,11 @@ func Read(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("config file at %s: %w", path, err)
 	}
-	return Parse(path, b)
+	return b, nil
 }
 
-// Parse decodes the content of a configuration file; path is for messages only. Only the first YAML document counts. A
-// content that cannot be decoded is an *Error with every place that is wrong.
+// Parse decodes the content of a configuration file; path is for messages only. The first YAML document makes the file, and the
+// others are in Others. A first document that cannot be decoded is an *Error with every place that is wrong.
 func Parse(path string, b []byte) (*File, error) {
 	if len(b) > MaxSize {
 		return nil, fmt.Errorf("config file at %s is larger than %d MiB", path, MaxSize>>20)
@@ -65,7 +87,20 @@ func Parse(path string, b []byte) (*File, error) {
 		return nil, &Error{Path: path, Problems: d.problems}
 	}
 	file.UnusedKeys = d.unused
+	if bytes.Contains(b, []byte("\n---")) { // else there is no other document
+		file.addOthers(b)
+	}
 	return file, nil
+}
+
+// addOthers adds the documents after the first one.
+func (f *File) addOthers(b []byte) {
+	all, err := ParseAll(f.Path, b)
+	if err != nil {
+		f.OthersFault = err
+		return
+	}
+	f.Others = all[1:]
 }
 
 // compose parses the first document into a tree of nodes.
@@ -74,12 +109,8 @@ func compose(b []byte) (*yaml.Node, error) {
 	if err := yaml.NewDecoder(bytes.NewReader(b)).Decode(&doc); err != nil {
 		return nil, err
 	}
-	if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
-		return nil, io.EOF
+	if root := rootOf(&doc); root != nil {
+		return root, nil
 	}
-	root := resolve(doc.Content[0])
-	if isNull(root) {
-		return nil, io.EOF
-	}
-	return root, nil
+	return nil, io.EOF
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/crashmark"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
@@ -46,7 +47,7 @@ func TestCrashingProcess(t *testing.T) {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
 	s, err := live.New(live.Config{
-		Rules: ingress.Default503(), Opener: crashingOpener{opener.New(log, nil)}, StateDir: dir, Logger: log,
+		Rules: localrules.Rules{General: ingress.Default503()}, Opener: crashingOpener{opener.New(log, nil)}, StateDir: dir, Logger: log,
 	})
 	if err != nil {
 		t.Fatal(err)

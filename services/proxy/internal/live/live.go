@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/crashmark"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -25,8 +26,8 @@ var errClosed = errors.New("cloudflared already shutdown") // the reference's te
 
 // Config is what a State needs.
 type Config struct {
-	// Rules are the local rules.
-	Rules *ingress.Set
+	// Rules are the local rules at the start.
+	Rules localrules.Rules
 	// Opener makes the origins of all rules.
 	Opener router.Opener
 	// ManagementHosts are the hosts whose requests match no rule.
@@ -55,6 +56,8 @@ type State struct {
 	mu      sync.Mutex
 	closed  bool
 	tunnels map[tunnel.ID]*pushed
+	// local are the tunnels with local rules of their own.
+	local map[tunnel.ID]bool
 }
 
 // pushed is what the edge pushed for one tunnel.
@@ -70,15 +73,21 @@ type Update = remoteconfig.Update
 
 // New makes a state with the local rules in force.
 func New(cfg Config) (*State, error) {
-	rules, err := withLocal(cfg.Rules, cfg.MaxActiveFlows)
+	rules, err := cfg.Rules.Limited(cfg.MaxActiveFlows)
 	if err != nil {
 		return nil, err
 	}
-	table, err := router.New(rules, cfg.Opener, cfg.ManagementHosts...)
+	table, err := router.New(rules.General, cfg.Opener, cfg.ManagementHosts...)
 	if err != nil {
 		return nil, err
 	}
-	s := &State{cfg: cfg, table: table, marks: crashmark.New(cfg.StateDir), metrics: newMetrics(), tunnels: make(map[tunnel.ID]*pushed)}
+	if err := table.SwapAll(router.Changes{Tunnels: rules.Tunnels}); err != nil {
+		return nil, err
+	}
+	s := &State{
+		cfg: cfg, table: table, marks: crashmark.New(cfg.StateDir), metrics: newMetrics(),
+		tunnels: make(map[tunnel.ID]*pushed), local: keys(rules.Tunnels),
+	}
 	if cfg.Registerer != nil {
 		if err := s.metrics.register(cfg.Registerer); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
@@ -168,7 +177,7 @@ func (s *State) apply(u remoteconfig.Update) (*ingress.Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	if set, err = withLocal(set, s.cfg.MaxActiveFlows); err != nil {
+	if set, err = localrules.Limited(set, s.cfg.MaxActiveFlows); err != nil {
 		return nil, err
 	}
 	if err := s.table.Swap(u.Tunnel, set); err != nil {
@@ -181,12 +190,41 @@ func (s *State) apply(u remoteconfig.Update) (*ingress.Set, error) {
 	return set, nil
 }
 
-// withLocal puts the local limit of flows in place of the one in set; an empty text leaves set as it is.
-func withLocal(set *ingress.Set, maxActiveFlows string) (*ingress.Set, error) {
-	if maxActiveFlows == "" {
-		return set, nil
+// ReplaceLocal puts new local rules in force: for tunnels without a pushed configuration at once, and for none of the others. It is all or
+// nothing: on an error the former rules stay in force.
+func (s *State) ReplaceLocal(rules localrules.Rules) error {
+	rules, err := rules.Limited(s.cfg.MaxActiveFlows)
+	if err != nil {
+		return err
 	}
-	return set.WithMaxActiveFlows(maxActiveFlows)
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	changes := router.Changes{Default: rules.General, Tunnels: make(map[tunnel.ID]*ingress.Set)}
+	s.mu.Lock()
+	for id := range s.local {
+		changes.Tunnels[id] = nil
+	}
+	s.mu.Unlock()
+	maps.Copy(changes.Tunnels, rules.Tunnels)
+	maps.DeleteFunc(changes.Tunnels, func(id tunnel.ID, _ *ingress.Set) bool {
+		now, _ := s.of(id)
+		return now.version != remoteconfig.LocalVersion
+	})
+	if err := s.table.SwapAll(changes); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.local = keys(rules.Tunnels)
+	return nil
+}
+
+func keys(tunnels map[tunnel.ID]*ingress.Set) map[tunnel.ID]bool {
+	out := make(map[tunnel.ID]bool, len(tunnels))
+	for id := range tunnels {
+		out[id] = true
+	}
+	return out
 }
 
 // Version is the version in force for a tunnel, and the error of its last push if that was rejected, without passwords.
@@ -195,11 +233,16 @@ func (s *State) Version(id tunnel.ID) (version int32, rejected string) {
 	return now.version, redact.URL(now.last)
 }
 
-// Tunnels lists the tunnels for which the edge has pushed a configuration, also a rejected one, in the order of their ids.
+// Tunnels lists the tunnels with local rules of their own and those for which the edge has pushed a configuration, also a rejected
+// one, in the order of their ids.
 func (s *State) Tunnels() []tunnel.ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(s.tunnels), func(a, b tunnel.ID) int { return bytes.Compare(a[:], b[:]) })
+	all := maps.Clone(s.local)
+	for id := range s.tunnels {
+		all[id] = true
+	}
+	return slices.SortedFunc(maps.Keys(all), func(a, b tunnel.ID) int { return bytes.Compare(a[:], b[:]) })
 }
 
 // ConfigJSON is the response of the /config endpoint for a tunnel (docs/spec/ingress.md 12.5).

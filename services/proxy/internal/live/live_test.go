@@ -21,6 +21,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
@@ -72,7 +73,9 @@ func start(t *testing.T, yaml, maxFlows string) (*live.State, *router.Table, pro
 	}
 	log := slog.New(slog.DiscardHandler)
 	reg := prometheus.NewRegistry()
-	s, err := live.New(live.Config{Rules: set, Opener: opener.New(log, nil), MaxActiveFlows: maxFlows, Logger: log, Registerer: reg})
+	s, err := live.New(live.Config{
+		Rules: localrules.Rules{General: set}, Opener: opener.New(log, nil), MaxActiveFlows: maxFlows, Logger: log, Registerer: reg,
+	})
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -252,6 +255,65 @@ func TestTimeSeriesAreBounded(t *testing.T) {
 	}
 	if n, err := testutil.GatherAndCount(reg, "culvert_proxy_tunnel_config_version"); n != 100 || err != nil {
 		t.Errorf("%d time series, %v", n, err)
+	}
+}
+
+// TestReplaceLocal replaces the local rules of two tunnels, one of which the edge has configured: pushed rules go before local ones, and a
+// set that cannot be used changes nothing.
+func TestReplaceLocal(t *testing.T) {
+	s, table, _, err := start(t, "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second, third := tunnel.ID{1}, tunnel.ID{2}, tunnel.ID{3}
+	set := func(service string) *ingress.Set {
+		missing := "/does/not/exist"
+		doc := ingress.Document{Ingress: []ingress.RuleSpec{{Service: service}}}
+		if service == "https://bad" {
+			doc.Ingress[0].OriginRequest.CAPool = &missing
+		}
+		compiled, err := ingress.Compile(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return compiled
+	}
+	local := func(general string, tunnels map[tunnel.ID]string) error {
+		rules := localrules.Rules{General: set(general), Tunnels: map[tunnel.ID]*ingress.Set{}}
+		for id, service := range tunnels {
+			rules.Tunnels[id] = set(service)
+		}
+		return s.ReplaceLocal(rules)
+	}
+	serves := func(when string, want ...string) {
+		t.Helper()
+		for i, id := range []tunnel.ID{first, second, third} {
+			if got := table.For(id).Routes()[0].Origin.Text; got != want[i] {
+				t.Errorf("%s: %s has %s, want %s", when, id, got, want[i])
+			}
+		}
+	}
+	if err := local("http_status:200", map[tunnel.ID]string{first: "http_status:201", second: "http_status:202"}); err != nil {
+		t.Fatal(err)
+	}
+	serves("local rules of two tunnels", "http_status:201", "http_status:202", "http_status:200")
+	if st := s.Status(); len(st.Tunnels) != 2 || st.Tunnels[0].Version != remoteconfig.LocalVersion || st.Tunnels[0].RuleCount != 1 {
+		t.Errorf("status %+v", st)
+	}
+	doc := []byte(`{"ingress":[{"service":"http_status:418"}]}`)
+	if _, err := s.Apply(t.Context(), remoteconfig.Update{Tunnel: first, Version: 5, Document: doc}); err != nil {
+		t.Fatal(err)
+	}
+	if err := local("http_status:500", map[tunnel.ID]string{second: "http_status:502", third: "https://bad"}); err == nil {
+		t.Error("rules with a missing CA file are no error")
+	}
+	serves("after a bad set", "http_status:418", "http_status:202", "http_status:200")
+	if err := local("http_status:210", map[tunnel.ID]string{first: "http_status:211", third: "http_status:213"}); err != nil {
+		t.Fatal(err)
+	}
+	serves("after a further set", "http_status:418", "http_status:210", "http_status:213")
+	if v, _ := s.Version(first); v != 5 {
+		t.Errorf("version %d after new local rules", v)
 	}
 }
 
