@@ -35,7 +35,9 @@ func (c *commands) ingress() *urfave.Command {
 			},
 			{
 				Name: "rule", Usage: "show which rule a URL matches", ArgsUsage: "URL", OnUsageError: console.UsageError,
-				Flags: c.connectorFlags(true), Action: c.matchIngress,
+				Flags: append(c.connectorFlags(true),
+					&urfave.BoolFlag{Name: "explain", Usage: "say why each earlier rule does not match, and what the origin gets"}),
+				Action: c.matchIngress,
 			},
 		},
 	}
@@ -125,6 +127,9 @@ func (c *commands) matchIngress(ctx *urfave.Context) error {
 	rule, index := set.Match(u.Host, u.Path)
 	c.Println(fmt.Sprintf("Matched rule #%d", index))
 	c.Println(rule.Text())
+	if ctx.Bool("explain") {
+		c.explain(ctx.Context, set, u)
+	}
 	return nil
 }
 
