@@ -339,6 +339,7 @@ func proxyRows() []Row {
 			from("config", logkey.Document))).because("each connection pushes the same document; the line is at error level once"),
 		own("ingress rules accepted with a warning"),
 		own("state directory unusable"),
+		own("saved configuration not used"),
 		own("unused key in config file"),
 		stock("no ingress rules", line(Warn, textNoRules)),
 		own("rule refuses every request"),

@@ -33,7 +33,7 @@ type Config struct {
 
 	SpoolLimit int64 `yaml:"spool_limit" usage:"largest body of unknown length, in bytes, for rules with disableChunkedEncoding"`
 
-	StateDir string `yaml:"state_dir" usage:"directory of this proxy alone, to remember a pushed configuration that ends the process; empty is none"`
+	StateDir string `yaml:"state_dir" usage:"directory of this proxy alone, for the pushed configurations in force and a mark of one that ends the process; empty is none"`
 
 	DrainTimeout time.Duration `yaml:"drain_timeout" usage:"how long running requests may take to finish at stop"`
 

@@ -268,6 +268,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.closeKeys()
 	defer s.live.Table().Close()
 	defer s.private.Close()
+	s.live.Restore(ctx) // before any flow
 	served, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	g, served := errgroup.WithContext(served)

@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/crashmark"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/lastgood"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
@@ -34,7 +35,8 @@ type Config struct {
 	ManagementHosts []string
 	// MaxActiveFlows is the text of the local flag that beats the pushed limit; empty when it is not given.
 	MaxActiveFlows string
-	// StateDir is where a mark is kept while a document is applied, so that one that ends the process is given up; empty keeps none.
+	// StateDir is where a mark is kept while a document is applied, so that one that ends the process is given up, and where the last
+	// document in force of each tunnel is kept; empty keeps neither.
 	StateDir string
 	Logger   *slog.Logger
 	// Registerer may be nil.
@@ -46,6 +48,7 @@ type State struct {
 	cfg     Config
 	table   *router.Table
 	marks   *crashmark.Marks
+	copies  *lastgood.Copies
 	metrics *metrics
 
 	// applying makes pushes come one after another, whatever their tunnel: their memory does not add up, and a document that ends
@@ -85,7 +88,7 @@ func New(cfg Config) (*State, error) {
 		return nil, err
 	}
 	s := &State{
-		cfg: cfg, table: table, marks: crashmark.New(cfg.StateDir), metrics: newMetrics(),
+		cfg: cfg, table: table, marks: crashmark.New(cfg.StateDir), copies: lastgood.New(cfg.StateDir), metrics: newMetrics(),
 		tunnels: make(map[tunnel.ID]*pushed), local: keys(rules.Tunnels),
 	}
 	if cfg.Registerer != nil {
@@ -141,6 +144,9 @@ func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error)
 			slog.String(logkey.Document, string(u.Document)))
 		return now.version, remoteconfig.Reject(err)
 	}
+	if err := s.copies.Save(u); err != nil {
+		log.WarnContext(ctx, "state directory unusable", slog.Any(logkey.Err, err)) // it is in force all the same
+	}
 	s.set(u.Tunnel, pushed{version: u.Version})
 	s.metrics.applied(u.Tunnel, u.Version)
 	log.InfoContext(ctx, "configuration applied", slog.Int(logkey.Rules, len(set.Rules)), slog.Int(logkey.Bytes, len(u.Document)),
@@ -188,6 +194,20 @@ func (s *State) apply(u remoteconfig.Update) (*ingress.Set, error) {
 		return nil, fmt.Errorf("failed to start origin: %w", err)
 	}
 	return set, nil
+}
+
+// Restore puts the configurations in force that the state directory has from a former run. One that cannot be used leaves the local
+// rules in force until the edge pushes.
+func (s *State) Restore(ctx context.Context) {
+	updates, err := s.copies.Load()
+	if err != nil {
+		s.cfg.Logger.WarnContext(ctx, "saved configuration not used", slog.Any(logkey.Err, err))
+	}
+	for _, u := range updates {
+		if _, err := s.Apply(ctx, u); err != nil {
+			s.cfg.Logger.WarnContext(ctx, "saved configuration not used", slog.String(logkey.TunnelID, u.Tunnel.String()), slog.Any(logkey.Err, err))
+		}
+	}
 }
 
 // ReplaceLocal puts new local rules in force: for tunnels without a pushed configuration at once, and for none of the others. It is all or

@@ -317,6 +317,53 @@ func TestReplaceLocal(t *testing.T) {
 	}
 }
 
+// TestRestore starts twice with the same state directory, the second time without an edge: the versions in force are those of the first
+// time, and do not go back.
+func TestRestore(t *testing.T) {
+	dir := t.TempDir()
+	start := func() *live.State {
+		t.Helper()
+		log := slog.New(slog.DiscardHandler)
+		s, err := live.New(live.Config{
+			Rules: localrules.Rules{General: ingress.Default503()}, Opener: opener.New(log, nil), StateDir: dir, Logger: log,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Table().Close)
+		s.Restore(t.Context())
+		return s
+	}
+	push := func(s *live.State, id tunnel.ID, version int32, doc string) (int32, error) {
+		return s.Apply(t.Context(), remoteconfig.Update{Tunnel: id, Version: version, Document: []byte(doc)})
+	}
+	one, two := tunnel.ID{1}, tunnel.ID{2}
+	first := start()
+	for _, status := range []int32{404, 410} {
+		if _, err := push(first, one, status, fmt.Sprintf(`{"ingress":[{"service":"http_status:%d"}]}`, status)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := push(first, one, 500, "[]"); err == nil { // rejected, so not kept
+		t.Fatal("a bad document was accepted")
+	}
+	if _, err := push(first, two, 0, `{"ingress":[{"service":"http_status:418"}]}`); err != nil {
+		t.Fatal(err)
+	}
+	again := start()
+	for id, want := range map[tunnel.ID]string{one: "http_status:410", two: "http_status:418", {3}: "http_status:503"} {
+		if got := again.Table().For(id).Routes()[0].Origin.Text; got != want {
+			t.Errorf("%s has %s after the restart, want %s", id, got, want)
+		}
+	}
+	if v, err := push(again, one, 404, `{"ingress":[{"service":"http_status:404"}]}`); v != 410 || err != nil {
+		t.Errorf("an older version after the restart: %d, %v", v, err)
+	}
+	if v, err := push(again, one, 411, "{}"); v != 411 || err != nil {
+		t.Errorf("a newer version after the restart: %d, %v", v, err)
+	}
+}
+
 // stream is a flow as the handler sees it.
 type stream struct {
 	io.Reader

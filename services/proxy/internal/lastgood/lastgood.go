@@ -1,0 +1,106 @@
+package lastgood
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/culvert-tunnel/culvert/pkg/filewatch"
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+const (
+	filePrefix = "configuration-"
+	fileSuffix = ".json"
+	// maxFile is the largest file, in bytes: a document of the largest size with its version.
+	maxFile = remoteconfig.MaxUpdate + 1<<10
+)
+
+// Copies are the saved configurations of a proxy.
+type Copies struct{ dir string }
+
+// New keeps copies below dir. An empty dir keeps none.
+func New(dir string) *Copies { return &Copies{dir: dir} }
+
+// Save replaces the copy of the update's tunnel, in one step.
+func (c *Copies) Save(u remoteconfig.Update) error {
+	if c.dir == "" {
+		return nil
+	}
+	b, err := remoteconfig.MarshalUpdate(u)
+	if err != nil {
+		return fmt.Errorf("copy of a configuration: %w", err)
+	}
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return fmt.Errorf("copy of a configuration: %w", err)
+	}
+	err = renameio.WriteFile(c.path(u.Tunnel), b, 0o600, renameio.WithTempDir(c.dir), renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return fmt.Errorf("copy of a configuration: %w", err)
+	}
+	return nil
+}
+
+// Load reads all copies. A copy that cannot be read is part of the error and hides no other one.
+func (c *Copies) Load() ([]remoteconfig.Update, error) {
+	if c.dir == "" {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(c.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("copies of configurations: %w", err)
+	}
+	var all []remoteconfig.Update
+	var faults []error
+	for _, e := range entries {
+		text, isCopy := strings.CutPrefix(e.Name(), filePrefix)
+		text, isJSON := strings.CutSuffix(text, fileSuffix)
+		if !isCopy || !isJSON {
+			continue
+		}
+		u, err := c.read(text)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("copy of a configuration: %s: %w", filepath.Join(c.dir, e.Name()), err))
+			continue
+		}
+		all = append(all, u)
+	}
+	return all, errors.Join(faults...)
+}
+
+var errNotInUse = errors.New("its version is no version of a pushed configuration")
+
+// read reads the copy of the tunnel whose id is text.
+func (c *Copies) read(text string) (remoteconfig.Update, error) {
+	id, err := tunnel.ParseID(text)
+	if err != nil {
+		return remoteconfig.Update{}, err
+	}
+	b, err := filewatch.ReadRegular(c.path(id), maxFile)
+	if err != nil {
+		return remoteconfig.Update{}, err
+	}
+	u, err := remoteconfig.UnmarshalUpdate(b)
+	if err != nil {
+		return remoteconfig.Update{}, err
+	}
+	if u.Version <= remoteconfig.LocalVersion || len(bytes.TrimSpace(u.Document)) == 0 {
+		return remoteconfig.Update{}, errNotInUse
+	}
+	u.Tunnel = id
+	return u, nil
+}
+
+func (c *Copies) path(id tunnel.ID) string {
+	return filepath.Join(c.dir, filePrefix+id.String()+fileSuffix)
+}

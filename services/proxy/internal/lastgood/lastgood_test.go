@@ -1,0 +1,108 @@
+package lastgood_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/lastgood"
+)
+
+func TestCopies(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	c := lastgood.New(dir)
+	if all, err := c.Load(); len(all) != 0 || err != nil {
+		t.Errorf("before any copy: %v, %v", all, err)
+	}
+	one := remoteconfig.Update{Tunnel: tunnel.ID{1}, Version: 0, Document: []byte(`{"ingress":[]}`)}
+	two := remoteconfig.Update{Tunnel: tunnel.ID{2}, Version: 7, Document: []byte(`{"ingress":[{"service":"http://u:secret@h"}]}`)}
+	for _, u := range []remoteconfig.Update{one, {Tunnel: two.Tunnel, Version: 6, Document: []byte("null")}, two} {
+		if err := c.Save(u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := c.Load()
+	slices.SortFunc(all, func(a, b remoteconfig.Update) int { return bytes.Compare(a.Tunnel[:], b.Tunnel[:]) })
+	if d := cmp.Diff([]remoteconfig.Update{one, two}, all); d != "" || err != nil {
+		t.Errorf("%v: %s", err, d)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Fatalf("%d files, %v", len(entries), err)
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: mode %v, %v", e.Name(), info.Mode(), err)
+		}
+	}
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("directory: %v, %v", info.Mode(), err)
+	}
+}
+
+// TestDamagedCopies has copies that cannot be used: each is named in the error, and none hides the good one.
+func TestDamagedCopies(t *testing.T) {
+	dir := t.TempDir()
+	c := lastgood.New(dir)
+	good := remoteconfig.Update{Tunnel: tunnel.ID{9}, Version: 3, Document: []byte(`{}`)}
+	if err := c.Save(good); err != nil {
+		t.Fatal(err)
+	}
+	damaged := map[string]string{
+		"configuration-00000000-0000-0000-0000-000000000001.json": "{",
+		"configuration-00000000-0000-0000-0000-000000000002.json": `{"version":-1,"config":{}}`,
+		"configuration-00000000-0000-0000-0000-000000000003.json": `{"version":4}`,
+		"configuration-shop.json":                                 `{"version":4,"config":{}}`,
+	}
+	for name, text := range damaged {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "applying-x.json"), []byte("{"), 0o600); err != nil { // of another part
+		t.Fatal(err)
+	}
+	all, err := c.Load()
+	if d := cmp.Diff([]remoteconfig.Update{good}, all); d != "" {
+		t.Error(d)
+	}
+	if err == nil || strings.Contains(err.Error(), "applying") {
+		t.Fatalf("error %v", err)
+	}
+	for name := range damaged {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("the error does not name %s: %v", name, err)
+		}
+	}
+}
+
+func TestNoDirectory(t *testing.T) {
+	c := lastgood.New("")
+	if err := c.Save(remoteconfig.Update{Document: []byte("{}")}); err != nil {
+		t.Error(err)
+	}
+	if all, err := c.Load(); all != nil || err != nil {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
+func TestUnwritableDirectory(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := lastgood.New(path)
+	if err := c.Save(remoteconfig.Update{Document: []byte("{}")}); err == nil {
+		t.Error("a copy below a file is no error")
+	}
+	if _, err := c.Load(); err == nil {
+		t.Error("a directory that is a file is no error")
+	}
+}
