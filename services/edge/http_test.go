@@ -473,6 +473,9 @@ func TestErrorPages(t *testing.T) {
 			if resp.StatusCode != c.status || resp.Header.Get("Culvert-Error") != c.code || ray == "" || !strings.Contains(string(body), ray) {
 				t.Errorf("%s%s: %d %q %q; want %d %s", c.host, c.path, resp.StatusCode, resp.Header.Get("Culvert-Error"), body, c.status, c.code)
 			}
+			if again := resp.Header.Get("Retry-After"); (again != "") != (c.status == http.StatusServiceUnavailable) {
+				t.Errorf("%s%s: status %d with Retry-After %q", c.host, c.path, c.status, again)
+			}
 			if html := strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html"); html != (accept == "text/html") {
 				t.Errorf("%s%s: Content-Type %s for Accept %s", c.host, c.path, resp.Header.Get("Content-Type"), accept)
 			}

@@ -21,6 +21,10 @@ type problem struct {
 
 const headerError = "Culvert-Error"
 
+// retryAfter is the seconds after which a visitor's client may try again what cannot be served now: the places of requests become free
+// all the time, and a connector comes back within seconds.
+const retryAfter = "1"
+
 // The error pages. They say what is wrong and show no internal addresses.
 func badHost() *problem {
 	return &problem{http.StatusBadRequest, "bad_host", "Bad host name", "The host name of this request is not well formed."}
@@ -175,6 +179,9 @@ func (p *problem) write(page *template.Template, w http.ResponseWriter, r *http.
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set(headerError, p.code)
+	if p.status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", retryAfter)
+	}
 	h.Set(headpolicy.Ray, requestID)
 	w.WriteHeader(p.status)
 	if r.Method != http.MethodHead {

@@ -49,7 +49,11 @@ type Dialer interface {
 // Limits bound what edges and visitors can make a proxy hold (docs/limits.md). A zero is no limit, or for the size of a head
 // the default.
 type Limits struct {
-	Flows       int           `yaml:"flows" usage:"most requests and streams at a time; further ones are refused; 0 is no limit"`
+	Flows int `yaml:"flows" usage:"most requests and streams at a time; further ones are refused; 0 is no limit"`
+	// FlowsPerTunnel bounds one tunnel. Without it a tunnel may have all, but never the last quarter beyond its equal share while
+	// others have requests, too.
+	FlowsPerTunnel int `yaml:"flows_per_tunnel" usage:"most requests and streams of one tunnel at a time; 0 is no limit"`
+
 	HeadTimeout time.Duration `yaml:"head_timeout" usage:"time within which the head of a request must be there; 0 is no limit"`
 	HeadBytes   int           `yaml:"head_bytes" usage:"largest head of a request, with all its headers, in bytes"`
 	TargetBytes int           `yaml:"target_bytes" usage:"largest path and query of a request together, in bytes; status 414 beyond"`
@@ -72,6 +76,9 @@ func (l Limits) Validate() error {
 	report := func(format string, args ...any) { errs = append(errs, fmt.Errorf("limits: "+format, args...)) }
 	if l.Flows < 0 {
 		report("flows: %d is negative", l.Flows)
+	}
+	if l.FlowsPerTunnel < 0 {
+		report("flows_per_tunnel: %d is negative", l.FlowsPerTunnel)
 	}
 	if l.HeadTimeout < 0 {
 		report("head_timeout: %s is negative", l.HeadTimeout)

@@ -17,6 +17,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/policy"
 )
 
@@ -30,19 +31,20 @@ type failureKind string
 
 // Every kind there is.
 const (
-	failureCancelled failureKind = "cancelled"  // the edge no longer wants the response
-	failureRequest   failureKind = "request"    // the request is malformed or not complete
-	failureDenied    failureKind = "denied"     // access control
-	failureKeys      failureKind = "no_keys"    // access control has no keys to check a token with
-	failurePolicy    failureKind = "policy"     // the local policy does not allow the destination
-	failureTooLarge  failureKind = "too_large"  // a body beyond the spool limit
-	failureLimited   failureKind = "flow_limit" // too many private-network flows
-	failureFull      failureKind = "full"       // too many flows of all kinds
-	failureDial      failureKind = "dial"       // no connection to the origin
-	failureTLS       failureKind = "tls"        // no trust in the origin
-	failureTimeout   failureKind = "timeout"    // the origin is too slow
-	failureProtocol  failureKind = "protocol"   // the origin's response is malformed or ended early
-	failureInternal  failureKind = "internal"   // a defect
+	failureCancelled failureKind = "cancelled"   // the edge no longer wants the response
+	failureRequest   failureKind = "request"     // the request is malformed or not complete
+	failureDenied    failureKind = "denied"      // access control
+	failureKeys      failureKind = "no_keys"     // access control has no keys to check a token with
+	failurePolicy    failureKind = "policy"      // the local policy does not allow the destination
+	failureTooLarge  failureKind = "too_large"   // a body beyond the spool limit
+	failureLimited   failureKind = "flow_limit"  // too many private-network flows
+	failureFull      failureKind = "full"        // too many flows of all kinds
+	failureShare     failureKind = "tunnel_full" // too many flows of one tunnel
+	failureDial      failureKind = "dial"        // no connection to the origin
+	failureTLS       failureKind = "tls"         // no trust in the origin
+	failureTimeout   failureKind = "timeout"     // the origin is too slow
+	failureProtocol  failureKind = "protocol"    // the origin's response is malformed or ended early
+	failureInternal  failureKind = "internal"    // a defect
 )
 
 // requestError is a request that cannot be served as it is. Its text goes to the edge.
@@ -73,7 +75,6 @@ func (e *originError) Unwrap() error { return e.err }
 // Failures that need no data. A status other than 0 becomes the status of the response.
 var (
 	errHeadSlow      = &requestError{failureRequest, 0, "connect request did not come in time"}
-	errTooManyFlows  = &requestError{failureFull, http.StatusServiceUnavailable, "too many requests at a time"}
 	errFields        = &requestError{failureRequest, http.StatusRequestHeaderFieldsTooLarge, "request header fields exceed a limit"}
 	errRepeat        = &requestError{failureRequest, 0, "request cannot be repeated safely"}
 	errTarget        = &requestError{failureRequest, http.StatusRequestURITooLong, "request target exceeds a limit"}
@@ -128,6 +129,10 @@ func failureOf(ctx context.Context, err error) failure {
 		return privateFailure(pe)
 	case errors.As(err, &fe):
 		return failure{failureLimited, http.StatusServiceUnavailable, fe.Error()}
+	case errors.Is(err, limit.ErrFull):
+		return failure{failureFull, http.StatusServiceUnavailable, limit.ErrFull.Error()}
+	case errors.Is(err, limit.ErrTunnelFull):
+		return failure{failureShare, http.StatusServiceUnavailable, limit.ErrTunnelFull.Error()}
 	case errors.Is(err, stream.ErrUnknownType):
 		return failure{failureRequest, http.StatusBadRequest, stream.ErrUnknownType.Error()}
 	case errors.Is(err, stream.ErrTooLarge):
@@ -262,7 +267,7 @@ func (x *flowState) report(ctx context.Context, f failure, err error) {
 		level = slog.LevelDebug
 	case failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal, failureKeys:
 		level = slog.LevelError
-	case failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull:
+	case failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull, failureShare:
 	}
 	if !x.log.Enabled(ctx, level) {
 		return

@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
@@ -45,6 +46,7 @@ type Handler struct {
 	log     *slog.Logger
 	logs    Loggers
 	metrics *metrics
+	places  *limit.Requests
 	spool   budget
 	streams byteStreams
 
@@ -66,6 +68,7 @@ func New(cfg Config, table *router.Table, log *slog.Logger, reg prometheus.Regis
 		log:     log,
 		logs:    cfg.Logs,
 		metrics: newMetrics(reg),
+		places:  limit.NewRequests(cfg.Limits.Flows, cfg.Limits.FlowsPerTunnel),
 		spool:   budget{each: cfg.SpoolLimit, total: spoolFlows * cfg.SpoolLimit},
 		streams: byteStreams{set: cfg.Streams, dialer: cfg.Dialer, flows: cfg.Flows, metrics: newStreamMetrics(reg)},
 	}
@@ -109,14 +112,15 @@ type flowState struct {
 
 // ServeStream serves one flow to its end.
 func (h *Handler) ServeStream(ctx context.Context, m link.Meta, s link.Stream) {
-	running := h.metrics.begin()
+	h.metrics.begin()
 	defer h.metrics.end()
 	x := h.take()
 	x.meta, x.s = m, s
 	defer h.put(x)
 	defer x.contain(ctx)
-	err := error(errTooManyFlows)
-	if h.limits.Flows == 0 || running <= int64(h.limits.Flows) {
+	place, err := h.places.Acquire(m.Tunnel)
+	if err == nil {
+		defer place.Release()
 		err = x.serve(ctx)
 	}
 	if err != nil {

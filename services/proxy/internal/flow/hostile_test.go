@@ -13,6 +13,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
@@ -85,6 +86,38 @@ func TestFlowsAreBounded(t *testing.T) {
 	first.finish()
 	first.wait()
 	if a := do(t, h, get("GET", "/"), ""); a.status != "204" {
+		t.Errorf("response after one has ended: %+v", a)
+	}
+	_ = second.send.Close()
+	second.finish()
+}
+
+// TestTunnelsAreBounded fills the limit of one tunnel with requests that hang, and sends one of another tunnel.
+func TestTunnelsAreBounded(t *testing.T) {
+	h := limited(t, flow.Limits{Flows: 8, FlowsPerTunnel: 2}, "http_status:204")
+	slow := link.Meta{Tunnel: tunnel.ID{1}}
+	first, second := startMeta(t, h, slow), startMeta(t, h, slow)
+	testkit.Eventually(t, "two flows run", func() bool { return h.InFlight() == 2 })
+	respond := func(m link.Meta) response {
+		req := get("GET", "/")
+		head, err := req.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := startMeta(t, h, m)
+		c.sendAll(string(head))
+		return c.finish()
+	}
+	if a := respond(slow); a.status != "503" || !strings.Contains(a.err, "of this tunnel") || a.end != nil {
+		t.Errorf("response to the third of the tunnel: %+v, want a refusal with 503", a)
+	}
+	if a := respond(link.Meta{Tunnel: tunnel.ID{2}}); a.status != "204" {
+		t.Errorf("response of another tunnel: %+v", a)
+	}
+	_ = first.send.Close()
+	first.finish()
+	first.wait()
+	if a := respond(slow); a.status != "204" {
 		t.Errorf("response after one has ended: %+v", a)
 	}
 	_ = second.send.Close()

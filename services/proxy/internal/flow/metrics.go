@@ -41,6 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}, []string{"reason"})
 	for _, k := range []failureKind{
 		failureCancelled, failureRequest, failureDenied, failureKeys, failurePolicy, failureTooLarge, failureLimited, failureFull,
+		failureShare,
 		failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal,
 	} {
 		m.faults[k] = errs.WithLabelValues(string(k))
@@ -48,10 +49,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// begin gives the number of flows that run, with this one.
-func (m *metrics) begin() int64 {
+func (m *metrics) begin() {
 	m.total.Inc()
-	return m.running.Add(1)
+	m.running.Add(1)
 }
 
 func (m *metrics) end() { m.running.Add(-1) }
