@@ -125,7 +125,7 @@ func (s subject) startWithInput(t *testing.T, input *os.File, e *harness.Edge, f
 	return &connector{Program: s.runWithInput(t, input, []string{"TUNNEL_TOKEN=" + e.Token}, args...), metrics: metrics}
 }
 
-// connect is start, and waits for all connections.
+// connect is start, and waits until both ends know of all connections.
 func (s subject) connect(t *testing.T, e *harness.Edge, flags ...string) *connector {
 	t.Helper()
 	c := s.start(t, e, flags...)
@@ -135,6 +135,8 @@ func (s subject) connect(t *testing.T, e *harness.Edge, flags ...string) *connec
 		}
 		return nil
 	})
+	// The edge knows of a connection before the connector has read that it is registered.
+	c.awaitReady(t, http.StatusOK, connections)
 	return c
 }
 

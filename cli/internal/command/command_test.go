@@ -46,15 +46,18 @@ func TestOneLineErrors(t *testing.T) {
 		env, args []string
 		want      string
 	}{
-		"unknown flag":        {args: []string{"tunnel", "run", "--bogus"}, want: "unknown flag --bogus; see culvert tunnel run --help"},
-		"unknown tunnel flag": {args: []string{"tunnel", "--bogus", "run"}, want: "unknown flag --bogus; see culvert tunnel --help"},
-		"unknown global flag": {args: []string{"--bogus"}, want: "unknown flag --bogus; see culvert --help"},
-		"unknown command":     {args: []string{"fly"}, want: `unknown command "fly"`},
-		"unknown subcommand":  {args: []string{"tunnel", "fly"}, want: `unknown command "fly"`},
-		"bad flag value":      {args: []string{"tunnel", "run", "--grace-period", "x"}, want: `"x" is not a duration`},
-		"bad variable":        {env: []string{"TUNNEL_RETRIES=x"}, args: []string{"tunnel", "run"}, want: "environment variable TUNNEL_RETRIES"},
-		"no tunnel":           {args: []string{"tunnel", "run"}, want: "needs a token"},
-		"bad token":           {env: []string{"TUNNEL_TOKEN=abc"}, args: []string{"tunnel", "run"}, want: "token is not valid"},
+		"no edge to list":      {args: []string{"tunnel", "list"}, want: "no edge of this program runs here: there is no unix:"},
+		"flag without a value": {args: []string{"--url"}, want: "flag --url needs a value"},
+		"wrong value":          {args: []string{"tunnel", "--retries", "x", "run"}, want: "for flag --retries: "},
+		"unknown flag":         {args: []string{"tunnel", "run", "--bogus"}, want: "unknown flag --bogus; see culvert tunnel run --help"},
+		"unknown tunnel flag":  {args: []string{"tunnel", "--bogus", "run"}, want: "unknown flag --bogus; see culvert tunnel --help"},
+		"unknown global flag":  {args: []string{"--bogus"}, want: "unknown flag --bogus; see culvert --help"},
+		"unknown command":      {args: []string{"fly"}, want: `unknown command "fly"`},
+		"unknown subcommand":   {args: []string{"tunnel", "fly"}, want: `unknown command "fly"`},
+		"bad flag value":       {args: []string{"tunnel", "run", "--grace-period", "x"}, want: `"x" is not a duration`},
+		"bad variable":         {env: []string{"TUNNEL_RETRIES=x"}, args: []string{"tunnel", "run"}, want: "environment variable TUNNEL_RETRIES"},
+		"no tunnel":            {args: []string{"tunnel", "run"}, want: "needs a token"},
+		"bad token":            {env: []string{"TUNNEL_TOKEN=abc"}, args: []string{"tunnel", "run"}, want: "token is not valid"},
 		"long grace period": {
 			env: []string{"TUNNEL_TOKEN=" + token}, args: []string{"tunnel", "run", "--grace-period", "4m"},
 			want: "--grace-period 4m0s is longer than 3m0s",

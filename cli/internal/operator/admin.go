@@ -209,13 +209,16 @@ func (c Commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Context
 	switch {
 	case err == nil:
 		return nil
-	case !given && errors.As(err, new(*net.OpError)) && errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("no edge of this program runs here (edge at %s): %w. Commands for an account with Cloudflare are those of "+
-			"cloudflared; culvert tunnel run needs only the token or the credentials file", address, fs.ErrNotExist)
+	case !given && isAbsent(err):
+		return fmt.Errorf("no edge of this program runs here: there is no %s. Commands for an account with Cloudflare are those of "+
+			"cloudflared; culvert tunnel run needs only the token or the credentials file", address)
 	default:
 		return fmt.Errorf("%w (edge at %s)", err, address)
 	}
 }
+
+// isAbsent reports whether a call failed because there is no socket. A file of the user that does not exist is another matter.
+func isAbsent(err error) bool { return errors.As(err, new(*net.OpError)) && errors.Is(err, fs.ErrNotExist) }
 
 // adminRoots returns the roots for the certificate of an https admin API: those of the system and the CA of the edge. It returns nil
 // for the system's roots alone.
@@ -370,5 +373,8 @@ func (c Commands) TunnelID(ctx context.Context, name string) (tunnel.ID, error) 
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	t, err := api.GetTunnel(ctx, name)
+	if isAbsent(err) {
+		return tunnel.ID{}, errors.New("no edge of this program runs here that knows it")
+	}
 	return t.ID, err
 }
