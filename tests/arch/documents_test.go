@@ -86,3 +86,39 @@ func TestTargetsAreDescribed(t *testing.T) {
 		}
 	}
 }
+
+// TestNewcomersFindWhatIsNamed wants the files, the tests and the targets of make that the pages for newcomers name.
+func TestNewcomersFindWhatIsNamed(t *testing.T) {
+	path := regexp.MustCompile("`((?:pkg|services|cli|tests|docs|deploy)/[A-Za-z0-9_./-]+)`")
+	target := regexp.MustCompile("(?m)(?:^|`|&& )make ([a-z0-9-]+)")
+	test := regexp.MustCompile("`(Test[A-Za-z0-9]+)`")
+	makefile, _ := readText(t, "Makefile")
+	var tests strings.Builder
+	for _, name := range trackedFiles(t) {
+		if strings.HasSuffix(name, "_test.go") {
+			text, _ := readText(t, name)
+			tests.WriteString(text)
+		}
+	}
+	for _, doc := range []string{"README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "docs/first-change.md"} {
+		text, _ := readText(t, doc)
+		for line := range strings.Lines(text) {
+			for _, m := range path.FindAllStringSubmatch(line, -1) {
+				_, err := os.Stat(filepath.Join(root(t), m[1]))
+				if isNew := strings.Contains(line, "a new file"); (err == nil) == isNew {
+					t.Errorf("%s names %s (as a new file: %v): %v", doc, m[1], isNew, err)
+				}
+			}
+		}
+		for _, m := range target.FindAllStringSubmatch(text, -1) {
+			if !strings.Contains(makefile, "\n"+m[1]+":") {
+				t.Errorf("%s names make %s, which is no target", doc, m[1])
+			}
+		}
+		for _, m := range test.FindAllStringSubmatch(text, -1) {
+			if !strings.Contains(tests.String(), "func "+m[1]+"(") {
+				t.Errorf("%s names %s, which is no test", doc, m[1])
+			}
+		}
+	}
+}
