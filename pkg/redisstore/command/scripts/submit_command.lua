@@ -1,8 +1,8 @@
 -- Write a command for the supervisors, once. The same command again gives its result.
 -- KEYS[1] documents hash   KEYS[2] commands hash
 -- ARGV[1] id   ARGV[2] body (JSON)   ARGV[3] ttl in ms   ARGV[4] ms for which a result is kept   ARGV[5] tunnel
--- ARGV[6] most commands that may wait   ARGV[7] most of them of one tunnel
--- Returns {outcome, detail, remaining ms, body} | {"other"} when the id is that of another command | {"full", number that wait}.
+-- ARGV[6] most commands that may wait; four times as many are kept with their results   ARGV[7] most that may wait of one tunnel
+-- Returns {outcome, detail, remaining ms, body} | {"other"} when the id is that of another command | {"full", number that are kept}.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local id, keep = ARGV[1], tonumber(ARGV[4])
@@ -32,7 +32,7 @@ if known and known.body then
   return {outcome, detail, string.format('%.0f', math.max(rest, 0)), known.body}
 end
 
-local waiting, same = 0, 0
+local waiting, same, kept = 0, 0, 0
 for _, other in ipairs(ids) do
   local e = found[other]
   local rest = (tonumber(e.deadline or '0') or 0) - now
@@ -40,15 +40,18 @@ for _, other in ipairs(ids) do
     for name in pairs(e) do
       redis.call('HDEL', KEYS[2], other .. ':' .. name)
     end
-  elseif rest > 0 and not e.result then
-    waiting = waiting + 1
-    if e.tunnel == ARGV[5] then
-      same = same + 1
+  else
+    kept = kept + 1
+    if rest > 0 and not e.result then
+      waiting = waiting + 1
+      if e.tunnel == ARGV[5] then
+        same = same + 1
+      end
     end
   end
 end
-if waiting >= tonumber(ARGV[6]) or same >= tonumber(ARGV[7]) then
-  return {'full', string.format('%.0f', waiting)}
+if waiting >= tonumber(ARGV[6]) or kept >= 4 * tonumber(ARGV[6]) or same >= tonumber(ARGV[7]) then
+  return {'full', string.format('%.0f', kept)}
 end
 redis.call('HSET', KEYS[2], id .. ':body', ARGV[2], id .. ':tunnel', ARGV[5], id .. ':created', string.format('%.0f', now),
   id .. ':deadline', string.format('%.0f', now + tonumber(ARGV[3])))
