@@ -92,6 +92,9 @@ func (s *Set) compileRule(doc *Document, i int, paths *pathBudget) (Rule, error)
 	if text := effectiveText(spec.OriginRequest.ProxyProtocol, doc.OriginRequest.ProxyProtocol); checkProxyProtocol(text) != nil {
 		s.warn(i, "proxyProtocol %q is neither v1 nor v2; no PROXY protocol header is sent", *text)
 	}
+	if err := s.setActions(i, spec, &rule, paths); err != nil {
+		return Rule{}, err
+	}
 	if err := checkHostname(spec, i, len(doc.Ingress)); err != nil {
 		return Rule{}, err
 	}
@@ -105,6 +108,25 @@ func (s *Set) compileRule(doc *Document, i int, paths *pathBudget) (Rule, error)
 		}
 	}
 	return rule, nil
+}
+
+// setActions compiles the actions of a rule. In a local document a fault closes the rule: what it asks for may be protection.
+func (s *Set) setActions(i int, spec *RuleSpec, rule *Rule, paths *pathBudget) error {
+	rule.Closed = spec.ActionsFault
+	if spec.Actions != nil {
+		actions, err := compileActions(spec.Actions, paths)
+		if err != nil && paths.enforced {
+			return fmt.Errorf("Rule #%d: actions: %w", i+1, err)
+		}
+		if err != nil {
+			rule.Closed = strings.ReplaceAll(err.Error(), "\n", "; ")
+		}
+		rule.Actions = actions
+	}
+	if rule.Closed != "" {
+		s.warn(i, "actions: %s; the rule refuses every request", rule.Closed)
+	}
+	return nil
 }
 
 // compileService finds the service of a rule, and its origins if the rule has several. In a local document a fault in keys that the

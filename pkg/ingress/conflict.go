@@ -3,7 +3,7 @@ package ingress
 import "strings"
 
 // Conflicts reports whether path, once dot segments and double slashes are collapsed, selects another rule than the matched
-// one while one of the two demands an access token. Such a request gets status 400 and is never forwarded: the origin may resolve
+// one while one of the two lets only some visitors through. Such a request gets status 400 and is never forwarded: the origin may resolve
 // the path that we must not change, and so serve what the token protects (docs/spec/ingress.md 4.3, 14 D2). host, path and
 // matched are the arguments and the index of Match. Without a protected rule it costs one comparison.
 func (s *Set) Conflicts(host, path string, matched int) bool {
@@ -13,16 +13,22 @@ func (s *Set) Conflicts(host, path string, matched int) bool {
 	name, absolute := canonicalHost(cutPort(host))
 	for _, merge := range []bool{true, false} {
 		other := s.matchUser(name, absolute, collapse(path, merge))
-		if other != matched && (s.Rules[other].Origin.Access.Required || s.Rules[matched].Origin.Access.Required) {
+		if other != matched && (s.Rules[other].Guarded() || s.Rules[matched].Guarded()) {
 			return true
 		}
 	}
 	return false
 }
 
+// Guarded reports whether the rule lets only some visitors through: by token, password or address, or none at all.
+func (r *Rule) Guarded() bool {
+	a := r.Actions
+	return r.Origin.Access.Required || r.Closed != "" || a != nil && (a.Users != nil || len(a.IPRules) > 0)
+}
+
 func anyGuarded(rules []Rule) bool {
 	for i := range rules {
-		if rules[i].Origin.Access.Required {
+		if rules[i].Guarded() {
 			return true
 		}
 	}

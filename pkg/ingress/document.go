@@ -20,6 +20,9 @@ type RuleSpec struct {
 	// Services, if there are any, take the place of Service, and Balance says how requests are spread over them.
 	Services []ServiceSpec
 	Balance  *BalanceSpec
+	// Actions are what the rule does besides. ActionsFault says that the document has some that cannot be read.
+	Actions      *ActionsSpec
+	ActionsFault string
 }
 
 // OriginSpec is an originRequest object as written: only the keys that are there.

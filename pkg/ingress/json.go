@@ -62,6 +62,7 @@ type (
 
 		Services []ServiceSpec `json:"services,omitempty"`
 		Balance  *BalanceSpec  `json:"balance,omitempty"`
+		Actions  *ActionsSpec  `json:"actions,omitempty"`
 	}
 	jsonOrigin struct {
 		ConnectTimeout         *seconds      `json:"connectTimeout,omitempty"`
@@ -121,7 +122,7 @@ func ParseJSON(b []byte) (Document, error) {
 	for i, r := range j.Ingress {
 		doc.Ingress[i] = RuleSpec{
 			Hostname: r.Hostname, Path: r.Path, Service: r.Service, OriginRequest: r.OriginRequest.spec(),
-			Services: r.Services, Balance: r.Balance,
+			Services: r.Services, Balance: r.Balance, Actions: r.Actions,
 		}
 	}
 	if w := j.WarpRouting; w != nil {

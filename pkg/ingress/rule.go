@@ -14,6 +14,8 @@ type Rule struct {
 	Origin   OriginRequest
 	Targets  []Target // the origins of a rule with several; Service is the first of them then
 	Balance  Balance  // how requests are spread over Targets
+	Actions  *Actions // nil for a rule without
+	Closed   string   // why the rule refuses every request: its actions are malformed; empty for all others
 
 	path *regexp.Regexp
 }

@@ -16,6 +16,8 @@ var (
 	bearer    = regexp.MustCompile(`(?i)\b(bearer|basic) +[A-Za-z0-9._~+/=-]{8,}`)
 	// jsonToken is base64 of a JSON object: a tunnel token or a JWT.
 	jsonToken = regexp.MustCompile(`\beyJ[A-Za-z0-9_+/=-]{16,}(\.[A-Za-z0-9_-]*)*`)
+	// passwordHash is a bcrypt hash.
+	passwordHash = regexp.MustCompile(`\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{53}`)
 	// parameter is one key and value of a query or fragment.
 	parameter = regexp.MustCompile(`([?&#;])([A-Za-z0-9_.~%-]+)=([^&#;\s"'<>]+)`)
 )
@@ -103,6 +105,9 @@ func Text(s string) string {
 	}
 	if strings.Contains(s, "eyJ") {
 		s = jsonToken.ReplaceAllString(s, Mask)
+	}
+	if strings.Contains(s, "$2") {
+		s = passwordHash.ReplaceAllString(s, Mask)
 	}
 	if strings.Contains(s, " ") && mayNameScheme(s) {
 		s = bearer.ReplaceAllString(s, "${1} "+Mask)

@@ -103,3 +103,11 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+func TestPasswordHashesAreMasked(t *testing.T) {
+	const hash = "$2a$04$NTXwwoTF2f484AAamrajB.CK39VAab2iogZxW04hNx7Dd22vcCEgy"
+	got := redact.Text(`{"users":{"alice":"` + hash + `","bob":"$2 and a price of $20"}}`)
+	if want := `{"users":{"alice":"***","bob":"$2 and a price of $20"}}`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

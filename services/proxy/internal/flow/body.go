@@ -27,6 +27,9 @@ type body struct {
 	left  int64 // unknownLength until FIN
 	err   error // sticky
 	read  int64 // bytes given out
+	most  int64 // bytes that the body may have, if bounded is set
+	// bounded says that the rule has a limit.
+	bounded bool
 	// wanted, when not nil, is called before the first read.
 	wanted func()
 	// frames, when not nil, takes the frames off.
@@ -82,6 +85,8 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	b.read += int64(n)
 	switch {
+	case b.bounded && b.read > b.most:
+		n, err = 0, errBodyLimit
 	case b.left == 0:
 		err = io.EOF
 	case err == io.EOF && b.left > 0: //nolint:errorlint // only the bare value is FIN; an error that wraps it is an abort

@@ -85,6 +85,8 @@ var (
 	errSpoolLimit    = &requestError{
 		failureTooLarge, http.StatusRequestEntityTooLarge, "request body too large for an origin without chunked encoding",
 	}
+	errBodyLimit = &requestError{failureTooLarge, http.StatusRequestEntityTooLarge, "request body exceeds maxBody"}
+	errRuleTime  = &requestError{failureTimeout, http.StatusGatewayTimeout, "the rule's timeout is over"}
 	errSpoolFull = &requestError{failureTooLarge, http.StatusServiceUnavailable, "too many request bodies held at a time"}
 	errNoBody    = errors.New("body where there is none")
 	errTrailer   = errors.New("malformed trailer")

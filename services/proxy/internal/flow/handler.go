@@ -94,6 +94,11 @@ type flowState struct {
 	out   []byte
 	body  *body // nil when the request has none
 	route *router.Route
+	// reply changes the header of the response of the rule's service; nil for a rule without such actions.
+	reply func(h http.Header)
+	// maxBody bounds the body if it is not negative and bounded is set.
+	maxBody int64
+	bounded bool
 	// tries and origin belong to a rule with several origins: the attempts, and the origin of the last one.
 	tries  origin.Attempts
 	origin *origin.Origin
@@ -252,27 +257,35 @@ func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 	if x.route == nil {
 		return x.serveManagement(ctx, &p, rest)
 	}
+	if x.route.Actions != nil || x.route.Rule.Closed != "" {
+		return x.act(ctx, snapshot, &p, rest)
+	}
 	if err := x.admit(ctx, snapshot, &p); err != nil {
 		return err
 	}
+	return x.pass(ctx, &p, rest)
+}
+
+// pass hands an admitted request to its origin.
+func (x *flowState) pass(ctx context.Context, p *parsed, rest []byte) error {
 	if x.req.Type == stream.WebSocket {
-		return x.serveWebSocket(ctx, &p, rest)
+		return x.serveWebSocket(ctx, p, rest)
 	}
 	if p.upgrade != "" {
 		return errUpgrade // to run it as an ordinary request would change its meaning
 	}
-	x.open(&p, rest)
+	x.open(p, rest)
 	o := x.route.Origin
 	switch o.Kind {
 	case origin.KindHTTP:
-		return x.roundTrip(ctx, &p, o)
+		return x.roundTrip(ctx, p, o)
 	case origin.KindStatus:
 		if o.Status == http.StatusSwitchingProtocols {
 			return errSwitched
 		}
 		return x.answer(ctx, o.Status)
 	case origin.KindHandler:
-		return x.handle(ctx, &p, o)
+		return x.handle(ctx, p, o)
 	case origin.KindStream:
 		// A plain request on a service that is no HTTP (docs/spec/ingress.md D12).
 		return x.respond(ctx, http.StatusUpgradeRequired, upgradeToWebSocket, "This service speaks websocket only.\n")
@@ -309,6 +322,9 @@ func (x *flowState) open(p *parsed, rest []byte) {
 		return
 	}
 	x.body = &body{s: x.s, first: rest, left: p.length}
+	if x.bounded {
+		x.body.most, x.body.bounded = x.maxBody, true
+	}
 	if p.framed {
 		x.body.frames = &frames{trailer: announced(p.trailers), limits: x.h.limits.Fields.BehindEdge()}
 	}

@@ -91,6 +91,9 @@ func (x *flowState) forward(ctx context.Context, p *parsed, res *http.Response) 
 // setHead makes the ConnectResponse of a response: the status first, then one entry per header value. A header beyond the
 // limits is an error.
 func (x *flowState) setHead(ctx context.Context, status int, header http.Header) error {
+	if x.reply != nil {
+		x.reply(header)
+	}
 	meter := x.h.limits.Fields.Meter()
 	connection := header["Connection"]
 	md := append(x.resp.Metadata[:0], stream.Pair{Key: stream.KeyStatus, Val: statusText(status)})

@@ -10,6 +10,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/actions"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/faultgate"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
@@ -21,6 +22,8 @@ type Route struct {
 	Origin *origin.Origin
 	// Origins choose among the origins of a rule with several, of which Origin is the first; nil for a rule with one.
 	Origins origin.Chooser
+	// Actions are what the rule does besides; nil for a rule without.
+	Actions *actions.Actions
 	// Guard checks the access token that the rule demands; nil for a rule that demands none.
 	Guard origin.Guard
 	// Faults thins out the log lines of this route.
@@ -32,7 +35,7 @@ type Snapshot struct {
 	Set    *ingress.Set
 	routes []Route
 	pool   map[key]*origin.Origin
-	// guarded says that some rule demands an access token.
+	// guarded says that some rule lets only some visitors through.
 	guarded bool
 }
 
@@ -237,6 +240,7 @@ func (s *slot) prepare(opener Opener, set *ingress.Set) (*Snapshot, error) {
 			return nil, &StartError{Rule: i, Err: err}
 		}
 		next.routes[i].Index, next.routes[i].Rule, next.routes[i].Origin = i, rule, o
+		next.routes[i].Actions = actions.New(rule.Actions)
 		if len(rule.Targets) > 0 {
 			if next.routes[i].Origins, err = opener.Group(rule); err != nil {
 				next.closeExcept(old)
@@ -244,8 +248,9 @@ func (s *slot) prepare(opener Opener, set *ingress.Set) (*Snapshot, error) {
 			}
 		}
 		if rule.Origin.Access.Required {
-			next.routes[i].Guard, next.guarded = opener.Guard(rule.Origin.Access), true
+			next.routes[i].Guard = opener.Guard(rule.Origin.Access)
 		}
+		next.guarded = next.guarded || rule.Guarded()
 	}
 	return next, nil
 }
