@@ -18,32 +18,43 @@ const adviseEvery = 5 * time.Second
 // What is wrong with the server or its settings, one line each.
 var (
 	errEvicts = errors.New("the server may evict keys, which looks like slots that nobody ever held: set maxmemory-policy noeviction")
-	errNode   = errors.New("the server is a node of a cluster, whose keys lie on other nodes: name a server that is not part of one")
+	errNode   = errors.New("the server is a node of a cluster, whose keys lie on other nodes, too: write redis+cluster:// in the URL")
+	errAlone  = errors.New("the server is not a node of a cluster: write redis:// in the URL")
+	errPart   = errors.New("a part of the cluster is down, with the keys of some tunnels")
 	errNarrow = errors.New("the access list of the store's user is too narrow: `culvert store-users` writes one that is not")
 	errLogin  = errors.New("the store refuses user or password: see url and password_file")
 )
 
 // diagnose adds to a refusal of the server what is to be done about it. Other errors stay as they are.
-func diagnose(err error) error {
+func diagnose(f form, err error) error {
 	text := err.Error()
-	for prefix, what := range map[string]error{
-		"NOPERM": errNarrow, "NOAUTH": errLogin, "WRONGPASS": errLogin, "MOVED": errNode, "CROSSSLOT": errNode, "CLUSTERDOWN": errNode,
-	} {
-		if strings.HasPrefix(text, prefix+" ") || strings.Contains(text, ": "+prefix+" ") {
+	has := func(prefix string) bool {
+		return strings.HasPrefix(text, prefix+" ") || strings.Contains(text, ": "+prefix+" ")
+	}
+	for prefix, what := range map[string]error{"NOPERM": errNarrow, "NOAUTH": errLogin, "WRONGPASS": errLogin} {
+		if has(prefix) {
 			return fmt.Errorf("%w (%w)", what, err)
 		}
+	}
+	switch {
+	case f == cluster && has("CLUSTERDOWN"):
+		return fmt.Errorf("%w (%w)", errPart, err)
+	case f == cluster && strings.Contains(text, "cluster support disabled"):
+		return fmt.Errorf("%w (%w)", errAlone, err)
+	case f != cluster && (has("MOVED") || has("CROSSSLOT") || has("CLUSTERDOWN")):
+		return fmt.Errorf("%w (%w)", errNode, err)
 	}
 	return err
 }
 
 // advice is what the sections of INFO say against the server.
-func advice(info string) (found []error) {
+func advice(f form, info string) (found []error) {
 	for line := range strings.Lines(info) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		switch {
 		case key == "maxmemory_policy" && value != "noeviction":
 			found = append(found, fmt.Errorf("%w (it is %s)", errEvicts, value))
-		case key == "cluster_enabled" && value == "1":
+		case key == "cluster_enabled" && value == "1" && f != cluster:
 			found = append(found, errNode)
 		}
 	}
@@ -64,7 +75,7 @@ func (s *Store) Advise(ctx context.Context) (found []error, err error) {
 			return nil, err
 		}
 	}
-	return advice(all.String()), nil
+	return advice(s.form, all.String()), nil
 }
 
 // Advisor logs what is wrong with the server, one line each, once it responds. It is a part of a process.

@@ -31,8 +31,10 @@ const (
 
 // Config says where the store is.
 type Config struct {
-	// URL is redis://[user[:password]@]host[:port][/db], rediss:// for TLS, or unix:///path[?db=n].
-	URL          string `yaml:"url" usage:"redis://, rediss:// or unix:// URL of the store"`
+	// URL is redis://[user[:password]@]host[:port][/db] or unix:///path[?db=n] for one server, redis+sentinel://[user[:password]@]host[:port],
+	// .../name[/db] for the server that sentinels know by a name, or redis+cluster://[user[:password]@]host[:port],... for a cluster. With
+	// rediss in the place of redis it is TLS.
+	URL          string `yaml:"url" usage:"redis://host, redis+sentinel://host,host/name, redis+cluster://host,host or unix:///path; rediss for TLS"`
 	PasswordFile string `yaml:"password_file" usage:"file with the store's password"`
 	CAFile       string `yaml:"ca_file" usage:"PEM file with the roots for rediss:// (default: the system's)"`
 	// CertFile and KeyFile are the certificate of this client, for a server that wants one.
@@ -61,7 +63,7 @@ func (c Config) Validate() error {
 }
 
 // watchPassword gives the client a password that follows the file: each new connection uses the latest one.
-func watchPassword(opts *redis.Options, path string, files *filewatch.Watcher) error {
+func watchPassword(opts servers, path string, files *filewatch.Watcher) error {
 	var password atomic.Pointer[string]
 	_, err := files.Add(filewatch.Set{Name: "password_file", Paths: []string{path}, Apply: func(contents [][]byte) error {
 		text := strings.TrimRight(string(contents[0]), "\r\n")
@@ -112,23 +114,23 @@ func dialWith(
 // options turns the configuration into the client's. It reads the files that the configuration names, and files, which may be
 // nil, reads the password and the roots again when they
 // change.
-func (c Config) options(files *filewatch.Watcher) (*redis.Options, error) {
+func (c Config) options(files *filewatch.Watcher) (servers, error) {
 	if err := c.Validate(); err != nil {
-		return nil, err
+		return servers{}, err
 	}
 	opts, err := parseURL(c.URL)
 	if err != nil {
-		return nil, err
+		return servers{}, err
 	}
 	if c.PasswordFile != "" {
 		if err := watchPassword(opts, c.PasswordFile, files); err != nil {
-			return nil, err
+			return servers{}, err
 		}
 	}
-	if err := c.watchTLS(opts, files); err != nil {
-		return nil, err
+	if err := c.watchTLS(opts.Options, files); err != nil {
+		return servers{}, err
 	}
-	tune(opts, c.Timeout)
+	tune(opts.Options, c.Timeout)
 	return opts, nil
 }
 
@@ -138,7 +140,7 @@ func (c Config) watchTLS(opts *redis.Options, files *filewatch.Watcher) (err err
 		return nil
 	}
 	if opts.TLSConfig == nil {
-		return errors.New("ca_file, cert_file: only a rediss:// URL uses them")
+		return errors.New("ca_file, cert_file: only a URL with rediss uses them")
 	}
 	var roots func() *x509.CertPool
 	var cert func() *tls.Certificate
@@ -175,13 +177,17 @@ func tune(o *redis.Options, timeout time.Duration) {
 }
 
 // parseURL reads the URL. Its errors never quote the URL, which may hold a password.
-func parseURL(raw string) (*redis.Options, error) {
+func parseURL(raw string) (servers, error) {
 	if raw == "" {
-		return nil, errors.New("empty")
+		return servers{}, errors.New("empty")
+	}
+	switch scheme, _, _ := strings.Cut(raw, "://"); scheme {
+	case sentinelScheme, sentinelSchemeTLS, clusterScheme, clusterSchemeTLS:
+		return parseMany(scheme, raw)
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
-		return nil, errors.New("not a URL")
+		return servers{}, errors.New("not a URL")
 	}
 	o := &redis.Options{}
 	if u.User != nil {
@@ -192,13 +198,13 @@ func parseURL(raw string) (*redis.Options, error) {
 	switch u.Scheme {
 	case "unix":
 		if u.Path == "" {
-			return nil, errors.New("a unix URL needs an absolute path")
+			return servers{}, errors.New("a unix URL needs an absolute path")
 		}
 		o.Network, o.Addr = "unix", u.Path
 		db = u.Query().Get("db")
 	case "redis", "rediss":
 		if u.Hostname() == "" {
-			return nil, errors.New("no host")
+			return servers{}, errors.New("no host")
 		}
 		port := u.Port()
 		if port == "" {
@@ -210,12 +216,20 @@ func parseURL(raw string) (*redis.Options, error) {
 			o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: u.Hostname()}
 		}
 	default:
-		return nil, fmt.Errorf("scheme %q is none of redis, rediss, unix", u.Scheme)
+		return servers{}, fmt.Errorf("scheme %q is none of redis, redis+sentinel, redis+cluster, the same with rediss, and unix", u.Scheme)
 	}
-	if db != "" {
-		if o.DB, err = strconv.Atoi(db); err != nil || o.DB < 0 {
-			return nil, fmt.Errorf("%q is not a database number", db)
-		}
+	o.DB, err = parseDB(db)
+	return servers{Options: o}, err
+}
+
+// parseDB reads the number of a database; none is 0.
+func parseDB(text string) (int, error) {
+	if text == "" {
+		return 0, nil
 	}
-	return o, nil
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q is not a database number", text)
+	}
+	return n, nil
 }

@@ -33,7 +33,7 @@ func OpenEmbedded(ctx context.Context, logger *slog.Logger) (*Store, error) {
 		},
 	}
 	tune(opts, defaultTimeout)
-	s := newStore(opts, embeddedName, defaultTimeout, server.Close)
+	s := newStore(servers{Options: opts}, embeddedName, defaultTimeout, server.Close)
 	if err := s.Ping(ctx); err != nil {
 		_ = s.Close() // the ping's error says more
 		return nil, fmt.Errorf("embedded store: %w", err)

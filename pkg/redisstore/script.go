@@ -54,12 +54,16 @@ func (s *Store) send(ctx context.Context, op string, c command.Command) (reply a
 
 // failure maps an error of the client to the error for callers: the operation, the address and a sentinel.
 func (s *Store) failure(ctx context.Context, op string, err error) error {
+	var broken *brokenError
+	if errors.As(err, &broken) {
+		err = broken.cause
+	}
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
 		return command.Unavailable(op, s.name, context.Canceled)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: store %s: %w: no response within %v", op, s.name, tunnel.ErrUnavailable, s.timeout)
 	default:
-		return command.Unavailable(op, s.name, diagnose(err))
+		return command.Unavailable(op, s.name, diagnose(s.form, err))
 	}
 }

@@ -17,7 +17,8 @@ import (
 
 // Store is a connection to the shared state.
 type Store struct {
-	client  *redis.Client
+	client  redis.UniversalClient
+	form    form
 	scripts map[string]*redis.Script
 	// name is the server's address as errors show it: never with a password.
 	name    string
@@ -45,7 +46,7 @@ func OpenWatched(ctx context.Context, cfg Config, files *filewatch.Watcher) (*St
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}
-	return newStore(opts, opts.Addr, cfg.Timeout, func() {}), nil
+	return newStore(opts, opts.name(), cfg.Timeout, func() {}), nil
 }
 
 // OpenURL is Open with the defaults and a URL.
@@ -60,14 +61,15 @@ func OpenURL(ctx context.Context, url string) (*Store, error) {
 func OpenThrough(name string, dial func(ctx context.Context) (net.Conn, error)) *Store {
 	opts := &redis.Options{Addr: name, Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) }}
 	tune(opts, defaultTimeout)
-	return newStore(opts, name, defaultTimeout, func() {})
+	return newStore(servers{Options: opts}, name, defaultTimeout, func() {})
 }
 
-func newStore(opts *redis.Options, name string, timeout time.Duration, onClose func()) *Store {
+func newStore(opts servers, name string, timeout time.Duration, onClose func()) *Store {
 	// The client library writes to standard error by itself otherwise; calls return the same errors.
 	logging.Disable()
 	return &Store{
-		client:  redis.NewClient(opts),
+		client:  opts.client(),
+		form:    opts.form,
 		scripts: newScripts(),
 		name:    name,
 		timeout: timeout,

@@ -69,5 +69,5 @@ func accessList(password string) string {
 	sum := sha256.Sum256([]byte(password))
 	return "user default on nopass resetkeys resetchannels -@all +ping\n" +
 		"user " + storeUser + " on #" + hex.EncodeToString(sum[:]) + " resetkeys ~cv:* resetchannels &cv:* -@all" +
-		" +@read +@write +@scripting +@pubsub +@connection +time -@dangerous +info -script|flush -script|kill\n"
+		" +@read +@write +@scripting +@pubsub +@connection +time -@dangerous +info +cluster|slots -script|flush -script|kill\n"
 }

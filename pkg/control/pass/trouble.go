@@ -48,6 +48,9 @@ func (m *Machine) trouble(k Kind, subject string, err error) Action {
 		m.regenerate = true
 	}
 	key := string(k) + " " + subject
+	if errors.Is(err, tunnel.ErrUnavailable) {
+		key = "unavailable" // a part of the store is down, with what it has of many tunnels
+	}
 	last, found := m.troubles[key]
 	m.troubles[key] = m.now
 	return Trouble{Kind: k, Subject: subject, Err: err, First: !found || m.now.Sub(last) > quietAfter}
