@@ -381,7 +381,8 @@ func TestOvertaken(t *testing.T) {
 		t.Fatalf("%+v, want a dial over both", dial)
 	}
 	for _, e := range []hold.Event{
-		hold.Dialed{Attempt: dial.Attempt, Beside: tunnel.HTTP2}, hold.Registered{Attempt: dial.Attempt},
+		hold.Dialed{Attempt: dial.Attempt, Beside: tunnel.HTTP2},
+		hold.Registered{Attempt: dial.Attempt},
 		hold.Ended{Attempt: dial.Attempt, Err: failure(tunnel.ReasonIdle)},
 	} {
 		if _, err := m.Step(now, e); err != nil {
