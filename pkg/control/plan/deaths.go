@@ -8,14 +8,14 @@ import (
 )
 
 // A slot whose holders die one after the other may be what kills them. Of the slots of a process that died, those that began last are
-// suspected: within suspectTime of the very last one. deathsFree deaths in a row cost nothing: workers are killed, and started again, for
+// suspected: within suspectTime of the very last one, which exceeds the time until a death is noticed. deathsFree deaths in a row cost nothing: workers are killed, and started again, for
 // other reasons. After the next one the slot waits for deathFirst, and for deathStep more for each other slot under the same suspicion, so
 // that they begin one after the other; then for deathLong, which doubles up to deathMost. So a slot kills four workers in ten minutes at most.
 const (
-	suspectTime = 2 * time.Second
+	suspectTime = 10 * time.Second
 	deathsFree  = 1
 	deathFirst  = 15 * time.Second
-	deathStep   = 5 * time.Second
+	deathStep   = 12 * time.Second
 	deathSteps  = 12 // no more of them are waited for
 	deathLong   = 10 * time.Minute
 	deathMost   = time.Hour

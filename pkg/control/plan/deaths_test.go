@@ -79,11 +79,11 @@ func TestLastToBeginIsSuspected(t *testing.T) {
 		r.Wait = -age
 		return r
 	}
-	w := world(connector(gone(0, time.Minute), gone(1, 5*time.Second), gone(2, 3*time.Second), gone(3, 5100*time.Millisecond)), 8,
+	w := world(connector(gone(0, time.Minute), gone(1, 13*time.Second), gone(2, 3*time.Second), gone(3, 13100*time.Millisecond)), 8,
 		worker("w2", "h2", tunnelA))
 	want := map[tunnel.ConnIndex]lease.Grant{
 		0: {Past: lease.Past{Deaths: 1}}, 1: {Past: lease.Past{Deaths: 2}, Wait: 15 * time.Second},
-		2: {Past: lease.Past{Deaths: 2}, Wait: 20 * time.Second}, 3: {Past: lease.Past{Deaths: 1}},
+		2: {Past: lease.Past{Deaths: 2}, Wait: 27 * time.Second}, 3: {Past: lease.Past{Deaths: 1}},
 	}
 	for _, a := range Plan(w).Actions {
 		g, ok := a.(Grant)
