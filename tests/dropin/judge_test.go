@@ -71,6 +71,7 @@ func TestOddConfigurations(t *testing.T) {
 					t.Errorf("started: %v, want %v\n%s", started, tc.starts, c.Out)
 				}
 				if !s.stock {
+					c.Line(t, tc.warning) // lines wait for the checksum of the program, connections do not
 					s.judge(t, e, path, tc.flags == nil, tc.starts, tc.warning, c.Out.String())
 				}
 			})
