@@ -127,7 +127,7 @@ func TestClientCertificate(t *testing.T) {
 	}
 	for name, change := range map[string]func(*redisstore.Config){
 		"cert_file and key_file":  func(c *redisstore.Config) { c.KeyFile = "" },
-		"only a URL with rediss":    func(c *redisstore.Config) { c.URL = "redis://127.0.0.1:" + port },
+		"only a URL with rediss":  func(c *redisstore.Config) { c.URL = "redis://127.0.0.1:" + port },
 		"no such file or directo": func(c *redisstore.Config) { c.CertFile = "/no/such/file" },
 	} {
 		bad := cfg
