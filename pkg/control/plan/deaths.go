@@ -9,9 +9,9 @@ import (
 
 // A slot whose holders die one after the other may be what kills them. Of the slots of a process that died, those that began last are
 // suspected: within suspectTime of the very last one, which exceeds the time until a death is noticed. deathsFree deaths in a row cost
-// nothing: workers are killed, and started again, for other reasons. After the next one the slot waits for deathFirst, and for deathStep more
-// for each other slot under the same suspicion, so that they begin one after the other; then for deathLong, which doubles up to deathMost. So
-// a slot kills four workers in ten minutes at most.
+// nothing: workers are killed, and started again, for other reasons. After the next one the slot waits for deathFirst, and for
+// deathStep more for each other slot under the same suspicion, so that they begin one after the other; then for deathLong, which
+// doubles up to deathMost. So a slot kills four workers in ten minutes at most.
 const (
 	suspectTime = 10 * time.Second
 	deathsFree  = 1
