@@ -194,7 +194,7 @@ func TestDialAndRegistrationOfFaultyEdges(t *testing.T) {
 		took   time.Duration
 		retry  time.Duration
 	}{
-		{kind: EdgeRefuses, reason: tunnel.ReasonDial, stage: "dial", took: 20 * time.Millisecond},
+		{kind: EdgeRefuses, reason: tunnel.ReasonClosed, stage: "dial", took: 20 * time.Millisecond},
 		{kind: EdgeHangs, reason: tunnel.ReasonDial, stage: "dial", took: quicDial},
 		{kind: EdgeStops, reason: tunnel.ReasonDial, stage: "dial", took: quicDial},
 		{kind: EdgeCloses, reason: tunnel.ReasonPeerClosed, stage: "register", took: 20 * time.Millisecond},

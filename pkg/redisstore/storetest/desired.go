@@ -151,15 +151,15 @@ func testCommandLimit(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	c := desired.Command{Kind: desired.Reconnect, Tunnel: newTunnel(t), Epoch: 7}
 	for range desired.MaxPendingTunnel {
 		c.ID = unique(t)
-		if _, err := s.Submit(t.Context(), c, desired.MinTTL); err != nil {
+		if _, err := s.Submit(t.Context(), c, desired.MaxTTL); err != nil {
 			t.Fatal(err)
 		}
 	}
 	c.ID = unique(t)
-	_, err := s.Submit(t.Context(), c, desired.MinTTL)
+	_, err := s.Submit(t.Context(), c, desired.MaxTTL)
 	wantError(t, "Submit beyond the limit", err, tunnel.ErrUnavailable)
 	c.Tunnel = newTunnel(t)
-	if _, err := s.Submit(t.Context(), c, desired.MinTTL); err != nil {
+	if _, err := s.Submit(t.Context(), c, desired.MaxTTL); err != nil {
 		t.Errorf("Submit for another tunnel: %v", err)
 	}
 }

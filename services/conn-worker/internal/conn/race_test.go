@@ -3,6 +3,7 @@ package conn
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,7 +39,10 @@ func TestRace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var open []transport.Session
+				var (
+					mu   sync.Mutex // the two dials add their sessions
+					open []transport.Session
+				)
 				opens := func(d dial) opener {
 					return func(ctx context.Context) (transport.Session, error) {
 						select {
@@ -50,6 +54,8 @@ func TestRace(t *testing.T) {
 							return nil, d.err
 						}
 						near, far := mem.Pair(t.Context())
+						mu.Lock()
+						defer mu.Unlock()
 						open = append(open, near, far)
 						return near, nil
 					}
