@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -34,9 +35,11 @@ type Actions struct {
 	// At most one of the two responses is set: Status is not zero.
 	Redirect Template
 	Respond  string
-	Type     string // of Respond
+	File     string // absolute path of what is sent in place of Respond
+	Type     string // of Respond or File; empty with a redirect, and for a file whose name says it
 	Status   int
 
+	Listing     bool
 	StripPrefix string
 	Rewrite     *regexp.Regexp
 	RewriteTo   string
@@ -138,7 +141,7 @@ func parseTemplate(text string) (Template, error) {
 
 // compileActions checks what a rule does. paths bounds the expressions of a pushed document.
 func compileActions(s *ActionsSpec, paths *pathBudget) (*Actions, error) {
-	a := &Actions{StripPrefix: s.StripPrefix, MaxBody: -1}
+	a := &Actions{StripPrefix: s.StripPrefix, Listing: s.Listing, MaxBody: -1}
 	var errs [8]error
 	errs[0] = a.setVisitors(s)
 	errs[1] = a.setUsers(s.BasicAuth)
@@ -285,6 +288,12 @@ func (a *Actions) setRespond(s *RespondSpec) error {
 	}
 	if a.Status < 200 || a.Status > maxStatus {
 		return fmt.Errorf("respond: status: %d is not between 200 and %d", a.Status, maxStatus)
+	}
+	if s.File != "" {
+		a.File, a.Type = path.Clean(s.File), s.ContentType
+		if !path.IsAbs(s.File) || strings.ContainsRune(s.File, 0) || s.Body != "" {
+			return fmt.Errorf("respond: file: %q is no absolute path, or there is a body beside it", s.File)
+		}
 	}
 	if len(a.Respond) > maxRespond || !httpfield.IsValue(a.Type) {
 		return fmt.Errorf("respond: the body is larger than %d bytes, or contentType is no value of a header", maxRespond)

@@ -11,7 +11,8 @@ type ActionsSpec struct {
 	MaxBody         *int64         `json:"maxBody,omitempty" doc:"largest body of a request in bytes; status 413 beyond"`
 	Timeout         *Duration      `json:"timeout,omitempty" doc:"limit of a whole exchange; not for WebSockets and byte streams"`
 	Redirect        *RedirectSpec  `json:"redirect,omitempty" doc:"respond with a redirect"`
-	Respond         *RespondSpec   `json:"respond,omitempty" doc:"respond with a fixed text"`
+	Respond         *RespondSpec   `json:"respond,omitempty" doc:"respond with a fixed text or a file"`
+	Listing         bool           `json:"listing,omitempty" doc:"for file:///DIR: list directories without index.html"`
 	StripPrefix     string         `json:"stripPrefix,omitempty" doc:"beginning of the path that the origin does not see, such as /api"`
 	Rewrite         *RewriteSpec   `json:"rewrite,omitempty" doc:"another path for the origin"`
 	RequestHeaders  *HeadersSpec   `json:"requestHeaders,omitempty" doc:"changes of the header that the origin sees"`
@@ -51,7 +52,8 @@ type RedirectSpec struct {
 type RespondSpec struct {
 	Status      *int   `json:"status,omitempty" doc:"default 200"`
 	Body        string `json:"body,omitempty" doc:"text, at most 64 KiB"`
-	ContentType string `json:"contentType,omitempty" doc:"default text/plain; charset=utf-8"`
+	File        string `json:"file,omitempty" doc:"absolute path of a file that is the body, instead of body"`
+	ContentType string `json:"contentType,omitempty" doc:"default text/plain; charset=utf-8, for a file what its name says"`
 }
 
 // RewriteSpec replaces what an expression matches in the path.

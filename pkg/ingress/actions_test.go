@@ -44,6 +44,8 @@ func TestMalformedActions(t *testing.T) {
 		{`{"redirect":{"to":"/","status":200}}`, "200 is no redirect"},
 		{`{"redirect":{"to":"/"},"respond":{}}`, "exclude each other"},
 		{`{"respond":{"status":101}}`, "respond: status: 101"},
+		{`{"respond":{"file":"down.html"}}`, "no absolute path"},
+		{`{"respond":{"file":"/a","body":"b"}}`, "a body beside it"},
 		{`{"stripPrefix":"api"}`, "stripPrefix"},
 		{`{"rewrite":{"from":"(","to":"x"}}`, "rewrite: from"},
 		{`{"requestHeaders":{"set":{"Host":"x"}}}`, "use httpHostHeader"},

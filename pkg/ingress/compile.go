@@ -74,7 +74,7 @@ func (s *Set) warn(i int, format string, args ...any) {
 
 func (s *Set) compileRule(doc *Document, i int, paths *pathBudget) (Rule, error) {
 	spec := &doc.Ingress[i]
-	rule := Rule{Hostname: spec.Hostname, Path: spec.Path, Origin: s.OriginRequest}
+	rule := Rule{Hostname: spec.Hostname, Path: spec.Path, Origin: s.OriginRequest, Pushed: paths.enforced}
 	spec.OriginRequest.apply(&rule.Origin)
 	service, err := s.compileService(i, spec, &rule, paths.enforced)
 	if err != nil {
@@ -122,6 +122,10 @@ func (s *Set) setActions(i int, spec *RuleSpec, rule *Rule, paths *pathBudget) e
 			rule.Closed = strings.ReplaceAll(err.Error(), "\n", "; ")
 		}
 		rule.Actions = actions
+		rule.Service.Listing = actions.Listing && rule.Service.Kind == KindFiles
+		if actions.Listing != rule.Service.Listing {
+			s.warn(i, "actions: listing has no effect without a service file:///DIRECTORY")
+		}
 	}
 	if rule.Closed != "" {
 		s.warn(i, "actions: %s; the rule refuses every request", rule.Closed)
@@ -137,6 +141,9 @@ func (s *Set) compileService(i int, spec *RuleSpec, rule *Rule, remote bool) (Se
 			s.warn(i, "balance has no effect without services")
 		}
 		return parseService(spec.Service, rule.Origin.BastionMode)
+	}
+	if only := spec.Services[0].Service; len(spec.Services) == 1 && strings.HasPrefix(only, prefixFiles) {
+		return parseService(only, rule.Origin.BastionMode) // so that service can name another one for the reference
 	}
 	targets, balance, err := compileServices(spec)
 	if err == nil && rule.Origin.BastionMode {
@@ -185,7 +192,7 @@ func (s *Set) setIPRules(i int, rule *Rule, own, inherited []IPRuleSpec) error {
 			s.warn(i, "ipRules has a malformed entry (%v); only the entries before it apply, all other destinations are denied", err)
 		}
 		rule.Origin.IPRules = rules
-	case KindHTTP, KindH2C, KindUnix, KindUnixTLS, KindHelloWorld, KindStatus, KindStream, KindManagement:
+	case KindHTTP, KindH2C, KindUnix, KindUnixTLS, KindHelloWorld, KindStatus, KindStream, KindManagement, KindFiles:
 		if len(own) > 0 {
 			rule.Origin.IPRules = ownRules(own)
 		}

@@ -81,6 +81,8 @@ func (r *Rule) origin() string {
 		return "the address in the header Cf-Access-Jump-Destination, as a byte stream"
 	case KindSocks:
 		return "the address that the visitor's client names by SOCKS5, as a byte stream"
+	case KindFiles:
+		return "none: the connector responds with the files below " + s.Path
 	case KindManagement:
 	}
 	return s.Text()

@@ -3,6 +3,7 @@ package ingress
 import (
 	"fmt"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 )
@@ -14,6 +15,7 @@ const (
 	prefixUnix     = "unix:"
 	prefixUnixTLS  = "unix+tls:"
 	prefixStatus   = "http_status:"
+	prefixFiles    = "file:///"
 
 	proxyTypeSocks = "socks"
 
@@ -36,8 +38,19 @@ func parseService(text string, bastionMode bool) (Service, error) {
 		return Service{Kind: KindSocks}, nil
 	case text == serviceBastion || bastionMode:
 		return Service{Kind: KindBastion}, nil
+	case strings.HasPrefix(text, prefixFiles):
+		return parseFiles(text)
 	}
 	return parseURL(text)
+}
+
+// parseFiles reads file:///DIR. The path is taken as it is, without escapes. The reference refuses such a service: it has no host.
+func parseFiles(text string) (Service, error) {
+	name := path.Clean("/" + strings.TrimPrefix(text, prefixFiles))
+	if name == "/" || strings.ContainsRune(name, 0) {
+		return Service{}, fmt.Errorf("%s names no directory, please write file:///DIRECTORY", text)
+	}
+	return Service{Kind: KindFiles, Path: name}, nil
 }
 
 func parseStatus(text string) (Service, error) {

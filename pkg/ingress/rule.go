@@ -15,6 +15,7 @@ type Rule struct {
 	Targets  []Target // the origins of a rule with several; Service is the first of them then
 	Balance  Balance  // how requests are spread over Targets
 	Actions  *Actions // nil for a rule without
+	Pushed   bool     // the rule comes from the edge, and not from the operator of this host
 	Closed   string   // why the rule refuses every request: its actions are malformed; empty for all others
 
 	path *regexp.Regexp

@@ -20,6 +20,7 @@ const (
 	KindBastion                    // a byte stream to the destination that the request names
 	KindSocks                      // a SOCKS5 server
 	KindManagement                 // an internal rule's service
+	KindFiles                      // file:///DIR: the files of a directory; Path is set
 )
 
 // String gives the kind's name for logs and metrics.
@@ -45,6 +46,8 @@ func (k Kind) String() string {
 		return "socks"
 	case KindManagement:
 		return "management"
+	case KindFiles:
+		return "files"
 	}
 	return "unknown"
 }
@@ -53,8 +56,10 @@ func (k Kind) String() string {
 type Service struct {
 	Kind   Kind
 	URL    *url.URL // never modify; scheme is as written, in lower case (ws stays ws)
-	Path   string   // socket path
+	Path   string   // of a socket or a directory
 	Status int
+	// Listing says for KindFiles that directories without index.html are listed.
+	Listing bool
 }
 
 // Text is the canonical form of the service (docs/spec/ingress.md 6.1). It may hold a password; logs show String.
@@ -74,6 +79,8 @@ func (s Service) Text() string {
 		return serviceSocks
 	case KindManagement:
 		return "management"
+	case KindFiles:
+		return prefixFiles + s.Path[1:]
 	case KindHTTP, KindH2C, KindStream:
 		return s.URL.String()
 	}
@@ -101,7 +108,7 @@ func (s Service) OriginScheme() string {
 		return "http"
 	case KindUnixTLS, KindHelloWorld:
 		return "https"
-	case KindStatus, KindStream, KindBastion, KindSocks, KindManagement:
+	case KindStatus, KindStream, KindBastion, KindSocks, KindManagement, KindFiles:
 	}
 	return ""
 }

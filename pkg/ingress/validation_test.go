@@ -99,7 +99,7 @@ func kindText(s ingress.Service) string {
 		return "tcp_over_ws:" + s.URL.Scheme + ":" + s.URL.Host
 	case ingress.KindSocks:
 		return "socks_proxy"
-	case ingress.KindHelloWorld, ingress.KindBastion, ingress.KindManagement:
+	case ingress.KindHelloWorld, ingress.KindBastion, ingress.KindManagement, ingress.KindFiles:
 	}
 	return s.Kind.String()
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/static"
 )
 
 // Actions are the actions of a rule with their state. They are safe for concurrent use.
@@ -86,6 +87,9 @@ func (a *Actions) Prepare(h http.Header, v *ingress.Variables) {
 	}
 	ingress.Apply(h, a.Request, v)
 }
+
+// Page is the file that the actions respond with, not open yet. Call it only if File is set.
+func (a *Actions) Page() *static.Page { return &static.Page{File: a.File, Type: a.Type, Status: a.Status} }
 
 // Responds reports whether the actions respond themselves, and with what.
 func (a *Actions) Responds(v *ingress.Variables) (status int, header [][2]string, body string, ok bool) {

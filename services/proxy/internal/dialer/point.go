@@ -73,6 +73,14 @@ func (p *Point) Addr(addr netip.Addr) error {
 // allowed if the policy limits networks or hosts.
 func (p *Point) Proxied() bool { return p == nil || !p.policy.LimitsNetwork() }
 
+// Serve judges a directory, or a file, that a rule gives to visitors.
+func (p *Point) Serve(name string, dir, pushed bool) error {
+	if p == nil {
+		return (*policy.Policy)(nil).Serve(name, dir, pushed)
+	}
+	return p.policy.Serve(name, dir, pushed)
+}
+
 // File judges a file that a rule names.
 func (p *Point) File(name string) error {
 	if p == nil {

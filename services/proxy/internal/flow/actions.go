@@ -3,6 +3,7 @@ package flow
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
@@ -35,6 +36,9 @@ func (x *flowState) act(ctx context.Context, s *router.Snapshot, p *parsed, rest
 	if visitor.IsValid() {
 		v.Client = visitor.String()
 	}
+	if a.File != "" {
+		return x.sendFile(ctx, p)
+	}
 	if status, header, text, ok := a.Responds(v); ok {
 		return x.respond(ctx, status, pairs(header), text)
 	}
@@ -55,6 +59,17 @@ func (x *flowState) act(ctx context.Context, s *router.Snapshot, p *parsed, rest
 		return errRuleTime
 	}
 	return err
+}
+
+// sendFile responds with a file. The error does not name it, as the edge reads it.
+func (x *flowState) sendFile(ctx context.Context, p *parsed) error {
+	page := x.route.Actions.Page()
+	if err := page.Open(); err != nil {
+		return &requestError{failureInternal, http.StatusInternalServerError, "the file of the rule's respond cannot be read"}
+	}
+	defer page.Close()
+	req := &http.Request{Method: p.method, URL: &url.URL{Path: p.path}, Header: p.header}
+	return x.handleWith(ctx, page, req.WithContext(ctx))
 }
 
 // turnAway sends the refusal of an action, with a header, and reports it.

@@ -38,7 +38,7 @@ func (x *flowState) serveWebSocket(ctx context.Context, p *parsed, rest []byte) 
 		}
 		return x.answer(ctx, o.Status)
 	case origin.KindHandler:
-		if p.path == origin.EchoPath {
+		if o.Echoes && p.path == origin.EchoPath {
 			return x.echo(ctx, p, rest)
 		}
 		return x.handle(ctx, p, o)

@@ -19,6 +19,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/dialer"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/h1"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/static"
 )
 
 const (
@@ -101,6 +102,19 @@ func (p *Opener) Guard(a ingress.Access) origin.Guard {
 	return g
 }
 
+// Allow judges the files that a rule gives to visitors.
+func (p *Opener) Allow(rule *ingress.Rule) error {
+	if rule.Service.Kind == ingress.KindFiles {
+		if err := p.point.Serve(rule.Service.Path, true, rule.Pushed); err != nil {
+			return err
+		}
+	}
+	if a := rule.Actions; a != nil && a.File != "" {
+		return p.point.Serve(a.File, false, rule.Pushed)
+	}
+	return nil
+}
+
 // Open makes the origin of a service with its effective settings. ca is the content of the CA file (see ReadCA); a content
 // without certificates is logged.
 func (p *Opener) Open(svc ingress.Service, set ingress.OriginRequest, ca []byte) (*origin.Origin, error) {
@@ -126,8 +140,10 @@ func (p *Opener) openAt(svc ingress.Service, set ingress.OriginRequest, ca []byt
 	case ingress.KindStatus:
 		o.Kind, o.Status = origin.KindStatus, svc.Status
 	case ingress.KindHelloWorld:
-		o.Kind, o.Handler = origin.KindHandler, origin.Hello()
+		o.Kind, o.Handler, o.Echoes = origin.KindHandler, origin.Hello(), true
 		p.log.Info("demo page is served in this process")
+	case ingress.KindFiles:
+		o.Kind, o.Handler = origin.KindHandler, static.Files{Dir: svc.Path, Listing: svc.Listing}
 	case ingress.KindStream, ingress.KindBastion, ingress.KindSocks:
 		if addr.IsValid() {
 			svc.URL = &url.URL{Scheme: svc.URL.Scheme, Host: net.JoinHostPort(addr.String(), svc.URL.Port())}

@@ -33,6 +33,8 @@ type Origin struct {
 	Status int
 	// Handler serves KindHandler.
 	Handler http.Handler
+	// Echoes says that a websocket at EchoPath gets its messages back.
+	Echoes bool
 	// Stream opens the connections of KindStream.
 	Stream *Stream
 	// HostHeader replaces Host towards the origin when it is not empty.

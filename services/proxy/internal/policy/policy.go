@@ -78,6 +78,20 @@ func (p *Policy) File(file string) error {
 	return fmt.Errorf("file %q: %w (allow_files)", file, ErrDenied)
 }
 
+// Serve decides about a directory, or a file, that a rule gives to visitors. A pushed configuration may name only what allow_files has:
+// without that list, who may change the rules of the tunnel could read every file of the host.
+func (p *Policy) Serve(name string, dir, pushed bool) error {
+	limited := p != nil && p.files.set
+	below := name
+	if dir {
+		below = path.Join(name, "x")
+	}
+	if !limited && !pushed || limited && within(p.files, below) {
+		return nil
+	}
+	return fmt.Errorf("file %q: %w (allow_files)", name, ErrDenied)
+}
+
 // within reports whether a list has a path or a directory above it. A path that is not absolute is in no list.
 func within(l list[string], name string) bool {
 	if !path.IsAbs(name) || strings.ContainsRune(name, 0) {

@@ -64,6 +64,8 @@ type Opener interface {
 	ReadCA(svc ingress.Service, set ingress.OriginRequest) ([]byte, error)
 	// Open makes the origin of a service with its effective settings and the content of its CA file.
 	Open(svc ingress.Service, set ingress.OriginRequest, ca []byte) (*origin.Origin, error)
+	// Allow judges the files that a rule gives to visitors.
+	Allow(rule *ingress.Rule) error
 	// Group makes what chooses among the origins of a rule with several.
 	Group(rule *ingress.Rule) (origin.Chooser, error)
 	// Guard makes what checks the access tokens for a rule that demands them.
@@ -234,7 +236,11 @@ func (s *slot) prepare(opener Opener, set *ingress.Set) (*Snapshot, error) {
 	next := &Snapshot{Set: set, routes: make([]Route, len(set.Rules)), pool: make(map[key]*origin.Origin, len(set.Rules))}
 	for i := range set.Rules {
 		rule := &set.Rules[i]
-		o, err := next.origin(old, rule, opener)
+		err := opener.Allow(rule)
+		var o *origin.Origin
+		if err == nil {
+			o, err = next.origin(old, rule, opener)
+		}
 		if err != nil {
 			next.closeExcept(old)
 			return nil, &StartError{Rule: i, Err: err}
@@ -309,6 +315,7 @@ func (s *Snapshot) closeExcept(keep *Snapshot) {
 // key tells apart services that must not share an origin.
 type key struct {
 	service  string
+	listing  bool
 	settings string
 	caSum    [sha256.Size]byte // a CA file replaced in place is another setting
 }
@@ -316,5 +323,5 @@ type key struct {
 func keyOf(rule *ingress.Rule, ca []byte) key {
 	set := rule.Origin
 	set.Access = ingress.Access{} // not the origin's business
-	return key{service: rule.Service.Text(), settings: fmt.Sprintf("%+v", set), caSum: sha256.Sum256(ca)}
+	return key{service: rule.Service.Text(), listing: rule.Service.Listing, settings: fmt.Sprintf("%+v", set), caSum: sha256.Sum256(ca)}
 }
