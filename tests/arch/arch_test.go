@@ -64,7 +64,6 @@ func pure() map[string][]string {
 
 		"services/proxy/internal/balance/decide": nil,
 
-
 		"pkg/link/frame": nil,
 
 		"pkg/transport/quic/internal/silence": nil,

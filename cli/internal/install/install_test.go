@@ -301,7 +301,8 @@ use() { echo "use: $*"; }
 after() { echo "after: $*"; }
 . "$1"
 depend
-echo "$supervisor $command $command_args, user $command_user, retry $retry, pid $pidfile"
+echo "$supervisor $command $command_args"
+echo "user $command_user, retry $retry, pid $pidfile"
 reload`
 	cmd := exec.Command("sh", "-c", openRC, "openrc-run", script)
 	cmd.Env = []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
@@ -309,7 +310,8 @@ reload`
 	want := `need: net
 use: dns logger
 after: firewall
-supervise-daemon /usr/bin/culvert --no-autoupdate tunnel run --token-file /etc/cloudflared/token, user root, retry TERM/45/KILL/5, pid /run/culvert.pid
+supervise-daemon /usr/bin/culvert --no-autoupdate tunnel run --token-file /etc/cloudflared/token
+user root, retry TERM/45/KILL/5, pid /run/culvert.pid
 begin: Reloading culvert
 supervise-daemon culvert --signal HUP --pidfile /run/culvert.pid
 end: 0

@@ -218,7 +218,9 @@ func (c Commands) withAdminFor(ctx *urfave.Context, run func(ctx *urfave.Context
 }
 
 // isAbsent reports whether a call failed because there is no socket. A file of the user that does not exist is another matter.
-func isAbsent(err error) bool { return errors.As(err, new(*net.OpError)) && errors.Is(err, fs.ErrNotExist) }
+func isAbsent(err error) bool {
+	return errors.As(err, new(*net.OpError)) && errors.Is(err, fs.ErrNotExist)
+}
 
 // adminRoots returns the roots for the certificate of an https admin API: those of the system and the CA of the edge. It returns nil
 // for the system's roots alone.
