@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/culvert-tunnel/culvert/pkg/redact"
@@ -64,6 +65,7 @@ func Default503() *Set {
 func (s *Set) finish(doc *Document) {
 	s.index = buildIndex(s.Rules)
 	s.guarded = anyGuarded(s.Rules)
+	s.conditional = slices.ContainsFunc(s.Rules, func(r Rule) bool { return r.conditions != nil })
 	s.warnings = append(s.warnings, findWarnings(s.Rules, doc)...)
 }
 
@@ -95,6 +97,9 @@ func (s *Set) compileRule(doc *Document, i int, paths *pathBudget) (Rule, error)
 	if err := s.setActions(i, spec, &rule, paths); err != nil {
 		return Rule{}, err
 	}
+	if err := s.setMatch(i, spec, &rule, paths, len(doc.Ingress)); err != nil {
+		return Rule{}, err
+	}
 	if err := checkHostname(spec, i, len(doc.Ingress)); err != nil {
 		return Rule{}, err
 	}
@@ -112,14 +117,16 @@ func (s *Set) compileRule(doc *Document, i int, paths *pathBudget) (Rule, error)
 
 // setActions compiles the actions of a rule. In a local document a fault closes the rule: what it asks for may be protection.
 func (s *Set) setActions(i int, spec *RuleSpec, rule *Rule, paths *pathBudget) error {
-	rule.Closed = spec.ActionsFault
+	if spec.ActionsFault != "" {
+		rule.close("actions: " + spec.ActionsFault)
+	}
 	if spec.Actions != nil {
 		actions, err := compileActions(spec.Actions, paths)
 		if err != nil && paths.enforced {
 			return fmt.Errorf("Rule #%d: actions: %w", i+1, err)
 		}
 		if err != nil {
-			rule.Closed = strings.ReplaceAll(err.Error(), "\n", "; ")
+			rule.close("actions: " + err.Error())
 		}
 		rule.Actions = actions
 		rule.Service.Listing = actions.Listing && rule.Service.Kind == KindFiles
@@ -127,8 +134,37 @@ func (s *Set) setActions(i int, spec *RuleSpec, rule *Rule, paths *pathBudget) e
 			s.warn(i, "actions: listing has no effect without a service file:///DIRECTORY")
 		}
 	}
+	return nil
+}
+
+// close makes the rule refuse every request: what cannot be read may have been meant as protection.
+func (r *Rule) close(why string) {
+	if why = strings.ReplaceAll(why, "\n", "; "); r.Closed != "" {
+		why = r.Closed + "; " + why
+	}
+	r.Closed = why
+}
+
+// setMatch compiles the conditions of a rule. In a local document a fault in them closes the rule, as one in actions does.
+func (s *Set) setMatch(i int, spec *RuleSpec, rule *Rule, paths *pathBudget, total int) (err error) {
+	switch {
+	case spec.MatchFault != "":
+		err = errors.New(spec.MatchFault)
+	case spec.Match == nil:
+	case i == total-1:
+		err = errors.New("the last rule must match every request")
+	default:
+		rule.conditions, err = compileMatch(spec.Match, paths)
+	}
+	if err != nil && paths.enforced {
+		return fmt.Errorf("Rule #%d: match: %w", i+1, err)
+	}
+	if err != nil {
+		rule.conditions = nil
+		rule.close("match: " + err.Error())
+	}
 	if rule.Closed != "" {
-		s.warn(i, "actions: %s; the rule refuses every request", rule.Closed)
+		s.warn(i, "%s; the rule refuses every request", rule.Closed)
 	}
 	return nil
 }
@@ -237,11 +273,12 @@ func checkHostname(spec *RuleSpec, i, total int) error {
 		return errBadWildcard
 	}
 	catchAll := matchesAnyHost(spec.Hostname) && spec.Path == ""
+	conditional := spec.Match != nil || spec.MatchFault != ""
 	last := i == total-1
 	if last && !catchAll {
 		return errLastRule
 	}
-	if catchAll && !last {
+	if catchAll && !last && !conditional {
 		//nolint:staticcheck // the reference's text
 		return fmt.Errorf("Rule #%d is matching the hostname '%s', but this will match every hostname,"+
 			" meaning the rules which follow it will never be triggered.", i+1, spec.Hostname)

@@ -2,17 +2,17 @@ package ingress
 
 import "strings"
 
-// Conflicts reports whether path, once dot segments and double slashes are collapsed, selects another rule than the matched
+// Conflicts reports whether the path, once dot segments and double slashes are collapsed, selects another rule than the matched
 // one while one of the two lets only some visitors through. Such a request gets status 400 and is never forwarded: the origin may resolve
-// the path that we must not change, and so serve what the token protects (docs/spec/ingress.md 4.3, 14 D2). host, path and
-// matched are the arguments and the index of Match. Without a protected rule it costs one comparison.
-func (s *Set) Conflicts(host, path string, matched int) bool {
-	if !s.guarded || matched < 0 || !needsCollapse(path) {
+// the path that we must not change, and so serve what the token protects (docs/spec/ingress.md 4.3, 14 D2). r and
+// matched are the argument and the index of MatchRequest. Without a protected rule it costs one comparison.
+func (s *Set) Conflicts(r *Request, matched int) bool {
+	if !s.guarded || matched < 0 || !needsCollapse(r.Path) {
 		return false
 	}
-	name, absolute := canonicalHost(cutPort(host))
+	name, absolute := canonicalHost(cutPort(r.Host))
 	for _, merge := range []bool{true, false} {
-		other := s.matchUser(name, absolute, collapse(path, merge))
+		other := s.matchUser(name, absolute, collapse(r.Path, merge), r)
 		if other != matched && (s.Rules[other].Guarded() || s.Rules[matched].Guarded()) {
 			return true
 		}

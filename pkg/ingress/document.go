@@ -23,6 +23,9 @@ type RuleSpec struct {
 	// Actions are what the rule does besides. ActionsFault says that the document has some that cannot be read.
 	Actions      *ActionsSpec
 	ActionsFault string
+	// Match are conditions beside host and path. MatchFault says that the document has some that cannot be read.
+	Match      *MatchSpec
+	MatchFault string
 }
 
 // OriginSpec is an originRequest object as written: only the keys that are there.

@@ -15,7 +15,7 @@ func (d *Document) JSON() ([]byte, error) {
 		r := &d.Ingress[i]
 		j.Ingress[i] = jsonRule{
 			Hostname: r.Hostname, Path: r.Path, Service: r.Service, OriginRequest: writeOrigin(&r.OriginRequest),
-			Services: r.Services, Balance: r.Balance, Actions: r.Actions,
+			Services: r.Services, Balance: r.Balance, Actions: r.Actions, Match: r.Match,
 		}
 	}
 	w := &d.WarpRouting

@@ -20,33 +20,36 @@ type Explanation struct {
 	Warnings []string
 }
 
-// Explain is Match with the reasons. host and path are the arguments of Match.
-func (s *Set) Explain(host, path string) Explanation {
-	rule, index := s.Match(host, path)
+// Explain is MatchRequest with the reasons.
+func (s *Set) Explain(r *Request) Explanation {
+	rule, index := s.MatchRequest(r)
 	e := Explanation{Index: index, Rule: rule}
 	if index < 0 {
 		e.Origin = "the management service of the connector; no rule of the configuration is asked"
 		return e
 	}
-	name, absolute := canonicalHost(cutPort(host))
+	name, absolute := canonicalHost(cutPort(r.Host))
 	for i := range s.Rules[:index] {
-		e.Skipped = append(e.Skipped, s.Rules[i].mismatch(name, absolute, path))
+		e.Skipped = append(e.Skipped, s.Rules[i].mismatch(name, absolute, r))
 	}
 	e.Origin = rule.origin()
 	e.Changes = rule.changes()
-	e.Warnings = s.traps(name, absolute, path, index)
+	e.Warnings = s.traps(name, absolute, r, index)
 	return e
 }
 
 // mismatch says why the rule does not match a request with the canonical host name.
-func (r *Rule) mismatch(name string, absolute bool, path string) string {
+func (r *Rule) mismatch(name string, absolute bool, q *Request) string {
 	if !r.matchesHost(name, absolute) {
 		if _, wildcard := canonicalPattern(r.Hostname); wildcard {
 			return fmt.Sprintf("%q is no host below %q", name, strings.TrimPrefix(r.Hostname, "*."))
 		}
 		return fmt.Sprintf("the host is %q, not %q", name, r.Hostname)
 	}
-	return fmt.Sprintf("the expression %q matches nothing in the path %q", r.Path, path)
+	if !r.MatchPath(q.Path) {
+		return fmt.Sprintf("the expression %q matches nothing in the path %q", r.Path, q.Path)
+	}
+	return r.conditions.why(r.conditions.check(q), q) // the rule has some, or it would match
 }
 
 // matchesHost reports whether the rule is for a canonical host, as the index of a set finds it.
@@ -129,8 +132,9 @@ func (r *Rule) serverName() string {
 }
 
 // traps are the ones of docs/spec/ingress.md 15 that a request shows.
-func (s *Set) traps(name string, absolute bool, path string, index int) []string {
+func (s *Set) traps(name string, absolute bool, r *Request, index int) []string {
 	var all []string
+	path := r.Path
 	rule := &s.Rules[index]
 	if at := rule.matchStart(path); at > 0 {
 		all = append(all, fmt.Sprintf("path %q is not anchored: it matches %q from character %d on; write %q to match only from the start",
@@ -144,7 +148,7 @@ func (s *Set) traps(name string, absolute bool, path string, index int) []string
 		}
 	}
 	for i := index + 1; i < len(s.Rules)-1; i++ {
-		if s.Rules[i].matchesHost(name, absolute) && s.Rules[i].MatchPath(path) {
+		if s.Rules[i].matchesHost(name, absolute) && s.Rules[i].MatchPath(path) && s.Rules[i].Meets(r) {
 			all = append(all, fmt.Sprintf("rule #%d matches as well, but comes later", i))
 		}
 	}

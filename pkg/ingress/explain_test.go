@@ -58,7 +58,7 @@ func TestExplain(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			e := set.Explain(tc.host, tc.path)
+			e := set.Explain(ingress.Get(tc.host, tc.path))
 			if e.Index != tc.index || e.Rule != &set.Rules[tc.index] || e.Origin != tc.origin {
 				t.Errorf("rule %d, origin %q", e.Index, e.Origin)
 			}
@@ -73,7 +73,8 @@ func TestExplain(t *testing.T) {
 			}
 		})
 	}
-	if e := set.WithInternal("management.test").Explain("management.test", "/"); e.Index != -1 || e.Skipped != nil || e.Origin == "" {
+	e := set.WithInternal("management.test").Explain(ingress.Get("management.test", "/"))
+	if e.Index != -1 || e.Skipped != nil || e.Origin == "" {
 		t.Errorf("management host: %+v", e)
 	}
 }
@@ -89,7 +90,7 @@ func TestExplainOrigins(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e := set.Explain("h.test", "/"); !strings.Contains(e.Origin, want) {
+		if e := set.Explain(ingress.Get("h.test", "/")); !strings.Contains(e.Origin, want) {
 			t.Errorf("%s: origin %q, want %q in it", service, e.Origin, want)
 		}
 	}
@@ -110,7 +111,7 @@ func FuzzExplain(f *testing.F) {
 			return
 		}
 		_, index := set.Match(host, request)
-		e := set.Explain(host, request)
+		e := set.Explain(ingress.Get(host, request))
 		if e.Index != index || len(e.Skipped) != index {
 			t.Fatalf("Explain: rule %d with %d skipped, Match: %d", e.Index, len(e.Skipped), index)
 		}

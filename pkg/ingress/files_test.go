@@ -19,7 +19,7 @@ func TestFilesService(t *testing.T) {
 		if s.Kind != ingress.KindFiles || s.Path != want || s.Text() != "file://"+want || s.OriginScheme() != "" {
 			t.Errorf("%s: %+v, %s", text, s, s.Text())
 		}
-		if e := set.Explain("h", "/"); !strings.HasSuffix(e.Origin, "files below "+want) || e.Changes != nil {
+		if e := set.Explain(ingress.Get("h", "/")); !strings.HasSuffix(e.Origin, "files below "+want) || e.Changes != nil {
 			t.Errorf("%s: explained as %q, %q", text, e.Origin, e.Changes)
 		}
 	}

@@ -68,7 +68,7 @@ func FuzzMatch(f *testing.F) {
 		if rule != &set.Rules[i] || !rule.MatchPath(request) {
 			t.Fatalf("Match(%q, %q) = %d", host, request, i)
 		}
-		set.Conflicts(host, request, i)
+		set.Conflicts(ingress.Get(host, request), i)
 		// A host without a port of its own matches its own rule as it is written.
 		if _, _, err := net.SplitHostPort(hostname); err != nil && set.Rules[0].MatchPath(request) {
 			if _, i := set.Match(hostname, request); i != 0 {

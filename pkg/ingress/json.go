@@ -63,6 +63,7 @@ type (
 		Services []ServiceSpec `json:"services,omitempty"`
 		Balance  *BalanceSpec  `json:"balance,omitempty"`
 		Actions  *ActionsSpec  `json:"actions,omitempty"`
+		Match    *MatchSpec    `json:"match,omitempty"`
 	}
 	jsonOrigin struct {
 		ConnectTimeout         *seconds      `json:"connectTimeout,omitempty"`
@@ -122,7 +123,7 @@ func ParseJSON(b []byte) (Document, error) {
 	for i, r := range j.Ingress {
 		doc.Ingress[i] = RuleSpec{
 			Hostname: r.Hostname, Path: r.Path, Service: r.Service, OriginRequest: r.OriginRequest.spec(),
-			Services: r.Services, Balance: r.Balance, Actions: r.Actions,
+			Services: r.Services, Balance: r.Balance, Actions: r.Actions, Match: r.Match,
 		}
 	}
 	if w := j.WarpRouting; w != nil {

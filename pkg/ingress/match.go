@@ -40,46 +40,49 @@ func canonicalPattern(hostname string) (name string, wildcard bool) {
 	return name, false
 }
 
-// Match finds the rule for a request: host as received (a port is cut off), path percent-decoded and without query. The
-// index counts user rules from 0; internal rules have -1, -2 and so on (docs/spec/ingress.md 4). The first rule of the list that
+// Match is MatchRequest for a plain GET. host is as received, path percent-decoded and without query.
+func (s *Set) Match(host, path string) (*Rule, int) { return s.MatchRequest(Get(host, path)) }
+
+// MatchRequest finds the rule for a request. The index counts user rules from 0; internal rules have -1, -2 and so on (docs/spec/ingress.md 4). The first rule of the list that
 // fits wins. Hosts are compared without regard to case, one trailing dot and the two spellings of an international name.
-func (s *Set) Match(host, path string) (*Rule, int) {
-	name, absolute := canonicalHost(cutPort(host))
+func (s *Set) MatchRequest(r *Request) (*Rule, int) {
+	name, absolute := canonicalHost(cutPort(r.Host))
 	for i := range s.internal {
 		if s.internal[i].Hostname == name {
 			return &s.internal[i], -1 - i
 		}
 	}
-	best := s.matchUser(name, absolute, path)
+	best := s.matchUser(name, absolute, r.Path, r)
 	return &s.Rules[best], best
 }
 
-// matchUser starts from the last rule, which matches everything, and looks for an earlier match in each list of candidates.
-func (s *Set) matchUser(name string, absolute bool, path string) int {
+// matchUser finds a rule for a path, which may be another one than that of the request. It starts from the last rule, which matches
+// everything, and looks for an earlier match in each list of candidates.
+func (s *Set) matchUser(name string, absolute bool, path string, r *Request) int {
 	best := len(s.Rules) - 1
-	best = s.firstOf(s.index.exact[name], path, best)
-	best = s.firstOf(s.index.every, path, best)
+	best = s.firstOf(s.index.exact[name], path, best, r)
+	best = s.firstOf(s.index.every, path, best, r)
 	if len(s.index.suffix) == 0 {
 		return best
 	}
 	for i := max(0, len(name)-s.index.maxSuffix); i < len(name); i++ {
 		if name[i] == '.' {
-			best = s.firstOf(s.index.suffix[name[i:]], path, best)
+			best = s.firstOf(s.index.suffix[name[i:]], path, best, r)
 		}
 	}
 	if absolute {
-		best = s.firstOf(s.index.suffix["."], path, best)
+		best = s.firstOf(s.index.suffix["."], path, best, r)
 	}
 	return best
 }
 
 // firstOf gives the first candidate before best that takes the path, or best.
-func (s *Set) firstOf(candidates []int, path string, best int) int {
+func (s *Set) firstOf(candidates []int, path string, best int, r *Request) int {
 	for _, i := range candidates {
 		if i >= best {
 			break
 		}
-		if s.Rules[i].MatchPath(path) {
+		if rule := &s.Rules[i]; rule.MatchPath(path) && rule.Meets(r) {
 			return i
 		}
 	}

@@ -178,7 +178,7 @@ ingress:
 	}
 	for _, tt := range tests {
 		_, i := set.Match(tt.host, tt.path)
-		if got := set.Conflicts(tt.host, tt.path, i); got != tt.want {
+		if got := set.Conflicts(ingress.Get(tt.host, tt.path), i); got != tt.want {
 			t.Errorf("Conflicts(%q, %q, %d) = %v, want %v", tt.host, tt.path, i, got, tt.want)
 		}
 	}
@@ -186,7 +186,7 @@ ingress:
 	if err != nil {
 		t.Fatal(err)
 	}
-	if open.Conflicts("a.example", "/public/../x", 0) {
+	if open.Conflicts(ingress.Get("a.example", "/public/../x"), 0) {
 		t.Error("Conflicts without a protected rule")
 	}
 }

@@ -16,9 +16,10 @@ type Rule struct {
 	Balance  Balance  // how requests are spread over Targets
 	Actions  *Actions // nil for a rule without
 	Pushed   bool     // the rule comes from the edge, and not from the operator of this host
-	Closed   string   // why the rule refuses every request: its actions are malformed; empty for all others
+	Closed   string   // why the rule refuses every request: its actions or conditions are malformed; empty for all others
 
-	path *regexp.Regexp
+	path       *regexp.Regexp
+	conditions *conditions // nil for a rule without
 }
 
 // MatchPath reports whether the rule matches the percent-decoded path; a rule without an expression matches every path.
@@ -46,6 +47,8 @@ type Set struct {
 	warnings []string
 	index    index
 	guarded  bool // some rule demands an access token
+	// conditional says that some rule looks at more than host and path.
+	conditional bool
 }
 
 // Warnings lists what validation accepts but an operator should look at: rules that can never be chosen, protection that

@@ -16,6 +16,9 @@ func findWarnings(rules []Rule, doc *Document) []string {
 			warnings = append(warnings, fmt.Sprintf(
 				"Rule #%d has the hostname '%s' with a blank at an end, which no request has: write '%s'", i+1, rules[i].Hostname, name))
 		}
+		if rules[i].conditions != nil {
+			continue // it leaves requests to the rules after it
+		}
 		pattern := patternKey(rules[i].Hostname)
 		key := [2]string{pattern, rules[i].Path}
 		if first, ok := seen[key]; ok {

@@ -12,8 +12,8 @@ import (
 )
 
 // explain prints why a URL meets its rule, what the origin gets, and the traps that the URL shows.
-func (c *commands) explain(ctx context.Context, set *ingress.Set, u *url.URL) {
-	e := set.Explain(u.Host, u.Path)
+func (c *commands) explain(ctx context.Context, set *ingress.Set, request *ingress.Request) {
+	e := set.Explain(request)
 	for i, why := range e.Skipped {
 		c.Println(fmt.Sprintf("Rule #%d does not match: %s", i, why))
 	}

@@ -34,3 +34,32 @@ func TestExplainRule(t *testing.T) {
 		}
 	}
 }
+
+// TestExplainConditions tries rules that ask for more than host and path.
+func TestExplainConditions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.yml")
+	const rules = "ingress:\n- service: http_status:201\n  match: {methods: [POST], headers: {X-Beta: '1'}}\n" +
+		"- service: http_status:202\n  match: {protocols: [websocket], ports: [8443]}\n- service: http_status:404\n"
+	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"https://a.test/"}, "Rule #0 does not match: the method is \"GET\", not one of [\"POST\"]\n"},
+		{[]string{"--method", "POST", "https://a.test/"}, "Rule #0 does not match: no header X-Beta has the value \"1\"\n"},
+		{[]string{"--method", "POST", "--header", "X-Beta: 1", "https://a.test/"}, "Matched rule #0\n"},
+		{[]string{"wss://a.test/"}, "Rule #1 does not match: the port is 443, not one of [8443]\n"},
+		{[]string{"wss://a.test:8443/"}, "Matched rule #1\n"},
+	} {
+		args := append([]string{"tunnel", "--config", path, "ingress", "rule", "--explain"}, tc.args...)
+		if code, stdout, stderr := run(t, nil, args...); code != 0 || !strings.Contains(stdout, tc.want) {
+			t.Errorf("%q: exit %d, %s%s, want %q", tc.args, code, stdout, stderr, tc.want)
+		}
+	}
+	if code, _, stderr := run(t, nil, "tunnel", "--config", path, "ingress", "rule", "--header", "x", "https://a.test"); code == 0 ||
+		!strings.Contains(stderr, "NAME: VALUE") {
+		t.Errorf("malformed header: exit %d, %s", code, stderr)
+	}
+}

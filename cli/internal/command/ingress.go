@@ -3,6 +3,7 @@ package command
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -36,7 +37,9 @@ func (c *commands) ingress() *urfave.Command {
 			{
 				Name: "rule", Usage: "show which rule a URL matches", ArgsUsage: "URL", OnUsageError: console.UsageError,
 				Flags: append(c.connectorFlags(true),
-					&urfave.BoolFlag{Name: "explain", Usage: "say why each earlier rule does not match, and what the origin gets"}),
+					&urfave.BoolFlag{Name: "explain", Usage: "say why each earlier rule does not match, and what the origin gets"},
+					&urfave.StringFlag{Name: "method", Value: http.MethodGet, Usage: "method of the request, for rules with match"},
+					&urfave.StringSliceFlag{Name: "header", Usage: "header of the request, NAME: VALUE, for rules with match"}),
 				Action: c.matchIngress,
 			},
 		},
@@ -124,11 +127,15 @@ func (c *commands) matchIngress(ctx *urfave.Context) error {
 	if badURL != nil {
 		return badURL
 	}
-	rule, index := set.Match(u.Host, u.Path)
+	request, err := triedRequest(u, ctx.String("method"), ctx.StringSlice("header"))
+	if err != nil {
+		return err
+	}
+	rule, index := set.MatchRequest(request)
 	c.Println(fmt.Sprintf("Matched rule #%d", index))
 	c.Println(rule.Text())
 	if ctx.Bool("explain") {
-		c.explain(ctx.Context, set, u)
+		c.explain(ctx.Context, set, request)
 	}
 	return nil
 }
@@ -143,6 +150,31 @@ func targetURL(target string) (*url.URL, error) {
 		return nil, fmt.Errorf("%s doesn't have a hostname, consider adding a scheme", target)
 	}
 	return u, nil
+}
+
+// triedRequest is a request for a URL, whose scheme may be that of a websocket.
+func triedRequest(u *url.URL, method string, headers []string) (*ingress.Request, error) {
+	r := ingress.Get(u.Host, u.Path)
+	r.Method, r.Query, r.Header = method, u.RawQuery, http.Header{}
+	secure := "https"
+	if u.Scheme == "http" || u.Scheme == "ws" {
+		secure = "http"
+	}
+	r.Port = ingress.Port(u.Host, secure)
+	for _, h := range headers {
+		name, value, ok := strings.Cut(h, ":")
+		if !ok {
+			return nil, fmt.Errorf("--header %q is not NAME: VALUE", h)
+		}
+		http.Header(r.Header).Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	switch {
+	case u.Scheme == "ws" || u.Scheme == "wss":
+		r.Protocol = ingress.ProtocolWebSocket
+	case strings.HasPrefix(http.Header(r.Header).Get("Content-Type"), "application/grpc"):
+		r.Protocol = ingress.ProtocolGRPC
+	}
+	return r, nil
 }
 
 // validationError is the error text of the reference, with the place of the fault unless the text contains it.

@@ -45,6 +45,11 @@ func (d *decoder) rule(n *yaml.Node) ingress.RuleSpec {
 		"originRequest": func(n *yaml.Node) { r.OriginRequest = d.origin(n) },
 		"services":      d.extension(own(d, &r.Services)),
 		"balance":       d.extension(own(d, &r.Balance)),
+		"match": func(n *yaml.Node) {
+			if !d.tolerate(n, own(d, &r.Match)) {
+				r.MatchFault = "it cannot be read"
+			}
+		},
 		"actions": func(n *yaml.Node) {
 			if !d.tolerate(n, own(d, &r.Actions)) {
 				r.ActionsFault = "they cannot be read"

@@ -89,7 +89,9 @@ func (a *Actions) Prepare(h http.Header, v *ingress.Variables) {
 }
 
 // Page is the file that the actions respond with, not open yet. Call it only if File is set.
-func (a *Actions) Page() *static.Page { return &static.Page{File: a.File, Type: a.Type, Status: a.Status} }
+func (a *Actions) Page() *static.Page {
+	return &static.Page{File: a.File, Type: a.Type, Status: a.Status}
+}
 
 // Responds reports whether the actions respond themselves, and with what.
 func (a *Actions) Responds(v *ingress.Variables) (status int, header [][2]string, body string, ok bool) {

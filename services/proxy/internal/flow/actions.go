@@ -15,7 +15,7 @@ import (
 func (x *flowState) act(ctx context.Context, s *router.Snapshot, p *parsed, rest []byte) error {
 	a := x.route.Actions
 	if x.route.Rule.Closed != "" {
-		return &requestError{failureDenied, http.StatusServiceUnavailable, "the rule's actions are malformed: " + x.route.Rule.Closed}
+		return &requestError{failureDenied, http.StatusServiceUnavailable, "the rule is malformed: " + x.route.Rule.Closed}
 	}
 	length := p.length
 	if x.req.Type == stream.WebSocket {

@@ -8,12 +8,14 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/wire/httpfield"
@@ -295,7 +297,7 @@ func (x *flowState) pass(ctx context.Context, p *parsed, rest []byte) error {
 
 // admit is access control: it refuses what must not reach the route's origin.
 func (x *flowState) admit(ctx context.Context, s *router.Snapshot, p *parsed) error {
-	if s.Ambiguous(p.host, p.path, x.route) {
+	if q := x.question(s, p); s.Ambiguous(&q, x.route) {
 		return errPathAmbiguous
 	}
 	if x.route.Guard != nil {
@@ -306,11 +308,29 @@ func (x *flowState) admit(ctx context.Context, s *router.Snapshot, p *parsed) er
 
 // choose finds the route. There is none for the management host.
 func (x *flowState) choose(ctx context.Context, s *router.Snapshot, p *parsed) {
-	x.route = s.Match(p.host, p.path)
+	q := x.question(s, p)
+	x.route = s.Match(&q)
 	x.management = x.route == nil
 	if x.log.Enabled(ctx, slog.LevelDebug) {
 		x.logRequest(ctx, p)
 	}
+}
+
+// question is what the rule is chosen by.
+func (x *flowState) question(s *router.Snapshot, p *parsed) ingress.Request {
+	q := ingress.Request{Host: p.host, Path: p.path}
+	if !s.Set.Conditional() {
+		return q
+	}
+	q.Method, q.Query, q.Header, q.Protocol = p.method, p.query, p.header, ingress.ProtocolHTTP
+	switch {
+	case x.req.Type == stream.WebSocket:
+		q.Protocol = ingress.ProtocolWebSocket
+	case strings.HasPrefix(strings.ToLower(p.header.Get("Content-Type")), "application/grpc"):
+		q.Protocol = ingress.ProtocolGRPC
+	}
+	q.Port = ingress.Port(p.host, strings.TrimSuffix(requestScheme(p), "://"))
+	return q
 }
 
 // open makes the request's body, and the sender of interim responses.

@@ -71,7 +71,7 @@ func BenchmarkTunnels(b *testing.B) {
 	b.Run("match", func(b *testing.B) {
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
-			if r := table.For(benchID(i%benchTunnels)).Match("app-3.tenant-7.example.com", "/"); r == nil {
+			if r := table.For(benchID(i % benchTunnels)).Match(ingress.Get("app-3.tenant-7.example.com", "/")); r == nil {
 				b.Fatal("no route")
 			}
 		}

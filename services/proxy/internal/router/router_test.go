@@ -40,7 +40,7 @@ func TestMatchGivesTheRulesOrigin(t *testing.T) {
 		{"other.test", "/api", "http_status:404", 2},
 		{"", "", "http_status:404", 2},
 	} {
-		r := table.Default().Match(tc.host, tc.path)
+		r := table.Default().Match(ingress.Get(tc.host, tc.path))
 		if r == nil || r.Index != tc.index || r.Origin.Text != tc.want {
 			t.Errorf("Match(%q, %q) = %+v, want rule %d, %s", tc.host, tc.path, r, tc.index, tc.want)
 		}
@@ -98,7 +98,7 @@ func TestAmbiguous(t *testing.T) {
 	defer table.Close()
 	s := table.Default()
 	for path, want := range map[string]bool{"/public": false, "/public/../admin": true, "/admin": false} {
-		if got := s.Ambiguous("x.test", path, s.Match("x.test", path)); got != want {
+		if got := s.Ambiguous(ingress.Get("x.test", path), s.Match(ingress.Get("x.test", path))); got != want {
 			t.Errorf("Ambiguous(%s) = %v, want %v", path, got, want)
 		}
 	}

@@ -39,10 +39,10 @@ type Snapshot struct {
 	guarded bool
 }
 
-// Match finds the route for a request: host as received, path percent-decoded. It returns nil for the hosts of the
+// Match finds the route for a request. It returns nil for the hosts of the
 // management service, which belong to no rule of the operator.
-func (s *Snapshot) Match(host, path string) *Route {
-	_, i := s.Set.Match(host, path)
+func (s *Snapshot) Match(r *ingress.Request) *Route {
+	_, i := s.Set.MatchRequest(r)
 	if i < 0 || i >= len(s.routes) {
 		return nil
 	}
@@ -51,8 +51,8 @@ func (s *Snapshot) Match(host, path string) *Route {
 
 // Ambiguous reports whether the origin could resolve the path so that another rule would apply, while one of the two rules
 // demands an access token (docs/spec/ingress.md D2).
-func (s *Snapshot) Ambiguous(host, path string, r *Route) bool {
-	return s.guarded && s.Set.Conflicts(host, path, r.Index)
+func (s *Snapshot) Ambiguous(q *ingress.Request, r *Route) bool {
+	return s.guarded && s.Set.Conflicts(q, r.Index)
 }
 
 // Routes gives the routes in the order of the rules.
