@@ -48,8 +48,8 @@ func TestSeeds(t *testing.T) {
 	}
 }
 
-// operatedSeeds is how many seeds are run with an operator who changes what is desired, and sends commands. Of 280 seeds two broke an
-// invariant, both of them faults that have nothing to do with the operator: docs/simulation.md has them.
+// operatedSeeds is how many seeds are run with an operator who changes what is desired, and sends commands. One of them may
+// break an invariant by a fault that has nothing to do with the operator: docs/simulation.md has those.
 const operatedFew, operatedSeeds, operatedRace, operatedKnown = 8, 40, 4, 1
 
 // TestSeedsWithOperator adds to the faults what an operator does meanwhile: nothing else may break, and what is desired comes about.
@@ -61,7 +61,7 @@ func TestSeedsWithOperator(t *testing.T) {
 	}
 	s := Many(1, n, Options{Operator: true})
 	for _, i := range Invariants() {
-		if len(s.Found[i]) <= operatedKnown && i != PausedEnds && i != CommandOnce && i != LastSession {
+		if len(s.Found[i]) <= operatedKnown && i != PausedEnds && i != CommandOnce {
 			continue
 		}
 		for _, f := range s.Found[i] {
