@@ -22,6 +22,19 @@ type Worker struct {
 	Tunnels []TunnelRef `json:"tunnels"`
 	// Draining workers get no new slots; their slots move to other workers, make before break.
 	Draining bool `json:"draining,omitempty"`
+	// Marks says that the worker marks the tunnels whose slots it changed. Supervisors have to look for the changes of others.
+	Marks bool `json:"marks,omitempty"`
+}
+
+// Listing is what supervisors read of a deployment all the time.
+type Listing struct {
+	// Workers are those whose registrations have not expired, by id.
+	Workers []Worker
+	// Marks is the version of the marks. Marked are the tunnels that were marked since the version that the caller had seen.
+	Marks  uint64
+	Marked []tunnel.ID
+	// Desired says that the desired state or the commands were marked since then.
+	Desired bool
 }
 
 // TunnelRef is what others may know of a tunnel that a worker can serve: never its secret.

@@ -90,6 +90,7 @@ func BenchmarkScripts(b *testing.B) {
 		{"proved", command.Proved(first.Slot.Tunnel, first.Slot.Connector).Command},
 		{"release", command.Release(first.Slot, "other", first.Epoch).Command},
 		{"list", command.Workers().Command},
+		{"fleet", command.Fleet(0).Command},
 		{"take_lead", command.TakeLead("r", "h", time.Hour).Command},
 		{"leader", command.Leader("r").Command},
 		{"renew 255 expired", renew(benchSlots, 0)}, // they stay expired from here on

@@ -51,6 +51,29 @@ func (s *Store) Workers(ctx context.Context) ([]fleet.Worker, error) {
 	return do(ctx, s, command.Workers())
 }
 
+// Fleet lists the registrations of workers that have not expired, by id, and the tunnels that were marked since the version known of the
+// marks; 0 is none. Records that cannot be read hide no others: the readable ones come with the error.
+func (s *Store) Fleet(ctx context.Context, known uint64) (fleet.Listing, error) {
+	return do(ctx, s, command.Fleet(known))
+}
+
+// Mark tells the supervisors that something of the tunnels changed that they have to look at: they see it when they list the workers, and a
+// hint makes that soon.
+func (s *Store) Mark(ctx context.Context, tunnels ...tunnel.ID) error {
+	if _, err := do(ctx, s, command.Mark(tunnels)); err != nil {
+		return err
+	}
+	return s.Hint(ctx, lease.TopicStatus)
+}
+
+// MarkDesired tells the supervisors that the desired state or the commands changed, as Mark does of tunnels.
+func (s *Store) MarkDesired(ctx context.Context) error {
+	if _, err := do(ctx, s, command.MarkDesired()); err != nil {
+		return err
+	}
+	return s.Hint(ctx, lease.TopicStatus)
+}
+
 // PutProxy writes or renews a proxy's registration, which ends after ttl.
 func (s *Store) PutProxy(ctx context.Context, p fleet.Proxy, ttl time.Duration) error {
 	r, err := command.PutProxy(p, ttl)

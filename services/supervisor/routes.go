@@ -16,7 +16,6 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
-	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/supervisor/opsclient"
@@ -59,7 +58,7 @@ func bodyOf(c echo.Context) ([]byte, error) {
 
 // changed wakes the supervisor that plans. One that misses the hint reads within a second.
 func (s *Service) changed(ctx context.Context) {
-	_ = s.store.Hint(ctx, lease.TopicStatus)
+	_ = s.store.MarkDesired(ctx)
 }
 
 func (s *Service) desired(c echo.Context) error {
@@ -140,11 +139,11 @@ func (s *Service) drain(c echo.Context) error {
 		return badRequest(err)
 	}
 	if *change.Drained {
-		workers, err := s.store.Workers(ctx)
+		listing, err := s.store.Fleet(ctx, 0)
 		if errors.Is(err, tunnel.ErrUnavailable) {
 			return err
 		}
-		if !slices.ContainsFunc(workers, func(w fleet.Worker) bool { return w.ID == id }) {
+		if !slices.ContainsFunc(listing.Workers, func(w fleet.Worker) bool { return w.ID == id }) {
 			return fmt.Errorf("worker %q: %w", id, tunnel.ErrNotFound)
 		}
 	}

@@ -24,7 +24,7 @@ import (
 
 // Fleet is what the supervisor reads of the deployment.
 type Fleet interface {
-	Workers(ctx context.Context) ([]fleet.Worker, error)
+	Fleet(ctx context.Context, marks uint64) (fleet.Listing, error)
 	Pool(ctx context.Context, name string) (edgepool.Pool, error)
 	Connector(ctx context.Context, id tunnel.ID) (tunnel.ConnectorID, error)
 	EnsureConnector(ctx context.Context, id tunnel.ID, candidate tunnel.ConnectorID) (tunnel.ConnectorID, error)
@@ -74,6 +74,7 @@ type Operators interface {
 
 // Signals wakes other processes.
 type Signals interface {
+	MarkDesired(ctx context.Context) error
 	Notify(ctx context.Context, id tunnel.WorkerID, tunnels []tunnel.ID) error
 	NewGeneration(ctx context.Context) error
 	Hint(ctx context.Context, topic string) error
@@ -145,7 +146,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 // Run plans until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
-	wake := s.store.Watch(ctx, pass.Topics()...)
+	wake, pools := s.store.Watch(ctx, pass.Topics()...), s.store.Watch(ctx, lease.TopicPools)
 	tick := time.NewTicker(s.cfg.Tick)
 	defer tick.Stop()
 	rest := time.NewTimer(0)
@@ -165,6 +166,8 @@ func (s *Service) Run(ctx context.Context) error {
 			e = pass.Rested{}
 		case <-wake:
 			e = pass.Hinted{}
+		case <-pools:
+			e = pass.Hinted{Pools: true}
 		case <-tick.C:
 			e = pass.Ticked{}
 		}
@@ -202,8 +205,8 @@ func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, er
 		lead, err := s.store.TakeTerm(ctx, a.Role, a.Holder, a.Seen, a.TTL)
 		return pass.LeadReply{Lead: lead, Err: err}, err
 	case pass.ListWorkers:
-		workers, err := s.store.Workers(ctx)
-		return pass.WorkersReply{Workers: workers, Err: err}, err
+		listing, err := s.store.Fleet(ctx, a.Marks)
+		return pass.WorkersReply{Listing: listing, Err: err}, err
 	case pass.ReadPool:
 		pool, err := s.store.Pool(ctx, a.Name)
 		return pass.PoolReply{Pool: pool, Err: err}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"github.com/labstack/echo/v4"
 
@@ -36,8 +37,10 @@ func (s *Service) slots(c echo.Context) error {
 	s.mu.Lock()
 	world, lead, state := s.seen, s.lead, s.state
 	s.mu.Unlock()
-	connectors := make([]connectorView, len(world.Connectors))
-	for i, v := range world.Connectors {
+	all := world.All()
+	slices.SortFunc(all, func(a, b plan.Connector) int { return slices.Compare(a.Tunnel[:], b.Tunnel[:]) })
+	connectors := make([]connectorView, len(all))
+	for i, v := range all {
 		connectors[i] = connectorView{
 			Tunnel: v.Tunnel, Connector: v.ID, Connections: v.Connections, Paused: v.Document.Paused,
 			Version: v.Document.Version, Slots: v.Records,

@@ -77,6 +77,7 @@ func pure() map[string][]string {
 		"pkg/control/plan":      nil,
 		"pkg/control/register":  nil,
 		"pkg/control/retain":    nil,
+		"pkg/control/workqueue": nil,
 
 		"services/edge/internal/h1guard":        nil,
 		"services/edge/internal/headpolicy":     nil,

@@ -154,6 +154,7 @@ func (c *Cluster) write() {
 		}
 	}
 	if wrote {
+		c.markDesired()
 		c.deliver(command.HintChannel(lease.TopicStatus))
 	}
 }
@@ -237,8 +238,14 @@ func (c *Cluster) order(i int, f *Fault) {
 				return
 			}
 		}
+		c.markDesired()
 		c.deliver(command.HintChannel(lease.TopicStatus))
 	}
+}
+
+// markDesired marks what was written, if the store works.
+func (c *Cluster) markDesired() {
+	_, _ = c.server.do(command.MarkDesired().Command) // the supervisors look without a mark, too
 }
 
 // checkCommand counts what was carried out.

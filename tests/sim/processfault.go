@@ -97,7 +97,7 @@ func (c *Cluster) replace(id string) {
 func (c *Cluster) upgrade(id string) {
 	for i := range c.spec.Workers {
 		if c.spec.Workers[i].ID == id {
-			c.spec.Workers[i].Legacy = false
+			c.spec.Workers[i].Legacy, c.spec.Workers[i].Unmarked = false, false
 		}
 	}
 	for i := range c.spec.Supervisors {

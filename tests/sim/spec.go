@@ -26,8 +26,9 @@ type WorkerSpec struct {
 	RPCTimeout  time.Duration
 	Retries     int
 	Connections uint8
-	// Legacy is a version that renews the lease of each slot, and keeps none of the whole worker.
-	Legacy bool
+	// Legacy is a version that renews the lease of each slot, and keeps none of the whole worker. Unmarked is a version that marks no tunnels
+	// dirty.
+	Legacy, Unmarked bool
 }
 
 // SupervisorSpec is what a supervisor is started with.
@@ -111,6 +112,7 @@ func NewSpec(r *rand.Rand) Spec {
 	if r.IntN(10) == 0 { // in the middle of an upgrade
 		for i := range s.Workers {
 			s.Workers[i].Legacy = r.IntN(2) == 0
+			s.Workers[i].Unmarked = i%2 == 0
 		}
 		for i := range s.Supervisors {
 			s.Supervisors[i].Legacy = r.IntN(2) == 0

@@ -36,6 +36,7 @@ func (s *supervisor) Start(env *Env) {
 		Settle: s.settle,
 	})
 	env.Watch(func() { s.step(pass.Hinted{}) }, pass.Topics()...)
+	env.Watch(func() { s.step(pass.Hinted{Pools: true}) }, lease.TopicPools)
 	s.tick()
 	s.step(pass.Started{})
 }
@@ -77,13 +78,13 @@ func (s *supervisor) read(a pass.Action) bool {
 			s.step(pass.LeadReply{Lead: lead, Err: err})
 		})
 	case pass.ListWorkers:
-		Call(s.env, command.Workers(), func(workers []fleet.Worker, err error) {
-			for i := range workers {
-				if s.spec.Legacy {
-					workers[i].Instance = ""
+		Call(s.env, command.Fleet(a.Marks), func(l fleet.Listing, err error) {
+			for i := range l.Workers {
+				if s.spec.Legacy { // it reads everything all the time
+					l.Workers[i].Instance, l.Workers[i].Marks = "", false
 				}
 			}
-			s.step(pass.WorkersReply{Workers: workers, Err: err})
+			s.step(pass.WorkersReply{Listing: l, Err: err})
 		})
 	case pass.ReadDesired:
 		if s.spec.Legacy {

@@ -8,8 +8,8 @@ import (
 	"github.com/culvert-tunnel/culvert/tests/sim/memstore"
 )
 
-// TestUpgrade: deployments of the former version, which keeps a lease for each slot, are upgraded process by process: the supervisors
-// first, the workers first, or one after the other. No invariant breaks, and in the end every index is served.
+// TestUpgrade: deployments of former versions, whose workers keep a lease for each slot, or mark no tunnels, are upgraded process by
+// process: the supervisors first, the workers first, or one after the other. No invariant breaks, and in the end every index is served.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
 	for name, order := range map[string][]string{
@@ -23,7 +23,7 @@ func TestUpgrade(t *testing.T) {
 			for seed := range uint64(8) {
 				spec := small()
 				for i := range spec.Workers {
-					spec.Workers[i].Legacy = true
+					spec.Workers[i].Legacy, spec.Workers[i].Unmarked = seed%2 == 0, true
 				}
 				second := spec.Supervisors[0]
 				second.ID, second.Host = "s2", "hs2"

@@ -108,6 +108,7 @@ func (w *worker) post(f func()) {
 func (w *worker) record() fleet.Worker {
 	record := fleet.Worker{
 		ID: tunnel.WorkerID(w.spec.ID), Instance: w.instance(), Host: w.spec.Host, Version: "sim", Capacity: w.spec.Capacity,
+		Marks: !w.spec.Legacy && !w.spec.Unmarked,
 	}
 	demanded := tunnel.Protocol("")
 	if w.spec.Protocol != protocol.Auto {
@@ -193,7 +194,7 @@ func (k *keeper) run(actions []keep.Action) {
 	w := k.worker
 	for _, a := range actions {
 		switch a := a.(type) {
-		case keep.CallConnector, keep.CallWorkers, keep.CallPool, keep.CallRenew, keep.CallRelease:
+		case keep.CallConnector, keep.CallWorkers, keep.CallPool, keep.CallRenew, keep.CallRelease, keep.Mark:
 			k.call(a)
 		case keep.Hint:
 			w.env.Hint(a.Topic)
@@ -285,6 +286,18 @@ func (k *keeper) call(a keep.Action) {
 			return
 		}
 		Call(env, r, func(t lease.Table, err error) { reply(keep.Renewed{Table: t, Err: err}) })
+	case keep.Mark:
+		if k.worker.spec.Unmarked {
+			env.Hint(lease.TopicStatus)
+			reply(keep.Marked{})
+			return
+		}
+		Call(env, command.Mark([]tunnel.ID{a.Tunnel}), func(_ command.Done, err error) {
+			if err == nil {
+				env.Hint(lease.TopicStatus)
+			}
+			reply(keep.Marked{Err: err})
+		})
 	case keep.CallRelease:
 		Call(env, command.Release(a.Slot, a.Worker, a.Epoch), func(_ command.Done, err error) {
 			reply(keep.Released{Holder: a.Holder, Err: err})

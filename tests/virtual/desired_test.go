@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/desired"
-	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -27,7 +26,7 @@ func (o *operator) set(spec desired.Spec) {
 	if _, err := store.SetDesired(o.t.Context(), o.cred.TunnelID, now.Version, spec, "ann", !now.SamePool(spec)); err != nil {
 		o.t.Fatal(err)
 	}
-	o.hint()
+	o.mark()
 }
 
 func (o *operator) drain(id tunnel.WorkerID, drained bool) {
@@ -40,11 +39,11 @@ func (o *operator) drain(id tunnel.WorkerID, drained bool) {
 	if _, err := store.SetDrained(o.t.Context(), id, read.Workers[id].Version, drained, "ann"); err != nil {
 		o.t.Fatal(err)
 	}
-	o.hint()
+	o.mark()
 }
 
-func (o *operator) hint() {
-	if err := o.parts[0].store.Hint(o.t.Context(), lease.TopicStatus); err != nil {
+func (o *operator) mark() {
+	if err := o.parts[0].store.MarkDesired(o.t.Context()); err != nil {
 		o.t.Fatal(err)
 	}
 }
@@ -68,7 +67,7 @@ func (o *operator) command(kind desired.Kind, index tunnel.ConnIndex) {
 	if _, err := store.Submit(ctx, c, desired.DefaultTTL); err != nil {
 		o.t.Fatal(err)
 	}
-	o.hint()
+	o.mark()
 	took := o.within(10*time.Second, string(kind), func() bool {
 		got, err := store.Result(ctx, c.ID)
 		if err == nil && got.Outcome == desired.Refused {

@@ -42,6 +42,9 @@ type CallRelease struct {
 	Epoch  tunnel.Epoch
 }
 
+// Mark tells the supervisors that something of the tunnel changed that they have to look at. Its reply is Marked.
+type Mark struct{ Tunnel tunnel.ID }
+
 // Hint wakes the processes that watch a topic. It has no result.
 type Hint struct{ Topic string }
 
@@ -113,6 +116,7 @@ func (CallWorkers) action()   {}
 func (CallPool) action()      {}
 func (CallRenew) action()     {}
 func (CallRelease) action()   {}
+func (Mark) action()          {}
 func (Hint) action()          {}
 func (Observe) action()       {}
 func (Start) action()         {}

@@ -57,6 +57,9 @@ type Looked struct {
 	Lost, News bool
 }
 
+// Marked is the reply to Mark.
+type Marked struct{ Err error }
+
 // HolderEnded says that a holder has ended, by itself or because the process ends at once (Killed).
 type HolderEnded struct {
 	Holder HolderID
@@ -90,6 +93,7 @@ func (Listed) event()       {}
 func (PoolRead) event()     {}
 func (Renewed) event()      {}
 func (Looked) event()       {}
+func (Marked) event()       {}
 func (HolderEnded) event()  {}
 func (Released) event()     {}
 func (Probed) event()       {}

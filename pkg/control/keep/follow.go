@@ -179,7 +179,7 @@ func (m *Machine) released(e Released) error {
 	m.emit(Observe{Err: e.Err})
 	switch {
 	case e.Err == nil:
-		m.emit(Hint{Topic: lease.TopicStatus})
+		m.mark()
 	case errors.Is(e.Err, tunnel.ErrFenced), errors.Is(e.Err, tunnel.ErrNotFound), errors.Is(e.Err, tunnel.ErrUnavailable):
 	default:
 		m.emit(NotReleased{Err: e.Err})

@@ -28,7 +28,7 @@ func settled(t *testing.T) *lab {
 	l.after(10 * time.Millisecond).step(keep.Timer{})
 	l.want(keep.Woken{}, "call renew 0@5=connected")
 	r.Status.State = lease.StateConnected
-	l.want(keep.Renewed{Table: lease.Table{Records: []lease.Record{r}}}, "observe; hint status; wake 10ms")
+	l.want(keep.Renewed{Table: lease.Table{Records: []lease.Record{r}}}, "observe; mark; wake 10ms")
 	return l
 }
 

@@ -114,9 +114,11 @@ type Machine struct {
 	asks     bool // the connector id is to be offered again
 	// displaced says that another process has the id of this worker.
 	displaced bool
-	offered   bool // the last CallConnector did
-	reoffer   bool // it is to be offered again after the next renewal
-	idle      int  // looks in a row at a tunnel that nobody serves
+	// marking says that a Mark is on its way, unmarked that another one has to follow it.
+	marking, unmarked bool
+	offered           bool // the last CallConnector did
+	reoffer           bool // it is to be offered again after the next renewal
+	idle              int  // looks in a row at a tunnel that nobody serves
 	// checked is when the connector id was read last, polled when the pool was.
 	checked, polled time.Time
 	// since is when the store was reached without giving a connector id for the first time, and offerAt when a new one is offered. outage
@@ -198,12 +200,8 @@ func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
 		m.look(now, e)
 	case Renewed:
 		err = m.expect(e, stageRenewing, func() { m.renewed(now, e) })
-	case HolderEnded:
-		err = m.holderEnded(e)
-	case Released:
-		err = m.released(e)
-	case Probed:
-		m.probed(now, e)
+	case Marked, HolderEnded, Released, Probed:
+		err = m.ended(now, e)
 	case RefuseGrants:
 		m.leaving = true
 	case Drain:
@@ -297,7 +295,7 @@ func (m *Machine) identified(now time.Time, e Identified) {
 		m.name(e.Connector)
 	}
 	if !known && !m.since.IsZero() {
-		m.emit(Hint{Topic: lease.TopicStatus}) // the supervisors found no connector id either
+		m.mark() // the supervisors found no connector id either
 	}
 	if !known {
 		m.nextTick = now.Add(lease.RenewEvery)
@@ -431,8 +429,8 @@ func (m *Machine) renewed(now time.Time, e Renewed) {
 		for _, r := range m.sent {
 			m.reported[r.Index] = r.Status
 		}
-		if m.news {
-			m.emit(Hint{Topic: lease.TopicStatus})
+		if m.news || e.Table.Claimed > 0 && m.cfg.Instance != "" {
+			m.mark()
 		}
 		// A store that lost slots lost the connector id, too: it gets it back at once.
 		back := e.Table.Claimed > 0 || m.reoffer

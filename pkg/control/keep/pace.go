@@ -27,6 +27,44 @@ func (m *Machine) pace(now time.Time) {
 	}
 }
 
+// mark tells the supervisors that something changed. Those of former versions know no marks, and are told by a hint.
+func (m *Machine) mark() {
+	switch {
+	case m.cfg.Instance == "":
+		m.emit(Hint{Topic: lease.TopicStatus})
+	case m.marking:
+		m.unmarked = true
+	default:
+		m.marking = true
+		m.emit(Mark{Tunnel: m.cfg.Tunnel})
+	}
+}
+
+// marked goes on after a mark. One that failed is made again after the next renewal of the worker's lease.
+func (m *Machine) marked(e Marked) {
+	again := m.unmarked && e.Err == nil
+	m.marking, m.unmarked = false, e.Err != nil
+	m.emit(Observe(e))
+	if again {
+		m.mark()
+	}
+}
+
+// ended handles the end of what the loop does not wait for.
+func (m *Machine) ended(now time.Time, e Event) error {
+	switch e := e.(type) {
+	case Marked:
+		m.marked(e)
+	case HolderEnded:
+		return m.holderEnded(e)
+	case Released:
+		return m.released(e)
+	case Probed:
+		m.probed(now, e)
+	}
+	return nil
+}
+
 // unsettled reports whether holders wait for what others do: a newer holder that has to connect first, or the release of a slot.
 func (m *Machine) unsettled() bool {
 	for index, hs := range m.holders {
@@ -55,6 +93,9 @@ func (m *Machine) look(now time.Time, e Looked) {
 		return
 	}
 	m.displaced = false
+	if m.unmarked && !m.marking && e.Err == nil {
+		m.mark()
+	}
 	switch {
 	case e.Err != nil:
 		m.displaced = errors.Is(e.Err, tunnel.ErrConflict)

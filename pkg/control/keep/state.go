@@ -41,6 +41,9 @@ func (m *Machine) Holders() []Held {
 // Count counts the holders that still run or whose lease has not been released.
 func (m *Machine) Count() int { return len(m.Holders()) + len(m.releasing) }
 
+// Idle reports whether nothing depends on the next renewal of the worker's lease.
+func (m *Machine) Idle() bool { return m.Count() == 0 && !m.unmarked }
+
 // Others counts the registered connections of the keeper, without the one of slot.
 func (m *Machine) Others(slot tunnel.Slot) int {
 	counted := map[tunnel.ConnIndex]bool{}

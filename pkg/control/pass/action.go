@@ -19,8 +19,8 @@ type TakeLead struct {
 	TTL          time.Duration
 }
 
-// ListWorkers lists the registrations of workers. Its reply is WorkersReply.
-type ListWorkers struct{}
+// ListWorkers lists the registrations of workers, and the tunnels that were marked since the version Marks. Its reply is WorkersReply.
+type ListWorkers struct{ Marks uint64 }
 
 // ReadDesired reads what operators desire, unless the version is known. Its reply is DesiredReply.
 type ReadDesired struct{ Known uint64 }

@@ -17,8 +17,8 @@ type Started struct{}
 // Ticked says that it is time for the next pass.
 type Ticked struct{}
 
-// Hinted says that somebody changed what the supervisor reads.
-type Hinted struct{}
+// Hinted says that somebody changed what the supervisor reads; Pools says that it was an edge pool.
+type Hinted struct{ Pools bool }
 
 // Rested ends a Rest.
 type Rested struct{}
@@ -34,8 +34,8 @@ type LeadReply struct {
 
 // WorkersReply is the reply of ListWorkers.
 type WorkersReply struct {
-	Workers []fleet.Worker
-	Err     error
+	fleet.Listing
+	Err error
 }
 
 // DesiredReply is the reply of ReadDesired. Same says that the version is the known one; then State is empty.

@@ -47,7 +47,7 @@ func (h *health) observe(w *plan.World, now time.Time) {
 	}
 	h.release(w, host)
 	counted := make(map[tunnel.Slot]attempt)
-	for _, c := range w.Connectors {
+	for _, c := range w.All() {
 		for _, r := range c.Records {
 			name, known := host[r.Worker]
 			if !known || !r.Live {
@@ -74,7 +74,7 @@ func (h *health) release(w *plan.World, host map[tunnel.WorkerID]string) {
 	if h.held == nil {
 		h.held = map[plan.Hold]held{}
 	}
-	for _, c := range w.Connectors {
+	for _, c := range w.All() {
 		for _, r := range c.Records {
 			if r.Live && r.Status.State == lease.StateConnected {
 				delete(h.held, plan.Hold{Worker: r.Worker, Tunnel: c.Tunnel})
@@ -104,7 +104,7 @@ func (h *health) holdOff(w *plan.World, r *lease.Record, host string, now time.T
 	for _, worker := range w.Workers {
 		hosts[worker.ID] = worker.Host
 	}
-	for _, c := range w.Connectors {
+	for _, c := range w.All() {
 		for _, other := range c.Records {
 			if c.Tunnel != r.Slot.Tunnel || !other.Live || other.Status.State != lease.StateConnected {
 				continue

@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/plan"
+	"github.com/culvert-tunnel/culvert/pkg/control/workqueue"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -51,8 +53,8 @@ var (
 	errLead   = errors.New("the lead was lost during the pass")
 )
 
-// Topics are the hints that are of interest to a supervisor: each is an event Hinted.
-func Topics() []string { return []string{lease.TopicFleet, lease.TopicPools, lease.TopicStatus} }
+// Topics are the hints that are of interest to a supervisor: each is an event Hinted. That of TopicPools says so.
+func Topics() []string { return []string{lease.TopicFleet, lease.TopicStatus} }
 
 // Config is what a Machine is made of.
 type Config struct {
@@ -137,6 +139,19 @@ type Machine struct {
 	absent map[tunnel.ID]time.Time
 	// fleet are the workers that were listed lately.
 	fleet map[tunnel.WorkerID]sighting
+	// workers are those that were listed last, marks is the version of the marks that came with them, and silent are the tunnels of those
+	// that make no marks.
+	workers []fleet.Worker
+	marks   uint64
+	silent  []tunnel.ID
+	// wanted are the connectors that there should be, recent what was read of them last, and queue says which are read next.
+	wanted map[tunnel.ID]plan.Desired
+	recent map[tunnel.ID]known
+	queue  workqueue.Queue
+	// review asks to look through recent for what could be better, looked is when that was done last. pooled is when all pools were read last,
+	// and repool asks to read them again.
+	review, repool bool
+	looked, pooled time.Time
 	// steady is the time since which the store has been available; zero while it is not.
 	steady time.Time
 
@@ -156,7 +171,6 @@ type Machine struct {
 	since     time.Time
 	ended     map[tunnel.ID][]lease.Ended
 	notices   notices
-	calm      calm
 	wishes    wishes
 	// regenerate asks for a new generation, at the end of a pass; legacy says that a worker without a lease as a whole got a grant.
 	regenerate, legacy bool
@@ -169,7 +183,7 @@ func NewMachine(cfg Config) *Machine {
 		cfg: cfg, problem: ErrStarting,
 		connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{}, troubles: map[string]time.Time{},
 		doubts: map[tunnel.ID]doubt{}, epochs: map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch{}, absent: map[tunnel.ID]time.Time{},
-		hurts: map[tunnel.ID][]lease.Damaged{},
+		hurts: map[tunnel.ID][]lease.Damaged{}, recent: map[tunnel.ID]known{}, shortages: map[tunnel.ID]plan.Shortage{},
 		fleet: map[tunnel.WorkerID]sighting{}, ended: map[tunnel.ID][]lease.Ended{}, notices: newNotices(), wishes: newWishes(),
 	}
 }
@@ -193,7 +207,7 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 		m.ticked = true
 		return m.next(now)
 	case Hinted:
-		m.hinted = true
+		m.hinted, m.repool = true, m.repool || e.Pools
 		return m.next(now)
 	case Rested:
 		if m.stage == resting {
@@ -245,9 +259,9 @@ func (m *Machine) next(now time.Time) []Action {
 	case m.stage != idle:
 		return nil
 	case m.hinted:
-		m.hinted, m.calm.urgent = false, true
+		m.hinted = false
 	case m.ticked:
-		m.ticked, m.calm.urgent = false, false
+		m.ticked = false
 	default:
 		return nil
 	}
@@ -271,6 +285,7 @@ func (m *Machine) end(err error, facts ...Action) []Action {
 	}
 	m.read, m.todo, m.written, m.err = reading{}, nil, 0, nil
 	m.legacy = false
+	m.hinted = m.hinted || err == nil && m.leading && m.queue.Due(m.now)
 	clear(m.ended)
 	m.stage = resting
 	rest := RestTime

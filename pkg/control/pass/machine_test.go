@@ -54,7 +54,7 @@ func workersOf(tunnels ...tunnel.ID) WorkersReply {
 	for _, t := range tunnels {
 		w.Tunnels = append(w.Tunnels, fleet.TunnelRef{ID: t})
 	}
-	return WorkersReply{Workers: []fleet.Worker{w}}
+	return WorkersReply{Listing: fleet.Listing{Workers: []fleet.Worker{w}}}
 }
 
 // slotsOf are slots of w1 with these states, in turn.

@@ -13,10 +13,22 @@ import (
 // againAfter is how old a grant may be that its worker has not reported, before the worker is told again.
 const againAfter = 2 * time.Second
 
-// living says which records are live: those of processes that keep one lease for all their slots live as long as that one. While most
-// workers are gone at once, it counts as long as a lease of a slot.
+// living says which records of the present connector are live, and finds what workers have to be told of them.
 func (m *Machine) living(records []lease.Record) []lease.Record {
-	out := slices.Clone(records)
+	out, ended := m.alive(records)
+	t := m.read.desired().Tunnel
+	delete(m.ended, t)
+	if m.read.listed.Sub(m.steady) >= m.cfg.Settle { // before, a worker may only have been unable to renew its lease
+		m.ended[t] = ended
+	}
+	m.noticeRecords(out)
+	return out
+}
+
+// alive says which records are live: those of processes that keep one lease for all their slots live as long as that one. While most
+// workers are gone at once, it counts as long as a lease of a slot. ended are those whose process is gone.
+func (m *Machine) alive(records []lease.Record) (out []lease.Record, ended []lease.Ended) {
+	out = slices.Clone(records)
 	listed := make(map[tunnel.WorkerID]string, len(m.read.world.Workers))
 	for _, w := range m.read.world.Workers {
 		listed[w.ID] = w.Instance
@@ -30,14 +42,9 @@ func (m *Machine) living(records []lease.Record) []lease.Record {
 			continue
 		}
 		out[i].Live = false
-		if m.read.listed.Sub(m.steady) < m.cfg.Settle {
-			continue // its worker may only have been unable to renew its lease
-		}
-		t := r.Slot.Tunnel
-		m.ended[t] = append(m.ended[t], lease.Ended{Index: r.Slot.Index, Epoch: r.Epoch})
+		ended = append(ended, lease.Ended{Index: r.Slot.Index, Epoch: r.Epoch})
 	}
-	m.noticeRecords(out)
-	return out
+	return out, ended
 }
 
 // notice is a change of a slot that a worker has to be told.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/control/plan"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -15,13 +16,19 @@ import (
 // reading is what a pass has read, and where it stands.
 type reading struct {
 	world plan.World
-	// wanted are the connectors to read, and at is the present one.
+	// pools are the edge pools to read before the connectors, and poolAt is the present one.
+	pools  []string
+	poolAt int
+	// wanted are the connectors to read, and at is the present one; chosen says that they are known.
 	wanted []plan.Desired
 	at     int
+	chosen bool
 	// records are the slots of the present connector, and lost says that it had newer ones before.
 	records []lease.Record
 	lost    bool
 	damaged []tunnel.ConnIndex
+	// listing is what was listed, with the workers that the operator drains.
+	listing fleet.Listing
 	// listed is when the workers were asked for.
 	listed time.Time
 	// learning says that a supervisor on standby only reads the connector ids.
@@ -93,7 +100,7 @@ func (m *Machine) tookLead(r LeadReply) []Action {
 		m.learned = m.now
 	}
 	m.stage = listingWorkers
-	return append(facts, ListWorkers{})
+	return append(facts, ListWorkers{Marks: m.marks})
 }
 
 // renewedLead goes on with the pass, if the lead that it began under is still in force.
@@ -128,6 +135,12 @@ func (m *Machine) listed(r WorkersReply) []Action {
 	}
 	m.read.listed = m.called
 	m.read.world = plan.World{Workers: r.Workers, Pools: map[string]edgepool.Pool{}, Random: m.cfg.Random, Unlisted: r.Err != nil}
+	m.read.listing = r.Listing
+	m.wishes.news = false
+	m.wishes.stale = m.wishes.stale || r.Desired || m.marksLost(r.Listing)
+	if !m.wishes.due(m.now) {
+		return m.known(facts...)
+	}
 	m.stage = readingDesired
 	return append(facts, ReadDesired{Known: m.wishes.state.Version})
 }
@@ -136,47 +149,81 @@ func (m *Machine) listed(r WorkersReply) []Action {
 func (m *Machine) known(facts ...Action) []Action {
 	workers := m.wishes.mark(m.read.world.Workers)
 	m.read.world.Workers = workers
-	m.read.wanted = plan.Follow(plan.Wanted(workers, m.cfg.Connections), m.wishes.state.Tunnels)
 	before := m.scattered
 	if m.scattered = m.seen(workers); m.scattered && !before {
 		m.since = m.now
 	}
-	if m.leading && m.staysCalm(workers) {
-		return m.end(nil, facts...)
+	m.read.listing.Workers = workers
+	m.follow(m.read.listing)
+	m.choose()
+	if !m.read.learning {
+		m.choosePools()
 	}
 	return append(facts, m.readNext()...)
 }
 
-// readNext begins with the next connector, or plans when all are read.
+// choosePools says which pools the present pass reads: those of its connectors, and now and then all.
+func (m *Machine) choosePools() {
+	all := m.repool || m.now.Sub(m.pooled) >= poolEvery
+	if all {
+		m.repool, m.pooled = false, m.now
+	}
+	for _, d := range m.read.wanted {
+		m.needPool(d.Pool)
+	}
+	if !all {
+		return
+	}
+	var names []string
+	for _, d := range m.wanted {
+		names = append(names, d.Pool)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		m.needPool(name)
+	}
+}
+
+func (m *Machine) needPool(name string) {
+	if !slices.Contains(m.read.pools, name) {
+		m.read.pools = append(m.read.pools, name)
+	}
+}
+
+// readNext reads the pools, then one connector after the other, and plans when all are read.
 func (m *Machine) readNext() []Action {
+	if !m.read.learning && !m.read.chosen && m.read.poolAt == len(m.read.pools) {
+		m.reviewed()
+		m.choose()
+		m.choosePools() // of the connectors that the review found
+		m.read.chosen = true
+	}
 	switch {
-	case m.read.at == len(m.read.wanted) && m.read.learning:
-		return m.end(nil)
-	case m.read.at == len(m.read.wanted):
-		return m.plan(m.now)
-	case m.read.learning:
-		return m.readConnector()
-	}
-	name := m.read.desired().Pool
-	if _, found := m.read.world.Pools[name]; !found {
+	case m.read.poolAt < len(m.read.pools):
 		m.stage = readingPool
-		return []Action{ReadPool{Name: name}}
+		return []Action{ReadPool{Name: m.read.pools[m.read.poolAt]}}
+	case m.read.at < len(m.read.wanted):
+		return m.readConnector()
+	case m.read.learning:
+		return m.end(nil)
 	}
-	return m.readConnector()
+	return m.plan(m.now)
 }
 
 // poolRead keeps a pool. One that the store lost, or that cannot be read, is as it was read last.
 func (m *Machine) poolRead(r PoolReply) []Action {
-	name := m.read.desired().Pool
+	name := m.read.pools[m.read.poolAt]
+	m.read.poolAt++
 	var facts []Action
 	switch {
 	case r.Err == nil:
+		m.review = m.review || m.pools[name].Version != r.Pool.Version
 		m.pools[name] = r.Pool
 	case !errors.Is(r.Err, tunnel.ErrNotFound):
 		facts = append(facts, m.trouble(KindPool, name, r.Err))
 	}
 	m.read.world.Pools[name] = m.pools[name]
-	return append(facts, m.readConnector()...)
+	return append(facts, m.readNext()...)
 }
 
 // readConnector checks which connector id the store has.
@@ -204,8 +251,7 @@ func (m *Machine) connectorRead(r ConnectorReply) []Action {
 		m.connectors[t] = r.ID
 		return append(facts, m.withConnector(r.ID)...)
 	case m.read.learning:
-		m.read.at++
-		return m.readNext()
+		return m.learnt(learnEvery)
 	case errors.Is(r.Err, tunnel.ErrNotFound) && known:
 		m.read.lost = true
 		return m.ensure(id)
@@ -221,10 +267,16 @@ func (m *Machine) connectorRead(r ConnectorReply) []Action {
 // withConnector goes on with a connector whose id is known.
 func (m *Machine) withConnector(id tunnel.ConnectorID) []Action {
 	if m.read.learning {
-		m.read.at++
-		return m.readNext()
+		return m.learnt(sweepEvery)
 	}
 	return m.readSlots(id)
+}
+
+// learnt goes on with the next connector id that a supervisor on standby learns; this one is read again after a while.
+func (m *Machine) learnt(again time.Duration) []Action {
+	m.queue.Done(m.now, m.read.desired().Tunnel, m.now.Add(again))
+	m.read.at++
+	return m.readNext()
 }
 
 // offer gives a tunnel that never had a connector id here a fresh one, unless a worker does so before.
@@ -235,6 +287,7 @@ func (m *Machine) offer(t tunnel.ID) []Action {
 		since = m.now
 	}
 	if m.now.Sub(since) < offerAfter {
+		m.queue.Done(m.now, t, m.now.Add(busyEvery))
 		m.read.at++
 		return m.readNext()
 	}
@@ -301,6 +354,25 @@ func (m *Machine) provedRead(r ProvedReply) []Action {
 	return m.complete(r.Proved)
 }
 
+// occupied are the addresses of the damaged slots of the present connector when they could be read last.
+func (m *Machine) occupied(t tunnel.ID) map[tunnel.ConnIndex]tunnel.EdgeAddr {
+	if len(m.read.damaged) == 0 {
+		return nil
+	}
+	before, out := m.recent[t], map[tunnel.ConnIndex]tunnel.EdgeAddr{}
+	for _, index := range m.read.damaged {
+		if addr, found := before.Occupied[index]; found {
+			out[index] = addr
+		}
+		for _, r := range before.Records {
+			if r.Slot.Index == index && r.Live && r.Worker != "" {
+				out[index] = r.Edge
+			}
+		}
+	}
+	return out
+}
+
 // complete takes the connector into the world.
 func (m *Machine) complete(proved bool) []Action {
 	d := m.read.desired()
@@ -318,6 +390,7 @@ func (m *Machine) complete(proved bool) []Action {
 	recent := func(t time.Time) bool { return !t.IsZero() && m.read.listed.Sub(t) < m.cfg.Settle }
 	m.read.world.Connectors = append(m.read.world.Connectors, plan.Connector{
 		Desired: d, ID: m.connectors[d.Tunnel], Records: m.read.records, Damaged: m.read.damaged, Proved: proved,
+		Occupied:  m.occupied(d.Tunnel),
 		Unsettled: recent(doubt.failed), Lost: recent(doubt.lost) || recent(m.lost) || claimed,
 	})
 	m.read.at++

@@ -150,7 +150,7 @@ func TestStories(t *testing.T) {
 		"a worker that cannot be read hides no other": append(lead(),
 			step{
 				0,
-				WorkersReply{Workers: workersOf(tunnelA).Workers, Err: errDecode},
+				WorkersReply{Listing: workersOf(tunnelA).Listing, Err: errDecode},
 				`Trouble worker (stored record: unexpected end); ReadPool ""`,
 			},
 		),
@@ -217,7 +217,9 @@ func TestStories(t *testing.T) {
 		"a conflict does not end the plan": append(lead(),
 			step{
 				0,
-				WorkersReply{Workers: []fleet.Worker{{ID: "w1", Capacity: 9, Tunnels: []fleet.TunnelRef{{ID: tunnelA, Connections: 1}}}}},
+				WorkersReply{Listing: fleet.Listing{Workers: []fleet.Worker{
+					{ID: "w1", Capacity: 9, Tunnels: []fleet.TunnelRef{{ID: tunnelA, Connections: 1}}},
+				}}},
 				`ReadPool ""`,
 			},
 			step{0, poolOf(5), "ReadConnector 0a"},

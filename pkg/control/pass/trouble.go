@@ -87,11 +87,17 @@ func (m *Machine) hold(l lease.Lead) []Action {
 	if l.Holds {
 		m.until = l.Clock + LeadTTL
 	}
+	if len(facts) > 0 {
+		m.wishes.stale = true
+		m.queue.MarkAll(m.now)
+	}
 	if m.leading == l.Holds {
 		return facts
 	}
 	m.leading = l.Holds
-	m.calm.since = time.Time{}
+	m.wishes.stale = true
+	clear(m.recent) // what a former lead read is of the past
+	m.queue.MarkAll(m.now)
 	return append(facts, LeadChanged{Leading: m.leading})
 }
 
@@ -107,6 +113,7 @@ func (m *Machine) unread(k Kind, err error) []Action {
 	d := m.doubts[t]
 	d.failed = m.now
 	m.doubts[t] = d
+	m.queue.Failed(m.now, t)
 	m.read.at++
 	return append([]Action{m.trouble(k, t.String(), err)}, m.readNext()...)
 }

@@ -26,6 +26,9 @@ type wishes struct {
 	// read says that the state was read at least once; blind is since when it could not be.
 	read  bool
 	blind time.Time
+	// asked is when the state was read last; stale asks to read it with the next pass.
+	asked time.Time
+	stale bool
 	// news says that the present pass has read another state than the one before.
 	news bool
 	// commands are those that wait, with the time until which they may be carried out.
@@ -47,11 +50,18 @@ func newWishes() wishes {
 	return wishes{commands: map[string]waiting{}, rushed: map[tunnel.ID]time.Time{}}
 }
 
+// wishEvery is how often the desired state is read although nobody marked it: a supervisor that changed it may have ended before its mark.
+const wishEvery = 10 * time.Second
+
+// due reports whether the desired state has to be read in a pass at now.
+func (w *wishes) due(now time.Time) bool {
+	return w.stale || !w.read || !w.blind.IsZero() || now.Sub(w.asked) >= wishEvery
+}
+
 // desiredRead keeps the desired state. What the store lost stays in force and is given back. One that cannot be read is as it was read
 // last; before the first time it is waited for, as long as after an outage.
 func (m *Machine) desiredRead(r DesiredReply) []Action {
 	w := &m.wishes
-	w.news = false
 	if r.Err != nil {
 		if w.blind.IsZero() {
 			w.blind = m.now
@@ -65,7 +75,7 @@ func (m *Machine) desiredRead(r DesiredReply) []Action {
 		}
 		return m.known(m.trouble(KindDesired, "", err))
 	}
-	w.read, w.blind = true, time.Time{}
+	w.read, w.blind, w.stale, w.asked = true, time.Time{}, false, m.now
 	if r.Same {
 		return m.known()
 	}
@@ -91,9 +101,6 @@ func (m *Machine) desiredRead(r DesiredReply) []Action {
 	}
 	return m.known(facts...)
 }
-
-// calm reports whether there is nothing new to follow, to carry out or to give back.
-func (w *wishes) calm() bool { return !w.news && len(w.commands) == 0 && len(w.restore) == 0 }
 
 // mark returns the workers with those as draining that the operator drains.
 func (w *wishes) mark(workers []fleet.Worker) []fleet.Worker {
@@ -202,7 +209,7 @@ func (m *Machine) answered(r AnswerReply) []Action {
 func (m *Machine) restored(r RestoreReply) []Action {
 	w := &m.wishes
 	if r.Err == nil || errors.Is(r.Err, tunnel.ErrConflict) {
-		w.restore = w.restore[1:]
+		w.restore, w.stale = w.restore[1:], true
 		return m.answer()
 	}
 	return m.tellWorkers(m.trouble(KindDesired, "", r.Err))

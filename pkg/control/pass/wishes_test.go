@@ -45,9 +45,11 @@ func settled(t *testing.T) (*run, *Machine) {
 
 // known leads from the desired state to the slots, with two connected ones.
 func knownAs(reply DesiredReply, want string) []step {
+	listing := workersOf(tunnelA)
+	listing.Desired = true // marked
 	return []step{
 		{0, leads(7), "ListWorkers"},
-		{0, workersOf(tunnelA), "ReadDesired"},
+		{0, listing, "ReadDesired"},
 		{0, reply, want + `ReadPool ""`},
 		{0, poolOf(4), "ReadConnector 0a"},
 		{0, ConnectorReply{ID: idA}, "ReadSlots 0a/01 under 7"},

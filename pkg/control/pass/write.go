@@ -14,14 +14,15 @@ import (
 // plan decides what to write in the world that was read.
 func (m *Machine) plan(now time.Time) []Action {
 	world := m.read.world
+	world.Beside = m.beside()
 	m.health.observe(&world, now)
 	world.Unsettled = m.read.listed.Sub(m.steady) < m.cfg.Settle // who was absent then may have come since
 	world.Scattered = m.scattered
 	world.Commands, world.Rushed = m.wishes.waiting(now)
 	result := plan.Plan(world)
 	m.todo, m.written, m.wishes.answers = result.Actions, 0, result.Answers
-	m.calmed(&world, result)
-	facts := append([]Action{Observed{World: world}}, m.short(result.Shortages)...)
+	m.schedule(&world, result)
+	facts := append([]Action{Observed{World: world}}, m.short(world.Connectors, result.Shortages)...)
 	return m.write(facts...)
 }
 
@@ -54,8 +55,8 @@ func (m *Machine) seen(workers []fleet.Worker) bool {
 	return gone > 1 && 2*gone > len(m.fleet)
 }
 
-// short gives the shortages that are new or have changed.
-func (m *Machine) short(list []plan.Shortage) []Action {
+// short gives the shortages of the connectors that were planned, as far as they are new or have changed.
+func (m *Machine) short(planned []plan.Connector, list []plan.Shortage) []Action {
 	var news []Action
 	now := make(map[tunnel.ID]plan.Shortage, len(list))
 	for _, s := range list {
@@ -64,7 +65,13 @@ func (m *Machine) short(list []plan.Shortage) []Action {
 			news = append(news, Short{s})
 		}
 	}
-	m.shortages = now
+	for _, c := range planned {
+		if s, found := now[c.Tunnel]; found {
+			m.shortages[c.Tunnel] = s
+		} else {
+			delete(m.shortages, c.Tunnel)
+		}
+	}
 	return news
 }
 

@@ -50,6 +50,14 @@ func TestMends(t *testing.T) {
 			"  grant 3 to w1 at 192.0.2.1:7844 expecting 0: free\n",
 		},
 		{
+			"a damaged slot keeps its address", with(world(connector(connected(1, "w1", 2), connected(2, "w1", 3)), 8, w1),
+				func(w *World) {
+					w.Connectors[0].Damaged = []tunnel.ConnIndex{0}
+					w.Connectors[0].Occupied = map[tunnel.ConnIndex]tunnel.EdgeAddr{0: edge(1)}
+				}),
+			"  grant 3 to w1 at 192.0.2.4:7844 expecting 0: free\n",
+		},
+		{
 			"a worker whose record may be the unreadable one keeps its slots",
 			with(world(connector(append(all(3, "w1"), connected(3, "w9", 4))...), 8, w1),
 				func(w *World) { w.Unlisted = true }), "",

@@ -28,7 +28,7 @@ func newLoad(w World) load {
 	for _, worker := range w.Workers {
 		l.workers[worker.ID] = worker
 	}
-	for _, c := range w.Connectors {
+	for _, c := range w.All() {
 		for _, r := range c.Records {
 			if r.Live && r.Worker != "" {
 				l.slots[r.Worker]++
@@ -178,6 +178,10 @@ func (v *view) address(r lease.Record, to tunnel.WorkerID, c choice) (tunnel.Edg
 		}
 		table.Used[i] = other.InUse()
 		taken = append(taken, other.Edge.Addr)
+	}
+	for i, edge := range v.Occupied {
+		table.Used[i] = edge
+		taken = append(taken, edge.Addr)
 	}
 	table.Pool.Regions = without(v.pool.Regions, taken)
 	req := edgepool.Request{Index: r.Slot.Index}

@@ -24,9 +24,10 @@ type World struct {
 	// Scattered says that more than half of the workers vanished at once: that is the network or the store rather than they.
 	Scattered bool
 
-	Workers    []fleet.Worker
-	Pools      map[string]edgepool.Pool
-	Connectors []Connector
+	Workers []fleet.Worker
+	Pools   map[string]edgepool.Pool
+	// Connectors are those to plan for. Beside are others, as they were read before: they only count as load of the workers.
+	Connectors, Beside []Connector
 	// Now is the time that Health is compared with.
 	Now time.Time
 	// Holds are workers and hosts that could not reach the edge for a tunnel: until then they get its slots only if nobody else is there.
@@ -40,6 +41,9 @@ type World struct {
 	// Random chooses between addresses that are equally good.
 	Random edgepool.Random
 }
+
+// All lists the connectors of Connectors and of Beside.
+func (w *World) All() []Connector { return slices.Concat(w.Connectors, w.Beside) }
 
 // Hold names a worker, or all workers of a host, for one tunnel.
 type Hold struct {
@@ -61,6 +65,8 @@ type Connector struct {
 	Lost bool
 	// Damaged are slots whose records cannot be read. They stay as they are.
 	Damaged []tunnel.ConnIndex
+	// Occupied are the addresses of those, as far as they could be read before: no other slot gets them.
+	Occupied map[tunnel.ConnIndex]tunnel.EdgeAddr
 }
 
 // Desired is what is required of a tunnel that at least one worker can serve: by the operator's document, and where that says nothing by

@@ -56,6 +56,7 @@ const (
 const (
 	scriptAnswerCommand = "answer_command"
 	scriptDesired       = "desired"
+	scriptFleet         = "fleet"
 	scriptGrant         = "grant"
 	scriptLeader        = "leader"
 	scriptList          = "list"
@@ -79,7 +80,7 @@ const (
 // Scripts lists the names of the embedded scripts in alphabetical order.
 func Scripts() []string {
 	return []string{
-		scriptAnswerCommand, scriptDesired, scriptGrant, scriptLeader, scriptList, scriptGeneration, scriptNotify, scriptProved,
+		scriptAnswerCommand, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptList, scriptGeneration, scriptNotify, scriptProved,
 		scriptPublishPool, scriptPut, scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker, scriptResignLead,
 		scriptSetDesired, scriptSlots, scriptSubmitCommand, scriptTakeLead,
 	}

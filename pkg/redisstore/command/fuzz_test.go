@@ -41,6 +41,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(uint8(i), "*\n$all\n$17\n$worker/w\n$5\n$0\n$1700000000000\n"+`${"drained":true}`+"\n$")
 		f.Add(uint8(i), "*\n$all\n$17\n$tunnel/x\n$5\n$0\n$1\n${}\n${\n$command/c\n$x\n$0\n$1\n${}\n$")
 		f.Add(uint8(i), "*\n$pending\n$\n$900\n$"+orderText)
+		f.Add(uint8(i), "*\n$17\n$2\n$6ba7b810-9dad-11d1-80b4-00c04fd430c8\n$odd\n$"+`{"worker_id":"b"}`+"\n${")
+		f.Add(uint8(i), "*\n$x\n$0")
 		f.Add(uint8(i), op.name)
 	}
 	all := operations(f)
@@ -163,6 +165,9 @@ func operations(tb testing.TB) []operation {
 		erase(command.NewGeneration(), nil),
 		erase(command.RemoveWorker("w", "a"), nil),
 		erase(command.Workers(), nil),
+		erase(command.Fleet(17), nil),
+		erase(command.Mark([]tunnel.ID{s.Tunnel}), nil),
+		erase(command.MarkDesired(), nil),
 		erase(command.PutProxy(proxy(), time.Second)),
 		erase(command.RemoveProxy("p"), nil),
 		erase(command.Proxies(), nil),

@@ -21,6 +21,8 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	    changes when the store lost data: then all slots are reported again
 //	cv:{worker}:inbox:<worker>    hash    10 min        supervisor              worker
 //	    version, and for each tunnel whose slots changed the version of that change
+//	cv:{worker}:marks             hash    10 min        worker, supervisor      supervisor
+//	    version, and for each tunnel of which something changed, and for "desired" (what operators desire), the version of that change
 //	cv:connector:<tunnel>         string  none          supervisor              supervisor, worker
 //	cv:{<tunnel>/<connector>}:slots     hash    none    supervisor, worker      supervisor, worker, ops
 //	    per index i: i:epoch i:deadline i:renewed i:start (not before) i:worker i:edge i:region i:protocol i:status (JSON)
@@ -67,6 +69,8 @@ func instancesKey() string { return prefix + "{" + workers + "}:instances" }
 func generationKey() string { return prefix + "{" + workers + "}:generation" }
 
 func inboxKey(id tunnel.WorkerID) string { return prefix + "{" + workers + "}:inbox:" + string(id) }
+
+func marksKey() string { return prefix + "{" + workers + "}:marks" }
 
 func connectorKey(id tunnel.ID) string { return prefix + "connector:" + id.String() }
 

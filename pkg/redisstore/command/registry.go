@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
@@ -28,6 +29,44 @@ func RemoveWorker(id tunnel.WorkerID, instance string) Request[Done] {
 // Workers lists the registrations that have not expired, by id.
 func Workers() Request[[]fleet.Worker] {
 	return list(workers, func(w fleet.Worker) string { return string(w.ID) })
+}
+
+// Fleet lists the registrations of workers that have not expired, by id, and the tunnels that were marked since the version known of the
+// marks; 0 is none. Records that cannot be read hide no others.
+func Fleet(known uint64) Request[fleet.Listing] {
+	const op = "list fleet"
+	return Request[fleet.Listing]{
+		Op: op,
+		Command: Command{
+			Script: scriptFleet, Keys: append(registryKeys(workers), marksKey()), Args: []string{strconv.FormatUint(known, 10)},
+		},
+		Decode: func(reply any) (fleet.Listing, error) { return decodeFleet(op, reply) },
+	}
+}
+
+func decodeFleet(op string, reply any) (fleet.Listing, error) {
+	words, err := texts(op, reply)
+	if err != nil {
+		return fleet.Listing{}, err
+	}
+	if len(words) < 2 {
+		return fleet.Listing{}, badReply(op, reply)
+	}
+	n, err := strconv.Atoi(words[1])
+	if err != nil || n < 0 || n > len(words)-2 {
+		return fleet.Listing{}, badReply(op, reply)
+	}
+	var l fleet.Listing
+	l.Marks, _ = strconv.ParseUint(words[0], 10, 63) // a version that cannot be read is read anew
+	for _, word := range words[2 : 2+n] {
+		if word == markDesired {
+			l.Desired = true
+		} else if id, err := tunnel.ParseID(word); err == nil {
+			l.Marked = append(l.Marked, id)
+		}
+	}
+	l.Workers, err = decodeRecords(op, words[2+n:], func(w fleet.Worker) string { return string(w.ID) })
+	return l, err
 }
 
 // PutProxy writes or renews a proxy's registration, which ends after ttl.
@@ -93,18 +132,23 @@ func list[T any](kind string, id func(T) string) Request[[]T] {
 			if err != nil {
 				return nil, err
 			}
-			found := make([]T, 0, len(bodies))
-			var bad error
-			for _, body := range bodies {
-				var record T
-				if err := json.Unmarshal([]byte(body), &record); err != nil {
-					bad = cmp.Or(bad, fmt.Errorf("%s: stored record: %w", op, err))
-					continue
-				}
-				found = append(found, record)
-			}
-			slices.SortFunc(found, func(a, b T) int { return cmp.Compare(id(a), id(b)) })
-			return found, bad
+			return decodeRecords(op, bodies, id)
 		},
 	}
+}
+
+// decodeRecords reads records, sorted by id. The readable ones come with the error of the first bad one.
+func decodeRecords[T any](op string, bodies []string, id func(T) string) ([]T, error) {
+	found := make([]T, 0, len(bodies))
+	var bad error
+	for _, body := range bodies {
+		var record T
+		if err := json.Unmarshal([]byte(body), &record); err != nil {
+			bad = cmp.Or(bad, fmt.Errorf("%s: stored record: %w", op, err))
+			continue
+		}
+		found = append(found, record)
+	}
+	slices.SortFunc(found, func(a, b T) int { return cmp.Compare(id(a), id(b)) })
+	return found, bad
 }

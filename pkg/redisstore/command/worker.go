@@ -14,6 +14,10 @@ const (
 	opRenewWorker = "renew worker"
 	// inboxTTL is how long an inbox outlives its last change. Its worker reads it with each renewal.
 	inboxTTL = 10 * time.Minute
+	// marksTTL is how long the marks outlive the last one. Supervisors read them every second.
+	marksTTL = 10 * time.Minute
+	// markDesired is the mark of the desired state, beside those of tunnels.
+	markDesired = "desired"
 )
 
 // RenewWorker renews the lease of a worker, under which all its slots live, and returns which tunnels' slots changed.
@@ -94,14 +98,32 @@ func decodeTaken(words []string, reply any) (fleet.Renewed, error) {
 
 // Notify tells a worker that slots of tunnels have changed.
 func Notify(id tunnel.WorkerID, tunnels []tunnel.ID) Request[Done] {
-	const op = "notify worker"
-	args := []string{millis(inboxTTL)}
-	for _, t := range tunnels {
-		args = append(args, t.String())
+	return notify("notify worker", inboxKey(id), inboxTTL, words(tunnels))
+}
+
+// Mark tells the supervisors that something of the tunnels changed that they have to look at.
+func Mark(tunnels []tunnel.ID) Request[Done] {
+	return notify("mark tunnels", marksKey(), marksTTL, words(tunnels))
+}
+
+// MarkDesired tells the supervisors that the desired state or the commands changed.
+func MarkDesired() Request[Done] {
+	return notify("mark desired state", marksKey(), marksTTL, []string{markDesired})
+}
+
+func words(tunnels []tunnel.ID) []string {
+	out := make([]string, len(tunnels))
+	for i, t := range tunnels {
+		out[i] = t.String()
 	}
+	return out
+}
+
+func notify(op, key string, ttl time.Duration, subjects []string) Request[Done] {
+	args := append([]string{millis(ttl)}, subjects...)
 	return Request[Done]{
 		Op:      op,
-		Command: Command{Script: scriptNotify, Keys: []string{inboxKey(id)}, Args: args},
+		Command: Command{Script: scriptNotify, Keys: []string{key}, Args: args},
 		Decode:  done(op),
 	}
 }

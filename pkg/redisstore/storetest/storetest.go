@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		{"registry", testRegistry},
 		{"worker lease", testWorkerLease},
 		{"inbox", testInbox},
+		{"marks", testMarks},
 		{"generation", testGeneration},
 		{"instances", testInstances},
 		{"connector", testConnector},

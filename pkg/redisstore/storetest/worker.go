@@ -153,6 +153,73 @@ func testInbox(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	}
 }
 
+// testMarks: supervisors see with the list of the workers which tunnels were marked since they looked last.
+func testMarks(t *testing.T, open func(t *testing.T) *redisstore.Store) {
+	s := open(t)
+	p := newProcess(t, s, tunnel.WorkerID(unique(t)), "a")
+	p.renew(true, long)
+	one, two := newTunnel(t), newTunnel(t)
+	hinted := s.Watch(t.Context(), lease.TopicStatus)
+	<-hinted // the subscription
+	// look gives the new version, and which of the two were marked since a version. Other tests mark their own.
+	look := func(known uint64) (uint64, []tunnel.ID) {
+		t.Helper()
+		l, err := s.Fleet(t.Context(), known)
+		if err != nil {
+			t.Fatalf("Fleet: %v", err)
+		}
+		if !slices.ContainsFunc(l.Workers, func(w fleet.Worker) bool { return w.ID == p.Worker.ID }) {
+			t.Errorf("Fleet(%d) does not list the worker", known)
+		}
+		var own []tunnel.ID
+		for _, id := range []tunnel.ID{one, two} {
+			if slices.Contains(l.Marked, id) {
+				own = append(own, id)
+			}
+		}
+		return l.Marks, own
+	}
+	want := func(what string, known uint64, ids ...tunnel.ID) uint64 {
+		t.Helper()
+		version, got := look(known)
+		if !slices.Equal(got, ids) {
+			t.Errorf("%s: got %v, want %v", what, got, ids)
+		}
+		return version
+	}
+	mark := func(ids ...tunnel.ID) {
+		t.Helper()
+		if err := s.Mark(t.Context(), ids...); err != nil {
+			t.Fatalf("Mark: %v", err)
+		}
+	}
+	before, _ := look(0)
+	mark(one, two)
+	select {
+	case <-hinted:
+	case <-t.Context().Done():
+		t.Fatal("a mark hints nobody")
+	}
+	first := want("two marks", before, one, two)
+	want("nothing new", first)
+	mark(two)
+	second := want("one of them again", first, two)
+	if second <= first {
+		t.Errorf("version %d after %d, want it to grow", second, first)
+	}
+	if l, err := s.Fleet(t.Context(), second); err != nil || l.Desired {
+		t.Errorf("Fleet before a mark of the desired state: %+v, %v", l, err)
+	}
+	if err := s.MarkDesired(t.Context()); err != nil {
+		t.Fatalf("MarkDesired: %v", err)
+	}
+	if l, err := s.Fleet(t.Context(), second); err != nil || !l.Desired {
+		t.Errorf("Fleet after a mark of the desired state: %+v, %v", l, err)
+	}
+	want("a supervisor that has seen nothing", 0, one, two)
+	want("a version that went back", 1<<62, one, two)
+}
+
 // testGeneration: a store that lost a renewal that it had confirmed begins a new generation, which all workers see.
 func testGeneration(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	s := open(t)

@@ -222,7 +222,11 @@ func (w *world) registration() command.Command {
 	case 9, 10:
 		return w.lease()
 	case 11:
-		return command.Notify(w.worker(), []tunnel.ID{{byte(w.pick(2) + 1)}}).Command
+		ids := []tunnel.ID{{byte(w.pick(2) + 1)}}
+		if w.pick(2) == 0 {
+			return command.Mark(ids).Command
+		}
+		return command.Notify(w.worker(), ids).Command
 	case 12:
 		return command.NewGeneration().Command
 	case 0, 1:
@@ -259,6 +263,9 @@ func (w *world) reading() command.Command {
 	case 2:
 		return command.Proved(slot.Tunnel, slot.Connector).Command
 	case 3:
+		if w.pick(2) == 0 {
+			return command.Fleet(oneOf[uint64](&w.choices, 0, 1, 1<<62)).Command
+		}
 		return command.Workers().Command
 	case 4:
 		return command.Proxies().Command
@@ -334,6 +341,7 @@ func (w *world) damage() command.Command {
 	registry := command.Workers().Keys
 	leases := w.lease().Keys
 	key := oneOf(&w.choices, keys[0], keys[0], keys[0], keys[1], registry[0], registry[1], leases[2], leases[3], leases[4],
+		command.Fleet(0).Keys[2],
 		command.Leader("supervisor").Keys[0], command.Result("c1").Keys[0], command.Result("c1").Keys[1],
 		command.Pool("default").Keys[0])
 	value := oneOf(&w.choices, "", "x", "0", "-1", " 7", "1795000000000", "0x10", "1_0", "1e3", "99999999999999999999", "inf")

@@ -57,7 +57,7 @@ type Registration struct {
 func (r Registration) record() fleet.Worker {
 	return fleet.Worker{
 		ID: r.ID, Instance: r.Instance, PID: r.PID, Started: r.Started, Host: r.Host, Version: r.Version, Tunnels: r.Tunnels(),
-		Capacity: r.Capacity(),
+		Capacity: r.Capacity(), Marks: true,
 	}
 }
 

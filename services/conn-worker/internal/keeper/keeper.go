@@ -102,7 +102,7 @@ func (k *keeper) run(ctx context.Context) {
 // tellLook hands over what a renewal of the worker's lease showed. A keeper without slots that is told nothing has nothing to do.
 func (k *keeper) tellLook(l keep.Looked) {
 	k.mu.Lock()
-	if k.machine.Count() == 0 && !l.News {
+	if k.machine.Idle() && !l.News {
 		k.mu.Unlock()
 		return
 	}
@@ -188,6 +188,8 @@ func (k *keeper) do(ctx context.Context, a keep.Action) {
 	case keep.CallRelease:
 		err := k.deps.Store.Release(ctx, a.Slot, a.Worker, a.Epoch)
 		k.step(ctx, keep.Released{Holder: a.Holder, Err: err})
+	case keep.Mark:
+		k.step(ctx, keep.Marked{Err: k.deps.Store.Mark(ctx, a.Tunnel)})
 	case keep.Hint:
 		k.deps.Control.Hint(ctx, a.Topic)
 	case keep.Observe:

@@ -40,6 +40,8 @@ type Store interface {
 	Report(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID, worker tunnel.WorkerID, instance string,
 		reports []lease.Report) (lease.Table, error)
 	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
+	// Mark tells the supervisors that something of the tunnels changed.
+	Mark(ctx context.Context, tunnels ...tunnel.ID) error
 	// Subscribe calls deliver with each message on a topic.
 	Subscribe(ctx context.Context, topic string, deliver func(message []byte))
 }
