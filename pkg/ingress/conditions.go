@@ -59,7 +59,7 @@ type MatchSpec struct {
 	Methods   []string          `json:"methods,omitempty" doc:"one of these methods"`
 	Headers   map[string]string `json:"headers,omitempty" doc:"name to value: the text itself, * for any value, or ~ and a regular expression"`
 	Query     map[string]string `json:"query,omitempty" doc:"the same for parameters of the query"`
-	Protocols []string          `json:"protocols,omitempty" doc:"http, grpc or websocket"`
+	Protocols []string          `json:"protocols,omitempty" enum:"http,grpc,websocket" doc:"http, grpc or websocket"`
 	Ports     []int             `json:"ports,omitempty" doc:"the port that the visitor connected to"`
 }
 

@@ -56,7 +56,7 @@ func (s *ServiceSpec) UnmarshalJSON(b []byte) error {
 
 // BalanceSpec says how requests are spread over the origins of a rule.
 type BalanceSpec struct {
-	Policy  string     `json:"policy,omitempty" doc:"round_robin (default), least_in_flight, random_two or hash"`
+	Policy  string     `json:"policy,omitempty" enum:"round_robin,least_in_flight,random_two,hash" doc:"default round_robin"`
 	HashBy  string     `json:"hashBy,omitempty" doc:"for hash: client (default), header:NAME or cookie:NAME"`
 	Panic   *int       `json:"panicThreshold,omitempty" doc:"percent of the origins that must be usable, else all are used; default 50"`
 	Slow    *Duration  `json:"slowStart,omitempty" doc:"time over which an origin that is back gets its whole share; default 30s"`
@@ -69,7 +69,7 @@ type BalanceSpec struct {
 
 // CheckSpec is an active health check.
 type CheckSpec struct {
-	Type     string    `json:"type,omitempty" doc:"http (default), tcp or grpc"`
+	Type     string    `json:"type,omitempty" enum:"http,tcp,grpc" doc:"http (default), tcp or grpc"`
 	Path     string    `json:"path,omitempty" doc:"http: path and query; default /"`
 	Host     string    `json:"host,omitempty" doc:"http: Host header; default is the origin's host"`
 	Status   string    `json:"status,omitempty" doc:"http: statuses of a healthy origin; default 200-399"`

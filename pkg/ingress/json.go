@@ -55,38 +55,38 @@ type (
 		WarpRouting   *jsonWarp   `json:"warp-routing"`
 	}
 	jsonRule struct {
-		Hostname      string      `json:"hostname,omitempty"`
-		Path          string      `json:"path,omitempty"`
-		Service       string      `json:"service,omitempty"`
+		Hostname      string      `json:"hostname,omitempty" doc:"host, or *.example.com"`
+		Path          string      `json:"path,omitempty" doc:"regular expression on the decoded path"`
+		Service       string      `json:"service,omitempty" doc:"origin of the requests"`
 		OriginRequest *jsonOrigin `json:"originRequest"`
 
-		Services []ServiceSpec `json:"services,omitempty"`
-		Balance  *BalanceSpec  `json:"balance,omitempty"`
-		Actions  *ActionsSpec  `json:"actions,omitempty"`
-		Match    *MatchSpec    `json:"match,omitempty"`
+		Services []ServiceSpec `json:"services,omitempty" doc:"several origins, which replace service"`
+		Balance  *BalanceSpec  `json:"balance,omitempty" doc:"how requests are spread over services"`
+		Actions  *ActionsSpec  `json:"actions,omitempty" doc:"what happens to a request besides"`
+		Match    *MatchSpec    `json:"match,omitempty" doc:"conditions beside hostname and path"`
 	}
 	jsonOrigin struct {
-		ConnectTimeout         *seconds      `json:"connectTimeout,omitempty"`
-		TLSTimeout             *seconds      `json:"tlsTimeout,omitempty"`
-		TCPKeepAlive           *seconds      `json:"tcpKeepAlive,omitempty"`
-		NoHappyEyeballs        *bool         `json:"noHappyEyeballs,omitempty"`
-		KeepAliveTimeout       *seconds      `json:"keepAliveTimeout,omitempty"`
-		KeepAliveConnections   *int          `json:"keepAliveConnections,omitempty"`
-		HTTPHostHeader         *string       `json:"httpHostHeader,omitempty"`
-		OriginServerName       *string       `json:"originServerName,omitempty"`
-		MatchSNIToHost         *bool         `json:"matchSNItoHost,omitempty"`
-		CAPool                 *string       `json:"caPool,omitempty"`
-		NoTLSVerify            *bool         `json:"noTLSVerify,omitempty"`
-		DisableChunkedEncoding *bool         `json:"disableChunkedEncoding,omitempty"`
-		BastionMode            *bool         `json:"bastionMode,omitempty"`
-		ProxyAddress           *string       `json:"proxyAddress,omitempty"`
-		ProxyPort              *uint         `json:"proxyPort,omitempty"`
-		ProxyType              *string       `json:"proxyType,omitempty"`
-		ResponseHeaderTimeout  *seconds      `json:"responseHeaderTimeout,omitempty"`
-		ProxyProtocol          *string       `json:"proxyProtocol,omitempty"`
-		IPRules                *[]jsonIPRule `json:"ipRules,omitempty"`
-		HTTP2Origin            *bool         `json:"http2Origin,omitempty"`
-		Access                 *jsonAccess   `json:"access,omitempty"`
+		ConnectTimeout         *seconds      `json:"connectTimeout,omitempty" doc:"limit of opening a connection to the origin, such as 30s"`
+		TLSTimeout             *seconds      `json:"tlsTimeout,omitempty" doc:"limit of the TLS handshake"`
+		TCPKeepAlive           *seconds      `json:"tcpKeepAlive,omitempty" doc:"time between TCP keepalives"`
+		NoHappyEyeballs        *bool         `json:"noHappyEyeballs,omitempty" doc:"do not race IPv4 against IPv6"`
+		KeepAliveTimeout       *seconds      `json:"keepAliveTimeout,omitempty" doc:"how long an unused connection is kept"`
+		KeepAliveConnections   *int          `json:"keepAliveConnections,omitempty" doc:"unused connections that are kept"`
+		HTTPHostHeader         *string       `json:"httpHostHeader,omitempty" doc:"Host that the origin sees"`
+		OriginServerName       *string       `json:"originServerName,omitempty" doc:"name in the certificate of the origin"`
+		MatchSNIToHost         *bool         `json:"matchSNItoHost,omitempty" doc:"the name in the certificate is the Host of the request"`
+		CAPool                 *string       `json:"caPool,omitempty" doc:"PEM file with further CA certificates"`
+		NoTLSVerify            *bool         `json:"noTLSVerify,omitempty" doc:"accept any certificate"`
+		DisableChunkedEncoding *bool         `json:"disableChunkedEncoding,omitempty" doc:"no chunked request bodies"`
+		BastionMode            *bool         `json:"bastionMode,omitempty" doc:"the client names the destination"`
+		ProxyAddress           *string       `json:"proxyAddress,omitempty" doc:"without effect"`
+		ProxyPort              *uint         `json:"proxyPort,omitempty" doc:"without effect"`
+		ProxyType              *string       `json:"proxyType,omitempty" doc:"socks: the client of a byte stream speaks SOCKS5"`
+		ResponseHeaderTimeout  *seconds      `json:"responseHeaderTimeout,omitempty" doc:"limit of the time to the head of the response"`
+		ProxyProtocol          *string       `json:"proxyProtocol,omitempty" doc:"v1 or v2: header at the start of a byte stream"`
+		IPRules                *[]jsonIPRule `json:"ipRules,omitempty" doc:"where socks-proxy, bastion and private networks may lead"`
+		HTTP2Origin            *bool         `json:"http2Origin,omitempty" doc:"HTTP/2 to https origins"`
+		Access                 *jsonAccess   `json:"access,omitempty" doc:"demand an access token"`
 	}
 	jsonIPRule struct {
 		Prefix *string `json:"prefix"`
@@ -94,18 +94,18 @@ type (
 		Allow  bool    `json:"allow"`
 	}
 	jsonAccess struct {
-		Required    bool     `json:"required,omitempty"`
+		Required    bool     `json:"required,omitempty" doc:"refuse requests without a token"`
 		TeamName    string   `json:"teamName"`
 		AudTag      []string `json:"audTag"`
-		Environment string   `json:"environment,omitempty"`
-		Issuer      string   `json:"issuer,omitempty"`
+		Environment string   `json:"environment,omitempty" doc:"fed: the other issuer"`
+		Issuer      string   `json:"issuer,omitempty" doc:"URL of another OpenID Connect issuer"`
 	}
 	jsonWarp struct {
-		ConnectTimeout *seconds      `json:"connectTimeout,omitempty"`
-		MaxActiveFlows *uint64       `json:"maxActiveFlows,omitempty"`
-		TCPKeepAlive   *seconds      `json:"tcpKeepAlive,omitempty"`
-		IPRules        *[]jsonIPRule `json:"ipRules,omitempty"`
-		ProxyProtocol  *string       `json:"proxyProtocol,omitempty"`
+		ConnectTimeout *seconds      `json:"connectTimeout,omitempty" doc:"limit of opening a connection to the origin, such as 30s"`
+		MaxActiveFlows *uint64       `json:"maxActiveFlows,omitempty" doc:"flows of private networks at a time; 0 is no limit"`
+		TCPKeepAlive   *seconds      `json:"tcpKeepAlive,omitempty" doc:"time between TCP keepalives"`
+		IPRules        *[]jsonIPRule `json:"ipRules,omitempty" doc:"where socks-proxy, bastion and private networks may lead"`
+		ProxyProtocol  *string       `json:"proxyProtocol,omitempty" doc:"v1 or v2: header at the start of a byte stream"`
 	}
 )
 

@@ -43,8 +43,9 @@ func canonicalPattern(hostname string) (name string, wildcard bool) {
 // Match is MatchRequest for a plain GET. host is as received, path percent-decoded and without query.
 func (s *Set) Match(host, path string) (*Rule, int) { return s.MatchRequest(Get(host, path)) }
 
-// MatchRequest finds the rule for a request. The index counts user rules from 0; internal rules have -1, -2 and so on (docs/spec/ingress.md 4). The first rule of the list that
-// fits wins. Hosts are compared without regard to case, one trailing dot and the two spellings of an international name.
+// MatchRequest finds the rule for a request. The index counts user rules from 0; internal rules have -1, -2 and so on
+// (docs/spec/ingress.md 4). The first rule of the list that fits wins. Hosts are compared without regard to case, one trailing dot and the
+// two spellings of an international name.
 func (s *Set) MatchRequest(r *Request) (*Rule, int) {
 	name, absolute := canonicalHost(cutPort(r.Host))
 	for i := range s.internal {

@@ -17,7 +17,7 @@ import (
 var (
 	// docPath is a document named from the root of the tree, with the sections that follow it:
 	// "docs/spec/wire.md 5.3", "docs/spec/ingress.md 7.1, D18 and D19", "docs/design.md section 3", "docs/adr/0012".
-	docPath = regexp.MustCompile(`\bdocs/[A-Za-z0-9_/-]+(?:\.md)?((?:(?:,| and| to)? (?:sections? )?D?\d+(?:\.\d+)*\b)*)`)
+	docPath = regexp.MustCompile(`\bdocs/[A-Za-z0-9_/-]+(?:\.md|\.json)?((?:(?:,| and| to)? (?:sections? )?D?\d+(?:\.\d+)*\b)*)`)
 	section = regexp.MustCompile(`D?\d+(?:\.\d+)*`)
 	heading = regexp.MustCompile(`(?m)^#{2,4} (\d+(?:\.\d+)*)\.? `)
 	anyHead = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)
@@ -65,6 +65,7 @@ func TestCitationsAreUnderstood(t *testing.T) {
 		"// follows docs/spec/ingress.md\n\t// 7.1, D98":         "docs/spec/ingress.md D98",
 		"// docs/design.md section 33":                           "docs/design.md 33",
 		"// docs/nothing.md":                                     "docs/nothing.md",
+		"// docs/nothing.json":                                   "docs/nothing.json",
 		"// docs/adr/9999":                                       "docs/adr/9999",
 		`row: "D97: bytes"`:                                      "docs/spec/ingress.md D97",
 	} {
