@@ -14,6 +14,8 @@ const (
 	TopicReports = "reports"
 	// TopicStatus is hinted when a holder's state changed; supervisors watch it.
 	TopicStatus = "status"
+	// TopicRules is hinted when an operator gave a tunnel another configuration; proxies watch it.
+	TopicRules = "rules"
 )
 
 // GrantsOf is the topic that is hinted when the inbox of a worker has changed.

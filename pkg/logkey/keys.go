@@ -105,6 +105,7 @@ const (
 // Measure: numbers, sizes and durations.
 const (
 	Addresses     = "addresses"       // number of addresses
+	Number        = "number"          // number that the store gave to an operator's version of a configuration
 	Applied       = "applied"         // version of the configuration that is in use
 	Bytes         = "bytes"           // a size in bytes
 	BytesIn       = "bytes_in"        // bytes received from a visitor

@@ -9,5 +9,12 @@ import (
 
 // Build makes the proxy of a process of its own.
 func Build(_ context.Context, env process.Env, store *redisstore.Store, cfg Config) (process.Runner, error) {
-	return New(cfg, Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Version: env.Version, Files: env.Files})
+	key, err := process.ReadRuleKey(cfg.ConfigKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	return New(cfg, Deps{
+		Store: store, Logger: env.Logger, Registerer: env.Registerer, Version: env.Version, Files: env.Files,
+		Versions: store, RuleKey: key,
+	})
 }

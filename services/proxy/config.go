@@ -35,6 +35,8 @@ type Config struct {
 
 	StateDir string `yaml:"state_dir" usage:"directory of this proxy alone, for the pushed configurations in force and a mark of one that ends the process; empty is none"`
 
+	ConfigKeyFile string `yaml:"config_key_file" usage:"file with the secret, the same as the supervisors', that opens configurations of the store; empty follows none"`
+
 	DrainTimeout time.Duration `yaml:"drain_timeout" usage:"how long running requests may take to finish at stop"`
 
 	Management management.Config `yaml:",inline"`

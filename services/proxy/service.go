@@ -20,6 +20,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
@@ -46,6 +47,9 @@ type Deps struct {
 	Registerer prometheus.Registerer
 	// Rules, when not nil, are served instead of what the configuration names.
 	Rules *ingress.Set
+	// Versions has the configurations that operators put into the store, and RuleKey opens them; without both the proxy follows none.
+	Versions live.Versions
+	RuleKey  *process.RuleKey
 	// Version is part of the registration in the store.
 	Version string
 }
@@ -81,6 +85,7 @@ type Service struct {
 	private   *private.Networks
 	live      *live.State
 	manage    *management.Service
+	follow    func(ctx context.Context) // nil without a key
 	listeners []net.Listener
 	register  *registration.Registration // nil without a store
 	closeKeys func()
@@ -123,6 +128,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}); err != nil {
 		return nil, err
 	}
+	if deps.Versions != nil && deps.RuleKey != nil {
+		s.follow = func(ctx context.Context) { s.live.Follow(ctx, cfg.ID, deps.Versions, deps.RuleKey) }
+	}
 	table := s.live.Table()
 	if s.private, err = private.New(cfg.Private, table, point, log, deps.Registerer); err != nil {
 		return nil, err
@@ -146,18 +154,18 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 // openRules puts the local rules in force and watches their files.
 func (s *Service) openRules(deps Deps, cfg live.Config) (err error) {
-	use := func(rules localrules.Rules) (err error) {
+	use := func(local localrules.Rules) (err error) {
 		if s.live != nil {
-			return s.live.ReplaceLocal(rules)
+			return s.live.ReplaceLocal(local)
 		}
-		cfg.Rules = rules
+		cfg.Rules = local
 		s.live, err = live.New(cfg)
 		return err
 	}
 	if deps.Rules != nil {
-		rules := localrules.Rules{General: deps.Rules}
-		rules.Log(s.log)
-		return use(rules)
+		local := localrules.Rules{General: deps.Rules}
+		local.Log(s.log)
+		return use(local)
 	}
 	files := localrules.Files{General: s.cfg.ConfigFile, Tunnels: s.cfg.ConfigFiles}
 	return files.Watch(deps.Files, s.cfg.Origin, s.log, use)
@@ -165,9 +173,9 @@ func (s *Service) openRules(deps Deps, cfg live.Config) (err error) {
 
 // ReplaceRules replaces the rules that Deps had: for tunnels without a pushed configuration. On an error the former rules stay in force.
 func (s *Service) ReplaceRules(set *ingress.Set) error {
-	rules := localrules.Rules{General: set}
-	rules.Log(s.log)
-	return s.live.ReplaceLocal(rules)
+	local := localrules.Rules{General: set}
+	local.Log(s.log)
+	return s.live.ReplaceLocal(local)
 }
 
 // suffix tells two proxies on one host apart.
@@ -279,6 +287,15 @@ func (s *Service) Run(ctx context.Context) error {
 		g.Go(func() error { return server.Serve(served, l) })
 	}
 	g.Go(func() error { return s.private.Run(served) })
+	if s.follow != nil {
+		follow, stop := context.WithCancel(ctx)
+		defer context.AfterFunc(served, stop)() // a listener may fail
+		defer stop()
+		g.Go(func() error {
+			s.follow(follow)
+			return nil
+		})
+	}
 	s.state.Store(int32(stateServing))
 	s.log.InfoContext(ctx, "proxy serving", slog.Int(logkey.Rules, len(s.live.Table().Default().Routes())),
 		slog.Any(logkey.Endpoints, s.Endpoints()))

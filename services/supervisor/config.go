@@ -14,6 +14,8 @@ type Config struct {
 	ID          string        `yaml:"id" usage:"name of this supervisor (default: made from the host name)"`
 	Connections int           `yaml:"connections" usage:"connections per connector, for a tunnel that sets no number"`
 	Tick        time.Duration `yaml:"tick" usage:"longest time between two reads of the store"`
+
+	ConfigKeyFile string `yaml:"config_key_file" usage:"file with a secret of 32 bytes or more that seals configurations in the store; empty offers no versions"`
 }
 
 // Default is the configuration without any settings.

@@ -34,6 +34,9 @@ func (s *Service) Routes(g *echo.Group) {
 	g.PUT("/workers/:worker/drain", s.drain)
 	g.POST("/commands", s.submit)
 	g.GET("/commands/:id", s.command)
+	g.GET("/tunnels/:tunnel/config", s.configurations)
+	g.PUT("/tunnels/:tunnel/config", s.setConfiguration)
+	g.POST("/tunnels/:tunnel/config/document", s.configuration)
 }
 
 // badRequest is the error for a request that cannot be read.
@@ -48,8 +51,11 @@ func tunnelOf(c echo.Context) (tunnel.ID, error) {
 }
 
 // bodyOf reads the body of a request, as far as it can be valid.
-func bodyOf(c echo.Context) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(c.Request().Body, desired.MaxBytes+1))
+func bodyOf(c echo.Context) ([]byte, error) { return readBody(c, desired.MaxBytes) }
+
+// readBody reads the body of a request, and one byte more than most allows.
+func readBody(c echo.Context, most int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(c.Request().Body, most+1))
 	if err != nil {
 		return nil, badRequest(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -90,12 +91,23 @@ type Store interface {
 	Signals
 }
 
+// Configurations are the versions of tunnels' configurations, and the proxies that follow them.
+type Configurations interface {
+	Rules(ctx context.Context, id tunnel.ID, number uint64) (rules.History, error)
+	RuleHistory(ctx context.Context, id tunnel.ID) (rules.History, error)
+	PutRules(ctx context.Context, id tunnel.ID, expect uint64, v rules.Stored) (number uint64, err error)
+	Proxies(ctx context.Context) ([]fleet.Proxy, error)
+}
+
 // Deps are the dependencies of a supervisor.
 type Deps struct {
 	Store  Store
 	Logger *slog.Logger
 	// Registerer may be nil: then nothing is measured.
 	Registerer prometheus.Registerer
+	// Configurations has the versions of tunnels' configurations, and RuleKey seals them; without both none are offered.
+	Configurations Configurations
+	RuleKey        *rules.Key
 }
 
 // resignTimeout bounds the calls that give up the lead at the end.
@@ -113,6 +125,8 @@ type Service struct {
 	store   Store
 	log     *slog.Logger
 	metrics *metrics
+	configs Configurations
+	key     *rules.Key
 	// machine decides; it belongs to the loop of Run.
 	machine *pass.Machine
 
@@ -138,7 +152,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		id = fmt.Sprintf("supervisor-%016x", rand.Uint64())
 	}
 	return &Service{
-		cfg: cfg, store: deps.Store, metrics: m, state: errStarting,
+		cfg: cfg, store: deps.Store, metrics: m, state: errStarting, configs: deps.Configurations, key: deps.RuleKey,
 		log:     deps.Logger.With(slog.String(logkey.SupervisorID, id)),
 		machine: pass.NewMachine(pass.Config{ID: id, Connections: cfg.Connections, Random: rand.IntN, Entropy: cryptorand.Reader}),
 	}, nil

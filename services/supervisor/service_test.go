@@ -22,6 +22,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/storetest"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -89,7 +90,13 @@ func (l *lab) start(id string, store Store) *Service {
 	l.t.Helper()
 	cfg := Default()
 	cfg.ID = id
-	s, err := New(cfg, Deps{Store: store, Logger: slog.New(slog.NewTextHandler(l.log, nil)), Registerer: prometheus.NewRegistry()})
+	key, err := rules.NewKey(bytes.Repeat([]byte("k"), rules.MinKey))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	s, err := New(cfg, Deps{
+		Store: store, Logger: slog.New(slog.NewTextHandler(l.log, nil)), Registerer: prometheus.NewRegistry(), Configurations: l.store, RuleKey: key,
+	})
 	if err != nil {
 		l.t.Fatal(err)
 	}

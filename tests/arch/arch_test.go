@@ -43,6 +43,7 @@ func pure() map[string][]string {
 		"pkg/protocol":        nil,
 		"pkg/fleet":           nil,
 		"pkg/desired":         nil,
+		"pkg/rules":           nil,
 		"pkg/credential":      nil,
 		"pkg/remoteconfig":    nil,
 		"pkg/management":      {"github.com/golang-jwt/jwt/v5"},

@@ -107,7 +107,7 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config 
 	cfg.Proxy.Tags, cfg.Proxy.Listen, cfg.Proxy.TLSDir = s.List("tag"), s.List("link-listen"), s.Text("link-certs")
 	cfg.Proxy.Private.ICMP.SourceV4, cfg.Proxy.Private.ICMP.SourceV6 = s.Text("icmpv4-src"), s.Text("icmpv6-src")
 	cfg.Proxy.Private.DNS.ResolverAddrs = s.List("dns-resolver-addrs")
-	cfg.Proxy.StateDir = s.Text("state-dir")
+	cfg.Proxy.StateDir, cfg.Supervisor.ConfigKeyFile = s.Text("state-dir"), s.Text("config-key-file")
 	policy := &cfg.Proxy.Opener.Policy
 	policy.AllowNetworks, policy.DenyNetworks = s.List("policy-allow-networks"), s.List("policy-deny-networks")
 	policy.AllowHosts, policy.DenyHosts = s.List("policy-allow-hosts"), s.List("policy-deny-hosts")

@@ -65,6 +65,8 @@ type Stack struct {
 	proxy  *proxy.Service
 	worker *connworker.Service
 	rows   []process.Row
+	// ruleKey seals configurations in the store; nil keeps none.
+	ruleKey *process.RuleKey
 	// socketDir holds the Unix socket of the proxy, when there is one of our making.
 	socketDir string
 
@@ -173,7 +175,12 @@ func (s *Stack) openStore(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
-	return nil
+	if s.cfg.Redis.URL == "" { // the versions end with the process, as the store does
+		s.ruleKey, err = process.NewRuleKey()
+		return err
+	}
+	s.ruleKey, err = process.ReadRuleKey(s.cfg.Supervisor.ConfigKeyFile)
+	return err
 }
 
 // errAlone says that no other process could use the link.
@@ -237,13 +244,15 @@ func (s *Stack) buildDiscovery() (part, error) {
 }
 
 func (s *Stack) buildSupervisor() (part, error) {
-	return supervisor.New(s.cfg.Supervisor, supervisor.Deps{Store: s.store, Logger: s.log("supervisor"), Registerer: s.deps.Registry})
+	return supervisor.New(s.cfg.Supervisor, supervisor.Deps{
+		Store: s.store, Logger: s.log("supervisor"), Registerer: s.deps.Registry, Configurations: s.store, RuleKey: s.ruleKey,
+	})
 }
 
 func (s *Stack) buildProxy() (part, error) {
 	p, err := proxy.New(s.cfg.Proxy, proxy.Deps{
 		Store: s.store, Logger: s.log("proxy"), Registerer: s.deps.Registry, Rules: s.cfg.Rules, Version: s.deps.Version,
-		Files: s.deps.Reload.Files,
+		Files: s.deps.Reload.Files, Versions: s.store, RuleKey: s.ruleKey,
 	})
 	s.proxy = p
 	return p, err

@@ -65,12 +65,16 @@ const (
 	scriptProved        = "proved"
 	scriptPublishPool   = "publish_pool"
 	scriptPut           = "put"
+	scriptPutRules      = "put_rules"
 	scriptReconnect     = "reconnect"
 	scriptRelease       = "release"
 	scriptRemove        = "remove"
 	scriptRenew         = "renew"
 	scriptRenewWorker   = "renew_worker"
+	scriptReportRules   = "report_rules"
 	scriptResignLead    = "resign_lead"
+	scriptRuleHeads     = "rule_heads"
+	scriptRules         = "rules"
 	scriptSetDesired    = "set_desired"
 	scriptSlots         = "slots"
 	scriptSubmitCommand = "submit_command"
@@ -81,8 +85,8 @@ const (
 func Scripts() []string {
 	return []string{
 		scriptAnswerCommand, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptList, scriptGeneration, scriptNotify, scriptProved,
-		scriptPublishPool, scriptPut, scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker, scriptResignLead,
-		scriptSetDesired, scriptSlots, scriptSubmitCommand, scriptTakeLead,
+		scriptPublishPool, scriptPut, scriptPutRules, scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker,
+		scriptReportRules, scriptResignLead, scriptRuleHeads, scriptRules, scriptSetDesired, scriptSlots, scriptSubmitCommand, scriptTakeLead,
 	}
 }
 

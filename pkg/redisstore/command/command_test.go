@@ -109,6 +109,13 @@ func TestCommands(t *testing.T) {
 		"answer command|answer_command|" + desiredKeys + "|c1|done|epoch 9",
 		"read command|answer_command|" + desiredKeys + "|c1||",
 		"reconnect slot 3|reconnect|" + tag + ":slots|3|7|c1",
+		"read newest configurations|rule_heads|cv:{rules}:heads|17",
+		"read configurations|rules|cv:{rules}:history:" + tunnelText + "|7",
+		"read configurations|rules|cv:{rules}:history:" + tunnelText + "|",
+		"set configuration|put_rules|cv:{rules}:heads cv:{rules}:history:" + tunnelText + "|" + tunnelText +
+			`|7|{"author":"ann","hash":"ab","restored_from":5}|s|50`,
+		"report configuration|report_rules|cv:{rules}:history:" + tunnelText +
+			`|p|3|7|{"proxy_id":"","in_force":{"push":3,"version":7}}|256`,
 		"hint|||publish|cv:hint:topic|m",
 	}
 	var got []string
@@ -245,6 +252,20 @@ func TestDecode(t *testing.T) {
 		{"set desired state", list("version", "19"), "", tunnel.ErrConflict},
 		{"set desired state", list("odd", "19"), "", errOther},
 		{"set desired state", list("ok"), "", errOther},
+		{"read newest configurations", list("same", "17"), "{true 17 map[]}", nil},
+		{"read newest configurations", list("all", "17", "x", "1", tunnelText, "9"), "{false 17 map[" + tunnelText + ":9]}", nil},
+		{"read newest configurations", list("all", "17", "x"), "", errOther},
+		{"read newest configurations", list("odd", "17"), "", errOther},
+		{"read configurations", list("x"), "", errOther},
+		{"read configurations", list("1", "version"), "", errOther},
+		{
+			"read configurations", list("1", "version", "x", "1", "1", "{}", "", "version", "1", "x", "1", "{}", "",
+				"version", "1", "1", "x", "{}", "", "version", "1", "1", "1", "", "", "result", "p", "", "1", "", ""),
+			`{1 [] [] [version x: "x" is no number version 1: "x" is no version of a push version 1: "x" is no time ` +
+				`version 1: unexpected end of JSON input result p: unexpected end of JSON input]}`, nil,
+		},
+		{"set configuration", list("ok", "18"), "18", nil},
+		{"set configuration", list("version", "19"), "", tunnel.ErrConflict},
 		{"submit command", list("other"), "", tunnel.ErrConflict},
 		{"submit command", list("full", "1024"), "", tunnel.ErrUnavailable},
 		{"submit command", list("pending", "", "x", orderText), "", errOther},

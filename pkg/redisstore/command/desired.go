@@ -144,24 +144,29 @@ func setDesired(subject string, expect uint64, body desired.Body, pool bool, bac
 			Script: scriptSetDesired, Keys: []string{documentsKey()},
 			Args: []string{subject, number(expect), string(text), changes, number(back.Version), number(back.PoolVersion)},
 		},
-		Decode: func(reply any) (uint64, error) {
-			words, err := texts(opSetDesired, reply)
-			if err != nil {
-				return 0, err
-			}
-			if len(words) != 2 {
-				return 0, badReply(opSetDesired, reply)
-			}
-			version, err := strconv.ParseUint(words[1], 10, 63)
-			switch {
-			case err != nil || words[0] != "ok" && words[0] != "version":
-				return 0, badReply(opSetDesired, reply)
-			case words[0] == "version":
-				return 0, fmt.Errorf("%s of %s: %w: it has version %d", opSetDesired, subject, tunnel.ErrConflict, version)
-			}
-			return version, nil
-		},
+		Decode: version(opSetDesired, subject),
 	}, nil
+}
+
+// version reads the reply of the scripts that change something by compare-and-set of its version.
+func version(op, subject string) func(reply any) (uint64, error) {
+	return func(reply any) (uint64, error) {
+		words, err := texts(op, reply)
+		if err != nil {
+			return 0, err
+		}
+		if len(words) != 2 {
+			return 0, badReply(op, reply)
+		}
+		version, err := strconv.ParseUint(words[1], 10, 63)
+		switch {
+		case err != nil || words[0] != "ok" && words[0] != "version":
+			return 0, badReply(op, reply)
+		case words[0] == "version":
+			return 0, fmt.Errorf("%s of %s: %w: it has version %d", op, subject, tunnel.ErrConflict, version)
+		}
+		return version, nil
+	}
 }
 
 // Submit writes a command for the supervisors, which have ttl to carry it out. The same command again changes nothing and returns its

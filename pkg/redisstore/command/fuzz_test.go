@@ -11,6 +11,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -192,6 +193,11 @@ func operations(tb testing.TB) []operation {
 		erase(command.Answer("c1", desired.Result{Outcome: desired.Done, Detail: "epoch 9"}), nil),
 		erase(command.Result("c1"), nil),
 		erase(command.AskReconnect(s, 7, "c1"), nil),
+		erase(command.RuleHeads(17), nil),
+		erase(command.Rules(s.Tunnel, 7), nil),
+		erase(command.RuleHistory(s.Tunnel), nil),
+		erase(command.PutRules(s.Tunnel, 7, rules.Stored{Head: rules.Head{Author: "ann", Hash: "ab", RestoredFrom: 5}, Sealed: "s"})),
+		erase(command.ReportRules(s.Tunnel, rules.Result{Proxy: "p", InForce: rules.Position{Push: 3, Number: 7}})),
 		erase(command.Publish("topic", []byte("m")), nil),
 	}
 	for _, op := range all {

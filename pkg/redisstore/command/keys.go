@@ -42,6 +42,12 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	    s:changed s:pool (version in which the pool changed) s:former (body before the last change)
 //	cv:{desired}:commands         hash    20 min more   supervisor              supervisor
 //	    per id: id:body (desired.Command as JSON) id:tunnel id:created id:deadline id:result
+//	cv:{rules}:heads              hash    none          supervisor              proxy
+//	    version (grows with each change), and per tunnel the number of its newest configuration
+//	cv:{rules}:history:<tunnel>   hash    none          supervisor, proxy       supervisor, proxy
+//	    newest, push (of the edge, the newest that a proxy reported), floor (the highest number that a proxy reported), per version n:
+//	    n:head (author, hash as JSON) n:push (that it was made on top of) n:changed n:sealed (the document, encrypted), and per proxy p
+//	    result/p (ms of the time, then rules.Result as JSON)
 //	cv:{tail}:records             hash    longest       proxy                   worker, proxy, supervisor, discovery
 //	cv:{tail}:deadlines           zset    longest       proxy                   worker, proxy, supervisor, discovery
 //	    who streams log lines (fleet.Tail): session -> JSON, and its deadline
@@ -97,6 +103,10 @@ func fenceKey(id tunnel.ID, connector tunnel.ConnectorID) string {
 func documentsKey() string { return prefix + "{desired}:documents" }
 
 func commandsKey() string { return prefix + "{desired}:commands" }
+
+func ruleHeadsKey() string { return prefix + "{rules}:heads" }
+
+func rulesKey(id tunnel.ID) string { return prefix + "{rules}:history:" + id.String() }
 
 // HintChannel is the channel on which the messages of a topic are published.
 func HintChannel(topic string) string { return prefix + "hint:" + topic }

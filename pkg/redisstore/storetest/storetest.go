@@ -50,6 +50,8 @@ func Run(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		{"commands", testCommands},
 		{"command limit", testCommandLimit},
 		{"reconnect", testReconnect},
+		{"rules", testRules},
+		{"rule floor", testRuleFloor},
 		{"concurrent", testConcurrent},
 		{"watch", testWatch},
 	}

@@ -75,3 +75,28 @@ func (c *Client) Command(ctx context.Context, id string) (Command, error) {
 	err := c.api.Call(ctx, http.MethodGet, "/v1/commands/"+url.PathEscape(id), nil, &out)
 	return out, err
 }
+
+// Configurations reads the versions of a tunnel's configuration, without their documents, and what became of the newest at the proxies.
+func (c *Client) Configurations(ctx context.Context, id tunnel.ID) (Configurations, error) {
+	var out Configurations
+	err := c.api.Call(ctx, http.MethodGet, configPath(id), nil, &out)
+	return out, err
+}
+
+// SetConfiguration makes the next version of a tunnel's configuration, if its newest version still is that of the change.
+// tunnel.ErrConflict says that it is not, tunnel.ErrNotFound that the version to restore is not kept.
+func (c *Client) SetConfiguration(ctx context.Context, id tunnel.ID, change ConfigurationChange) (Configurations, error) {
+	var out Configurations
+	err := c.api.Call(ctx, http.MethodPut, configPath(id), change, &out)
+	return out, err
+}
+
+// Configuration reads a version with its document; 0 is the newest. It counts as a change, because documents may hold passwords:
+// tunnel.ErrNotFound if the version is not kept.
+func (c *Client) Configuration(ctx context.Context, id tunnel.ID, number uint64) (Configuration, error) {
+	var out Configuration
+	err := c.api.Call(ctx, http.MethodPost, configPath(id)+"/document", DocumentRequest{Version: number}, &out)
+	return out, err
+}
+
+func configPath(id tunnel.ID) string { return "/v1/tunnels/" + id.String() + "/config" }

@@ -1,10 +1,12 @@
 package opsclient
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -45,4 +47,71 @@ type Slots struct {
 	Tunnel    tunnel.ID          `json:"tunnel_id"`
 	Connector tunnel.ConnectorID `json:"connector_id"`
 	Slots     []lease.Record     `json:"slots"`
+}
+
+// Configurations are the versions of a tunnel's configuration, the oldest first.
+type Configurations struct {
+	Tunnel   tunnel.ID     `json:"tunnel_id"`
+	Versions []Version     `json:"versions"`
+	Proxies  []ProxyResult `json:"proxies"`
+	// Damaged are stored parts that cannot be read.
+	Damaged []string `json:"damaged,omitempty"`
+}
+
+// Version says who wrote a version and when.
+type Version = rules.Head
+
+// Newest is the newest version, or the zero Version.
+func (c Configurations) Newest() Version {
+	if len(c.Versions) == 0 {
+		return Version{}
+	}
+	return c.Versions[len(c.Versions)-1]
+}
+
+// State is what became of the newest version at all proxies together: it is pending as long as it is at one of them, and where there is none.
+func (c Configurations) State() rules.State {
+	out := rules.InForce
+	for _, p := range c.Proxies {
+		switch {
+		case p.State == rules.Pending:
+			return rules.Pending
+		case p.State == rules.Rejected:
+			out = rules.Rejected
+		}
+	}
+	if len(c.Proxies) == 0 {
+		return rules.Pending
+	}
+	return out
+}
+
+// Pending reports whether a proxy has not said anything about the newest version yet.
+func (c Configurations) Pending() bool { return c.State() == rules.Pending }
+
+// InForce reports whether all proxies have put the newest version in force.
+func (c Configurations) InForce() bool { return c.State() == rules.InForce }
+
+// ProxyResult is what became of the newest version at a proxy.
+type ProxyResult struct {
+	rules.Result
+	State rules.State `json:"state"`
+}
+
+// Configuration is a version with its document.
+type Configuration struct {
+	Tunnel tunnel.ID `json:"tunnel_id"`
+	rules.Head
+	Config json.RawMessage `json:"config"`
+}
+
+// Diff compares two documents as rules.Diff does.
+func Diff(former, latter []byte) (string, error) { return rules.Diff(former, latter) }
+
+// ConfigurationChange is a new version that an operator asks for.
+type ConfigurationChange = rules.Change
+
+// DocumentRequest asks for the document of a version; 0 is the newest.
+type DocumentRequest struct {
+	Version uint64 `json:"version"`
 }

@@ -67,6 +67,18 @@ func (s *Store) hgetall(args []lua.LValue) (reply, error) {
 	return listOf(e.hash.pairs), nil // the caller copies
 }
 
+func (s *Store) hkeys(args []lua.LValue) (reply, error) {
+	e, err := s.hashAt(word(args[0]))
+	if err != nil || e == nil {
+		return listOf(nil), err
+	}
+	out := make([]lua.LValue, 0, len(e.hash.pairs)/2)
+	for i := 0; i < len(e.hash.pairs); i += 2 {
+		out = append(out, e.hash.pairs[i])
+	}
+	return listOf(out), nil
+}
+
 func (s *Store) hset(args []lua.LValue) (reply, error) {
 	if len(args)%2 != 1 {
 		return reply{}, Error("ERR wrong number of arguments for 'hset' command")

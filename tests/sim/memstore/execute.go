@@ -92,6 +92,8 @@ func find(name string) (redisCommand, bool) {
 		return redisCommand{2, false, false, (*Store).hmget}, true
 	case "HGETALL":
 		return redisCommand{1, false, false, (*Store).hgetall}, true
+	case "HKEYS":
+		return redisCommand{1, false, false, (*Store).hkeys}, true
 	case "HSET":
 		return redisCommand{3, true, true, (*Store).hset}, true
 	case "HDEL":

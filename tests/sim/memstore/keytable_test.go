@@ -41,7 +41,7 @@ func TestKeyTable(t *testing.T) {
 		documented[m[1]] = true
 	}
 	fields := map[string]bool{}
-	for seed := range uint64(40) {
+	for seed := range uint64(300) {
 		s := memstore.New(start)
 		w := newWorld(choicesOf(seed, sequenceBytes))
 		for w.more() {

@@ -113,7 +113,7 @@ func modeCommands(t *testing.T) []command.Command {
 				out = append(out, c)
 			}
 		}
-		if seed > 1000 {
+		if seed > 4000 {
 			t.Fatalf("only found %v", seen)
 		}
 	}

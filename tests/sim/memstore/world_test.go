@@ -14,6 +14,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -130,7 +131,7 @@ func (w *world) epoch(slot tunnel.Slot) tunnel.Epoch {
 // learn remembers the epoch of a grant, and the version of a document.
 func (w *world) learn(c command.Command, reply any) {
 	list, ok := reply.([]any)
-	if ok && c.Script == "set_desired" && len(list) == 2 {
+	if ok && (c.Script == "set_desired" || c.Script == "put_rules") && len(list) == 2 {
 		text, _ := list[1].(string)
 		w.version, _ = strconv.ParseUint(text, 10, 62)
 	}
@@ -278,7 +279,9 @@ func (w *world) reading() command.Command {
 
 func (w *world) rare() command.Command {
 	slot := w.slot()
-	switch w.pick(14) {
+	switch w.pick(18) {
+	case 14, 15, 16, 17:
+		return w.rules(slot.Tunnel)
 	case 8, 9, 10:
 		return w.desired(slot)
 	case 11, 12, 13:
@@ -315,6 +318,23 @@ func (w *world) desired(slot tunnel.Slot) command.Command {
 		return command.Desired(version).Command
 	default:
 		return sent(command.SetDesired(slot.Tunnel, version, spec, oneOf(&w.choices, "", "ann"), w.pick(2) == 0))
+	}
+}
+
+// rules changes, reads or reports the configurations of a tunnel.
+func (w *world) rules(id tunnel.ID) command.Command {
+	number := oneOf(&w.choices, 0, 0, w.version, w.version, 1)
+	switch w.pick(6) {
+	case 0:
+		return command.RuleHeads(number).Command
+	case 1:
+		return oneOf(&w.choices, command.RuleHistory(id), command.Rules(id, number)).Command
+	case 2, 3:
+		return sent(command.ReportRules(id, rules.Result{
+			Proxy: fmt.Sprint("p", w.pick(3)), InForce: rules.Position{Push: int32(w.pick(4)) - 1, Number: number},
+		}))
+	default:
+		return sent(command.PutRules(id, number, rules.Stored{Head: rules.Head{Author: oneOf(&w.choices, "", "ann")}, Sealed: "s"}))
 	}
 }
 

@@ -2,6 +2,7 @@ package lastgood
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,18 +24,34 @@ const (
 	maxFile = remoteconfig.MaxUpdate + 1<<10
 )
 
+// Copy is a configuration in force.
+type Copy struct {
+	remoteconfig.Update
+	// Number is that of an operator's version; 0 for what the edge pushed (rules.Position).
+	Number uint64
+}
+
+// numbered is what the file has besides the update.
+type numbered struct {
+	Number uint64 `json:"number,omitempty"`
+}
+
 // Copies are the saved configurations of a proxy.
 type Copies struct{ dir string }
 
 // New keeps copies below dir. An empty dir keeps none.
 func New(dir string) *Copies { return &Copies{dir: dir} }
 
-// Save replaces the copy of the update's tunnel, in one step.
-func (c *Copies) Save(u remoteconfig.Update) error {
+// Save replaces the copy of the tunnel, in one step.
+func (c *Copies) Save(u Copy) error {
 	if c.dir == "" {
 		return nil
 	}
-	b, err := remoteconfig.MarshalUpdate(u)
+	b, err := json.Marshal(struct {
+		Version int32           `json:"version"`
+		Config  json.RawMessage `json:"config"`
+		numbered
+	}{u.Version, u.Document, numbered{u.Number}})
 	if err != nil {
 		return fmt.Errorf("copy of a configuration: %w", err)
 	}
@@ -49,7 +66,7 @@ func (c *Copies) Save(u remoteconfig.Update) error {
 }
 
 // Load reads all copies. A copy that cannot be read is part of the error and hides no other one.
-func (c *Copies) Load() ([]remoteconfig.Update, error) {
+func (c *Copies) Load() ([]Copy, error) {
 	if c.dir == "" {
 		return nil, nil
 	}
@@ -60,7 +77,7 @@ func (c *Copies) Load() ([]remoteconfig.Update, error) {
 	if err != nil {
 		return nil, fmt.Errorf("copies of configurations: %w", err)
 	}
-	var all []remoteconfig.Update
+	var all []Copy
 	var faults []error
 	for _, e := range entries {
 		text, isCopy := strings.CutPrefix(e.Name(), filePrefix)
@@ -78,27 +95,31 @@ func (c *Copies) Load() ([]remoteconfig.Update, error) {
 	return all, errors.Join(faults...)
 }
 
-var errNotInUse = errors.New("its version is no version of a pushed configuration")
+var errNotInUse = errors.New("its version is that of local rules")
 
 // read reads the copy of the tunnel whose id is text.
-func (c *Copies) read(text string) (remoteconfig.Update, error) {
+func (c *Copies) read(text string) (Copy, error) {
 	id, err := tunnel.ParseID(text)
 	if err != nil {
-		return remoteconfig.Update{}, err
+		return Copy{}, err
 	}
 	b, err := filewatch.ReadRegular(c.path(id), maxFile)
 	if err != nil {
-		return remoteconfig.Update{}, err
+		return Copy{}, err
 	}
 	u, err := remoteconfig.UnmarshalUpdate(b)
 	if err != nil {
-		return remoteconfig.Update{}, err
+		return Copy{}, err
 	}
-	if u.Version <= remoteconfig.LocalVersion || len(bytes.TrimSpace(u.Document)) == 0 {
-		return remoteconfig.Update{}, errNotInUse
+	var n numbered
+	if err := json.Unmarshal(b, &n); err != nil {
+		return Copy{}, err
+	}
+	if u.Version <= remoteconfig.LocalVersion && n.Number == 0 || len(bytes.TrimSpace(u.Document)) == 0 {
+		return Copy{}, errNotInUse
 	}
 	u.Tunnel = id
-	return u, nil
+	return Copy{Update: u, Number: n.Number}, nil
 }
 
 func (c *Copies) path(id tunnel.ID) string {

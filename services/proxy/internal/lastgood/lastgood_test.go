@@ -15,22 +15,27 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/lastgood"
 )
 
+func pushed(id tunnel.ID, version int32, document string) lastgood.Copy {
+	return lastgood.Copy{Update: remoteconfig.Update{Tunnel: id, Version: version, Document: []byte(document)}}
+}
+
 func TestCopies(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	c := lastgood.New(dir)
 	if all, err := c.Load(); len(all) != 0 || err != nil {
 		t.Errorf("before any copy: %v, %v", all, err)
 	}
-	one := remoteconfig.Update{Tunnel: tunnel.ID{1}, Version: 0, Document: []byte(`{"ingress":[]}`)}
-	two := remoteconfig.Update{Tunnel: tunnel.ID{2}, Version: 7, Document: []byte(`{"ingress":[{"service":"http://u:secret@h"}]}`)}
-	for _, u := range []remoteconfig.Update{one, {Tunnel: two.Tunnel, Version: 6, Document: []byte("null")}, two} {
+	one := pushed(tunnel.ID{1}, 0, `{"ingress":[]}`)
+	two := pushed(tunnel.ID{2}, 7, `{"ingress":[{"service":"http://u:secret@h"}]}`)
+	two.Number = 1700000000000
+	for _, u := range []lastgood.Copy{one, pushed(two.Tunnel, 6, "null"), two} {
 		if err := c.Save(u); err != nil {
 			t.Fatal(err)
 		}
 	}
 	all, err := c.Load()
-	slices.SortFunc(all, func(a, b remoteconfig.Update) int { return bytes.Compare(a.Tunnel[:], b.Tunnel[:]) })
-	if d := cmp.Diff([]remoteconfig.Update{one, two}, all); d != "" || err != nil {
+	slices.SortFunc(all, func(a, b lastgood.Copy) int { return bytes.Compare(a.Tunnel[:], b.Tunnel[:]) })
+	if d := cmp.Diff([]lastgood.Copy{one, two}, all); d != "" || err != nil {
 		t.Errorf("%v: %s", err, d)
 	}
 	entries, err := os.ReadDir(dir)
@@ -51,7 +56,7 @@ func TestCopies(t *testing.T) {
 func TestDamagedCopies(t *testing.T) {
 	dir := t.TempDir()
 	c := lastgood.New(dir)
-	good := remoteconfig.Update{Tunnel: tunnel.ID{9}, Version: 3, Document: []byte(`{}`)}
+	good := pushed(tunnel.ID{9}, 3, `{}`)
 	if err := c.Save(good); err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +75,7 @@ func TestDamagedCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	all, err := c.Load()
-	if d := cmp.Diff([]remoteconfig.Update{good}, all); d != "" {
+	if d := cmp.Diff([]lastgood.Copy{good}, all); d != "" {
 		t.Error(d)
 	}
 	if err == nil || strings.Contains(err.Error(), "applying") {
@@ -85,7 +90,7 @@ func TestDamagedCopies(t *testing.T) {
 
 func TestNoDirectory(t *testing.T) {
 	c := lastgood.New("")
-	if err := c.Save(remoteconfig.Update{Document: []byte("{}")}); err != nil {
+	if err := c.Save(pushed(tunnel.ID{}, 0, "{}")); err != nil {
 		t.Error(err)
 	}
 	if all, err := c.Load(); all != nil || err != nil {
@@ -99,7 +104,7 @@ func TestUnwritableDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := lastgood.New(path)
-	if err := c.Save(remoteconfig.Update{Document: []byte("{}")}); err == nil {
+	if err := c.Save(pushed(tunnel.ID{}, 0, "{}")); err == nil {
 		t.Error("a copy below a file is no error")
 	}
 	if _, err := c.Load(); err == nil {

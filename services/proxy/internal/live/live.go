@@ -16,6 +16,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
 	"github.com/culvert-tunnel/culvert/pkg/redact"
 	"github.com/culvert-tunnel/culvert/pkg/remoteconfig"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/crashmark"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/lastgood"
@@ -61,14 +62,16 @@ type State struct {
 	tunnels map[tunnel.ID]*pushed
 	// local are the tunnels with local rules of their own.
 	local map[tunnel.ID]bool
+	// changed receives when what is in force for a tunnel changed.
+	changed chan struct{}
 }
 
-// pushed is what the edge pushed for one tunnel.
+// pushed is what the edge, or an operator through the store, gave to one tunnel.
 type pushed struct {
-	version int32 // in force
-	// last is the error of the last push that was rejected, until one is applied, and tried its version.
+	at rules.Position // in force
+	// last is the error of the last one that was rejected, until one is applied, and tried where that one stands.
 	last  string
-	tried int32
+	tried rules.Position
 }
 
 // Update is a configuration that the edge pushed.
@@ -76,20 +79,20 @@ type Update = remoteconfig.Update
 
 // New makes a state with the local rules in force.
 func New(cfg Config) (*State, error) {
-	rules, err := cfg.Rules.Limited(cfg.MaxActiveFlows)
+	local, err := cfg.Rules.Limited(cfg.MaxActiveFlows)
 	if err != nil {
 		return nil, err
 	}
-	table, err := router.New(rules.General, cfg.Opener, cfg.ManagementHosts...)
+	table, err := router.New(local.General, cfg.Opener, cfg.ManagementHosts...)
 	if err != nil {
 		return nil, err
 	}
-	if err := table.SwapAll(router.Changes{Tunnels: rules.Tunnels}); err != nil {
+	if err := table.SwapAll(router.Changes{Tunnels: local.Tunnels}); err != nil {
 		return nil, err
 	}
 	s := &State{
 		cfg: cfg, table: table, marks: crashmark.New(cfg.StateDir), copies: lastgood.New(cfg.StateDir), metrics: newMetrics(),
-		tunnels: make(map[tunnel.ID]*pushed), local: keys(rules.Tunnels),
+		tunnels: make(map[tunnel.ID]*pushed), local: keys(local.Tunnels), changed: make(chan struct{}, 1),
 	}
 	if cfg.Registerer != nil {
 		if err := s.metrics.register(cfg.Registerer); err != nil {
@@ -109,52 +112,88 @@ func (s *State) of(id tunnel.ID) (now pushed, closed bool) {
 	if p := s.tunnels[id]; p != nil {
 		return *p, s.closed
 	}
-	return pushed{version: remoteconfig.LocalVersion}, s.closed
+	return pushed{at: rules.Local()}, s.closed
 }
 
 func (s *State) set(id tunnel.ID, now pushed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tunnels[id] = &now
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Changed receives after what is in force for a tunnel changed, or was rejected. Changes before the channel is read count as one.
+func (s *State) Changed() <-chan struct{} { return s.changed }
+
+// Positions says what is in force for each tunnel to which the edge or an operator gave a configuration, also a rejected one.
+func (s *State) Positions() map[tunnel.ID]rules.Position {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[tunnel.ID]rules.Position, len(s.tunnels))
+	for id, p := range s.tunnels {
+		out[id] = p.at
+	}
+	return out
 }
 
 // Apply puts a pushed configuration in force for its tunnel, and returns the version in force afterwards. Every error is a
 // *remoteconfig.RejectedError. A version that is not newer changes nothing and is no error.
 func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error) {
+	at, err := s.put(ctx, lastgood.Copy{Update: u})
+	return at.Push, remoteconfig.Reject(err)
+}
+
+// ApplyVersion puts an operator's version of a configuration in force for a tunnel, and returns what is in force afterwards. One that is not
+// newer changes nothing and is no error.
+func (s *State) ApplyVersion(ctx context.Context, id tunnel.ID, at rules.Position, document []byte) (rules.Position, error) {
+	return s.put(ctx, lastgood.Copy{Update: remoteconfig.Update{Tunnel: id, Version: at.Push, Document: document}, Number: at.Number})
+}
+
+// put puts a configuration in force, unless it is not newer than the one that is.
+func (s *State) put(ctx context.Context, u lastgood.Copy) (rules.Position, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
+	at := rules.Position{Push: u.Version, Number: u.Number}
 	log := s.cfg.Logger.With(slog.String(logkey.TunnelID, u.Tunnel.String()), slog.Int(logkey.Version, int(u.Version)))
+	if u.Number > 0 {
+		log = log.With(slog.Uint64(logkey.Number, u.Number))
+	}
 	now, closed := s.of(u.Tunnel)
 	switch {
-	case u.Version <= now.version:
-		log.DebugContext(ctx, "configuration is not newer", slog.Int(logkey.Applied, int(now.version)))
-		return now.version, nil
+	case !at.Replaces(now.at):
+		log.DebugContext(ctx, "configuration is not newer", slog.Int(logkey.Applied, int(now.at.Push)))
+		return now.at, nil
 	case closed:
-		return now.version, remoteconfig.Reject(errClosed)
+		return now.at, errClosed
 	}
-	set, err := s.applyMarked(ctx, log, u)
+	set, err := s.applyMarked(ctx, log, u.Update)
 	if err != nil {
 		tell := log.DebugContext // every connection pushes the same document: one line at the error level is enough
-		if now.last != err.Error() || now.tried != u.Version {
+		if now.last != err.Error() || now.tried != at {
 			tell = log.ErrorContext
 		}
-		now.last, now.tried = err.Error(), u.Version
+		now.last, now.tried = err.Error(), at
 		s.set(u.Tunnel, now)
-		tell(ctx, "configuration rejected", slog.Int(logkey.Applied, int(now.version)), slog.Any(logkey.Err, err),
+		tell(ctx, "configuration rejected", slog.Int(logkey.Applied, int(now.at.Push)), slog.Any(logkey.Err, err),
 			slog.String(logkey.Document, string(u.Document)))
-		return now.version, remoteconfig.Reject(err)
+		return now.at, err
 	}
 	if err := s.copies.Save(u); err != nil {
 		log.WarnContext(ctx, "state directory unusable", slog.Any(logkey.Err, err)) // it is in force all the same
 	}
-	s.set(u.Tunnel, pushed{version: u.Version})
-	s.metrics.applied(u.Tunnel, u.Version)
+	s.set(u.Tunnel, pushed{at: at})
+	if at.Push > remoteconfig.LocalVersion {
+		s.metrics.applied(u.Tunnel, at.Push)
+	}
 	log.InfoContext(ctx, "configuration applied", slog.Int(logkey.Rules, len(set.Rules)), slog.Int(logkey.Bytes, len(u.Document)),
 		slog.String(logkey.Document, string(u.Document)))
 	for _, text := range set.Warnings() {
 		log.WarnContext(ctx, "ingress rules accepted with a warning", slog.String(logkey.Warning, text))
 	}
-	return u.Version, nil
+	return at, nil
 }
 
 // applyMarked is apply with a mark on disk as long as it runs. Without a mark that can be written a document is applied all the same.
@@ -204,7 +243,7 @@ func (s *State) Restore(ctx context.Context) {
 		s.cfg.Logger.WarnContext(ctx, "saved configuration not used", slog.Any(logkey.Err, err))
 	}
 	for _, u := range updates {
-		if _, err := s.Apply(ctx, u); err != nil {
+		if _, err := s.put(ctx, u); err != nil {
 			s.cfg.Logger.WarnContext(ctx, "saved configuration not used", slog.String(logkey.TunnelID, u.Tunnel.String()), slog.Any(logkey.Err, err))
 		}
 	}
@@ -212,30 +251,30 @@ func (s *State) Restore(ctx context.Context) {
 
 // ReplaceLocal puts new local rules in force: for tunnels without a pushed configuration at once, and for none of the others. It is all or
 // nothing: on an error the former rules stay in force.
-func (s *State) ReplaceLocal(rules localrules.Rules) error {
-	rules, err := rules.Limited(s.cfg.MaxActiveFlows)
+func (s *State) ReplaceLocal(local localrules.Rules) error {
+	local, err := local.Limited(s.cfg.MaxActiveFlows)
 	if err != nil {
 		return err
 	}
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	changes := router.Changes{Default: rules.General, Tunnels: make(map[tunnel.ID]*ingress.Set)}
+	changes := router.Changes{Default: local.General, Tunnels: make(map[tunnel.ID]*ingress.Set)}
 	s.mu.Lock()
 	for id := range s.local {
 		changes.Tunnels[id] = nil
 	}
 	s.mu.Unlock()
-	maps.Copy(changes.Tunnels, rules.Tunnels)
+	maps.Copy(changes.Tunnels, local.Tunnels)
 	maps.DeleteFunc(changes.Tunnels, func(id tunnel.ID, _ *ingress.Set) bool {
 		now, _ := s.of(id)
-		return now.version != remoteconfig.LocalVersion
+		return now.at != rules.Local()
 	})
 	if err := s.table.SwapAll(changes); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.local = keys(rules.Tunnels)
+	s.local = keys(local.Tunnels)
 	return nil
 }
 
@@ -250,7 +289,7 @@ func keys(tunnels map[tunnel.ID]*ingress.Set) map[tunnel.ID]bool {
 // Version is the version in force for a tunnel, and the error of its last push if that was rejected, without passwords.
 func (s *State) Version(id tunnel.ID) (version int32, rejected string) {
 	now, _ := s.of(id)
-	return now.version, redact.URL(now.last)
+	return now.at.Push, redact.URL(now.last)
 }
 
 // Tunnels lists the tunnels with local rules of their own and those for which the edge has pushed a configuration, also a rejected
@@ -270,7 +309,7 @@ func (s *State) ConfigJSON(id tunnel.ID) ([]byte, error) {
 	s.applying.Lock() // so that version and rules belong together
 	defer s.applying.Unlock()
 	now, _ := s.of(id)
-	return s.table.For(id).Set.ConfigJSON(now.version)
+	return s.table.For(id).Set.ConfigJSON(now.at.Push)
 }
 
 // Close refuses further pushes.

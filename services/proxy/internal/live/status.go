@@ -19,6 +19,8 @@ type TunnelStatus struct {
 	// Version is the version of the pushed configuration in force, -1 for the local one; Error is why the last push was rejected.
 	Version int32  `json:"config_version"`
 	Error   string `json:"config_error,omitempty"`
+	// Number is that of the operator's version in force (docs/configuration.md); 0 when there is none.
+	Number uint64 `json:"config_number,omitempty"`
 	// RuleCount is the number of its rules. Status leaves out the rules themselves: there may be thousands of tunnels.
 	RuleCount int           `json:"rule_count"`
 	Rules     []router.Rule `json:"rules,omitempty"`
@@ -43,5 +45,7 @@ func (s *State) TunnelStatus(id tunnel.ID) TunnelStatus {
 func (s *State) tunnelStatus(id tunnel.ID) TunnelStatus {
 	st := TunnelStatus{Tunnel: id, RuleCount: len(s.table.For(id).Routes())}
 	st.Version, st.Error = s.Version(id)
+	now, _ := s.of(id)
+	st.Number = now.at.Number
 	return st
 }

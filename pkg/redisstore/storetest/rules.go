@@ -1,0 +1,99 @@
+package storetest
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/culvert-tunnel/culvert/pkg/redisstore"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// testRules: configurations are written by compare-and-set, their numbers grow, and only the document that is asked for is read.
+func testRules(t *testing.T, open func(t *testing.T) *redisstore.Store) {
+	s, id := open(t), newTunnel(t)
+	put := func(expect uint64, v rules.Stored) uint64 {
+		t.Helper()
+		n, err := s.PutRules(t.Context(), id, expect, v)
+		if err != nil || n <= expect {
+			t.Fatalf("PutRules: number %d after %d, %v", n, expect, err)
+		}
+		return n
+	}
+	if h, err := s.Rules(t.Context(), id, 0); err != nil || len(h.Versions) > 0 || h.Push != -1 {
+		t.Fatalf("Rules of a new tunnel: %+v, %v", h, err)
+	}
+	first := put(0, rules.Stored{Head: rules.Head{Author: "ann", Hash: "a"}, Sealed: "one"})
+	_, err := s.PutRules(t.Context(), id, 0, rules.Stored{Sealed: "x"})
+	wantError(t, "PutRules over a version that was not seen", err, tunnel.ErrConflict)
+	if err := s.ReportRules(t.Context(), id, rules.Result{Proxy: "p1", InForce: rules.Position{Push: 4}}); err != nil {
+		t.Fatal(err)
+	}
+	second := put(first, rules.Stored{Head: rules.Head{Author: "bob", RestoredFrom: first}, Sealed: "two"})
+	want := rules.History{Push: 4, Versions: []rules.Stored{
+		{Head: rules.Head{Position: rules.Position{Push: -1, Number: first}, Author: "ann", Hash: "a"}},
+		{Head: rules.Head{Position: rules.Position{Push: 4, Number: second}, Author: "bob", RestoredFrom: first}, Sealed: "two"},
+	}, Results: []rules.Result{{Proxy: "p1", InForce: rules.Position{Push: 4}}}}
+	ignore := cmp.Options{cmpopts.IgnoreFields(rules.Head{}, "Changed"), cmpopts.IgnoreFields(rules.Result{}, "Changed")}
+	got, err := s.Rules(t.Context(), id, 0)
+	if diff := cmp.Diff(want, got, ignore); err != nil || diff != "" || got.Versions[1].Changed.IsZero() || got.Results[0].Changed.IsZero() {
+		t.Errorf("Rules: %v (-want +got):\n%s", err, diff)
+	}
+	want.Versions[0].Sealed, want.Versions[1].Sealed = "one", ""
+	got, err = s.Rules(t.Context(), id, first)
+	if diff := cmp.Diff(want, got, ignore); err != nil || diff != "" {
+		t.Errorf("Rules of the first: %v (-want +got):\n%s", err, diff)
+	}
+	want.Versions[0].Sealed = ""
+	got, err = s.RuleHistory(t.Context(), id)
+	if diff := cmp.Diff(want, got, ignore); err != nil || diff != "" {
+		t.Errorf("RuleHistory: %v (-want +got):\n%s", err, diff)
+	}
+	heads, err := s.RuleHeads(t.Context(), 0)
+	if err != nil || heads.Same || heads.Tunnels[id] != second {
+		t.Errorf("RuleHeads: %+v, %v, want %d", heads, err, second)
+	}
+}
+
+// testRuleFloor: a number and a push that a proxy has seen stay the least, also where the store lost them, and old entries go first.
+func testRuleFloor(t *testing.T, open func(t *testing.T) *redisstore.Store) {
+	s, id := open(t), newTunnel(t)
+	const seen = 1 << 50 // far beyond the time of the server in ms
+	report := func(proxy string, push int32, number uint64) {
+		t.Helper()
+		if err := s.ReportRules(t.Context(), id, rules.Result{Proxy: proxy, InForce: rules.Position{Push: push, Number: number}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	report("p0", 7, seen)
+	report("p0", 2, 1)
+	last := uint64(0)
+	for i := range rules.MaxVersions + 3 {
+		n, err := s.PutRules(t.Context(), id, last, rules.Stored{Sealed: fmt.Sprint(i)})
+		if err != nil || n <= seen || n <= last {
+			t.Fatalf("PutRules: number %d after %d and %d, %v", n, last, seen, err)
+		}
+		last = n
+	}
+	for i := range rules.MaxResults + 2 {
+		report(fmt.Sprintf("p%d", i+1), 3, 0)
+	}
+	h, err := s.Rules(t.Context(), id, 0)
+	if err != nil || h.Push != 7 || len(h.Versions) != rules.MaxVersions || len(h.Results) != rules.MaxResults {
+		t.Fatalf("%v: push %d, %d versions, %d results", err, h.Push, len(h.Versions), len(h.Results))
+	}
+	if v, _ := h.Newest(); v.Number != last || v.Push != 7 || v.Sealed != fmt.Sprint(rules.MaxVersions+2) {
+		t.Errorf("the newest is %+v, want number %d", v, last)
+	}
+	if _, found := h.Find(last - rules.MaxVersions); found {
+		t.Error("the oldest was kept")
+	}
+	for _, r := range h.Results {
+		if r.Proxy == "p0" {
+			t.Error("the oldest result was kept")
+		}
+	}
+}

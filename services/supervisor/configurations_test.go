@@ -1,0 +1,93 @@
+package supervisor
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/culvert-tunnel/culvert/pkg/ops"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
+	"github.com/culvert-tunnel/culvert/services/supervisor/opsclient"
+)
+
+// TestConfigurations: versions are made by compare-and-set, checked first, sealed in the store, and can be restored.
+func TestConfigurations(t *testing.T) {
+	a := api{lab: newLab(t, 2), echo: echo.New()}
+	s := a.start("s1", a.store)
+	a.echo.HTTPErrorHandler = ops.ErrorHandler(s.log)
+	s.Routes(a.echo.Group("/v1"))
+	path := "/tunnels/" + a.id.String() + "/config"
+	put := func(version uint64, rest string) (all opsclient.Configurations, code int) {
+		code = a.call("PUT", path, fmt.Sprintf(`{"version":%d,"author":"ann",%s}`, version, rest), &all)
+		return all, code
+	}
+	var all opsclient.Configurations
+	if code := a.call("GET", path, "", &all); code != http.StatusOK || len(all.Versions) != 0 {
+		t.Fatalf("before any: %d, %+v", code, all)
+	}
+	const first = `{"ingress":[{"service":"http://user:secret@h"}]}`
+	all, code := put(0, `"config":`+first)
+	one := all.Newest()
+	if code != http.StatusOK || one.Number == 0 || one.Push != -1 || one.Author != "ann" || len(one.Hash) != 32 {
+		t.Fatalf("the first: %d, %+v", code, all)
+	}
+	if err := a.store.ReportRules(t.Context(), a.id, rules.Result{Proxy: "p", InForce: one.Position}); err != nil {
+		t.Fatal(err)
+	}
+	all, code = put(one.Number, `"config":{"ingress":[{"service":"http_status:404"}]}`)
+	two := all.Newest()
+	if code != http.StatusOK || two.Number <= one.Number || two.Hash == one.Hash || all.Proxies[0].State != rules.Pending {
+		t.Fatalf("the second: %d, %+v", code, all)
+	}
+	all, code = put(two.Number, fmt.Sprintf(`"restore":%d`, one.Number))
+	if three := all.Newest(); code != http.StatusOK || three.RestoredFrom != one.Number || three.Hash != one.Hash {
+		t.Errorf("restored: %d, %+v", code, all)
+	}
+	var doc opsclient.Configuration
+	if code := a.call("POST", path+"/document", `{}`, &doc); code != http.StatusOK || string(doc.Config) != first {
+		t.Errorf("the newest document: %d, %s", code, doc.Config)
+	}
+	if code := a.call("POST", path+"/document", fmt.Sprintf(`{"version":%d}`, two.Number), &doc); code != http.StatusOK || doc.Number != two.Number {
+		t.Errorf("the second document: %d, %+v", code, doc)
+	}
+	h, err := a.store.Rules(t.Context(), a.id, one.Number)
+	if v, found := h.Find(one.Number); err != nil || !found || v.Sealed == "" || strings.Contains(v.Sealed, "secret") {
+		t.Errorf("stored: %+v, %v", v, err)
+	}
+	for rest, want := range map[string]int{
+		`"config":{"ingress":[{"service":"nonsense"}]}`: http.StatusBadRequest,
+		`"config":` + first:                             http.StatusConflict,
+		`"restore":5`:                                   http.StatusNotFound,
+	} {
+		if _, code := put(two.Number, rest); code != want {
+			t.Errorf("%s: %d, want %d", rest, code, want)
+		}
+	}
+	if code := a.call("POST", path+"/document", `{"version":5}`, nil); code != http.StatusNotFound {
+		t.Errorf("an unknown document: %d", code)
+	}
+	if s.key, err = rules.NewKey(bytes.Repeat([]byte("o"), rules.MinKey)); err != nil {
+		t.Fatal(err)
+	}
+	if code := a.call("POST", path+"/document", `{}`, nil); code != http.StatusConflict {
+		t.Errorf("a document under another key: %d", code)
+	}
+}
+
+// TestNoKey: a supervisor without a key says which setting is missing.
+func TestNoKey(t *testing.T) {
+	s, err := New(Default(), Deps{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := api{lab: newLab(t, 2), echo: echo.New()}
+	s.Routes(a.echo.Group("/v1"))
+	if code := a.call("GET", "/tunnels/"+a.id.String()+"/config", "", nil); code != http.StatusNotImplemented {
+		t.Errorf("without a key: %d", code)
+	}
+}
