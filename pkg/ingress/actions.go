@@ -67,6 +67,17 @@ const (
 	ChangeAdd
 )
 
+func (k ChangeKind) text() string {
+	switch k {
+	case ChangeRemove:
+		return "removed"
+	case ChangeSet:
+		return "set"
+	case ChangeAdd:
+	}
+	return "added"
+}
+
 // HeaderChange is one change of a header.
 type HeaderChange struct {
 	Kind  ChangeKind

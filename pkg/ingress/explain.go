@@ -33,7 +33,7 @@ func (s *Set) Explain(r *Request) Explanation {
 		e.Skipped = append(e.Skipped, s.Rules[i].mismatch(name, absolute, r))
 	}
 	e.Origin = rule.origin()
-	e.Changes = rule.changes()
+	e.Changes = append(rule.changes(), rule.acts()...)
 	e.Warnings = s.traps(name, absolute, r, index)
 	return e
 }
@@ -67,6 +67,9 @@ func (r *Rule) matchesHost(name string, absolute bool) bool {
 // origin says what serves the requests of the rule.
 func (r *Rule) origin() string {
 	s := r.Service
+	if len(r.Targets) > 0 {
+		return r.origins()
+	}
 	switch s.Kind {
 	case KindHTTP:
 		return s.String() + ", over HTTP/1.1" + or(r.Origin.HTTP2Origin && s.OriginScheme() == "https", " or HTTP/2", "")
@@ -91,6 +94,58 @@ func (r *Rule) origin() string {
 	return s.Text()
 }
 
+// origins lists the origins of a rule with several.
+func (r *Rule) origins() string {
+	all := make([]string, len(r.Targets))
+	for i, t := range r.Targets {
+		all[i] = t.Service.String()
+		if t.Weight > 1 {
+			all[i] += fmt.Sprintf(" (weight %d)", t.Weight)
+		}
+		if t.Backup {
+			all[i] += " (backup)"
+		}
+	}
+	return fmt.Sprintf("one of %s; by %s among those that are up", strings.Join(all, ", "), r.Balance.Policy)
+}
+
+// acts lists what the rule does besides, without secrets.
+func (r *Rule) acts() []string {
+	var all []string
+	add := func(yes bool, format string, args ...any) {
+		if yes {
+			all = append(all, fmt.Sprintf(format, args...))
+		}
+	}
+	add(r.Closed != "", "refused: %s", r.Closed)
+	a := r.Actions
+	if a == nil {
+		return all
+	}
+	add(len(a.IPRules) > 0, "refused unless ipRules allow the visitor's address (actions.ipRules)")
+	add(a.Limits != (Limits{}), "refused beyond the limits of requests in progress or per second (actions.limits)")
+	add(a.Users != nil, "refused without the password of one of %d users (actions.basicAuth)", len(a.Users))
+	add(a.MaxBody >= 0, "refused with a body of more than %d bytes (actions.maxBody)", a.MaxBody)
+	switch {
+	case a.File != "":
+		add(true, "answered with status %d and the file %s, not by the origin (actions.respond)", a.Status, a.File)
+	case a.Type != "":
+		add(true, "answered with status %d and a fixed text, not by the origin (actions.respond)", a.Status)
+	case a.Status != 0:
+		add(true, "answered with a redirect, status %d, not by the origin (actions.redirect)", a.Status)
+	}
+	add(a.StripPrefix != "", "the beginning %s of the path is cut off (actions.stripPrefix)", a.StripPrefix)
+	add(a.Rewrite != nil, "the path is changed (actions.rewrite)")
+	add(a.Timeout > 0, "the whole exchange may take %s (actions.timeout)", a.Timeout)
+	for _, c := range a.Request {
+		add(true, "header %s of the request: %s (actions.requestHeaders)", c.Name, c.Kind.text())
+	}
+	for _, c := range a.Response {
+		add(true, "header %s of the response: %s (actions.responseHeaders)", c.Name, c.Kind.text())
+	}
+	return all
+}
+
 // changes lists what the origin gets in another form.
 func (r *Rule) changes() []string {
 	scheme := r.Service.OriginScheme()
@@ -99,7 +154,7 @@ func (r *Rule) changes() []string {
 	}
 	o := &r.Origin
 	all := []string{
-		"path and query: unchanged",
+		or(r.Actions != nil, "query: unchanged", "path and query: unchanged"),
 		"Cf-Warp-Tag-Id, and Cf-Warp-Tag-NAME for each tag of the connector: added; those of the visitor: removed",
 	}
 	if o.HTTPHostHeader == "" {

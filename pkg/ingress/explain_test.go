@@ -96,6 +96,34 @@ func TestExplainOrigins(t *testing.T) {
 	}
 }
 
+func TestExplainOriginsAndActions(t *testing.T) {
+	doc, err := ingress.ParseJSON([]byte(`{"ingress":[{"services":["http://a:1",{"service":"http://u:secret@b:1","weight":2},
+		{"service":"http://c:1","backup":true}],"actions":{"stripPrefix":"/api","maxBody":5,"timeout":"30s","limits":{"rate":1},
+		"basicAuth":{"users":{"alice":"` + someHash + `"}},"requestHeaders":{"set":{"X-A":"secret"}},
+		"responseHeaders":{"remove":["Server"]}}}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := ingress.Compile(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := set.Explain(ingress.Get("h.test", "/"))
+	all := e.Origin + "\n" + strings.Join(e.Changes, "\n")
+	for _, want := range []string{
+		"one of http://a:1, http://u:xxxxx@b:1 (weight 2), http://c:1 (backup); by round_robin", "actions.stripPrefix",
+		"more than 5 bytes", "take 30s",
+		"one of 1 users", "actions.limits", "header X-A of the request: set", "header Server of the response: removed",
+	} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no %q in\n%s", want, all)
+		}
+	}
+	if strings.Contains(all, "secret") || strings.Contains(all, "$2a$") {
+		t.Errorf("a secret is shown:\n%s", all)
+	}
+}
+
 // FuzzExplain holds the reasons against Match: an earlier rule alone never takes the request.
 func FuzzExplain(f *testing.F) {
 	f.Add("*.example.com", "^/x", "a.EXAMPLE.com:80", "/x/../y")

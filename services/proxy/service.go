@@ -93,8 +93,8 @@ type Service struct {
 }
 
 // New reads the ingress rules and opens the link listeners. The caller runs the service, which closes them.
-func New(cfg Config, deps Deps) (*Service, error) {
-	if err := cfg.Validate(); err != nil {
+func New(cfg Config, deps Deps) (s *Service, err error) {
+	if err = cfg.Validate(); err != nil {
 		return nil, err
 	}
 	tags, err := cfg.tags()
@@ -120,7 +120,12 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, log: log, closeKeys: open.Close}
+	defer func() {
+		if err != nil {
+			open.Close()
+		}
+	}()
+	s = &Service{cfg: cfg, log: log, closeKeys: open.Close}
 	s.manage = management.New(cfg.Management, log, deps.Registerer, deps.tails())
 	if err := s.openRules(deps, live.Config{
 		Opener: open, ManagementHosts: cfg.Management.Hosts(),

@@ -23,7 +23,7 @@ func (x *flowState) act(ctx context.Context, s *router.Snapshot, p *parsed, rest
 	}
 	visitor, leave, no := a.Admit(ctx, p.header, x.client(p).Addr(), length)
 	if no != nil {
-		return x.turnAway(ctx, &requestError{failureDenied, no.Status, no.Reason}, no.Header)
+		return x.turnAway(ctx, &requestError{kindOf(no.Status), no.Status, no.Reason}, no.Header)
 	}
 	defer leave()
 	if err := x.admit(ctx, s, p); err != nil {
@@ -78,6 +78,19 @@ func (x *flowState) turnAway(ctx context.Context, no *requestError, header [][2]
 	x.h.metrics.count(f.kind)
 	x.report(ctx, f, no)
 	return x.respond(ctx, no.status, pairs(header), "")
+}
+
+// kindOf tells refusals by limits from those of access control.
+func kindOf(status int) failureKind {
+	switch status {
+	case http.StatusTooManyRequests:
+		return failureRate
+	case http.StatusServiceUnavailable:
+		return failureBusy
+	case http.StatusRequestEntityTooLarge:
+		return failureTooLarge
+	}
+	return failureDenied
 }
 
 func pairs(header [][2]string) []stream.Pair {

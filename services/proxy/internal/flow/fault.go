@@ -31,20 +31,22 @@ type failureKind string
 
 // Every kind there is.
 const (
-	failureCancelled failureKind = "cancelled"   // the edge no longer wants the response
-	failureRequest   failureKind = "request"     // the request is malformed or not complete
-	failureDenied    failureKind = "denied"      // access control
-	failureKeys      failureKind = "no_keys"     // access control has no keys to check a token with
-	failurePolicy    failureKind = "policy"      // the local policy does not allow the destination
-	failureTooLarge  failureKind = "too_large"   // a body beyond the spool limit
-	failureLimited   failureKind = "flow_limit"  // too many private-network flows
-	failureFull      failureKind = "full"        // too many flows of all kinds
-	failureShare     failureKind = "tunnel_full" // too many flows of one tunnel
-	failureDial      failureKind = "dial"        // no connection to the origin
-	failureTLS       failureKind = "tls"         // no trust in the origin
-	failureTimeout   failureKind = "timeout"     // the origin is too slow
-	failureProtocol  failureKind = "protocol"    // the origin's response is malformed or ended early
-	failureInternal  failureKind = "internal"    // a defect
+	failureCancelled failureKind = "cancelled"      // the edge no longer wants the response
+	failureRequest   failureKind = "request"        // the request is malformed or not complete
+	failureDenied    failureKind = "denied"         // access control
+	failureKeys      failureKind = "no_keys"        // access control has no keys to check a token with
+	failurePolicy    failureKind = "policy"         // the local policy does not allow the destination
+	failureTooLarge  failureKind = "too_large"      // a body beyond the spool limit
+	failureRate      failureKind = "rule_rate"      // too many requests per second for the limits of the rule
+	failureBusy      failureKind = "rule_in_flight" // too many requests in progress for the limits of the rule
+	failureLimited   failureKind = "flow_limit"     // too many private-network flows
+	failureFull      failureKind = "full"           // too many flows of all kinds
+	failureShare     failureKind = "tunnel_full"    // too many flows of one tunnel
+	failureDial      failureKind = "dial"           // no connection to the origin
+	failureTLS       failureKind = "tls"            // no trust in the origin
+	failureTimeout   failureKind = "timeout"        // the origin is too slow
+	failureProtocol  failureKind = "protocol"       // the origin's response is malformed or ended early
+	failureInternal  failureKind = "internal"       // a defect
 )
 
 // requestError is a request that cannot be served as it is. Its text goes to the edge.
@@ -240,7 +242,7 @@ func (x *flowState) fail(ctx context.Context, err error) {
 func (x *flowState) refuse(ctx context.Context, f failure) error {
 	private := x.req.Type == stream.TCP // its error response has no status
 	switch f.kind {
-	case failureDenied, failureTooLarge:
+	case failureDenied, failureTooLarge, failureRate, failureBusy:
 		if !private {
 			return x.respond(ctx, f.status, nil, "")
 		}
@@ -269,7 +271,7 @@ func (x *flowState) report(ctx context.Context, f failure, err error) {
 		level = slog.LevelDebug
 	case failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal, failureKeys:
 		level = slog.LevelError
-	case failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull, failureShare:
+	case failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull, failureShare, failureRate, failureBusy:
 	}
 	if !x.log.Enabled(ctx, level) {
 		return
