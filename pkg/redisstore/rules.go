@@ -24,8 +24,8 @@ func (s *Store) RuleHistory(ctx context.Context, id tunnel.ID) (rules.History, e
 	return do(ctx, s, command.RuleHistory(id))
 }
 
-// PutRules writes the next version of a tunnel's configuration, if the newest one still is the expected one (0: none), and returns its number.
-// Of the head the author, the hash and the origin count. tunnel.ErrConflict says that somebody else wrote first.
+// PutRules writes the next version of a tunnel's configuration, if the newest one still is the expected one (0: none), and returns
+// its number. Of the head the author, the hash and the origin count. tunnel.ErrConflict says that somebody else wrote first.
 func (s *Store) PutRules(ctx context.Context, id tunnel.ID, expect uint64, v rules.Stored) (number uint64, err error) {
 	r, err := command.PutRules(id, expect, v)
 	return s.change(ctx, r, err)

@@ -41,7 +41,8 @@ func TestReplaces(t *testing.T) {
 
 func TestResults(t *testing.T) {
 	newest := rules.Position{Push: 3, Number: 9}
-	in, out, other := rules.Result{Proxy: "a", InForce: newest}, rules.Result{Proxy: "b", Tried: 9, Error: "e"}, rules.Result{Proxy: "c", Tried: 8}
+	in, other := rules.Result{Proxy: "a", InForce: newest}, rules.Result{Proxy: "c", Tried: 8}
+	out := rules.Result{Proxy: "b", Tried: 9, Error: "e"}
 	for r, want := range map[rules.Result]rules.State{in: rules.InForce, out: rules.Rejected, other: rules.Pending, {}: rules.Pending} {
 		if got := r.State(newest); got != want {
 			t.Errorf("%+v: %s, want %s", r, got, want)
@@ -74,8 +75,8 @@ func (s *modelStore) write() rules.Position {
 	return p
 }
 
-// TestModel: with messages that are lost, repeated and reordered, and a store that fails over, no proxy goes back, no number is used twice,
-// and when all is delivered at last, the proxies agree.
+// TestModel: with messages that are lost, repeated and reordered, and a store that fails over, no proxy goes back, no number is
+// used twice, and when all is delivered at last, the proxies agree.
 func TestModel(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 10))

@@ -41,8 +41,8 @@ type Position struct {
 // Local is the position of local rules, from flags or files.
 func Local() Position { return Position{Push: NoPush} }
 
-// Compare is negative when p comes before q, 0 when they are the same, and positive when p comes after q: what comes later replaces what comes
-// earlier, and never the other way round.
+// Compare is negative when p comes before q, 0 when they are the same, and positive when p comes after q: what comes later replaces
+// what comes earlier, and never the other way round.
 func (p Position) Compare(q Position) int {
 	return cmp.Or(cmp.Compare(p.Push, q.Push), cmp.Compare(p.Number, q.Number))
 }

@@ -77,8 +77,8 @@ func (s *operatorStore) awaits(what string, done func(r rules.Result) bool) (one
 
 func status(code string) string { return `{"ingress":[{"service":"http_status:` + code + `"}]}` }
 
-// TestOperatorsVersions: two proxies follow the store, keep what they have when a version is of no use, order versions and pushes in the same
-// way, and the last one is in force after a restart without the store.
+// TestOperatorsVersions: two proxies follow the store, keep what they have when a version is of no use, order versions and pushes
+// in the same way, and the last one is in force after a restart without the store.
 func TestOperatorsVersions(t *testing.T) {
 	store := newOperatorStore(t)
 	start := func(id, dir string) *running {

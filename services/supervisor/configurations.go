@@ -66,7 +66,8 @@ func (s *Service) showConfigurations(c echo.Context, id tunnel.ID) error {
 	return c.JSON(http.StatusOK, out)
 }
 
-// configuration responds with a version and its document. It is no GET, so that it is guarded like a change: documents may hold passwords.
+// configuration responds with a version and its document. It is no GET, so that it is guarded like a change: documents may hold
+// passwords.
 func (s *Service) configuration(c echo.Context) error {
 	id, err := s.keyed(c)
 	if err != nil {
@@ -108,8 +109,8 @@ func (s *Service) document(c echo.Context, id tunnel.ID, number uint64) (v rules
 	return v, document, nil
 }
 
-// validate checks a document like a proxy does before it starts the services. What only the proxy's host can tell, such as a missing file, is
-// the proxy's result.
+// validate checks a document like a proxy does before it starts the services. What only the proxy's host can tell, such as a
+// missing file, is the proxy's result.
 func validate(change rules.Change) error {
 	if change.Restore != 0 {
 		return nil

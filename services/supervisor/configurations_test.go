@@ -52,7 +52,8 @@ func TestConfigurations(t *testing.T) {
 	if code := a.call("POST", path+"/document", `{}`, &doc); code != http.StatusOK || string(doc.Config) != first {
 		t.Errorf("the newest document: %d, %s", code, doc.Config)
 	}
-	if code := a.call("POST", path+"/document", fmt.Sprintf(`{"version":%d}`, two.Number), &doc); code != http.StatusOK || doc.Number != two.Number {
+	code = a.call("POST", path+"/document", fmt.Sprintf(`{"version":%d}`, two.Number), &doc)
+	if code != http.StatusOK || doc.Number != two.Number {
 		t.Errorf("the second document: %d, %+v", code, doc)
 	}
 	h, err := a.store.Rules(t.Context(), a.id, one.Number)

@@ -95,7 +95,8 @@ func (l *lab) start(id string, store Store) *Service {
 		l.t.Fatal(err)
 	}
 	s, err := New(cfg, Deps{
-		Store: store, Logger: slog.New(slog.NewTextHandler(l.log, nil)), Registerer: prometheus.NewRegistry(), Configurations: l.store, RuleKey: key,
+		Store: store, Logger: slog.New(slog.NewTextHandler(l.log, nil)), Registerer: prometheus.NewRegistry(),
+		Configurations: l.store, RuleKey: key,
 	})
 	if err != nil {
 		l.t.Fatal(err)

@@ -48,8 +48,8 @@ func (c *commands) up() *urfave.Command {
 			&urfave.StringFlag{Name: "redis", Usage: "`URL` of a Redis, so that other processes can join; without it the store is inside the " +
 				"process [$CULVERT_REDIS_URL]"},
 			&urfave.StringFlag{Name: "redis-password-file", Usage: "`FILE` with the password of --redis [$CULVERT_REDIS_PASSWORD_FILE]"},
-			&urfave.StringFlag{Name: "config-key-file", Usage: "with --redis, `FILE` with a secret of 32 bytes or more, the same for all, that seals " +
-				"the configurations of culvert config in it (default: none are followed) [$CULVERT_CONFIG_KEY_FILE]"},
+			&urfave.StringFlag{Name: "config-key-file", Usage: "with --redis, `FILE` with a secret of 32 bytes or more, the same for all, that " +
+				"seals the configurations of culvert config in it (default: none are followed) [$CULVERT_CONFIG_KEY_FILE]"},
 			&urfave.StringSliceFlag{Name: "link-listen", Usage: "with --redis, `ENDPOINT` where workers in other processes reach this one's " +
 				"proxy: unix:/path or tcp:host:port, repeatable (default: a Unix socket)"},
 			&urfave.StringFlag{Name: "link-certs", Usage: "`DIR` made by link-certs, for a --link-listen over TCP"},

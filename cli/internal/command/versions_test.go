@@ -46,7 +46,9 @@ func TestConfigurationsOfOneProcess(t *testing.T) {
 	}
 	serves("shop.test")
 	blog := file("blog.json", `{"ingress":[{"hostname":"blog.test","service":"http://localhost:8002"},{"service":"http_status:404"}]}`)
-	if out := o.must("config", "diff", o.tunnel, blog); !strings.Contains(out, `-      "hostname": "shop.test"`) || !strings.Contains(out, `+      "hostname": "blog.test"`) {
+	out := o.must("config", "diff", o.tunnel, blog)
+	if !strings.Contains(out, `-      "hostname": "shop.test"`) ||
+		!strings.Contains(out, `+      "hostname": "blog.test"`) {
 		t.Errorf("diff: %s", out)
 	}
 	two := versions("apply", o.tunnel, blog, "--if-version", strconv.FormatUint(one.Number, 10)).Newest()
@@ -59,7 +61,8 @@ func TestConfigurationsOfOneProcess(t *testing.T) {
 		t.Errorf("show: %s", out)
 	}
 	three := versions("rollback", o.tunnel, number)
-	if v := three.Newest(); v.RestoredFrom != one.Number || v.Hash != one.Hash || v.Number <= two.Number || three.Proxies[0].State != rules.InForce {
+	if v := three.Newest(); v.RestoredFrom != one.Number || v.Hash != one.Hash || v.Number <= two.Number ||
+		three.Proxies[0].State != rules.InForce {
 		t.Errorf("rollback: %+v", three)
 	}
 	serves("shop.test")

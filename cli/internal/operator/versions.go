@@ -23,7 +23,8 @@ const applyWait = 10 * time.Second
 func (c Commands) versions() *urfave.Command {
 	change := []urfave.Flag{
 		&urfave.StringFlag{Name: "author", Usage: "who makes the change (default: the user)"},
-		&urfave.Uint64Flag{Name: "if-version", Usage: "only if the newest version has this `NUMBER`; 0 for a tunnel without any (default: whatever it has)"},
+		&urfave.Uint64Flag{Name: "if-version", Usage: "only if the newest version has this `NUMBER`; 0 for a tunnel without any (default: " +
+			"whatever it has)"},
 		&urfave.DurationFlag{Name: "wait", Value: applyWait, Usage: "`TIME` for the proxies to put it in force"},
 	}
 	return &urfave.Command{
@@ -197,21 +198,8 @@ func (c Commands) putVersion(ctx *urfave.Context, api *opsclient.Client, change 
 		return err
 	}
 	made := now.Newest()
-	deadline := time.NewTimer(ctx.Duration("wait"))
-	defer deadline.Stop()
-	tick := time.NewTicker(resultEvery)
-	defer tick.Stop()
-	for waiting := true; waiting && now.Pending() && now.Newest() == made; {
-		select {
-		case <-ctx.Done():
-			waiting = false
-		case <-deadline.C:
-			waiting = false
-		case <-tick.C:
-			if now, err = api.Configurations(ctx.Context, id); err != nil {
-				return err
-			}
-		}
+	if now, err = settledVersion(ctx, api, id, now); err != nil {
+		return err
 	}
 	if err := c.showVersions(ctx, now, []opsclient.Version{made}); err != nil {
 		return err
@@ -220,4 +208,29 @@ func (c Commands) putVersion(ctx *urfave.Context, api *opsclient.Client, change 
 		return errNotInForce
 	}
 	return nil
+}
+
+// settledVersion waits until all proxies have said what became of the newest version, somebody made another, or the time is over.
+func settledVersion(
+	ctx *urfave.Context, api *opsclient.Client, id tunnel.ID, now opsclient.Configurations,
+) (opsclient.Configurations, error) {
+	made := now.Newest()
+	deadline := time.NewTimer(ctx.Duration("wait"))
+	defer deadline.Stop()
+	tick := time.NewTicker(resultEvery)
+	defer tick.Stop()
+	for now.Pending() && now.Newest() == made {
+		select {
+		case <-ctx.Done():
+			return now, nil
+		case <-deadline.C:
+			return now, nil
+		case <-tick.C:
+		}
+		var err error
+		if now, err = api.Configurations(ctx.Context, id); err != nil {
+			return now, err
+		}
+	}
+	return now, nil
 }

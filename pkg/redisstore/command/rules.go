@@ -133,8 +133,8 @@ func takeRules(h *rules.History, e []string) error {
 	return nil
 }
 
-// PutRules writes the next version of a tunnel's configuration, if the newest one still is the expected one (0: none), and returns its number.
-// Of the head the author, the hash and the origin count. tunnel.ErrConflict says that somebody else wrote first.
+// PutRules writes the next version of a tunnel's configuration, if the newest one still is the expected one (0: none), and returns
+// its number. Of the head the author, the hash and the origin count. tunnel.ErrConflict says that somebody else wrote first.
 func PutRules(id tunnel.ID, expect uint64, v rules.Stored) (Request[uint64], error) {
 	if err := rules.CheckAuthor(v.Author); err != nil {
 		return Request[uint64]{}, fmt.Errorf("%s: %w", opPutRules, err)

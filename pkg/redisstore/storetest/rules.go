@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,15 +24,14 @@ func testRules(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		}
 		return n
 	}
-	if h, err := s.Rules(t.Context(), id, 0); err != nil || len(h.Versions) > 0 || h.Push != -1 {
-		t.Fatalf("Rules of a new tunnel: %+v, %v", h, err)
+	none, err := s.Rules(t.Context(), id, 0)
+	if diff := cmp.Diff(rules.History{Push: -1}, none); err != nil || diff != "" {
+		t.Fatalf("Rules of a new tunnel: %v (-want +got):\n%s", err, diff)
 	}
 	first := put(0, rules.Stored{Head: rules.Head{Author: "ann", Hash: "a"}, Sealed: "one"})
-	_, err := s.PutRules(t.Context(), id, 0, rules.Stored{Sealed: "x"})
+	_, err = s.PutRules(t.Context(), id, 0, rules.Stored{Sealed: "x"})
 	wantError(t, "PutRules over a version that was not seen", err, tunnel.ErrConflict)
-	if err := s.ReportRules(t.Context(), id, rules.Result{Proxy: "p1", InForce: rules.Position{Push: 4}}); err != nil {
-		t.Fatal(err)
-	}
+	wantError(t, "ReportRules", s.ReportRules(t.Context(), id, rules.Result{Proxy: "p1", InForce: rules.Position{Push: 4}}), nil)
 	second := put(first, rules.Stored{Head: rules.Head{Author: "bob", RestoredFrom: first}, Sealed: "two"})
 	want := rules.History{Push: 4, Versions: []rules.Stored{
 		{Head: rules.Head{Position: rules.Position{Push: -1, Number: first}, Author: "ann", Hash: "a"}},
@@ -91,9 +91,7 @@ func testRuleFloor(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if _, found := h.Find(last - rules.MaxVersions); found {
 		t.Error("the oldest was kept")
 	}
-	for _, r := range h.Results {
-		if r.Proxy == "p0" {
-			t.Error("the oldest result was kept")
-		}
+	if slices.ContainsFunc(h.Results, func(r rules.Result) bool { return r.Proxy == "p0" }) {
+		t.Error("the oldest result was kept")
 	}
 }

@@ -69,14 +69,15 @@ func (c Configurations) Newest() Version {
 	return c.Versions[len(c.Versions)-1]
 }
 
-// State is what became of the newest version at all proxies together: it is pending as long as it is at one of them, and where there is none.
+// State is what became of the newest version at all proxies together: it is pending as long as it is at one of them, and where
+// there is none.
 func (c Configurations) State() rules.State {
 	out := rules.InForce
 	for _, p := range c.Proxies {
-		switch {
-		case p.State == rules.Pending:
+		if p.State == rules.Pending {
 			return rules.Pending
-		case p.State == rules.Rejected:
+		}
+		if p.State == rules.Rejected {
 			out = rules.Rejected
 		}
 	}

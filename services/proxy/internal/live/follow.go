@@ -35,8 +35,8 @@ type following interface {
 	Changed() <-chan struct{}
 }
 
-// follower makes a proxy follow the configurations that operators put into the store, and notes there what became of them. The order of package
-// rules decides what replaces what; the absence of the store changes nothing. It belongs to one goroutine.
+// follower makes a proxy follow the configurations that operators put into the store, and notes there what became of them. The
+// order of package rules decides what replaces what; the absence of the store changes nothing. It belongs to one goroutine.
 type follower struct {
 	proxy string
 	store Versions

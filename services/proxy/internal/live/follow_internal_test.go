@@ -63,8 +63,8 @@ func (s *fakeState) Positions() map[tunnel.ID]rules.Position {
 
 func (s *fakeState) Changed() <-chan struct{} { return nil }
 
-// TestLook: the follower takes each version once, tells what is in force when that changes, says why a version that an edge's push overtook is
-// not, does not go back with a store that lost data, and tells that store again what it has.
+// TestLook: the follower takes each version once, tells what is in force when that changes, says why a version that an edge's push
+// overtook is not, does not go back with a store that lost data, and tells that store again what it has.
 func TestLook(t *testing.T) {
 	key, err := rules.NewKey(bytes.Repeat([]byte("k"), rules.MinKey))
 	if err != nil {

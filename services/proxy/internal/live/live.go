@@ -146,8 +146,8 @@ func (s *State) Apply(ctx context.Context, u remoteconfig.Update) (int32, error)
 	return at.Push, remoteconfig.Reject(err)
 }
 
-// ApplyVersion puts an operator's version of a configuration in force for a tunnel, and returns what is in force afterwards. One that is not
-// newer changes nothing and is no error.
+// ApplyVersion puts an operator's version of a configuration in force for a tunnel, and returns what is in force afterwards. One
+// that is not newer changes nothing and is no error.
 func (s *State) ApplyVersion(ctx context.Context, id tunnel.ID, at rules.Position, document []byte) (rules.Position, error) {
 	return s.put(ctx, lastgood.Copy{Update: remoteconfig.Update{Tunnel: id, Version: at.Push, Document: document}, Number: at.Number})
 }
@@ -249,8 +249,8 @@ func (s *State) Restore(ctx context.Context) {
 	}
 }
 
-// ReplaceLocal puts new local rules in force: for tunnels without a pushed configuration at once, and for none of the others. It is all or
-// nothing: on an error the former rules stay in force.
+// ReplaceLocal puts new local rules in force: for tunnels without a pushed configuration at once, and for none of the others. It is
+// all or nothing: on an error the former rules stay in force.
 func (s *State) ReplaceLocal(local localrules.Rules) error {
 	local, err := local.Limited(s.cfg.MaxActiveFlows)
 	if err != nil {
