@@ -68,7 +68,7 @@ func desiredFlags() []urfave.Flag {
 		&urfave.StringSliceFlag{Name: "weight", Usage: "`WORKER=N` or host/HOST=N, repeatable: share of the connections, 0 to 100 (default: 1)"},
 		&urfave.StringSliceFlag{Name: "unset", Usage: "`FIELD` that is as the workers' settings say again: connections, protocol, pool, " +
 			"weights or all"},
-		&urfave.Uint64Flag{Name: "if-version", Usage: "only if the document has this `VERSION` (default: whatever it has)"},
+		&urfave.Uint64Flag{Name: "if-version", Usage: "only if the document has this `VERSION`", DefaultText: "whatever it has"},
 	}
 }
 

@@ -23,8 +23,10 @@ const applyWait = 10 * time.Second
 func (c Commands) versions() *urfave.Command {
 	change := []urfave.Flag{
 		&urfave.StringFlag{Name: "author", Usage: "who makes the change (default: the user)"},
-		&urfave.Uint64Flag{Name: "if-version", Usage: "only if the newest version has this `NUMBER`; 0 for a tunnel without any (default: " +
-			"whatever it has)"},
+		&urfave.Uint64Flag{
+			Name: "if-version", Usage: "only if the newest version has this `NUMBER`; 0 for a tunnel without any",
+			DefaultText: "whatever it has",
+		},
 		&urfave.DurationFlag{Name: "wait", Value: applyWait, Usage: "`TIME` for the proxies to put it in force"},
 	}
 	return &urfave.Command{
