@@ -117,8 +117,11 @@ func policyFlags() []Flag {
 		{Name: "state-dir", Env: []string{"CULVERT_STATE_DIR"}, Usage: "`DIR` of this connector alone, in which a pushed configuration that " +
 			"ends the process is remembered (default: none), and a copy of the edge's addresses for a start without DNS (default: " +
 			"culvert in the user's directory for state)"},
-		{Name: "config-key-file", Env: []string{"CULVERT_CONFIG_KEY_FILE"}, Usage: "with --redis, `FILE` with a secret of 32 bytes or more, the same " +
-			"for all, that seals the configurations of culvert config in it (default: none are followed)"},
+		{
+			Name: "config-key-file", Env: []string{"CULVERT_CONFIG_KEY_FILE"},
+			Usage: "with --redis, `FILE` with a secret of 32 bytes or more, the same " +
+				"for all, that seals the configurations of culvert config in it (default: none are followed)",
+		},
 		{
 			Name: "policy-allow-files", Env: []string{"CULVERT_POLICY_ALLOW_FILES"}, Kind: List,
 			Usage: "`PATH` of a file, or directory with / at the end, that rules may name, repeatable; none is none (default: all)",
