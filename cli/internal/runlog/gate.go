@@ -2,73 +2,65 @@ package runlog
 
 import (
 	"context"
+	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// gate keeps records back while it is shut, and passes them on in their order when it opens. It exists because one of the first lines
-// has the checksum of the program, and the way to the first connection must not wait for it.
+// gate keeps lines back while it is shut, and writes them in their order when it opens. It exists because one of the first lines has
+// the checksum of the program, and the way to the first connection must not wait for it. It holds lines and not records, because what
+// a record refers to may change after the call that logs it.
 type gate struct {
 	isShut atomic.Bool
 
 	mu   sync.Mutex
-	kept []func() // guarded by mu; what to do when the gate opens
+	kept []keptLine // guarded by mu
 }
 
-// handler is inner behind the gate.
-func (g *gate) handler(inner slog.Handler) slog.Handler { return gated{gate: g, inner: inner} }
+// keptLine is a line that waits for the gate, and where it goes.
+type keptLine struct {
+	to   io.Writer
+	line []byte
+}
 
-// shut keeps back all records from now on.
+// writer is inner behind the gate.
+func (g *gate) writer(inner io.Writer) io.Writer { return gated{gate: g, inner: inner} }
+
+// shut keeps back all lines from now on.
 func (g *gate) shut() { g.isShut.Store(true) }
 
-// open passes on what was kept back, and everything from now on.
+// open writes what was kept back, and everything from now on at once.
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, pass := range g.kept {
-		pass()
+	for _, k := range g.kept {
+		_, _ = k.to.Write(k.line) // whoever logged it has gone on
 	}
 	g.kept = nil
 	g.isShut.Store(false)
 }
 
-// pass runs write now, or when the gate opens; its error is lost then, because the caller has gone on.
-func (g *gate) pass(write func() error) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.isShut.Load() {
-		return write()
-	}
-	g.kept = append(g.kept, func() { _ = write() })
-	return nil
-}
-
-// gated is a handler behind a gate.
+// gated is a writer behind a gate.
 type gated struct {
 	gate  *gate
-	inner slog.Handler
+	inner io.Writer
 }
 
-func (h gated) Enabled(ctx context.Context, level slog.Level) bool {
-	return h.inner.Enabled(ctx, level)
-}
-
-func (h gated) Handle(ctx context.Context, r slog.Record) error {
-	if !h.gate.isShut.Load() {
-		return h.inner.Handle(ctx, r)
+// Write writes a line, or keeps a copy of it until the gate opens.
+func (w gated) Write(line []byte) (int, error) {
+	if !w.gate.isShut.Load() {
+		return w.inner.Write(line)
 	}
-	r = r.Clone()
-	return h.gate.pass(func() error { return h.inner.Handle(context.WithoutCancel(ctx), r) })
-}
-
-func (h gated) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return gated{gate: h.gate, inner: h.inner.WithAttrs(attrs)}
-}
-
-func (h gated) WithGroup(name string) slog.Handler {
-	return gated{gate: h.gate, inner: h.inner.WithGroup(name)}
+	w.gate.mu.Lock()
+	defer w.gate.mu.Unlock()
+	if !w.gate.isShut.Load() {
+		return w.inner.Write(line)
+	}
+	w.gate.kept = append(w.gate.kept, keptLine{to: w.inner, line: slices.Clone(line)})
+	return len(line), nil
 }
 
 // dated is a handler that gives every record the same time.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"golang.org/x/term"
@@ -32,7 +33,7 @@ type Log struct {
 	Logger *slog.Logger
 	file   io.Closer // nil when lines go to the console only
 
-	// gate is before Logger; ungatedLogger is the same logger without it.
+	// gate is behind Logger; ungatedLogger writes to the same outputs without it.
 	gate          gate
 	ungatedLogger *slog.Logger
 	// summing is the work on the checksum of the program.
@@ -65,9 +66,13 @@ func Open(s *settings.Settings, stderr io.Writer, home string) *Log {
 		outputs = append(outputs, stocklog.Output{Writer: file, Encode: stocklog.JSON()})
 		l.file = file
 	}
-	handler := stocklog.NewHandler(stocklog.Levels{Lines: level, Transport: transport}, outputs...)
-	l.ungatedLogger = telemetry.Tapped(slog.New(handler))
-	l.Logger = telemetry.Tapped(slog.New(l.gate.handler(handler)))
+	levels := stocklog.Levels{Lines: level, Transport: transport}
+	l.ungatedLogger = telemetry.Tapped(slog.New(stocklog.NewHandler(levels, outputs...)))
+	behind := slices.Clone(outputs)
+	for i := range behind {
+		behind[i].Writer = l.gate.writer(behind[i].Writer)
+	}
+	l.Logger = telemetry.Tapped(slog.New(stocklog.NewHandler(levels, behind...)))
 
 	if !known {
 		l.Logger.Error("unknown log level, using info", slog.String(logkey.Given, s.Text("loglevel")))
