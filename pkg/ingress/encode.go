@@ -8,11 +8,18 @@ import (
 )
 
 // JSON encodes a document in the form that the edge pushes, of which ParseJSON is the reverse. Connectors read durations
-// there as whole seconds, so anything else is an error.
+// there as whole seconds, so anything else is an error. So is a rule whose conditions or actions could not be read: without them
+// it would let more pass than its author wrote.
 func (d *Document) JSON() ([]byte, error) {
 	j := jsonDocument{OriginRequest: writeOrigin(&d.OriginRequest), Ingress: make([]jsonRule, len(d.Ingress))}
 	for i := range d.Ingress {
 		r := &d.Ingress[i]
+		if r.MatchFault != "" {
+			return nil, fmt.Errorf("ingress rule %d: match: %s", i, r.MatchFault)
+		}
+		if r.ActionsFault != "" {
+			return nil, fmt.Errorf("ingress rule %d: actions: %s", i, r.ActionsFault)
+		}
 		j.Ingress[i] = jsonRule{
 			Hostname: r.Hostname, Path: r.Path, Service: r.Service, OriginRequest: writeOrigin(&r.OriginRequest),
 			Services: r.Services, Balance: r.Balance, Actions: r.Actions, Match: r.Match,

@@ -103,3 +103,16 @@ func TestAccessIssuer(t *testing.T) {
 		t.Errorf("warnings %q, want one about the empty audTag", w)
 	}
 }
+
+// TestNoJSONWithoutProtection: a rule whose conditions or actions could not be read is not written without them.
+func TestNoJSONWithoutProtection(t *testing.T) {
+	for _, rule := range []ingress.RuleSpec{
+		{Service: "http_status:200", MatchFault: "it cannot be read"},
+		{Service: "http_status:200", ActionsFault: "they cannot be read"},
+	} {
+		doc := ingress.Document{Ingress: []ingress.RuleSpec{{Service: "http_status:200"}, rule}}
+		if b, err := doc.JSON(); err == nil || !strings.Contains(err.Error(), "ingress rule 1: ") {
+			t.Errorf("%+v: got %s, %v, want an error that names the rule", rule, b, err)
+		}
+	}
+}
