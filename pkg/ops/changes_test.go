@@ -23,7 +23,7 @@ func TestChanges(t *testing.T) {
 		want                int
 	}{
 		{"from this host", "127.0.0.1:0", "", []string{json}, http.StatusNoContent},
-		{"from this host, with a token file that is not needed", "127.0.0.1:0", file, []string{json}, http.StatusNoContent},
+		{"from this host, without the token", "127.0.0.1:0", file, []string{json}, http.StatusUnauthorized},
 		{"from this host to an open listener", "0.0.0.0:0", "", []string{json}, http.StatusNoContent},
 		{"by a public name", "0.0.0.0:0", "", []string{json, "Host: ops.internal"}, http.StatusForbidden},
 		{"without the token", "0.0.0.0:0", file, []string{json}, http.StatusUnauthorized},

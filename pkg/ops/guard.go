@@ -62,9 +62,9 @@ func pageGuard(next http.Handler) http.Handler {
 	})
 }
 
-// guardChanges refuses requests that change something, unless they carry the token, or come from this host: to a listener on its loopback
-// interface, or to any listener without a token file. Requests of pages in a browser, and those that came through a proxy, are from
-// somewhere else.
+// guardChanges refuses requests that change something, unless they carry the token or, where there is no token file, come from this host.
+// Requests of pages in a browser, and those that came through a proxy, are from somewhere else. A token file means a token also from
+// this host: a rule for any destination (bastion, SOCKS) lets visitors open connections from here.
 func (s *Server) guardChanges(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
@@ -72,7 +72,7 @@ func (s *Server) guardChanges(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		file := s.cfg.TokenFile
-		open := file == "" || s.Addr().Addr().Unmap().IsLoopback()
+		open := file == ""
 		switch reason := foreign(r); {
 		case file != "" && tokenGiven(file, r):
 			return next(c)

@@ -26,7 +26,7 @@ type Config struct {
 	// Hosts are the names that the Host of a request may have, beside localhost and every IP address; see HostGuard.
 	Hosts []string `yaml:"hosts" usage:"host names that requests may use beside localhost and IP addresses; * allows every name"`
 	// TokenFile opens the profiles, and calls that change something, on a listener that is not on the loopback interface.
-	TokenFile string `yaml:"token_file" usage:"file with the bearer token for profiles and changes, where the listener is not on the loopback interface"`
+	TokenFile string `yaml:"token_file" usage:"file with the bearer token of changes, and of profiles where the listener is not on the loopback interface"`
 }
 
 // Validate reports an address without a port.

@@ -74,6 +74,9 @@ func (c Commands) withSupervisor(ctx *urfave.Context, run func(ctx *urfave.Conte
 		token = tunnel.Secret(strings.TrimSpace(string(b)))
 	}
 	address := c.Option(ctx, "supervisor", "CULVERT_SUPERVISOR")
+	if address == "" && len(token) > 0 {
+		return errors.New("--supervisor-token-file needs --supervisor: a token is not sent to whatever listens on this machine")
+	}
 	if address == "" {
 		var err error
 		if address, err = find(ctx.Context); err != nil {
