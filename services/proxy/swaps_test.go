@@ -196,9 +196,12 @@ func swapsUnderLoad(t *testing.T, rounds int) {
 	}
 	// The last rules of each tunnel may keep a connection for each visitor, with two goroutines and a descriptor at either end.
 	const idle = 3 * (pushedTunnels + localTunnels) * visitors
-	testkit.Eventually(t, "what the swaps made is gone", func() bool {
+	testkit.Retry(t, "what the swaps made is gone", testkit.Patience, func() error {
 		now := measureProcess()
-		return now.goroutines <= before.goroutines+4*idle && now.files <= before.files+2*idle && now.heap <= before.heap+8<<20
+		if now.goroutines <= before.goroutines+4*idle && now.files <= before.files+2*idle && now.heap <= before.heap+8<<20 {
+			return nil
+		}
+		return fmt.Errorf("%+v, before %+v, with at most %d idle connections", now, before, idle)
 	})
 	after := measureProcess()
 	t.Logf("%d swaps and %d requests in %v; goroutines %d before and %d after, files %d and %d, heap %d and %d KiB",
