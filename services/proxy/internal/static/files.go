@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -142,28 +143,31 @@ func etag(info fs.FileInfo) string {
 
 func missing(w http.ResponseWriter) { http.Error(w, "not found", http.StatusNotFound) }
 
-// watched notes when a file ends before the length that it had, or cannot be read.
+// watched notes when a file ends before the length that it had, or cannot be read. http.ServeContent sends several ranges from a goroutine
+// that may read on for a moment after it has returned, when the visitor leaves: hence the atomic, and the file may be closed meanwhile.
 type watched struct {
 	f   *os.File
-	cut bool
+	cut atomic.Bool
 }
 
 // Read reads the file. Whoever reads no further than its length sees no end.
 func (c *watched) Read(p []byte) (int, error) {
 	n, err := c.f.Read(p)
-	c.cut = c.cut || err != nil
+	if err != nil {
+		c.cut.Store(true)
+	}
 	return n, err
 }
 
 // Seek begins anew: an end that was met before, by a look at the content's beginning, does not count.
 func (c *watched) Seek(offset int64, whence int) (int64, error) {
-	c.cut = false
+	c.cut.Store(false)
 	return c.f.Seek(offset, whence)
 }
 
 // settle aborts the response if it is shorter than it says.
 func (c *watched) settle() {
-	if c.cut {
+	if c.cut.Load() {
 		panic(http.ErrAbortHandler)
 	}
 }

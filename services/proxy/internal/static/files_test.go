@@ -313,3 +313,40 @@ func TestBytesAreEqual(t *testing.T) {
 		t.Errorf("range: %d bytes that differ from the file", len(got))
 	}
 }
+
+// leaving is a visitor who leaves while the response is sent.
+type leaving struct {
+	*httptest.ResponseRecorder
+	room int
+}
+
+func (l *leaving) Write(p []byte) (int, error) {
+	if l.room -= len(p); l.room < 0 {
+		return 0, io.ErrClosedPipe
+	}
+	return l.ResponseRecorder.Write(p)
+}
+
+// TestLeavingDuringSeveralRanges is for the race detector: the ranges are read by a goroutine that may outlive the response.
+func TestLeavingDuringSeveralRanges(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "x.bin"), random(1<<20), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for room := range 20 {
+		r := httptest.NewRequest(http.MethodGet, "/x.bin", nil)
+		r.Header.Set("Range", "bytes=0-400000,500000-900000")
+		w := &leaving{httptest.NewRecorder(), room << 15}
+		func() {
+			defer func() {
+				if p := recover(); p != nil && p != http.ErrAbortHandler {
+					t.Errorf("panic %v", p)
+				}
+			}()
+			static.Files{Dir: dir}.ServeHTTP(w, r)
+		}()
+		if w.Code != http.StatusPartialContent || w.Body.Len() > room<<15 {
+			t.Fatalf("status %d, %d bytes", w.Code, w.Body.Len())
+		}
+	}
+}
