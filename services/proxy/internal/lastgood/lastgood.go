@@ -42,12 +42,15 @@ type Copies struct{ dir string }
 // New keeps copies below dir. An empty dir keeps none.
 func New(dir string) *Copies { return &Copies{dir: dir} }
 
-// Save replaces the copy of the tunnel, in one step.
+// Save replaces the copy of the tunnel, in one step. A copy that would be too large for Load is an error and leaves the old one.
 func (c *Copies) Save(u Copy) error {
 	if c.dir == "" {
 		return nil
 	}
-	b, err := json.Marshal(struct {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false) // six bytes for one would make a large document larger than what Load reads
+	err := enc.Encode(struct {
 		Version int32           `json:"version"`
 		Config  json.RawMessage `json:"config"`
 		numbered
@@ -55,10 +58,13 @@ func (c *Copies) Save(u Copy) error {
 	if err != nil {
 		return fmt.Errorf("copy of a configuration: %w", err)
 	}
+	if b.Len() > maxFile {
+		return fmt.Errorf("copy of a configuration: %d bytes, but at most %d can be read again", b.Len(), maxFile)
+	}
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return fmt.Errorf("copy of a configuration: %w", err)
 	}
-	err = renameio.WriteFile(c.path(u.Tunnel), b, 0o600, renameio.WithTempDir(c.dir), renameio.WithStaticPermissions(0o600))
+	err = renameio.WriteFile(c.path(u.Tunnel), b.Bytes(), 0o600, renameio.WithTempDir(c.dir), renameio.WithStaticPermissions(0o600))
 	if err != nil {
 		return fmt.Errorf("copy of a configuration: %w", err)
 	}

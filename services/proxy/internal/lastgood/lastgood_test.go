@@ -111,3 +111,24 @@ func TestUnwritableDirectory(t *testing.T) {
 		t.Error("a directory that is a file is no error")
 	}
 }
+
+// TestLargestDocument has characters that an encoder for web pages would write with six bytes each.
+func TestLargestDocument(t *testing.T) {
+	c := lastgood.New(t.TempDir())
+	u := pushed(tunnel.ID{1}, 7, `"`+strings.Repeat("<&>", (remoteconfig.MaxUpdate-2)/3)+`"`)
+	if err := c.Save(u); err != nil {
+		t.Fatal(err)
+	}
+	is := func(what string) {
+		t.Helper()
+		all, err := c.Load()
+		if err != nil || len(all) != 1 || all[0].Version != 7 || !bytes.Equal(all[0].Document, u.Document) {
+			t.Errorf("%s: %d copies, %v", what, len(all), err)
+		}
+	}
+	is("the largest document")
+	if err := c.Save(pushed(tunnel.ID{1}, 8, `"`+strings.Repeat("x", remoteconfig.MaxUpdate+1<<10)+`"`)); err == nil {
+		t.Error("a copy that Load does not accept was saved")
+	}
+	is("after one that is too large")
+}
