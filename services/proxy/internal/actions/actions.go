@@ -30,6 +30,8 @@ type Refusal struct {
 	Status int
 	Header [][2]string // names and values
 	Reason string      // for the log
+	// Checks says that too many passwords wait for their check.
+	Checks bool
 }
 
 // Admit judges a request by its header, with canonical names, the visitor's address as the edge says it, which is not valid if it is
@@ -55,7 +57,7 @@ func (a *Actions) Admit(
 		case Pass:
 		}
 	}
-	if no := a.judge(ctx, header, length); no != nil {
+	if no := a.judge(ctx, header, visitor, length); no != nil {
 		leave()
 		return visitor, nil, no
 	}
@@ -63,11 +65,19 @@ func (a *Actions) Admit(
 }
 
 // judge is the part of Admit after the limits.
-func (a *Actions) judge(ctx context.Context, header http.Header, length int64) *Refusal {
-	if a.passwords != nil && !a.passwords.Check(ctx, header) {
-		return &Refusal{
-			Status: http.StatusUnauthorized, Reason: "no user name with its password",
-			Header: [][2]string{{"Www-Authenticate", `Basic realm="` + a.Realm + `", charset="UTF-8"`}},
+func (a *Actions) judge(ctx context.Context, header http.Header, visitor netip.Addr, length int64) *Refusal {
+	if a.passwords != nil {
+		switch a.passwords.Check(ctx, header, visitor) {
+		case Bad:
+			return &Refusal{
+				Status: http.StatusUnauthorized, Reason: "no user name with its password",
+				Header: [][2]string{{"Www-Authenticate", `Basic realm="` + a.Realm + `", charset="UTF-8"`}},
+			}
+		case Busy:
+			no := busy(http.StatusServiceUnavailable, "too many passwords of the rule or the visitor wait for their check")
+			no.Checks = true
+			return no
+		case Good:
 		}
 	}
 	if a.MaxBody >= 0 && length > a.MaxBody {

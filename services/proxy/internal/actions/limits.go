@@ -112,12 +112,18 @@ func (l *Limiter) Enter(addr netip.Addr, now time.Time) (v Verdict, leave func()
 	}
 }
 
-func (l *Limiter) clientLocked(addr netip.Addr) *client {
+// oneVisitor makes one of all addresses that count as one visitor.
+func oneVisitor(addr netip.Addr) netip.Addr {
 	if addr.Is6() {
 		if p, err := addr.Prefix(clientBits); err == nil {
-			addr = p.Addr()
+			return p.Addr()
 		}
 	}
+	return addr
+}
+
+func (l *Limiter) clientLocked(addr netip.Addr) *client {
+	addr = oneVisitor(addr)
 	if e, ok := l.clients[addr]; ok {
 		l.recent.MoveToFront(e)
 		return e.Value.(*client) //nolint:forcetypeassert // the list holds nothing else

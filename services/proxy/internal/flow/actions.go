@@ -8,6 +8,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/actions"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -23,7 +24,7 @@ func (x *flowState) act(ctx context.Context, s *router.Snapshot, p *parsed, rest
 	}
 	visitor, leave, no := a.Admit(ctx, p.header, x.client(p).Addr(), length)
 	if no != nil {
-		return x.turnAway(ctx, &requestError{kindOf(no.Status), no.Status, no.Reason}, no.Header)
+		return x.turnAway(ctx, &requestError{kindOf(no), no.Status, no.Reason}, no.Header)
 	}
 	defer leave()
 	if err := x.admit(ctx, s, p); err != nil {
@@ -81,8 +82,11 @@ func (x *flowState) turnAway(ctx context.Context, no *requestError, header [][2]
 }
 
 // kindOf tells refusals by limits from those of access control.
-func kindOf(status int) failureKind {
-	switch status {
+func kindOf(no *actions.Refusal) failureKind {
+	if no.Checks {
+		return failureChecks
+	}
+	switch no.Status {
 	case http.StatusTooManyRequests:
 		return failureRate
 	case http.StatusServiceUnavailable:

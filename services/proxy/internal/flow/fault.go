@@ -39,6 +39,7 @@ const (
 	failureTooLarge  failureKind = "too_large"      // a body beyond the spool limit
 	failureRate      failureKind = "rule_rate"      // too many requests per second for the limits of the rule
 	failureBusy      failureKind = "rule_in_flight" // too many requests in progress for the limits of the rule
+	failureChecks    failureKind = "rule_passwords" // too many passwords of the rule wait for their check
 	failureLimited   failureKind = "flow_limit"     // too many private-network flows
 	failureFull      failureKind = "full"           // too many flows of all kinds
 	failureShare     failureKind = "tunnel_full"    // too many flows of one tunnel
@@ -242,7 +243,7 @@ func (x *flowState) fail(ctx context.Context, err error) {
 func (x *flowState) refuse(ctx context.Context, f failure) error {
 	private := x.req.Type == stream.TCP // its error response has no status
 	switch f.kind {
-	case failureDenied, failureTooLarge, failureRate, failureBusy:
+	case failureDenied, failureTooLarge, failureRate, failureBusy, failureChecks:
 		if !private {
 			return x.respond(ctx, f.status, nil, "")
 		}
@@ -271,7 +272,8 @@ func (x *flowState) report(ctx context.Context, f failure, err error) {
 		level = slog.LevelDebug
 	case failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal, failureKeys:
 		level = slog.LevelError
-	case failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull, failureShare, failureRate, failureBusy:
+	case failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull, failureShare, failureRate, failureBusy,
+		failureChecks:
 	}
 	if !x.log.Enabled(ctx, level) {
 		return

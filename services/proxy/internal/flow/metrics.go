@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}, []string{"reason"})
 	for _, k := range []failureKind{
 		failureCancelled, failureRequest, failureDenied, failureKeys, failurePolicy, failureTooLarge, failureLimited, failureFull,
-		failureShare, failureRate, failureBusy,
+		failureShare, failureRate, failureBusy, failureChecks,
 		failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal,
 	} {
 		m.faults[k] = errs.WithLabelValues(string(k))

@@ -50,7 +50,7 @@ ingress:
 			}
 		}
 	}
-	for reason, want := range map[string]float64{"rule_rate": 1, "denied": 1, "too_large": 1, "rule_in_flight": 0} {
+	for reason, want := range map[string]float64{"rule_rate": 1, "denied": 1, "too_large": 1, "rule_in_flight": 0, "rule_passwords": 0} {
 		if n, there := got[reason]; !there || n != want {
 			t.Errorf("reason %s: %v, want %v", reason, n, want)
 		}
