@@ -47,12 +47,15 @@ func (a *attempts) Next() (*origin.Origin, bool) {
 		m := a.places[i].member
 		if panicking {
 			a.g.hub.panicky.Inc()
-		} else if m.breaker != nil {
+		}
+		if m.breaker != nil {
 			settle, err := m.breaker.Allow()
-			if err != nil {
+			switch {
+			case err == nil:
+				a.settle = settle // in a panic too: a success ends the ejection
+			case !panicking:
 				continue // another request is trying whether it works again
 			}
-			a.settle = settle
 		}
 		a.current = m
 		m.inFlight.Add(1)
@@ -76,7 +79,7 @@ func (a *attempts) Again(r origin.Result) bool {
 		return false
 	}
 	a.report(err)
-	if a.made >= a.g.balance.Attempts || !a.safe && !r.Unsent || bits.OnesCount64(a.in.Tried) == len(a.places) {
+	if r.Last || a.made >= a.g.balance.Attempts || !a.safe && !r.Unsent || bits.OnesCount64(a.in.Tried) == len(a.places) {
 		return false
 	}
 	a.g.mu.Lock()

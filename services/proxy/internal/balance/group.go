@@ -19,7 +19,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
 
-// lookupTimeout bounds a lookup of the addresses of an origin.
+// lookupTimeout bounds the lookups of the addresses of all origins of a rule, since a change of the rules waits for them.
 const lookupTimeout = 5 * time.Second
 
 // place is a member in a group.
@@ -136,12 +136,16 @@ func (g *Group) place(t ingress.Target, addr netip.Addr) (place, error) {
 	return place{m, key, t.Weight, t.Backup}, err
 }
 
-// resolveAll looks up the names of all targets. A name that cannot be looked up keeps the addresses that it had.
+// resolveAll looks up the names of all targets at the same time, of which a rule has at most 64. A name that cannot be looked up keeps the
+// addresses that it had.
 func (g *Group) resolveAll(ctx context.Context, old [][]netip.Addr) [][]netip.Addr {
 	out := make([][]netip.Addr, len(g.targets))
 	if g.balance.Resolve == 0 {
 		return out
 	}
+	within, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	var lookups sync.WaitGroup
 	for i, t := range g.targets {
 		if t.Service.URL == nil {
 			continue
@@ -150,25 +154,35 @@ func (g *Group) resolveAll(ctx context.Context, old [][]netip.Addr) [][]netip.Ad
 		if _, err := netip.ParseAddr(host); err == nil {
 			continue
 		}
-		within, cancel := context.WithTimeout(ctx, lookupTimeout)
-		found, err := g.hub.lookup(within, host)
-		cancel()
-		if err != nil || len(found) == 0 {
+		lookups.Go(func() {
+			found, err := g.resolve(within, host)
+			if len(found) > 0 {
+				out[i] = found
+				return
+			}
 			if old != nil {
 				out[i] = old[i]
 			}
 			if ctx.Err() == nil {
 				g.hub.log.WarnContext(ctx, "origin lookup failed", slog.String(logkey.Host, host), slog.Any(logkey.Err, err))
 			}
-			continue
-		}
-		for j := range found {
-			found[j] = found[j].Unmap()
-		}
-		slices.SortFunc(found, netip.Addr.Compare)
-		out[i] = slices.Compact(found)
+		})
 	}
+	lookups.Wait()
 	return out
+}
+
+// resolve looks up one name. The addresses are sorted and differ.
+func (g *Group) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	found, err := g.hub.lookup(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	for i := range found {
+		found[i] = found[i].Unmap()
+	}
+	slices.SortFunc(found, netip.Addr.Compare)
+	return slices.Compact(found), nil
 }
 
 // keepResolving looks names up again until ctx ends. addrs are the addresses at the start.

@@ -34,12 +34,14 @@ type member struct {
 	id      uint64
 	origin  *origin.Origin
 	check   *ingress.Check
+	eject   time.Duration                              // how long an ejection lasts
 	breaker *gobreaker.TwoStepCircuitBreaker[struct{}] // nil without ejection
 
 	inFlight atomic.Int64
 	health   atomic.Pointer[decide.Health]
 	reason   atomic.Pointer[string] // of the last failed check
 	returned atomic.Int64           // when an ejection ended, in Unix nanoseconds; 0 before the first one
+	opened   atomic.Int64           // when the last ejection began, in Unix nanoseconds
 
 	refs int // guarded by the hub
 	stop context.CancelFunc
@@ -47,7 +49,7 @@ type member struct {
 }
 
 func newMember(h *Hub, o *origin.Origin, service, address string, b *ingress.Balance) *member {
-	m := &member{hub: h, service: service, address: address, origin: o, check: b.Check, done: make(chan struct{})}
+	m := &member{hub: h, service: service, address: address, origin: o, check: b.Check, eject: b.Eject, done: make(chan struct{})}
 	sum := fnv.New64a()
 	_, _ = sum.Write([]byte(service + " " + address)) // never fails
 	m.id = sum.Sum64()
@@ -76,6 +78,7 @@ func (m *member) close() {
 func (m *member) breakerChanged(_ string, from, to gobreaker.State) {
 	switch to {
 	case gobreaker.StateOpen:
+		m.opened.Store(time.Now().UnixNano())
 		m.changed(stateEjected, "requests failed")
 	case gobreaker.StateClosed:
 		m.returned.Store(time.Now().UnixNano())
@@ -107,7 +110,8 @@ func (m *member) state() string {
 	return stateUp
 }
 
-// usable reports whether a request may be sent here. After an ejection only a request that may be repeated tries the origin.
+// usable reports whether a request may be sent here. After an ejection a request that may be repeated tries the origin. When none has come
+// for as long again, as for a rule with nothing but POST or gRPC, any request does.
 func (m *member) usable(safe bool) bool {
 	if m.health.Load().Down {
 		return false
@@ -119,7 +123,7 @@ func (m *member) usable(safe bool) bool {
 	case gobreaker.StateOpen:
 		return false
 	case gobreaker.StateHalfOpen:
-		return safe
+		return safe || time.Now().UnixNano()-m.opened.Load() >= 2*int64(m.eject)
 	default:
 		return true
 	}
