@@ -83,19 +83,19 @@ func TestUnsafeRequestsEndAnEjection(t *testing.T) {
 		if s := states(g); s != "ejected up" {
 			t.Fatalf("states %q after failures", s)
 		}
-		time.Sleep(11 * time.Second) // of the bubble's clock
+		time.Sleep(11 * time.Second) //nolint:forbidigo // fake time
 		if n := post(10, "bad"); n != 0 {
 			t.Errorf("%d requests that cannot be repeated tried the origin after one period", n)
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(10 * time.Second) //nolint:forbidigo // fake time
 		if n := post(10, "bad"); n != 1 || states(g) != "ejected up" {
 			t.Errorf("%d requests tried the origin after the second period, states %q, want 1 and ejected again", n, states(g))
 		}
-		time.Sleep(15 * time.Second)
+		time.Sleep(15 * time.Second) //nolint:forbidigo // fake time
 		if n := post(10, ""); n != 0 {
 			t.Errorf("%d requests tried the origin after one period of its second ejection", n)
 		}
-		time.Sleep(6 * time.Second)
+		time.Sleep(6 * time.Second) //nolint:forbidigo // fake time
 		if n := post(10, ""); n < 2 || states(g) != "up up" {
 			t.Errorf("%d of 10 requests, states %q after a success, want both origins in use", n, states(g))
 		}
@@ -116,7 +116,7 @@ func TestPanicEndsAnEjection(t *testing.T) {
 		if s := states(g); s != "ejected ejected" {
 			t.Errorf("states %q before the ejections are over", s)
 		}
-		time.Sleep(11 * time.Second) // of the bubble's clock
+		time.Sleep(11 * time.Second) //nolint:forbidigo // fake time
 		first, second := request(t, g, false, ""), request(t, g, false, "")
 		// The first success makes one usable again, which is half: no panic any more.
 		request(t, g, true, "")

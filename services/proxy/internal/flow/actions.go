@@ -8,7 +8,6 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/wire/stream"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/actions"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
@@ -24,7 +23,7 @@ func (x *flowState) act(ctx context.Context, s *router.Snapshot, p *parsed, rest
 	}
 	visitor, leave, no := a.Admit(ctx, p.header, x.client(p).Addr(), length)
 	if no != nil {
-		return x.turnAway(ctx, &requestError{kindOf(no), no.Status, no.Reason}, no.Header)
+		return x.turnAway(ctx, &requestError{kindOf(no.Status, no.Checks), no.Status, no.Reason}, no.Header)
 	}
 	defer leave()
 	if err := x.admit(ctx, s, p); err != nil {
@@ -81,12 +80,12 @@ func (x *flowState) turnAway(ctx context.Context, no *requestError, header [][2]
 	return x.respond(ctx, no.status, pairs(header), "")
 }
 
-// kindOf tells refusals by limits from those of access control.
-func kindOf(no *actions.Refusal) failureKind {
-	if no.Checks {
+// kindOf tells refusals by limits from those of access control. checks says that too many passwords wait for their check.
+func kindOf(status int, checks bool) failureKind {
+	if checks {
 		return failureChecks
 	}
-	switch no.Status {
+	switch status {
 	case http.StatusTooManyRequests:
 		return failureRate
 	case http.StatusServiceUnavailable:

@@ -339,7 +339,7 @@ func TestLeavingDuringSeveralRanges(t *testing.T) {
 		w := &leaving{httptest.NewRecorder(), room << 15}
 		func() {
 			defer func() {
-				if p := recover(); p != nil && p != http.ErrAbortHandler {
+				if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // the panic's value itself
 					t.Errorf("panic %v", p)
 				}
 			}()
