@@ -10,14 +10,8 @@ import (
 // TestAnotherAddressIsTriedAtOnce: the backoff is for the address that failed. A slot that was connected tries a few others without a wait;
 // one whose connections do not last does not.
 func TestAnotherAddressIsTriedAtOnce(t *testing.T) {
-	m := NewMachine(testPolicy())
 	now := time.Unix(1e9, 0)
-	step := func(e Event) {
-		t.Helper()
-		if _, err := m.Step(now, e); err != nil {
-			t.Fatal(err)
-		}
-	}
+	m, step := stepped(t, &now)
 	connect := func() {
 		t.Helper()
 		step(Event{Kind: EventDialed})
@@ -78,14 +72,8 @@ func TestClosedPortIsLeftAtOnce(t *testing.T) {
 // TestRefusedDials: dials that are refused at once are repeated after short waits, one address after the other, and do not count as
 // failures for a while.
 func TestRefusedDials(t *testing.T) {
-	m := NewMachine(testPolicy())
 	now := time.Unix(1e9, 0)
-	step := func(e Event) {
-		t.Helper()
-		if _, err := m.Step(now, e); err != nil {
-			t.Fatal(err)
-		}
-	}
+	m, step := stepped(t, &now)
 	step(Event{Kind: EventGranted, Grant: grant(5, 1, 0)})
 	for i := 1; i <= refusedFree+2; i++ {
 		step(DialFailure(conn(tunnel.ReasonClosed), false))
@@ -113,14 +101,8 @@ func TestRefusedDials(t *testing.T) {
 
 // TestShortSessions: sessions that end before they are steady lead to growing waits, which another address and another holder do not end.
 func TestShortSessions(t *testing.T) {
-	m := NewMachine(testPolicy())
 	now := time.Unix(1e9, 0)
-	step := func(e Event) {
-		t.Helper()
-		if _, err := m.Step(now, e); err != nil {
-			t.Fatal(err)
-		}
-	}
+	m, step := stepped(t, &now)
 	connect := func() {
 		t.Helper()
 		for m.Phase() == PhaseWaiting {

@@ -9,14 +9,8 @@ import (
 
 // The first dial over another protocol does not wait for the backoff of the former one. The failures still count.
 func TestSkipBackoff(t *testing.T) {
-	m := NewMachine(testPolicy())
 	now := time.Unix(1e9, 0)
-	step := func(e Event) {
-		t.Helper()
-		if _, err := m.Step(now, e); err != nil {
-			t.Fatal(err)
-		}
-	}
+	m, step := stepped(t, &now)
 	step(Event{Kind: EventGranted, Grant: grant(5, 1, 0)})
 	for i := 1; i <= 3; i++ {
 		e := DialFailure(conn(tunnel.ReasonDial), true)
@@ -33,5 +27,17 @@ func TestSkipBackoff(t *testing.T) {
 		step(Event{Kind: EventRotated, Edge: addr(i)})
 		now = now.Add(time.Minute)
 		step(Event{Kind: EventTimer})
+	}
+}
+
+// stepped makes a machine, and the function that gives it an event at the time that now points to.
+func stepped(t *testing.T, now *time.Time) (m *Machine, step func(Event)) {
+	t.Helper()
+	m = NewMachine(testPolicy())
+	return m, func(e Event) {
+		t.Helper()
+		if _, err := m.Step(*now, e); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -35,9 +35,7 @@ type nginxAt struct {
 
 func newNginx(t *testing.T, name, addr, location string) *nginxAt {
 	t.Helper()
-	if _, err := exec.LookPath("nginx"); err != nil {
-		t.Skip("no nginx in PATH")
-	}
+	nginxBinary(t)
 	n := &nginxAt{t: t, name: name, addr: addr, dir: t.TempDir()}
 	n.write(location)
 	n.start()

@@ -14,13 +14,20 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
 
-// nginx runs a real nginx that serves a directory over a Unix socket and accepts uploads, and gives the socket's path.
-func nginx(t *testing.T, root string) string {
+// nginxBinary is the path of nginx. Without one the test is skipped; make test installs it where it may.
+func nginxBinary(t *testing.T) string {
 	t.Helper()
 	binary, err := exec.LookPath("nginx")
 	if err != nil {
 		t.Skip("no nginx in PATH")
 	}
+	return binary
+}
+
+// nginx runs a real nginx that serves a directory over a Unix socket and accepts uploads, and gives the socket's path.
+func nginx(t *testing.T, root string) string {
+	t.Helper()
+	binary := nginxBinary(t)
 	dir, err := os.MkdirTemp("", "nginx") //nolint:usetesting // short: a socket's path is limited
 	if err != nil {
 		t.Fatal(err)
