@@ -28,7 +28,7 @@ type Worker struct {
 
 // Listing is what supervisors read of a deployment all the time.
 type Listing struct {
-	// Workers are those whose registrations have not expired, by id.
+	// Workers are the workers that are registered now, in the order of their ids.
 	Workers []Worker
 	// Marks is the version of the marks. Marked are the tunnels that were marked since the version that the caller had seen.
 	Marks  uint64

@@ -26,7 +26,7 @@ func (m *Machine) living(records []lease.Record) []lease.Record {
 }
 
 // alive says which records are live: those of processes that keep one lease for all their slots live as long as that one. While most
-// workers are gone at once, it counts as long as a lease of a slot. ended are those whose process is gone.
+// workers are gone at once, such a record lives on for as long as a slot's own lease. ended are the records whose process is gone.
 func (m *Machine) alive(records []lease.Record) (out []lease.Record, ended []lease.Ended) {
 	out = slices.Clone(records)
 	listed := make(map[tunnel.WorkerID]string, len(m.read.world.Workers))

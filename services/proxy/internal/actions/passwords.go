@@ -26,7 +26,7 @@ const (
 // Credentials is what Passwords says about a request.
 type Credentials uint8
 
-// The answers. Busy says that too many requests wait for a check of theirs.
+// What Check finds. Busy means that too many requests wait for their check.
 const (
 	Bad Credentials = iota
 	Good
@@ -113,7 +113,7 @@ func (p *Passwords) remembers(sum [sha256.Size]byte) bool {
 	return good
 }
 
-// enter takes a place among those who wait, if there is one. The caller calls leave.
+// enter counts a request of a visitor as waiting, and reports false if too many wait already. After true the caller has to call leave.
 func (p *Passwords) enter(visitor netip.Addr) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
