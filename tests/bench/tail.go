@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// tailPairs is how often the load runs without and with an open log stream, in turn, on one connector.
-	tailPairs = 5
+	// tailTurns is how often the load runs without, with and again without an open log stream on one connector.
+	tailTurns = 4
 	// tailStart bounds the time until the connector has begun to send lines.
 	tailStart = 10 * time.Second
 )
@@ -163,15 +163,15 @@ func (m *measurement) tails(ctx context.Context, o options) error {
 	return nil
 }
 
-// tail measures what a request costs without and with an open log stream. The two take turns on one connector, so that whatever else
-// changes hurts both alike; the figure is the median of the ratios of neighbours.
+// tail measures what a request costs without and with an open log stream. The two take turns on one connector in the order without, with,
+// with, without, so that what changes steadily hurts both alike; the figure is the median of the ratios of these turns.
 func (m *measurement) tail(ctx context.Context, n int, d time.Duration) error {
 	if _, err := small(ctx, m.e, n, min(d, fill)); err != nil {
 		return err
 	}
 	var closed, open, ratios, lines []float64
-	for range tailPairs {
-		without, err := m.perRequest(ctx, n, d)
+	for range tailTurns {
+		first, err := m.perRequest(ctx, n, d)
 		if err != nil {
 			return err
 		}
@@ -183,14 +183,19 @@ func (m *measurement) tail(ctx context.Context, n int, d time.Duration) error {
 			return err
 		}
 		before := s.lines.Load()
-		with, err := m.perRequest(ctx, n, d)
+		with, err := m.perRequest(ctx, n, 2*d)
 		if err != nil {
 			return err
 		}
-		lines = append(lines, float64(s.lines.Load()-before)/d.Seconds())
+		lines = append(lines, float64(s.lines.Load()-before)/(2*d).Seconds())
 		if err := s.close(); err != nil {
 			return fmt.Errorf("log stream: %w", err)
 		}
+		last, err := m.perRequest(ctx, n, d)
+		if err != nil {
+			return err
+		}
+		without := (first + last) / 2
 		closed, open, ratios = append(closed, without), append(open, with), append(ratios, 100*(with/without-1))
 	}
 	name := fmt.Sprintf("%d in flight: ", n)
