@@ -32,6 +32,11 @@ func (c Command) Name() string {
 	return strings.ToLower(c.Args[0])
 }
 
+// plain is a plain command about one key, which is its first argument.
+func plain(name, key string, args ...string) Command {
+	return Command{Keys: []string{key}, Args: append([]string{name, key}, args...)}
+}
+
 // Request is an operation on the store: what to send, and what the reply means.
 type Request[T any] struct {
 	// Op names the operation in errors.

@@ -116,6 +116,17 @@ func TestCommands(t *testing.T) {
 			`|7|{"author":"ann","hash":"ab","restored_from":5}|s|50`,
 		"report configuration|report_rules|cv:{rules}:history:" + tunnelText +
 			`|p|3|7|{"proxy_id":"","in_force":{"push":3,"version":7}}|256`,
+		"read tokens||cv:{ops}:tokens|hvals|cv:{ops}:tokens",
+		`write token||cv:{ops}:tokens|hset|cv:{ops}:tokens|t|{"id":"t","name":"","scope":"","hash":"","created_at":"0001-01-01T00:00:00Z"}`,
+		"remove token||cv:{ops}:tokens|hdel|cv:{ops}:tokens|t|t:used",
+		"note use of token||cv:{ops}:tokens|hset|cv:{ops}:tokens|t:used|t 17",
+		"append to audit||cv:{ops}:audit|xadd|cv:{ops}:audit|maxlen|=|5|*|body|{}",
+		"read events||cv:{ops}:events|xrange|cv:{ops}:events|(17-0|+|count|5",
+		"read events||cv:{ops}:events|xrevrange|cv:{ops}:events|+|-|count|5",
+		"claim request||cv:{ops}:once:k|set|cv:{ops}:once:k|running|px|1000|nx",
+		"read request||cv:{ops}:once:k|get|cv:{ops}:once:k",
+		"note response||cv:{ops}:once:k|set|cv:{ops}:once:k|done|px|1000",
+		"forget request||cv:{ops}:once:k|del|cv:{ops}:once:k",
 		"hint|||publish|cv:hint:topic|m",
 	}
 	var got []string

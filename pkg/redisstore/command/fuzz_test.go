@@ -10,6 +10,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/opstoken"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -198,6 +199,17 @@ func operations(tb testing.TB) []operation {
 		erase(command.RuleHistory(s.Tunnel), nil),
 		erase(command.PutRules(s.Tunnel, 7, rules.Stored{Head: rules.Head{Author: "ann", Hash: "ab", RestoredFrom: 5}, Sealed: "s"})),
 		erase(command.ReportRules(s.Tunnel, rules.Result{Proxy: "p", InForce: rules.Position{Push: 3, Number: 7}})),
+		erase(command.Tokens(), nil),
+		erase(command.PutToken(opstoken.Token{ID: "t"})),
+		erase(command.RemoveToken("t"), nil),
+		erase(command.UseToken("t", time.UnixMilli(17)), nil),
+		erase(command.Append(command.Audit, "{}", 5), nil),
+		erase(command.After(command.Events, "17-0", 5), nil),
+		erase(command.Before(command.Events, "", 5), nil),
+		erase(command.Claim("k", "running", time.Second), nil),
+		erase(command.Claimed("k"), nil),
+		erase(command.Settle("k", "done", time.Second), nil),
+		erase(command.Unclaim("k"), nil),
 		erase(command.Publish("topic", []byte("m")), nil),
 	}
 	for _, op := range all {

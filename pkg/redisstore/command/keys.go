@@ -48,6 +48,13 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	    newest, push (of the edge, the newest that a proxy reported), floor (the highest number that a proxy reported), per version n:
 //	    n:head (author, hash as JSON) n:push (that it was made on top of) n:changed n:sealed (the document, encrypted), and per proxy p
 //	    result/p (ms of the time, then rules.Result as JSON)
+//	cv:{ops}:tokens               hash    none          supervisor              supervisor
+//	    per token of the ops API: id (opstoken.Token as JSON, with the hash of its secret) id:used (id, and ms when it was used last)
+//	cv:{ops}:audit                stream  none          supervisor              supervisor
+//	cv:{ops}:events               stream  none          supervisor              supervisor
+//	    body (opsapi.Change as JSON: who changed what; opsapi.Event as JSON: what happened); a bounded number of entries
+//	cv:{ops}:once:<key>           string  1 day         supervisor              supervisor
+//	    a request with an idempotency key: the hash of its body and, when it is done, its response
 //	cv:{tail}:records             hash    longest       proxy                   worker, proxy, supervisor, discovery
 //	cv:{tail}:deadlines           zset    longest       proxy                   worker, proxy, supervisor, discovery
 //	    who streams log lines (fleet.Tail): session -> JSON, and its deadline
@@ -107,6 +114,12 @@ func commandsKey() string { return prefix + "{desired}:commands" }
 func ruleHeadsKey() string { return prefix + "{rules}:heads" }
 
 func rulesKey(id tunnel.ID) string { return prefix + "{rules}:history:" + id.String() }
+
+func tokensKey() string { return prefix + "{ops}:tokens" }
+
+func journalKey(journal string) string { return prefix + "{ops}:" + journal }
+
+func onceKey(key string) string { return prefix + "{ops}:once:" + key }
 
 // HintChannel is the channel on which the messages of a topic are published.
 func HintChannel(topic string) string { return prefix + "hint:" + topic }

@@ -22,7 +22,7 @@ func TestKeyTable(t *testing.T) {
 	}
 	names := strings.NewReplacer(tunnelText, "<tunnel>", connectorText, "<connector>",
 		"cv:pool:default", "cv:pool:<name>", "cv:lead:supervisor", "cv:lead:<role>", "cv:hint:topic", "cv:hint:<topic>",
-		"inbox:w", "inbox:<worker>")
+		"inbox:w", "inbox:<worker>", "once:k", "once:<key>")
 	used := map[string]bool{}
 	for _, op := range operations(t) {
 		for _, key := range op.command.Keys {
