@@ -11,22 +11,22 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/culvert-tunnel/culvert/pkg/ops"
+	"github.com/culvert-tunnel/culvert/pkg/opsapi"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
-	"github.com/culvert-tunnel/culvert/services/supervisor/opsclient"
 )
 
 // TestConfigurations: versions are made by compare-and-set, checked first, sealed in the store, and can be restored.
 func TestConfigurations(t *testing.T) {
-	a := api{lab: newLab(t, 2), echo: echo.New()}
+	a := caller{lab: newLab(t, 2), echo: echo.New()}
 	s := a.start("s1", a.store)
 	a.echo.HTTPErrorHandler = ops.ErrorHandler(s.log)
 	s.Routes(a.echo.Group("/v1"))
 	path := "/tunnels/" + a.id.String() + "/config"
-	put := func(version uint64, rest string) (all opsclient.Configurations, code int) {
+	put := func(version uint64, rest string) (all opsapi.Configurations, code int) {
 		code = a.call("PUT", path, fmt.Sprintf(`{"version":%d,"author":"ann",%s}`, version, rest), &all)
 		return all, code
 	}
-	var all opsclient.Configurations
+	var all opsapi.Configurations
 	if code := a.call("GET", path, "", &all); code != http.StatusOK || len(all.Versions) != 0 {
 		t.Fatalf("before any: %d, %+v", code, all)
 	}
@@ -48,7 +48,7 @@ func TestConfigurations(t *testing.T) {
 	if three := all.Newest(); code != http.StatusOK || three.RestoredFrom != one.Number || three.Hash != one.Hash {
 		t.Errorf("restored: %d, %+v", code, all)
 	}
-	var doc opsclient.Configuration
+	var doc opsapi.Configuration
 	if code := a.call("POST", path+"/document", `{}`, &doc); code != http.StatusOK || string(doc.Config) != first {
 		t.Errorf("the newest document: %d, %s", code, doc.Config)
 	}
@@ -72,7 +72,7 @@ func TestConfigurations(t *testing.T) {
 	if code := a.call("POST", path+"/document", `{"version":5}`, nil); code != http.StatusNotFound {
 		t.Errorf("an unknown document: %d", code)
 	}
-	if s.key, err = rules.NewKey(bytes.Repeat([]byte("o"), rules.MinKey)); err != nil {
+	if s.api.Key, err = rules.NewKey(bytes.Repeat([]byte("o"), rules.MinKey)); err != nil {
 		t.Fatal(err)
 	}
 	if code := a.call("POST", path+"/document", `{}`, nil); code != http.StatusConflict {
@@ -86,7 +86,7 @@ func TestNoKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := api{lab: newLab(t, 2), echo: echo.New()}
+	a := caller{lab: newLab(t, 2), echo: echo.New()}
 	s.Routes(a.echo.Group("/v1"))
 	if code := a.call("GET", "/tunnels/"+a.id.String()+"/config", "", nil); code != http.StatusNotImplemented {
 		t.Errorf("without a key: %d", code)

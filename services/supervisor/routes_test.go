@@ -12,17 +12,17 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
+	"github.com/culvert-tunnel/culvert/pkg/opsapi"
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
-	"github.com/culvert-tunnel/culvert/services/supervisor/opsclient"
 )
 
-// api is the API of a supervisor, without a listener.
-type api struct {
+// caller calls the API of a supervisor, without a listener.
+type caller struct {
 	*lab
 	echo *echo.Echo
 }
 
-func (a api) call(method, path, body string, out any) int {
+func (a caller) call(method, path, body string, out any) int {
 	a.t.Helper()
 	rec := httptest.NewRecorder()
 	a.echo.ServeHTTP(rec, httptest.NewRequest(method, "/v1"+path, strings.NewReader(body)))
@@ -35,9 +35,9 @@ func (a api) call(method, path, body string, out any) int {
 }
 
 // connected is a tunnel of two connections, at a worker that reports as it should.
-func connectedLab(t *testing.T) api {
+func connectedLab(t *testing.T) caller {
 	t.Helper()
-	a := api{lab: newLab(t, 8), echo: echo.New()}
+	a := caller{lab: newLab(t, 8), echo: echo.New()}
 	s := a.start("s1", a.store)
 	a.echo.HTTPErrorHandler = ops.ErrorHandler(s.log)
 	s.Routes(a.echo.Group("/v1"))
@@ -52,7 +52,7 @@ func connectedLab(t *testing.T) api {
 func TestDesiredStateIsFollowed(t *testing.T) {
 	a := connectedLab(t)
 	path := "/desired/" + a.id.String()
-	var doc opsclient.Tunnel
+	var doc opsapi.DesiredTunnel
 	if code := a.call("GET", path, "", &doc); code != http.StatusOK || doc.Version != 0 {
 		t.Fatalf("before any change: %d, %+v", code, doc)
 	}
@@ -78,7 +78,7 @@ func TestDesiredStateIsFollowed(t *testing.T) {
 		r := a.slots()
 		return len(r) == 3 && r[0].Worker != "" && r[2].Worker != ""
 	})
-	var all opsclient.Desired
+	var all opsapi.Desired
 	if code := a.call("GET", "/desired", "", &all); code != http.StatusOK || len(all.Tunnels) != 1 || all.Tunnels[0].Version != doc.Version {
 		t.Errorf("all: %d, %+v", code, all)
 	}
@@ -94,7 +94,7 @@ func TestDrainOfAWorker(t *testing.T) {
 	if code := a.call("PUT", "/workers/w9/drain", `{"drained":true}`, nil); code != http.StatusNotFound {
 		t.Errorf("drain of no worker: %d", code)
 	}
-	var mark opsclient.Worker
+	var mark opsapi.WorkerMark
 	if code := a.call("PUT", "/workers/w1/drain", `{"drained":true,"author":"ann"}`, &mark); code != http.StatusOK || !mark.Drained {
 		t.Fatalf("drain: %d, %+v", code, mark)
 	}
@@ -113,7 +113,7 @@ func TestDrainOfAWorker(t *testing.T) {
 
 func TestCommandsOverTheAPI(t *testing.T) {
 	a := connectedLab(t)
-	var slots opsclient.Slots
+	var slots opsapi.TunnelSlots
 	if code := a.call("GET", "/tunnels/"+a.id.String()+"/slots", "", &slots); code != http.StatusOK || len(slots.Slots) != 2 {
 		t.Fatalf("slots: %d, %+v", code, slots)
 	}
@@ -128,9 +128,9 @@ func TestCommandsOverTheAPI(t *testing.T) {
 		}
 		return a.call("POST", "/commands", string(b), nil)
 	}
-	outcome := func(id string, want desired.Outcome) opsclient.Command {
+	outcome := func(id string, want desired.Outcome) opsapi.Command {
 		t.Helper()
-		var c opsclient.Command
+		var c opsapi.Command
 		testkit.Eventually(t, id+" is "+string(want), func() bool {
 			return a.call("GET", "/commands/"+id, "", &c) == http.StatusOK && c.Outcome == want
 		})

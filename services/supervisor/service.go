@@ -21,6 +21,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/supervisor/internal/api"
 )
 
 // Fleet is what the supervisor reads of the deployment.
@@ -92,12 +93,7 @@ type Store interface {
 }
 
 // Configurations are the versions of tunnels' configurations, and the proxies that follow them.
-type Configurations interface {
-	Rules(ctx context.Context, id tunnel.ID, number uint64) (rules.History, error)
-	RuleHistory(ctx context.Context, id tunnel.ID) (rules.History, error)
-	PutRules(ctx context.Context, id tunnel.ID, expect uint64, v rules.Stored) (number uint64, err error)
-	Proxies(ctx context.Context) ([]fleet.Proxy, error)
-}
+type Configurations = api.Configurations
 
 // Deps are the dependencies of a supervisor.
 type Deps struct {
@@ -125,8 +121,7 @@ type Service struct {
 	store   Store
 	log     *slog.Logger
 	metrics *metrics
-	configs Configurations
-	key     *rules.Key
+	api     *api.API
 	// machine decides; it belongs to the loop of Run.
 	machine *pass.Machine
 
@@ -151,11 +146,15 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if id == "" {
 		id = fmt.Sprintf("supervisor-%016x", rand.Uint64())
 	}
-	return &Service{
-		cfg: cfg, store: deps.Store, metrics: m, state: errStarting, configs: deps.Configurations, key: deps.RuleKey,
+	s := &Service{
+		cfg: cfg, store: deps.Store, metrics: m, state: errStarting,
 		log:     deps.Logger.With(slog.String(logkey.SupervisorID, id)),
 		machine: pass.NewMachine(pass.Config{ID: id, Connections: cfg.Connections, Random: rand.IntN, Entropy: cryptorand.Reader}),
-	}, nil
+	}
+	s.api = api.New(api.Deps{
+		Store: deps.Store, Configurations: deps.Configurations, Key: deps.RuleKey, Logger: s.log, Connections: cfg.Connections, View: s.view,
+	})
+	return s, nil
 }
 
 // Run plans until ctx ends.

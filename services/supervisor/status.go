@@ -3,16 +3,13 @@ package supervisor
 import (
 	"context"
 	"log/slog"
-	"net/http"
-	"slices"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/pass"
 	"github.com/culvert-tunnel/culvert/pkg/control/plan"
-	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
-	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/supervisor/internal/api"
 )
 
 // Ready returns why the supervisor cannot work, or nil. A supervisor on standby is ready.
@@ -22,31 +19,14 @@ func (s *Service) Ready() error {
 	return s.state
 }
 
-// connectorView is one connector as the ops API shows it.
-type connectorView struct {
-	Tunnel      tunnel.ID          `json:"tunnel_id"`
-	Connector   tunnel.ConnectorID `json:"connector_id"`
-	Connections int                `json:"connections"`
-	// Paused says that the operator wants no connections, Version which document is followed.
-	Paused  bool           `json:"paused,omitempty"`
-	Version uint64         `json:"desired_version,omitempty"`
-	Slots   []lease.Record `json:"slots"`
-}
+// Routes adds the supervisor's part of the ops API.
+func (s *Service) Routes(g *echo.Group) { s.api.Routes(g) }
 
-func (s *Service) slots(c echo.Context) error {
+// view is what this supervisor itself knows.
+func (s *Service) view() api.View {
 	s.mu.Lock()
-	world, lead, state := s.seen, s.lead, s.state
-	s.mu.Unlock()
-	all := world.All()
-	slices.SortFunc(all, func(a, b plan.Connector) int { return slices.Compare(a.Tunnel[:], b.Tunnel[:]) })
-	connectors := make([]connectorView, len(all))
-	for i, v := range all {
-		connectors[i] = connectorView{
-			Tunnel: v.Tunnel, Connector: v.ID, Connections: v.Connections, Paused: v.Document.Paused,
-			Version: v.Document.Version, Slots: v.Records,
-		}
-	}
-	return c.JSON(http.StatusOK, map[string]any{"leading": lead, "fresh": lead && state == nil, "connectors": connectors})
+	defer s.mu.Unlock()
+	return api.View{Leading: s.lead, Fresh: s.lead && s.state == nil, Connectors: s.seen.All()}
 }
 
 func (s *Service) leading() bool {

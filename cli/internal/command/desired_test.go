@@ -9,8 +9,8 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/desired"
+	"github.com/culvert-tunnel/culvert/pkg/opsclient"
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
-	"github.com/culvert-tunnel/culvert/services/supervisor/opsclient"
 )
 
 // operated is a connector with two connections, and an operator of it.

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/culvert-tunnel/culvert/pkg/opsclient"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
-	"github.com/culvert-tunnel/culvert/services/supervisor/opsclient"
 )
 
 // TestConfigurationsOfOneProcess: an operator puts a configuration in force, compares it, and goes back.

@@ -15,8 +15,8 @@ import (
 
 	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/pkg/desired"
+	"github.com/culvert-tunnel/culvert/pkg/opsclient"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/supervisor/opsclient"
 )
 
 const (

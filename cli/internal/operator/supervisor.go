@@ -13,9 +13,9 @@ import (
 
 	"github.com/culvert-tunnel/culvert/cli/internal/console"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
+	"github.com/culvert-tunnel/culvert/pkg/opsclient"
 	"github.com/culvert-tunnel/culvert/pkg/process"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/supervisor/opsclient"
 )
 
 const (

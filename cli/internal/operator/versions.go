@@ -12,8 +12,8 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/culvert-tunnel/culvert/cli/internal/console"
+	"github.com/culvert-tunnel/culvert/pkg/opsclient"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
-	"github.com/culvert-tunnel/culvert/services/supervisor/opsclient"
 )
 
 // applyWait is how long apply and rollback wait for the proxies by default.

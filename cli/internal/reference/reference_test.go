@@ -28,6 +28,8 @@ func TestReferenceIsCurrent(t *testing.T) {
 		"metrics.md":         metricsPage(source.metrics(t)) + stockPage(),
 		"errors.md":          problemsPage(source.problems(t)),
 		"config-schema.json": schema(t),
+		"api.md":             apiPage(),
+		"openapi.json":       openAPI(t),
 	} {
 		path := filepath.Join(root, "docs", "reference", name)
 		want := text

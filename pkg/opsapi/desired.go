@@ -1,4 +1,4 @@
-package opsclient
+package opsapi
 
 import (
 	"encoding/json"
@@ -13,23 +13,23 @@ import (
 // Desired is all that is desired.
 type Desired struct {
 	// Version grows with each change of anything in it.
-	Version uint64   `json:"version"`
-	Tunnels []Tunnel `json:"tunnels"`
-	Workers []Worker `json:"workers"`
+	Version uint64          `json:"version"`
+	Tunnels []DesiredTunnel `json:"tunnels"`
+	Workers []WorkerMark    `json:"workers"`
 	// Commands are those that wait.
 	Commands []Command `json:"commands"`
 	// Damaged are stored documents that cannot be read.
 	Damaged []string `json:"damaged,omitempty"`
 }
 
-// Tunnel is the document of a tunnel; one with version 0 is not stored.
-type Tunnel struct {
+// DesiredTunnel is the document of a tunnel; one with version 0 is not stored.
+type DesiredTunnel struct {
 	ID tunnel.ID `json:"tunnel_id"`
 	desired.Document
 }
 
-// Worker is the mark of a worker.
-type Worker struct {
+// WorkerMark is the mark of a worker.
+type WorkerMark struct {
 	ID tunnel.WorkerID `json:"worker_id"`
 	desired.Mark
 }
@@ -42,8 +42,8 @@ type Command struct {
 	Expires time.Time `json:"expires_at,omitzero"`
 }
 
-// Slots are the slots of a tunnel as the store has them.
-type Slots struct {
+// TunnelSlots are the slots of a tunnel as the store has them.
+type TunnelSlots struct {
 	Tunnel    tunnel.ID          `json:"tunnel_id"`
 	Connector tunnel.ConnectorID `json:"connector_id"`
 	Slots     []lease.Record     `json:"slots"`
@@ -52,19 +52,16 @@ type Slots struct {
 // Configurations are the versions of a tunnel's configuration, the oldest first.
 type Configurations struct {
 	Tunnel   tunnel.ID     `json:"tunnel_id"`
-	Versions []Version     `json:"versions"`
+	Versions []rules.Head  `json:"versions"`
 	Proxies  []ProxyResult `json:"proxies"`
 	// Damaged are stored parts that cannot be read.
 	Damaged []string `json:"damaged,omitempty"`
 }
 
-// Version says who wrote a version and when.
-type Version = rules.Head
-
-// Newest is the newest version, or the zero Version.
-func (c Configurations) Newest() Version {
+// Newest is the newest version, or the zero Head.
+func (c Configurations) Newest() rules.Head {
 	if len(c.Versions) == 0 {
-		return Version{}
+		return rules.Head{}
 	}
 	return c.Versions[len(c.Versions)-1]
 }
@@ -105,9 +102,6 @@ type Configuration struct {
 	rules.Head
 	Config json.RawMessage `json:"config"`
 }
-
-// Diff compares two documents as rules.Diff does.
-func Diff(former, latter []byte) (string, error) { return rules.Diff(former, latter) }
 
 // ConfigurationChange is a new version that an operator asks for.
 type ConfigurationChange = rules.Change

@@ -1,0 +1,31 @@
+package opsclient
+
+import (
+	"github.com/culvert-tunnel/culvert/pkg/opsapi"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
+)
+
+// The documents of what operators desire, so that callers need no other package for them.
+type (
+	// Desired is all that is desired.
+	Desired = opsapi.Desired
+	// Tunnel is what is desired of a tunnel.
+	Tunnel = opsapi.DesiredTunnel
+	// Worker is the mark of a worker.
+	Worker = opsapi.WorkerMark
+	// Command is a command with its result.
+	Command = opsapi.Command
+	// Slots are the slots of a tunnel.
+	Slots = opsapi.TunnelSlots
+	// Configurations are the versions of a tunnel's configuration.
+	Configurations = opsapi.Configurations
+	// Configuration is a version with its document.
+	Configuration = opsapi.Configuration
+	// ConfigurationChange is a new version that an operator asks for.
+	ConfigurationChange = opsapi.ConfigurationChange
+	// Version says who wrote a version and when.
+	Version = rules.Head
+)
+
+// Diff compares two documents as rules.Diff does.
+func Diff(former, latter []byte) (string, error) { return rules.Diff(former, latter) }

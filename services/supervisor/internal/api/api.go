@@ -1,0 +1,168 @@
+package api
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/culvert-tunnel/culvert/pkg/control/plan"
+	"github.com/culvert-tunnel/culvert/pkg/desired"
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
+	"github.com/culvert-tunnel/culvert/pkg/fleet"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/opsapi"
+	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+// Fleet is what the API reads of the deployment.
+type Fleet interface {
+	Fleet(ctx context.Context, marks uint64) (fleet.Listing, error)
+	Pool(ctx context.Context, name string) (edgepool.Pool, error)
+	Connector(ctx context.Context, id tunnel.ID) (tunnel.ConnectorID, error)
+	Slots(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) (lease.Table, error)
+}
+
+// Wishes is what operators desire, and what they change of it.
+type Wishes interface {
+	Desired(ctx context.Context, known uint64) (command.Read, error)
+	SetDesired(
+		ctx context.Context, id tunnel.ID, expect uint64, spec desired.Spec, author string, poolChanges bool,
+	) (version uint64, err error)
+	SetDrained(ctx context.Context, id tunnel.WorkerID, expect uint64, drained bool, author string) (version uint64, err error)
+	Submit(ctx context.Context, c desired.Command, ttl time.Duration) (desired.Status, error)
+	Result(ctx context.Context, id string) (desired.Status, error)
+}
+
+// Signals wakes other processes.
+type Signals interface {
+	MarkDesired(ctx context.Context) error
+	Hint(ctx context.Context, topic string) error
+}
+
+// Store is the part of the shared state that the API uses.
+type Store interface {
+	Fleet
+	Wishes
+	Signals
+}
+
+// Configurations are the versions of tunnels' configurations, and the proxies that follow them.
+type Configurations interface {
+	Rules(ctx context.Context, id tunnel.ID, number uint64) (rules.History, error)
+	RuleHistory(ctx context.Context, id tunnel.ID) (rules.History, error)
+	PutRules(ctx context.Context, id tunnel.ID, expect uint64, v rules.Stored) (number uint64, err error)
+	Proxies(ctx context.Context) ([]fleet.Proxy, error)
+}
+
+// View is what the supervisor itself knows.
+type View struct {
+	// Leading says that it plans, Fresh that Connectors is up to date.
+	Leading, Fresh bool
+	Connectors     []plan.Connector
+}
+
+// Deps are the dependencies of the API.
+type Deps struct {
+	Store Store
+	// Configurations and Key may be nil: then no configurations are offered, and no proxies are listed.
+	Configurations Configurations
+	Key            *rules.Key
+	Logger         *slog.Logger
+	// Connections is the number of connections of a tunnel that sets none.
+	Connections int
+	View        func() View
+}
+
+// API holds the handlers.
+type API struct {
+	Deps
+	memory memory
+}
+
+// New makes the handlers.
+func New(deps Deps) *API { return &API{Deps: deps} }
+
+// handlers are the handlers by the id of their operation.
+func (a *API) handlers() map[string]echo.HandlerFunc {
+	return map[string]echo.HandlerFunc{
+		"getStatus": a.status, "listTunnels": a.tunnels, "getTunnel": a.tunnel, "listConnectors": a.connectors, "listSlots": a.slots,
+		"listWorkers": a.workers, "getWorker": a.worker, "listProxies": a.proxies, "listPools": a.pools, "getTunnelSlots": a.tunnelSlots,
+
+		"getDesired": a.desired, "getTunnelDesired": a.tunnelDesired, "setTunnelDesired": a.setDesired, "setWorkerDrain": a.drain,
+		"submitCommand": a.submit, "getCommand": a.command,
+
+		"getConfigurations": a.configurations, "setConfiguration": a.setConfiguration, "getConfiguration": a.configuration,
+		"validateConfiguration": a.validate, "diffConfigurations": a.diff, "rollbackConfiguration": a.rollback,
+
+		"getOpenAPI": a.openAPI, "getDocs": a.docs, "getDocsStyle": a.style,
+	}
+}
+
+// Routes mounts the handlers.
+func (a *API) Routes(g *echo.Group) {
+	handlers := a.handlers()
+	for _, o := range opsapi.Operations() {
+		if h := handlers[o.ID]; h != nil { // a test finds an operation without a handler
+			g.Add(o.Method, o.Route(), h)
+		}
+	}
+}
+
+// badRequest is the error for a request that cannot be read.
+func badRequest(err error) error { return echo.NewHTTPError(http.StatusBadRequest, err.Error()) }
+
+func tunnelOf(c echo.Context) (tunnel.ID, error) {
+	id, err := tunnel.ParseID(c.Param("tunnel"))
+	if err != nil {
+		return id, badRequest(err)
+	}
+	return id, nil
+}
+
+// param decodes a path parameter, which the router leaves escaped when the path needed escaping.
+func param(c echo.Context, name string) (string, error) {
+	v := c.Param(name)
+	if c.Request().URL.RawPath == "" {
+		return v, nil
+	}
+	v, err := url.PathUnescape(v)
+	if err != nil {
+		return "", echo.NewHTTPError(http.StatusBadRequest, "malformed path")
+	}
+	return v, nil
+}
+
+// bodyOf reads the body of a request, as far as it can be valid.
+func bodyOf(c echo.Context) ([]byte, error) { return readBody(c, desired.MaxBytes) }
+
+// readBody reads the body of a request, and one byte more than most allows.
+func readBody(c echo.Context, most int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(c.Request().Body, most+1))
+	if err != nil {
+		return nil, badRequest(err)
+	}
+	return b, nil
+}
+
+// tagged sends a response with the ETag of a version, or 304 if the caller has it.
+func tagged(c echo.Context, version uint64, v any) error {
+	tag := strconv.Quote(strconv.FormatUint(version, 10))
+	c.Response().Header().Set("ETag", tag)
+	if r := c.Request(); r.Method == http.MethodGet || r.Method == http.MethodHead {
+		for given := range strings.SplitSeq(r.Header.Get("If-None-Match"), ",") {
+			if given = strings.TrimPrefix(strings.TrimSpace(given), "W/"); given == tag {
+				return c.NoContent(http.StatusNotModified)
+			}
+		}
+	}
+	return c.JSON(http.StatusOK, v)
+}

@@ -1,0 +1,253 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/culvert-tunnel/culvert/pkg/ingress"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/opsapi"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+)
+
+const (
+	// envelope is how much longer a request may be than its document, in bytes.
+	envelope = 4 << 10
+	noKey    = "this supervisor keeps no versions of configurations: config_key_file names no file"
+)
+
+// keyed is the tunnel of a request about its configurations, if this supervisor keeps any.
+func (a *API) keyed(c echo.Context) (tunnel.ID, error) {
+	if a.Configurations == nil || a.Key == nil {
+		return tunnel.ID{}, echo.NewHTTPError(http.StatusNotImplemented, noKey)
+	}
+	return tunnelOf(c)
+}
+
+func (a *API) configurations(c echo.Context) error {
+	id, err := a.keyed(c)
+	if err != nil {
+		return err
+	}
+	return a.showConfigurations(c, id)
+}
+
+// showConfigurations responds with the versions of a tunnel.
+func (a *API) showConfigurations(c echo.Context, id tunnel.ID) error {
+	ctx := c.Request().Context()
+	h, err := a.Configurations.RuleHistory(ctx, id)
+	if err != nil {
+		return err
+	}
+	proxies, err := a.Configurations.Proxies(ctx)
+	if errors.Is(err, tunnel.ErrUnavailable) {
+		return err
+	}
+	registered := make([]string, len(proxies))
+	for i, p := range proxies {
+		registered[i] = string(p.ID)
+	}
+	out := opsapi.Configurations{Tunnel: id, Versions: []rules.Head{}, Proxies: []opsapi.ProxyResult{}, Damaged: h.Damaged}
+	for _, v := range h.Versions {
+		out.Versions = append(out.Versions, v.Head)
+	}
+	if newest, found := h.Newest(); found {
+		for _, r := range h.Of(registered) {
+			out.Proxies = append(out.Proxies, opsapi.ProxyResult{Result: r, State: r.State(newest.Position)})
+		}
+	}
+	return tagged(c, out.Newest().Number, out)
+}
+
+// configuration responds with a version and its document. It is no GET, so that it is guarded like a change: documents may hold
+// passwords.
+func (a *API) configuration(c echo.Context) error {
+	id, err := a.keyed(c)
+	if err != nil {
+		return err
+	}
+	b, err := bodyOf(c)
+	if err != nil {
+		return err
+	}
+	var wanted opsapi.DocumentRequest
+	if err := json.Unmarshal(b, &wanted); err != nil {
+		return badRequest(err)
+	}
+	v, document, err := a.document(c, id, wanted.Version)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, opsapi.Configuration{Tunnel: id, Head: v.Head, Config: document})
+}
+
+// document reads a version and opens its document; 0 is the newest.
+func (a *API) document(c echo.Context, id tunnel.ID, number uint64) (v rules.Stored, document []byte, err error) {
+	h, err := a.Configurations.Rules(c.Request().Context(), id, number)
+	if err != nil {
+		return v, nil, err
+	}
+	find := h.Newest
+	if number != 0 {
+		find = func() (rules.Stored, bool) { return h.Find(number) }
+	}
+	v, found := find()
+	if !found {
+		return v, nil, fmt.Errorf("version %d of tunnel %s: %w", number, id, tunnel.ErrNotFound)
+	}
+	document, err = a.Key.Open(id, v.Sealed)
+	if err != nil {
+		return v, nil, echo.NewHTTPError(http.StatusConflict, fmt.Sprintf("version %d of tunnel %s: %v", v.Number, id, err))
+	}
+	return v, document, nil
+}
+
+// check checks a document like a proxy does before it starts the services. What only the proxy's host can tell, such as a
+// missing file, is the proxy's result.
+func check(document []byte) error {
+	d, err := ingress.ParseJSON(document)
+	if err == nil {
+		_, err = ingress.CompileRemote(d)
+	}
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	return nil
+}
+
+func (a *API) setConfiguration(c echo.Context) error {
+	id, err := a.keyed(c)
+	if err != nil {
+		return err
+	}
+	b, err := readBody(c, rules.MaxDocument+envelope)
+	if err != nil {
+		return err
+	}
+	match, err := matchOf(c)
+	if err != nil {
+		return err
+	}
+	if b, err = match.into(b); err != nil {
+		return badRequest(err)
+	}
+	change, err := rules.ParseChange(b)
+	if err != nil {
+		return badRequest(err)
+	}
+	return a.putConfiguration(c, id, change, match)
+}
+
+// putConfiguration makes the next version of a tunnel's configuration.
+func (a *API) putConfiguration(c echo.Context, id tunnel.ID, change rules.Change, match match) error {
+	ctx := c.Request().Context()
+	document := []byte(change.Document)
+	var err error
+	if change.Restore != 0 {
+		_, document, err = a.document(c, id, change.Restore)
+	} else if err = check(document); err != nil {
+		err = badRequest(err)
+	}
+	if err != nil {
+		return err
+	}
+	number, err := a.Configurations.PutRules(ctx, id, *change.Version, rules.Stored{
+		Head:   rules.Head{Author: change.Author, Hash: a.Key.Hash(document), RestoredFrom: change.Restore},
+		Sealed: a.Key.Seal(id, document),
+	})
+	if err != nil {
+		return match.failure(err)
+	}
+	_ = a.Store.Hint(ctx, lease.TopicRules) // a proxy that misses it looks within seconds
+	a.Logger.InfoContext(ctx, "configuration of a tunnel changed", slog.String(logkey.TunnelID, id.String()),
+		slog.Uint64(logkey.Number, number), slog.String(logkey.Author, change.Author))
+	return a.showConfigurations(c, id)
+}
+
+func (a *API) rollback(c echo.Context) error {
+	id, err := a.keyed(c)
+	if err != nil {
+		return err
+	}
+	b, err := bodyOf(c)
+	if err != nil {
+		return err
+	}
+	match, err := matchOf(c)
+	if err != nil {
+		return err
+	}
+	if b, err = match.into(b); err != nil {
+		return badRequest(err)
+	}
+	change, err := rules.ParseChange(b)
+	switch {
+	case err != nil:
+		return badRequest(err)
+	case change.Restore == 0:
+		return badRequest(errors.New("restore: is missing"))
+	}
+	return a.putConfiguration(c, id, change, match)
+}
+
+// validate responds with what is wrong with a document.
+func (a *API) validate(c echo.Context) error {
+	if _, err := tunnelOf(c); err != nil {
+		return err
+	}
+	b, err := readBody(c, rules.MaxDocument+envelope)
+	if err != nil {
+		return err
+	}
+	var wanted opsapi.ConfigurationCheck
+	if err := json.Unmarshal(b, &wanted); err != nil {
+		return badRequest(err)
+	}
+	if len(wanted.Config) == 0 || len(wanted.Config) > rules.MaxDocument {
+		return badRequest(fmt.Errorf("config: %d bytes are not between 1 and %d", len(wanted.Config), rules.MaxDocument))
+	}
+	out := opsapi.Validation{Valid: true, Errors: []string{}}
+	if err := check(wanted.Config); err != nil {
+		out.Valid, out.Errors = false, strings.Split(err.Error(), "\n")
+	}
+	return c.JSON(http.StatusOK, out)
+}
+
+// diff compares two documents. It counts as a change, because they may hold passwords.
+func (a *API) diff(c echo.Context) error {
+	id, err := a.keyed(c)
+	if err != nil {
+		return err
+	}
+	b, err := readBody(c, rules.MaxDocument+envelope)
+	if err != nil {
+		return err
+	}
+	var wanted opsapi.DiffRequest
+	if err := json.Unmarshal(b, &wanted); err != nil {
+		return badRequest(err)
+	}
+	_, former, err := a.document(c, id, wanted.From)
+	if err != nil {
+		return err
+	}
+	latter := []byte(wanted.Config)
+	if len(latter) == 0 {
+		if _, latter, err = a.document(c, id, wanted.To); err != nil {
+			return err
+		}
+	}
+	text, err := rules.Diff(former, latter)
+	if err != nil {
+		return badRequest(err)
+	}
+	return c.JSON(http.StatusOK, opsapi.Difference{Tunnel: id, Same: text == "", Diff: text})
+}
