@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/culvert-tunnel/culvert/pkg/redact"
@@ -21,7 +22,12 @@ func Compile(doc Document) (*Set, error) {
 	if len(doc.Ingress) == 0 {
 		return nil, ErrNoIngress
 	}
-	return compile(&doc, &pathBudget{})
+	s, err := compile(&doc, &pathBudget{})
+	if err != nil {
+		return nil, err
+	}
+	s.source = &doc
+	return s, nil
 }
 
 // CompileRemote is Compile for a document that the edge pushed. An empty list of rules is valid and responds to every request
@@ -32,6 +38,7 @@ func CompileRemote(doc Document) (*Set, error) {
 		return compile(&doc, &pathBudget{enforced: true})
 	}
 	s := Default503()
+	s.source = nil
 	s.OriginRequest = topLevel(&doc.OriginRequest)
 	s.setWarpRouting(&doc.WarpRouting)
 	return s, nil
@@ -57,16 +64,22 @@ func Default503() *Set {
 		Rules:         []Rule{{Service: Service{Kind: KindStatus, Status: statusNoRules}, Origin: DefaultOriginRequest()}},
 		OriginRequest: DefaultOriginRequest(),
 		WarpRouting:   defaultWarpRouting(),
+		source:        &Document{Ingress: []RuleSpec{{Service: prefixStatus + strconv.Itoa(statusNoRules)}}},
 	}
 	s.finish(&Document{})
 	return s
 }
 
 func (s *Set) finish(doc *Document) {
+	s.rebuild()
+	s.warnings = append(s.warnings, findWarnings(s.Rules, doc)...)
+}
+
+// rebuild makes what follows from the rules.
+func (s *Set) rebuild() {
 	s.index = buildIndex(s.Rules)
 	s.guarded = anyGuarded(s.Rules)
 	s.conditional = slices.ContainsFunc(s.Rules, func(r Rule) bool { return r.conditions != nil })
-	s.warnings = append(s.warnings, findWarnings(s.Rules, doc)...)
 }
 
 // warn adds a warning about rule i.

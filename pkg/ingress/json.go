@@ -120,11 +120,8 @@ func ParseJSON(b []byte) (Document, error) {
 	if len(j.Ingress) > 0 {
 		doc.Ingress = make([]RuleSpec, len(j.Ingress))
 	}
-	for i, r := range j.Ingress {
-		doc.Ingress[i] = RuleSpec{
-			Hostname: r.Hostname, Path: r.Path, Service: r.Service, OriginRequest: r.OriginRequest.spec(),
-			Services: r.Services, Balance: r.Balance, Actions: r.Actions, Match: r.Match,
-		}
+	for i := range j.Ingress {
+		doc.Ingress[i] = j.Ingress[i].spec()
 	}
 	if w := j.WarpRouting; w != nil {
 		doc.WarpRouting = WarpSpec{
@@ -136,6 +133,13 @@ func ParseJSON(b []byte) (Document, error) {
 		}
 	}
 	return doc, nil
+}
+
+func (r *jsonRule) spec() RuleSpec {
+	return RuleSpec{
+		Hostname: r.Hostname, Path: r.Path, Service: r.Service, OriginRequest: r.OriginRequest.spec(),
+		Services: r.Services, Balance: r.Balance, Actions: r.Actions, Match: r.Match,
+	}
 }
 
 func (j *jsonOrigin) spec() OriginSpec {

@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"cmp"
 	"fmt"
 	"regexp/syntax"
 )
@@ -12,11 +13,14 @@ const (
 	MaxPathText = 16 << 10
 	// MaxPathSize bounds the compiled size of all paths of a document together, in instructions.
 	MaxPathSize = 1 << 19
+	// aloneShare is the part of MaxPathSize that a rule of Set.With may have, as others must have theirs.
+	aloneShare = 1 << 13
 )
 
 // pathBudget adds up the size of a document's path expressions.
 type pathBudget struct {
 	enforced bool
+	share    int // the limit; 0 is MaxPathSize
 	used     int
 }
 
@@ -34,8 +38,8 @@ func (b *pathBudget) take(text string) error {
 		return nil //nolint:nilerr // regexp.Compile reports it
 	}
 	b.used += compiledSize(re)
-	if b.used > MaxPathSize {
-		return fmt.Errorf("the paths of the configuration compile to more than %d instructions", MaxPathSize)
+	if limit := cmp.Or(b.share, MaxPathSize); b.used > limit {
+		return fmt.Errorf("the paths of the configuration compile to more than %d instructions", limit)
 	}
 	return nil
 }

@@ -49,6 +49,8 @@ type Set struct {
 	guarded  bool // some rule demands an access token
 	// conditional says that some rule looks at more than host and path.
 	conditional bool
+	// source is what a local set was made from; nil for a pushed one.
+	source *Document
 }
 
 // Warnings lists what validation accepts but an operator should look at: rules that can never be chosen, protection that

@@ -44,6 +44,12 @@ func SingleOrigin(flags SingleFlags) (*Set, error) {
 		OriginRequest: DefaultOriginRequest(),
 		WarpRouting:   defaultWarpRouting(),
 	}
+	s.source = &Document{Ingress: []RuleSpec{{Service: service.Text(), OriginRequest: flags.Origin}}}
+	s.source.Ingress[0].OriginRequest.BastionMode = flags.Bastion
+	if isTrue(flags.Socks5) {
+		socks := proxyTypeSocks
+		s.source.Ingress[0].OriginRequest.ProxyType = &socks
+	}
 	s.finish(&Document{})
 	return s, nil
 }

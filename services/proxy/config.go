@@ -9,20 +9,18 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/link"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/management"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/opener"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/private"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/sources"
 )
 
 // Config is the configuration of one proxy.
 type Config struct {
-	ID         string `yaml:"id" usage:"name of this proxy; empty makes one up from the host name"`
-	ConfigFile string `yaml:"config_file" usage:"cloudflared config.yml with the ingress rules; of several YAML documents, each is for the tunnel it names"`
-	// ConfigFiles hold rules of single tunnels.
-	ConfigFiles []string `yaml:"config_files" usage:"further config.yml, each with the rules of the tunnel that it names"`
-	// Origin is used when neither a file nor the caller supplies rules.
-	Origin localrules.Origin `yaml:"origin"`
+	ID string `yaml:"id" usage:"name of this proxy; empty makes one up from the host name"`
+
+	// The local rules.
+	sources.Config `yaml:",inline"`
 
 	Listen    []string `yaml:"listen" usage:"link endpoints for workers: unix:/path or tcp:host:port"`
 	Advertise string   `yaml:"advertise" usage:"endpoint that is announced to workers; empty is the first of listen"`
@@ -50,7 +48,7 @@ type Config struct {
 // Default holds all defaults.
 func Default() Config {
 	return Config{
-		SpoolLimit: 10 << 20, DrainTimeout: 30 * time.Second, Management: management.Default(),
+		Config: sources.Default(), SpoolLimit: 10 << 20, DrainTimeout: 30 * time.Second, Management: management.Default(),
 		Streams: flow.DefaultStreams(), Limits: flow.DefaultLimits(), Private: private.Default(),
 		Opener: opener.Default(),
 	}
@@ -90,7 +88,7 @@ func (c Config) Validate() error {
 	if c.DrainTimeout < 0 {
 		report("drain_timeout: %s is negative", c.DrainTimeout)
 	}
-	errs = append(errs, c.Streams.Validate(), c.Limits.Validate(), c.Private.Validate(), c.Opener.Validate())
+	errs = append(errs, c.Config.Validate(), c.Streams.Validate(), c.Limits.Validate(), c.Private.Validate(), c.Opener.Validate())
 	return errors.Join(errs...)
 }
 

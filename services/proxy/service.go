@@ -24,10 +24,10 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/flow"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/live"
-	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/management"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/private"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/registration"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/sources"
 )
 
 // Store is what a proxy needs of the store; *redisstore.Store is one.
@@ -84,6 +84,7 @@ type Service struct {
 	flows     *flow.Handler
 	private   *private.Networks
 	live      *live.State
+	sources   *sources.Sources
 	manage    *management.Service
 	follow    func(ctx context.Context) // nil without a key
 	listeners []net.Listener
@@ -159,29 +160,19 @@ func New(cfg Config, deps Deps) (s *Service, err error) {
 
 // openRules puts the local rules in force and watches their files.
 func (s *Service) openRules(deps Deps, cfg live.Config) (err error) {
-	use := func(local localrules.Rules) (err error) {
+	s.sources, err = sources.Open(s.cfg.Config, deps.Rules, deps.Files, s.log, func(local live.Rules) (err error) {
 		if s.live != nil {
 			return s.live.ReplaceLocal(local)
 		}
 		cfg.Rules = local
 		s.live, err = live.New(cfg)
 		return err
-	}
-	if deps.Rules != nil {
-		local := localrules.Rules{General: deps.Rules}
-		local.Log(s.log)
-		return use(local)
-	}
-	files := localrules.Files{General: s.cfg.ConfigFile, Tunnels: s.cfg.ConfigFiles}
-	return files.Watch(deps.Files, s.cfg.Origin, s.log, use)
+	})
+	return err
 }
 
 // ReplaceRules replaces the rules that Deps had: for tunnels without a pushed configuration. On an error the former rules stay in force.
-func (s *Service) ReplaceRules(set *ingress.Set) error {
-	local := localrules.Rules{General: set}
-	local.Log(s.log)
-	return s.live.ReplaceLocal(local)
-}
+func (s *Service) ReplaceRules(set *ingress.Set) error { return s.sources.Replace(set) }
 
 // suffix tells two proxies on one host apart.
 func suffix() string {
@@ -282,6 +273,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.live.Table().Close()
 	defer s.private.Close()
 	s.live.Restore(ctx) // before any flow
+	defer s.findRules(ctx)()
 	served, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()
 	g, served := errgroup.WithContext(served)
@@ -314,6 +306,21 @@ func (s *Service) Run(ctx context.Context) error {
 		s.register.Remove(ctx)
 	}
 	return err
+}
+
+// findRules lets providers find rules until stop is called, and returns once they have found the first ones: before any flow.
+func (s *Service) findRules(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	first, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		s.sources.Run(ctx, first)
+	}()
+	<-first
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // attend keeps the registration alive until ctx ends or a listener fails, and announces the drain.

@@ -64,6 +64,9 @@ func pure() map[string][]string {
 		"services/proxy/internal/socks":      nil,
 		"services/proxy/internal/policy":     nil,
 
+		"services/proxy/internal/discovered":   nil,
+		"services/proxy/internal/docker/label": nil,
+
 		"services/proxy/internal/balance/decide": nil,
 
 		"pkg/link/frame": nil,

@@ -115,7 +115,7 @@ func (c *commands) connectorConfig(ctx *urfave.Context, source *connector.Source
 	if err != nil {
 		return stack.Config{}, err
 	}
-	if warning != nil && s.Text("token") == "" {
+	if warning != nil && s.Text("token") == "" && s.Text("docker-endpoint") == "" {
 		logger.WarnContext(ctx.Context, "no ingress rules, every response is a 503", slog.Any(logkey.Err, warning))
 	}
 	for _, w := range rules.Warnings() {

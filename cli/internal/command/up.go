@@ -39,7 +39,7 @@ func (c *commands) up() *urfave.Command {
 	return &urfave.Command{
 		Name: "up", Usage: "run a whole system on this machine: edge, connector and a demo page or your own origin",
 		OnUsageError: console.UsageError,
-		Flags: []urfave.Flag{
+		Flags: append(dockerFlags(),
 			&urfave.StringFlag{Name: "config", Usage: "`FILE` with ingress rules (cloudflared's config.yml)"},
 			&urfave.StringFlag{Name: "url", Usage: "`ORIGIN` of all requests, instead of the demo page"},
 			&urfave.StringFlag{Name: "listen", Value: upListen, Usage: "public `ADDRESS`; another port is taken if the default one is not free"},
@@ -57,8 +57,26 @@ func (c *commands) up() *urfave.Command {
 				"of 127.0.0.1:20241 to 20245)"},
 			&urfave.DurationFlag{Name: "grace-period", Value: 30 * time.Second, Usage: "time for running requests to finish at the end"},
 			&urfave.StringFlag{Name: "loglevel", Value: "warn", Usage: "least level that is logged: debug, info, warn or error"},
-		},
+		),
 		Action: c.runUp,
+	}
+}
+
+// dockerFlags are those of culvert up that let the labels of containers make rules.
+func dockerFlags() []urfave.Flag {
+	return []urfave.Flag{
+		&urfave.StringFlag{Name: "docker-endpoint", Usage: "`URL` of the Docker Engine whose " +
+			"containers' labels make rules, such as unix:///var/run/docker.sock (default: none) [$CULVERT_DOCKER_ENDPOINT]"},
+		&urfave.StringFlag{Name: "docker-network", Usage: "`NAME` of the network in which " +
+			"containers are reached (default: the only one)"},
+		&urfave.StringSliceFlag{Name: "docker-hostnames", Usage: "`NAME` that containers may " +
+			"have as a hostname, *.NAME for all below, repeatable (default: all)"},
+		&urfave.BoolFlag{Name: "docker-published", Usage: "reach containers at their " +
+			"published ports instead of their own addresses"},
+		&urfave.StringFlag{Name: "docker-host-address", Value: "127.0.0.1",
+			Usage: "`ADDRESS` of the engine's host, for published ports and containers in its network"},
+		&urfave.StringFlag{Name: "docker-tls-dir", Usage: "`DIR` with ca.pem, cert.pem and " +
+			"key.pem, for an engine that is reached over TLS"},
 	}
 }
 
@@ -117,6 +135,10 @@ func (c *commands) upConfig(ctx *urfave.Context) (stack.Config, error) {
 	cfg.Redis.PasswordFile = c.Option(ctx, "redis-password-file", "CULVERT_REDIS_PASSWORD_FILE")
 	cfg.Supervisor.ConfigKeyFile = c.Option(ctx, "config-key-file", "CULVERT_CONFIG_KEY_FILE")
 	cfg.Proxy.Listen, cfg.Proxy.TLSDir = ctx.StringSlice("link-listen"), ctx.String("link-certs")
+	docker := &cfg.Proxy.Docker
+	docker.Endpoint, docker.Network = c.Option(ctx, "docker-endpoint", "CULVERT_DOCKER_ENDPOINT"), ctx.String("docker-network")
+	docker.Hostnames, docker.Published = ctx.StringSlice("docker-hostnames"), ctx.Bool("docker-published")
+	docker.HostAddress, docker.TLSDir = ctx.String("docker-host-address"), ctx.String("docker-tls-dir")
 	return cfg, nil
 }
 

@@ -3,7 +3,7 @@ package settings
 // Table is every flag that the connector's command line accepts, in the order of the help text.
 func Table() []Flag {
 	var all []Flag
-	for _, group := range [][]Flag{identityFlags(), edgeFlags(), policyFlags(), operationFlags(), originFlags(), ignoredFlags()} {
+	for _, group := range [][]Flag{identityFlags(), edgeFlags(), policyFlags(), dockerFlags(), operationFlags(), originFlags(), ignoredFlags()} {
 		all = append(all, group...)
 	}
 	return all
@@ -125,6 +125,36 @@ func policyFlags() []Flag {
 		{
 			Name: "policy-allow-files", Env: []string{"CULVERT_POLICY_ALLOW_FILES"}, Kind: List,
 			Usage: "`PATH` of a file, or directory with / at the end, that rules may name, repeatable; none is none (default: all)",
+		},
+	}
+}
+
+// dockerFlags let the labels of containers make rules.
+func dockerFlags() []Flag {
+	return []Flag{
+		{
+			Name: "docker-endpoint", Env: []string{"CULVERT_DOCKER_ENDPOINT"},
+			Usage: "`URL` of the Docker Engine whose containers' labels make rules, such as unix:///var/run/docker.sock (default: none)",
+		},
+		{
+			Name: "docker-network", Env: []string{"CULVERT_DOCKER_NETWORK"},
+			Usage: "`NAME` of the network in which containers are reached (default: the only one, or one that this process shares with them)",
+		},
+		{
+			Name: "docker-hostnames", Env: []string{"CULVERT_DOCKER_HOSTNAMES"}, Kind: List,
+			Usage: "`NAME` that containers may have as a hostname, *.NAME for all below, repeatable (default: all)",
+		},
+		{
+			Name: "docker-published", Env: []string{"CULVERT_DOCKER_PUBLISHED"}, Kind: Bool,
+			Usage: "reach containers at their published ports instead of their own addresses",
+		},
+		{
+			Name: "docker-host-address", Env: []string{"CULVERT_DOCKER_HOST_ADDRESS"}, Default: "127.0.0.1",
+			Usage: "`ADDRESS` of the engine's host, for published ports and containers in its network",
+		},
+		{
+			Name: "docker-tls-dir", Env: []string{"CULVERT_DOCKER_TLS_DIR"},
+			Usage: "`DIR` with ca.pem, cert.pem and key.pem, for an engine that is reached over TLS",
 		},
 	}
 }

@@ -108,6 +108,9 @@ func plan(s *settings.Settings, creds tunnel.Credentials, region string) Config 
 	cfg.Proxy.Private.ICMP.SourceV4, cfg.Proxy.Private.ICMP.SourceV6 = s.Text("icmpv4-src"), s.Text("icmpv6-src")
 	cfg.Proxy.Private.DNS.ResolverAddrs = s.List("dns-resolver-addrs")
 	cfg.Proxy.StateDir, cfg.Supervisor.ConfigKeyFile = s.Text("state-dir"), s.Text("config-key-file")
+	docker := &cfg.Proxy.Docker
+	docker.Endpoint, docker.Network, docker.Hostnames = s.Text("docker-endpoint"), s.Text("docker-network"), s.List("docker-hostnames")
+	docker.Published, docker.HostAddress, docker.TLSDir = s.Bool("docker-published"), s.Text("docker-host-address"), s.Text("docker-tls-dir")
 	policy := &cfg.Proxy.Opener.Policy
 	policy.AllowNetworks, policy.DenyNetworks = s.List("policy-allow-networks"), s.List("policy-deny-networks")
 	policy.AllowHosts, policy.DenyHosts = s.List("policy-allow-hosts"), s.List("policy-deny-hosts")

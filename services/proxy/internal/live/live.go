@@ -74,6 +74,9 @@ type pushed struct {
 	tried rules.Position
 }
 
+// Rules are local rules.
+type Rules = localrules.Rules
+
 // Update is a configuration that the edge pushed.
 type Update = remoteconfig.Update
 

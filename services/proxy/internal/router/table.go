@@ -2,6 +2,7 @@ package router
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -92,8 +93,10 @@ type slot struct{ current atomic.Pointer[Snapshot] }
 
 // StartError says that the service of a rule cannot be served.
 type StartError struct {
-	Rule int
-	Err  error
+	// Tunnel is the tunnel of the rules, the zero one for the default rules.
+	Tunnel tunnel.ID
+	Rule   int
+	Err    error
 }
 
 // Error names the rule.
@@ -149,9 +152,12 @@ func (t *Table) SwapAll(c Changes) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var done []change
-	prepare := func(s *slot, set *ingress.Set) error {
+	prepare := func(id tunnel.ID, s *slot, set *ingress.Set) error {
 		next, err := s.prepare(t.opener, t.internal(set))
 		if err != nil {
+			if start, is := errors.AsType[*StartError](err); is {
+				start.Tunnel = id
+			}
 			for _, other := range done {
 				other.next.closeExcept(other.slot.current.Load())
 			}
@@ -161,7 +167,7 @@ func (t *Table) SwapAll(c Changes) error {
 		return nil
 	}
 	if c.Default != nil {
-		if err := prepare(&t.general, c.Default); err != nil {
+		if err := prepare(tunnel.ID{}, &t.general, c.Default); err != nil {
 			return err
 		}
 	}
@@ -183,7 +189,7 @@ func (t *Table) SwapAll(c Changes) error {
 			s = &slot{}
 			next[id] = s
 		}
-		if err := prepare(s, set); err != nil {
+		if err := prepare(id, s, set); err != nil {
 			return err
 		}
 	}
