@@ -96,12 +96,14 @@ func (s *Service) note(ctx context.Context, a retain.Action) bool {
 		s.change(func(st *state) { st.problem = a.Err })
 	case retain.StoreUp:
 		s.metrics.up.Set(1)
-		if a.Again {
+		if a.Again && !a.Quiet {
 			s.log.InfoContext(ctx, "control plane is available again")
 		}
 	case retain.StoreDown:
 		s.metrics.up.Set(0)
-		s.log.WarnContext(ctx, "control plane is unavailable, nothing is published", slog.Any(logkey.Err, a.Err))
+		if !a.Quiet {
+			s.log.WarnContext(ctx, "control plane is unavailable, nothing is published", slog.Any(logkey.Err, a.Err))
+		}
 	case retain.LeadNotResigned:
 		// The lead ends by itself a little later; that is no reason for this process to fail.
 		s.log.DebugContext(ctx, "lead not resigned", slog.Any(logkey.Err, a.Err))

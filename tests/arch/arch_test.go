@@ -77,6 +77,7 @@ func pure() map[string][]string {
 		"pkg/control/hold":      nil,
 		"pkg/control/keep":      nil,
 		"pkg/control/look":      nil,
+		"pkg/control/outage":    nil,
 		"pkg/control/pass":      nil,
 		"pkg/control/placement": nil,
 		"pkg/control/plan":      nil,

@@ -97,11 +97,13 @@ func (d *discovery) note(a retain.Action) bool {
 			d.env.Observe(Fact{Text: "edge addresses found again"})
 		}
 	case retain.StoreUp:
-		if a.Again {
+		if a.Again && !a.Quiet {
 			d.env.Observe(Fact{Text: "control plane is available again"})
 		}
 	case retain.StoreDown:
-		d.env.Observe(Fact{Text: "control plane is unavailable, nothing is published"})
+		if !a.Quiet {
+			d.env.Observe(Fact{Text: "control plane is unavailable, nothing is published"})
+		}
 	case retain.LeadNotResigned:
 		d.env.Note("lead not resigned: " + a.Err.Error())
 	case retain.Observed, retain.RoundEnded: // what the ops API shows

@@ -130,7 +130,8 @@ type Short struct{ plan.Shortage }
 // was told often enough lately.
 type StoreUp struct{ Again, Quiet bool }
 
-// StoreDown says that the store does not respond, or for another reason than the last time. Problem is what Machine.Problem returns now.
+// StoreDown says that the store does not respond, or for another reason than the last time, or again when an outage that was
+// Quiet lasts. Problem is what Machine.Problem returns now.
 type StoreDown struct {
 	Err, Problem error
 	Quiet        bool

@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/outage"
 	"github.com/culvert-tunnel/culvert/pkg/control/plan"
 	"github.com/culvert-tunnel/culvert/pkg/control/workqueue"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
@@ -126,13 +127,11 @@ type Machine struct {
 	heard, lost  time.Time
 	// learned is when a supervisor on standby read the connector ids last.
 	learned time.Time
-	// troubles are errors that were told, with the time when they were seen last; told is when outages were told.
+	// troubles are errors that were told, with the time when they were seen last; outages says which outages are told.
 	troubles map[string]time.Time
-	told     []time.Time
+	outages  outage.Notices
 	// hurts are the damaged slots of each tunnel that were seen last.
 	hurts map[tunnel.ID][]lease.Damaged
-	// hushed says that the present outage was not told.
-	hushed bool
 	// doubts and epochs are kept for each tunnel; absent is since when it has no connector id.
 	doubts map[tunnel.ID]doubt
 	epochs map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch
@@ -307,13 +306,14 @@ func (m *Machine) judge(err error) []Action {
 		return nil
 	case err == nil:
 		again := !errors.Is(before, ErrStarting)
-		return []Action{StoreUp{Again: again, Quiet: again && m.hushed}}
-	case before == nil || before.Error() != m.problem.Error():
-		m.hushed = m.tell()
-		return []Action{StoreDown{Err: err, Problem: m.problem, Quiet: m.hushed}}
-	default:
+		return []Action{StoreUp{Again: again, Quiet: !m.outages.Up()}}
+	}
+	news := before == nil || before.Error() != m.problem.Error()
+	tell := m.outages.Down(m.now, news)
+	if !news && !tell {
 		return nil
 	}
+	return []Action{StoreDown{Err: err, Problem: m.problem, Quiet: !tell}}
 }
 
 // stop gives the lead up, so that another supervisor takes over at once.

@@ -28,8 +28,6 @@ const (
 const (
 	// quietAfter is how long a trouble must be over before it is told again.
 	quietAfter = time.Minute
-	// tellMost is how often an outage of the store is told within quietAfter.
-	tellMost = 3
 	// clockStep is how much the server's clock may seem to step because calls take time.
 	clockStep = pauseTime
 )
@@ -54,16 +52,6 @@ func (m *Machine) trouble(k Kind, subject string, err error) Action {
 	last, found := m.troubles[key]
 	m.troubles[key] = m.now
 	return Trouble{Kind: k, Subject: subject, Err: err, First: !found || m.now.Sub(last) > quietAfter}
-}
-
-// tell reports whether a change of the store's availability was told often enough lately.
-func (m *Machine) tell() (quiet bool) {
-	m.told = slices.DeleteFunc(m.told, func(t time.Time) bool { return m.now.Sub(t) > quietAfter })
-	if len(m.told) >= tellMost {
-		return true
-	}
-	m.told = append(m.told, m.now)
-	return false
 }
 
 // hold keeps what the store says of the lead, and notices by it when the store lost data: the lead's record has a lower term or an

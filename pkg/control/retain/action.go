@@ -69,11 +69,15 @@ type Observed struct {
 // RoundEnded is the result of a round: an error says that the store is unavailable.
 type RoundEnded struct{ Err error }
 
-// StoreUp says that a round went through after the last one failed; Again is false for the first round of all.
-type StoreUp struct{ Again bool }
+// StoreUp says that a round went through after the last one failed; Again is false for the first round of all. Quiet says that
+// the outage was not told, since there were too many of them.
+type StoreUp struct{ Again, Quiet bool }
 
-// StoreDown says that a round failed after the last one went through.
-type StoreDown struct{ Err error }
+// StoreDown says that a round failed after the last one went through, or again when an outage that was Quiet lasts.
+type StoreDown struct {
+	Err   error
+	Quiet bool
+}
 
 // LeadNotResigned says that the lead could not be given up at the end; it expires by itself.
 type LeadNotResigned struct{ Err error }

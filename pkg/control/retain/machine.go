@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/backoff"
+	"github.com/culvert-tunnel/culvert/pkg/control/outage"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -75,8 +76,9 @@ type Machine struct {
 	cfg     Config
 	stage   stage
 	leading bool
-	// problem is why the last round failed, or nil, and failure why the last lookup did.
+	// problem is why the last round failed, or nil, and failure why the last lookup did; outages says which outages are told.
 	problem, failure error
+	outages          outage.Notices
 
 	// due is when the next lookup is due.
 	due      time.Time
@@ -248,11 +250,13 @@ func (m *Machine) end(now time.Time, facts ...Action) []Action {
 	m.problem = m.round
 	facts = append(facts, RoundEnded{Err: m.round})
 	fresh := errors.Is(before, ErrStarting)
-	switch {
+	switch news := before == nil || fresh; {
 	case m.problem == nil && before != nil:
-		facts = append(facts, StoreUp{Again: !fresh})
-	case m.problem != nil && (before == nil || fresh):
-		facts = append(facts, StoreDown{Err: m.problem})
+		facts = append(facts, StoreUp{Again: !fresh, Quiet: !m.outages.Up()})
+	case m.problem != nil:
+		if tell := m.outages.Down(now, news); tell || news {
+			facts = append(facts, StoreDown{Err: m.problem, Quiet: !tell})
+		}
 	}
 	m.stage, m.found = waiting, edgepool.Pool{}
 	return append(facts, m.rest(now))
