@@ -84,8 +84,8 @@ func NewChoices(random Random, probeFirst time.Duration) *Choices {
 	}
 }
 
-// A dial over the preferred protocol that has no response for besideAfter gets company while no slot of the host is connected over that
-// protocol: a dial over the fallback. Where the protocol does not work, as is known by then, it comes after besideSoon.
+// A dial over the preferred protocol that has no response for besideAfter gets company: a dial over the fallback, as soon as no slot of the
+// host is connected over the preferred one. Where that does not work, as is known by then, it comes after besideSoon.
 const (
 	besideAfter = time.Second
 	besideSoon  = 250 * time.Millisecond
@@ -98,17 +98,20 @@ type Try struct {
 	// success is the event Overtaken.
 	Beside tunnel.Protocol
 	After  time.Duration
+	// Held says that another slot of the host is connected over Protocol. Then the fault is probably the address's, and the second dial waits:
+	// whoever dials asks for the next attempt once more, until it is not held.
+	Held bool
 }
 
-// Next is how a slot's next attempt is made, which begins at now.
+// Next is how a slot's next attempt is made, which begins at now. While an attempt runs it says the same, but for what has changed.
 func (c *Choices) Next(now time.Time, slot tunnel.Slot, s Selection) Try {
 	m := c.machine(now, slot, s)
 	c.slots[slot] = m
 	t := Try{Protocol: m.Current()}
-	if t.Protocol != s.Preferred || s.Fallback == "" || s.Fallback == s.Preferred || c.works(s) {
+	if t.Protocol != s.Preferred || s.Fallback == "" || s.Fallback == s.Preferred {
 		return t
 	}
-	t.Beside, t.After = s.Fallback, besideAfter
+	t.Beside, t.After, t.Held = s.Fallback, besideAfter, c.works(s)
 	if c.dark[s].State == Fallen {
 		t.After = besideSoon
 	}

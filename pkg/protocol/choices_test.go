@@ -213,21 +213,26 @@ func TestChoicesFollowTheSelection(t *testing.T) {
 	}
 }
 
-// TestSecondDial: a dial over the preferred protocol gets company as long as no slot of the host is connected over it, and sooner once it
+// TestSecondDial: a dial over the preferred protocol gets company as soon as no slot of the host is connected over it, and sooner once it
 // was overtaken; the slot that overtook it falls back at once, and the others only by what they find out.
 func TestSecondDial(t *testing.T) {
 	h := newHost(t)
 	beside := func(i int, want time.Duration) {
 		t.Helper()
 		got := h.c.Next(h.now, slot(i), h.sel)
+		if got.Held {
+			t.Fatalf("slot %d: %+v, which is held", i, got)
+		}
 		if want == 0 && got.Beside != "" || want > 0 && (got.Beside != tunnel.HTTP2 || got.After != want) {
 			t.Fatalf("slot %d: %+v, want a second dial after %v", i, got, want)
 		}
 	}
 	beside(0, time.Second)
 	h.report(0, tunnel.QUIC, protocol.Connected, netip.AddrPort{})
-	beside(1, 0)
-	h.report(0, tunnel.QUIC, protocol.Lost, netip.AddrPort{})
+	if got := h.c.Next(h.now, slot(1), h.sel); got.Beside != tunnel.HTTP2 || got.After != time.Second || !got.Held {
+		t.Fatalf("%+v beside a slot that is connected, want a second dial that is held", got)
+	}
+	h.report(0, tunnel.QUIC, protocol.Lost, netip.AddrPort{}) // while slot 1 dials
 	beside(1, time.Second)
 	if c := h.report(0, tunnel.QUIC, protocol.Overtaken, netip.AddrPort{}); c.Turn != protocol.FellBack || !c.First {
 		t.Errorf("%+v, want a fall", c)

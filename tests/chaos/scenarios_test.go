@@ -116,6 +116,11 @@ func scenarios() []scenario {
 			bounds: []chaos.Bound{within("registered elsewhere, s", 8), atMost(perSlot, 2), atMost(failed, 0), atMost(notServed, 0)},
 		},
 		{
+			name: "edge-address-silent-http2", size: size{tunnels: 2, supervisors: 2, workers: 3, proxies: 2, protocol: "http2"},
+			fault:  edgeAddressLost("drop"),
+			bounds: []chaos.Bound{within("registered elsewhere, s", 8), atMost(perSlot, 2), atMost(failed, 0), atMost(notServed, 0)},
+		},
+		{
 			name: "edge-address-closed", size: small(), fault: edgeAddressLost("reject"),
 			bounds: []chaos.Bound{within("registered elsewhere, s", 3), atMost(perSlot, 2), atMost(failed, 0), atMost(notServed, 0)},
 		},

@@ -1,10 +1,15 @@
 package sim
 
 import (
+	"time"
+
 	"github.com/culvert-tunnel/culvert/pkg/control/hold"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/tests/sim/engine"
 )
+
+// heldAgain is the time after which a second dial that is held is looked at again.
+const heldAgain = 250 * time.Millisecond
 
 // dial opens a session, by two dials if the first one has no result in time. The first session counts; the error is that of the first
 // dial.
@@ -45,10 +50,16 @@ func (h *holder) dial(a hold.Dial) {
 		}
 	}
 	begin(0, a.Attempt.Protocol)
+	var second func()
+	second = func() {
+		if h.keeper.holds(h.machine.Slot(), a.Demanded) {
+			timer = env.After(heldAgain, "second dial", second)
+			return
+		}
+		pending++
+		begin(1, a.Beside)
+	}
 	if a.Beside != "" {
-		timer = env.After(a.After, "second dial", func() {
-			pending++
-			begin(1, a.Beside)
-		})
+		timer = env.After(a.After, "second dial", second)
 	}
 }

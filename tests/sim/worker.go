@@ -350,6 +350,11 @@ func (h host) Protocol(now time.Time, slot tunnel.Slot, demanded tunnel.Protocol
 	return t
 }
 
+// holds reports whether the second dial of an attempt has to wait.
+func (k *keeper) holds(slot tunnel.Slot, demanded tunnel.Protocol) bool {
+	return host{k}.Protocol(k.worker.env.Now(), slot, demanded).Held
+}
+
 func (h host) Dialed(now time.Time, edge tunnel.EdgeAddr, reason tunnel.Reason) {
 	h.k.machine.Dialed(now, edge, reason)
 }

@@ -36,6 +36,8 @@ type Dial struct {
 	// (protocol.Try).
 	Beside tunnel.Protocol
 	After  time.Duration
+	// Demanded is what Host.Protocol was asked with. The second dial waits as long as its response is held.
+	Demanded tunnel.Protocol
 }
 
 // Register registers the connection on the session of the attempt. Its result is Registered.

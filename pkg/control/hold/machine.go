@@ -273,7 +273,7 @@ func (m *Machine) dial(now time.Time, d lease.Dial) []Action {
 	m.protocol = try.Protocol
 	m.uploads = false
 	m.attempt = Attempt{Number: m.last, Edge: d.Edge, Protocol: m.protocol}
-	return []Action{Dial{Attempt: m.attempt, Beside: try.Beside, After: try.After}}
+	return []Action{Dial{Attempt: m.attempt, Beside: try.Beside, After: try.After, Demanded: d.Protocol}}
 }
 
 func (m *Machine) serve() []Action {

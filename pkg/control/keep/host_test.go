@@ -25,7 +25,7 @@ func TestProtocol(t *testing.T) {
 		l := newLab(t, func(cfg *keep.Config) { cfg.Protocol = c.choice })
 		l.running()
 		if p, first := l.m.Protocol(l.now, slot(0), c.demanded); p.Protocol != c.want || !first {
-			t.Errorf("%s: Protocol() = %s, %v, want %s, true", name, p, first, c.want)
+			t.Errorf("%s: Protocol() = %s, %v, want %s, true", name, p.Protocol, first, c.want)
 		}
 		if _, first := l.m.Protocol(l.now, slot(1), c.demanded); first {
 			t.Errorf("%s: the second choice is called the first", name)

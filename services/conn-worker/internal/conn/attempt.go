@@ -127,7 +127,8 @@ func (h *Holder) dial(ctx context.Context, d hold.Dial) {
 			session, result.Err = over(a.Protocol)(ctx)
 		} else {
 			var second bool
-			session, second, result.Err = race(ctx, d.After, over(a.Protocol), over(d.Beside))
+			held := func() bool { return h.cfg.Host.Protocol(a.slot, d.Demanded).Held }
+			session, second, result.Err = race(ctx, delay{d.After, held}, over(a.Protocol), over(d.Beside))
 			if second {
 				result.Beside, a.using = d.Beside, d.Beside
 			}

@@ -10,6 +10,15 @@ import (
 // overtakeAfter is how long a dial that was overtaken may still take: a response may be on its way.
 const overtakeAfter = 500 * time.Millisecond
 
+// heldAgain is the time after which a second dial that is held is looked at again.
+const heldAgain = 250 * time.Millisecond
+
+// delay says when the second dial of a race begins: after a time, and not while it is held.
+type delay struct {
+	after time.Duration
+	held  func() bool
+}
+
 // opener opens a session.
 type opener func(ctx context.Context) (transport.Session, error)
 
@@ -19,8 +28,8 @@ type opened struct {
 	err     error
 }
 
-// start runs an opener. discard ends it and waits for it, and closes what it opened.
-func (o opener) start(ctx context.Context) (result <-chan opened, discard func()) {
+// run runs an opener. discard ends it and waits for it, and closes what it opened.
+func (o opener) run(ctx context.Context) (result <-chan opened, discard func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan opened, 1)
 	go func() {
@@ -36,18 +45,23 @@ func (o opener) start(ctx context.Context) (result <-chan opened, discard func()
 	}
 }
 
-// race opens a session by the first opener, and by the second one beside it if the first has no result after a time. A session of the
+// race opens a session by the first opener, and by the second one beside it if the first has no result by its start. A session of the
 // second one counts if the first has none soon after it; the error is that of the first one. It returns when both have ended.
-func race(ctx context.Context, after time.Duration, first, second opener) (s transport.Session, overtaken bool, err error) {
-	lead, dropLead := first.start(ctx)
-	timer := time.NewTimer(after)
+func race(ctx context.Context, when delay, first, second opener) (s transport.Session, overtaken bool, err error) {
+	lead, dropLead := first.run(ctx)
+	timer := time.NewTimer(when.after)
 	defer timer.Stop()
-	select {
-	case r := <-lead:
-		return r.session, false, r.err
-	case <-timer.C:
+	for held := true; held; {
+		select {
+		case r := <-lead:
+			return r.session, false, r.err
+		case <-timer.C:
+			if held = when.held(); held {
+				timer.Reset(heldAgain)
+			}
+		}
 	}
-	chase, dropChase := second.start(ctx)
+	chase, dropChase := second.run(ctx)
 	var failed error
 	for {
 		select {

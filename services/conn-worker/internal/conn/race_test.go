@@ -25,17 +25,20 @@ func TestRace(t *testing.T) {
 		overtaken     bool
 		err           error
 		after         time.Duration
+		held          time.Duration // how long the second dial is held
 	}{
-		"the first is quick":                         {dial{s, nil}, dial{}, false, nil, s},
-		"the first fails soon":                       {dial{s, refused}, dial{}, false, refused, s},
-		"the first is slow, and the second too":      {dial{3 * s, nil}, dial{2 * s, nil}, false, nil, 3 * s},
-		"the second comes, the first right after it": {dial{3300 * time.Millisecond, nil}, dial{s, nil}, false, nil, 3300 * time.Millisecond},
-		"the first never comes":                      {dial{never, nil}, dial{s, nil}, true, nil, 3500 * time.Millisecond},
-		"the first fails after the second came":      {dial{3200 * time.Millisecond, refused}, dial{s, nil}, true, nil, 3200 * time.Millisecond},
-		"the first fails before the second comes":    {dial{3 * s, refused}, dial{2 * s, nil}, true, nil, 4 * s},
-		"the second fails, the first comes":          {dial{5 * s, nil}, dial{s, refused}, false, nil, 5 * s},
-		"both fail":                                  {dial{5 * s, refused}, dial{s, errors.New("other")}, false, refused, 5 * s},
-		"the first fails, then the second":           {dial{3 * s, refused}, dial{5 * s, errors.New("other")}, false, refused, 7 * s},
+		"the first is quick":                         {dial{s, nil}, dial{}, false, nil, s, 0},
+		"the first fails soon":                       {dial{s, refused}, dial{}, false, refused, s, 0},
+		"the first is slow, and the second too":      {dial{3 * s, nil}, dial{2 * s, nil}, false, nil, 3 * s, 0},
+		"the second comes, the first right after it": {dial{3300 * time.Millisecond, nil}, dial{s, nil}, false, nil, 3300 * time.Millisecond, 0},
+		"the first never comes":                      {dial{never, nil}, dial{s, nil}, true, nil, 3500 * time.Millisecond, 0},
+		"the first fails after the second came":      {dial{3200 * time.Millisecond, refused}, dial{s, nil}, true, nil, 3200 * time.Millisecond, 0},
+		"the first fails before the second comes":    {dial{3 * s, refused}, dial{2 * s, nil}, true, nil, 4 * s, 0},
+		"the second fails, the first comes":          {dial{5 * s, nil}, dial{s, refused}, false, nil, 5 * s, 0},
+		"both fail":                                  {dial{5 * s, refused}, dial{s, errors.New("other")}, false, refused, 5 * s, 0},
+		"the first fails, then the second":           {dial{3 * s, refused}, dial{5 * s, errors.New("other")}, false, refused, 7 * s, 0},
+		"the second is held for a while":             {dial{never, nil}, dial{s, nil}, true, nil, 4750 * time.Millisecond, 3100 * time.Millisecond},
+		"the second is held until the first fails":   {dial{5 * s, refused}, dial{s, nil}, false, refused, 5 * s, never},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -61,7 +64,8 @@ func TestRace(t *testing.T) {
 					}
 				}
 				began := time.Now()
-				got, overtaken, err := race(t.Context(), 2*s, opens(c.first), opens(c.second))
+				got, overtaken, err := race(t.Context(), delay{2 * s, func() bool { return time.Since(began) < c.held }},
+					opens(c.first), opens(c.second))
 				if overtaken != c.overtaken || !errors.Is(err, c.err) || time.Since(began) != c.after {
 					t.Errorf("overtaken %v, %v after %v, want %v, %v after %v", overtaken, err, time.Since(began), c.overtaken, c.err, c.after)
 				}
