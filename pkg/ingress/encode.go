@@ -1,9 +1,12 @@
 package ingress
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
+	"strings"
 	"time"
 )
 
@@ -11,7 +14,70 @@ import (
 // there as whole seconds, so anything else is an error. So is a rule whose conditions or actions could not be read: without them
 // it would let more pass than its author wrote.
 func (d *Document) JSON() ([]byte, error) {
-	j := jsonDocument{OriginRequest: writeOrigin(&d.OriginRequest), Ingress: make([]jsonRule, len(d.Ingress))}
+	j, err := d.form()
+	if err != nil {
+		return nil, err
+	}
+	if err := j.wholeSeconds(); err != nil {
+		return nil, err
+	}
+	return json.Marshal(j)
+}
+
+// SourceJSON encodes the document that a local set was made from, and with what With added, in the form that ParseJSON reads. Durations that
+// are no whole seconds are texts, which only Culvert reads. It is nil for a set that was pushed.
+func (s *Set) SourceJSON() ([]byte, error) {
+	if s.source == nil {
+		return nil, nil //nolint:nilnil // there is none, and nothing went wrong
+	}
+	j, err := s.source.form()
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(j)
+	if err != nil || j.wholeSeconds() == nil {
+		return b, err
+	}
+	var tree any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&tree); err != nil {
+		return nil, err
+	}
+	return json.Marshal(withTexts(tree))
+}
+
+// withTexts puts texts in the place of seconds with a fraction. No other number in a document has one, but for rates.
+func withTexts(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, inner := range v {
+			if n, is := inner.(json.Number); is && isDuration(key) && strings.ContainsAny(n.String(), ".e") {
+				seconds, _ := n.Float64() // it was written from one
+				v[key] = time.Duration(math.Round(seconds * float64(time.Second))).String()
+				continue
+			}
+			v[key] = withTexts(inner)
+		}
+	case []any:
+		for i := range v {
+			v[i] = withTexts(v[i])
+		}
+	}
+	return v
+}
+
+func isDuration(key string) bool {
+	switch key {
+	case "connectTimeout", "tlsTimeout", "tcpKeepAlive", "keepAliveTimeout", "responseHeaderTimeout":
+		return true
+	}
+	return false
+}
+
+// form is the document as it is written.
+func (d *Document) form() (*jsonDocument, error) {
+	j := &jsonDocument{OriginRequest: writeOrigin(&d.OriginRequest), Ingress: make([]jsonRule, len(d.Ingress))}
 	for i := range d.Ingress {
 		r := &d.Ingress[i]
 		if r.MatchFault != "" {
@@ -30,10 +96,7 @@ func (d *Document) JSON() ([]byte, error) {
 		ConnectTimeout: (*seconds)(w.ConnectTimeout), TCPKeepAlive: (*seconds)(w.TCPKeepAlive),
 		MaxActiveFlows: w.MaxActiveFlows, IPRules: writeIPRules(w.IPRules), ProxyProtocol: w.ProxyProtocol,
 	}
-	if err := j.wholeSeconds(); err != nil {
-		return nil, err
-	}
-	return json.Marshal(j)
+	return j, nil
 }
 
 // wholeSeconds fails for a duration that connectors could not read.

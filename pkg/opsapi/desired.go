@@ -2,6 +2,7 @@ package opsapi
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/desired"
@@ -49,21 +50,32 @@ type TunnelSlots struct {
 	Slots     []lease.Record     `json:"slots"`
 }
 
-// Configurations are the versions of a tunnel's configuration, the oldest first.
+// Configurations are the versions of a tunnel's configuration, the oldest first, whoever sent them.
 type Configurations struct {
 	Tunnel   tunnel.ID     `json:"tunnel_id"`
-	Versions []rules.Head  `json:"versions"`
+	Versions []Version     `json:"versions"`
 	Proxies  []ProxyResult `json:"proxies"`
 	// Damaged are stored parts that cannot be read.
 	Damaged []string `json:"damaged,omitempty"`
 }
 
-// Newest is the newest version, or the zero Head.
-func (c Configurations) Newest() rules.Head {
-	if len(c.Versions) == 0 {
-		return rules.Head{}
+// Version says who wrote a version, when and where.
+type Version struct {
+	rules.Head
+	// AllTunnels says that it is of the local rules for all tunnels without their own.
+	AllTunnels bool `json:"all_tunnels,omitempty" doc:"whether it is of the local rules for all tunnels without their own"`
+	// InForceAt are the proxies that serve it.
+	InForceAt []string `json:"in_force_at,omitempty" doc:"proxies that serve it"`
+}
+
+// Newest is the newest version that an operator put into the store, which proxies follow, or the zero Version.
+func (c Configurations) Newest() Version {
+	for _, v := range slices.Backward(c.Versions) {
+		if v.Source == rules.SourceAPI {
+			return v
+		}
 	}
-	return c.Versions[len(c.Versions)-1]
+	return Version{}
 }
 
 // State is what became of the newest version at all proxies together: it is pending as long as it is at one of them, and where
@@ -93,7 +105,8 @@ func (c Configurations) InForce() bool { return c.State() == rules.InForce }
 // ProxyResult is what became of the newest version at a proxy.
 type ProxyResult struct {
 	rules.Result
-	State rules.State `json:"state"`
+	// State is empty where no operator has put one into the store.
+	State rules.State `json:"state,omitempty"`
 }
 
 // Configuration is a version with its document.

@@ -23,8 +23,8 @@ type (
 	Configuration = opsapi.Configuration
 	// ConfigurationChange is a new version that an operator asks for.
 	ConfigurationChange = opsapi.ConfigurationChange
-	// Version says who wrote a version and when.
-	Version = rules.Head
+	// Version says who wrote a version, when and where.
+	Version = opsapi.Version
 )
 
 // Diff compares two documents as rules.Diff does.

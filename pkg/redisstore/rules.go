@@ -40,3 +40,13 @@ func (s *Store) ReportRules(ctx context.Context, id tunnel.ID, result rules.Resu
 	_, err = do(ctx, s, r)
 	return err
 }
+
+// NoteRules notes a configuration that did not come through the store, unless it is known, and returns its number. Without a document it
+// only asks: 0 says that it is not known.
+func (s *Store) NoteRules(ctx context.Context, id tunnel.ID, v rules.Stored) (number uint64, err error) {
+	r, err := command.NoteRules(id, v)
+	if err != nil {
+		return 0, err
+	}
+	return do(ctx, s, r)
+}

@@ -243,3 +243,31 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestAt: which proxies serve what the history shows.
+func TestAt(t *testing.T) {
+	at := func(push int32, number uint64) rules.Position { return rules.Position{Push: push, Number: number} }
+	version := rules.Head{Position: at(3, 9), Source: rules.SourceAPI, Hash: "h"}
+	push := rules.Head{Position: at(3, 8), Source: rules.SourcePush, Hash: "h"}
+	file := rules.Head{Position: at(-1, 7), Source: rules.SourceFile, Hash: "h"}
+	for _, c := range []struct {
+		name     string
+		head     rules.Head
+		own, all rules.Result
+		want     bool
+	}{
+		{"a version", version, rules.Result{InForce: at(3, 9)}, rules.Result{}, true},
+		{"another version", version, rules.Result{InForce: at(3, 10)}, rules.Result{}, false},
+		{"the push below a version", push, rules.Result{InForce: at(3, 9)}, rules.Result{}, false},
+		{"a push", push, rules.Result{InForce: at(3, 0), Hash: "h"}, rules.Result{}, true},
+		{"a push with another document", push, rules.Result{InForce: at(3, 0), Hash: "i"}, rules.Result{}, false},
+		{"another push with the same document", push, rules.Result{InForce: at(4, 0), Hash: "h"}, rules.Result{}, false},
+		{"local rules of the tunnel", file, rules.Result{InForce: rules.Local(), Hash: "h"}, rules.Result{Hash: "i"}, true},
+		{"local rules for all tunnels", file, rules.Result{InForce: rules.Local()}, rules.Result{Hash: "h"}, true},
+		{"local rules below a push", file, rules.Result{InForce: at(0, 0), Hash: "h"}, rules.Result{Hash: "h"}, false},
+	} {
+		if got := c.head.At(c.own, c.all); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}

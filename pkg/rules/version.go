@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -19,6 +20,8 @@ const (
 	MaxDocument = 256 << 10
 	// MaxVersions is how many versions are kept; the oldest go first.
 	MaxVersions = 50
+	// MaxNotes is how many configurations that came another way than through the store are kept; the oldest go first.
+	MaxNotes = 30
 	// MaxResults is how many proxies' results are kept; those that were written longest ago go first.
 	MaxResults = 256
 	// MaxError is how much of a proxy's reason for a rejection is kept, in bytes.
@@ -33,9 +36,9 @@ const NoPush int32 = -1
 // Position is the place of a configuration in the order of all of a tunnel. The zero Position is that of push 0; Local is the lowest.
 type Position struct {
 	// Push is the version of the edge's push that it is, or was made on top of; NoPush without one.
-	Push int32 `json:"push"`
+	Push int32 `json:"push" doc:"version of the push of the edge that it is, or was made on top of; -1 is none"`
 	// Number is the version that the store gave to a document of an operator; 0 for what the edge pushed, and for local rules.
-	Number uint64 `json:"version"`
+	Number uint64 `json:"version" doc:"number that the store gave; 0 for what is in force without one"`
 }
 
 // Local is the position of local rules, from flags or files.
@@ -50,16 +53,29 @@ func (p Position) Compare(q Position) int {
 // Replaces reports whether a proxy that has the configuration at now takes that at p.
 func (p Position) Replaces(now Position) bool { return p.Compare(now) > 0 }
 
+// Source says how a configuration came to a proxy.
+type Source string
+
+// The sources.
+const (
+	SourceAPI    Source = "api"    // an operator, through the store
+	SourcePush   Source = "push"   // the edge
+	SourceFile   Source = "file"   // a configuration file
+	SourceFlags  Source = "flags"  // flags or settings, without a file
+	SourceDocker Source = "docker" // labels of containers, beside file or flags
+)
+
 // Head says who wrote a version and when.
 type Head struct {
 	Position
-	Author string `json:"author,omitempty"`
+	Author string `json:"author,omitempty" doc:"who applied it, edge, or the proxy that had it first"`
+	Source Source `json:"source,omitempty" doc:"api, push, file, flags or docker"`
 	// Hash tells documents apart: the same one has the same hash under one key, and without the key it says nothing about the document.
-	Hash string `json:"hash,omitempty"`
+	Hash string `json:"hash,omitempty" doc:"tells documents apart"`
 	// RestoredFrom is the number of the version whose document was put in force again; 0 for a new document.
-	RestoredFrom uint64 `json:"restored_from,omitempty"`
+	RestoredFrom uint64 `json:"restored_from,omitempty" doc:"number of the version whose document was put in force again"`
 	// Changed is when it was written, by the clock of the store.
-	Changed time.Time `json:"changed,omitzero"`
+	Changed time.Time `json:"changed,omitzero" doc:"when the store got it"`
 }
 
 // Stored is a version as the store has it.
@@ -83,6 +99,8 @@ type Result struct {
 	Proxy string `json:"proxy_id"`
 	// InForce is the position of what it serves.
 	InForce Position `json:"in_force"`
+	// Hash is that of its document, unless it came through the store; empty where the proxy has no document of its own for the tunnel.
+	Hash string `json:"hash,omitempty"`
 	// Tried and Error are the number of the last version that it rejected, and why; 0 and empty after it applied a later one.
 	Tried uint64 `json:"tried,omitempty"`
 	Error string `json:"error,omitempty"`
@@ -111,6 +129,18 @@ func (r Result) State(newest Position) State {
 	return Pending
 }
 
+// At reports whether a proxy serves the configuration. own is what it said of the tunnel, and all what it said of the local rules for all
+// tunnels without their own.
+func (h Head) At(own, all Result) bool {
+	if own.InForce == Local() && own.Hash == "" {
+		own.Hash = all.Hash
+	}
+	if h.Source == SourceAPI {
+		return own.InForce == h.Position
+	}
+	return own.InForce == Position{Push: h.Push} && own.Hash == h.Hash
+}
+
 // Of gives the results of the proxies that are registered, with an empty result for one that has said nothing. Where none is registered,
 // because the only proxy is in the same process as all others, it gives all.
 func (h History) Of(registered []string) []Result {
@@ -133,9 +163,11 @@ func (h History) Of(registered []string) []Result {
 type History struct {
 	// Push is the newest version of the edge's pushes that a proxy has reported; the next version is made on top of it.
 	Push int32
-	// Versions are in the order of their numbers, the newest last.
+	// Versions are what operators put into the store, in the order of their numbers, the newest last. Proxies follow the newest.
 	Versions []Stored
-	Results  []Result
+	// Notes are the configurations that came another way, in the same order. Nobody follows them.
+	Notes   []Stored
+	Results []Result
 	// Damaged are parts that cannot be read. They hide nothing else.
 	Damaged []string
 }
@@ -148,9 +180,9 @@ func (h History) Newest() (Stored, bool) {
 	return h.Versions[len(h.Versions)-1], true
 }
 
-// Find gives the version with a number.
+// Find gives the version, or note, with a number.
 func (h History) Find(number uint64) (Stored, bool) {
-	for _, v := range h.Versions {
+	for _, v := range slices.Concat(h.Versions, h.Notes) {
 		if v.Number == number {
 			return v, true
 		}

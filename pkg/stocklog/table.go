@@ -340,6 +340,7 @@ func proxyRows() []Row {
 		stock("configuration rejected", line(Same, "Failed to update ingress", from("error", logkey.Err), from("version", logkey.Version),
 			from("config", logkey.Document))).because("each connection pushes the same document; the line is at error level once"),
 		own("ingress rules accepted with a warning"),
+		own("local configuration not noted in the history"),
 		own("label of a container not used"),
 		own("containers not read, their rules stay"),
 		own("containers read again"),

@@ -45,8 +45,9 @@ type Deps struct {
 	Files *filewatch.Watcher
 	// Registerer may be nil: then the figures go nowhere.
 	Registerer prometheus.Registerer
-	// Rules, when not nil, are served instead of what the configuration names.
-	Rules *ingress.Set
+	// Rules, when not nil, are served instead of what the configuration names. FromFile says that they come from a file.
+	Rules    *ingress.Set
+	FromFile bool
 	// Versions has the configurations that operators put into the store, and RuleKey opens them; without both the proxy follows none.
 	Versions live.Versions
 	RuleKey  *process.RuleKey
@@ -160,7 +161,7 @@ func New(cfg Config, deps Deps) (s *Service, err error) {
 
 // openRules puts the local rules in force and watches their files.
 func (s *Service) openRules(deps Deps, cfg live.Config) (err error) {
-	s.sources, err = sources.Open(s.cfg.Config, deps.Rules, deps.Files, s.log, func(local live.Rules) (err error) {
+	s.sources, err = sources.Open(s.cfg.Config, given(deps.Rules, deps.FromFile), deps.Files, s.log, func(local live.Rules) (err error) {
 		if s.live != nil {
 			return s.live.ReplaceLocal(local)
 		}
@@ -171,8 +172,16 @@ func (s *Service) openRules(deps Deps, cfg live.Config) (err error) {
 	return err
 }
 
-// ReplaceRules replaces the rules that Deps had: for tunnels without a pushed configuration. On an error the former rules stay in force.
-func (s *Service) ReplaceRules(set *ingress.Set) error { return s.sources.Replace(set) }
+// ReplaceRules replaces the rules that Deps had by others of the same file: for tunnels without a pushed configuration. On an error the
+// former rules stay in force.
+func (s *Service) ReplaceRules(set *ingress.Set) error { return s.sources.Replace(given(set, true)) }
+
+func given(set *ingress.Set, fromFile bool) sources.Given {
+	if fromFile {
+		return sources.Given{Set: set, From: live.SourceFile}
+	}
+	return sources.Given{Set: set, From: live.SourceFlags}
+}
 
 // suffix tells two proxies on one host apart.
 func suffix() string {

@@ -13,6 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/opsapi"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
+	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
 // TestConfigurations: versions are made by compare-and-set, checked first, sealed in the store, and can be restored.
@@ -91,4 +92,71 @@ func TestNoKey(t *testing.T) {
 	if code := a.call("GET", "/tunnels/"+a.id.String()+"/config", "", nil); code != http.StatusNotImplemented {
 		t.Errorf("without a key: %d", code)
 	}
+}
+
+// TestConfigurationsFromElsewhere: what came by push or file is in the history between the operator's versions, says who serves it, and can
+// be shown and put in force.
+func TestConfigurationsFromElsewhere(t *testing.T) {
+	a := caller{lab: newLab(t, 2), echo: echo.New()}
+	s := a.start("s1", a.store)
+	a.echo.HTTPErrorHandler = ops.ErrorHandler(s.log)
+	s.Routes(a.echo.Group("/v1"))
+	path := "/tunnels/" + a.id.String() + "/config"
+	note := func(id tunnel.ID, source rules.Source, push int32, document string) rules.Head {
+		t.Helper()
+		v := rules.Stored{
+			Head:   rules.Head{Position: rules.Position{Push: push}, Author: "p", Source: source, Hash: s.api.Key.Hash([]byte(document))},
+			Sealed: s.api.Key.Seal(id, []byte(document)),
+		}
+		n, err := a.store.NoteRules(t.Context(), id, v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Number = n
+		return v.Head
+	}
+	report := func(id tunnel.ID, r rules.Result) {
+		t.Helper()
+		if err := a.store.ReportRules(t.Context(), id, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const local, pushed = `{"ingress":[{"service":"http_status:201"}]}`, `{"ingress":[{"service":"http_status:202"}]}`
+	file := note(tunnel.ID{}, rules.SourceFile, -1, local)
+	report(tunnel.ID{}, rules.Result{Proxy: "p", InForce: rules.Local(), Hash: file.Hash})
+	history := func(want ...string) (all opsapi.Configurations) {
+		t.Helper()
+		if code := a.call("GET", path, "", &all); code != http.StatusOK {
+			t.Fatalf("history: %d", code)
+		}
+		var got []string
+		for _, v := range all.Versions {
+			got = append(got, fmt.Sprint(v.Source, v.AllTunnels, v.InForceAt))
+		}
+		if strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("history %q, want %q", got, want)
+		}
+		return all
+	}
+	history("filetrue[p]")
+	push := note(a.id, rules.SourcePush, 3, pushed)
+	report(a.id, rules.Result{Proxy: "p", InForce: rules.Position{Push: 3}, Hash: push.Hash})
+	if all := history("filetrue[]", "pushfalse[p]"); all.Newest().Number != 0 || all.Proxies[0].State != "" {
+		t.Errorf("without an operator's version: newest %+v, proxies %+v", all.Newest(), all.Proxies)
+	}
+	for number, want := range map[uint64]string{file.Number: local, push.Number: pushed} {
+		var doc opsapi.Configuration
+		code := a.call("POST", path+"/document", fmt.Sprintf(`{"version":%d}`, number), &doc)
+		if code != http.StatusOK || string(doc.Config) != want {
+			t.Errorf("document %d: %d, %s", number, code, doc.Config)
+		}
+	}
+	var all opsapi.Configurations
+	code := a.call("PUT", path, fmt.Sprintf(`{"version":0,"author":"ann","restore":%d}`, file.Number), &all)
+	made := all.Newest()
+	if code != http.StatusOK || made.RestoredFrom != file.Number || made.Hash != file.Hash || made.Push != 3 || made.Number <= push.Number {
+		t.Fatalf("the file's rules put in force: %d, %+v", code, made)
+	}
+	report(a.id, rules.Result{Proxy: "p", InForce: made.Position})
+	history("filetrue[]", "pushfalse[]", "apifalse[p]")
 }

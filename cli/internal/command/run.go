@@ -142,6 +142,7 @@ func (c *commands) connectorConfig(ctx *urfave.Context, source *connector.Source
 		return stack.Config{}, fmt.Errorf("configuration report: %w", err)
 	}
 	c.report.Store(&report)
+	cfg.RulesFromFile = rulesFile != ""
 	cfg.Rules, cfg.LocalConfig = rules, func() []byte { return *c.report.Load() }
 	return cfg, nil
 }

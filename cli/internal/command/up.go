@@ -131,7 +131,7 @@ func (c *commands) upConfig(ctx *urfave.Context) (stack.Config, error) {
 	}); err != nil {
 		return cfg, err
 	}
-	cfg.Redis.URL, cfg.Rules = c.Option(ctx, "redis", "CULVERT_REDIS_URL"), rules
+	cfg.Redis.URL, cfg.Rules, cfg.RulesFromFile = c.Option(ctx, "redis", "CULVERT_REDIS_URL"), rules, ctx.String("config") != ""
 	cfg.Redis.PasswordFile = c.Option(ctx, "redis-password-file", "CULVERT_REDIS_PASSWORD_FILE")
 	cfg.Supervisor.ConfigKeyFile = c.Option(ctx, "config-key-file", "CULVERT_CONFIG_KEY_FILE")
 	cfg.Proxy.Listen, cfg.Proxy.TLSDir = ctx.StringSlice("link-listen"), ctx.String("link-certs")

@@ -66,7 +66,8 @@ func TestConfigurationsOfOneProcess(t *testing.T) {
 		t.Errorf("rollback: %+v", three)
 	}
 	serves("shop.test")
-	if out := o.must("config", "history", o.tunnel); strings.Count(out, "ann") != 3 || !strings.Contains(out, "in force") {
+	if out := o.must("config", "history", o.tunnel); strings.Count(out, "ann") != 3 || !strings.Contains(out, "in force") ||
+		!strings.Contains(out, "flags, all tunnels") {
 		t.Errorf("history: %s", out)
 	}
 	missing := file("missing.yml", "ingress:\n- {service: https://h, originRequest: {caPool: "+filepath.Join(dir, "none.pem")+"}}\n")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -60,21 +61,38 @@ func (c Commands) configHistory(ctx *urfave.Context, api *opsclient.Client) erro
 
 // showVersions prints all, as text the given versions and what became of the newest.
 func (c Commands) showVersions(ctx *urfave.Context, all opsclient.Configurations, versions []opsclient.Version) error {
-	return c.table(ctx, all, "VERSION\tON PUSH\tAUTHOR\tCHANGED\tHASH\tRESTORED FROM", func(w *tabwriter.Writer) {
+	return c.table(ctx, all, "VERSION\tSOURCE\tPUSH\tAUTHOR\tCHANGED\tHASH\tIN FORCE AT\tRESTORED FROM", func(w *tabwriter.Writer) {
 		for _, v := range versions {
 			from := ""
 			if v.RestoredFrom != 0 {
 				from = strconv.FormatUint(v.RestoredFrom, 10)
 			}
-			_, _ = fmt.Fprintf(w, "%d\t%d\t%s\t%s\t%s\t%s\n", v.Number, v.Push, v.Author, timeText(v.Changed), v.Hash, from)
+			source := string(v.Source)
+			if v.AllTunnels {
+				source += ", all tunnels"
+			}
+			_, _ = fmt.Fprintf(w, "%d\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", v.Number, source, v.Push, v.Author, timeText(v.Changed), v.Hash,
+				places(v.InForceAt), from)
 		}
 		for i, p := range all.Proxies {
 			if i == 0 {
 				_, _ = fmt.Fprintf(w, "\nPROXY\tHAS PUSH\tHAS VERSION\tTHE NEWEST IS\tERROR\n")
 			}
-			_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\n", p.Proxy, p.InForce.Push, p.InForce.Number, p.State, p.Error)
+			state := string(p.State)
+			if state == "" {
+				state = "none"
+			}
+			_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%s\t%s\n", p.Proxy, p.InForce.Push, p.InForce.Number, state, p.Error)
 		}
 	})
+}
+
+// places shows the names of a few proxies, and the number of many.
+func places(proxies []string) string {
+	if len(proxies) > 3 {
+		return fmt.Sprintf("%d proxies", len(proxies))
+	}
+	return strings.Join(proxies, " ")
 }
 
 func (c Commands) configShow(ctx *urfave.Context, api *opsclient.Client) error {
@@ -203,6 +221,11 @@ func (c Commands) putVersion(ctx *urfave.Context, api *opsclient.Client, change 
 	if now, err = settledVersion(ctx, api, id, now); err != nil {
 		return err
 	}
+	for _, v := range now.Versions {
+		if v.Number == made.Number {
+			made = v // with the proxies that serve it now
+		}
+	}
 	if err := c.showVersions(ctx, now, []opsclient.Version{made}); err != nil {
 		return err
 	}
@@ -221,7 +244,7 @@ func settledVersion(
 	defer deadline.Stop()
 	tick := time.NewTicker(resultEvery)
 	defer tick.Stop()
-	for now.Pending() && now.Newest() == made {
+	for now.Pending() && now.Newest().Number == made.Number {
 		select {
 		case <-ctx.Done():
 			return now, nil

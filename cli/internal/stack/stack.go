@@ -41,8 +41,10 @@ type Config struct {
 	// FromToken says that they came as a run token.
 	Credentials tunnel.Credentials
 	FromToken   bool
-	Rules       *ingress.Set
-	LocalConfig func() []byte
+	// Rules are the local rules; RulesFromFile says that they come from a file.
+	Rules         *ingress.Set
+	RulesFromFile bool
+	LocalConfig   func() []byte
 }
 
 // Deps is what a stack gets from its process.
@@ -251,7 +253,7 @@ func (s *Stack) buildSupervisor() (part, error) {
 
 func (s *Stack) buildProxy() (part, error) {
 	p, err := proxy.New(s.cfg.Proxy, proxy.Deps{
-		Store: s.store, Logger: s.log("proxy"), Registerer: s.deps.Registry, Rules: s.cfg.Rules, Version: s.deps.Version,
+		Store: s.store, Logger: s.log("proxy"), Registerer: s.deps.Registry, Rules: s.cfg.Rules, Version: s.deps.Version, FromFile: s.cfg.RulesFromFile,
 		Files: s.deps.Reload.Files, Versions: s.store, RuleKey: s.ruleKey,
 	})
 	s.proxy = p

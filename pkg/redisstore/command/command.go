@@ -66,6 +66,7 @@ const (
 	scriptLeader        = "leader"
 	scriptList          = "list"
 	scriptGeneration    = "new_generation"
+	scriptNoteRules     = "note_rules"
 	scriptNotify        = "notify"
 	scriptProved        = "proved"
 	scriptPublishPool   = "publish_pool"
@@ -89,8 +90,8 @@ const (
 // Scripts lists the names of the embedded scripts in alphabetical order.
 func Scripts() []string {
 	return []string{
-		scriptAnswerCommand, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptList, scriptGeneration, scriptNotify, scriptProved,
-		scriptPublishPool, scriptPut, scriptPutRules, scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker,
+		scriptAnswerCommand, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptList, scriptGeneration, scriptNoteRules, scriptNotify,
+		scriptProved, scriptPublishPool, scriptPut, scriptPutRules, scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker,
 		scriptReportRules, scriptResignLead, scriptRuleHeads, scriptRules, scriptSetDesired, scriptSlots, scriptSubmitCommand, scriptTakeLead,
 	}
 }

@@ -116,6 +116,7 @@ func TestCommands(t *testing.T) {
 			`|7|{"author":"ann","hash":"ab","restored_from":5}|s|50`,
 		"report configuration|report_rules|cv:{rules}:history:" + tunnelText +
 			`|p|3|7|{"proxy_id":"","in_force":{"push":3,"version":7}}|256`,
+		"note configuration|note_rules|cv:{rules}:history:" + tunnelText + `|push/3/ab|3|{"author":"edge","hash":"ab","source":"push"}|s|30`,
 		"read tokens||cv:{ops}:tokens|hvals|cv:{ops}:tokens",
 		`write token||cv:{ops}:tokens|hset|cv:{ops}:tokens|t|{"id":"t","name":"","scope":"","hash":"","created_at":"0001-01-01T00:00:00Z"}`,
 		"remove token||cv:{ops}:tokens|hdel|cv:{ops}:tokens|t|t:used",
@@ -272,7 +273,7 @@ func TestDecode(t *testing.T) {
 		{
 			"read configurations", list("1", "version", "x", "1", "1", "{}", "", "version", "1", "x", "1", "{}", "",
 				"version", "1", "1", "x", "{}", "", "version", "1", "1", "1", "", "", "result", "p", "", "1", "", ""),
-			`{1 [] [] [version x: "x" is no number version 1: "x" is no version of a push version 1: "x" is no time ` +
+			`{1 [] [] [] [version x: "x" is no number version 1: "x" is no version of a push version 1: "x" is no time ` +
 				`version 1: unexpected end of JSON input result p: unexpected end of JSON input]}`, nil,
 		},
 		{"set configuration", list("ok", "18"), "18", nil},

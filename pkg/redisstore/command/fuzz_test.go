@@ -199,6 +199,9 @@ func operations(tb testing.TB) []operation {
 		erase(command.RuleHistory(s.Tunnel), nil),
 		erase(command.PutRules(s.Tunnel, 7, rules.Stored{Head: rules.Head{Author: "ann", Hash: "ab", RestoredFrom: 5}, Sealed: "s"})),
 		erase(command.ReportRules(s.Tunnel, rules.Result{Proxy: "p", InForce: rules.Position{Push: 3, Number: 7}})),
+		erase(command.NoteRules(s.Tunnel, rules.Stored{
+			Head: rules.Head{Position: rules.Position{Push: 3}, Author: "edge", Hash: "ab", Source: rules.SourcePush}, Sealed: "s",
+		})),
 		erase(command.Tokens(), nil),
 		erase(command.PutToken(opstoken.Token{ID: "t"})),
 		erase(command.RemoveToken("t"), nil),

@@ -46,8 +46,9 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	    version (grows with each change), and per tunnel the number of its newest configuration
 //	cv:{rules}:history:<tunnel>   hash    none          supervisor, proxy       supervisor, proxy
 //	    newest, push (of the edge, the newest that a proxy reported), floor (the highest number that a proxy reported), per version n:
-//	    n:head (author, hash as JSON) n:push (that it was made on top of) n:changed n:sealed (the document, encrypted), and per proxy p
-//	    result/p (ms of the time, then rules.Result as JSON)
+//	    n:head (author, hash as JSON) n:push (that it was made on top of) n:changed n:sealed (the document, encrypted), per proxy p
+//	    result/p (ms of the time, then rules.Result as JSON), and of what came another way last (its highest number), nN:head, nN:push,
+//	    nN:changed, nN:sealed, nN:key and note/KEY (source/push/hash to number); the zero tunnel has the local rules for all tunnels
 //	cv:{ops}:tokens               hash    none          supervisor              supervisor
 //	    per token of the ops API: id (opstoken.Token as JSON, with the hash of its secret) id:used (id, and ms when it was used last)
 //	cv:{ops}:audit                stream  none          supervisor              supervisor

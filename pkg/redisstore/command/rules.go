@@ -17,12 +17,14 @@ const (
 	opRules       = "read configurations"
 	opPutRules    = "set configuration"
 	opReportRules = "report configuration"
+	opNoteRules   = "note configuration"
 )
 
 // headBody is the stored form of what the writer says about a version.
 type headBody struct {
 	Author       string `json:"author,omitempty"`
 	Hash         string `json:"hash,omitempty"`
+	Source       string `json:"source,omitempty"`
 	RestoredFrom uint64 `json:"restored_from,omitempty"`
 }
 
@@ -90,7 +92,9 @@ func decodeRules(reply any) (rules.History, error) {
 			h.Damaged = append(h.Damaged, fmt.Sprintf("%s %s: %v", e[0], e[1], err))
 		}
 	}
-	slices.SortFunc(h.Versions, func(a, b rules.Stored) int { return cmp.Compare(a.Number, b.Number) })
+	byNumber := func(a, b rules.Stored) int { return cmp.Compare(a.Number, b.Number) }
+	slices.SortFunc(h.Versions, byNumber)
+	slices.SortFunc(h.Notes, byNumber)
 	slices.SortFunc(h.Results, func(a, b rules.Result) int { return cmp.Compare(a.Proxy, b.Proxy) })
 	return h, nil
 }
@@ -123,13 +127,19 @@ func takeRules(h *rules.History, e []string) error {
 	if err := json.Unmarshal([]byte(e[4]), &body); err != nil {
 		return err
 	}
-	h.Versions = append(h.Versions, rules.Stored{
+	v := rules.Stored{
 		Head: rules.Head{
 			Position: rules.Position{Push: int32(push), Number: number}, Author: body.Author, Hash: body.Hash,
-			RestoredFrom: body.RestoredFrom, Changed: changed,
+			RestoredFrom: body.RestoredFrom, Source: rules.SourceAPI, Changed: changed,
 		},
 		Sealed: e[5],
-	})
+	}
+	if e[0] == "note" {
+		v.Source = rules.Source(body.Source)
+		h.Notes = append(h.Notes, v)
+		return nil
+	}
+	h.Versions = append(h.Versions, v)
 	return nil
 }
 
@@ -171,5 +181,39 @@ func ReportRules(id tunnel.ID, r rules.Result) (Request[Done], error) {
 			},
 		},
 		Decode: done(opReportRules),
+	}, nil
+}
+
+// NoteRules notes a configuration that did not come through the store, unless it is known, and returns its number. Of the head the push,
+// the author, the hash and the source count. Without a document it only asks: 0 says that it is not known.
+func NoteRules(id tunnel.ID, v rules.Stored) (Request[uint64], error) {
+	if err := rules.CheckAuthor(v.Author); err != nil {
+		return Request[uint64]{}, fmt.Errorf("%s: %w", opNoteRules, err)
+	}
+	head, err := json.Marshal(headBody{Author: v.Author, Hash: v.Hash, Source: string(v.Source)})
+	if err != nil {
+		return Request[uint64]{}, fmt.Errorf("%s: %w", opNoteRules, err)
+	}
+	push := strconv.FormatInt(int64(v.Push), 10)
+	return Request[uint64]{
+		Op: opNoteRules,
+		Command: Command{
+			Script: scriptNoteRules, Keys: []string{rulesKey(id)},
+			Args: []string{string(v.Source) + "/" + push + "/" + v.Hash, push, string(head), v.Sealed, strconv.Itoa(rules.MaxNotes)},
+		},
+		Decode: func(reply any) (uint64, error) {
+			words, err := texts(opNoteRules, reply)
+			if err != nil {
+				return 0, err
+			}
+			if len(words) != 2 || words[0] != "ok" && words[0] != "unknown" {
+				return 0, badReply(opNoteRules, reply)
+			}
+			number, err := strconv.ParseUint(words[1], 10, 63)
+			if err != nil {
+				return 0, badReply(opNoteRules, reply)
+			}
+			return number, nil
+		},
 	}, nil
 }

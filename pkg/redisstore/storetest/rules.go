@@ -34,8 +34,11 @@ func testRules(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	wantError(t, "ReportRules", s.ReportRules(t.Context(), id, rules.Result{Proxy: "p1", InForce: rules.Position{Push: 4}}), nil)
 	second := put(first, rules.Stored{Head: rules.Head{Author: "bob", RestoredFrom: first}, Sealed: "two"})
 	want := rules.History{Push: 4, Versions: []rules.Stored{
-		{Head: rules.Head{Position: rules.Position{Push: -1, Number: first}, Author: "ann", Hash: "a"}},
-		{Head: rules.Head{Position: rules.Position{Push: 4, Number: second}, Author: "bob", RestoredFrom: first}, Sealed: "two"},
+		{Head: rules.Head{Position: rules.Position{Push: -1, Number: first}, Author: "ann", Hash: "a", Source: rules.SourceAPI}},
+		{
+			Head:   rules.Head{Position: rules.Position{Push: 4, Number: second}, Author: "bob", RestoredFrom: first, Source: rules.SourceAPI},
+			Sealed: "two",
+		},
 	}, Results: []rules.Result{{Proxy: "p1", InForce: rules.Position{Push: 4}}}}
 	ignore := cmp.Options{cmpopts.IgnoreFields(rules.Head{}, "Changed"), cmpopts.IgnoreFields(rules.Result{}, "Changed")}
 	got, err := s.Rules(t.Context(), id, 0)
@@ -93,5 +96,61 @@ func testRuleFloor(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	}
 	if slices.ContainsFunc(h.Results, func(r rules.Result) bool { return r.Proxy == "p0" }) {
 		t.Error("the oldest result was kept")
+	}
+}
+
+// testNotes: what came another way than through the store is noted once, gets a number in the order of all, is never the newest version,
+// and does not displace versions.
+func testNotes(t *testing.T, open func(t *testing.T) *redisstore.Store) {
+	s, id := open(t), newTunnel(t)
+	note := func(source rules.Source, push int32, hash, sealed string) uint64 {
+		t.Helper()
+		v := rules.Stored{Head: rules.Head{Position: rules.Position{Push: push}, Author: "p", Source: source, Hash: hash}, Sealed: sealed}
+		n, err := s.NoteRules(t.Context(), id, v)
+		if err != nil {
+			t.Fatalf("NoteRules: %v", err)
+		}
+		return n
+	}
+	if n := note(rules.SourceFile, -1, "a", ""); n != 0 {
+		t.Errorf("one that is not known has number %d", n)
+	}
+	one := note(rules.SourceFile, -1, "a", "one")
+	if again := note(rules.SourceFile, -1, "a", "other"); again != one || note(rules.SourceFile, -1, "a", "") != one || one == 0 {
+		t.Errorf("the same again: number %d, want %d", again, one)
+	}
+	push := note(rules.SourcePush, 3, "a", "three")
+	version, err := s.PutRules(t.Context(), id, 0, rules.Stored{Sealed: "v"})
+	if err != nil || push <= one || version <= push {
+		t.Fatalf("numbers %d, %d, %d, %v: want growing ones", one, push, version, err)
+	}
+	late := note(rules.SourceDocker, -1, "b", "two")
+	h, err := s.Rules(t.Context(), id, push)
+	if err != nil || late <= version {
+		t.Fatalf("number %d after %d, %v", late, version, err)
+	}
+	if v, _ := h.Newest(); v.Number != version || len(h.Versions) != 1 || len(h.Notes) != 3 {
+		t.Errorf("the newest is %d, want %d; %d versions and %d notes", v.Number, version, len(h.Versions), len(h.Notes))
+	}
+	want := rules.Stored{
+		Head:   rules.Head{Position: rules.Position{Push: 3, Number: push}, Author: "p", Hash: "a", Source: rules.SourcePush},
+		Sealed: "three",
+	}
+	got, found := h.Find(push)
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(rules.Head{}, "Changed")); diff != "" || !found || got.Changed.IsZero() {
+		t.Errorf("the note (-want +got):\n%s", diff)
+	}
+	heads, err := s.RuleHeads(t.Context(), 0)
+	if err != nil || heads.Tunnels[id] != version {
+		t.Errorf("RuleHeads: %+v, %v, want %d: proxies follow versions only", heads, err, version)
+	}
+	for i := range rules.MaxNotes {
+		note(rules.SourceFile, -1, fmt.Sprintf("c%d", i), "x")
+	}
+	if h, err = s.Rules(t.Context(), id, 0); err != nil || len(h.Notes) != rules.MaxNotes || len(h.Versions) != 1 {
+		t.Errorf("%v: %d notes, %d versions", err, len(h.Notes), len(h.Versions))
+	}
+	if n := note(rules.SourceFile, -1, "a", ""); n != 0 {
+		t.Errorf("one that was displaced is known as %d", n)
 	}
 }

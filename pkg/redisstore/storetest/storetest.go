@@ -52,6 +52,7 @@ func Run(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		{"reconnect", testReconnect},
 		{"rules", testRules},
 		{"rule floor", testRuleFloor},
+		{"notes of rules", testNotes},
 		{"concurrent", testConcurrent},
 		{"watch", testWatch},
 	}

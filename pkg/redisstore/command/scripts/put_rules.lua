@@ -3,7 +3,8 @@
 -- ARGV[1] tunnel   ARGV[2] number that the caller has seen, 0 for none   ARGV[3] head (JSON)   ARGV[4] sealed document
 -- ARGV[5] number of versions to keep
 -- Returns {"ok", number} | {"version", stored number}.
--- A number is never used twice, even if the newest write was lost: max(stored + 1, highest that a proxy reported + 1, server time in ms).
+-- A number is never used twice, even if the newest write was lost: max(stored + 1, that of the last note + 1, highest that a proxy
+-- reported + 1, server time in ms).
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local function stored(key, field)
@@ -13,7 +14,7 @@ local have = stored(KEYS[2], 'newest')
 if have ~= tonumber(ARGV[2]) then
   return {'version', string.format('%.0f', have)}
 end
-local number = string.format('%.0f', math.max(have + 1, stored(KEYS[2], 'floor') + 1, now))
+local number = string.format('%.0f', math.max(have + 1, stored(KEYS[2], 'last') + 1, stored(KEYS[2], 'floor') + 1, now))
 redis.call('HSET', KEYS[2], 'newest', number, number .. ':head', ARGV[3], number .. ':push', redis.call('HGET', KEYS[2], 'push') or '-1',
   number .. ':changed', string.format('%.0f', now), number .. ':sealed', ARGV[4])
 redis.call('HSET', KEYS[1], ARGV[1], number, 'version', string.format('%.0f', math.max(stored(KEYS[1], 'version') + 1, now)))

@@ -58,8 +58,8 @@ type place struct {
 // operator.
 func (m Merged) Routes(id tunnel.ID, rule int) []int { return m.added[place{id, rule}] }
 
-// Merge adds the routes to the rules. Those of a tunnel are added to the rules of that tunnel, or where it has none to a copy of the general
-// ones with all that was found for them.
+// Merge adds the routes to the rules. Those of a tunnel are added to the rules of that tunnel, or where it has none to a copy of the
+// general ones with all that was found for them.
 func Merge(base Rules, routes []Route) Merged {
 	m := Merged{Rules: Rules{General: base.General, Tunnels: map[tunnel.ID]*ingress.Set{}}, added: map[place][]int{}}
 	for id, set := range base.Tunnels {

@@ -53,7 +53,8 @@ func faults(m discovered.Merged) []string {
 
 // TestOrder: the file's rules come first, then what was found by its own order, then the file's last rule.
 func TestOrder(t *testing.T) {
-	set := compile(t, rule("file.example.com", "", "http://127.0.0.1:1"), rule("", "^/health", "http_status:200"), rule("", "", "http_status:404"))
+	set := compile(t, rule("file.example.com", "", "http://127.0.0.1:1"), rule("", "^/health", "http_status:200"),
+		rule("", "", "http_status:404"))
 	first := route("z", rule("wins.example.com", "", "http://z:1"))
 	first.Priority = 1
 	routes := []discovered.Route{
@@ -139,7 +140,9 @@ func TestBadRouteHarmsNoOther(t *testing.T) {
 		route("bastion", bastion),
 		route("good", rule("a.example.com", "", "http://a:1")),
 	})
-	want := []string{"file.example.com http://127.0.0.1:1", "*.lab.example.com http://127.0.0.1:2", "a.example.com http://a:1", " http_status:404"}
+	want := []string{
+		"file.example.com http://127.0.0.1:1", "*.lab.example.com http://127.0.0.1:2", "a.example.com http://a:1", " http_status:404",
+	}
 	if d := cmp.Diff(want, texts(m.General)); d != "" {
 		t.Error(d)
 	}

@@ -32,8 +32,9 @@ const (
 	maxReason = 300
 )
 
-// events are those after which the list may be another one.
-const eventFilter = `{"type":["container","network"],"event":["start","die","pause","unpause","health_status","rename","destroy","connect","disconnect"]}`
+// eventFilter names those after which the list may be another one.
+const eventFilter = `{"type":["container","network"],` +
+	`"event":["start","die","pause","unpause","health_status","rename","destroy","connect","disconnect"]}`
 
 // engine is the API of a Docker Engine. Without a version in its paths the engine responds in its newest one.
 type engine struct {
@@ -212,7 +213,9 @@ func readList(r io.Reader) ([]label.Container, error) {
 }
 
 func (c *listed) container() label.Container {
-	out := label.Container{ID: c.ID, Created: c.Created, State: state(c.State, c.Status), Mode: c.HostConfig.NetworkMode, Labels: map[string]string{}}
+	out := label.Container{
+		ID: c.ID, Created: c.Created, State: state(c.State, c.Status), Mode: c.HostConfig.NetworkMode, Labels: map[string]string{},
+	}
 	for _, name := range c.Names { // others are "/other/alias", of links
 		if name = strings.TrimPrefix(name, "/"); out.Name == "" || !strings.Contains(name, "/") {
 			out.Name = name

@@ -23,7 +23,8 @@ const recorded = `[{"Id":"aaaabbbbccccdddd","Names":["/other/alias","/shop-web-1
 "Created":1700000000,"Ports":[{"IP":"0.0.0.0","PrivatePort":80,"PublicPort":32768,"Type":"tcp"},{"PrivatePort":53,"Type":"udp"}],
 "Labels":{"com.docker.compose.project":"shop","culvert.hostname":"a.example.com","maintainer":"ann"},"State":"running",
 "Status":"Up 2 minutes (healthy)","HostConfig":{"NetworkMode":"shop_front"},
-"NetworkSettings":{"Networks":{"shop_front":{"IPAMConfig":null,"Gateway":"172.18.0.1","IPAddress":"172.18.0.2","GlobalIPv6Address":""}}},"Mounts":[]},
+"NetworkSettings":{"Networks":{"shop_front":{"IPAMConfig":null,"Gateway":"172.18.0.1","IPAddress":"172.18.0.2","GlobalIPv6Address":""}}},
+"Mounts":[]},
 {"Id":"eeeeffff0000111122","Names":[],"Created":1700000001,"Labels":null,"State":"running","Status":"Up 1 second (health: starting)",
 "HostConfig":{"NetworkMode":"host"},"NetworkSettings":{"Networks":{"host":{"IPAddress":""},"null":null}}}]`
 
@@ -80,7 +81,7 @@ func TestListFaults(t *testing.T) {
 		body   string
 		err    string
 	}{
-		"refused":      {http.StatusForbidden, "403 Forbidden by the proxy", "the engine refuses /containers/json: 403 Forbidden: \"403 Forbidden by the proxy\""},
+		"refused":      {http.StatusForbidden, "no", "the engine refuses /containers/json: 403 Forbidden: \"no\""},
 		"no list":      {http.StatusOK, `{"message":"x"}`, "the response is no list"},
 		"no JSON":      {http.StatusOK, "<html>", "the response is no list"},
 		"broken off":   {http.StatusOK, `[{"Id":"a"}`, "broken off"},
@@ -124,10 +125,10 @@ func TestWatch(t *testing.T) {
 			t.Errorf("request %s", r.URL)
 		}
 		w.WriteHeader(http.StatusOK)
-		w.(http.Flusher).Flush() //nolint:forcetypeassert // it is one
+		w.(http.Flusher).Flush()
 		for text := range events {
 			_, _ = fmt.Fprintln(w, text)
-			w.(http.Flusher).Flush() //nolint:forcetypeassert // it is one
+			w.(http.Flusher).Flush()
 		}
 		close(gone)
 	})

@@ -120,7 +120,7 @@ func (p *Provider) session(ctx context.Context, use func([]discovered.Route)) (l
 	defer func() {
 		cancel()
 		if running {
-			<-ended
+			_ = <-ended // ctx has ended
 		}
 	}()
 	next := time.NewTimer(openWithin)

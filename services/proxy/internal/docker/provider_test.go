@@ -115,7 +115,7 @@ func follow(t *testing.T, f *fake) *following {
 // expect waits for so long, and compares what was passed on.
 func (w *following) expect(t *testing.T, within time.Duration, want string) {
 	t.Helper()
-	time.Sleep(within) // fake time
+	time.Sleep(within) //nolint:forbidigo // fake time
 	synctest.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -165,7 +165,7 @@ func TestStorm(t *testing.T) {
 		before := f.listed()
 		for range 100 {
 			f.set(5, "a")
-			time.Sleep(10 * time.Millisecond) // fake time
+			time.Sleep(10 * time.Millisecond) //nolint:forbidigo // fake time
 		}
 		w.expect(t, 0, "a")
 		if n := f.listed() - before; n < 2 || n > 6 {

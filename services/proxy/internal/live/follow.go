@@ -25,6 +25,7 @@ type Versions interface {
 	RuleHeads(ctx context.Context, known uint64) (rules.Heads, error)
 	Rules(ctx context.Context, id tunnel.ID, number uint64) (rules.History, error)
 	ReportRules(ctx context.Context, id tunnel.ID, result rules.Result) error
+	NoteRules(ctx context.Context, id tunnel.ID, v rules.Stored) (uint64, error)
 	Watch(ctx context.Context, topics ...string) <-chan struct{}
 }
 
@@ -32,6 +33,7 @@ type Versions interface {
 type following interface {
 	ApplyVersion(ctx context.Context, id tunnel.ID, at rules.Position, document []byte) (rules.Position, error)
 	Positions() map[tunnel.ID]rules.Position
+	Seen() map[tunnel.ID]Seen
 	Changed() <-chan struct{}
 }
 
@@ -48,13 +50,16 @@ type follower struct {
 	done  map[tunnel.ID]uint64
 	// results are what is to be said of tunnels whose newest version is not in force, and reported what was said last of each.
 	results, reported map[tunnel.ID]rules.Result
-	down              bool
+	// noted are the documents that the store has.
+	noted map[noteKey]note
+	down  bool
 }
 
 func newFollower(proxy string, store Versions, state following, key *rules.Key, log *slog.Logger) *follower {
 	return &follower{
 		proxy: proxy, store: store, state: state, key: key, log: log,
 		done: map[tunnel.ID]uint64{}, results: map[tunnel.ID]rules.Result{}, reported: map[tunnel.ID]rules.Result{},
+		noted: map[noteKey]note{},
 	}
 }
 
@@ -95,6 +100,7 @@ func (f *follower) look(ctx context.Context) error {
 	}
 	if heads.Version < f.known { // the store lost data, maybe what it knew of this proxy
 		clear(f.reported)
+		clear(f.noted)
 	}
 	for id, number := range heads.Tunnels {
 		if f.done[id] == number {
@@ -106,6 +112,9 @@ func (f *follower) look(ctx context.Context) error {
 		f.done[id] = number
 	}
 	f.known = heads.Version
+	if err := f.note(ctx); err != nil {
+		return err
+	}
 	return f.report(ctx)
 }
 
@@ -155,6 +164,11 @@ func overtaken(v, now rules.Position) error {
 // report says what is in force where that changed.
 func (f *follower) report(ctx context.Context) error {
 	positions := f.state.Positions()
+	for k := range f.noted {
+		if _, known := positions[k.tunnel]; !known {
+			positions[k.tunnel] = rules.Local()
+		}
+	}
 	for id := range f.results {
 		if _, known := positions[id]; !known {
 			positions[id] = rules.Local()
@@ -163,6 +177,9 @@ func (f *follower) report(ctx context.Context) error {
 	for _, id := range slices.SortedFunc(maps.Keys(positions), func(a, b tunnel.ID) int { return bytes.Compare(a[:], b[:]) }) {
 		r := f.results[id]
 		r.Proxy, r.InForce = f.proxy, positions[id]
+		if r.InForce.Number == 0 {
+			r.Hash = f.noted[noteKey{id, r.InForce.Push >= 0}].hash
+		}
 		if f.reported[id] == r {
 			continue
 		}

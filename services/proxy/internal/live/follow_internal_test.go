@@ -20,6 +20,8 @@ type fakeStore struct {
 	version  uint64
 	history  rules.History
 	reported []rules.Result
+	notes    map[string]rules.Stored
+	calls    int // of NoteRules
 }
 
 var one = tunnel.ID{1}
@@ -41,10 +43,30 @@ func (s *fakeStore) ReportRules(_ context.Context, _ tunnel.ID, r rules.Result) 
 	return s.err
 }
 
+func (s *fakeStore) NoteRules(_ context.Context, id tunnel.ID, v rules.Stored) (uint64, error) {
+	s.calls++
+	k := id.String() + string(v.Source) + v.Hash
+	if s.err != nil {
+		return 0, s.err
+	}
+	if _, known := s.notes[k]; !known && v.Sealed == "" {
+		return 0, nil
+	}
+	if v.Sealed != "" {
+		s.notes[k] = v
+	}
+	return 1, nil
+}
+
 func (s *fakeStore) Watch(context.Context, ...string) <-chan struct{} { return nil }
 
 // fakeState takes what is newer.
-type fakeState struct{ positions map[tunnel.ID]rules.Position }
+type fakeState struct {
+	positions map[tunnel.ID]rules.Position
+	seen      map[tunnel.ID]Seen
+}
+
+func (s *fakeState) Seen() map[tunnel.ID]Seen { return s.seen }
 
 func (s *fakeState) ApplyVersion(_ context.Context, id tunnel.ID, at rules.Position, _ []byte) (rules.Position, error) {
 	if now, found := s.positions[id]; !found || at.Replaces(now) {
@@ -116,5 +138,44 @@ func TestLook(t *testing.T) {
 	}
 	if n := len(store.reported); n != 1 || store.reported[0].InForce != at(4, 30) {
 		t.Errorf("reported to a store that lost data: %+v", store.reported)
+	}
+}
+
+// TestNote: what came another way than through the store is noted there once, whatever it was before, and the result has its hash.
+func TestNote(t *testing.T) {
+	key, err := rules.NewKey(bytes.Repeat([]byte("k"), rules.MinKey))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &fakeStore{notes: map[string]rules.Stored{}}
+	state := &fakeState{positions: map[tunnel.ID]rules.Position{}, seen: map[tunnel.ID]Seen{}}
+	f := newFollower("p", store, state, key, slog.New(slog.DiscardHandler))
+	a := &Document{Source: rules.SourceFile, Push: -1, Text: []byte("a")}
+	b := &Document{Source: rules.SourceFile, Push: -1, Text: []byte("b")}
+	large := &Document{Source: rules.SourcePush, Push: 4, Text: bytes.Repeat([]byte("x"), rules.MaxDocument+1)}
+	step := func(name string, seen Seen, at rules.Position, wantCalls, wantNotes int, inForce *Document) {
+		t.Helper()
+		state.seen[one], state.positions[one] = seen, at
+		store.calls = 0
+		for range 3 {
+			if err := f.look(t.Context()); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if store.calls != wantCalls || len(store.notes) != wantNotes {
+			t.Errorf("%s: %d calls and %d notes, want %d and %d", name, store.calls, len(store.notes), wantCalls, wantNotes)
+		}
+		if got := store.reported[len(store.reported)-1]; got.Hash != key.Hash(inForce.Text) {
+			t.Errorf("%s: reported %+v, want the hash of %.1s", name, got, inForce.Text)
+		}
+	}
+	step("local rules", Seen{Local: a}, rules.Local(), 2, 1, a)
+	step("others", Seen{Local: b}, rules.Local(), 2, 2, b)
+	step("the first again", Seen{Local: a}, rules.Local(), 1, 2, a)
+	step("a push that is too large to keep", Seen{Local: a, Pushed: large}, rules.Position{Push: 4}, 1, 2, large)
+	for _, v := range store.notes {
+		if text, err := key.Open(one, v.Sealed); err != nil || v.Author != "p" || v.Hash != key.Hash(text) {
+			t.Errorf("a note of %q: %+v, %v", text, v.Head, err)
+		}
 	}
 }

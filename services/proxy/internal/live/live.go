@@ -60,8 +60,12 @@ type State struct {
 	mu      sync.Mutex
 	closed  bool
 	tunnels map[tunnel.ID]*pushed
-	// local are the tunnels with local rules of their own.
-	local map[tunnel.ID]bool
+	// local are the tunnels with local rules of their own, and documents those of the local rules; the zero tunnel has the ones for all
+	// others.
+	local     map[tunnel.ID]bool
+	documents map[tunnel.ID]*Document
+	// unnoted says which local rules could not be written as a document, and why.
+	unnoted map[tunnel.ID]string
 	// changed receives when what is in force for a tunnel changed.
 	changed chan struct{}
 }
@@ -72,6 +76,15 @@ type pushed struct {
 	// last is the error of the last one that was rejected, until one is applied, and tried where that one stands.
 	last  string
 	tried rules.Position
+	// document is what is in force; nil for an operator's version, which the store has.
+	document *Document
+}
+
+// Document is a configuration that did not come through the store.
+type Document struct {
+	Source rules.Source
+	Push   int32
+	Text   []byte
 }
 
 // Rules are local rules.
@@ -97,6 +110,7 @@ func New(cfg Config) (*State, error) {
 		cfg: cfg, table: table, marks: crashmark.New(cfg.StateDir), copies: lastgood.New(cfg.StateDir), metrics: newMetrics(),
 		tunnels: make(map[tunnel.ID]*pushed), local: keys(local.Tunnels), changed: make(chan struct{}, 1),
 	}
+	s.documents = s.documentsOf(local)
 	if cfg.Registerer != nil {
 		if err := s.metrics.register(cfg.Registerer); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
@@ -122,6 +136,10 @@ func (s *State) set(id tunnel.ID, now pushed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tunnels[id] = &now
+	s.tell()
+}
+
+func (s *State) tell() {
 	select {
 	case s.changed <- struct{}{}:
 	default:
@@ -187,7 +205,11 @@ func (s *State) put(ctx context.Context, u lastgood.Copy) (rules.Position, error
 	if err := s.copies.Save(u); err != nil {
 		log.WarnContext(ctx, "state directory unusable", slog.Any(logkey.Err, err)) // it is in force all the same
 	}
-	s.set(u.Tunnel, pushed{at: at})
+	now = pushed{at: at}
+	if u.Number == 0 {
+		now.document = &Document{Source: rules.SourcePush, Push: u.Version, Text: u.Document}
+	}
+	s.set(u.Tunnel, now)
 	if at.Push > remoteconfig.LocalVersion {
 		s.metrics.applied(u.Tunnel, at.Push)
 	}
@@ -275,9 +297,11 @@ func (s *State) ReplaceLocal(local localrules.Rules) error {
 	if err := s.table.SwapAll(changes); err != nil {
 		return err
 	}
+	documents := s.documentsOf(local)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.local = keys(local.Tunnels)
+	s.local, s.documents = keys(local.Tunnels), documents
+	s.tell()
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -42,12 +43,12 @@ type Files struct {
 // returned; later ones leave the former rules in force, and watcher reports them.
 func (f Files) Watch(watcher *filewatch.Watcher, origin Origin, log *slog.Logger, use func(Rules) error) error {
 	apply := func(contents [][]byte) error {
-		rules, err := f.Compile(contents, origin)
+		local, err := f.Compile(contents, origin)
 		if err != nil {
 			return err
 		}
-		rules.Log(log)
-		return use(rules)
+		local.Log(log)
+		return use(local)
 	}
 	paths := f.Paths()
 	for _, path := range paths {
@@ -82,6 +83,8 @@ type Rules struct {
 	// General serves every tunnel that is not in Tunnels.
 	General *ingress.Set
 	Tunnels map[tunnel.ID]*ingress.Set
+	// Source says where they come from.
+	Source rules.Source
 	// Warnings say what is accepted but should be looked at, one line each.
 	Warnings []Warning
 }
@@ -105,6 +108,9 @@ func (f Files) Paths() []string {
 // service for those; without either they get 503. An error changes nothing and names the file, the document and the rule.
 func (f Files) Compile(contents [][]byte, origin Origin) (Rules, error) {
 	c := compiler{origin: origin.singleFlags(), rules: Rules{Tunnels: make(map[tunnel.ID]*ingress.Set)}, where: make(map[tunnel.ID]string)}
+	if c.rules.Source = rules.SourceFlags; len(contents) > 0 {
+		c.rules.Source = rules.SourceFile
+	}
 	for i, path := range f.Paths() {
 		files, err := cfdfile.ParseAll(path, contents[i])
 		if err != nil {
@@ -207,7 +213,7 @@ func (c *compiler) single() (err error) {
 
 // Limited puts the local limit of private-network flows in place of that of each set. An empty text leaves them as they are.
 func (r Rules) Limited(maxActiveFlows string) (Rules, error) {
-	out := Rules{Tunnels: make(map[tunnel.ID]*ingress.Set, len(r.Tunnels)), Warnings: r.Warnings}
+	out := Rules{Tunnels: make(map[tunnel.ID]*ingress.Set, len(r.Tunnels)), Source: r.Source, Warnings: r.Warnings}
 	var err error
 	if out.General, err = Limited(r.General, maxActiveFlows); err != nil {
 		return Rules{}, err

@@ -11,6 +11,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/filewatch"
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/discovered"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/docker"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/localrules"
@@ -43,9 +44,15 @@ type Sources struct {
 	fault  string               // of the last change of what was found that could not be used
 }
 
-// Open reads the files that cfg names, unless given says the rules, and passes the rules on to use: once before it returns, and whenever
+// Given are rules that the caller has, and where it has them from.
+type Given struct {
+	Set  *ingress.Set
+	From rules.Source
+}
+
+// Open reads the files that cfg names, unless given has rules, and passes the rules on to use: once before it returns, and whenever
 // they change. On an error of use the former rules stay in force.
-func Open(cfg Config, given *ingress.Set, watcher *filewatch.Watcher, log *slog.Logger, use func(localrules.Rules) error) (*Sources, error) {
+func Open(cfg Config, given Given, watcher *filewatch.Watcher, log *slog.Logger, use func(localrules.Rules) error) (*Sources, error) {
 	s := &Sources{log: log, use: use}
 	if cfg.Docker.Endpoint != "" {
 		p, err := docker.New(cfg.Docker, log)
@@ -57,18 +64,18 @@ func Open(cfg Config, given *ingress.Set, watcher *filewatch.Watcher, log *slog.
 	return s, s.open(cfg, given, watcher)
 }
 
-func (s *Sources) open(cfg Config, given *ingress.Set, watcher *filewatch.Watcher) error {
+func (s *Sources) open(cfg Config, given Given, watcher *filewatch.Watcher) error {
 	s.found = make([][]discovered.Route, len(s.providers))
-	if given != nil {
+	if given.Set != nil {
 		return s.Replace(given)
 	}
 	files := localrules.Files{General: cfg.ConfigFile, Tunnels: cfg.ConfigFiles}
 	return files.Watch(watcher, cfg.Origin, s.log, s.setBase)
 }
 
-// Replace takes set in the place of the rules that Open was given. On an error the former rules stay in force.
-func (s *Sources) Replace(set *ingress.Set) error {
-	local := localrules.Rules{General: set}
+// Replace takes other rules in the place of those that Open was given. On an error the former rules stay in force.
+func (s *Sources) Replace(given Given) error {
+	local := localrules.Rules{General: given.Set, Source: given.From}
 	local.Log(s.log)
 	return s.setBase(local)
 }
@@ -77,7 +84,7 @@ func (s *Sources) Replace(set *ingress.Set) error {
 func (s *Sources) setBase(base localrules.Rules) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.apply(base, slices.Concat(s.found...)); err != nil {
+	if err := s.apply(base, base.Source, slices.Concat(s.found...)); err != nil {
 		return err
 	}
 	s.base = base
@@ -124,24 +131,25 @@ func (s *Sources) setFound(ctx context.Context, i int, routes []discovered.Route
 	next := slices.Clone(s.found)
 	next[i] = routes
 	s.found = next // later changes of the files are tried with it, too
-	err := s.apply(s.base, slices.Concat(next...))
+	name := s.providers[i].Name()
+	err := s.apply(s.base, rules.Source(name), slices.Concat(next...))
 	switch {
 	case err == nil:
 		s.fault = ""
-		s.log.InfoContext(ctx, "rules of a provider changed", slog.String(logkey.Source, s.providers[i].Name()), slog.Int(logkey.Rules, len(routes)))
+		s.log.InfoContext(ctx, "rules of a provider changed", slog.String(logkey.Source, name), slog.Int(logkey.Rules, len(routes)))
 	case err.Error() != s.fault:
 		s.fault = err.Error()
-		s.log.ErrorContext(ctx, "rules of a provider not used", slog.String(logkey.Source, s.providers[i].Name()), slog.Any(logkey.Err, err))
+		s.log.ErrorContext(ctx, "rules of a provider not used", slog.String(logkey.Source, name), slog.Any(logkey.Err, err))
 	}
 }
 
-// apply puts base with the routes in force. A route whose origin cannot be served is left out.
-func (s *Sources) apply(base localrules.Rules, routes []discovered.Route) error {
+// apply puts base with the routes in force, because of a change at source. A route whose origin cannot be served is left out.
+func (s *Sources) apply(base localrules.Rules, source rules.Source, routes []discovered.Route) error {
 	use := slices.Clone(routes)
 	var faults []discovered.Fault
 	for {
 		merged := discovered.Merge(discovered.Rules{General: base.General, Tunnels: base.Tunnels}, use)
-		err := s.use(localrules.Rules{General: merged.General, Tunnels: merged.Tunnels, Warnings: base.Warnings})
+		err := s.use(localrules.Rules{General: merged.General, Tunnels: merged.Tunnels, Source: source, Warnings: base.Warnings})
 		if err == nil {
 			s.logFaults(append(faults, merged.Faults...))
 			return nil

@@ -39,7 +39,9 @@ func (s scripted) Run(ctx context.Context, use func([]discovered.Route)) {
 }
 
 func found(hostname, service string) discovered.Route {
-	return discovered.Route{From: "container " + hostname, Key: "culvert.hostname", Spec: ingress.RuleSpec{Hostname: hostname, Service: service}}
+	return discovered.Route{
+		From: "container " + hostname, Key: "culvert.hostname", Spec: ingress.RuleSpec{Hostname: hostname, Service: service},
+	}
 }
 
 // inForce records the rules that were put in force, and refuses some as a proxy whose origins cannot be served.
@@ -97,7 +99,7 @@ func TestSources(t *testing.T) {
 		})
 		now, provider := &inForce{}, make(scripted)
 		s := &Sources{log: slog.New(slog.NewTextHandler(&log, nil)), use: now.use, providers: []Provider{provider}}
-		if err := s.open(Config{ConfigFile: path}, nil, watcher); err != nil {
+		if err := s.open(Config{ConfigFile: path}, Given{}, watcher); err != nil {
 			t.Fatal(err)
 		}
 		now.expect(t, "f.example.com http://f:1", " http_status:404")
@@ -122,7 +124,8 @@ func TestSources(t *testing.T) {
 		if len(faults) != 1 {
 			t.Errorf("faults of the file: %v, want one", faults)
 		}
-		if text := `msg="rule of a provider not used" name="container c.example.com" key=culvert.hostname reason="no such CA file"`; strings.Count(log.String(), text) != 1 {
+		const text = `msg="rule of a provider not used" name="container c.example.com" key=culvert.hostname reason="no such CA file"`
+		if strings.Count(log.String(), text) != 1 {
 			t.Errorf("not once in the log: %s\n%s", text, log.String())
 		}
 
@@ -139,7 +142,7 @@ func TestSources(t *testing.T) {
 		provider <- nil
 		synctest.Wait()
 		now.fault = nil
-		if err := s.Replace(ingress.Default503()); err != nil {
+		if err := s.Replace(Given{Set: ingress.Default503()}); err != nil {
 			t.Error(err)
 		}
 		now.expect(t, " http_status:503")
@@ -153,7 +156,7 @@ func TestStartDoesNotWaitForever(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now := &inForce{}
 		s := &Sources{log: slog.New(slog.DiscardHandler), use: now.use, providers: []Provider{make(scripted)}}
-		if err := s.open(Config{}, ingress.Default503(), nil); err != nil {
+		if err := s.open(Config{}, Given{Set: ingress.Default503()}, nil); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

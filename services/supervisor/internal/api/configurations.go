@@ -1,11 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -55,16 +57,51 @@ func (a *API) showConfigurations(c echo.Context, id tunnel.ID) error {
 	for i, p := range proxies {
 		registered[i] = string(p.ID)
 	}
-	out := opsapi.Configurations{Tunnel: id, Versions: []rules.Head{}, Proxies: []opsapi.ProxyResult{}, Damaged: h.Damaged}
-	for _, v := range h.Versions {
-		out.Versions = append(out.Versions, v.Head)
+	all, err := a.Configurations.RuleHistory(ctx, tunnel.ID{}) // the local rules for all tunnels
+	if err != nil {
+		return err
 	}
-	if newest, found := h.Newest(); found {
-		for _, r := range h.Of(registered) {
-			out.Proxies = append(out.Proxies, opsapi.ProxyResult{Result: r, State: r.State(newest.Position)})
+	out := describe(id, h, all, registered)
+	return tagged(c, out.Newest().Number, out)
+}
+
+// describe puts together the versions of a tunnel, the local rules for all tunnels among them, and what the proxies have in force.
+func describe(id tunnel.ID, h, all rules.History, registered []string) opsapi.Configurations {
+	out := opsapi.Configurations{
+		Tunnel: id, Versions: []opsapi.Version{}, Proxies: []opsapi.ProxyResult{}, Damaged: slices.Concat(h.Damaged, all.Damaged),
+	}
+	general := map[string]rules.Result{}
+	for _, r := range all.Results {
+		general[r.Proxy] = r
+		if len(registered) == 0 && !slices.ContainsFunc(h.Results, func(own rules.Result) bool { return own.Proxy == r.Proxy }) {
+			h.Results = append(h.Results, rules.Result{Proxy: r.Proxy, InForce: rules.Local()}) // it has nothing of its own for the tunnel
 		}
 	}
-	return tagged(c, out.Newest().Number, out)
+	results := h.Of(registered)
+	take := func(versions []rules.Stored, allTunnels bool) {
+		for _, v := range versions {
+			shown := opsapi.Version{Head: v.Head, AllTunnels: allTunnels}
+			for _, r := range results {
+				if v.At(r, general[r.Proxy]) {
+					shown.InForceAt = append(shown.InForceAt, r.Proxy)
+				}
+			}
+			out.Versions = append(out.Versions, shown)
+		}
+	}
+	take(h.Versions, false)
+	take(h.Notes, false)
+	take(all.Notes, true)
+	slices.SortStableFunc(out.Versions, func(a, b opsapi.Version) int { return cmp.Compare(a.Number, b.Number) })
+	newest, found := h.Newest()
+	for _, r := range results {
+		p := opsapi.ProxyResult{Result: r}
+		if found {
+			p.State = r.State(newest.Position)
+		}
+		out.Proxies = append(out.Proxies, p)
+	}
+	return out
 }
 
 // configuration responds with a version and its document. It is no GET, so that it is guarded like a change: documents may hold
@@ -95,15 +132,22 @@ func (a *API) document(c echo.Context, id tunnel.ID, number uint64) (v rules.Sto
 	if err != nil {
 		return v, nil, err
 	}
-	find := h.Newest
+	v, found := h.Newest()
+	of := id
 	if number != 0 {
-		find = func() (rules.Stored, bool) { return h.Find(number) }
+		v, found = h.Find(number)
 	}
-	v, found := find()
+	if number != 0 && !found { // or of the local rules for all tunnels
+		of = tunnel.ID{}
+		if h, err = a.Configurations.Rules(c.Request().Context(), of, number); err != nil {
+			return v, nil, err
+		}
+		v, found = h.Find(number)
+	}
 	if !found {
 		return v, nil, fmt.Errorf("version %d of tunnel %s: %w", number, id, tunnel.ErrNotFound)
 	}
-	document, err = a.Key.Open(id, v.Sealed)
+	document, err = a.Key.Open(of, v.Sealed)
 	if err != nil {
 		return v, nil, echo.NewHTTPError(http.StatusConflict, fmt.Sprintf("version %d of tunnel %s: %v", v.Number, id, err))
 	}

@@ -41,31 +41,36 @@ func texts(all []label.Container, o label.Options) []string {
 }
 
 func TestRouters(t *testing.T) {
-	const host, name = "culvert.hostname", "a.example.com"
+	const host, name, to = "culvert.hostname", "a.example.com", "container web: a.example.com -> "
+	const every = " matches every host, as only the last rule of the configuration file may"
 	for what, tc := range map[string]struct {
 		labels []string
 		want   []string
 	}{
-		"none":                 {nil, nil},
-		"labels of others":     {[]string{"traefik.enable", "true"}, nil},
-		"hostname":             {[]string{host, name}, []string{"container web: a.example.com -> http://172.18.0.2:80"}},
-		"case":                 {[]string{"Culvert.HostName", name}, []string{"container web: a.example.com -> http://172.18.0.2:80"}},
-		"off":                  {[]string{host, name, "culvert.enable", "false"}, nil},
-		"on":                   {[]string{host, name, "culvert.enable", "true"}, []string{"container web: a.example.com -> http://172.18.0.2:80"}},
-		"neither":              {[]string{host, name, "culvert.enable", "yes"}, []string{`web: culvert.enable: "yes" is neither true nor false`}},
-		"port":                 {[]string{host, name, "culvert.port", "8080"}, []string{"container web: a.example.com -> http://172.18.0.2:8080"}},
-		"port 0":               {[]string{host, name, "culvert.port", "0"}, []string{`web: culvert.port: "0" is no port`}},
-		"scheme":               {[]string{host, name, "culvert.scheme", "SSH", "culvert.port", "22"}, []string{"container web: a.example.com -> ssh://172.18.0.2:22"}},
-		"bad scheme":           {[]string{host, name, "culvert.scheme", "unix"}, []string{`web: culvert.scheme: "unix" is none of http, https, h2c, tcp, ssh, rdp, smb`}},
-		"service":              {[]string{host, name, "culvert.service", "https://{address}:8443"}, []string{"container web: a.example.com -> https://172.18.0.2:8443"}},
-		"service without port": {[]string{host, name, "culvert.service", "h2c://{address}"}, []string{"container web: a.example.com -> h2c://172.18.0.2:80"}},
-		"status":               {[]string{host, name, "culvert.service", "http_status:403"}, []string{"container web: a.example.com -> http_status:403"}},
-		"path":                 {[]string{host, name, "culvert.path", "^/api"}, []string{"container web: a.example.com^/api -> http://172.18.0.2:80"}},
-		"no hostname":          {[]string{"culvert.port", "80"}, []string{"web: culvert.hostname: it is missing"}},
-		"only on":              {[]string{"culvert.enable", "true"}, []string{"web: culvert.hostname: it is missing"}},
+		"none":             {nil, nil},
+		"labels of others": {[]string{"traefik.enable", "true"}, nil},
+		"hostname":         {[]string{host, name}, []string{to + "http://172.18.0.2:80"}},
+		"case":             {[]string{"Culvert.HostName", name}, []string{to + "http://172.18.0.2:80"}},
+		"off":              {[]string{host, name, "culvert.enable", "false"}, nil},
+		"on":               {[]string{host, name, "culvert.enable", "true"}, []string{to + "http://172.18.0.2:80"}},
+		"neither":          {[]string{host, name, "culvert.enable", "yes"}, []string{`web: culvert.enable: "yes" is neither true nor false`}},
+		"port":             {[]string{host, name, "culvert.port", "8080"}, []string{to + "http://172.18.0.2:8080"}},
+		"port 0":           {[]string{host, name, "culvert.port", "0"}, []string{`web: culvert.port: "0" is no port`}},
+		"scheme":           {[]string{host, name, "culvert.scheme", "SSH", "culvert.port", "22"}, []string{to + "ssh://172.18.0.2:22"}},
+		"bad scheme": {
+			[]string{host, name, "culvert.scheme", "unix"}, []string{`web: culvert.scheme: "unix" is none of http, https, h2c, tcp, ssh, rdp, smb`},
+		},
+		"service":              {[]string{host, name, "culvert.service", "https://{address}:8443"}, []string{to + "https://172.18.0.2:8443"}},
+		"service without port": {[]string{host, name, "culvert.service", "h2c://{address}"}, []string{to + "h2c://172.18.0.2:80"}},
+		"status":               {[]string{host, name, "culvert.service", "http_status:403"}, []string{to + "http_status:403"}},
+		"path": {
+			[]string{host, name, "culvert.path", "^/api"}, []string{"container web: a.example.com^/api -> http://172.18.0.2:80"},
+		},
+		"no hostname": {[]string{"culvert.port", "80"}, []string{"web: culvert.hostname: it is missing"}},
+		"only on":     {[]string{"culvert.enable", "true"}, []string{"web: culvert.hostname: it is missing"}},
 		"several hostnames": {
 			[]string{host, "a.example.com, *.b.example.com"},
-			[]string{"container web: a.example.com -> http://172.18.0.2:80", "container web: *.b.example.com -> http://172.18.0.2:80"},
+			[]string{to + "http://172.18.0.2:80", "container web: *.b.example.com -> http://172.18.0.2:80"},
 		},
 		"several routers": {
 			[]string{
@@ -73,21 +78,23 @@ func TestRouters(t *testing.T) {
 				"culvert.routers.ssh.hostname", "ssh.example.com", "culvert.routers.ssh.service", "ssh://{address}:22",
 			},
 			[]string{
-				"container web: a.example.com -> http://172.18.0.2:80", "container web: api.example.com -> http://172.18.0.2:9000",
+				to + "http://172.18.0.2:80", "container web: api.example.com -> http://172.18.0.2:9000",
 				"container web: ssh.example.com -> ssh://172.18.0.2:22",
 			},
 		},
 		"a mistake in one of them": {
 			[]string{host, name, "culvert.routers.api.hostname", "api.example.com", "culvert.routers.api.prot", "9000"},
-			[]string{"container web: a.example.com -> http://172.18.0.2:80", "web: culvert.routers.api.prot: there is no such label"},
+			[]string{to + "http://172.18.0.2:80", "web: culvert.routers.api.prot: there is no such label"},
 		},
-		"misspelled protection": {[]string{host, name, "culvert.acess.required", "true"}, []string{"web: culvert.acess.required: there is no such label"}},
+		"misspelled protection": {
+			[]string{host, name, "culvert.acess.required", "true"}, []string{"web: culvert.acess.required: there is no such label"},
+		},
 		"misspelled key": {
 			[]string{host, name, "culvert.originRequest.noTLSverif", "true"},
 			[]string{"web: culvert.*: originrequest.noTLSverif: there is no such key"},
 		},
-		"every host":     {[]string{host, "*"}, []string{`web: culvert.hostname: "*" matches every host, as only the last rule of the configuration file may`}},
-		"an empty host":  {[]string{host, "a.example.com,"}, []string{`web: culvert.hostname: "" matches every host, as only the last rule of the configuration file may`}},
+		"every host":     {[]string{host, "*"}, []string{`web: culvert.hostname: "*"` + every}},
+		"an empty host":  {[]string{host, "a.example.com,"}, []string{`web: culvert.hostname: ""` + every}},
 		"tunnel by name": {[]string{host, name, "culvert.tunnel", "shop"}, []string{`web: culvert.tunnel: tunnel id: "shop" is not a UUID`}},
 		"priority":       {[]string{host, name, "culvert.priority", "high"}, []string{`web: culvert.priority: "high" is no whole number`}},
 	} {
@@ -169,8 +176,10 @@ func TestAddresses(t *testing.T) {
 			change: func(c *label.Container) { c.Labels["culvert.network"] = "back" },
 			want:   `culvert.network: it has no address in the network "back", only in: net`,
 		},
-		"the setting":         {change: two, o: label.Options{Network: "shop_front"}, want: "-> http://172.19.0.2:80"},
-		"shared with culvert": {change: two, o: label.Options{Self: "fedcba98"}, others: []label.Container{self}, want: "-> http://172.19.0.2:80"},
+		"the setting": {change: two, o: label.Options{Network: "shop_front"}, want: "-> http://172.19.0.2:80"},
+		"shared with culvert": {
+			change: two, o: label.Options{Self: "fedcba98"}, others: []label.Container{self}, want: "-> http://172.19.0.2:80",
+		},
 		"no address yet": {
 			change: func(c *label.Container) { c.Networks[0].Addr = netip.Addr{} }, want: "culvert.network: it has no address in any network",
 		},
