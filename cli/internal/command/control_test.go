@@ -36,7 +36,12 @@ func startWithInput(t *testing.T, input io.Reader, env []string, args ...string)
 		<-read
 		close(p.lines)
 	}()
-	t.Cleanup(func() { p.stop(t) })
+	t.Cleanup(func() {
+		p.stop(t)
+		if t.Failed() {
+			t.Logf("log of %v:\n%s", args, p.log())
+		}
+	})
 	return p
 }
 
@@ -68,29 +73,30 @@ func TestReconnectOnStandardInput(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// The first command comes before the first connection, and waits for it.
+			broken := func() int { return len(p.linesWith("Restarting connection due to reconnect signal")) }
+			ready := func() bool {
+				status, n := readiness(t, c, metrics)
+				return status == http.StatusOK && n == 1
+			}
+			// The first command comes before the first connection, and waits for it. Not to be ready means nothing then, and the first
+			// lines of a log may come late.
 			say("reconnect 1s")
+			testkit.Eventually(t, "the first connection broke", func() bool { return broken() == 1 })
+			testkit.Eventually(t, "ready again", ready)
 			for range 2 {
-				testkit.Eventually(t, "not ready", func() bool {
-					status, n := readiness(t, c, metrics)
-					return status == http.StatusServiceUnavailable && n == 0 && len(p.linesWith("Restarting connection due to reconnect signal")) > 0
-				})
-				testkit.Eventually(t, "ready again", func() bool {
-					status, n := readiness(t, c, metrics)
-					return status == http.StatusOK && n == 1
-				})
 				say("")
 				say("help")
 				say("reconnect soon")
 				say("restart")
 				say("reconnect 1s")
+				testkit.Eventually(t, "not ready", func() bool {
+					status, n := readiness(t, c, metrics)
+					return status == http.StatusServiceUnavailable && n == 0
+				})
+				testkit.Eventually(t, "ready again", ready)
 			}
-			testkit.Eventually(t, "both broke", func() bool { return len(p.linesWith("Restarting connection due to reconnect signal")) == 3 })
+			testkit.Eventually(t, "each command broke it", func() bool { return broken() == 3 })
 			_ = commands.Close() // never fails; the end of the input does not end the connector
-			testkit.Eventually(t, "ready again", func() bool {
-				status, n := readiness(t, c, metrics)
-				return status == http.StatusOK && n == 1
-			})
 			for text, want := range map[string]int{
 				"commands on standard input: help": 4, "is not a duration such as": 2, "Unknown command": 2, "Connection terminated": 0,
 			} {
