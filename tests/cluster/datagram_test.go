@@ -351,6 +351,7 @@ func TestUDPSessionMovesWithoutLoss(t *testing.T) {
 			t.Logf("%d sent, %d received", sent, received)
 			if lost := sent - received; lost > 1 {
 				t.Errorf("%d datagrams lost", lost)
+				s.logCounters("udp", "datagram", "connection")
 			}
 			if ports := o.sources(); len(ports) != 1 {
 				t.Errorf("the origin received datagrams from %v", ports)
