@@ -9,7 +9,7 @@ GOBUILD  := CGO_ENABLED=0 go build -trimpath -tags timetzdata -ldflags '$(LDFLAG
 SERVICES := discovery supervisor conn-worker proxy edge
 MODULES  := pkg $(addprefix services/,$(SERVICES)) cli tests
 
-.PHONY: help run test test-long sim measure check fmt generate lint tidy build images bench system chaos dropin h2spec fuzz clean toolchain
+.PHONY: help run test test-long sim measure check fmt generate lint tidy build images bench system chaos dropin h2spec scale fuzz clean toolchain
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.* ## ' Makefile | sed -E 's/^([a-z0-9-]+):.* ## /\1\t/' | awk -F'\t' '{printf "  %-10s %s\n", $$1, $$2}'
@@ -113,6 +113,12 @@ bench: build ## measure the connector; PEER=/path/to/connector measures another 
 	@tests/deps.sh redis-server
 	go build -o $(BIN)/bench ./tests/bench
 	$(BIN)/bench -bin $(BIN) $(if $(PEER),-peer $(PEER)) -json $(BIN)/bench.json $(ARGS)
+
+# scale measures what the control plane costs where there is much of it (docs/scale.md). ARGS adds flags (see tests/scale).
+scale: toolchain ## measure supervisors, workers and a Redis with 1,000 tunnels; FULL=1 measures the steady state for 30 minutes
+	@tests/deps.sh redis-server
+	go build -o $(BIN)/scale ./tests/scale
+	$(BIN)/scale -json $(BIN)/scale.json $(if $(FULL),-steady 30m) $(ARGS)
 
 # fuzz runs every fuzz target for FUZZTIME, FUZZJOBS of them side by side.
 FUZZTIME ?= 20s

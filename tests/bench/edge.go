@@ -2,28 +2,17 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/transport"
-	"github.com/culvert-tunnel/culvert/pkg/transport/h2"
-	"github.com/culvert-tunnel/culvert/pkg/transport/quic"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/pkg/wire/rpc"
+	"github.com/culvert-tunnel/culvert/tests/labedge"
 )
 
 // listeners is how many addresses the edge has: more than connections, so that a connector keeps a spare.
@@ -33,7 +22,7 @@ const listeners = 6
 type edge struct {
 	caPath string
 	addrs  []netip.AddrPort
-	lns    []listener
+	lns    []labedge.Listener
 	wg     sync.WaitGroup
 	next   atomic.Uint64
 
@@ -42,46 +31,21 @@ type edge struct {
 	changed  chan struct{}
 }
 
-// listener accepts sessions of one protocol.
-type listener struct {
-	accept func(ctx context.Context) (transport.Session, error)
-	addr   netip.AddrPort
-	close  func() error
-}
-
-func listen(p tunnel.Protocol, conf *tls.Config) (listener, error) {
-	addr := netip.MustParseAddrPort("127.0.0.1:0")
-	if p == tunnel.HTTP2 {
-		l, err := h2.Listen(h2.ListenConfig{Addr: addr, TLS: conf, Settings: h2.EdgeSettings()})
-		if err != nil {
-			return listener{}, err
-		}
-		return listener{func(ctx context.Context) (transport.Session, error) { return l.Accept(ctx) }, l.Addr(), l.Close}, nil
-	}
-	conf = conf.Clone()
-	conf.MinVersion, conf.NextProtos = tls.VersionTLS13, []string{quic.ALPN}
-	l, err := quic.Listen(quic.ListenConfig{Addr: addr, TLS: conf, Settings: quic.EdgeSettings()})
-	if err != nil {
-		return listener{}, err
-	}
-	return listener{func(ctx context.Context) (transport.Session, error) { return l.Accept(ctx) }, l.Addr(), l.Close}, nil
-}
-
 func startEdge(ctx context.Context, dir string, p tunnel.Protocol) (*edge, error) {
-	cert, caPath, err := selfSigned(dir)
+	cert, caPath, err := labedge.SelfSigned(dir)
 	if err != nil {
 		return nil, err
 	}
 	e := &edge{caPath: caPath, changed: make(chan struct{})}
 	conf := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	for range listeners {
-		ln, err := listen(p, conf)
+		ln, err := labedge.Listen(p, conf)
 		if err != nil {
 			e.stop()
 			return nil, fmt.Errorf("edge listener: %w", err)
 		}
 		e.lns = append(e.lns, ln)
-		e.addrs = append(e.addrs, ln.addr)
+		e.addrs = append(e.addrs, ln.Addr)
 		e.wg.Go(func() { e.accept(ctx, ln) })
 	}
 	return e, nil
@@ -89,14 +53,14 @@ func startEdge(ctx context.Context, dir string, p tunnel.Protocol) (*edge, error
 
 func (e *edge) stop() {
 	for _, ln := range e.lns {
-		_ = ln.close() // sessions end with it
+		_ = ln.Close() // sessions end with it
 	}
 	e.wg.Wait()
 }
 
-func (e *edge) accept(ctx context.Context, ln listener) {
+func (e *edge) accept(ctx context.Context, ln labedge.Listener) {
 	for {
-		s, err := ln.accept(ctx)
+		s, err := ln.Accept(ctx)
 		if err != nil {
 			return
 		}
@@ -193,29 +157,4 @@ func credentials() tunnel.Credentials {
 		Secret:     make([]byte, 32),
 		TunnelID:   tunnel.ID{1, 2, 3, 4, 5, 6, 0x47, 8, 0x89, 10, 11, 12, 13, 14, 15, 16},
 	}
-}
-
-func selfSigned(dir string) (tls.Certificate, string, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, "", fmt.Errorf("edge key: %w", err)
-	}
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench edge"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		DNSNames:              []string{"quic.cftunnel.com", "h2.cftunnel.com", "probe.cftunnel.com"},
-		IsCA:                  true,
-		BasicConstraintsValid: true,
-		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
-	if err != nil {
-		return tls.Certificate{}, "", fmt.Errorf("edge certificate: %w", err)
-	}
-	path := filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		return tls.Certificate{}, "", fmt.Errorf("edge certificate: %w", err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, path, nil
 }

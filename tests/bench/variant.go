@@ -16,6 +16,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/credential"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/tests/proc"
 )
 
 const (
@@ -48,7 +49,7 @@ func (c *connector) stop() {
 func (c *connector) cpu() (time.Duration, error) {
 	var sum time.Duration
 	for _, p := range c.counted {
-		t, err := cpuTime(p.Process.Pid)
+		t, err := proc.CPUTime(p.Process.Pid)
 		if err != nil {
 			return 0, err
 		}
@@ -60,7 +61,7 @@ func (c *connector) cpu() (time.Duration, error) {
 func (c *connector) resident() (int64, error) {
 	var sum int64
 	for _, p := range c.counted {
-		n, err := residentBytes(p.Process.Pid)
+		n, err := proc.ResidentBytes(p.Process.Pid)
 		if err != nil {
 			return 0, err
 		}

@@ -1,4 +1,5 @@
-package main
+// Package proc reads what processes of this machine cost, for the programs that measure.
+package proc
 
 import (
 	"bytes"
@@ -12,8 +13,8 @@ import (
 // clockTick is the unit of the CPU times in /proc: 100 per second on every Linux that Go supports.
 const clockTick = 10 * time.Millisecond
 
-// cpuTime is the user and system time of a process so far.
-func cpuTime(pid int) (time.Duration, error) {
+// CPUTime is the user and system time of a process so far.
+func CPUTime(pid int) (time.Duration, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, fmt.Errorf("cpu time: %w", err)
@@ -35,8 +36,8 @@ func cpuTime(pid int) (time.Duration, error) {
 	return sum, nil
 }
 
-// residentBytes is the resident memory of a process.
-func residentBytes(pid int) (int64, error) {
+// ResidentBytes is the resident memory of a process.
+func ResidentBytes(pid int) (int64, error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("resident memory: %w", err)
