@@ -57,6 +57,11 @@ func (r *Result) Found(i Invariant) (Violation, bool) {
 func specOf(seed uint64, o Options) (Spec, []Fault) {
 	e := engine.New(seed, engine.NewTrace(false))
 	spec := NewSpec(e.Rand("spec"))
+	if r := e.Rand("lazy"); r.IntN(3) == 0 { // like workers of many tunnels, which only look at those that they have slots of
+		for i := range spec.Workers {
+			spec.Workers[i].Lazy = true
+		}
+	}
 	plan := NewPlan(e.Rand("plan"), &spec, o.Only...)
 	if o.Operator {
 		plan = WithOperator(e.Rand("operator"), &spec, plan)

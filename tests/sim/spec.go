@@ -29,6 +29,8 @@ type WorkerSpec struct {
 	// Legacy is a version that renews the lease of each slot, and keeps none of the whole worker. Unmarked is a version that marks no tunnels
 	// dirty.
 	Legacy, Unmarked bool
+	// Lazy is keep.Config.Lazy.
+	Lazy bool
 }
 
 // SupervisorSpec is what a supervisor is started with.

@@ -164,6 +164,7 @@ func newKeeper(w *worker, ref fleet.TunnelRef) *keeper {
 		Tunnel: ref.ID, Worker: tunnel.WorkerID(w.spec.ID), Instance: w.instance(), Pool: w.spec.Pool, Family: w.spec.Family,
 		Protocol:    w.spec.Protocol,
 		AccountHash: ref.AccountHash,
+		Lazy:        w.spec.Lazy && w.instance() != "",
 	}, keep.Deps{
 		View: k.view, Choices: w.choices,
 		Candidate: func() (tunnel.ConnectorID, error) { return tunnel.NewConnectorID(entropy{rand}) },

@@ -33,6 +33,8 @@ const (
 	askTime = 250 * time.Millisecond
 	// checkEvery is how old the edge pool and the connector id may be when slots are reported.
 	checkEvery = poolEvery * lease.RenewEvery
+	// lazyEvery is the time between two looks of a lazy keeper without slots.
+	lazyEvery = 24 * time.Hour
 	// idleMost is the longest time between two looks of a worker without slots at a tunnel that nobody serves.
 	idleMost = time.Minute
 )
@@ -57,6 +59,9 @@ type Config struct {
 	AccountHash uint8
 	// Alone says that no other process uses the store, so that nobody else can know the connector id.
 	Alone bool
+	// Lazy makes a keeper without slots ask the store nothing before the worker's inbox has news of the tunnel. It needs an Instance. A new
+	// tunnel gets its connector id from a supervisor then, after some seconds.
+	Lazy bool
 }
 
 // Choices is what the host knows of the transports, for all its tunnels; protocol.Choices has the methods.
@@ -178,7 +183,7 @@ func (m *Machine) Step(now time.Time, e Event) ([]Action, error) {
 	var err error
 	switch e := e.(type) {
 	case Started:
-		err = m.expect(e, stageNew, func() { m.identify(now) })
+		err = m.expect(e, stageNew, func() { m.started(now) })
 	case Timer:
 		m.timer(now)
 	case Woken:
@@ -286,6 +291,9 @@ func (m *Machine) identified(now time.Time, e Identified) {
 		m.emit(Observe{Err: e.Err})
 	}
 	switch {
+	case missing && !known && m.cfg.Lazy:
+		m.sleep(now)
+		return
 	case e.Err != nil && !known:
 		m.unnamed(now, missing)
 		return
@@ -387,7 +395,7 @@ func (m *Machine) turn(now time.Time) {
 	for !now.Before(m.nextTick) {
 		m.nextTick = m.nextTick.Add(lease.RenewEvery)
 	}
-	if m.asks || m.cfg.Instance != "" && now.Sub(m.checked) >= checkEvery {
+	if m.asks || m.cfg.Lazy && m.connector.IsZero() || m.cfg.Instance != "" && now.Sub(m.checked) >= checkEvery {
 		m.identify(now)
 		return
 	}

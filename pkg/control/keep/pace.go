@@ -17,6 +17,8 @@ func (m *Machine) pace(now time.Time) {
 		if soon := now.Add(lease.RenewEvery); soon.Before(m.nextTick) {
 			m.nextTick = soon
 		}
+	case m.cfg.Lazy && !m.holds():
+		m.nextTick = now.Add(m.lazyWait())
 	case m.holds() || m.served():
 		m.idle = 0
 		m.nextTick = now.Add(lease.SweepEvery + time.Duration(m.deps.Backoff(int64(lease.SweepEvery/4))))
@@ -25,6 +27,27 @@ func (m *Machine) pace(now time.Time) {
 		policy := backoff.Policy{Base: lease.RenewEvery, Retries: identifyRetries}
 		m.nextTick = now.Add(lease.RenewEvery + min(policy.Wait(m.idle, m.deps.Backoff), idleMost))
 	}
+}
+
+// started asks for the connector id, or sleeps until there is news.
+func (m *Machine) started(now time.Time) {
+	if m.cfg.Lazy {
+		m.sleep(now)
+		return
+	}
+	m.identify(now)
+}
+
+// sleep waits for news of a tunnel that nothing is known of. A supervisor tells the worker of each grant until it takes it up, so that the
+// looks in between are only a safety net.
+func (m *Machine) sleep(now time.Time) {
+	wait := m.lazyWait()
+	m.nextTick = now.Add(wait)
+	m.wait(now, stageIdle, wait)
+}
+
+func (m *Machine) lazyWait() time.Duration {
+	return lazyEvery + time.Duration(m.deps.Backoff(int64(lazyEvery/4)))
 }
 
 // mark tells the supervisors that something changed. Those of former versions know no marks, and are told by a hint.
@@ -90,6 +113,9 @@ func (m *Machine) served() bool {
 func (m *Machine) look(now time.Time, e Looked) {
 	if m.connector.IsZero() {
 		m.woken = m.woken || e.News
+		if m.woken && m.stage == stageIdle {
+			m.turn(now)
+		}
 		return
 	}
 	m.displaced = false

@@ -22,7 +22,7 @@ import (
 type keeper struct {
 	cfg     Config
 	deps    Deps
-	wakeAll func()             // makes all keepers of the worker renew soon
+	wakeAll func()             // makes the other keepers of the worker renew soon that hold slots
 	cred    tunnel.Credentials // as the worker started; the secret may be another one now
 	auth    atomic.Pointer[tunnel.Credentials]
 	log     *slog.Logger
@@ -30,8 +30,8 @@ type keeper struct {
 	asking  *asking
 	looked  chan struct{}
 	pools   *pools
-	// beat is when the loop last made progress; zero before its start.
-	beat atomic.Pointer[time.Time]
+	// busy is when the loop began what it does; nil while it waits.
+	busy atomic.Pointer[time.Time]
 
 	// timer is that of the machine. The loop alone touches it.
 	timer *time.Timer
@@ -59,7 +59,7 @@ func newKeeper(cfg Config, deps Deps, t *transports, a *asking, p *pools, wakeAl
 	k.machine = keep.NewMachine(keep.Config{
 		Tunnel: cred.TunnelID, Worker: cfg.Worker, Instance: cfg.Instance, Pool: cfg.Pool, Family: cfg.Family,
 		Protocol: cfg.Protocol, Token: cred.FromToken,
-		AccountHash: credential.AccountHash(cred.AccountTag), Alone: cfg.Alone,
+		AccountHash: credential.AccountHash(cred.AccountTag), Alone: cfg.Alone, Lazy: cfg.Lazy,
 	}, keep.Deps{
 		View: func(id keep.HolderID) hold.View { return k.holders[id].Snapshot() }, Choices: t,
 		Candidate: func() (tunnel.ConnectorID, error) { return tunnel.NewConnectorID(rand.Reader) },
@@ -80,22 +80,25 @@ func (k *keeper) wake() {
 func (k *keeper) run(ctx context.Context) {
 	defer k.holding.Wait()
 	defer k.timer.Stop()
-	k.progress()
+	k.begin()
 	k.step(ctx, keep.Started{})
 	for {
+		k.busy.Store(nil)
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.changed:
+			k.begin()
 			k.step(ctx, keep.Woken{})
 		case <-k.looked:
+			k.begin()
 			if l := k.lookedAt(); l != nil {
 				k.step(ctx, *l)
 			}
 		case <-k.timer.C:
+			k.begin()
 			k.step(ctx, keep.Timer{})
 		}
-		k.progress()
 	}
 }
 
@@ -246,6 +249,13 @@ func (k *keeper) refuseGrants(ctx context.Context) { k.step(ctx, keep.RefuseGran
 
 // drain ignores new grants and drains every holder.
 func (k *keeper) drain(ctx context.Context) { k.step(ctx, keep.Drain{}) }
+
+// asleep reports whether nothing of the tunnel is of interest before there is news.
+func (k *keeper) asleep() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.machine.Asleep()
+}
 
 // held counts the holders that still run or whose lease has not been released.
 func (k *keeper) held() int {

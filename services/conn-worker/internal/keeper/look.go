@@ -10,8 +10,8 @@ import (
 func (s *Set) Look() {
 	for _, k := range s.keepers {
 		k.look()
-		k.wake()
 	}
+	s.wakeHolders()
 }
 
 func (k *keeper) look() {

@@ -119,7 +119,13 @@ type Config struct {
 	Retries int
 	// Alone says that no other process uses the store.
 	Alone bool
+	// Lazy makes the keepers ask the store nothing about tunnels that they have no slot of. New sets it for a worker of many tunnels.
+	Lazy bool
 }
+
+// eagerMost is the most tunnels of a worker that looks after all of them: with more, what is asked about tunnels that other workers serve
+// would be most of the load of the store.
+const eagerMost = 16
 
 // Credentials are the credentials of one tunnel.
 type Credentials struct {
@@ -143,10 +149,11 @@ func New(cfg Config, deps Deps, creds []Credentials) *Set {
 	if cfg.Protocol == protocol.H2Mux {
 		deps.Logger.Warn("protocol h2mux is retired, http2 is used instead")
 	}
+	cfg.Lazy = len(creds) > eagerMost && cfg.Instance != "" && !cfg.Alone
 	pools := newPools(deps.Store)
 	s := &Set{cfg: cfg, deps: deps, transports: newTransports(cfg.Protocol, cfg.ReturnAfter), asking: newAsking()}
 	for _, c := range creds {
-		s.keepers = append(s.keepers, newKeeper(cfg, deps, s.transports, s.asking, pools, s.wakeAll, c))
+		s.keepers = append(s.keepers, newKeeper(cfg, deps, s.transports, s.asking, pools, s.wakeHolders, c))
 	}
 	return s
 }
@@ -174,6 +181,15 @@ func (s *Set) Looked(l keep.Looked, changed []tunnel.ID) {
 func (s *Set) wakeAll() {
 	for _, k := range s.keepers {
 		k.wake()
+	}
+}
+
+// wakeHolders makes the keepers look that may have something to say.
+func (s *Set) wakeHolders() {
+	for _, k := range s.keepers {
+		if !k.asleep() {
+			k.wake()
+		}
 	}
 }
 
