@@ -71,6 +71,9 @@ func (m *Machine) follow(l fleet.Listing) {
 		}
 	}
 	m.workers = l.Workers
+	if changed || m.serving == nil {
+		m.serving = plan.NewServing(l.Workers)
+	}
 	if changed || m.wanted == nil || m.wishes.news {
 		m.want(plan.Follow(plan.Wanted(l.Workers, m.cfg.Connections), m.wishes.state.Tunnels))
 	}
@@ -104,10 +107,18 @@ func byID(workers []fleet.Worker) map[tunnel.WorkerID]fleet.Worker {
 // alike reports whether two records of a worker are the same to a plan.
 func alike(a, b fleet.Worker) bool {
 	return a.Instance == b.Instance && a.Host == b.Host && a.Capacity == b.Capacity && a.Draining == b.Draining && a.Marks == b.Marks &&
-		slices.EqualFunc(a.Tunnels, b.Tunnels, func(x, y fleet.TunnelRef) bool {
-			x.Named, y.Named = false, false
-			return x == y
-		})
+		sameTunnels(a.Tunnels, b.Tunnels)
+}
+
+// sameTunnels compares what a plan depends on. A record that was not read again is the same.
+func sameTunnels(a, b []fleet.TunnelRef) bool {
+	if len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) {
+		return true
+	}
+	return slices.EqualFunc(a, b, func(x, y fleet.TunnelRef) bool {
+		x.Named, y.Named = false, false
+		return x == y
+	})
 }
 
 // concerns marks the connectors that a worker has slots of, and makes the whole be reviewed.
@@ -168,7 +179,7 @@ func (m *Machine) reviewed() {
 	}
 	m.looked = m.now
 	world := m.read.world
-	world.Pools = m.pools
+	world.Pools, world.Serving = m.pools, m.serving
 	for _, t := range m.sorted() {
 		c := m.recent[t].now(m.now)
 		c.Records, _ = m.alive(c.Records)
@@ -194,9 +205,13 @@ func (m *Machine) sorted() []tunnel.ID {
 
 // beside are the connectors that the present pass did not read, as they were read last.
 func (m *Machine) beside() []plan.Connector {
-	var list []plan.Connector
+	read := make(map[tunnel.ID]bool, len(m.read.world.Connectors))
+	for _, c := range m.read.world.Connectors {
+		read[c.Tunnel] = true
+	}
+	list := make([]plan.Connector, 0, len(m.recent))
 	for _, t := range m.sorted() {
-		if !slices.ContainsFunc(m.read.world.Connectors, func(c plan.Connector) bool { return c.Tunnel == t }) {
+		if !read[t] {
 			list = append(list, m.recent[t].now(m.now))
 		}
 	}

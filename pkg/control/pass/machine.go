@@ -139,8 +139,9 @@ type Machine struct {
 	// fleet are the workers that were listed lately.
 	fleet map[tunnel.WorkerID]sighting
 	// workers are those that were listed last, marks is the version of the marks that came with them, and silent are the tunnels of those
-	// that make no marks.
+	// that make no marks. serving is made of the workers.
 	workers []fleet.Worker
+	serving plan.Serving
 	marks   uint64
 	silent  []tunnel.ID
 	// wanted are the connectors that there should be, recent what was read of them last, and queue says which are read next.

@@ -14,7 +14,7 @@ import (
 // plan decides what to write in the world that was read.
 func (m *Machine) plan(now time.Time) []Action {
 	world := m.read.world
-	world.Beside = m.beside()
+	world.Beside, world.Serving = m.beside(), m.serving
 	m.health.observe(&world, now)
 	world.Unsettled = m.read.listed.Sub(m.steady) < m.cfg.Settle // who was absent then may have come since
 	world.Scattered = m.scattered

@@ -17,6 +17,7 @@ import (
 // load is how many slots of all connectors each registered worker holds, while the plan is made.
 type load struct {
 	workers map[tunnel.WorkerID]fleet.Worker
+	serving Serving
 	slots   map[tunnel.WorkerID]int
 	// suspects are the slots whose last holders died.
 	suspects suspects
@@ -24,7 +25,12 @@ type load struct {
 }
 
 func newLoad(w World) load {
-	l := load{workers: map[tunnel.WorkerID]fleet.Worker{}, slots: map[tunnel.WorkerID]int{}, suspects: suspects{}, last: starts{}}
+	l := load{
+		workers: map[tunnel.WorkerID]fleet.Worker{}, serving: w.Serving, slots: map[tunnel.WorkerID]int{}, suspects: suspects{}, last: starts{},
+	}
+	if l.serving == nil {
+		l.serving = NewServing(w.Workers)
+	}
 	for _, worker := range w.Workers {
 		l.workers[worker.ID] = worker
 	}
@@ -99,9 +105,9 @@ func (v *view) candidates() []placement.Candidate {
 		}
 	}
 	var out []placement.Candidate
-	for _, w := range v.workers {
-		serves := slices.ContainsFunc(w.Tunnels, func(t fleet.TunnelRef) bool { return t.ID == v.Tunnel })
-		if !serves {
+	for _, id := range v.serving[v.Tunnel] {
+		w, found := v.workers[id]
+		if !found {
 			continue
 		}
 		out = append(out, placement.Candidate{

@@ -40,6 +40,25 @@ type World struct {
 	Health map[string]edgepool.Health
 	// Random chooses between addresses that are equally good.
 	Random edgepool.Random
+	// Serving says which of Workers can serve which tunnels; nil is looked up. It outlives a plan, since it costs as much as there are
+	// pairs of a worker and a tunnel.
+	Serving Serving
+}
+
+// Serving lists, for each tunnel, the workers that can serve it.
+type Serving map[tunnel.ID][]tunnel.WorkerID
+
+// NewServing makes the table of some workers.
+func NewServing(workers []fleet.Worker) Serving {
+	s := Serving{}
+	for _, w := range workers {
+		for _, ref := range w.Tunnels {
+			if list := s[ref.ID]; len(list) == 0 || list[len(list)-1] != w.ID { // a worker may name a tunnel twice
+				s[ref.ID] = append(list, w.ID)
+			}
+		}
+	}
+	return s
 }
 
 // All lists the connectors of Connectors and of Beside.
