@@ -54,7 +54,16 @@ func (s *Store) Workers(ctx context.Context) ([]fleet.Worker, error) {
 // Fleet lists the registrations of workers that have not expired, by id, and the tunnels that were marked since the version known of the
 // marks; 0 is none. Records that cannot be read hide no others: the readable ones come with the error.
 func (s *Store) Fleet(ctx context.Context, known uint64) (fleet.Listing, error) {
-	return do(ctx, s, command.Fleet(known))
+	s.fleet.Lock()
+	r := s.listed.Fleet(known)
+	s.fleet.Unlock()
+	reply, err := s.send(ctx, r.Op, r.Command)
+	if err != nil {
+		return fleet.Listing{}, err
+	}
+	s.fleet.Lock()
+	defer s.fleet.Unlock()
+	return r.Decode(reply)
 }
 
 // Mark tells the supervisors that something of the tunnels changed that they have to look at: they see it when they list the workers, and a

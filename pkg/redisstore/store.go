@@ -28,6 +28,10 @@ type Store struct {
 	done    chan struct{}
 	wg      sync.WaitGroup
 
+	// fleet protects listed, the workers that Fleet listed last.
+	fleet  sync.Mutex
+	listed command.Listed
+
 	// mu protects closed, and orders wg.Add before the wait.
 	mu     sync.Mutex
 	closed bool

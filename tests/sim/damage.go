@@ -13,7 +13,7 @@ func (c *Cluster) damage(f *Fault) {
 	case BadSlot:
 		c.damageSlot(f.N, []string{"epoch", "deadline", "renewed", "start", "edge", "status", "retries"}, "?")
 	case BadWorker:
-		c.server.plain("hset", "cv:{worker}:records", f.Target, `{"worker_id":"`+f.Target+`","capacity":"many"`)
+		c.damageWorker(f.Target, `{"worker_id":"`+f.Target+`","capacity":"many"`)
 	case BadPool:
 		c.server.plain("hset", "cv:pool:"+poolName, pickOf(f.N, []string{"body", "version"}), "?")
 	case BadConnector:
@@ -37,11 +37,17 @@ func (c *Cluster) future(n int) {
 	case 2:
 		record, _ := c.server.plain("hget", "cv:{worker}:records", c.spec.Workers[0].ID).(string)
 		if rest, found := strings.CutPrefix(record, "{"); found {
-			c.server.plain("hset", "cv:{worker}:records", c.spec.Workers[0].ID, `{"mood":{"a":[1]},`+rest)
+			c.damageWorker(c.spec.Workers[0].ID, `{"mood":{"a":[1]},`+rest)
 		}
 	default:
 		c.server.plain("hset", "cv:pool:"+poolName, "checksum", "17")
 	}
+}
+
+// damageWorker writes a record of a worker as a version does that writes no revisions: everybody reads it.
+func (c *Cluster) damageWorker(id, record string) {
+	c.server.plain("hset", "cv:{worker}:records", id, record)
+	c.server.plain("hdel", "cv:{worker}:revisions", id)
 }
 
 // damageSlot writes a value into a field of a slot that has a record.

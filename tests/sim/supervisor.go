@@ -22,6 +22,7 @@ type supervisor struct {
 	spec    SupervisorSpec
 	env     *Env
 	machine *pass.Machine
+	listed  command.Listed
 	// settle lets a test plant a fault: it replaces the time that a machine waits after an outage of the store. Zero replaces nothing.
 	settle time.Duration
 }
@@ -78,7 +79,7 @@ func (s *supervisor) read(a pass.Action) bool {
 			s.step(pass.LeadReply{Lead: lead, Err: err})
 		})
 	case pass.ListWorkers:
-		Call(s.env, command.Fleet(a.Marks), func(l fleet.Listing, err error) {
+		Call(s.env, s.listed.Fleet(a.Marks), func(l fleet.Listing, err error) {
 			for i := range l.Workers {
 				if s.spec.Legacy { // it reads everything all the time
 					l.Workers[i].Instance, l.Workers[i].Marks = "", false

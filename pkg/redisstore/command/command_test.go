@@ -62,7 +62,7 @@ func TestCommands(t *testing.T) {
 			`{"name":"r1","v4":["192.0.2.1:7844"]},{"name":"r2","v4":["192.0.2.2:7844"]}]}`
 		workerText  = `{"worker_id":"w","host":"h","version":"","capacity":0,"tunnels":null}`
 		leasedText  = `{"worker_id":"w","host":"h","version":"","instance":"a","capacity":0,"tunnels":null}`
-		leaseKeys   = "cv:{worker}:records cv:{worker}:deadlines cv:{worker}:instances cv:{worker}:generation cv:{worker}:inbox:w"
+		leaseKeys   = "cv:{worker}:records cv:{worker}:deadlines cv:{worker}:instances cv:{worker}:generation cv:{worker}:inbox:w cv:{worker}:revisions"
 		desiredKeys = "cv:{desired}:documents cv:{desired}:commands"
 		proxyText   = `{"proxy_id":"p","host":"h","version":"","endpoint":""}`
 	)
@@ -73,13 +73,13 @@ func TestCommands(t *testing.T) {
 		"take lead|take_lead|cv:lead:supervisor|h|1000|5",
 		"resign lead|resign_lead|cv:lead:supervisor|h",
 		"read leader|leader|cv:lead:supervisor",
-		"register worker|put|cv:{worker}:records cv:{worker}:deadlines|w|1000|" + workerText,
+		"register worker|put|cv:{worker}:records cv:{worker}:deadlines cv:{worker}:revisions|w|1000|" + workerText,
 		"renew worker|renew_worker|" + leaseKeys + "|w|1000|a|0|" + leasedText + "|1|2",
 		"notify worker|notify|cv:{worker}:inbox:w|600000|" + tunnelText,
 		"begin generation|new_generation|cv:{worker}:generation",
-		"remove worker|remove|cv:{worker}:records cv:{worker}:deadlines cv:{worker}:instances cv:{worker}:inbox:w|w|a",
+		"remove worker|remove|cv:{worker}:records cv:{worker}:deadlines cv:{worker}:instances cv:{worker}:inbox:w cv:{worker}:revisions|w|a",
 		"list worker|list|cv:{worker}:records cv:{worker}:deadlines",
-		"list fleet|fleet|cv:{worker}:records cv:{worker}:deadlines cv:{worker}:marks|17",
+		"list fleet|fleet|cv:{worker}:records cv:{worker}:deadlines cv:{worker}:marks cv:{worker}:revisions cv:{worker}:instances|17|0",
 		"mark tunnels|notify|cv:{worker}:marks|600000|" + tunnelText,
 		"mark desired state|notify|cv:{worker}:marks|600000|desired",
 		"register proxy|put|cv:{proxy}:records cv:{proxy}:deadlines|p|1000|" + proxyText,
@@ -213,13 +213,15 @@ func TestDecode(t *testing.T) {
 		},
 		{"list worker", list("{"), "", errOther},
 		{
-			"list fleet", list("18", "2", tunnelText, "odd", `{"worker_id":"b"}`),
+			"list fleet", list("18", "2", tunnelText, "odd", "7", "b", `{"worker_id":"b"}`),
 			"{[{b    0 0001-01-01 00:00:00 +0000 UTC 0 [] false false}] 18 [" + tunnelText + "] false}", nil,
 		},
-		{"list fleet", list("18", "1", "desired"), "{[] 18 [] true}", nil},
-		{"list fleet", list("x", "0"), "{[] 0 [] false}", nil},
-		{"list fleet", list("18", "0", "{"), "", errOther},
+		{"list fleet", list("18", "1", "desired", "7"), "{[] 18 [] true}", nil},
+		{"list fleet", list("x", "0", "x"), "{[] 0 [] false}", nil},
+		{"list fleet", list("18", "0", "7", "b", "{"), "", errOther},
 		{"list fleet", list("18", "1"), "", errOther},
+		{"list fleet", list("18", "0", "7", "b"), "", errOther},
+		{"list fleet", list("18", "0", "7", "b", ""), "", errOther},
 		{"list fleet", list("18", "x"), "", errOther},
 		{"list fleet", list("18"), "", errOther},
 		{"list fleet", nil, "", tunnel.ErrNotFound},

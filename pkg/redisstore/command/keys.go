@@ -15,8 +15,11 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	cv:{proxy}:records            hash    longest       proxy                   worker, ops
 //	cv:{proxy}:deadlines          zset    longest       proxy                   worker, ops
 //	    records: id -> JSON; deadlines: id scored by its deadline
-//	cv:{worker}:instances         hash    10 min more   worker                  worker
+//	cv:{worker}:instances         hash    10 min more   worker                  worker, supervisor
 //	    id -> instance of the process and the number of its last renewal
+//	cv:{worker}:revisions         hash    10 min more   worker                  supervisor
+//	    id -> revision of its record and the instance that wrote it, and the highest one under the empty id: supervisors read a record
+//	    when it changed
 //	cv:{worker}:generation        string  none          worker, supervisor      worker
 //	    changes when the store lost data: then all slots are reported again
 //	cv:{worker}:inbox:<worker>    hash    10 min        supervisor              worker
@@ -79,6 +82,8 @@ func registryKeys(kind string) []string {
 }
 
 func instancesKey() string { return prefix + "{" + workers + "}:instances" }
+
+func revisionsKey() string { return prefix + "{" + workers + "}:revisions" }
 
 func generationKey() string { return prefix + "{" + workers + "}:generation" }
 

@@ -39,7 +39,7 @@ func RenewWorker(r fleet.Renewal, ttl time.Duration) (Request[fleet.Renewed], er
 		Op: opRenewWorker,
 		Command: Command{
 			Script: scriptRenewWorker,
-			Keys:   append(registryKeys(workers), instancesKey(), generationKey(), inboxKey(w.ID)),
+			Keys:   append(registryKeys(workers), instancesKey(), generationKey(), inboxKey(w.ID), revisionsKey()),
 			Args: []string{
 				string(w.ID), millis(ttl), w.Instance, number(r.Inbox), body, number(r.Confirmed), number(r.Number),
 			},

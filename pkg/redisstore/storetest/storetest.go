@@ -36,6 +36,7 @@ func Run(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		{"worker lease", testWorkerLease},
 		{"inbox", testInbox},
 		{"marks", testMarks},
+		{"revisions", testRevisions},
 		{"generation", testGeneration},
 		{"instances", testInstances},
 		{"connector", testConnector},

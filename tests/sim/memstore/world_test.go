@@ -265,7 +265,9 @@ func (w *world) reading() command.Command {
 		return command.Proved(slot.Tunnel, slot.Connector).Command
 	case 3:
 		if w.pick(2) == 0 {
-			return command.Fleet(oneOf[uint64](&w.choices, 0, 1, 1<<62)).Command
+			c := command.Fleet(oneOf[uint64](&w.choices, 0, 1, 1<<62)).Command
+			c.Args[1] = oneOf(&w.choices, "0", "0", "1", "1795000000000", "4000000000000")
+			return c
 		}
 		return command.Workers().Command
 	case 4:
@@ -361,7 +363,7 @@ func (w *world) damage() command.Command {
 	registry := command.Workers().Keys
 	leases := w.lease().Keys
 	key := oneOf(&w.choices, keys[0], keys[0], keys[0], keys[1], registry[0], registry[1], leases[2], leases[3], leases[4],
-		command.Fleet(0).Keys[2],
+		command.Fleet(0).Keys[2], command.Fleet(0).Keys[3],
 		command.Leader("supervisor").Keys[0], command.Result("c1").Keys[0], command.Result("c1").Keys[1],
 		command.Pool("default").Keys[0])
 	value := oneOf(&w.choices, "", "x", "0", "-1", " 7", "1795000000000", "0x10", "1_0", "1e3", "99999999999999999999", "inf")

@@ -1,5 +1,6 @@
 -- Write the registration of a process, and drop a few that have expired.
 -- KEYS[1] records hash (id -> body)   KEYS[2] deadlines sorted set (id by deadline in ms)
+-- KEYS[3] revisions hash of the records, of a worker
 -- ARGV[1] id   ARGV[2] ttl in ms   ARGV[3] body (JSON)
 -- Returns 1.
 local time = redis.call('TIME')
@@ -14,10 +15,13 @@ for _, id in ipairs(dead) do
     redis.call('ZREM', KEYS[2], id)
   end
 end
+if KEYS[3] then
+  redis.call('HDEL', KEYS[3], ARGV[1]) -- a record without a revision is read each time
+end
 -- The keys outlive their longest record.
-for _, key in ipairs(KEYS) do
-  if redis.call('PTTL', key) < ttl then
-    redis.call('PEXPIRE', key, ARGV[2])
+for i = 1, 2 do
+  if redis.call('PTTL', KEYS[i]) < ttl then
+    redis.call('PEXPIRE', KEYS[i], ARGV[2])
   end
 end
 return 1

@@ -1,6 +1,7 @@
 -- Renew the lease of a worker: all its slots live as long as it. A second process with the same id is refused while the first one lives.
 -- KEYS[1] records hash (id -> body)   KEYS[2] deadlines sorted set (id by deadline in ms)
 -- KEYS[3] instances hash (id -> "instance number")   KEYS[4] generation of the store   KEYS[5] inbox of the worker
+-- KEYS[6] revisions hash (id -> "revision instance" of its record, and the highest revision of all under the empty id)
 -- ARGV[1] id   ARGV[2] ttl in ms   ARGV[3] instance of the process   ARGV[4] version of the inbox that it knows, 0 for none
 -- ARGV[5] body (JSON), empty if the stored one is still right   ARGV[6] number of its last renewal that was confirmed, 0 for none
 -- ARGV[7] number of this renewal
@@ -41,8 +42,12 @@ if own then
 end
 redis.call('HSET', KEYS[3], id, mine .. ' ' .. string.format('%.0f', math.max(seen, number)))
 redis.call('ZADD', KEYS[2], string.format('%.0f', now + ttl), id)
-if body ~= '' then
+-- The supervisors read a record again when its revision is new to them.
+if body ~= '' and (redis.call('HGET', KEYS[1], id) ~= body or string.match(redis.call('HGET', KEYS[6], id) or '', '^%d+ (%S+)$') ~= mine) then
   redis.call('HSET', KEYS[1], id, body)
+  local highest = tonumber(redis.call('HGET', KEYS[6], '') or '0') or 0
+  local revision = string.format('%.0f', math.max(highest + 1, now))
+  redis.call('HSET', KEYS[6], id, revision .. ' ' .. mine, '', revision)
 end
 -- What a process left is kept for a while, so that one that comes back is known again.
 local keep = 600000
@@ -51,8 +56,9 @@ for _, other in ipairs(dead) do
   redis.call('HDEL', KEYS[1], other)
   redis.call('ZREM', KEYS[2], other)
   redis.call('HDEL', KEYS[3], other)
+  redis.call('HDEL', KEYS[6], other)
 end
-for i = 1, 3 do
+for _, i in ipairs({1, 2, 3, 6}) do
   if redis.call('PTTL', KEYS[i]) < ttl + keep then
     redis.call('PEXPIRE', KEYS[i], string.format('%.0f', ttl + 2 * keep))
   end
