@@ -62,30 +62,25 @@ func pageGuard(next http.Handler) http.Handler {
 	})
 }
 
-// guardChanges refuses requests that change something, unless they carry the token or, where there is no token file, come from this host.
-// Requests of pages in a browser, and those that came through a proxy, are from somewhere else. A token file means a token also from
-// this host: a rule for any destination (bastion, SOCKS) lets visitors open connections from here.
+// guardChanges refuses requests that change something, unless they carry the token or come over the Unix socket, which only this user and
+// root may open. The address of a peer proves nothing: a rule for any destination (bastion, SOCKS, private networks) lets visitors open
+// connections from this host.
 func (s *Server) guardChanges(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		switch file := s.cfg.TokenFile; {
+		case r.Method == http.MethodGet || r.Method == http.MethodHead, file != "" && tokenGiven(file, r):
 			return next(c)
-		}
-		file := s.cfg.TokenFile
-		open := file == ""
-		switch reason := foreign(r); {
-		case file != "" && tokenGiven(file, r):
-			return next(c)
-		case open && reason != "":
-			return echo.NewHTTPError(http.StatusForbidden, reason)
-		case open && isLocal(r) && hostAllowed(r.Host, nil):
+		case overSocket(r):
+			if reason := foreign(r); reason != "" {
+				return echo.NewHTTPError(http.StatusForbidden, reason)
+			}
 			return next(c)
 		case file != "":
 			c.Response().Header().Set("WWW-Authenticate", "Bearer")
-			return echo.NewHTTPError(http.StatusUnauthorized, tokenMissing)
+			return echo.NewHTTPError(http.StatusUnauthorized, tokenMissing+s.socketHint())
 		}
-		return echo.NewHTTPError(http.StatusForbidden,
-			"changes are only for requests from this host, to an IP address or localhost, or with the token of ops.token_file")
+		return echo.NewHTTPError(http.StatusForbidden, "changes over TCP need the token of ops.token_file"+s.socketHint())
 	}
 }
 

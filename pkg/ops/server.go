@@ -2,16 +2,19 @@ package ops
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -25,8 +28,10 @@ type Config struct {
 	Listen string `yaml:"listen" usage:"address of the private listener for health, metrics and the ops API; empty for none"`
 	// Hosts are the names that the Host of a request may have, beside localhost and every IP address; see HostGuard.
 	Hosts []string `yaml:"hosts" usage:"host names that requests may use beside localhost and IP addresses; * allows every name"`
-	// TokenFile opens the profiles, and calls that change something, on a listener that is not on the loopback interface.
-	TokenFile string `yaml:"token_file" usage:"file with the bearer token of changes, and of profiles where the listener is not on the loopback interface"`
+	// TokenFile opens calls that change something, and the profiles on a listener that is not on the loopback interface.
+	TokenFile string `yaml:"token_file" usage:"file with the bearer token of changes over TCP, and of profiles where the listener is not on the loopback interface"`
+	// Socket takes changes from this host without a token.
+	Socket string `yaml:"socket" usage:"Unix socket of the same API, which takes changes without a token; empty makes one for this user, none is none"`
 }
 
 // Validate reports an address without a port.
@@ -60,6 +65,7 @@ type Server struct {
 	cfg      Config
 	deps     Deps
 	ln       net.Listener
+	socket   net.Listener // nil without one
 	echo     *echo.Echo
 	parts    []part
 	stopping atomic.Bool
@@ -80,6 +86,9 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 			return nil, fmt.Errorf("ops listener: %w", err)
 		}
 		s.ln = ln
+		if s.socket, err = s.openSocket(ctx); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
 	}
 	s.echo.HideBanner, s.echo.HidePort = true, true
 	s.echo.HTTPErrorHandler = ErrorHandler(deps.Logger) //nolint:contextcheck // a response has its request's context
@@ -88,6 +97,7 @@ func New(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
 	if deps.Metrics != nil {
 		s.get("/metrics", echo.WrapHandler(deps.Metrics))
 	}
+	s.get("/v1/listener", func(c echo.Context) error { return c.JSON(http.StatusOK, ListenerInfo{ChangesSocket: s.Socket()}) })
 	s.mountProfiles()
 	return s, nil
 }
@@ -133,12 +143,26 @@ func (s *Server) Addr() netip.AddrPort {
 // SetStopping turns /readyz to not ready for good: the first step of every shutdown.
 func (s *Server) SetStopping() { s.stopping.Store(true) }
 
-// Close frees the listener of a server whose Run is never called.
-func (s *Server) Close() error {
-	if s.ln == nil {
-		return nil
+// Listeners are the addresses of the server: TCP, and Unix if there is a socket.
+func (s *Server) Listeners() []net.Addr {
+	var out []net.Addr
+	for _, ln := range s.open() {
+		out = append(out, ln.Addr())
 	}
-	return s.ln.Close()
+	return out
+}
+
+func (s *Server) open() []net.Listener {
+	return slices.DeleteFunc([]net.Listener{s.ln, s.socket}, func(ln net.Listener) bool { return ln == nil })
+}
+
+// Close frees the listeners of a server whose Run is never called.
+func (s *Server) Close() error {
+	var errs []error
+	for _, ln := range s.open() {
+		errs = append(errs, ln.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // Run serves until ctx ends, and then lets running requests finish for a short while.
@@ -147,14 +171,30 @@ func (s *Server) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	return Serve(ctx, "ops server", s.server(), s.ln)
+	g, ctx := errgroup.WithContext(ctx)
+	for _, ln := range s.open() {
+		g.Go(func() error { return Serve(ctx, "ops server", s.server(), ln) })
+	}
+	return g.Wait()
 }
 
 func (s *Server) server() *http.Server {
 	return &http.Server{
-		Handler: HostGuard(s.cfg.Hosts, s.echo), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout,
+		Handler: s.byListener(), ReadHeaderTimeout: readHeaderTimeout, ReadTimeout: ioTimeout, WriteTimeout: ioTimeout,
 		ErrorLog: slog.NewLogLogger(s.deps.Logger.Handler(), slog.LevelDebug),
 	}
+}
+
+// byListener checks the Host of requests over TCP. A browser cannot reach a Unix socket.
+func (s *Server) byListener() http.Handler {
+	guarded := HostGuard(s.cfg.Hosts, s.echo)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if overSocket(r) {
+			s.echo.ServeHTTP(w, r)
+			return
+		}
+		guarded.ServeHTTP(w, r)
+	})
 }
 
 // mountProfiles adds the profiles: open on the loopback interface, elsewhere only for the holder of the token, and, with

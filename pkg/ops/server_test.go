@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,13 +63,24 @@ func start(t *testing.T, cfg ops.Config, parts map[string]any) (*ops.Server, str
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	end := sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run = %v", err)
 		}
 	})
+	stops.Store(s, end)
+	t.Cleanup(end)
 	return s, "http://" + s.Addr().String()
+}
+
+// stops has what ends a server of start.
+var stops sync.Map
+
+func stop(t *testing.T, s *ops.Server) {
+	t.Helper()
+	end, _ := stops.Load(s)
+	end.(func())()
 }
 
 func get(t *testing.T, url string) (status int, contentType, body string) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -31,6 +32,8 @@ type Env struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Version    string
+	// Private are the addresses of the private listener.
+	Private []net.Addr
 	// Files reads the files of settings, and reads them again when they change and on SIGHUP.
 	Files *filewatch.Watcher
 	// Beside adds a part that runs beside the service, from before its start until after its end. It may be nil.
@@ -195,7 +198,7 @@ func run[C any](ctx context.Context, logger *slog.Logger, name string, cfg setti
 	rows := []Row{{Name: "reload", Runner: reload}, {Name: "ops", Runner: server}}
 	part, err := build(ctx, Env{
 		Beside: func(name string, r Runner) { rows = append(rows, Row{Name: name, Runner: r}) },
-		Logger: logger, Registerer: registry, Version: Version(), Files: reload.Files,
+		Logger: logger, Registerer: registry, Version: Version(), Files: reload.Files, Private: server.Listeners(),
 		Defer: func(f func() error) { deferred = append(deferred, f) },
 	}, cfg.Service)
 	if err != nil {

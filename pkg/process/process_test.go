@@ -191,7 +191,7 @@ func TestExecCommands(t *testing.T) {
 		"config": {
 			[]string{"config", "--log.level", "warn"},
 			0,
-			"name: fromenv\nops:\n    listen: 127.0.0.1:0\n    hosts: []\n    token_file: \"\"\nlog:\n    level: warn", "",
+			"name: fromenv\nops:\n    listen: 127.0.0.1:0\n    hosts: []\n    token_file: \"\"\n    socket: \"\"\nlog:\n    level: warn", "",
 		},
 		"unknown flag":    {[]string{"--nope"}, 1, "", "demo: unknown flag --nope\n"},
 		"unknown command": {[]string{"fly"}, 1, "", `demo: unknown command "fly"`},

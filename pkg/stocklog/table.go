@@ -93,6 +93,7 @@ func startRows() []Row {
 		stock("metrics listener opened", line(Info, "Starting metrics server on {addr}/metrics")),
 		stock("metrics listener not opened", line(Error, "Error opening metrics server listener", from("error", logkey.Err))),
 		own("no metrics listener: no address is free, use --metrics to name one"),
+		own("no Unix socket for changes, they need a token"),
 	}
 }
 

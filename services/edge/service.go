@@ -352,6 +352,15 @@ func (s *Service) AdminSocket() string { return s.cfg.socket() }
 // AdminAddr is the TCP address of the admin API, or the zero value.
 func (s *Service) AdminAddr() netip.AddrPort { return s.admin.Addr() }
 
+// AdminListeners are the addresses of the admin API: a Unix socket, and TCP if there is one.
+func (s *Service) AdminListeners() []net.Addr {
+	out := []net.Addr{&net.UnixAddr{Name: s.AdminSocket(), Net: "unix"}}
+	if a := s.AdminAddr(); a.IsValid() {
+		out = append(out, net.TCPAddrFromAddrPort(a))
+	}
+	return out
+}
+
 // BootstrapCredentials are the credentials of the tunnel in the bootstrap configuration.
 func (s *Service) BootstrapCredentials() (tunnel.Credentials, bool) {
 	return s.bootstrap, s.cfg.Bootstrap.Tunnel != ""

@@ -51,6 +51,8 @@ type Deps struct {
 	// Versions has the configurations that operators put into the store, and RuleKey opens them; without both the proxy follows none.
 	Versions live.Versions
 	RuleKey  *process.RuleKey
+	// Private are listeners of this process that nobody may reach through a tunnel, such as the one of the ops API.
+	Private []net.Addr
 	// Version is part of the registration in the store.
 	Version string
 }
@@ -114,7 +116,7 @@ func New(cfg Config, deps Deps) (s *Service, err error) {
 	if len(cfg.Listen) > 0 {
 		log = log.With(slog.String(logkey.ProxyID, cfg.ID))
 	}
-	point, err := cfg.Opener.Point()
+	point, err := cfg.Opener.Point(deps.Private)
 	if err != nil {
 		return nil, err
 	}

@@ -40,8 +40,10 @@ const unitRoot = `CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP
 ProtectSystem=full
 `
 
-// unitTail is the hardening that holds for every service.
-const unitTail = `NoNewPrivileges=yes
+// unitTail holds for every service: the directory of its socket for changes from this host, and the hardening.
+const unitTail = `RuntimeDirectory=@NAME@
+RuntimeDirectoryMode=0700
+NoNewPrivileges=yes
 PrivateDevices=yes
 ProtectClock=yes
 ProtectControlGroups=yes

@@ -83,7 +83,11 @@ func (c Commands) withSupervisor(ctx *urfave.Context, run func(ctx *urfave.Conte
 			return err
 		}
 	}
-	api, err := opsclient.Dial(address, token)
+	used := address
+	if len(token) == 0 {
+		used = ops.LocalSocket(ctx.Context, address) // changes without a token are taken there only
+	}
+	api, err := opsclient.Dial(used, token)
 	if err != nil {
 		return err
 	}

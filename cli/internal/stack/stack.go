@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -254,10 +255,19 @@ func (s *Stack) buildSupervisor() (part, error) {
 func (s *Stack) buildProxy() (part, error) {
 	p, err := proxy.New(s.cfg.Proxy, proxy.Deps{
 		Store: s.store, Logger: s.log("proxy"), Registerer: s.deps.Registry, Rules: s.cfg.Rules, Version: s.deps.Version, FromFile: s.cfg.RulesFromFile,
-		Files: s.deps.Reload.Files, Versions: s.store, RuleKey: s.ruleKey,
+		Files: s.deps.Reload.Files, Versions: s.store, RuleKey: s.ruleKey, Private: s.private(),
 	})
 	s.proxy = p
 	return p, err
+}
+
+// private are the listeners of this process that nobody may reach through the tunnel.
+func (s *Stack) private() []net.Addr {
+	all := s.deps.Ops.Listeners()
+	if s.edge != nil {
+		all = append(all, s.edge.AdminListeners()...)
+	}
+	return all
 }
 
 func (s *Stack) buildWorker() (part, error) {

@@ -28,7 +28,7 @@ type Registry struct {
 
 // New makes a registry that dials through point. It asks for the settings of a flow's tunnel at each dial.
 func New(settings func(tunnel.ID) ingress.WarpRouting, point *Point) *Registry {
-	return &Registry{settings: settings, point: point, reserved: make(map[netip.AddrPort]Dialer)}
+	return &Registry{settings: settings, point: point.ForVisitors(), reserved: make(map[netip.AddrPort]Dialer)}
 }
 
 // Reserve makes d dial addr in place of the network and of the ip rules. A nil Dialer ends that.

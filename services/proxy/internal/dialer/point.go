@@ -4,28 +4,53 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"strings"
 	"syscall"
 
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/policy"
 )
 
-// Point opens every connection of a proxy to what a rule, a request or a datagram names, as far as the local policy allows.
-// A nil Point allows everything.
-type Point struct{ policy *policy.Policy }
+// Point opens every connection of a proxy to what a rule, a request or a datagram names, as far as the local policy allows, and never to
+// the private listeners of this process. A nil Point allows everything.
+type Point struct {
+	policy *policy.Policy
+	own    own
+	// chosen says that visitors choose the destinations.
+	chosen bool
+}
 
-// NewPoint makes a Point that asks a policy.
-func NewPoint(p *policy.Policy) *Point { return &Point{policy: p} }
+// NewPoint makes a Point that asks a policy. listeners are the private ones of this process.
+func NewPoint(p *policy.Policy, listeners ...net.Addr) *Point {
+	return &Point{policy: p, own: newOwn(listeners)}
+}
+
+// ForVisitors is the same Point for destinations that visitors choose: bastions, SOCKS, private networks.
+func (p *Point) ForVisitors() *Point {
+	if p == nil {
+		return nil
+	}
+	q := *p
+	q.chosen = true
+	return &q
+}
 
 // Dial is d.DialContext under the policy. A host name is judged before it is looked up, an address right before the connection to it
 // begins, so no second response of a name server can lead elsewhere. The errors of the policy wrap policy.ErrDenied.
 func (p *Point) Dial(ctx context.Context, d net.Dialer, network, address string) (net.Conn, error) {
-	if p == nil || p.policy == nil {
+	if p == nil {
 		return d.DialContext(ctx, network, address)
 	}
 	if network == "unix" {
-		if err := p.policy.Unix(address); err != nil {
+		err := p.policy.Unix(address)
+		if err == nil {
+			err = p.own.socket(address)
+		}
+		if err != nil {
 			return nil, refused(network, err)
 		}
+		return d.DialContext(ctx, network, address)
+	}
+	if p.policy == nil && !p.chosen {
 		return d.DialContext(ctx, network, address)
 	}
 	host, _, err := net.SplitHostPort(address)
@@ -40,12 +65,25 @@ func (p *Point) Dial(ctx context.Context, d net.Dialer, network, address string)
 }
 
 // control judges the resolved address of a socket that is about to be connected.
-func (p *Point) control(_ context.Context, _, address string, _ syscall.RawConn) error {
+func (p *Point) control(_ context.Context, network, address string, _ syscall.RawConn) error {
+	if strings.HasPrefix(address, ":") { // no host is this one
+		address = net.JoinHostPort(loopback(network), address[1:])
+	}
 	dst, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return err
 	}
-	return p.policy.Addr(dst.Addr())
+	if err := p.policy.Addr(dst.Addr()); err != nil || !p.chosen || !strings.HasPrefix(network, "tcp") {
+		return err
+	}
+	return p.own.addr(dst)
+}
+
+func loopback(network string) string {
+	if strings.HasSuffix(network, "6") {
+		return "::1"
+	}
+	return "127.0.0.1"
 }
 
 // refused is the form that the errors of net.Dialer have.

@@ -58,11 +58,12 @@ func (c Config) keyring(point *dialer.Point, log *slog.Logger, reg prometheus.Re
 	return access.New(c.Access, dial, roots, reg), nil
 }
 
-// Point makes the place where all connections are opened, under the policy.
-func (c Config) Point() (*dialer.Point, error) {
+// Point makes the place where all connections are opened, under the policy. private are listeners of this process that nobody may reach
+// through a tunnel.
+func (c Config) Point(private []net.Addr) (*dialer.Point, error) {
 	p, err := policy.New(c.Policy)
 	if err != nil {
 		return nil, err
 	}
-	return dialer.NewPoint(p), nil
+	return dialer.NewPoint(p, private...), nil
 }

@@ -148,7 +148,11 @@ func (p *Opener) openAt(svc ingress.Service, set ingress.OriginRequest, ca []byt
 		if addr.IsValid() {
 			svc.URL = &url.URL{Scheme: svc.URL.Scheme, Host: net.JoinHostPort(addr.String(), svc.URL.Port())}
 		}
-		o.Kind, o.Stream = origin.KindStream, origin.NewStream(svc, set, p.point)
+		point := p.point
+		if svc.Kind != ingress.KindStream { // a bastion or SOCKS
+			point = point.ForVisitors()
+		}
+		o.Kind, o.Stream = origin.KindStream, origin.NewStream(svc, set, point)
 	case ingress.KindManagement:
 		fallthrough // belongs to no rule of a user
 	default:

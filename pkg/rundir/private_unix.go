@@ -1,15 +1,15 @@
 //go:build unix
 
-package link
+package rundir
 
 import (
 	"os"
 	"syscall"
 )
 
-// IsPrivateDir reports whether path is a directory, no symbolic link, that belongs to this user and that no other user may
+// IsPrivate reports whether path is a directory, no symbolic link, that belongs to this user and that no other user may
 // change.
-func IsPrivateDir(path string) bool {
+func IsPrivate(path string) bool {
 	info, err := os.Lstat(path)
 	if err != nil || !info.IsDir() || info.Mode().Perm()&0o022 != 0 {
 		return false
