@@ -31,6 +31,7 @@ type Actions struct {
 	Limits      Limits
 	MaxBody     int64 // negative is no limit
 	Timeout     time.Duration
+	Idle        time.Duration
 
 	// At most one of the two responses is set: Status is not zero.
 	Redirect Template
@@ -153,7 +154,7 @@ func parseTemplate(text string) (Template, error) {
 // compileActions checks what a rule does. paths bounds the expressions of a pushed document.
 func compileActions(s *ActionsSpec, paths *pathBudget) (*Actions, error) {
 	a := &Actions{StripPrefix: s.StripPrefix, Listing: s.Listing, MaxBody: -1}
-	var errs [8]error
+	var errs [9]error
 	errs[0] = a.setVisitors(s)
 	errs[1] = a.setUsers(s.BasicAuth)
 	errs[2] = a.setLimits(s.Limits)
@@ -163,6 +164,7 @@ func compileActions(s *ActionsSpec, paths *pathBudget) (*Actions, error) {
 		}
 	}
 	a.Timeout, errs[4] = atLeast("timeout", s.Timeout, 0, 0)
+	a.Idle, errs[8] = atLeast("idleTimeout", s.IdleTimeout, 0, 0)
 	errs[5] = a.setResponse(s)
 	errs[6] = a.setPath(s, paths)
 	var err, err2 error

@@ -137,6 +137,7 @@ func (r *Rule) acts() []string {
 	add(a.StripPrefix != "", "the beginning %s of the path is cut off (actions.stripPrefix)", a.StripPrefix)
 	add(a.Rewrite != nil, "the path is changed (actions.rewrite)")
 	add(a.Timeout > 0, "the whole exchange may take %s (actions.timeout)", a.Timeout)
+	add(a.Idle > 0, "it may pass no byte for %s (actions.idleTimeout)", a.Idle)
 	for _, c := range a.Request {
 		add(true, "header %s of the request: %s (actions.requestHeaders)", c.Name, c.Kind.text())
 	}

@@ -79,7 +79,7 @@ func (a *attempts) Again(r origin.Result) bool {
 		return false
 	}
 	a.report(err)
-	if a.made >= a.g.balance.Attempts || !a.safe && !r.Unsent || bits.OnesCount64(a.in.Tried) == len(a.places) {
+	if r.Last || a.made >= a.g.balance.Attempts || !a.safe && !r.Unsent || bits.OnesCount64(a.in.Tried) == len(a.places) {
 		return false
 	}
 	a.g.mu.Lock()

@@ -13,6 +13,8 @@ type Conn struct {
 	NetConn net.Conn
 	// From, when not nil, is read in place of the connection: bytes that came early are in front there.
 	From io.Reader
+	// Moved, when not nil, is called when bytes have come or gone.
+	Moved func()
 	// WriteTimeout bounds each Write; 0 is no limit.
 	WriteTimeout time.Duration
 }
@@ -21,10 +23,19 @@ var _ End = (*Conn)(nil)
 
 // Read gives the origin's bytes.
 func (c *Conn) Read(p []byte) (int, error) {
-	if c.From != nil {
-		return c.From.Read(p)
+	from := c.From
+	if from == nil {
+		from = c.NetConn
 	}
-	return c.NetConn.Read(p)
+	n, err := from.Read(p)
+	c.moved(n)
+	return n, err
+}
+
+func (c *Conn) moved(n int) {
+	if n > 0 && c.Moved != nil {
+		c.Moved()
+	}
 }
 
 // Write sends p.
@@ -34,7 +45,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	return c.NetConn.Write(p)
+	n, err := c.NetConn.Write(p)
+	c.moved(n)
+	return n, err
 }
 
 // CloseWrite passes the end on: FIN, over TLS the closing alert. A connection that knows no half-close is left as it is.

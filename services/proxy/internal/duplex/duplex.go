@@ -55,6 +55,8 @@ const (
 	OriginFailed
 	// Idle: one direction had ended, and the other was silent for too long.
 	Idle
+	// RuleTime: a timeout of the rule was over.
+	RuleTime
 	// Causes is their number.
 	Causes
 )
@@ -72,6 +74,8 @@ func (c Cause) String() string {
 		return "origin_failed"
 	case Idle:
 		return "half_close_idle"
+	case RuleTime:
+		return "rule_timeout"
 	case Causes:
 	}
 	return "unknown"

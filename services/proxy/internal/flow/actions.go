@@ -49,14 +49,19 @@ func (x *flowState) act(ctx context.Context, s *router.Snapshot, p *parsed, rest
 		x.reply = func(h http.Header) { ingress.Apply(h, a.Response, v) }
 	}
 	x.maxBody, x.bounded = a.MaxBody, a.MaxBody >= 0
-	if a.Timeout == 0 || x.req.Type == stream.WebSocket {
+	if a.Timeout == 0 && a.Idle == 0 {
 		return x.pass(ctx, p, rest)
 	}
-	within, cancel := context.WithTimeoutCause(ctx, a.Timeout, errRuleTime)
-	defer cancel()
+	return x.passInTime(ctx, p, rest)
+}
+
+// passInTime is pass for a rule with timeouts.
+func (x *flowState) passInTime(ctx context.Context, p *parsed, rest []byte) error {
+	clock, within := startClock(ctx, x.s, x.route.Actions.Timeout, x.route.Actions.Idle)
+	x.clock, x.s = clock, clock
 	err := x.pass(within, p, rest)
-	if err != nil && ctx.Err() == nil && within.Err() != nil {
-		return errRuleTime
+	if cause := clock.stop(); err != nil && cause != nil && ctx.Err() == nil {
+		return cause
 	}
 	return err
 }

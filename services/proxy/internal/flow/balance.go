@@ -59,7 +59,7 @@ func (x *flowState) any(ctx context.Context, try func(o *origin.Origin) (status 
 	}
 }
 
-// result tells the failures of an origin from those of the visitor.
+// result tells the failures of an origin from those of the visitor. A timeout of the rule is a failure of an origin that had the whole request.
 func (x *flowState) result(ctx context.Context, status int, err error) origin.Result {
 	r := origin.Result{Status: status, Err: err}
 	if err == nil {
@@ -68,7 +68,9 @@ func (x *flowState) result(ctx context.Context, status int, err error) origin.Re
 	var op *net.OpError
 	var oe *originError
 	var se *serviceError
-	r.Neutral = ctx.Err() != nil || !errors.As(err, &oe) && !errors.As(err, &se)
+	hung := isRuleTime(context.Cause(ctx)) && (x.body == nil || x.body.complete())
+	r.Last = ctx.Err() != nil
+	r.Neutral = r.Last && !hung || !errors.As(err, &oe) && !errors.As(err, &se)
 	r.Unsent = errors.As(err, &op) && op.Op == "dial" && (x.body == nil || x.body.untouched())
 	return r
 }

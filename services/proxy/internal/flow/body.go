@@ -45,6 +45,15 @@ func (b *body) untouched() bool {
 	return b.read == 0 && b.err == nil && !b.closed.Load()
 }
 
+// complete reports whether all of it was read.
+func (b *body) complete() bool {
+	if !b.mu.TryLock() {
+		return false // a read waits for the edge
+	}
+	defer b.mu.Unlock()
+	return b.left == 0 || b.err == io.EOF //nolint:errorlint // only the bare value is the end
+}
+
 // frames is the layout of a framed body.
 type frames struct {
 	stream.Deframer

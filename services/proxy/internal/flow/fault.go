@@ -90,6 +90,7 @@ var (
 	}
 	errBodyLimit = &requestError{failureTooLarge, http.StatusRequestEntityTooLarge, "request body exceeds maxBody"}
 	errRuleTime  = &requestError{failureTimeout, http.StatusGatewayTimeout, "the rule's timeout is over"}
+	errRuleIdle  = &requestError{failureTimeout, http.StatusGatewayTimeout, "the exchange was idle for the rule's idleTimeout"}
 	errSpoolFull = &requestError{failureTooLarge, http.StatusServiceUnavailable, "too many request bodies held at a time"}
 	errNoBody    = errors.New("body where there is none")
 	errTrailer   = errors.New("malformed trailer")

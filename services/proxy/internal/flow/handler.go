@@ -104,7 +104,8 @@ type flowState struct {
 	// tries and origin belong to a rule with several origins: the attempts, and the origin of the last one.
 	tries  origin.Attempts
 	origin *origin.Origin
-	early  *interim // nil when interim responses are not wanted
+	clock  *ruleClock // nil for a rule without timeouts of its own
+	early  *interim   // nil when interim responses are not wanted
 	began  time.Time
 	log    *slog.Logger // for lines about what the flow carries
 	ray    string       // the edge's id of the request, once a line had it

@@ -326,12 +326,23 @@ func serve(t testing.TB, set *ingress.Set, l *logs) *flow.Handler {
 	if l != nil {
 		log = l.logger(slog.LevelInfo)
 	}
+	return serveConfig(t, set, flow.Config{Tags: tags(t), SpoolLimit: 1 << 20}, log)
+}
+
+// serveWith is serve with settings.
+func serveWith(t testing.TB, set *ingress.Set, cfg flow.Config) *flow.Handler {
+	t.Helper()
+	return serveConfig(t, set, cfg, slog.New(slog.DiscardHandler))
+}
+
+func serveConfig(t testing.TB, set *ingress.Set, cfg flow.Config, log *slog.Logger) *flow.Handler {
+	t.Helper()
 	table, err := router.New(set, opener.New(log, nil))
 	if err != nil {
 		t.Fatalf("router.New: %v", err)
 	}
 	t.Cleanup(table.Close)
-	return newHandler(flow.Config{Tags: tags(t), SpoolLimit: 1 << 20}, table, log, nil)
+	return newHandler(cfg, table, log, nil)
 }
 
 // newHandler makes a handler with the private networks of the rules in table.

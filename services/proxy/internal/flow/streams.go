@@ -38,7 +38,7 @@ func (x *flowState) sendHead() error {
 
 // originEnd is the origin's end of a stream.
 func (x *flowState) originEnd(c net.Conn) *duplex.Conn {
-	return &duplex.Conn{NetConn: c, WriteTimeout: x.h.streams.set.WriteTimeout}
+	return &duplex.Conn{NetConn: c, WriteTimeout: x.h.streams.set.WriteTimeout, Moved: x.clock.toucher()}
 }
 
 // pump runs an accepted stream to its end, which is never a failure of the request: it is counted, and logged at
@@ -46,8 +46,12 @@ func (x *flowState) originEnd(c net.Conn) *duplex.Conn {
 func (x *flowState) pump(ctx context.Context, kind streamKind, edge duplex.End, conn *duplex.Conn) {
 	m := x.h.streams.metrics
 	m.begin(kind)
+	x.clock.begunStream()
 	res := x.h.streams.copier.Run(ctx, edge, conn)
 	conn.Close()
+	if res.Cause == duplex.Cancelled && isRuleTime(res.Err) {
+		res.Cause = duplex.RuleTime
+	}
 	m.end(kind, res.Cause)
 	if !x.log.Enabled(ctx, slog.LevelDebug) {
 		return

@@ -139,6 +139,7 @@ func (x *flowState) echo(ctx context.Context, p *parsed, rest []byte) error {
 	if err := x.acceptWebSocket(ctx, p); err != nil {
 		return err
 	}
+	x.clock.switched()
 	stop := abortWith(ctx, x.s)
 	defer stop()
 	m := x.h.streams.metrics

@@ -36,6 +36,7 @@ type Result struct {
 	Err     error // why there is no response
 	Unsent  bool  // with Err: the origin has not seen anything of the request
 	Neutral bool  // the result says nothing about the origin: the visitor left, or the request is malformed
+	Last    bool  // there is no time for another attempt
 }
 
 // State describes one origin.
