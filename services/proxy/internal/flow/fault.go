@@ -43,6 +43,7 @@ const (
 	failureLimited   failureKind = "flow_limit"     // too many private-network flows
 	failureFull      failureKind = "full"           // too many flows of all kinds
 	failureShare     failureKind = "tunnel_full"    // too many flows of one tunnel
+	failureRule      failureKind = "rule_full"      // too many flows of one rule
 	failureDial      failureKind = "dial"           // no connection to the origin
 	failureTLS       failureKind = "tls"            // no trust in the origin
 	failureTimeout   failureKind = "timeout"        // the origin is too slow
@@ -139,6 +140,8 @@ func failureOf(ctx context.Context, err error) failure {
 		return failure{failureFull, http.StatusServiceUnavailable, limit.ErrFull.Error()}
 	case errors.Is(err, limit.ErrTunnelFull):
 		return failure{failureShare, http.StatusServiceUnavailable, limit.ErrTunnelFull.Error()}
+	case errors.Is(err, limit.ErrRuleFull):
+		return failure{failureRule, http.StatusServiceUnavailable, limit.ErrRuleFull.Error()}
 	case errors.Is(err, stream.ErrUnknownType):
 		return failure{failureRequest, http.StatusBadRequest, stream.ErrUnknownType.Error()}
 	case errors.Is(err, stream.ErrTooLarge):
@@ -258,6 +261,9 @@ func (x *flowState) refuse(ctx context.Context, f failure) error {
 	case !private:
 		x.resp.Metadata = append(x.resp.Metadata, stream.Pair{Key: stream.KeyStatus, Val: strconv.Itoa(f.status)})
 	}
+	if !private && (f.kind == failureFull || f.kind == failureShare || f.kind == failureRule) {
+		x.resp.Metadata = append(x.resp.Metadata, stream.Pair{Key: stream.HeaderPrefix + "Retry-After", Val: "1"})
+	}
 	if err := x.bufferHead(); err != nil {
 		return err
 	}
@@ -273,8 +279,8 @@ func (x *flowState) report(ctx context.Context, f failure, err error) {
 		level = slog.LevelDebug
 	case failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal, failureKeys:
 		level = slog.LevelError
-	case failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull, failureShare, failureRate, failureBusy,
-		failureChecks:
+	case failureRequest, failureDenied, failurePolicy, failureTooLarge, failureLimited, failureFull, failureShare, failureRule, failureRate,
+		failureBusy, failureChecks:
 	}
 	if !x.log.Enabled(ctx, level) {
 		return

@@ -96,6 +96,7 @@ type flowState struct {
 	out   []byte
 	body  *body // nil when the request has none
 	route *router.Route
+	place limit.Place
 	// reply changes the header of the response of the rule's service; nil for a rule without such actions.
 	reply func(h http.Header)
 	// maxBody bounds the body if it is not negative and bounded is set.
@@ -126,9 +127,9 @@ func (h *Handler) ServeStream(ctx context.Context, m link.Meta, s link.Stream) {
 	x.meta, x.s = m, s
 	defer h.put(x)
 	defer x.contain(ctx)
-	place, err := h.places.Acquire(m.Tunnel)
-	if err == nil {
-		defer place.Release()
+	var err error
+	if x.place, err = h.places.Acquire(m.Tunnel, x.began); err == nil {
+		defer x.place.Release()
 		err = x.serve(ctx)
 	}
 	if err != nil {
@@ -259,6 +260,9 @@ func (x *flowState) serveHTTP(ctx context.Context, rest []byte) error {
 	x.choose(ctx, snapshot, &p)
 	if x.route == nil {
 		return x.serveManagement(ctx, &p, rest)
+	}
+	if err := x.place.EnterRule(&x.route.Running, snapshot); err != nil {
+		return err
 	}
 	if x.route.Actions != nil || x.route.Rule.Closed != "" {
 		return x.act(ctx, snapshot, &p, rest)

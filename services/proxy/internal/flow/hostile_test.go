@@ -79,7 +79,7 @@ func TestFlowsAreBounded(t *testing.T) {
 	first, second := startRaw(t, h), startRaw(t, h)
 	testkit.Eventually(t, "two flows run", func() bool { return h.InFlight() == 2 })
 	a := do(t, h, get("GET", "/"), "")
-	if a.status != "503" || a.err == "" || a.end != nil || len(a.pairs) > 0 {
+	if a.status != "503" || a.err == "" || a.end != nil || len(a.pairs) != 1 || a.pairs[0] != "Retry-After: 1" {
 		t.Errorf("response to the third: %+v, want a refusal with 503", a)
 	}
 	_ = first.send.Close()

@@ -41,7 +41,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}, []string{"reason"})
 	for _, k := range []failureKind{
 		failureCancelled, failureRequest, failureDenied, failureKeys, failurePolicy, failureTooLarge, failureLimited, failureFull,
-		failureShare, failureRate, failureBusy, failureChecks,
+		failureShare, failureRule, failureRate, failureBusy, failureChecks,
 		failureDial, failureTLS, failureTimeout, failureProtocol, failureInternal,
 	} {
 		m.faults[k] = errs.WithLabelValues(string(k))

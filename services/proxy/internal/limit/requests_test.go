@@ -4,10 +4,14 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
 )
+
+// later is a time when only those want places that have some.
+var later = time.Now().Add(time.Hour)
 
 func TestAdmit(t *testing.T) {
 	for name, tc := range map[string]struct {
@@ -37,13 +41,38 @@ func TestAdmit(t *testing.T) {
 	}
 }
 
+func TestAdmitRule(t *testing.T) {
+	for name, tc := range map[string]struct {
+		use  limit.Use
+		want error
+	}{
+		"no limits":                            {limit.Use{Total: 1000, Own: 1000, Rule: 999, Rules: 2, Tunnels: 1}, nil},
+		"the only rule":                        {limit.Use{Total: 100, Max: 100, Own: 100, Rule: 100, Rules: 1, Tunnels: 1}, nil},
+		"greedy below three quarters":          {limit.Use{Total: 75, Max: 100, Own: 75, Rule: 74, Rules: 2, Tunnels: 1}, nil},
+		"greedy above three quarters":          {limit.Use{Total: 76, Max: 100, Own: 76, Rule: 75, Rules: 2, Tunnels: 1}, limit.ErrRuleFull},
+		"another above three quarters":         {limit.Use{Total: 99, Max: 100, Own: 99, Rule: 24, Rules: 2, Tunnels: 1}, nil},
+		"with another tunnel":                  {limit.Use{Total: 76, Max: 100, Own: 40, Rule: 30, Rules: 2, Tunnels: 2}, limit.ErrRuleFull},
+		"with another tunnel, an equal share":  {limit.Use{Total: 76, Max: 100, Own: 40, Rule: 25, Rules: 2, Tunnels: 2}, nil},
+		"the tunnel's places below a quarter":  {limit.Use{Total: 15, Max: 100, Own: 15, PerTunnel: 20, Rule: 14, Rules: 2, Tunnels: 1}, nil},
+		"the tunnel's places above a quarter":  {limit.Use{Total: 16, Max: 100, Own: 16, PerTunnel: 20, Rule: 15, Rules: 2, Tunnels: 1}, limit.ErrRuleFull},
+		"first place with more rules":          {limit.Use{Total: 99, Max: 100, Own: 99, Rule: 1, Rules: 500, Tunnels: 1}, nil},
+		"a tunnel that is alone with one rule": {limit.Use{Total: 90, Max: 100, Own: 90, Rule: 90, Rules: 0, Tunnels: 1}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := limit.AdmitRule(tc.use); !errors.Is(got, tc.want) || (got == nil) != (tc.want == nil) {
+				t.Errorf("AdmitRule(%+v) = %v, want %v", tc.use, got, tc.want)
+			}
+		})
+	}
+}
+
 // TestGreedyTunnelStarvesNobody lets one tunnel take all that it gets, and then three others what they ask for.
 func TestGreedyTunnelStarvesNobody(t *testing.T) {
 	const most = 100
 	r := limit.NewRequests(most, 0)
 	take := func(id tunnel.ID, want int) (places []limit.Place) {
 		for range want {
-			p, err := r.Acquire(id)
+			p, err := r.Acquire(id, time.Now())
 			if err != nil {
 				break
 			}
@@ -72,6 +101,31 @@ func TestGreedyTunnelStarvesNobody(t *testing.T) {
 	}
 }
 
+// TestATunnelWithoutARequestKeepsItsPlaces for a while: quick requests are not in progress most of the time.
+func TestATunnelWithoutARequestKeepsItsPlaces(t *testing.T) {
+	const most = 100
+	r, now := limit.NewRequests(most, 0), time.Now()
+	take := func(id byte, after time.Duration) int {
+		n := 0
+		for ; ; n++ {
+			if _, err := r.Acquire(tunnel.ID{id}, now.Add(after)); err != nil {
+				return n
+			}
+		}
+	}
+	p, err := r.Acquire(tunnel.ID{2}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Release()
+	if n := take(1, 30*time.Second); n != 75 {
+		t.Errorf("the greedy tunnel has %d places while another one was there recently, want 75", n)
+	}
+	if n := take(1, 2*time.Minute); n != 25 {
+		t.Errorf("the greedy tunnel got %d further places when nobody wanted them any more, want 25", n)
+	}
+}
+
 // TestRequestsUnderContention counts to zero again.
 func TestRequestsUnderContention(t *testing.T) {
 	const most = 8
@@ -80,7 +134,7 @@ func TestRequestsUnderContention(t *testing.T) {
 	for i := range 32 {
 		wg.Go(func() {
 			for range 500 {
-				if p, err := r.Acquire(tunnel.ID{byte(i % 4)}); err == nil {
+				if p, err := r.Acquire(tunnel.ID{byte(i % 4)}, time.Now()); err == nil {
 					p.Release()
 				}
 			}
@@ -88,11 +142,11 @@ func TestRequestsUnderContention(t *testing.T) {
 	}
 	wg.Wait()
 	for i := range most { // one tunnel alone may have all, so all counts are zero
-		if _, err := r.Acquire(tunnel.ID{9}); err != nil {
+		if _, err := r.Acquire(tunnel.ID{9}, later); err != nil {
 			t.Fatalf("place %d: %v", i, err)
 		}
 	}
-	if _, err := r.Acquire(tunnel.ID{9}); !errors.Is(err, limit.ErrFull) {
+	if _, err := r.Acquire(tunnel.ID{9}, later); !errors.Is(err, limit.ErrFull) {
 		t.Errorf("beyond the limit: %v", err)
 	}
 }
@@ -100,7 +154,7 @@ func TestRequestsUnderContention(t *testing.T) {
 func TestAcquireAllocatesNothing(t *testing.T) {
 	r := limit.NewRequests(10, 10)
 	if n := testing.AllocsPerRun(100, func() {
-		p, err := r.Acquire(tunnel.ID{1})
+		p, err := r.Acquire(tunnel.ID{1}, later)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +168,7 @@ func BenchmarkAcquire(b *testing.B) {
 	r := limit.NewRequests(1000, 0)
 	b.ReportAllocs()
 	for b.Loop() {
-		p, err := r.Acquire(tunnel.ID{1})
+		p, err := r.Acquire(tunnel.ID{1}, later)
 		if err != nil {
 			b.Fatal(err)
 		}

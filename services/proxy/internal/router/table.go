@@ -13,6 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/actions"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/faultgate"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/origin"
 )
 
@@ -29,6 +30,8 @@ type Route struct {
 	Guard origin.Guard
 	// Faults thins out the log lines of this route.
 	Faults faultgate.Gate
+	// Running counts its requests and streams.
+	Running limit.Count
 }
 
 // Snapshot is one version of the rules of a tunnel, or of the default rules. It never changes.
@@ -38,6 +41,16 @@ type Snapshot struct {
 	pool   map[key]*origin.Origin
 	// guarded says that some rule lets only some visitors through.
 	guarded bool
+}
+
+// Wanting is how many rules have requests at a second, or had some recently.
+func (s *Snapshot) Wanting(second int64) (n int64) {
+	for i := range s.routes {
+		if s.routes[i].Running.Wants(second) {
+			n++
+		}
+	}
+	return n
 }
 
 // Match finds the route for a request. It returns nil for the hosts of the
