@@ -191,10 +191,11 @@ ingress:
 	}
 }
 
-func bigSet(tb testing.TB) *ingress.Set {
+// bigSet has rules for n hosts and n wildcards.
+func bigSet(tb testing.TB, n int) *ingress.Set {
 	tb.Helper()
 	var doc ingress.Document
-	for i := range 1000 {
+	for i := range n {
 		doc.Ingress = append(doc.Ingress,
 			ingress.RuleSpec{Hostname: fmt.Sprintf("h%d.example.com", i), Service: "http://localhost:1"},
 			ingress.RuleSpec{Hostname: fmt.Sprintf("*.w%d.example.com", i), Path: "^/api/", Service: "http://localhost:1"})
@@ -208,7 +209,7 @@ func bigSet(tb testing.TB) *ingress.Set {
 }
 
 func TestMatchAllocatesNothing(t *testing.T) {
-	set := bigSet(t).WithInternal("management.example.com")
+	set := bigSet(t, 1000).WithInternal("management.example.com")
 	for _, host := range []string{"h999.example.com", "h999.example.com:443", "x.w999.example.com", "other.example.com.", "[::1]:80"} {
 		if n := testing.AllocsPerRun(100, func() { set.Match(host, "/api/x") }); n != 0 {
 			t.Errorf("Match(%q) allocates %v times", host, n)
@@ -216,14 +217,19 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	}
 }
 
+// BenchmarkMatch matches the last host, the last wildcard, and a host that only the last rule has, among 10, 1,000 and 10,000 rules.
 func BenchmarkMatch(b *testing.B) {
-	set := bigSet(b)
-	for name, host := range map[string]string{"exact": "h999.example.com", "wildcard": "x.w999.example.com", "none": "a.b.example.org"} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				set.Match(host, "/api/x")
-			}
-		})
+	for _, n := range []int{10, 1000, 10_000} {
+		set, last := bigSet(b, n/2), n/2-1
+		for _, c := range []struct{ name, host string }{
+			{"exact", fmt.Sprintf("h%d.example.com", last)}, {"wildcard", fmt.Sprintf("x.w%d.example.com", last)}, {"none", "a.b.example.org"},
+		} {
+			b.Run(fmt.Sprintf("%d/%s", n, c.name), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					set.Match(c.host, "/api/x")
+				}
+			})
+		}
 	}
 }

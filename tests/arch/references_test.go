@@ -17,7 +17,7 @@ import (
 var (
 	// docPath is a document named from the root of the tree, with the sections that follow it:
 	// "docs/spec/wire.md 5.3", "docs/spec/ingress.md 7.1, D18 and D19", "docs/design.md section 3", "docs/adr/0012".
-	docPath = regexp.MustCompile(`\bdocs/[A-Za-z0-9_/-]+(?:\.md|\.json)?((?:(?:,| and| to)? (?:sections? )?D?\d+(?:\.\d+)*\b)*)`)
+	docPath = regexp.MustCompile(`\bdocs/[A-Za-z0-9_/-]+(?:\.md|\.json|\.yml)?((?:(?:,| and| to)? (?:sections? )?D?\d+(?:\.\d+)*\b)*)`)
 	section = regexp.MustCompile(`D?\d+(?:\.\d+)*`)
 	heading = regexp.MustCompile(`(?m)^#{2,4} (\d+(?:\.\d+)*)\.? `)
 	anyHead = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)
@@ -59,6 +59,7 @@ func TestCitationsAreUnderstood(t *testing.T) {
 		"// docs/spec/wire.md 3 to 5":                            "",
 		"// follows docs/spec/ingress.md\n\t// 7.1, D18":         "",
 		"// docs/design.md section 3":                            "",
+		"--config docs/examples/home-lab.yml run":                "",
 		"// D9":                                                  "",
 		"// see docs/spec/wire.md 5.3 and 99":                    "docs/spec/wire.md 99",
 		"// docs/spec/wire.md 3 to 57":                           "docs/spec/wire.md 57",
