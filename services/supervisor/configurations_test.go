@@ -131,17 +131,17 @@ func TestConfigurationsFromElsewhere(t *testing.T) {
 		}
 		var got []string
 		for _, v := range all.Versions {
-			got = append(got, fmt.Sprint(v.Source, v.AllTunnels, v.InForceAt))
+			got = append(got, fmt.Sprintf("%s/%v/%v", v.Source, v.AllTunnels, v.InForceAt))
 		}
 		if strings.Join(got, " ") != strings.Join(want, " ") {
 			t.Errorf("history %q, want %q", got, want)
 		}
 		return all
 	}
-	history("filetrue[p]")
+	history("file/true/[p]")
 	push := note(a.id, rules.SourcePush, 3, pushed)
 	report(a.id, rules.Result{Proxy: "p", InForce: rules.Position{Push: 3}, Hash: push.Hash})
-	if all := history("filetrue[]", "pushfalse[p]"); all.Newest().Number != 0 || all.Proxies[0].State != "" {
+	if all := history("file/true/[]", "push/false/[p]"); all.Newest().Number != 0 || all.Proxies[0].State != "" {
 		t.Errorf("without an operator's version: newest %+v, proxies %+v", all.Newest(), all.Proxies)
 	}
 	for number, want := range map[uint64]string{file.Number: local, push.Number: pushed} {
@@ -158,5 +158,5 @@ func TestConfigurationsFromElsewhere(t *testing.T) {
 		t.Fatalf("the file's rules put in force: %d, %+v", code, made)
 	}
 	report(a.id, rules.Result{Proxy: "p", InForce: made.Position})
-	history("filetrue[]", "pushfalse[]", "apifalse[p]")
+	history("file/true/[]", "push/false/[]", "api/false/[p]")
 }
