@@ -69,6 +69,10 @@ type Server struct {
 	echo     *echo.Echo
 	parts    []part
 	stopping atomic.Bool
+	// authority and scopers are parts; nil and empty without them.
+	authority Authority
+	scopers   []Scoper
+	limits    limits
 }
 
 type part struct {
@@ -116,8 +120,14 @@ func (s *Server) Add(name string, v any) {
 	if r, ok := v.(Readier); ok {
 		s.parts = append(s.parts, part{name: name, ready: r.Ready})
 	}
+	if a, ok := v.(Authority); ok {
+		s.authority = a
+	}
+	if t, ok := v.(Scoper); ok {
+		s.scopers = append(s.scopers, t)
+	}
 	if m, ok := v.(Mounter); ok {
-		m.Routes(s.echo.Group("/v1", s.guardChanges))
+		m.Routes(s.echo.Group(base, s.guard))
 	}
 }
 

@@ -24,7 +24,8 @@ func Cursor(key string) string {
 }
 
 var (
-	errCursor = errors.New("cursor: is not the next_cursor of a page")
+	// ErrCursor says that a text is no cursor.
+	ErrCursor = errors.New("cursor: is not the next_cursor of a page")
 	errLimit  = errors.New("limit: is not a number from 1 to " + strconv.Itoa(MaxLimit))
 )
 
@@ -51,7 +52,7 @@ func ParseWindow(limit, cursor string) (Window, error) {
 	}
 	b, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil || len(b) > maxCursor || len(b) < len(cursorPrefix) || string(b[:len(cursorPrefix)]) != cursorPrefix {
-		return Window{}, errCursor
+		return Window{}, ErrCursor
 	}
 	w.Began, w.After = true, string(b[len(cursorPrefix):])
 	return w, nil

@@ -103,6 +103,9 @@ func (s *schemas) responses(o *Operation) object {
 	if o.Conditional {
 		errors = append(errors, http.StatusPreconditionFailed)
 	}
+	if o.Idempotent {
+		errors = append(errors, http.StatusConflict, http.StatusUnprocessableEntity)
+	}
 	for _, status := range errors {
 		out[strconv.Itoa(status)] = object{
 			"description": http.StatusText(status),
@@ -148,6 +151,11 @@ func parametersOf(o *Operation) []object {
 	}
 	if o.Conditional {
 		headers = append(headers, Parameter{Name: "If-Match", Doc: "ETag that the change was made from: 412 if it is not the current one"})
+	}
+	if o.Idempotent {
+		headers = append(headers, Parameter{
+			Name: "Idempotency-Key", Doc: "1 to 128 characters: the same request with the same key again gets the same response, for a day",
+		})
 	}
 	for _, p := range headers {
 		add("header", false, p)

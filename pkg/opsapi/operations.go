@@ -36,6 +36,10 @@ type Operation struct {
 	Errors []int
 	// Tagged says that the response has an ETag, Conditional that the operation takes If-Match.
 	Tagged, Conditional bool
+	// Idempotent operations take an Idempotency-Key.
+	Idempotent bool
+	// Silent operations are not in the audit log, though they are no GET: they change nothing.
+	Silent bool
 	// Deprecated operations are kept for clients of former versions.
 	Deprecated bool
 }
@@ -51,13 +55,14 @@ const (
 	tagDesired = "desired"
 	tagActions = "actions"
 	tagConfig  = "configuration"
+	tagAccess  = "access"
 	tagAPI     = "api"
 )
 
 // Operations are the operations of a supervisor.
 func Operations() []Operation {
 	var out []Operation
-	for _, part := range [][]Operation{states(), wishes(), configurations(), meta()} {
+	for _, part := range [][]Operation{states(), wishes(), actions(), configurations(), access(), meta()} {
 		out = append(out, part...)
 	}
 	for i := range out {
@@ -127,21 +132,66 @@ func wishes() []Operation {
 		{
 			ID: "setTunnelDesired", Method: http.MethodPut, Path: "/desired/{tunnel}", Scope: Operate, Tag: tagDesired,
 			Summary: "Replace what operators desire of a tunnel, if the version is still that of If-Match or of the body",
-			Body:    desired.Change{}, Reply: DesiredTunnel{}, Tagged: true, Conditional: true, Errors: []int{http.StatusConflict},
+			Body:    desired.Change{}, Reply: DesiredTunnel{}, Tagged: true, Conditional: true, Idempotent: true,
+			Errors: []int{http.StatusConflict},
 		},
 		{
 			ID: "setWorkerDrain", Method: http.MethodPut, Path: "/workers/{worker}/drain", Scope: Operate, Tag: tagActions,
-			Summary: "Drain a worker, or end that", Body: desired.MarkChange{}, Reply: WorkerMark{},
+			Summary: "Drain a worker, or end that", Body: desired.MarkChange{}, Reply: WorkerMark{}, Idempotent: true,
 			Errors: []int{http.StatusNotFound, http.StatusConflict},
 		},
 		{
 			ID: "submitCommand", Method: http.MethodPost, Path: "/commands", Scope: Operate, Tag: tagActions,
 			Summary: "Order a reconnect or a move of one slot; the id of the command makes it idempotent",
-			Body:    desired.Submission{}, Reply: Command{}, Status: http.StatusAccepted, Errors: []int{http.StatusConflict},
+			Body:    desired.Submission{}, Reply: Command{}, Status: http.StatusAccepted, Idempotent: true, Errors: []int{http.StatusConflict},
 		},
 		{
 			ID: "getCommand", Method: http.MethodGet, Path: "/commands/{id}", Scope: Read, Tag: tagActions,
 			Summary: "A command with its result", Reply: Command{}, Errors: []int{http.StatusNotFound},
+		},
+	}
+}
+
+// actions are orders. Those that change the desired state keep what they do not name.
+func actions() []Operation {
+	post := func(id, path, summary string, body, reply any, status int) Operation {
+		return Operation{
+			ID: id, Method: http.MethodPost, Path: path, Scope: Operate, Tag: tagActions, Summary: summary, Body: body, Reply: reply,
+			Status: status, Idempotent: true, Errors: []int{http.StatusNotFound, http.StatusConflict},
+		}
+	}
+	const slot = "/tunnels/{tunnel}/slots/{index}"
+	return []Operation{
+		post("drainWorker", "/workers/{worker}/drain", "Move the connections of a worker to others; it gets no new ones", Author{},
+			WorkerMark{}, 0),
+		post("undrainWorker", "/workers/{worker}/undrain", "Let a worker have connections again", Author{}, WorkerMark{}, 0),
+		post("pauseTunnel", "/tunnels/{tunnel}/pause", "End all connections of a tunnel until it is resumed", Author{}, DesiredTunnel{}, 0),
+		post("resumeTunnel", "/tunnels/{tunnel}/resume", "Let a tunnel have connections again", Author{}, DesiredTunnel{}, 0),
+		post("scaleTunnel", "/tunnels/{tunnel}/scale", "Set the number of connections of a tunnel", Scale{}, DesiredTunnel{}, 0),
+		post("reconnectSlot", slot+"/reconnect", "End a connection and make it again", SlotAction{}, Command{}, http.StatusAccepted),
+		post("moveSlot", slot+"/move", "Make a connection elsewhere, then end the old one", SlotAction{}, Command{}, http.StatusAccepted),
+	}
+}
+
+func access() []Operation {
+	return []Operation{
+		{
+			ID: "listTokens", Method: http.MethodGet, Path: "/tokens", Scope: Admin, Tag: tagAccess, Summary: "Tokens, without their secrets",
+			Reply: Tokens{}, Query: paged(), Errors: []int{http.StatusNotImplemented},
+		},
+		{
+			ID: "createToken", Method: http.MethodPost, Path: "/tokens", Scope: Admin, Tag: tagAccess, Summary: "Make a token; it is shown once",
+			Body: NewToken{}, Reply: MadeToken{}, Status: http.StatusCreated, Errors: []int{http.StatusConflict, http.StatusNotImplemented},
+		},
+		{
+			ID: "revokeToken", Method: http.MethodDelete, Path: "/tokens/{id}", Scope: Admin, Tag: tagAccess,
+			Summary: "Revoke a token: no supervisor takes it a second later", Status: http.StatusNoContent,
+			Errors: []int{http.StatusNotFound, http.StatusNotImplemented},
+		},
+		{
+			ID: "listChanges", Method: http.MethodGet, Path: "/audit", Scope: Admin, Tag: tagAccess,
+			Summary: "Who changed what: the last 1,000 changes, the newest first", Reply: Changes{}, Query: paged(),
+			Errors: []int{http.StatusNotImplemented},
 		},
 	}
 }
@@ -157,7 +207,7 @@ func configurations() []Operation {
 		{
 			ID: "setConfiguration", Method: http.MethodPut, Path: "/tunnels/{tunnel}/config", Scope: Admin, Tag: tagConfig,
 			Summary: "Put a configuration in force, if the newest version is still that of If-Match or of the body",
-			Body:    ConfigurationChange{}, Reply: Configurations{}, Tagged: true, Conditional: true,
+			Body:    ConfigurationChange{}, Reply: Configurations{}, Tagged: true, Conditional: true, Idempotent: true,
 			Errors: append(missing, http.StatusConflict),
 		},
 		{
@@ -168,6 +218,7 @@ func configurations() []Operation {
 		{
 			ID: "validateConfiguration", Method: http.MethodPost, Path: "/tunnels/{tunnel}/config/validate", Scope: Operate, Tag: tagConfig,
 			Summary: "Check a configuration without putting it in force", Body: ConfigurationCheck{}, Reply: Validation{},
+			Silent: true,
 		},
 		{
 			ID: "diffConfigurations", Method: http.MethodPost, Path: "/tunnels/{tunnel}/config/diff", Scope: Admin, Tag: tagConfig,
@@ -177,7 +228,7 @@ func configurations() []Operation {
 		{
 			ID: "rollbackConfiguration", Method: http.MethodPost, Path: "/tunnels/{tunnel}/config/rollback", Scope: Admin, Tag: tagConfig,
 			Summary: "Put a former version in force again, as a new version", Body: Rollback{}, Reply: Configurations{}, Tagged: true,
-			Conditional: true, Errors: append(missing, http.StatusConflict),
+			Conditional: true, Idempotent: true, Errors: append(missing, http.StatusConflict),
 		},
 	}
 }

@@ -143,6 +143,28 @@ func (c *Client) Pools(ctx context.Context, cursor string) (opsapi.Pools, error)
 	return get[opsapi.Pools](ctx, c, paged("/v1/pools", cursor))
 }
 
+// Tokens reads a page of the tokens of the API, without their secrets.
+func (c *Client) Tokens(ctx context.Context, cursor string) (opsapi.Tokens, error) {
+	return get[opsapi.Tokens](ctx, c, paged("/v1/tokens", cursor))
+}
+
+// CreateToken makes a token. Its secret is in this response alone; tunnel.ErrConflict says that there is one of that name.
+func (c *Client) CreateToken(ctx context.Context, wanted NewToken) (MadeToken, error) {
+	var out MadeToken
+	err := c.api.Call(ctx, http.MethodPost, "/v1/tokens", wanted, &out)
+	return out, err
+}
+
+// RevokeToken revokes the token with an id; tunnel.ErrNotFound if there is none.
+func (c *Client) RevokeToken(ctx context.Context, id string) error {
+	return c.api.Call(ctx, http.MethodDelete, "/v1/tokens/"+url.PathEscape(id), nil, nil)
+}
+
+// Changes reads a page of the audit log, the newest first.
+func (c *Client) Changes(ctx context.Context, cursor string) (opsapi.Changes, error) {
+	return get[opsapi.Changes](ctx, c, paged("/v1/audit", cursor))
+}
+
 func get[T any](ctx context.Context, c *Client, path string) (T, error) {
 	var out T
 	err := c.api.Call(ctx, http.MethodGet, path, nil, &out)

@@ -23,6 +23,14 @@ type (
 	Configuration = opsapi.Configuration
 	// ConfigurationChange is a new version that an operator asks for.
 	ConfigurationChange = opsapi.ConfigurationChange
+	// TokenInfo is a token without its secret.
+	TokenInfo = opsapi.TokenInfo
+	// NewToken is a token to make.
+	NewToken = opsapi.NewToken
+	// MadeToken is a token with its secret.
+	MadeToken = opsapi.MadeToken
+	// Change is an entry of the audit log.
+	Change = opsapi.Change
 	// Version says who wrote a version, when and where.
 	Version = opsapi.Version
 )

@@ -36,5 +36,11 @@ func (s Scope) Validate() error {
 	return nil
 }
 
+// UnmarshalText reads a scope, and refuses what is none.
+func (s *Scope) UnmarshalText(text []byte) error {
+	*s = Scope(text)
+	return s.Validate()
+}
+
 // Allows reports whether a caller with this scope may use an operation that needs the other one. What is no scope allows nothing.
 func (s Scope) Allows(needed Scope) bool { return needed.rank() > 0 && s.rank() >= needed.rank() }

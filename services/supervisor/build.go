@@ -13,5 +13,5 @@ func Build(_ context.Context, env process.Env, store *redisstore.Store, cfg Conf
 	if err != nil {
 		return nil, err
 	}
-	return New(cfg, Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Configurations: store, RuleKey: key})
+	return New(cfg, Deps{Store: store, Logger: env.Logger, Registerer: env.Registerer, Configurations: store, RuleKey: key, Records: store})
 }

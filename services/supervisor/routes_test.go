@@ -19,7 +19,8 @@ import (
 // caller calls the API of a supervisor, without a listener.
 type caller struct {
 	*lab
-	echo *echo.Echo
+	echo    *echo.Echo
+	service *Service
 }
 
 func (a caller) call(method, path, body string, out any) int {
@@ -39,6 +40,7 @@ func connectedLab(t *testing.T) caller {
 	t.Helper()
 	a := caller{lab: newLab(t, 8), echo: echo.New()}
 	s := a.start("s1", a.store)
+	a.service = s
 	a.echo.HTTPErrorHandler = ops.ErrorHandler(s.log)
 	s.Routes(a.echo.Group("/v1"))
 	a.worker(2)

@@ -104,6 +104,8 @@ type Deps struct {
 	// Configurations has the versions of tunnels' configurations, and RuleKey seals them; without both none are offered.
 	Configurations Configurations
 	RuleKey        *rules.Key
+	// Records has the tokens and journals of the ops API; without it there are none.
+	Records api.Records
 }
 
 // resignTimeout bounds the calls that give up the lead at the end.
@@ -152,7 +154,8 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		machine: pass.NewMachine(pass.Config{ID: id, Connections: cfg.Connections, Random: rand.IntN, Entropy: cryptorand.Reader}),
 	}
 	s.api = api.New(api.Deps{
-		Store: deps.Store, Configurations: deps.Configurations, Key: deps.RuleKey, Logger: s.log, Connections: cfg.Connections, View: s.view,
+		Store: deps.Store, Configurations: deps.Configurations, Key: deps.RuleKey, Records: deps.Records, Logger: s.log,
+		Connections: cfg.Connections, View: s.view,
 	})
 	return s, nil
 }

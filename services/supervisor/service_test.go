@@ -59,6 +59,12 @@ func (b *buffer) count(text string) int {
 	return strings.Count(b.b.String(), text)
 }
 
+func (b *buffer) text() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
 type lab struct {
 	t     *testing.T
 	store *redisstore.Store
@@ -96,7 +102,7 @@ func (l *lab) start(id string, store Store) *Service {
 	}
 	s, err := New(cfg, Deps{
 		Store: store, Logger: slog.New(slog.NewTextHandler(l.log, nil)), Registerer: prometheus.NewRegistry(),
-		Configurations: l.store, RuleKey: key,
+		Configurations: l.store, RuleKey: key, Records: l.store,
 	})
 	if err != nil {
 		l.t.Fatal(err)

@@ -22,6 +22,19 @@ func (s *Service) Ready() error {
 // Routes adds the supervisor's part of the ops API.
 func (s *Service) Routes(g *echo.Group) { s.api.Routes(g) }
 
+// Scope is what a route of the ops API needs.
+func (s *Service) Scope(method, route string) (api.Scope, bool) {
+	return s.api.Scope(method, route)
+}
+
+// Principal is whose token of the ops API it is.
+func (s *Service) Principal(ctx context.Context, token string) (api.Principal, bool, error) {
+	return s.api.Principal(ctx, token)
+}
+
+// Guarded reports whether there are tokens of the ops API.
+func (s *Service) Guarded(ctx context.Context) bool { return s.api.Guarded(ctx) }
+
 // view is what this supervisor itself knows.
 func (s *Service) view() api.View {
 	s.mu.Lock()

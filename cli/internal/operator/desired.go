@@ -46,6 +46,7 @@ func (c Commands) Supervisor() []*urfave.Command {
 			},
 		},
 		c.versions(),
+		c.tokens(),
 		c.supervisorCommand("reconnect", "end a connection and make it again", "TUNNEL INDEX", 2, 2, c.reconnect, command...),
 		c.supervisorCommand("move", "make a connection elsewhere, then end the old one", "TUNNEL INDEX", 2, 2, c.move, append(
 			[]urfave.Flag{

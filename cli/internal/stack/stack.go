@@ -249,6 +249,7 @@ func (s *Stack) buildDiscovery() (part, error) {
 func (s *Stack) buildSupervisor() (part, error) {
 	return supervisor.New(s.cfg.Supervisor, supervisor.Deps{
 		Store: s.store, Logger: s.log("supervisor"), Registerer: s.deps.Registry, Configurations: s.store, RuleKey: s.ruleKey,
+		Records: s.store,
 	})
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/opsapi"
+	"github.com/culvert-tunnel/culvert/pkg/opstoken"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -63,6 +64,36 @@ type Configurations interface {
 	Proxies(ctx context.Context) ([]fleet.Proxy, error)
 }
 
+// Tokens are the tokens of the ops API.
+type Tokens interface {
+	Tokens(ctx context.Context) ([]opstoken.Token, error)
+	PutToken(ctx context.Context, t opstoken.Token) error
+	RemoveToken(ctx context.Context, id string) (bool, error)
+	UseToken(ctx context.Context, id string, at time.Time) error
+}
+
+// Journal is the journals of the store.
+type Journal interface {
+	Append(ctx context.Context, journal, body string, most int) (id string, err error)
+	After(ctx context.Context, journal, id string, count int) ([]command.Entry, error)
+	Before(ctx context.Context, journal, id string, count int) ([]command.Entry, error)
+}
+
+// Once is the requests that have a key, so that none is carried out twice.
+type Once interface {
+	Claim(ctx context.Context, key, mark string, ttl time.Duration) (bool, error)
+	Claimed(ctx context.Context, key string) (string, error)
+	Settle(ctx context.Context, key, response string, ttl time.Duration) error
+	Unclaim(ctx context.Context, key string) error
+}
+
+// Records is what the store keeps for the API itself.
+type Records interface {
+	Tokens
+	Journal
+	Once
+}
+
 // View is what the supervisor itself knows.
 type View struct {
 	// Leading says that it plans, Fresh that Connectors is up to date.
@@ -76,7 +107,9 @@ type Deps struct {
 	// Configurations and Key may be nil: then no configurations are offered, and no proxies are listed.
 	Configurations Configurations
 	Key            *rules.Key
-	Logger         *slog.Logger
+	// Records may be nil: then there are no tokens and no journals, and a request with a key is like any other.
+	Records Records
+	Logger  *slog.Logger
 	// Connections is the number of connections of a tunnel that sets none.
 	Connections int
 	View        func() View
@@ -86,6 +119,7 @@ type Deps struct {
 type API struct {
 	Deps
 	memory memory
+	tokens tokenCache
 }
 
 // New makes the handlers.
@@ -100,6 +134,11 @@ func (a *API) handlers() map[string]echo.HandlerFunc {
 		"getDesired": a.desired, "getTunnelDesired": a.tunnelDesired, "setTunnelDesired": a.setDesired, "setWorkerDrain": a.drain,
 		"submitCommand": a.submit, "getCommand": a.command,
 
+		"drainWorker": a.drainWorker(true), "undrainWorker": a.drainWorker(false), "pauseTunnel": a.pause(true), "resumeTunnel": a.pause(false),
+		"scaleTunnel": a.scale, "reconnectSlot": a.order(desired.Reconnect), "moveSlot": a.order(desired.Move),
+
+		"listTokens": a.listTokens, "createToken": a.createToken, "revokeToken": a.revokeToken, "listChanges": a.listChanges,
+
 		"getConfigurations": a.configurations, "setConfiguration": a.setConfiguration, "getConfiguration": a.configuration,
 		"validateConfiguration": a.validate, "diffConfigurations": a.diff, "rollbackConfiguration": a.rollback,
 
@@ -112,9 +151,23 @@ func (a *API) Routes(g *echo.Group) {
 	handlers := a.handlers()
 	for _, o := range opsapi.Operations() {
 		if h := handlers[o.ID]; h != nil { // a test finds an operation without a handler
-			g.Add(o.Method, o.Route(), h)
+			g.Add(o.Method, o.Route(), a.wrapped(o, h))
 		}
 	}
+}
+
+// wrapped adds to a handler what its operation says: the audit log, and idempotency keys.
+func (a *API) wrapped(o opsapi.Operation, h echo.HandlerFunc) echo.HandlerFunc {
+	if o.Method == http.MethodGet || a.Records == nil {
+		return h
+	}
+	if !o.Silent {
+		h = a.audited(o, h)
+	}
+	if o.Idempotent {
+		h = a.once(h)
+	}
+	return h
 }
 
 // badRequest is the error for a request that cannot be read.

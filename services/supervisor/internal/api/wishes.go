@@ -94,8 +94,10 @@ func (a *API) setDesired(c echo.Context) error {
 		return match.failure(err)
 	}
 	a.changed(ctx)
+	before := read.Tunnels[id].Spec
 	a.Logger.InfoContext(ctx, "desired state changed", slog.String(logkey.TunnelID, id.String()), slog.Uint64(logkey.Version, version),
 		slog.String(logkey.Author, change.Author))
+	note(c, before, change.Spec)
 	if read, err = a.Store.Desired(ctx, 0); err != nil {
 		return err
 	}
@@ -103,12 +105,10 @@ func (a *API) setDesired(c echo.Context) error {
 }
 
 func (a *API) drain(c echo.Context) error {
-	ctx := c.Request().Context()
 	name, err := param(c, "worker")
 	if err != nil {
 		return err
 	}
-	id := tunnel.WorkerID(name)
 	b, err := bodyOf(c)
 	if err != nil {
 		return err
@@ -117,6 +117,12 @@ func (a *API) drain(c echo.Context) error {
 	if err != nil {
 		return badRequest(err)
 	}
+	return a.setDrain(c, tunnel.WorkerID(name), change)
+}
+
+// setDrain drains a registered worker, or ends that.
+func (a *API) setDrain(c echo.Context, id tunnel.WorkerID, change desired.MarkChange) error {
+	ctx := c.Request().Context()
 	if *change.Drained {
 		listing, err := a.Store.Fleet(ctx, 0)
 		if errors.Is(err, tunnel.ErrUnavailable) {
@@ -130,6 +136,7 @@ func (a *API) drain(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	note(c, nil, mark)
 	return c.JSON(http.StatusOK, opsapi.WorkerMark{ID: id, Mark: mark})
 }
 
@@ -171,6 +178,7 @@ func (a *API) submit(c echo.Context) error {
 		return err
 	}
 	a.changed(c.Request().Context())
+	note(c, nil, command)
 	return c.JSON(http.StatusAccepted, document(status))
 }
 
