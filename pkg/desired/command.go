@@ -37,6 +37,9 @@ const (
 	MaxPendingTunnel = 64   // of one tunnel
 )
 
+// ErrFull says that too many commands wait.
+var ErrFull = errors.New("too many commands wait or have been sent lately")
+
 var commandID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // Command is one order of an operator for one slot. It is carried out at most once, under the epoch that it names.

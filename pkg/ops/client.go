@@ -99,6 +99,31 @@ func (c *Client) Call(ctx context.Context, method, path string, in, out any) err
 	return nil
 }
 
+// Stream opens a response without an end, such as server-sent events. The caller closes it.
+func (c *Client) Stream(ctx context.Context, path string, header http.Header) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, http.NoBody)
+	if err != nil {
+		return nil, fmt.Errorf("%s request: %w", c.api, err)
+	}
+	req.Header = header.Clone()
+	if len(c.token) > 0 {
+		req.Header.Set("Authorization", "Bearer "+string([]byte(c.token)))
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%s call: %w", c.api, err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer func() { _ = resp.Body.Close() }() // the body was read; an error of Close changes nothing
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse))
+	if err != nil {
+		return nil, fmt.Errorf("%s response: %w", c.api, err)
+	}
+	return nil, problem(resp, b)
+}
+
 func problem(resp *http.Response, body []byte) error {
 	p := &Problem{}
 	if err := json.Unmarshal(body, p); err != nil || p.Status == 0 {

@@ -55,6 +55,7 @@ const (
 	tagDesired = "desired"
 	tagActions = "actions"
 	tagConfig  = "configuration"
+	tagEvents  = "events"
 	tagAccess  = "access"
 	tagAPI     = "api"
 )
@@ -62,7 +63,7 @@ const (
 // Operations are the operations of a supervisor.
 func Operations() []Operation {
 	var out []Operation
-	for _, part := range [][]Operation{states(), wishes(), actions(), configurations(), access(), meta()} {
+	for _, part := range [][]Operation{states(), wishes(), actions(), configurations(), history(), access(), meta()} {
 		out = append(out, part...)
 	}
 	for i := range out {
@@ -192,6 +193,23 @@ func access() []Operation {
 			ID: "listChanges", Method: http.MethodGet, Path: "/audit", Scope: Admin, Tag: tagAccess,
 			Summary: "Who changed what: the last 1,000 changes, the newest first", Reply: Changes{}, Query: paged(),
 			Errors: []int{http.StatusNotImplemented},
+		},
+	}
+}
+
+func history() []Operation {
+	return []Operation{
+		{
+			ID: "listEvents", Method: http.MethodGet, Path: "/events", Scope: Read, Tag: tagEvents,
+			Summary: "What happened: the last 10,000 events, the newest first", Reply: Events{}, Query: paged(),
+			Errors: []int{http.StatusNotImplemented},
+		},
+		{
+			ID: "streamEvents", Method: http.MethodGet, Path: "/events/stream", Scope: Read, Tag: tagEvents,
+			Summary: "Events as they happen (server-sent events); after a Last-Event-ID those that came since, first", Media: "text/event-stream",
+			Query:   []Parameter{{Name: "after", Doc: "as Last-Event-ID"}},
+			Headers: []Parameter{{Name: "Last-Event-ID", Doc: "id of the last event that the caller has; without it the stream begins now"}},
+			Errors:  []int{http.StatusNotImplemented},
 		},
 	}
 }

@@ -31,6 +31,18 @@ type (
 	MadeToken = opsapi.MadeToken
 	// Change is an entry of the audit log.
 	Change = opsapi.Change
+	// Status is a deployment at a glance.
+	Status = opsapi.Status
+	// TunnelState is the state of a tunnel.
+	TunnelState = opsapi.Tunnel
+	// SlotState is the state of a slot.
+	SlotState = opsapi.Slot
+	// WorkerState is a registered worker.
+	WorkerState = opsapi.Worker
+	// ProxyState is a registered proxy.
+	ProxyState = opsapi.Proxy
+	// Event is something that happened.
+	Event = opsapi.Event
 	// Version says who wrote a version, when and where.
 	Version = opsapi.Version
 )

@@ -33,9 +33,9 @@ const (
 // Token is what is kept of a token.
 type Token struct {
 	// ID is the part of the token that may be shown.
-	ID    string       `json:"id"`
-	Name  string       `json:"name"`
-	Scope Scope `json:"scope"`
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Scope Scope  `json:"scope"`
 	// Hash is the SHA-256 of the secret part, in hexadecimal.
 	Hash    string    `json:"hash"`
 	Created time.Time `json:"created_at"`

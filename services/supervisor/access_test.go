@@ -12,6 +12,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/ops"
 	"github.com/culvert-tunnel/culvert/pkg/opsapi"
+	"github.com/culvert-tunnel/culvert/pkg/opstoken"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/testkit"
 )
@@ -74,10 +75,14 @@ func TestEveryRouteWithEveryScope(t *testing.T) {
 	a := connectedLab(t)
 	url := a.serve()
 	path := strings.NewReplacer("{tunnel}", a.id.String(), "{worker}", "w9", "{id}", "none", "{index}", "9")
-	for _, has := range opsapi.Scopes() {
+	for _, has := range opstoken.Scopes() {
 		token := a.token("all-"+string(has), has).Token
 		for _, o := range opsapi.Operations() {
-			code, body := ask(t, o.Method, url+opsapi.Base+path.Replace(o.Path), token, "")
+			at := path.Replace(o.Path)
+			if o.ID == "streamEvents" {
+				at += "?after=x" // a stream would not end
+			}
+			code, body := ask(t, o.Method, url+opsapi.Base+at, token, "")
 			refused := code == http.StatusForbidden || code == http.StatusUnauthorized
 			if refused == has.Allows(o.Scope) || code >= 500 {
 				t.Errorf("%s with %s: %d %s", o.ID, has, code, body)

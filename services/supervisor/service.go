@@ -154,7 +154,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 		machine: pass.NewMachine(pass.Config{ID: id, Connections: cfg.Connections, Random: rand.IntN, Entropy: cryptorand.Reader}),
 	}
 	s.api = api.New(api.Deps{
-		Store: deps.Store, Configurations: deps.Configurations, Key: deps.RuleKey, Records: deps.Records, Logger: s.log,
+		ID: id, Store: deps.Store, Configurations: deps.Configurations, Key: deps.RuleKey, Records: deps.Records, Logger: s.log,
 		Connections: cfg.Connections, View: s.view,
 	})
 	return s, nil
@@ -162,6 +162,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 
 // Run plans until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	var beside sync.WaitGroup
+	beside.Go(func() { s.api.Run(ctx) })
+	defer beside.Wait()
 	wake, pools := s.store.Watch(ctx, pass.Topics()...), s.store.Watch(ctx, lease.TopicPools)
 	tick := time.NewTicker(s.cfg.Tick)
 	defer tick.Stop()

@@ -50,6 +50,7 @@ func (s *Service) leading() bool {
 
 // note keeps, counts and logs a fact. It reports whether a is one.
 func (s *Service) note(ctx context.Context, a pass.Action) bool {
+	s.api.Tell(a)
 	switch a := a.(type) {
 	case pass.LeadChanged:
 		s.setLead(ctx, a.Leading)

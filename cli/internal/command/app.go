@@ -100,4 +100,9 @@ func newFlag(name, usage string, v *settings.Value, hidden bool) oneNameFlag {
 func (f oneNameFlag) Names() []string { return f.names }
 
 // operator are the commands against an edge.
-func (c *commands) operator() operator.Commands { return operator.Commands{Console: c.Console} }
+func (c *commands) operator() operator.Commands {
+	return operator.Commands{
+		Console: c.Console,
+		Exit:    func(code int) { c.code = code },
+	}
+}

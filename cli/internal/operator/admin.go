@@ -49,7 +49,11 @@ func adminFlags(more ...urfave.Flag) []urfave.Flag {
 }
 
 // Commands are the commands of an operator against the admin API of an edge.
-type Commands struct{ console.Console }
+type Commands struct {
+	console.Console
+	// Exit sets the exit code of a command that has shown why by itself; nil where that is always 0.
+	Exit func(code int)
+}
 
 // TopLevel are the commands beside tunnel. userAgent is what servers are told.
 func (c Commands) TopLevel(userAgent string) []*urfave.Command {

@@ -35,7 +35,7 @@ func (c Commands) Supervisor() []*urfave.Command {
 		&urfave.Uint64Flag{Name: "epoch", Usage: "only if the slot has this `EPOCH` (default: the present one)"},
 		&urfave.DurationFlag{Name: "wait", Value: desired.DefaultTTL, Usage: "`TIME` in which the command has to be carried out"},
 	}
-	return []*urfave.Command{
+	return append(c.deployment(), []*urfave.Command{
 		{
 			Name: "desired", Usage: "show and change what is desired of tunnels while they run", Action: console.Fallback,
 			OnUsageError: console.UsageError,
@@ -57,7 +57,7 @@ func (c Commands) Supervisor() []*urfave.Command {
 			func(ctx *urfave.Context, api *opsclient.Client) error { return c.mark(ctx, api, true) }, author),
 		c.supervisorCommand("undrain", "let a worker have connections again", "WORKER", 1, 1,
 			func(ctx *urfave.Context, api *opsclient.Client) error { return c.mark(ctx, api, false) }, author),
-	}
+	}...)
 }
 
 func desiredFlags() []urfave.Flag {

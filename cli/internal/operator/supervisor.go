@@ -56,9 +56,11 @@ func (c Commands) supervisorCommand(
 			if n := ctx.NArg(); n < least || n > most {
 				return fmt.Errorf("%s needs: %s", ctx.Command.HelpName, args)
 			}
-			bounded, cancel := context.WithTimeout(ctx.Context, supervisorTimeout+ctx.Duration("wait"))
-			defer cancel()
-			ctx.Context = bounded
+			if !ctx.Bool("watch") && !ctx.Bool("follow") { // those end when they are interrupted
+				bounded, cancel := context.WithTimeout(ctx.Context, supervisorTimeout+ctx.Duration("wait"))
+				defer cancel()
+				ctx.Context = bounded
+			}
 			return c.withSupervisor(ctx, run)
 		},
 	}

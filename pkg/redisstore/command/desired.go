@@ -226,7 +226,7 @@ func status(op, id string) func(reply any) (desired.Status, error) {
 		case len(words) == 1 && words[0] == "other":
 			return desired.Status{}, fmt.Errorf("%s: %w: the id %q is that of another command", op, tunnel.ErrConflict, id)
 		case len(words) == 2 && words[0] == "full":
-			return desired.Status{}, fmt.Errorf("%s: %w: too many commands wait or have been sent lately (%s)", op, tunnel.ErrUnavailable, words[1])
+			return desired.Status{}, fmt.Errorf("%s: %w: %w (%s)", op, tunnel.ErrUnavailable, desired.ErrFull, words[1])
 		case len(words) != 4:
 			return desired.Status{}, badReply(op, reply)
 		}

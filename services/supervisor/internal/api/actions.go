@@ -133,6 +133,7 @@ func (a *API) reshape(c echo.Context, author string, change func(s *desired.Spec
 		a.Logger.InfoContext(ctx, "desired state changed", slog.String(logkey.TunnelID, id.String()), slog.Uint64(logkey.Version, version),
 			slog.String(logkey.Author, author))
 		note(c, now.Spec, spec)
+		a.Emit(opsapi.Event{Kind: opsapi.EventDesired, Tunnel: &id, Version: version, Who: whoOf(c, author)})
 		made := desired.Document{Spec: spec, Version: version, Author: author, Changed: time.Now().UTC().Truncate(time.Millisecond)}
 		if now.Version > 0 {
 			made.Former = &now.Spec
@@ -170,7 +171,7 @@ func (a *API) order(kind desired.Kind) echo.HandlerFunc {
 		}
 		status, err := a.Store.Submit(ctx, command, ttl)
 		if err != nil {
-			return err
+			return full(err)
 		}
 		a.changed(ctx)
 		note(c, nil, command)

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -47,6 +49,7 @@ type Wishes interface {
 type Signals interface {
 	MarkDesired(ctx context.Context) error
 	Hint(ctx context.Context, topic string) error
+	Watch(ctx context.Context, topics ...string) <-chan struct{}
 }
 
 // Store is the part of the shared state that the API uses.
@@ -77,6 +80,8 @@ type Journal interface {
 	Append(ctx context.Context, journal, body string, most int) (id string, err error)
 	After(ctx context.Context, journal, id string, count int) ([]command.Entry, error)
 	Before(ctx context.Context, journal, id string, count int) ([]command.Entry, error)
+	TakeLead(ctx context.Context, role, holder string, ttl time.Duration) (bool, error)
+	ResignLead(ctx context.Context, role, holder string) error
 }
 
 // Once is the requests that have a key, so that none is carried out twice.
@@ -103,6 +108,8 @@ type View struct {
 
 // Deps are the dependencies of the API.
 type Deps struct {
+	// ID names the supervisor.
+	ID    string
 	Store Store
 	// Configurations and Key may be nil: then no configurations are offered, and no proxies are listed.
 	Configurations Configurations
@@ -120,10 +127,19 @@ type API struct {
 	Deps
 	memory memory
 	tokens tokenCache
+	// waiting are the events that wait for the store, dropped those for which there was no place.
+	waiting chan opsapi.Event
+	dropped atomic.Int64
+	hub     hub
+	// joined wakes the loop that feeds the hub, and group are the loops beside that of Run.
+	joined chan struct{}
+	group  sync.WaitGroup
 }
 
 // New makes the handlers.
-func New(deps Deps) *API { return &API{Deps: deps} }
+func New(deps Deps) *API {
+	return &API{Deps: deps, waiting: make(chan opsapi.Event, maxWaiting), joined: make(chan struct{}, 1)}
+}
 
 // handlers are the handlers by the id of their operation.
 func (a *API) handlers() map[string]echo.HandlerFunc {
@@ -136,6 +152,8 @@ func (a *API) handlers() map[string]echo.HandlerFunc {
 
 		"drainWorker": a.drainWorker(true), "undrainWorker": a.drainWorker(false), "pauseTunnel": a.pause(true), "resumeTunnel": a.pause(false),
 		"scaleTunnel": a.scale, "reconnectSlot": a.order(desired.Reconnect), "moveSlot": a.order(desired.Move),
+
+		"listEvents": a.listEvents, "streamEvents": a.streamEvents,
 
 		"listTokens": a.listTokens, "createToken": a.createToken, "revokeToken": a.revokeToken, "listChanges": a.listChanges,
 

@@ -213,6 +213,7 @@ func (a *API) putConfiguration(c echo.Context, id tunnel.ID, change rules.Change
 	note(c, opsapi.DocumentRequest{Version: *change.Version}, rules.Head{
 		Position: rules.Position{Number: number}, Author: change.Author, Hash: a.Key.Hash(document), RestoredFrom: change.Restore,
 	})
+	a.Emit(opsapi.Event{Kind: opsapi.EventConfiguration, Tunnel: &id, Version: number, Who: whoOf(c, change.Author)})
 	_ = a.Store.Hint(ctx, lease.TopicRules) // a proxy that misses it looks within seconds
 	a.Logger.InfoContext(ctx, "configuration of a tunnel changed", slog.String(logkey.TunnelID, id.String()),
 		slog.Uint64(logkey.Number, number), slog.String(logkey.Author, change.Author))

@@ -2,5 +2,6 @@
 // JSON that they exchange.
 //
 // Every supervisor reads the store for each request, so any of them responds alike. While the store is unavailable a response is made of
-// what was read last, and says since when it may be out of date. The package starts no goroutine; an API may be used by several.
+// what was read last, and says since when it may be out of date. Run owns the goroutines, and
+// waits for them; an API may be used by several.
 package api

@@ -98,6 +98,7 @@ func (a *API) setDesired(c echo.Context) error {
 	a.Logger.InfoContext(ctx, "desired state changed", slog.String(logkey.TunnelID, id.String()), slog.Uint64(logkey.Version, version),
 		slog.String(logkey.Author, change.Author))
 	note(c, before, change.Spec)
+	a.Emit(opsapi.Event{Kind: opsapi.EventDesired, Tunnel: &id, Version: version, Who: whoOf(c, change.Author)})
 	if read, err = a.Store.Desired(ctx, 0); err != nil {
 		return err
 	}
@@ -137,6 +138,11 @@ func (a *API) setDrain(c echo.Context, id tunnel.WorkerID, change desired.MarkCh
 		return err
 	}
 	note(c, nil, mark)
+	detail := "serves again"
+	if mark.Drained {
+		detail = "drained"
+	}
+	a.Emit(opsapi.Event{Kind: opsapi.EventMarked, Worker: string(id), Version: mark.Version, Who: whoOf(c, change.Author), Detail: detail})
 	return c.JSON(http.StatusOK, opsapi.WorkerMark{ID: id, Mark: mark})
 }
 
@@ -175,7 +181,7 @@ func (a *API) submit(c echo.Context) error {
 	}
 	status, err := a.Store.Submit(c.Request().Context(), command, ttl)
 	if err != nil {
-		return err
+		return full(err)
 	}
 	a.changed(c.Request().Context())
 	note(c, nil, command)
@@ -200,4 +206,12 @@ func document(s desired.Status) opsapi.Command {
 		out.Expires = time.Now().Add(s.Remaining).UTC().Truncate(time.Millisecond)
 	}
 	return out
+}
+
+// full is the error of a command: of too many that wait it is the caller's.
+func full(err error) error {
+	if errors.Is(err, desired.ErrFull) {
+		return echo.NewHTTPError(http.StatusTooManyRequests, err.Error())
+	}
+	return err
 }
