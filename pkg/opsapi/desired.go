@@ -123,3 +123,10 @@ type ConfigurationChange = rules.Change
 type DocumentRequest struct {
 	Version uint64 `json:"version"`
 }
+
+// Resealed says which versions were sealed with the first key, and which no key opens.
+type Resealed struct {
+	Tunnel     tunnel.ID `json:"tunnel_id" doc:"id of the tunnel"`
+	Sealed     []uint64  `json:"sealed" doc:"versions that were sealed anew"`
+	Unreadable []uint64  `json:"unreadable" doc:"versions that no key opens"`
+}

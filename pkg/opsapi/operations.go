@@ -248,6 +248,10 @@ func configurations() []Operation {
 			Summary: "Put a former version in force again, as a new version", Body: Rollback{}, Reply: Configurations{}, Tagged: true,
 			Conditional: true, Idempotent: true, Errors: append(missing, http.StatusConflict),
 		},
+		{
+			ID: "resealConfigurations", Method: http.MethodPost, Path: "/tunnels/{tunnel}/config/reseal", Scope: Admin, Tag: tagConfig,
+			Summary: "Seal the kept versions with the first key of config_key_file", Reply: Resealed{}, Errors: missing[:1],
+		},
 	}
 }
 

@@ -101,6 +101,13 @@ func (c *Client) Configuration(ctx context.Context, id tunnel.ID, number uint64)
 	return out, err
 }
 
+// Reseal seals the kept versions of a tunnel anew that are not under the first key of the supervisor.
+func (c *Client) Reseal(ctx context.Context, id tunnel.ID) (opsapi.Resealed, error) {
+	var out opsapi.Resealed
+	err := c.api.Call(ctx, http.MethodPost, configPath(id)+"/reseal", struct{}{}, &out)
+	return out, err
+}
+
 func configPath(id tunnel.ID) string { return "/v1/tunnels/" + id.String() + "/config" }
 
 // Status reads the whole deployment at a glance.

@@ -16,18 +16,23 @@ type RuleKey = rules.Key
 // NewRuleKey makes a key that no other process has.
 func NewRuleKey() (*RuleKey, error) { return rules.NewKey([]byte(rand.Text() + rand.Text())) }
 
-// ReadRuleKey reads the key from the file that config_key_file names; nil for no file.
-func ReadRuleKey(path string) (*RuleKey, error) {
+// ReadRuleKey reads the keys from the file that config_key_file names, and again when it changes; nil for no file.
+func ReadRuleKey(path string, files *filewatch.Watcher) (*RuleKey, error) {
 	if path == "" {
 		return nil, nil //nolint:nilnil // without a file there is no key
 	}
-	b, err := filewatch.ReadRegular(path, maxKeyFile)
+	key := &RuleKey{}
+	_, err := files.Add(filewatch.Set{ // as long as the process runs
+		Name: "config_key_file", Paths: []string{path}, MaxBytes: maxKeyFile, Settle: true,
+		Apply: func(contents [][]byte) error {
+			if err := key.Replace(contents[0]); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			return nil
+		},
+	})
 	if err != nil {
-		return nil, fmt.Errorf("config_key_file: %w", err)
-	}
-	key, err := rules.NewKey(b)
-	if err != nil {
-		return nil, fmt.Errorf("config_key_file: %s: %w", path, err)
+		return nil, err
 	}
 	return key, nil
 }

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
@@ -24,11 +25,36 @@ func (s *Store) RuleHistory(ctx context.Context, id tunnel.ID) (rules.History, e
 	return do(ctx, s, command.RuleHistory(id))
 }
 
+// putTries bounds how often a version is sealed for another position, because proxies reported something in between.
+const putTries = 8
+
 // PutRules writes the next version of a tunnel's configuration, if the newest one still is the expected one (0: none), and returns
-// its number. Of the head the author, the hash and the origin count. tunnel.ErrConflict says that somebody else wrote first.
-func (s *Store) PutRules(ctx context.Context, id tunnel.ID, expect uint64, v rules.Stored) (number uint64, err error) {
-	r, err := command.PutRules(id, expect, v)
-	return s.change(ctx, r, err)
+// its number. Of the head the author, the hash and the origin count; seal gives the document sealed for a position. tunnel.ErrConflict
+// says that somebody else wrote first.
+func (s *Store) PutRules(
+	ctx context.Context, id tunnel.ID, expect uint64, head rules.Head, seal func(rules.Position) string,
+) (number uint64, err error) {
+	v := rules.Stored{Head: head}
+	v.Position = rules.Position{Push: rules.NoPush} // number 0 asks
+	for range putTries {
+		r, err := command.PutRules(id, expect, v)
+		if err != nil {
+			return 0, err
+		}
+		put, err := do(ctx, s, r)
+		if err != nil || put.Written {
+			return put.Position.Number, err
+		}
+		v.Position = put.Position
+		v.Sealed = seal(put.Position)
+	}
+	return 0, fmt.Errorf("configuration of tunnel %s: %w: the proxies change what they have in force too often", id, tunnel.ErrConflict)
+}
+
+// ResealRules replaces the sealed form of a version's document by one under another key. tunnel.ErrConflict says that it is another one by now.
+func (s *Store) ResealRules(ctx context.Context, id tunnel.ID, number uint64, former, sealed string) error {
+	_, err := do(ctx, s, command.ResealRules(id, number, former, sealed))
+	return err
 }
 
 // ReportRules notes what a proxy has in force for a tunnel.

@@ -130,6 +130,7 @@ func operatorCases(tb testing.TB) []scriptCase {
 		always("answer_command", command.Answer("c1", desired.Result{Outcome: desired.Done}).Command),
 		{"put_rules", func(_ int, reply any) command.Command { return putRules(tb, 250, numberIn(reply)) }},
 		always("report_rules", reportRules(tb, 1)),
+		always("reseal_rules", command.ResealRules(tunnel.ID{1}, 1, "x", "y").Command),
 		always("rules", history),
 		always("rule_heads", command.RuleHeads(0).Command),
 	}
@@ -313,8 +314,10 @@ func submit(tb testing.TB, n int) command.Command {
 
 func putRules(tb testing.TB, n int, expect uint64) command.Command {
 	tb.Helper()
+	const first = 1 << 45 // more than the time in ms
+	at := rules.Position{Push: rules.NoPush, Number: max(first, expect+1)}
 	r, err := command.PutRules(benchTunnel(n), expect, rules.Stored{
-		Head: rules.Head{Author: "operator", Hash: strings.Repeat("a", 64)}, Sealed: strings.Repeat("x", benchDocument),
+		Head: rules.Head{Position: at, Author: "operator", Hash: strings.Repeat("a", 64)}, Sealed: strings.Repeat("x", benchDocument),
 	})
 	return made(tb, r, err)
 }

@@ -128,40 +128,87 @@ func TestModel(t *testing.T) {
 	}
 }
 
+func newKey(t testing.TB, lines ...string) *rules.Key {
+	t.Helper()
+	for i, l := range lines {
+		lines[i] = strings.Repeat(l, rules.MinKey)
+	}
+	key, err := rules.NewKey([]byte("# keys\n\n  " + strings.Join(lines, "\r\n") + "\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
 func TestSeal(t *testing.T) {
-	key, err := rules.NewKey([]byte(strings.Repeat("k", rules.MinKey) + "\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := rules.NewKey([]byte(strings.Repeat("o", rules.MinKey)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, other, one, at := newKey(t, "k"), newKey(t, "o"), tunnel.ID{1}, rules.Position{Push: 3, Number: 9}
 	const document = `{"ingress":[{"service":"http://user:secret@h"}]}`
-	sealed := key.Seal(tunnel.ID{1}, []byte(document))
-	if strings.Contains(sealed, "secret") || sealed == key.Seal(tunnel.ID{1}, []byte(document)) {
+	sealed := key.Seal(one, at, []byte(document))
+	if strings.Contains(sealed, "secret") || sealed == key.Seal(one, at, []byte(document)) {
 		t.Errorf("sealed as %s", sealed)
 	}
 	if h := key.Hash([]byte(document)); len(h) != 32 || h != key.Hash([]byte(document)) || h == other.Hash([]byte(document)) {
 		t.Errorf("hash %q", h)
 	}
-	if got, err := key.Open(tunnel.ID{1}, sealed); err != nil || string(got) != document {
+	if got, err := key.Open(one, at, sealed); err != nil || string(got) != document {
 		t.Errorf("opened as %s, %v", got, err)
 	}
-	for name, open := range map[string]func() ([]byte, error){
-		"another tunnel": func() ([]byte, error) { return key.Open(tunnel.ID{2}, sealed) },
-		"another key":    func() ([]byte, error) { return other.Open(tunnel.ID{1}, sealed) },
-		"changed":        func() ([]byte, error) { return key.Open(tunnel.ID{1}, "AAAA"+sealed[4:]) },
-		"clear":          func() ([]byte, error) { return key.Open(tunnel.ID{1}, document) },
-		"nothing":        func() ([]byte, error) { return key.Open(tunnel.ID{1}, "") },
+	name, text, _ := strings.Cut(sealed, ".")
+	stolen, _, _ := strings.Cut(other.Seal(one, at, nil), ".")
+	for what, open := range map[string]func() ([]byte, error){
+		"another tunnel":             func() ([]byte, error) { return key.Open(tunnel.ID{2}, at, sealed) },
+		"a new number":               func() ([]byte, error) { return key.Open(one, rules.Position{Push: 3, Number: 10}, sealed) },
+		"an old number":              func() ([]byte, error) { return key.Open(one, rules.Position{Push: 3, Number: 8}, sealed) },
+		"another push":               func() ([]byte, error) { return key.Open(one, rules.Position{Push: 4, Number: 9}, sealed) },
+		"without a push":             func() ([]byte, error) { return key.Open(one, rules.Position{Push: -1, Number: 9}, sealed) },
+		"another key":                func() ([]byte, error) { return other.Open(one, at, sealed) },
+		"another key under its name": func() ([]byte, error) { return other.Open(one, at, stolen+"."+text) },
+		"changed":                    func() ([]byte, error) { return key.Open(one, at, name+".AAAA"+text[4:]) },
+		"without a name":             func() ([]byte, error) { return key.Open(one, at, text) },
+		"clear":                      func() ([]byte, error) { return key.Open(one, at, document) },
+		"nothing":                    func() ([]byte, error) { return key.Open(one, at, "") },
 	} {
 		if got, err := open(); !errors.Is(err, rules.ErrSealed) {
-			t.Errorf("%s: opened as %s, %v", name, got, err)
+			t.Errorf("%s: opened as %s, %v", what, got, err)
 		}
 	}
-	if _, err := rules.NewKey([]byte("short  \n")); err == nil || !strings.Contains(err.Error(), "5 bytes, fewer than 32") {
-		t.Errorf("a short secret: %v", err)
+}
+
+// TestKeysAreReplaced: the first key seals, all of them open, until they are taken away.
+func TestKeysAreReplaced(t *testing.T) {
+	one, at := tunnel.ID{1}, rules.Position{Push: -1, Number: 5}
+	key := newKey(t, "a")
+	former := key.Seal(one, at, []byte("x"))
+	opens := func(what, sealed string, want bool) {
+		t.Helper()
+		if _, err := key.Open(one, at, sealed); (err == nil) != want {
+			t.Errorf("%s: %v, want it to open: %v", what, err, want)
+		}
 	}
+	secret := func(l string) string { return strings.Repeat(l, rules.MinKey) }
+	if err := key.Replace([]byte(secret("b") + "\n" + secret("a"))); err != nil || key.Generation() != 2 {
+		t.Fatalf("%v, generation %d", err, key.Generation())
+	}
+	latter := key.Seal(one, at, []byte("x"))
+	if key.Current(former) || !key.Current(latter) || key.Current("") {
+		t.Error("the first key is not the current one")
+	}
+	opens("under the former key", former, true)
+	opens("under the new key", latter, true)
+	for text, want := range map[string]string{
+		"": "no secret", "# only a comment\n": "no secret", secret("c") + "\nshort  \n": "line 2: the secret has 5 bytes, fewer than 32",
+		strings.Repeat(secret("d")+"\n", 17): "17 secrets",
+	} {
+		if err := key.Replace([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.40q: %v, want %q", text, err, want)
+		}
+	}
+	opens("after replacements that failed", former, true)
+	if err := key.Replace([]byte(secret("b"))); err != nil {
+		t.Fatal(err)
+	}
+	opens("after the former key was taken away", former, false)
+	opens("under the new key alone", latter, true)
 }
 
 func TestDiff(t *testing.T) {
@@ -225,12 +272,10 @@ func TestParseChange(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"version":7,"author":"ann","config":{"ingress":[{"service":"http_status:404"}]}}`))
 	f.Add([]byte(`{"version":0,"restore":5}`))
-	key, err := rules.NewKey([]byte(strings.Repeat("k", rules.MinKey)))
-	if err != nil {
-		f.Fatal(err)
-	}
+	key, at := newKey(f, "k"), rules.Position{Push: 1, Number: 2}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		_, _ = key.Open(tunnel.ID{1}, string(text))
+		_, _ = key.Open(tunnel.ID{1}, at, string(text))
+		_, _ = rules.NewKey(text)
 		c, err := rules.ParseChange(text)
 		if err != nil || c.Restore != 0 {
 			return
@@ -238,7 +283,7 @@ func FuzzParse(f *testing.F) {
 		if diff, err := rules.Diff(c.Document, c.Document); err != nil || diff != "" {
 			t.Errorf("compared with itself: %s, %v", diff, err)
 		}
-		if got, err := key.Open(tunnel.ID{1}, key.Seal(tunnel.ID{1}, c.Document)); err != nil || string(got) != string(c.Document) {
+		if got, err := key.Open(tunnel.ID{1}, at, key.Seal(tunnel.ID{1}, at, c.Document)); err != nil || string(got) != string(c.Document) {
 			t.Errorf("came back as %s, %v", got, err)
 		}
 	})

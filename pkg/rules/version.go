@@ -85,6 +85,23 @@ type Stored struct {
 	Sealed string `json:"-"`
 }
 
+// SealedFor is the position that the document was sealed for. That of a note has no number: it is sealed before it gets one, and can
+// never be opened as a version.
+func (v Stored) SealedFor() Position {
+	if v.Source != SourceAPI {
+		return Position{Push: v.Push}
+	}
+	return v.Position
+}
+
+// Put is the reply of the store to a new version.
+type Put struct {
+	// Written says that it is stored. Else nothing was written.
+	Written bool
+	// Position is that of the version, or the one that a version can have now.
+	Position Position
+}
+
 // Heads are the numbers of the newest versions of all tunnels.
 type Heads struct {
 	// Same says that nothing changed since the version that the caller knows; Tunnels is empty then.

@@ -239,7 +239,8 @@ func putVersion(t *testing.T, s *redisstore.Store, key *rules.Key, n int, docume
 		t.Fatal(err)
 	}
 	last, _ := h.Newest()
-	number, err := s.PutRules(t.Context(), id, last.Number, rules.Stored{Head: rules.Head{Hash: key.Hash([]byte(document))}, Sealed: key.Seal(id, []byte(document))})
+	number, err := s.PutRules(t.Context(), id, last.Number, rules.Head{Hash: key.Hash([]byte(document))},
+		func(at rules.Position) string { return key.Seal(id, at, []byte(document)) })
 	if err != nil {
 		t.Fatal(err)
 	}

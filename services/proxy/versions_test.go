@@ -51,7 +51,8 @@ func (s *operatorStore) put(key *rules.Key, document string) rules.Position {
 		s.t.Fatal(err)
 	}
 	last, _ := h.Newest()
-	number, err := s.PutRules(s.t.Context(), s.id, last.Number, rules.Stored{Sealed: key.Seal(s.id, []byte(document))})
+	number, err := s.PutRules(s.t.Context(), s.id, last.Number, rules.Head{},
+		func(at rules.Position) string { return key.Seal(s.id, at, []byte(document)) })
 	if err != nil {
 		s.t.Fatal(err)
 	}

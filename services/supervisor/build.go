@@ -9,7 +9,7 @@ import (
 
 // Build makes the supervisor of a process of its own.
 func Build(_ context.Context, env process.Env, store *redisstore.Store, cfg Config) (process.Runner, error) {
-	key, err := process.ReadRuleKey(cfg.ConfigKeyFile)
+	key, err := process.ReadRuleKey(cfg.ConfigKeyFile, env.Files)
 	if err != nil {
 		return nil, err
 	}

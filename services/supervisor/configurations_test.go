@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,8 +74,27 @@ func TestConfigurations(t *testing.T) {
 	if code := a.call("POST", path+"/document", `{"version":5}`, nil); code != http.StatusNotFound {
 		t.Errorf("an unknown document: %d", code)
 	}
-	if s.api.Key, err = rules.NewKey(bytes.Repeat([]byte("o"), rules.MinKey)); err != nil {
+	former, latter := bytes.Repeat([]byte("k"), rules.MinKey), bytes.Repeat([]byte("o"), rules.MinKey)
+	if err := s.api.Key.Replace(slices.Concat(latter, []byte("\n"), former)); err != nil {
 		t.Fatal(err)
+	}
+	var anew opsapi.Resealed
+	for i, want := range []int{3, 0} {
+		if code := a.call("POST", path+"/reseal", `{}`, &anew); code != http.StatusOK || len(anew.Sealed) != want || len(anew.Unreadable) != 0 {
+			t.Errorf("sealed anew, %d: %d, %+v", i, code, anew)
+		}
+	}
+	if err := s.api.Key.Replace(latter); err != nil {
+		t.Fatal(err)
+	}
+	if code := a.call("POST", path+"/document", fmt.Sprintf(`{"version":%d}`, one.Number), &doc); code != http.StatusOK || string(doc.Config) != first {
+		t.Errorf("the first document without the former key: %d, %s", code, doc.Config)
+	}
+	if s.api.Key, err = rules.NewKey(bytes.Repeat([]byte("x"), rules.MinKey)); err != nil {
+		t.Fatal(err)
+	}
+	if code := a.call("POST", path+"/reseal", `{}`, &anew); code != http.StatusOK || len(anew.Sealed) != 0 || len(anew.Unreadable) != 3 {
+		t.Errorf("sealed anew without their key: %d, %+v", code, anew)
 	}
 	if code := a.call("POST", path+"/document", `{}`, nil); code != http.StatusConflict {
 		t.Errorf("a document under another key: %d", code)
@@ -105,9 +125,9 @@ func TestConfigurationsFromElsewhere(t *testing.T) {
 	note := func(id tunnel.ID, source rules.Source, push int32, document string) rules.Head {
 		t.Helper()
 		v := rules.Stored{
-			Head:   rules.Head{Position: rules.Position{Push: push}, Author: "p", Source: source, Hash: s.api.Key.Hash([]byte(document))},
-			Sealed: s.api.Key.Seal(id, []byte(document)),
+			Head: rules.Head{Position: rules.Position{Push: push}, Author: "p", Source: source, Hash: s.api.Key.Hash([]byte(document))},
 		}
+		v.Sealed = s.api.Key.Seal(id, v.SealedFor(), []byte(document))
 		n, err := a.store.NoteRules(t.Context(), id, v)
 		if err != nil {
 			t.Fatal(err)

@@ -43,8 +43,33 @@ func (c Commands) versions() *urfave.Command {
 				"TUNNEL FILE", 2, 2, c.configApply, change...),
 			c.supervisorCommand("rollback", "put a former version in force again, as a new version", "TUNNEL VERSION", 2, 2, c.configRollback,
 				change...),
+			c.supervisorCommand("reseal", "seal the kept versions of a tunnel with the first key of config_key_file", "TUNNEL", 1, 1, c.configReseal),
 		},
 	}
+}
+
+// configReseal ends the need for the former keys.
+func (c Commands) configReseal(ctx *urfave.Context, api *opsclient.Client) error {
+	id, err := c.tunnelOf(ctx.Context, ctx.Args().First())
+	if err != nil {
+		return err
+	}
+	done, err := api.Reseal(ctx.Context, id)
+	if err != nil {
+		return err
+	}
+	err = c.table(ctx, done, "VERSION\tSEALED", func(w *tabwriter.Writer) {
+		for _, n := range done.Sealed {
+			_, _ = fmt.Fprintf(w, "%d\twith the first key\n", n)
+		}
+		for _, n := range done.Unreadable {
+			_, _ = fmt.Fprintf(w, "%d\tno key opens it\n", n)
+		}
+	})
+	if err == nil && len(done.Unreadable) > 0 {
+		err = fmt.Errorf("%d versions cannot be opened with the keys of the supervisor", len(done.Unreadable))
+	}
+	return err
 }
 
 func (c Commands) configHistory(ctx *urfave.Context, api *opsclient.Client) error {

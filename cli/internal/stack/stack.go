@@ -182,7 +182,7 @@ func (s *Stack) openStore(ctx context.Context) (err error) {
 		s.ruleKey, err = process.NewRuleKey()
 		return err
 	}
-	s.ruleKey, err = process.ReadRuleKey(s.cfg.Supervisor.ConfigKeyFile)
+	s.ruleKey, err = process.ReadRuleKey(s.cfg.Supervisor.ConfigKeyFile, s.deps.Reload.Files)
 	return err
 }
 

@@ -78,6 +78,7 @@ const (
 	scriptRenew         = "renew"
 	scriptRenewWorker   = "renew_worker"
 	scriptReportRules   = "report_rules"
+	scriptResealRules   = "reseal_rules"
 	scriptResignLead    = "resign_lead"
 	scriptRuleHeads     = "rule_heads"
 	scriptRules         = "rules"
@@ -92,7 +93,8 @@ func Scripts() []string {
 	return []string{
 		scriptAnswerCommand, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptList, scriptGeneration, scriptNoteRules, scriptNotify,
 		scriptProved, scriptPublishPool, scriptPut, scriptPutRules, scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker,
-		scriptReportRules, scriptResignLead, scriptRuleHeads, scriptRules, scriptSetDesired, scriptSlots, scriptSubmitCommand, scriptTakeLead,
+		scriptReportRules, scriptResealRules, scriptResignLead, scriptRuleHeads, scriptRules, scriptSetDesired, scriptSlots,
+		scriptSubmitCommand, scriptTakeLead,
 	}
 }
 

@@ -113,7 +113,8 @@ func TestCommands(t *testing.T) {
 		"read configurations|rules|cv:{rules}:history:" + tunnelText + "|7",
 		"read configurations|rules|cv:{rules}:history:" + tunnelText + "|",
 		"set configuration|put_rules|cv:{rules}:heads cv:{rules}:history:" + tunnelText + "|" + tunnelText +
-			`|7|{"author":"ann","hash":"ab","restored_from":5}|s|50`,
+			`|7|{"author":"ann","hash":"ab","restored_from":5}|8|3|s|50`,
+		"seal configuration anew|reseal_rules|cv:{rules}:history:" + tunnelText + "|8|s|t",
 		"report configuration|report_rules|cv:{rules}:history:" + tunnelText +
 			`|p|3|7|{"proxy_id":"","in_force":{"push":3,"version":7}}|256`,
 		"note configuration|note_rules|cv:{rules}:history:" + tunnelText + `|push/3/ab|3|{"author":"edge","hash":"ab","source":"push"}|s|30`,
@@ -278,7 +279,11 @@ func TestDecode(t *testing.T) {
 			`{1 [] [] [] [version x: "x" is no number version 1: "x" is no version of a push version 1: "x" is no time ` +
 				`version 1: unexpected end of JSON input result p: unexpected end of JSON input]}`, nil,
 		},
-		{"set configuration", list("ok", "18"), "18", nil},
+		{"set configuration", list("ok", "18"), "{true {3 18}}", nil},
+		{"set configuration", list("next", "19", "4"), "{false {4 19}}", nil},
+		{"set configuration", list("next", "0", "4"), "", errOther},
+		{"seal configuration anew", "changed", "", tunnel.ErrConflict},
+		{"seal configuration anew", "odd", "", errOther},
 		{"set configuration", list("version", "19"), "", tunnel.ErrConflict},
 		{"submit command", list("other"), "", tunnel.ErrConflict},
 		{"submit command", list("full", "1024"), "", tunnel.ErrUnavailable},

@@ -197,7 +197,10 @@ func operations(tb testing.TB) []operation {
 		erase(command.RuleHeads(17), nil),
 		erase(command.Rules(s.Tunnel, 7), nil),
 		erase(command.RuleHistory(s.Tunnel), nil),
-		erase(command.PutRules(s.Tunnel, 7, rules.Stored{Head: rules.Head{Author: "ann", Hash: "ab", RestoredFrom: 5}, Sealed: "s"})),
+		erase(command.PutRules(s.Tunnel, 7, rules.Stored{
+			Head: rules.Head{Position: rules.Position{Push: 3, Number: 8}, Author: "ann", Hash: "ab", RestoredFrom: 5}, Sealed: "s",
+		})),
+		erase(command.ResealRules(s.Tunnel, 8, "s", "t"), nil),
 		erase(command.ReportRules(s.Tunnel, rules.Result{Proxy: "p", InForce: rules.Position{Push: 3, Number: 7}})),
 		erase(command.NoteRules(s.Tunnel, rules.Stored{
 			Head: rules.Head{Position: rules.Position{Push: 3}, Author: "edge", Hash: "ab", Source: rules.SourcePush}, Sealed: "s",

@@ -18,6 +18,7 @@ const (
 	opPutRules    = "set configuration"
 	opReportRules = "report configuration"
 	opNoteRules   = "note configuration"
+	opResealRules = "seal configuration anew"
 )
 
 // headBody is the stored form of what the writer says about a version.
@@ -143,24 +144,67 @@ func takeRules(h *rules.History, e []string) error {
 	return nil
 }
 
-// PutRules writes the next version of a tunnel's configuration, if the newest one still is the expected one (0: none), and returns
-// its number. Of the head the author, the hash and the origin count. tunnel.ErrConflict says that somebody else wrote first.
-func PutRules(id tunnel.ID, expect uint64, v rules.Stored) (Request[uint64], error) {
+// PutRules writes the next version of a tunnel's configuration, if the newest one still is the expected one (0: none). It is written only if
+// its position is free and on top of the newest push; the reply says which one is, and the document has to be sealed for it. Of the head
+// the position, the author, the hash and the origin count. tunnel.ErrConflict says that somebody else wrote first.
+func PutRules(id tunnel.ID, expect uint64, v rules.Stored) (Request[rules.Put], error) {
 	if err := rules.CheckAuthor(v.Author); err != nil {
-		return Request[uint64]{}, fmt.Errorf("%s: %w", opPutRules, err)
+		return Request[rules.Put]{}, fmt.Errorf("%s: %w", opPutRules, err)
 	}
 	head, err := json.Marshal(headBody{Author: v.Author, Hash: v.Hash, RestoredFrom: v.RestoredFrom})
 	if err != nil {
-		return Request[uint64]{}, fmt.Errorf("%s: %w", opPutRules, err)
+		return Request[rules.Put]{}, fmt.Errorf("%s: %w", opPutRules, err)
 	}
-	return Request[uint64]{
+	return Request[rules.Put]{
 		Op: opPutRules,
 		Command: Command{
 			Script: scriptPutRules, Keys: []string{ruleHeadsKey(), rulesKey(id)},
-			Args: []string{id.String(), strconv.FormatUint(expect, 10), string(head), v.Sealed, strconv.Itoa(rules.MaxVersions)},
+			Args: []string{
+				id.String(), strconv.FormatUint(expect, 10), string(head), strconv.FormatUint(v.Number, 10), strconv.FormatInt(int64(v.Push), 10),
+				v.Sealed, strconv.Itoa(rules.MaxVersions),
+			},
 		},
-		Decode: version(opPutRules, "tunnel "+id.String()),
+		Decode: func(reply any) (rules.Put, error) { return decodePut(id, v.Position, reply) },
 	}, nil
+}
+
+func decodePut(id tunnel.ID, at rules.Position, reply any) (rules.Put, error) {
+	words, err := texts(opPutRules, reply)
+	if err != nil {
+		return rules.Put{}, err
+	}
+	if len(words) != 3 || words[0] != "next" {
+		number, err := version(opPutRules, "tunnel "+id.String())(reply)
+		if err != nil {
+			return rules.Put{}, err
+		}
+		return rules.Put{Written: true, Position: rules.Position{Push: at.Push, Number: number}}, nil
+	}
+	number, err := strconv.ParseUint(words[1], 10, 63)
+	push, err2 := strconv.ParseInt(words[2], 10, 32)
+	if err != nil || err2 != nil || number == 0 {
+		return rules.Put{}, badReply(opPutRules, reply)
+	}
+	return rules.Put{Position: rules.Position{Push: int32(push), Number: number}}, nil
+}
+
+// ResealRules replaces the sealed form of a version's document by one under another key. tunnel.ErrConflict says that it is another one by now.
+func ResealRules(id tunnel.ID, number uint64, former, sealed string) Request[Done] {
+	return Request[Done]{
+		Op:      opResealRules,
+		Command: Command{Script: scriptResealRules, Keys: []string{rulesKey(id)}, Args: []string{strconv.FormatUint(number, 10), former, sealed}},
+		Decode: func(reply any) (Done, error) {
+			switch word, err := text(opResealRules, reply); {
+			case err != nil:
+				return Done{}, err
+			case word == "changed":
+				return Done{}, fmt.Errorf("%s: version %d: %w", opResealRules, number, tunnel.ErrConflict)
+			case word != "ok":
+				return Done{}, badReply(opResealRules, reply)
+			}
+			return Done{}, nil
+		},
+	}
 }
 
 // ReportRules notes what a proxy has in force for a tunnel.

@@ -16,9 +16,13 @@ import (
 // testRules: configurations are written by compare-and-set, their numbers grow, and only the document that is asked for is read.
 func testRules(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	s, id := open(t), newTunnel(t)
-	put := func(expect uint64, v rules.Stored) uint64 {
+	put := func(expect uint64, head rules.Head, sealed string) uint64 {
 		t.Helper()
-		n, err := s.PutRules(t.Context(), id, expect, v)
+		var at rules.Position
+		n, err := s.PutRules(t.Context(), id, expect, head, func(p rules.Position) string { at = p; return sealed })
+		if at.Number != n {
+			t.Errorf("PutRules sealed the document for %+v and stored it as %d", at, n)
+		}
 		if err != nil || n <= expect {
 			t.Fatalf("PutRules: number %d after %d, %v", n, expect, err)
 		}
@@ -28,11 +32,11 @@ func testRules(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if diff := cmp.Diff(rules.History{Push: -1}, none); err != nil || diff != "" {
 		t.Fatalf("Rules of a new tunnel: %v (-want +got):\n%s", err, diff)
 	}
-	first := put(0, rules.Stored{Head: rules.Head{Author: "ann", Hash: "a"}, Sealed: "one"})
-	_, err = s.PutRules(t.Context(), id, 0, rules.Stored{Sealed: "x"})
+	first := put(0, rules.Head{Author: "ann", Hash: "a"}, "one")
+	_, err = s.PutRules(t.Context(), id, 0, rules.Head{}, func(rules.Position) string { return "x" })
 	wantError(t, "PutRules over a version that was not seen", err, tunnel.ErrConflict)
 	wantError(t, "ReportRules", s.ReportRules(t.Context(), id, rules.Result{Proxy: "p1", InForce: rules.Position{Push: 4}}), nil)
-	second := put(first, rules.Stored{Head: rules.Head{Author: "bob", RestoredFrom: first}, Sealed: "two"})
+	second := put(first, rules.Head{Author: "bob", RestoredFrom: first}, "two")
 	want := rules.History{Push: 4, Versions: []rules.Stored{
 		{Head: rules.Head{Position: rules.Position{Push: -1, Number: first}, Author: "ann", Hash: "a", Source: rules.SourceAPI}},
 		{
@@ -55,6 +59,12 @@ func testRules(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if diff := cmp.Diff(want, got, ignore); err != nil || diff != "" {
 		t.Errorf("RuleHistory: %v (-want +got):\n%s", err, diff)
 	}
+	wantError(t, "ResealRules", s.ResealRules(t.Context(), id, first, "one", "eins"), nil)
+	wantError(t, "ResealRules of another document", s.ResealRules(t.Context(), id, first, "one", "un"), tunnel.ErrConflict)
+	wantError(t, "ResealRules of no version", s.ResealRules(t.Context(), id, first+1, "one", "un"), tunnel.ErrConflict)
+	if got, err = s.Rules(t.Context(), id, first); err != nil || got.Versions[0].Sealed != "eins" || got.Versions[0].Author != "ann" {
+		t.Errorf("Rules after ResealRules: %+v, %v", got.Versions[0], err)
+	}
 	heads, err := s.RuleHeads(t.Context(), 0)
 	if err != nil || heads.Same || heads.Tunnels[id] != second {
 		t.Errorf("RuleHeads: %+v, %v, want %d", heads, err, second)
@@ -75,7 +85,7 @@ func testRuleFloor(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	report("p0", 2, 1)
 	last := uint64(0)
 	for i := range rules.MaxVersions + 3 {
-		n, err := s.PutRules(t.Context(), id, last, rules.Stored{Sealed: fmt.Sprint(i)})
+		n, err := s.PutRules(t.Context(), id, last, rules.Head{}, func(rules.Position) string { return fmt.Sprint(i) })
 		if err != nil || n <= seen || n <= last {
 			t.Fatalf("PutRules: number %d after %d and %d, %v", n, last, seen, err)
 		}
@@ -120,10 +130,12 @@ func testNotes(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		t.Errorf("the same again: number %d, want %d", again, one)
 	}
 	push := note(rules.SourcePush, 3, "a", "three")
-	version, err := s.PutRules(t.Context(), id, 0, rules.Stored{Sealed: "v"})
+	version, err := s.PutRules(t.Context(), id, 0, rules.Head{}, func(rules.Position) string { return "v" })
 	if err != nil || push <= one || version <= push {
 		t.Fatalf("numbers %d, %d, %d, %v: want growing ones", one, push, version, err)
 	}
+	wantError(t, "ResealRules of a note", s.ResealRules(t.Context(), id, push, "three", "drei"), nil)
+	wantError(t, "ResealRules of a note, back", s.ResealRules(t.Context(), id, push, "drei", "three"), nil)
 	late := note(rules.SourceDocker, -1, "b", "two")
 	h, err := s.Rules(t.Context(), id, push)
 	if err != nil || late <= version {
@@ -152,5 +164,24 @@ func testNotes(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	}
 	if n := note(rules.SourceFile, -1, "a", ""); n != 0 {
 		t.Errorf("one that was displaced is known as %d", n)
+	}
+}
+
+// testRuleMoves: a report between the question for a position and the write makes the document be sealed for another one.
+func testRuleMoves(t *testing.T, open func(t *testing.T) *redisstore.Store) {
+	s, id := open(t), newTunnel(t)
+	var sealed []rules.Position
+	n, err := s.PutRules(t.Context(), id, 0, rules.Head{}, func(p rules.Position) string {
+		if sealed = append(sealed, p); len(sealed) == 1 {
+			report := rules.Result{Proxy: "p", InForce: rules.Position{Push: 5, Number: p.Number + 10}}
+			wantError(t, "ReportRules", s.ReportRules(t.Context(), id, report), nil)
+		}
+		return fmt.Sprint(p)
+	})
+	h, herr := s.Rules(t.Context(), id, 0)
+	v, _ := h.Newest()
+	if err != nil || herr != nil || len(sealed) != 2 || v.Position != sealed[1] || v.Push != 5 || v.Number != n || n <= sealed[0].Number+10 ||
+		v.Sealed != fmt.Sprint(sealed[1]) {
+		t.Errorf("PutRules: %d, %v, %v, sealed for %v, stored %+v", n, err, herr, sealed, v)
 	}
 }

@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		{"journal", testJournal},
 		{"once", testOnce},
 		{"notes of rules", testNotes},
+		{"rule moves", testRuleMoves},
 		{"concurrent", testConcurrent},
 		{"watch", testWatch},
 	}

@@ -131,7 +131,7 @@ func (w *world) epoch(slot tunnel.Slot) tunnel.Epoch {
 // learn remembers the epoch of a grant, and the version of a document.
 func (w *world) learn(c command.Command, reply any) {
 	list, ok := reply.([]any)
-	if ok && (c.Script == "set_desired" || c.Script == "put_rules") && len(list) == 2 {
+	if ok && (c.Script == "set_desired" || c.Script == "put_rules") && len(list) >= 2 {
 		text, _ := list[1].(string)
 		w.version, _ = strconv.ParseUint(text, 10, 62)
 	}
@@ -336,7 +336,8 @@ func (w *world) rules(id tunnel.ID) command.Command {
 			Proxy: fmt.Sprint("p", w.pick(3)), InForce: rules.Position{Push: int32(w.pick(4)) - 1, Number: number},
 		}))
 	default:
-		return sent(command.PutRules(id, number, rules.Stored{Head: rules.Head{Author: oneOf(&w.choices, "", "ann")}, Sealed: "s"}))
+		at := rules.Position{Push: int32(w.pick(4)) - 1, Number: oneOf(&w.choices, 0, number+1)}
+		return sent(command.PutRules(id, number, rules.Stored{Head: rules.Head{Position: at, Author: oneOf(&w.choices, "", "ann")}, Sealed: "s"}))
 	}
 }
 

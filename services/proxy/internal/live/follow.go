@@ -51,8 +51,9 @@ type follower struct {
 	// results are what is to be said of tunnels whose newest version is not in force, and reported what was said last of each.
 	results, reported map[tunnel.ID]rules.Result
 	// noted are the documents that the store has.
-	noted map[noteKey]note
-	down  bool
+	noted      map[noteKey]note
+	down       bool
+	generation uint64 // of the key
 }
 
 func newFollower(proxy string, store Versions, state following, key *rules.Key, log *slog.Logger) *follower {
@@ -94,6 +95,10 @@ func (f *follower) run(ctx context.Context) {
 
 // look takes what is new, then says what is in force.
 func (f *follower) look(ctx context.Context) error {
+	if g := f.key.Generation(); g != f.generation { // it may open what the former keys did not
+		f.generation, f.known = g, 0
+		clear(f.done)
+	}
 	heads, err := f.store.RuleHeads(ctx, f.known)
 	if err != nil {
 		return err
@@ -128,7 +133,7 @@ func (f *follower) take(ctx context.Context, id tunnel.ID) error {
 	if !found {
 		return nil
 	}
-	document, err := f.key.Open(id, v.Sealed)
+	document, err := f.key.Open(id, v.Position, v.Sealed)
 	if err == nil {
 		var now rules.Position
 		if now, err = f.state.ApplyVersion(ctx, id, v.Position, document); err == nil {

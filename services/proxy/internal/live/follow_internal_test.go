@@ -97,7 +97,7 @@ func TestLook(t *testing.T) {
 	at := func(push int32, number uint64) rules.Position { return rules.Position{Push: push, Number: number} }
 	newest := func(version uint64, p rules.Position) {
 		store.version = version
-		store.history.Versions = []rules.Stored{{Head: rules.Head{Position: p}, Sealed: key.Seal(one, []byte("{}"))}}
+		store.history.Versions = []rules.Stored{{Head: rules.Head{Position: p}, Sealed: key.Seal(one, p, []byte("{}"))}}
 	}
 	expect := func(step string, want ...rules.Result) {
 		t.Helper()
@@ -174,7 +174,7 @@ func TestNote(t *testing.T) {
 	step("the first again", Seen{Local: a}, rules.Local(), 1, 2, a)
 	step("a push that is too large to keep", Seen{Local: a, Pushed: large}, rules.Position{Push: 4}, 1, 2, large)
 	for _, v := range store.notes {
-		if text, err := key.Open(one, v.Sealed); err != nil || v.Author != "p" || v.Hash != key.Hash(text) {
+		if text, err := key.Open(one, v.SealedFor(), v.Sealed); err != nil || v.Author != "p" || v.Hash != key.Hash(text) {
 			t.Errorf("a note of %q: %+v, %v", text, v.Head, err)
 		}
 	}

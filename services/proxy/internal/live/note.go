@@ -64,7 +64,7 @@ func (f *follower) noteOne(ctx context.Context, id tunnel.ID, d *Document) (hash
 	}
 	number, err := f.store.NoteRules(ctx, id, v)
 	if err == nil && number == 0 && len(d.Text) <= rules.MaxDocument {
-		v.Sealed = f.key.Seal(id, d.Text)
+		v.Sealed = f.key.Seal(id, v.SealedFor(), d.Text)
 		_, err = f.store.NoteRules(ctx, id, v)
 	}
 	return v.Hash, err

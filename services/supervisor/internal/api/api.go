@@ -63,7 +63,8 @@ type Store interface {
 type Configurations interface {
 	Rules(ctx context.Context, id tunnel.ID, number uint64) (rules.History, error)
 	RuleHistory(ctx context.Context, id tunnel.ID) (rules.History, error)
-	PutRules(ctx context.Context, id tunnel.ID, expect uint64, v rules.Stored) (number uint64, err error)
+	PutRules(ctx context.Context, id tunnel.ID, expect uint64, head rules.Head, seal func(rules.Position) string) (uint64, error)
+	ResealRules(ctx context.Context, id tunnel.ID, number uint64, former, sealed string) error
 	Proxies(ctx context.Context) ([]fleet.Proxy, error)
 }
 
@@ -159,6 +160,7 @@ func (a *API) handlers() map[string]echo.HandlerFunc {
 
 		"getConfigurations": a.configurations, "setConfiguration": a.setConfiguration, "getConfiguration": a.configuration,
 		"validateConfiguration": a.validate, "diffConfigurations": a.diff, "rollbackConfiguration": a.rollback,
+		"resealConfigurations": a.reseal,
 
 		"getOpenAPI": a.openAPI, "getDocs": a.docs, "getDocsStyle": a.style,
 	}

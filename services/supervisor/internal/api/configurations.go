@@ -147,7 +147,7 @@ func (a *API) document(c echo.Context, id tunnel.ID, number uint64) (v rules.Sto
 	if !found {
 		return v, nil, fmt.Errorf("version %d of tunnel %s: %w", number, id, tunnel.ErrNotFound)
 	}
-	document, err = a.Key.Open(of, v.Sealed)
+	document, err = a.Key.Open(of, v.SealedFor(), v.Sealed)
 	if err != nil {
 		return v, nil, echo.NewHTTPError(http.StatusConflict, fmt.Sprintf("version %d of tunnel %s: %v", v.Number, id, err))
 	}
@@ -203,10 +203,8 @@ func (a *API) putConfiguration(c echo.Context, id tunnel.ID, change rules.Change
 	if err != nil {
 		return err
 	}
-	number, err := a.Configurations.PutRules(ctx, id, *change.Version, rules.Stored{
-		Head:   rules.Head{Author: change.Author, Hash: a.Key.Hash(document), RestoredFrom: change.Restore},
-		Sealed: a.Key.Seal(id, document),
-	})
+	head := rules.Head{Author: change.Author, Hash: a.Key.Hash(document), RestoredFrom: change.Restore}
+	number, err := a.Configurations.PutRules(ctx, id, *change.Version, head, func(at rules.Position) string { return a.Key.Seal(id, at, document) })
 	if err != nil {
 		return match.failure(err)
 	}
@@ -244,6 +242,46 @@ func (a *API) rollback(c echo.Context) error {
 		return badRequest(errors.New("restore: is missing"))
 	}
 	return a.putConfiguration(c, id, change, match)
+}
+
+// reseal seals the kept versions of a tunnel anew that are not under the first key.
+func (a *API) reseal(c echo.Context) error {
+	ctx := c.Request().Context()
+	id, err := a.keyed(c)
+	if err != nil {
+		return err
+	}
+	heads, err := a.Configurations.RuleHistory(ctx, id)
+	if err != nil {
+		return err
+	}
+	out := opsapi.Resealed{Tunnel: id, Sealed: []uint64{}, Unreadable: []uint64{}}
+	for _, head := range slices.Concat(heads.Versions, heads.Notes) {
+		h, err := a.Configurations.Rules(ctx, id, head.Number)
+		if err != nil {
+			return err
+		}
+		v, found := h.Find(head.Number)
+		if !found || a.Key.Current(v.Sealed) {
+			continue // it has gone by now, or there is nothing to do
+		}
+		document, err := a.Key.Open(id, v.SealedFor(), v.Sealed)
+		if err != nil {
+			out.Unreadable = append(out.Unreadable, v.Number)
+			continue
+		}
+		err = a.Configurations.ResealRules(ctx, id, v.Number, v.Sealed, a.Key.Seal(id, v.SealedFor(), document))
+		switch {
+		case errors.Is(err, tunnel.ErrConflict): // somebody else did it, or it has gone
+		case err != nil:
+			return err
+		default:
+			out.Sealed = append(out.Sealed, v.Number)
+		}
+	}
+	a.Logger.InfoContext(ctx, "configurations of a tunnel sealed anew", slog.String(logkey.TunnelID, id.String()),
+		slog.Any(logkey.Number, out.Sealed))
+	return c.JSON(http.StatusOK, out)
 }
 
 // validate responds with what is wrong with a document.
