@@ -16,6 +16,8 @@ const (
 	TopicStatus = "status"
 	// TopicRules is hinted when an operator gave a tunnel another configuration; proxies watch it.
 	TopicRules = "rules"
+	// TopicQuota is hinted when a proxy lacks places of a limit that all proxies share; they renew their shares.
+	TopicQuota = "quota"
 )
 
 // GrantsOf is the topic that is hinted when the inbox of a worker has changed.

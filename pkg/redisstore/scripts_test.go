@@ -15,6 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/quota"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -130,6 +131,12 @@ func operatorCases(tb testing.TB) []scriptCase {
 		always("answer_command", command.Answer("c1", desired.Result{Outcome: desired.Done}).Command),
 		{"put_rules", func(_ int, reply any) command.Command { return putRules(tb, 250, numberIn(reply)) }},
 		always("report_rules", reportRules(tb, 1)),
+		{"quota", func(calls int, _ any) command.Command {
+			return command.Quota(tunnel.ID{1}, quota.Ask{
+				Process: fmt.Sprint("p", calls%100), Seq: uint64(calls), Limit: 1000, Held: 10, Used: 8, Want: 12,
+			}).Command
+		}},
+		always("leave_quota", command.LeaveQuota(tunnel.ID{1}, "nobody").Command),
 		always("reseal_rules", command.ResealRules(tunnel.ID{1}, 1, "x", "y").Command),
 		always("rules", history),
 		always("rule_heads", command.RuleHeads(0).Command),

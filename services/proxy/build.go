@@ -15,6 +15,6 @@ func Build(_ context.Context, env process.Env, store *redisstore.Store, cfg Conf
 	}
 	return New(cfg, Deps{
 		Store: store, Logger: env.Logger, Registerer: env.Registerer, Version: env.Version, Files: env.Files,
-		Versions: store, RuleKey: key, Private: env.Private,
+		Versions: store, RuleKey: key, Private: env.Private, Shares: store,
 	})
 }

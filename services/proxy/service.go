@@ -51,6 +51,8 @@ type Deps struct {
 	// Versions has the configurations that operators put into the store, and RuleKey opens them; without both the proxy follows none.
 	Versions live.Versions
 	RuleKey  *process.RuleKey
+	// Shares, when not nil, is where the proxies share the limits of private-network flows.
+	Shares private.Shares
 	// Private are listeners of this process that nobody may reach through a tunnel, such as the one of the ops API.
 	Private []net.Addr
 	// Version is part of the registration in the store.
@@ -141,7 +143,9 @@ func New(cfg Config, deps Deps) (s *Service, err error) {
 		s.follow = func(ctx context.Context) { s.live.Follow(ctx, cfg.ID, deps.Versions, deps.RuleKey) }
 	}
 	table := s.live.Table()
-	if s.private, err = private.New(cfg.Private, table, point, log, deps.Registerer); err != nil {
+	if s.private, err = private.New(cfg.Private, private.Deps{
+		Table: table, Point: point, Shares: deps.Shares, Process: cfg.ID + "/" + suffix(), Logger: log, Registerer: deps.Registerer,
+	}); err != nil {
 		return nil, err
 	}
 	requests, streams := management.FlowLoggers(log)

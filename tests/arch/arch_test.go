@@ -45,6 +45,7 @@ func pure() map[string][]string {
 		"pkg/desired":         nil,
 		"pkg/rules":           nil,
 		"pkg/opstoken":        nil,
+		"pkg/quota":           nil,
 		"pkg/credential":      nil,
 		"pkg/remoteconfig":    nil,
 		"pkg/management":      {"github.com/golang-jwt/jwt/v5"},

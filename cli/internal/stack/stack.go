@@ -254,10 +254,14 @@ func (s *Stack) buildSupervisor() (part, error) {
 }
 
 func (s *Stack) buildProxy() (part, error) {
-	p, err := proxy.New(s.cfg.Proxy, proxy.Deps{
+	deps := proxy.Deps{
 		Store: s.store, Logger: s.log("proxy"), Registerer: s.deps.Registry, Rules: s.cfg.Rules, Version: s.deps.Version, FromFile: s.cfg.RulesFromFile,
 		Files: s.deps.Reload.Files, Versions: s.store, RuleKey: s.ruleKey, Private: s.private(),
-	})
+	}
+	if s.cfg.Redis.URL != "" { // else there is no other proxy
+		deps.Shares = s.store
+	}
+	p, err := proxy.New(s.cfg.Proxy, deps)
 	s.proxy = p
 	return p, err
 }

@@ -64,6 +64,7 @@ const (
 	scriptFleet         = "fleet"
 	scriptGrant         = "grant"
 	scriptLeader        = "leader"
+	scriptLeaveQuota    = "leave_quota"
 	scriptList          = "list"
 	scriptGeneration    = "new_generation"
 	scriptNoteRules     = "note_rules"
@@ -72,6 +73,7 @@ const (
 	scriptPublishPool   = "publish_pool"
 	scriptPut           = "put"
 	scriptPutRules      = "put_rules"
+	scriptQuota         = "quota"
 	scriptReconnect     = "reconnect"
 	scriptRelease       = "release"
 	scriptRemove        = "remove"
@@ -91,10 +93,10 @@ const (
 // Scripts lists the names of the embedded scripts in alphabetical order.
 func Scripts() []string {
 	return []string{
-		scriptAnswerCommand, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptList, scriptGeneration, scriptNoteRules, scriptNotify,
-		scriptProved, scriptPublishPool, scriptPut, scriptPutRules, scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker,
-		scriptReportRules, scriptResealRules, scriptResignLead, scriptRuleHeads, scriptRules, scriptSetDesired, scriptSlots,
-		scriptSubmitCommand, scriptTakeLead,
+		scriptAnswerCommand, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptLeaveQuota, scriptList, scriptGeneration,
+		scriptNoteRules, scriptNotify, scriptProved, scriptPublishPool, scriptPut, scriptPutRules, scriptQuota, scriptReconnect,
+		scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker, scriptReportRules, scriptResealRules, scriptResignLead, scriptRuleHeads,
+		scriptRules, scriptSetDesired, scriptSlots, scriptSubmitCommand, scriptTakeLead,
 	}
 }
 

@@ -129,6 +129,8 @@ func TestCommands(t *testing.T) {
 		"read request||cv:{ops}:once:k|get|cv:{ops}:once:k",
 		"note response||cv:{ops}:once:k|set|cv:{ops}:once:k|done|px|1000",
 		"forget request||cv:{ops}:once:k|del|cv:{ops}:once:k",
+		"renew share of a limit|quota|cv:{quota/" + tunnelText + "}:flows|p/1|9|100|20|15|19|3000|12000|24000",
+		"give back share of a limit|leave_quota|cv:{quota/" + tunnelText + "}:flows|p/1",
 		"hint|||publish|cv:hint:topic|m",
 	}
 	var got []string
@@ -282,6 +284,11 @@ func TestDecode(t *testing.T) {
 		{"set configuration", list("ok", "18"), "{true {3 18}}", nil},
 		{"set configuration", list("next", "19", "4"), "{false {4 19}}", nil},
 		{"set configuration", list("next", "0", "4"), "", errOther},
+		{"renew share of a limit", list("7", "2", "1", "1700000000000"), "{{7 2 true} 472222h13m20s}", nil},
+		{"renew share of a limit", list("7", "0", "1", "17"), "", errOther},
+		{"renew share of a limit", list("7", "1", "2", "17"), "", errOther},
+		{"renew share of a limit", list("7", "1", "x", "17"), "", errOther},
+		{"renew share of a limit", list(), "", errOther},
 		{"seal configuration anew", "changed", "", tunnel.ErrConflict},
 		{"seal configuration anew", "odd", "", errOther},
 		{"set configuration", list("version", "19"), "", tunnel.ErrConflict},

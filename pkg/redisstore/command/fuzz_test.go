@@ -11,6 +11,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/opstoken"
+	"github.com/culvert-tunnel/culvert/pkg/quota"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -216,6 +217,8 @@ func operations(tb testing.TB) []operation {
 		erase(command.Claimed("k"), nil),
 		erase(command.Settle("k", "done", time.Second), nil),
 		erase(command.Unclaim("k"), nil),
+		erase(command.Quota(s.Tunnel, quota.Ask{Process: "p/1", Seq: 9, Limit: 100, Held: 20, Used: 15, Want: 19}), nil),
+		erase(command.LeaveQuota(s.Tunnel, "p/1"), nil),
 		erase(command.Publish("topic", []byte("m")), nil),
 	}
 	for _, op := range all {

@@ -59,6 +59,8 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	    body (opsapi.Change as JSON: who changed what; opsapi.Event as JSON: what happened); a bounded number of entries
 //	cv:{ops}:once:<key>           string  1 day         supervisor              supervisor
 //	    a request with an idempotency key: the hash of its body and, when it is done, its response
+//	cv:{quota/<tunnel>}:flows     hash    48 s          proxy                   proxy
+//	    since (when the first share was given), and per process its share in the limit of private-network flows: "seq held used want ms"
 //	cv:{tail}:records             hash    longest       proxy                   worker, proxy, supervisor, discovery
 //	cv:{tail}:deadlines           zset    longest       proxy                   worker, proxy, supervisor, discovery
 //	    who streams log lines (fleet.Tail): session -> JSON, and its deadline
@@ -126,6 +128,8 @@ func tokensKey() string { return prefix + "{ops}:tokens" }
 func journalKey(journal string) string { return prefix + "{ops}:" + journal }
 
 func onceKey(key string) string { return prefix + "{ops}:once:" + key }
+
+func quotaKey(id tunnel.ID) string { return prefix + "{quota/" + id.String() + "}:flows" }
 
 // HintChannel is the channel on which the messages of a topic are published.
 func HintChannel(topic string) string { return prefix + "hint:" + topic }

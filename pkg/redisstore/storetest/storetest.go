@@ -58,6 +58,7 @@ func Run(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		{"once", testOnce},
 		{"notes of rules", testNotes},
 		{"rule moves", testRuleMoves},
+		{"quota", testQuota},
 		{"concurrent", testConcurrent},
 		{"watch", testWatch},
 	}

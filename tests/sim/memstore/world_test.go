@@ -13,6 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/quota"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -326,9 +327,17 @@ func (w *world) desired(slot tunnel.Slot) command.Command {
 // rules changes, reads or reports the configurations of a tunnel.
 func (w *world) rules(id tunnel.ID) command.Command {
 	number := oneOf(&w.choices, 0, 0, w.version, w.version, 1)
-	switch w.pick(6) {
+	switch w.pick(8) {
 	case 0:
 		return command.RuleHeads(number).Command
+	case 4:
+		a := quota.Ask{Process: fmt.Sprint("p", w.pick(3)), Seq: uint64(w.pick(40)), Limit: 20, Held: uint64(w.pick(9)), Used: 3, Want: uint64(w.pick(15))}
+		return command.Quota(id, a).Command
+	case 5:
+		if w.pick(3) == 0 {
+			return command.LeaveQuota(id, fmt.Sprint("p", w.pick(3))).Command
+		}
+		return command.ResealRules(id, number, "s", "t").Command
 	case 1:
 		return oneOf(&w.choices, command.RuleHistory(id), command.Rules(id, number)).Command
 	case 2, 3:

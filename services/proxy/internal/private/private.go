@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/culvert-tunnel/culvert/pkg/ingress"
 	"github.com/culvert-tunnel/culvert/pkg/link"
@@ -18,6 +19,7 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/limit"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/resolver"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
+	"github.com/culvert-tunnel/culvert/services/proxy/internal/share"
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/udp"
 )
 
@@ -60,10 +62,28 @@ type Networks struct {
 	dns    *resolver.Service
 	icmp   *icmp.Router
 	udp    *udp.Table
+	shares *share.Keeper // nil without other proxies
 }
 
-// New starts nothing. It asks table for the live rules at each use, and point what the local policy allows.
-func New(cfg Config, table *router.Table, point *dialer.Point, log *slog.Logger, reg prometheus.Registerer) (*Networks, error) {
+// Shares is where proxies share limits; *redisstore.Store is one.
+type Shares = share.Store
+
+// Deps are what Networks need.
+type Deps struct {
+	// Table has the live rules, and Point what the local policy allows.
+	Table *router.Table
+	Point *dialer.Point
+	// Shares, when not nil, is where the proxies of a deployment share the limits of flows. Process is the name of this process there.
+	Shares  Shares
+	Process string
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+// New starts nothing.
+func New(cfg Config, deps Deps) (*Networks, error) {
+	table, point, log, reg := deps.Table, deps.Point, deps.Logger, deps.Registerer
 	settings := func(id tunnel.ID) ingress.WarpRouting { return table.For(id).Set.WarpRouting }
 	n := &Networks{
 		dialer: dialer.New(settings, point),
@@ -72,6 +92,9 @@ func New(cfg Config, table *router.Table, point *dialer.Point, log *slog.Logger,
 	var err error
 	if n.dns, err = resolver.New(cfg.DNS, log, reg); err != nil {
 		return nil, err
+	}
+	if deps.Shares != nil {
+		n.shares = share.New(deps.Shares, deps.Process, n.limit, log, reg)
 	}
 	n.dialer.Reserve(resolver.Virtual(), n.dns)
 	n.icmp = icmp.New(cfg.ICMP, point.Addr, log, reg)
@@ -99,8 +122,18 @@ func (n *Networks) ServeStream(ctx context.Context, m link.Meta, st link.Stream)
 	n.udp.ServeStream(ctx, m, st)
 }
 
-// Run keeps the resolver of the DNS service up to date until ctx ends.
-func (n *Networks) Run(ctx context.Context) error { return n.dns.Run(ctx) }
+// Run keeps the resolver of the DNS service up to date, and the shares of limits, until ctx ends.
+func (n *Networks) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return n.dns.Run(ctx) })
+	if n.shares != nil {
+		g.Go(func() error {
+			n.shares.Run(ctx)
+			return nil
+		})
+	}
+	return g.Wait()
+}
 
 // Drain ends the flows of datagrams. The UDP sessions wait for another proxy's worker as after a lost one.
 func (n *Networks) Drain() { n.udp.Drain() }

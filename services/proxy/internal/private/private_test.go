@@ -28,7 +28,7 @@ func TestEachTunnelDialsByItsOwnRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer table.Close()
-	n, err := private.New(private.Default(), table, nil, log, nil)
+	n, err := private.New(private.Default(), private.Deps{Table: table, Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
