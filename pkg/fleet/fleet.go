@@ -18,6 +18,8 @@ type Worker struct {
 	Started  time.Time `json:"started,omitzero"`
 	// Capacity is the number of slots the worker is willing to hold; 0 while it knows no proxy to hand flows to.
 	Capacity int `json:"capacity"`
+	// Held is how many slots the worker held when it wrote the record, for supervisors that plan only for some of them.
+	Held int `json:"held,omitempty"`
 	// Tunnels lists what the worker has credentials for; it can hold slots of no other tunnel.
 	Tunnels []TunnelRef `json:"tunnels"`
 	// Draining workers get no new slots; their slots move to other workers, make before break.

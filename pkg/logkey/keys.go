@@ -128,6 +128,8 @@ const (
 	Retries       = "retries"         // number of retries
 	Rules         = "rules"           // number of ingress rules
 	Sessions      = "sessions"        // number of sessions
+	Shards        = "shards"          // number of shards of tunnels
+	Supervisors   = "supervisors"     // number of supervisors
 	Suppressed    = "suppressed"      // number of lines that were not logged since the last one
 	Took          = "took"            // duration of an operation
 	TunnelKnown   = "tunnel_known"    // whether the edge knows the tunnel

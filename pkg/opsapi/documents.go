@@ -167,6 +167,21 @@ type Pools struct {
 	Page
 }
 
+// Shards says which supervisor plans for which tunnels.
+type Shards struct {
+	Count  int          `json:"count" doc:"number of shards; a tunnel belongs to one by a hash of its id"`
+	Fresh  bool         `json:"fresh" doc:"whether the supervisor that responds learned this within a second or so"`
+	Owners []ShardOwner `json:"owners" doc:"supervisors that plan, by name"`
+}
+
+// ShardOwner is one supervisor with the shards that it plans for.
+type ShardOwner struct {
+	Supervisor string `json:"supervisor_id" doc:"id of the supervisor"`
+	Member     string `json:"member" doc:"id of the supervisor, and of its process"`
+	Self       bool   `json:"self,omitempty" doc:"whether it is the one that responds"`
+	Shards     []int  `json:"shards" doc:"numbers of its shards"`
+}
+
 // Status is the whole deployment at a glance.
 type Status struct {
 	Health    Health   `json:"health" doc:"up, degraded, down, or idle: there is no tunnel"`

@@ -116,6 +116,7 @@ func states() []Operation {
 		get("listWorkers", "/workers", "Registered workers", Workers{}, paged()...),
 		worker,
 		get("listProxies", "/proxies", "Registered proxies", Proxies{}, paged()...),
+		get("listShards", "/shards", "Supervisors, and for which shards of the tunnels each of them plans", Shards{}),
 		get("listPools", "/pools", "Pools of edge addresses", Pools{}, paged()...),
 	}
 }

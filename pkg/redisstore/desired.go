@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/desired"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -74,8 +75,9 @@ func (s *Store) Result(ctx context.Context, id string) (desired.Status, error) {
 }
 
 // AskReconnect asks the holder of a slot under the epoch to make its connection again; id is that of the command. tunnel.ErrFenced says
-// that the slot has another epoch or no holder, tunnel.ErrNotFound that the store knows no such slot.
-func (s *Store) AskReconnect(ctx context.Context, slot tunnel.Slot, epoch tunnel.Epoch, id string) error {
-	_, err := do(ctx, s, command.AskReconnect(slot, epoch, id))
+// that the slot has another epoch or no holder, tunnel.ErrNotFound that the store knows no such slot, and a lease.OvertakenError that a
+// leader with a newer term than the caller's is in charge.
+func (s *Store) AskReconnect(ctx context.Context, term lease.Term, slot tunnel.Slot, epoch tunnel.Epoch, id string) error {
+	_, err := do(ctx, s, command.AskReconnect(term, slot, epoch, id))
 	return err
 }

@@ -19,6 +19,20 @@ func (s *Store) TakeTerm(ctx context.Context, role, holder string, seen lease.Te
 	return do(ctx, s, command.TakeTerm(role, holder, seen, ttl))
 }
 
+// TakeShare takes or renews member's share of a lead that several have together. Its term will be higher than seen, unless it is seen
+// itself. One that may not join leads only where nobody else does.
+func (s *Store) TakeShare(
+	ctx context.Context, role, member string, seen lease.Term, ttl time.Duration, join bool,
+) (lease.Share, error) {
+	return do(ctx, s, command.TakeShare(role, member, seen, ttl, join))
+}
+
+// LeaveShare gives a member's share up at once. It does nothing if it has none.
+func (s *Store) LeaveShare(ctx context.Context, role, member string) error {
+	_, err := do(ctx, s, command.LeaveShare(role, member))
+	return err
+}
+
 // ResignLead gives the leader lease up at once. It does nothing if another holder has it.
 func (s *Store) ResignLead(ctx context.Context, role, holder string) error {
 	_, err := do(ctx, s, command.ResignLead(role, holder))

@@ -94,7 +94,7 @@ func scriptCases(tb testing.TB, slots []lease.Grant, reports []lease.Report) []s
 		always("slots", command.Slots(id, connector).Command),
 		always("slots of a leader", command.SlotsUnder(1, id, connector).Command),
 		always("grant refused", regrant(tb, first, 1)),
-		always("reconnect", made(tb, command.AskReconnect(first.Slot, first.Epoch, "id"), nil)),
+		always("reconnect", made(tb, command.AskReconnect(1, first.Slot, first.Epoch, "id"), nil)),
 		always("proved", command.Proved(id, connector).Command),
 		always("release", command.Release(first.Slot, "other", first.Epoch).Command),
 		always("list", command.Workers().Command),
@@ -104,6 +104,8 @@ func scriptCases(tb testing.TB, slots []lease.Grant, reports []lease.Report) []s
 		always("take_lead", command.TakeLead("r", "h", time.Hour).Command),
 		always("resign_lead", command.ResignLead("r", "other").Command),
 		always("leader", command.Leader("r").Command),
+		always("take_share", command.TakeShare("s", "h/1", 0, time.Hour, true).Command),
+		always("leave_share", command.LeaveShare("s", "other").Command),
 		always("publish_pool", publishPool(tb)),
 	}, operatorCases(tb), []scriptCase{
 		always("renew 255 expired", renew(benchSlots, 0)), // they stay expired from here on

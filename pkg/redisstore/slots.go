@@ -78,6 +78,14 @@ func (s *Store) Release(ctx context.Context, slot tunnel.Slot, worker tunnel.Wor
 	return err
 }
 
+// ReleaseUnder is Release for a leader. A lease.OvertakenError says that one with a newer term than the caller's is in charge.
+func (s *Store) ReleaseUnder(
+	ctx context.Context, term lease.Term, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch,
+) error {
+	_, err := do(ctx, s, command.ReleaseUnder(term, slot, worker, epoch))
+	return err
+}
+
 // Proved reports whether a connection of the connector was live within lease.ProvedTTL: the first-connection gate.
 func (s *Store) Proved(ctx context.Context, id tunnel.ID, connector tunnel.ConnectorID) (bool, error) {
 	return do(ctx, s, command.Proved(id, connector))

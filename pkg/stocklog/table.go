@@ -396,6 +396,7 @@ func controlRows() []Row {
 		own("event cannot be written"),
 		own("plan outdated"),
 		own("lead changed").quiet(),
+		own("shards were divided among the supervisors").quiet(),
 		own("lead not resigned, it runs out by itself"),
 		own("lead not resigned"),
 		stock("fewer connections than desired: the edge has too few addresses",

@@ -9,11 +9,11 @@ import (
 )
 
 type metrics struct {
-	up, leading prometheus.Gauge
-	grants      *prometheus.CounterVec
-	conflicts   prometheus.Counter
-	troubles    *prometheus.CounterVec
-	heldOff     prometheus.Counter
+	up, leading, shards prometheus.Gauge
+	grants              *prometheus.CounterVec
+	conflicts           prometheus.Counter
+	troubles            *prometheus.CounterVec
+	heldOff             prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -24,6 +24,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}),
 		leading: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "culvert_supervisor_leading", Help: "Whether this supervisor plans.",
+		}),
+		shards: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "culvert_supervisor_shards", Help: "Shards of tunnels that this supervisor plans for.",
 		}),
 		grants: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "culvert_supervisor_decisions_total", Help: "Slots granted and released, by cause.",
@@ -42,7 +45,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	var errs []error
-	for _, c := range []prometheus.Collector{m.up, m.leading, m.grants, m.conflicts, m.troubles, m.heldOff} {
+	for _, c := range []prometheus.Collector{m.up, m.leading, m.shards, m.grants, m.conflicts, m.troubles, m.heldOff} {
 		errs = append(errs, reg.Register(c))
 	}
 	return m, errors.Join(errs...)

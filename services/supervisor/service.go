@@ -40,13 +40,13 @@ type Slots interface {
 	GrantUnder(
 		ctx context.Context, term lease.Term, g lease.Grant, expect tunnel.Epoch, ttl time.Duration, ended ...lease.Ended,
 	) (lease.Grant, error)
-	Release(ctx context.Context, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
+	ReleaseUnder(ctx context.Context, term lease.Term, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) error
 }
 
-// Election elects the supervisor that plans.
+// Election shares the lead among the supervisors.
 type Election interface {
-	TakeTerm(ctx context.Context, role, holder string, seen lease.Term, ttl time.Duration) (lease.Lead, error)
-	ResignLead(ctx context.Context, role, holder string) error
+	TakeShare(ctx context.Context, role, member string, seen lease.Term, ttl time.Duration, join bool) (lease.Share, error)
+	LeaveShare(ctx context.Context, role, member string) error
 }
 
 // Wishes is what operators desire of a deployment, with their commands.
@@ -55,7 +55,7 @@ type Wishes interface {
 	RestoreDesired(ctx context.Context, id tunnel.ID, d desired.Document) error
 	RestoreDrained(ctx context.Context, id tunnel.WorkerID, m desired.Mark) error
 	Answer(ctx context.Context, id string, r desired.Result) (desired.Status, error)
-	AskReconnect(ctx context.Context, slot tunnel.Slot, epoch tunnel.Epoch, id string) error
+	AskReconnect(ctx context.Context, term lease.Term, slot tunnel.Slot, epoch tunnel.Epoch, id string) error
 }
 
 // Changes is what operators change through a supervisor.
@@ -119,7 +119,9 @@ var (
 
 // Service is a supervisor.
 type Service struct {
-	cfg     Config
+	cfg Config
+	// member is the name of this process among those that share the lead.
+	member  string
 	store   Store
 	log     *slog.Logger
 	metrics *metrics
@@ -133,6 +135,8 @@ type Service struct {
 	// seen is the last world that was read; it is replaced, never changed.
 	seen plan.World
 	lead bool
+	// shares are the shards and their supervisors, as far as this one knows.
+	shares pass.SharesChanged
 }
 
 // New checks the configuration.
@@ -148,10 +152,11 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	if id == "" {
 		id = fmt.Sprintf("supervisor-%016x", rand.Uint64())
 	}
+	member := id + api.MemberSeparator + fmt.Sprintf("%08x", rand.Uint32())
 	s := &Service{
-		cfg: cfg, store: deps.Store, metrics: m, state: errStarting,
+		cfg: cfg, member: member, store: deps.Store, metrics: m, state: errStarting,
 		log:     deps.Logger.With(slog.String(logkey.SupervisorID, id)),
-		machine: pass.NewMachine(pass.Config{ID: id, Connections: cfg.Connections, Random: rand.IntN, Entropy: cryptorand.Reader}),
+		machine: pass.NewMachine(pass.Config{ID: member, Connections: cfg.Connections, Random: rand.IntN, Entropy: cryptorand.Reader}),
 	}
 	s.api = api.New(api.Deps{
 		ID: id, Store: deps.Store, Configurations: deps.Configurations, Key: deps.RuleKey, Records: deps.Records, Logger: s.log,
@@ -221,8 +226,8 @@ func (s *Service) carryOut(ctx context.Context, actions []pass.Action, rest *tim
 func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, err error) {
 	switch a := a.(type) {
 	case pass.TakeLead:
-		lead, err := s.store.TakeTerm(ctx, a.Role, a.Holder, a.Seen, a.TTL)
-		return pass.LeadReply{Lead: lead, Err: err}, err
+		share, err := s.store.TakeShare(ctx, a.Role, a.Holder, a.Seen, a.TTL, a.Join)
+		return pass.LeadReply{Lead: share.Lead, Team: share.Team, Err: err}, err
 	case pass.ListWorkers:
 		listing, err := s.store.Fleet(ctx, a.Marks)
 		return pass.WorkersReply{Listing: listing, Err: err}, err
@@ -245,7 +250,7 @@ func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, er
 		granted, err := s.store.GrantUnder(ctx, a.Term, a.Grant.Grant, a.Expect, a.TTL, a.Ended...)
 		return pass.GrantReply{Granted: granted, Err: err}, err
 	case pass.Release:
-		err := s.store.Release(ctx, a.Slot, a.Worker, a.Epoch)
+		err := s.store.ReleaseUnder(ctx, a.Term, a.Slot, a.Worker, a.Epoch)
 		return pass.ReleaseReply{Err: err}, err
 	case pass.Notify:
 		err := s.store.Notify(ctx, a.Worker, a.Tunnels)
@@ -257,7 +262,7 @@ func (s *Service) call(ctx context.Context, a pass.Action) (reply pass.Event, er
 		err := s.store.Hint(ctx, a.Topic)
 		return pass.HintReply{Err: err}, err
 	case pass.ResignLead:
-		err := s.store.ResignLead(ctx, a.Role, a.Holder)
+		err := s.store.LeaveShare(ctx, a.Role, a.Holder)
 		return pass.ResignReply{Err: err}, err
 	}
 	return s.callForOperators(ctx, a)
@@ -270,7 +275,7 @@ func (s *Service) callForOperators(ctx context.Context, a pass.Action) (reply pa
 		read, err := s.store.Desired(ctx, a.Known)
 		return pass.DesiredReply{Same: read.Same, State: read.State, Err: err}, err
 	case pass.AskReconnect:
-		err := s.store.AskReconnect(ctx, a.Slot, a.Epoch, a.Command)
+		err := s.store.AskReconnect(ctx, a.Term, a.Slot, a.Epoch, a.Command)
 		return pass.ReconnectReply{Err: err}, err
 	case pass.AnswerCommand:
 		_, err := s.store.Answer(ctx, a.Command, a.Result)

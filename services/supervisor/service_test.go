@@ -17,9 +17,11 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/shard"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/opsapi"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/storetest"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
@@ -35,11 +37,13 @@ type cutStore struct {
 	cut atomic.Bool
 }
 
-func (c *cutStore) TakeTerm(ctx context.Context, role, holder string, seen lease.Term, ttl time.Duration) (lease.Lead, error) {
+func (c *cutStore) TakeShare(
+	ctx context.Context, role, member string, seen lease.Term, ttl time.Duration, join bool,
+) (lease.Share, error) {
 	if c.cut.Load() {
-		return lease.Lead{}, tunnel.ErrUnavailable
+		return lease.Share{}, tunnel.ErrUnavailable
 	}
-	return c.Store.TakeTerm(ctx, role, holder, seen, ttl)
+	return c.Store.TakeShare(ctx, role, member, seen, ttl, join)
 }
 
 type buffer struct {
@@ -193,14 +197,40 @@ func TestSupervisorGrants(t *testing.T) {
 	}
 }
 
-func TestOneSupervisorLeads(t *testing.T) {
+// TestSupervisorsShare: a second supervisor stands by until it knows what an absence means, and then has half of the shards. Both say so.
+func TestSupervisorsShare(t *testing.T) {
 	l := newLab(t, 8)
 	first := l.start("s1", l.store)
 	testkit.Eventually(l.t, "the first leads", first.leading)
 	second := l.start("s2", l.store)
-	testkit.Eventually(l.t, "the second is ready and stands by", func() bool { return second.Ready() == nil })
+	testkit.Eventually(l.t, "the second is ready", func() bool { return second.Ready() == nil })
 	if second.leading() {
-		t.Error("both lead")
+		t.Error("the second leads at once")
+	}
+	shares := func(s *Service) (list []opsapi.ShardOwner) {
+		e := echo.New()
+		s.Routes(e.Group("/v1"))
+		rec := httptest.NewRecorder()
+		e.ServeHTTP(rec, httptest.NewRequest("GET", "/v1/shards", nil))
+		var body struct {
+			Count  int
+			Fresh  bool
+			Owners []opsapi.ShardOwner
+		}
+		if err := json.Unmarshal(rec.Body.Bytes(), &body); err != nil || body.Count != shard.Count || !body.Fresh {
+			t.Errorf("shards: %s, %v", rec.Body, err)
+		}
+		return body.Owners
+	}
+	for i, s := range []*Service{first, second} {
+		testkit.Eventually(l.t, "both have half of the shards", func() bool {
+			list := shares(s)
+			return len(list) == 2 && list[0].Supervisor == "s1" && list[1].Supervisor == "s2" && len(list[0].Shards) == shard.Count/2 &&
+				len(list[1].Shards) == shard.Count/2 && list[i].Self && !list[1-i].Self
+		})
+	}
+	if !first.leading() || !second.leading() {
+		t.Error("one of them does not lead")
 	}
 }
 

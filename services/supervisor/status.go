@@ -39,7 +39,10 @@ func (s *Service) Guarded(ctx context.Context) bool { return s.api.Guarded(ctx) 
 func (s *Service) view() api.View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return api.View{Leading: s.lead, Fresh: s.lead && s.state == nil, Connectors: s.seen.All()}
+	return api.View{
+		Leading: s.lead, Fresh: s.lead && s.state == nil, Connectors: s.seen.All(), Member: s.member, Owners: s.shares.Owners[:],
+		Current: s.state == nil,
+	}
 }
 
 func (s *Service) leading() bool {
@@ -52,8 +55,6 @@ func (s *Service) leading() bool {
 func (s *Service) note(ctx context.Context, a pass.Action) bool {
 	s.api.Tell(a)
 	switch a := a.(type) {
-	case pass.LeadChanged:
-		s.setLead(ctx, a.Leading)
 	case pass.Observed:
 		s.mu.Lock()
 		s.seen = a.World
@@ -93,6 +94,19 @@ func (s *Service) note(ctx context.Context, a pass.Action) bool {
 	case pass.LeadNotResigned:
 		s.log.DebugContext(ctx, "lead not resigned, it runs out by itself", slog.Any(logkey.Err, a.Err))
 	default:
+		return s.noteLead(ctx, a)
+	}
+	return true
+}
+
+// noteLead is note for what is about the lead and the shards.
+func (s *Service) noteLead(ctx context.Context, a pass.Action) bool {
+	switch a := a.(type) {
+	case pass.LeadChanged:
+		s.setLead(ctx, a.Leading)
+	case pass.SharesChanged:
+		s.setShares(ctx, a)
+	default:
 		return false
 	}
 	return true
@@ -108,6 +122,15 @@ func (s *Service) setLead(ctx context.Context, lead bool) {
 	}
 	s.metrics.leading.Set(value)
 	s.log.InfoContext(ctx, "lead changed", slog.Bool(logkey.Leading, lead))
+}
+
+func (s *Service) setShares(ctx context.Context, c pass.SharesChanged) {
+	s.mu.Lock()
+	s.shares = c
+	s.mu.Unlock()
+	s.metrics.shards.Set(float64(c.Own))
+	s.log.InfoContext(ctx, "shards were divided among the supervisors", slog.Int(logkey.Shards, c.Own),
+		slog.Int(logkey.Supervisors, c.Members))
 }
 
 func (s *Service) setState(problem error) {

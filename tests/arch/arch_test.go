@@ -84,6 +84,7 @@ func pure() map[string][]string {
 		"pkg/control/plan":      nil,
 		"pkg/control/register":  nil,
 		"pkg/control/retain":    nil,
+		"pkg/control/shard":     nil,
 		"pkg/control/workqueue": nil,
 
 		"services/edge/internal/h1guard":        nil,

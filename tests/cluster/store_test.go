@@ -33,11 +33,20 @@ func (c *cable) Pool(ctx context.Context, name string) (edgepool.Pool, error) {
 	return c.Store.Pool(ctx, name)
 }
 
-func (c *cable) TakeTerm(ctx context.Context, role, holder string, seen lease.Term, ttl time.Duration) (lease.Lead, error) {
+func (c *cable) TakeShare(
+	ctx context.Context, role, member string, seen lease.Term, ttl time.Duration, join bool,
+) (lease.Share, error) {
 	if err := c.err(); err != nil {
-		return lease.Lead{}, err
+		return lease.Share{}, err
 	}
-	return c.Store.TakeTerm(ctx, role, holder, seen, ttl)
+	return c.Store.TakeShare(ctx, role, member, seen, ttl, join)
+}
+
+func (c *cable) LeaveShare(ctx context.Context, role, member string) error {
+	if err := c.err(); err != nil {
+		return err
+	}
+	return c.Store.LeaveShare(ctx, role, member)
 }
 
 func (c *cable) TakeLead(ctx context.Context, role, holder string, ttl time.Duration) (bool, error) {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -14,7 +15,25 @@ import (
 // the workers could serve: at most 0.05 a second for each slot.
 func TestSteadyCostsLittle(t *testing.T) {
 	t.Parallel()
+	if rate := steadyRate(t, 1); rate > 0.05 {
+		t.Errorf("%.4f calls a second for each slot, want at most 0.05", rate)
+	}
+	// Each supervisor looks at its lease and at the workers once a second, whatever it plans for.
+	if rate := steadyRate(t, 3); rate > 0.05+2*2.5/80 {
+		t.Errorf("with three supervisors %.4f calls a second for each slot, want at most 2.5 a second more for each of the others", rate)
+	}
+}
+
+// steadyRate is how many calls a second 2 workers with 20 tunnels of 4 connections and so many supervisors make, for each slot.
+func steadyRate(t *testing.T, supervisors int) float64 {
+	t.Helper()
 	spec := small()
+	first := spec.Supervisors[0]
+	spec.Supervisors = nil
+	for i := range supervisors {
+		first.ID, first.Host = fmt.Sprint("s", i+1), fmt.Sprint("hs", i+1)
+		spec.Supervisors = append(spec.Supervisors, first)
+	}
 	spec.Tunnels, spec.Connections = nil, 4
 	var refs []fleet.TunnelRef
 	for i := range 20 {
@@ -38,9 +57,7 @@ func TestSteadyCostsLittle(t *testing.T) {
 	until(c, 3*time.Minute+time.Duration(seconds)*time.Second)
 	workers, planners := float64(c.calls[RoleWorker]-before)/float64(seconds), float64(c.calls[RoleSupervisor]-planned)/float64(seconds)
 	rate := workers + planners
-	t.Logf("%d workers, %d tunnels, %d slots: %.2f calls a second by workers and %.2f by %d supervisor, %.4f a slot", len(spec.Workers),
+	t.Logf("%d workers, %d tunnels, %d slots: %.2f calls a second by workers and %.2f by %d supervisors, %.4f a slot", len(spec.Workers),
 		len(spec.Tunnels), slots, workers, planners, len(spec.Supervisors), rate/float64(slots))
-	if rate/float64(slots) > 0.05 {
-		t.Errorf("%.4f calls a second for each slot, want at most 0.05", rate/float64(slots))
-	}
+	return rate / float64(slots)
 }

@@ -14,7 +14,8 @@ func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 // commands lists the commands of the store that a cut may hit alone.
 func commands() []string {
 	return []string{
-		"grant", "renew", "renew_worker", "notify", "release", "put", "fleet", "slots", "proved", "take_lead", "publish_pool", "set", "get",
+		"grant", "renew", "renew_worker", "notify", "release", "put", "fleet", "slots", "proved", "take_lead", "take_share",
+		"publish_pool", "set", "get",
 		"hmget", "publish",
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/culvert-tunnel/culvert/pkg/control/shard"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -101,6 +102,8 @@ func (k *checker) executed(e *Env, cmd command.Command, reply any, planned *Plan
 		k.granted(e, cmd, reply, planned)
 	case "take_lead":
 		k.led(cmd, reply)
+	case "take_share":
+		k.shared(reply)
 	case "publish_pool":
 		var p edgepool.Pool
 		if list, ok := reply.([]any); ok && len(list) == 2 && list[0] == "ok" && json.Unmarshal([]byte(cmd.Args[0]), &p) == nil {
@@ -117,12 +120,47 @@ func (k *checker) led(cmd command.Command, reply any) {
 		return
 	}
 	role, holder := cmd.Keys[0], cmd.Args[0]
+	if role == supervisorLead {
+		k.divided([]string{holder})
+		return
+	}
+	k.leads(role, holder)
+}
+
+// leads follows who has a lead.
+func (k *checker) leads(role, holder string) {
 	if k.leaders[role].holder == holder {
 		return
 	}
 	k.c.engine.Note(holder, "leads "+role)
 	k.leaders[role] = lead{holder: holder, since: k.c.engine.Now()}
 	k.count(FlapLead, Fact{Text: "leads " + role, Subject: holder})
+}
+
+// supervisorLead is the key of the lead that supervisors share.
+const supervisorLead = "cv:lead:supervisor"
+
+// shared follows which supervisors share the lead at the store.
+func (k *checker) shared(reply any) {
+	const head = 6 // words before the members
+	list, ok := reply.([]any)
+	if !ok || len(list) <= head {
+		return
+	}
+	members := make([]string, 0, len(list)-head)
+	for _, word := range list[head:] {
+		name, _ := word.(string)
+		members = append(members, name)
+	}
+	k.divided(members)
+}
+
+// divided follows which supervisor is in charge of each tunnel.
+func (k *checker) divided(members []string) {
+	owners := shard.Owners(members)
+	for _, t := range k.c.spec.Tunnels {
+		k.leads(shortName(t), owners[shard.Of(t)])
+	}
 }
 
 // slotOf reads the slot of a grant.
@@ -184,10 +222,10 @@ func (k *checker) granted(e *Env, cmd command.Command, reply any, planned *Plann
 	k.checkLeader(e, slot)
 }
 
-// checkLeader checks that the supervisor that granted has the lead.
+// checkLeader checks that the supervisor that granted is in charge of the tunnel.
 func (k *checker) checkLeader(e *Env, slot tunnel.Slot) {
-	l, found := k.leaders["cv:lead:supervisor"]
-	if led := k.c.engine.Now().Sub(l.since); found && l.holder != e.id && led > leaderSlack {
+	l, found := k.leaders[shortName(slot.Tunnel)]
+	if led := k.c.engine.Now().Sub(l.since); found && l.holder != e.id && l.holder != e.Instance() && led > leaderSlack {
 		k.violate(LeaderGrants, name(slot), "%s leads since %v; %s granted", l.holder, led, e.Instance())
 	}
 }

@@ -69,8 +69,9 @@ const (
 	patience            = time.Minute // the longest wait that an edge may ask for
 	// rejectedWait is the longest wait after a refusal for good (docs/spec/lifecycle.md 15), and some time.
 	rejectedWait = 10 * time.Minute
-	leaderSlack  = time.Second
-	placeTime    = 20 * time.Second // how long a place must exist before a drain may not fail
+	// leaderSlack is how long a supervisor may not know that others have joined, and how long its last call may then take.
+	leaderSlack = 3 * time.Second
+	placeTime   = 20 * time.Second // how long a place must exist before a drain may not fail
 
 )
 

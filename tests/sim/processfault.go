@@ -102,7 +102,7 @@ func (c *Cluster) upgrade(id string) {
 	}
 	for i := range c.spec.Supervisors {
 		if c.spec.Supervisors[i].ID == id {
-			c.spec.Supervisors[i].Legacy = false
+			c.spec.Supervisors[i].Legacy, c.spec.Supervisors[i].Alone = false, false
 		}
 	}
 }

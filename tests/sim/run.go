@@ -19,6 +19,8 @@ type Options struct {
 	Only []Kind
 	// Operator adds what an operator does to the plan that the seed gives.
 	Operator bool
+	// Shared makes deployments of 2 to 4 supervisors of the present version, which divide at least 5 tunnels among themselves.
+	Shared bool
 	// KeepText keeps the text of the trace.
 	KeepText bool
 	// Interpreter runs the store's scripts; runs of one goroutine may share it. Nil makes one.
@@ -61,6 +63,9 @@ func specOf(seed uint64, o Options) (Spec, []Fault) {
 		for i := range spec.Workers {
 			spec.Workers[i].Lazy = true
 		}
+	}
+	if o.Shared {
+		spec.share(2 + int(seed%3))
 	}
 	plan := NewPlan(e.Rand("plan"), &spec, o.Only...)
 	if o.Operator {
@@ -129,7 +134,7 @@ func Describe(seed uint64) string {
 		}
 	}
 	for i := range s.Supervisors {
-		if s.Supervisors[i].Legacy {
+		if s.Supervisors[i].alone() {
 			text += ", former version " + s.Supervisors[i].ID
 		}
 	}

@@ -70,6 +70,32 @@ func TestSeedsWithOperator(t *testing.T) {
 	}
 }
 
+// sharedSeeds is how many seeds are run with several supervisors that share the tunnels, and sharedKnown how many of them may break one of
+// the invariants of which findings are known.
+const sharedFew, sharedSeeds, sharedRace, sharedKnown = 8, 60, 4, 1
+
+// TestSeedsWithSharedTunnels: two to four supervisors share the tunnels, and are stopped, killed and cut off like everything else.
+func TestSeedsWithSharedTunnels(t *testing.T) {
+	t.Parallel()
+	n := testkit.LongCount(sharedFew, sharedSeeds)
+	if underRace {
+		n = sharedRace
+	}
+	known, err := ReadKnown()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Many(1, n, Options{Shared: true})
+	for _, i := range Invariants() {
+		if len(s.Found[i]) <= sharedKnown && known.Tolerated(i, s.Runs) > 0 {
+			continue
+		}
+		for _, f := range s.Found[i] {
+			t.Errorf("%s: replay with: make sim SEED=%d ARGS=-shared\n%s", i, f.Seed, &f)
+		}
+	}
+}
+
 // TestOperatorIsFollowed: without a fault all that an operator does comes about.
 func TestOperatorIsFollowed(t *testing.T) {
 	t.Parallel()

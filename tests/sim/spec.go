@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
@@ -38,9 +39,12 @@ type SupervisorSpec struct {
 	ID, Host    string
 	Connections int
 	Tick        time.Duration
-	// Legacy is a version that knows nothing of leases of whole workers.
-	Legacy bool
+	// Legacy is a version that knows nothing of leases of whole workers. Alone is one in which a single supervisor leads.
+	Legacy, Alone bool
 }
+
+// alone reports whether the supervisor is of a version in which a single one leads.
+func (s *SupervisorSpec) alone() bool { return s.Legacy || s.Alone }
 
 // DiscoverySpec is what a discovery is started with. Lookup asks DNS.
 type DiscoverySpec struct {
@@ -117,10 +121,27 @@ func NewSpec(r *rand.Rand) Spec {
 			s.Workers[i].Unmarked = i%2 == 0
 		}
 		for i := range s.Supervisors {
-			s.Supervisors[i].Legacy = r.IntN(2) == 0
+			s.Supervisors[i].Legacy, s.Supervisors[i].Alone = r.IntN(2) == 0, i%2 == 0
 		}
 	}
 	return s
+}
+
+// share gives the deployment so many supervisors, none of a former version, and tunnels for all of them.
+func (s *Spec) share(supervisors int) {
+	for i := len(s.Tunnels); i < 5; i++ {
+		id := tunnel.ID{0: byte(i + 1), 15: 1}
+		s.Tunnels = append(s.Tunnels, id)
+		for n := range s.Workers {
+			s.Workers[n].Tunnels = append(slices.Clone(s.Workers[n].Tunnels), fleet.TunnelRef{ID: id, Pool: poolName})
+		}
+	}
+	first := s.Supervisors[0]
+	s.Supervisors = nil
+	for i := range supervisors {
+		first.ID, first.Host, first.Legacy, first.Alone = fmt.Sprint("s", i+1), fmt.Sprint("hs", i+1), false, false
+		s.Supervisors = append(s.Supervisors, first)
+	}
 }
 
 // addEdges makes two regions of one or two edges each, with more addresses than a connector has connections.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/pass"
+	"github.com/culvert-tunnel/culvert/pkg/control/shard"
 	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
@@ -33,7 +34,7 @@ func newSupervisor(spec SupervisorSpec) Actor { return &supervisor{spec: spec} }
 func (s *supervisor) Start(env *Env) {
 	s.env = env
 	s.machine = pass.NewMachine(pass.Config{
-		ID: env.ID(), Connections: s.spec.Connections, Random: env.Rand().IntN, Entropy: entropy{env.Rand()},
+		ID: env.Instance(), Connections: s.spec.Connections, Random: env.Rand().IntN, Entropy: entropy{env.Rand()},
 		Settle: s.settle,
 	})
 	env.Watch(func() { s.step(pass.Hinted{}) }, pass.Topics()...)
@@ -75,9 +76,7 @@ func (s *supervisor) step(e pass.Event) {
 func (s *supervisor) read(a pass.Action) bool {
 	switch a := a.(type) {
 	case pass.TakeLead:
-		Call(s.env, command.TakeTerm(a.Role, a.Holder, a.Seen, a.TTL), func(lead lease.Lead, err error) {
-			s.step(pass.LeadReply{Lead: lead, Err: err})
-		})
+		s.takeLead(a)
 	case pass.ListWorkers:
 		Call(s.env, s.listed.Fleet(a.Marks), func(l fleet.Listing, err error) {
 			for i := range l.Workers {
@@ -115,11 +114,29 @@ func (s *supervisor) read(a pass.Action) bool {
 			s.step(pass.ProvedReply{Proved: proved, Err: err})
 		})
 	case pass.ResignLead:
-		Call(s.env, command.ResignLead(a.Role, a.Holder), func(_ command.Done, err error) { s.step(pass.ResignReply{Err: err}) })
+		request := command.LeaveShare(a.Role, a.Holder)
+		if s.spec.alone() {
+			request = command.ResignLead(a.Role, s.env.ID())
+		}
+		Call(s.env, request, func(_ command.Done, err error) { s.step(pass.ResignReply{Err: err}) })
 	default:
 		return false
 	}
 	return true
+}
+
+// takeLead takes a share of the lead, or all of it in a version that knows nothing of shares.
+func (s *supervisor) takeLead(a pass.TakeLead) {
+	if s.spec.alone() {
+		Call(s.env, command.TakeTerm(a.Role, s.env.ID(), a.Seen, a.TTL), func(lead lease.Lead, err error) {
+			team := lease.Team{Fresh: lead.Holds && lead.Term != lead.Before}
+			s.step(pass.LeadReply{Lead: lead, Team: team, Err: err})
+		})
+		return
+	}
+	Call(s.env, command.TakeShare(a.Role, a.Holder, a.Seen, a.TTL, a.Join), func(share lease.Share, err error) {
+		s.step(pass.LeadReply{Lead: share.Lead, Team: share.Team, Err: err})
+	})
 }
 
 // ensure is the two calls of redisstore.EnsureConnector.
@@ -146,11 +163,15 @@ func (s *supervisor) write(a pass.Action) {
 		s.env.Plan(Planned{Slot: a.Slot, Worker: a.Worker, Edge: a.Edge, Cause: string(a.Cause)})
 		Call(s.env, request, func(g lease.Grant, err error) { s.step(pass.GrantReply{Granted: g, Err: err}) })
 	case pass.Release:
-		Call(s.env, command.Release(a.Slot, a.Worker, a.Epoch), func(_ command.Done, err error) {
+		request := command.ReleaseUnder(a.Term, a.Slot, a.Worker, a.Epoch)
+		if s.spec.alone() {
+			request = command.Release(a.Slot, a.Worker, a.Epoch)
+		}
+		Call(s.env, request, func(_ command.Done, err error) {
 			s.step(pass.ReleaseReply{Err: err})
 		})
 	case pass.AskReconnect:
-		Call(s.env, command.AskReconnect(a.Slot, a.Epoch, a.Command), func(_ command.Done, err error) {
+		Call(s.env, command.AskReconnect(a.Term, a.Slot, a.Epoch, a.Command), func(_ command.Done, err error) {
 			s.step(pass.ReconnectReply{Err: err})
 		})
 	case pass.AnswerCommand:
@@ -193,8 +214,6 @@ func (s *supervisor) restore(r command.Request[uint64], err error) {
 // note tells what services/supervisor logs, and reports whether a is a fact.
 func (s *supervisor) note(a pass.Action) bool {
 	switch a := a.(type) {
-	case pass.LeadChanged:
-		s.env.Observe(Fact{Text: "lead changed", Subject: fmt.Sprint(a.Leading)})
 	case pass.StoreUp:
 		if a.Again && !a.Quiet {
 			s.env.Observe(Fact{Text: "control plane is available again"})
@@ -223,6 +242,19 @@ func (s *supervisor) note(a pass.Action) bool {
 	case pass.CommandAnswered:
 		s.env.Observe(Fact{Text: "command of an operator was answered", Subject: fmt.Sprintf("%s: %s", a.Command, a.Outcome)})
 	case pass.Observed: // what the ops API shows
+	default:
+		return s.noteLead(a)
+	}
+	return true
+}
+
+// noteLead is note for what is about the lead and the shards.
+func (s *supervisor) noteLead(a pass.Action) bool {
+	switch a := a.(type) {
+	case pass.LeadChanged:
+		s.env.Observe(Fact{Text: "lead changed", Subject: fmt.Sprint(a.Leading)})
+	case pass.SharesChanged:
+		s.env.Note(fmt.Sprintf("%d of %d shards, with %d supervisors", a.Own, shard.Count, a.Members))
 	default:
 		return false
 	}

@@ -75,7 +75,7 @@ func small() Spec {
 		s.Workers[i].Tunnels = slices.Clone(s.Workers[i].Tunnels[:1])
 		s.Workers[i].Legacy = false
 	}
-	s.Supervisors[0].Legacy = false
+	s.Supervisors[0].Legacy, s.Supervisors[0].Alone = false, false
 	s.StoreLatency, s.EdgeLatency = time.Millisecond, 10*time.Millisecond
 	return s
 }

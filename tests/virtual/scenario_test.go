@@ -200,6 +200,28 @@ func TestLeaderHangs(t *testing.T) {
 	})
 }
 
+// TestSupervisorKilled: of three supervisors two are killed one after the other, and with the second one a worker. The last one plans for the
+// tunnel within the lease of the others: the worker's indices are served again as soon as with the first one.
+func TestSupervisorKilled(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		parts := w.connected("w1", "w2")
+		others := []*part{w.supervisor(), w.supervisor()}
+		w.pass(20 * time.Second)
+		gaps, before := w.unserved(), len(w.edges.registrations())
+		parts[0].kill()
+		w.pass(6 * time.Second)
+		if n := len(w.edges.registrations()) - before; n != 0 {
+			t.Errorf("%d registrations because a supervisor was killed", n)
+		}
+		others[0].kill()
+		parts[1].kill()
+		w.within(30*time.Second, "every index is served again by the supervisor that is left", w.isSteady)
+		if gap := worst(gaps()); gap > 25*time.Second {
+			t.Errorf("an index was unserved for %v", gap)
+		}
+	})
+}
+
 // TestAddressGoesSilent: an address stops responding. Its index is served over another one, and the others stay.
 func TestAddressGoesSilent(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/control/plan"
+	"github.com/culvert-tunnel/culvert/pkg/control/shard"
 	"github.com/culvert-tunnel/culvert/pkg/desired"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -12,11 +13,13 @@ import (
 // Action is something that the runner of a Machine does: a call of the store, a wait, or a fact to log and to count. The set is closed.
 type Action interface{ action() }
 
-// TakeLead takes or renews the leader lease. Seen is the highest term that was seen. Its reply is LeadReply.
+// TakeLead takes or renews this supervisor's share of the lead. Seen is the highest term that was seen. Join says that it may lead beside
+// others; without it, only if there is no other. Its reply is LeadReply.
 type TakeLead struct {
 	Role, Holder string
 	Seen         lease.Term
 	TTL          time.Duration
+	Join         bool
 }
 
 // ListWorkers lists the registrations of workers, and the tunnels that were marked since the version Marks. Its reply is WorkersReply.
@@ -61,10 +64,18 @@ type Grant struct {
 }
 
 // Release frees a slot. Its reply is ReleaseReply.
-type Release struct{ plan.Release }
+type Release struct {
+	plan.Release
+	// Term is the lead that the decision was made under.
+	Term lease.Term
+}
 
 // AskReconnect asks the holder of a slot to make its connection again. Its reply is ReconnectReply.
-type AskReconnect struct{ plan.Reconnect }
+type AskReconnect struct {
+	plan.Reconnect
+	// Term is the lead that the decision was made under.
+	Term lease.Term
+}
 
 // AnswerCommand writes the result of an operator's command, unless it has one. Its reply is AnswerReply.
 type AnswerCommand struct{ plan.Answer }
@@ -93,7 +104,7 @@ type BeginGeneration struct{}
 // Hint wakes the watchers of a topic. Its reply is HintReply.
 type Hint struct{ Topic string }
 
-// ResignLead gives the leader lease up. Its reply is ResignReply.
+// ResignLead gives the share of the lead up. Its reply is ResignReply.
 type ResignLead struct{ Role, Holder string }
 
 // Rest waits; its end is the event Rested.
@@ -104,6 +115,13 @@ type Done struct{}
 
 // LeadChanged says whether this supervisor plans from now on.
 type LeadChanged struct{ Leading bool }
+
+// SharesChanged says who plans for which shards from now on: of each shard the name of its supervisor, empty if nobody is known.
+type SharesChanged struct {
+	Owners [shard.Count]string
+	// Own counts this supervisor's shards, and Members the supervisors.
+	Own, Members int
+}
 
 // Observed is the world that the pass has read. It is never changed afterwards.
 type Observed struct{ World plan.World }
@@ -172,6 +190,7 @@ func (ResignLead) action()      {}
 func (Rest) action()            {}
 func (Done) action()            {}
 func (LeadChanged) action()     {}
+func (SharesChanged) action()   {}
 func (Observed) action()        {}
 func (SlotGranted) action()     {}
 func (SlotReleased) action()    {}

@@ -74,10 +74,16 @@ func (m *Machine) follow(l fleet.Listing) {
 	if changed || m.serving == nil {
 		m.serving = plan.NewServing(l.Workers)
 	}
-	if changed || m.wanted == nil || m.wishes.news {
-		m.want(plan.Follow(plan.Wanted(l.Workers, m.cfg.Connections), m.wishes.state.Tunnels))
+	if changed || m.wanted == nil || m.wishes.news || m.reshared {
+		m.want(m.mine(plan.Follow(plan.Wanted(l.Workers, m.cfg.Connections), m.wishes.state.Tunnels)))
+		m.reshared = false
 	}
 	m.review = m.review || m.wishes.news
+	m.markDue(l)
+}
+
+// markDue marks the connectors that somebody marked, or that may have changed without a mark.
+func (m *Machine) markDue(l fleet.Listing) {
 	for _, c := range m.wishes.commands {
 		m.queue.Mark(m.now, c.Tunnel)
 	}
@@ -179,7 +185,7 @@ func (m *Machine) reviewed() {
 	}
 	m.looked = m.now
 	world := m.read.world
-	world.Pools, world.Serving = m.pools, m.serving
+	world.Pools, world.Serving, world.Planners = m.pools, m.serving, len(m.team.Members)
 	for _, t := range m.sorted() {
 		c := m.recent[t].now(m.now)
 		c.Records, _ = m.alive(c.Records)

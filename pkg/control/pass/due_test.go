@@ -24,6 +24,7 @@ type plant struct {
 	desired bool
 	pool    PoolReply
 	term    lease.Term
+	team    lease.Team
 	// failing are tunnels whose slots cannot be read.
 	failing map[tunnel.ID]bool
 	// damaged are tunnels whose slot cannot be read.
@@ -77,7 +78,7 @@ func (p *plant) pass(after time.Duration, e Event) {
 			p.m.Step(p.now, Rested{})
 			return
 		case TakeLead:
-			actions = p.m.Step(p.now, LeadReply{Lead: lease.Lead{Holds: true, Term: p.term, Before: p.term}})
+			actions = p.m.Step(p.now, LeadReply{Lead: lease.Lead{Holds: true, Term: p.term, Before: p.term}, Team: p.team})
 		case ListWorkers:
 			l := fleet.Listing{Workers: append([]fleet.Worker(nil), p.workers...), Marks: p.marks, Marked: p.marked, Desired: p.desired}
 			p.marked, p.desired = nil, false

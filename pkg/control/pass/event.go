@@ -26,9 +26,10 @@ type Rested struct{}
 // Stopped asks the machine to end, whatever it does. A call that is outstanding is given up, and its reply ignored.
 type Stopped struct{}
 
-// LeadReply is the reply of TakeLead: whether this supervisor has the lead, and under which term.
+// LeadReply is the reply of TakeLead: whether this supervisor leads, under which term, and who leads with it.
 type LeadReply struct {
 	Lead lease.Lead
+	Team lease.Team
 	Err  error
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/control/outage"
 	"github.com/culvert-tunnel/culvert/pkg/control/plan"
+	"github.com/culvert-tunnel/culvert/pkg/control/shard"
 	"github.com/culvert-tunnel/culvert/pkg/control/workqueue"
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
@@ -59,7 +60,7 @@ func Topics() []string { return []string{lease.TopicFleet, lease.TopicStatus} }
 
 // Config is what a Machine is made of.
 type Config struct {
-	// ID names this supervisor among those that share the lead.
+	// ID names this supervisor's process among those that share the lead. No two processes may have the same one.
 	ID string
 	// Connections is the number of connections of a connector whose workers set none.
 	Connections int
@@ -109,6 +110,12 @@ type Machine struct {
 	leading        bool
 	// term is the highest term seen; it is this supervisor's own while it leads.
 	term lease.Term
+	// team are those who lead, owners says who of them plans for which shard, and reshared that this supervisor's own shards changed.
+	team     lease.Team
+	owners   [shard.Count]string
+	reshared bool
+	// pace spaces the grants of this supervisor.
+	pace pacer
 	// asked is when the lead was taken or renewed last, as of the moment when the call went out; called is when the last call did.
 	asked, called time.Time
 	// late says that this process was stopped during the present pass.
@@ -120,8 +127,8 @@ type Machine struct {
 	problem, err error
 	// now is the time of the present step.
 	now time.Time
-	// lead is the term of the lead's record, clock the server's time, heard when it was asked for; lost is when the store was found to have
-	// lost data.
+	// lead is the highest term of the lead's record, clock the server's time, heard when it was asked for; lost is when the store was found
+	// to have lost data.
 	lead         lease.Term
 	clock, until time.Duration // until is when the lead ends by that clock
 	heard, lost  time.Time
@@ -275,7 +282,7 @@ func (m *Machine) begin(now time.Time) []Action {
 
 func (m *Machine) takeLead(s stage) Action {
 	m.stage = s
-	return TakeLead{Role: Role, Holder: m.cfg.ID, Seen: m.term, TTL: LeadTTL}
+	return TakeLead{Role: Role, Holder: m.cfg.ID, Seen: m.term, TTL: LeadTTL, Join: m.settled()}
 }
 
 // end closes a pass that ended with err, which may be nil, after the facts so far.

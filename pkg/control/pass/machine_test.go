@@ -71,10 +71,15 @@ func slotsOf(states ...lease.State) SlotsReply {
 }
 
 func describe(actions []Action) string {
-	parts := make([]string, len(actions))
-	for i, a := range actions {
+	var parts []string
+	for _, a := range actions {
 		name := strings.TrimPrefix(fmt.Sprintf("%T", a), "pass.")
 		switch a := a.(type) {
+		case SharesChanged:
+			if a.Members < 2 {
+				continue
+			}
+			name = fmt.Sprintf("%s %d of %d", name, a.Own, a.Members)
 		case TakeLead:
 			name = fmt.Sprintf("%s %s %s %v", name, a.Role, a.Holder, a.TTL)
 			if a.Seen > 7 { // than the term of most tests
@@ -125,7 +130,7 @@ func describe(actions []Action) string {
 		case StoreDown:
 			name = fmt.Sprintf("%s (%v)", name, a.Problem)
 		}
-		parts[i] = name
+		parts = append(parts, name)
 	}
 	return strings.Join(parts, "; ")
 }

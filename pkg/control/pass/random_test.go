@@ -14,7 +14,7 @@ func calls(actions []Action) (n int, last bool) {
 	for _, a := range actions {
 		last = false
 		switch a.(type) {
-		case LeadChanged, Observed, SlotGranted, SlotReleased, PlanOutdated, Short, StoreUp, StoreDown, Trouble, LeadNotResigned:
+		case LeadChanged, SharesChanged, Observed, SlotGranted, SlotReleased, PlanOutdated, Short, StoreUp, StoreDown, Trouble, LeadNotResigned:
 		default:
 			n, last = n+1, true
 		}

@@ -91,7 +91,7 @@ func (m *Machine) tookLead(r LeadReply) []Action {
 	if m.steady.IsZero() {
 		m.steady = m.now
 	}
-	facts := m.hold(r.Lead)
+	facts := m.hold(r)
 	if !m.leading && m.now.Sub(m.learned) < learnEvery {
 		return m.end(nil, facts...)
 	}
@@ -111,7 +111,7 @@ func (m *Machine) renewedLead(r LeadReply) []Action {
 		m.err, m.todo = r.Err, nil
 		return m.write()
 	}
-	facts := m.hold(r.Lead)
+	facts := m.hold(r)
 	if !m.leading || m.term != term || m.lost != lost {
 		return m.abandon(errLead, facts...)
 	}

@@ -57,20 +57,10 @@ func (m *Machine) trouble(k Kind, subject string, err error) Action {
 // hold keeps what the store says of the lead, and notices by it when the store lost data: the lead's record has a lower term or an
 // earlier end than before, or it ran out although this supervisor renewed it in time, or the clock stepped. Then absent records mean
 // nothing until their owners had the time to report.
-func (m *Machine) hold(l lease.Lead) []Action {
-	var facts []Action
-	raised := m.term > m.lead // this supervisor asked for a higher term
-	intime := m.leading && m.called.Sub(m.asked) < LeadTTL-renewLead
-	switch step := (l.Clock - m.clock) - m.called.Sub(m.heard); {
-	case m.lead == 0:
-	case l.Before < m.lead, l.Before == m.lead && (l.Until != 0 && l.Until < m.until || intime && l.Term != m.lead && !raised):
-		m.lost = m.now
-		facts = append(facts, m.trouble(KindLoss, "lead", errLost))
-	case m.clock != 0 && l.Clock != 0 && (step > clockStep || step < -clockStep):
-		m.lost = m.now
-		facts = append(facts, m.trouble(KindLoss, "clock", errStepped))
-	}
-	m.term, m.lead, m.asked = max(m.term, l.Term), l.Term, m.called
+func (m *Machine) hold(r LeadReply) []Action {
+	l := r.Lead
+	facts := m.leadLost(r)
+	m.term, m.lead, m.asked = max(m.term, l.Term), max(l.Before, l.Term), m.called
 	m.clock, m.heard, m.until = l.Clock, m.called, l.Until
 	if l.Holds {
 		m.until = l.Clock + LeadTTL
@@ -79,14 +69,40 @@ func (m *Machine) hold(l lease.Lead) []Action {
 		m.wishes.stale = true
 		m.queue.MarkAll(m.now)
 	}
-	if m.leading == l.Holds {
-		return facts
-	}
+	changed := m.leading != l.Holds
 	m.leading = l.Holds
-	m.wishes.stale = true
-	clear(m.recent) // what a former lead read is of the past
+	if changed {
+		m.wishes.stale = true
+		m.forget()
+	}
+	facts = append(facts, m.share(r.Team)...)
+	if changed {
+		facts = append(facts, LeadChanged{Leading: m.leading})
+	}
+	return facts
+}
+
+// forget drops what was read of the connectors: others were in charge of them since.
+func (m *Machine) forget() {
+	clear(m.recent)
 	m.queue.MarkAll(m.now)
-	return append(facts, LeadChanged{Leading: m.leading})
+}
+
+// leadLost tells if the record of the lead, or the clock, shows that the store lost data.
+func (m *Machine) leadLost(r LeadReply) []Action {
+	l := r.Lead
+	intime := m.leading && m.called.Sub(m.asked) < LeadTTL-renewLead
+	known := m.leading && l.Holds || l.Before == m.lead // it is the lease that this supervisor saw before
+	switch step := (l.Clock - m.clock) - m.called.Sub(m.heard); {
+	case m.lead == 0:
+	case l.Before < m.lead, known && l.Until != 0 && l.Until < m.until, intime && r.Team.Fresh:
+		m.lost = m.now
+		return []Action{m.trouble(KindLoss, "lead", errLost)}
+	case m.clock != 0 && l.Clock != 0 && (step > clockStep || step < -clockStep):
+		m.lost = m.now
+		return []Action{m.trouble(KindLoss, "clock", errStepped)}
+	}
+	return nil
 }
 
 // doubt is what makes the absence of a connector's records mean nothing for a while.

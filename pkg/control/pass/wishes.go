@@ -161,6 +161,8 @@ func (m *Machine) reconnected(r ReconnectReply) []Action {
 	a, _ := m.todo[0].(plan.Reconnect)
 	m.todo = m.todo[1:]
 	switch {
+	case m.overtaken(r.Err):
+		return m.abandon(r.Err)
 	case r.Err == nil:
 		m.wishes.rushed[a.Slot.Tunnel] = m.now
 		m.noticeRelease(plan.Release{Slot: a.Slot, Worker: a.Worker, Epoch: a.Epoch})

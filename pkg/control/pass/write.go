@@ -17,7 +17,7 @@ func (m *Machine) plan(now time.Time) []Action {
 	world.Beside, world.Serving = m.beside(), m.serving
 	m.health.observe(&world, now)
 	world.Unsettled = m.read.listed.Sub(m.steady) < m.cfg.Settle // who was absent then may have come since
-	world.Scattered = m.scattered
+	world.Scattered, world.Planners = m.scattered, len(m.team.Members)
 	world.Commands, world.Rushed = m.wishes.waiting(now)
 	result := plan.Plan(world)
 	m.todo, m.written, m.wishes.answers = result.Actions, 0, result.Answers
@@ -83,14 +83,26 @@ func (m *Machine) write(facts ...Action) []Action {
 	switch a := m.todo[0].(type) {
 	case plan.Release:
 		m.stage = releasing
-		return append(facts, Release{a})
+		return append(facts, Release{Release: a, Term: m.term})
 	case plan.Reconnect:
 		m.stage = reconnecting
-		return append(facts, AskReconnect{a})
+		return append(facts, AskReconnect{Reconnect: a, Term: m.term})
 	}
-	m.stage = granting
 	g, _ := m.todo[0].(plan.Grant) // there is no fourth kind
+	wait, ok := m.pace.take(m.now, len(m.team.Members))
+	if !ok {
+		m.queue.Done(m.now, g.Slot.Tunnel, m.now.Add(wait-grantWait/2))
+		m.drop(g.Slot.Tunnel)
+		return m.write(facts...)
+	}
+	g.Wait = max(g.Wait, wait)
+	m.todo[0], m.stage = g, granting
 	return append(facts, Grant{Grant: g, Term: m.term, Ended: m.ended[g.Slot.Tunnel], TTL: lease.LeaseTTL})
+}
+
+// drop drops what is left of the plan for a tunnel.
+func (m *Machine) drop(t tunnel.ID) {
+	m.todo = slices.DeleteFunc(m.todo, func(a plan.Action) bool { return slotOf(a).Tunnel == t })
 }
 
 // writeReply handles the reply of a write.
@@ -112,7 +124,7 @@ func (m *Machine) writeReply(e Event) []Action {
 			if e.Err == nil {
 				m.noticeRelease(a)
 			}
-			return m.wrote(e.Err, SlotReleased{a})
+			return m.wrote(e.Err, SlotReleased{Release: a})
 		}
 	case ReconnectReply, AnswerReply, RestoreReply:
 		return m.wishReply(e)
@@ -157,7 +169,7 @@ func (m *Machine) wrote(err error, done Action) []Action {
 		return m.write(PlanOutdated{Err: err})
 	case errors.Is(err, tunnel.ErrUnavailable):
 		m.written++
-		m.todo = slices.DeleteFunc(m.todo, func(a plan.Action) bool { return slotOf(a).Tunnel == slot.Tunnel })
+		m.drop(slot.Tunnel)
 	}
 	return m.write(m.trouble(KindGrant, slot.Tunnel.String(), err))
 }

@@ -12,8 +12,10 @@ type Candidate struct {
 	ID       tunnel.WorkerID
 	Host     string
 	Capacity int
-	// Load counts the slots of all connectors that the worker holds, Own the slots of this connector only.
-	Load, Own int
+	// Load counts the slots of all connectors that the worker holds as far as this supervisor plans for them, Own those of this connector
+	// only. Elsewhere are those of connectors that other supervisors plan for: it counts when a slot is placed, and is not evened out, or
+	// several supervisors would do so at once.
+	Load, Own, Elsewhere int
 	// Weight is the worker's share of this connector's slots: one with weight 2 gets twice as many as one with 1. 0 stands for 1.
 	Weight int
 	// Closed workers get nothing new: they drain.
@@ -24,7 +26,11 @@ type Candidate struct {
 
 func (c Candidate) weight() int { return max(c.Weight, 1) }
 
-func (c Candidate) hasRoom() bool { return !c.Closed && c.Load < c.Capacity }
+// All counts the slots that the worker holds, whoever plans for them.
+func (c Candidate) All() int { return c.Load + c.Elsewhere }
+
+// HasRoom reports whether the worker may get one more slot.
+func (c Candidate) HasRoom() bool { return !c.Closed && c.All() < c.Capacity }
 
 // Choose picks the worker for one more slot: the fewest slots of this connector for its weight, then the fewest of them on its host,
 // then the least load for its capacity, then the smallest name, so that all supervisors choose alike. A worker that
@@ -50,7 +56,7 @@ func choose(candidates []Candidate, avoid []tunnel.WorkerID) (tunnel.WorkerID, b
 	onHost := perHost(candidates)
 	best := -1
 	for i, c := range candidates {
-		if !c.hasRoom() || slices.Contains(avoid, c.ID) {
+		if !c.HasRoom() || slices.Contains(avoid, c.ID) {
 			continue
 		}
 		if best < 0 || before(c, candidates[best], onHost) {
@@ -67,7 +73,7 @@ func before(a, b Candidate, onHost map[string]int) bool {
 	order := cmp.Or(
 		cmp.Compare((a.Own+1)*b.weight(), (b.Own+1)*a.weight()),
 		cmp.Compare(onHost[a.Host], onHost[b.Host]),
-		cmp.Compare(a.Load*b.Capacity, b.Load*a.Capacity),
+		cmp.Compare(a.All()*b.Capacity, b.All()*a.Capacity),
 		cmp.Compare(a.ID, b.ID),
 	)
 	return order < 0
@@ -88,7 +94,7 @@ func Rebalance(candidates []Candidate) (Move, bool) {
 			continue
 		}
 		for _, to := range candidates {
-			if to.ID == from.ID || to.Doubtful || !to.hasRoom() {
+			if to.ID == from.ID || to.Doubtful || !to.HasRoom() {
 				continue
 			}
 			g := gain(from, to, onHost)

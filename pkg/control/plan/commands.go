@@ -115,8 +115,8 @@ func (v *view) target(r lease.Record, named tunnel.WorkerID) (to tunnel.WorkerID
 		return "", fmt.Sprintf("worker %s does not serve the tunnel", named)
 	case candidates[i].Closed:
 		return "", fmt.Sprintf("worker %s takes no connections of the tunnel: it drains, or has weight 0", named)
-	case named != r.Worker && candidates[i].Load >= candidates[i].Capacity:
-		return "", fmt.Sprintf("worker %s has no room: it holds %d of %d", named, candidates[i].Load, candidates[i].Capacity)
+	case named != r.Worker && !candidates[i].HasRoom():
+		return "", fmt.Sprintf("worker %s has no room: it holds %d of %d", named, candidates[i].All(), candidates[i].Capacity)
 	}
 	return named, ""
 }

@@ -90,7 +90,7 @@ const (
 	moveAfter = 3
 	// leaveAfter is the same for failures that its own retries usually mend.
 	leaveAfter = 5
-	// movesPerPlan bounds how many slots are rebalanced at once, over all connectors.
+	// movesPerPlan bounds how many slots are rebalanced at once, over all connectors, by all supervisors together.
 	movesPerPlan = 8
 	// waiting is how many slots may wait for the registration bucket, beyond its burst, when another one is moved.
 	waiting = 2
@@ -98,7 +98,7 @@ const (
 
 // Plan decides what to grant and to release in the world w, and which connectors get too few connections.
 func Plan(w World) Result {
-	p := planner{load: newLoad(w)}
+	p := planner{load: newLoad(w), most: max(movesPerPlan/max(w.Planners, 1), 1)}
 	for _, c := range w.Connectors {
 		p.connector(w, c)
 	}
@@ -109,6 +109,8 @@ type planner struct {
 	out   Result
 	load  load
 	moves int
+	// most bounds moves.
+	most int
 }
 
 // connector plans for one connector.
@@ -132,7 +134,7 @@ func (p *planner) connector(w World, c Connector) {
 	if !v.unsettled && !v.scattered && p.repair(v) {
 		return
 	}
-	if steady && !v.full() && p.moves < movesPerPlan && !p.rebalance(v) && !p.changePool(v) {
+	if steady && !v.full() && p.moves < p.most && !p.rebalance(v) && !p.changePool(v) {
 		p.convert(v)
 	}
 }

@@ -19,6 +19,8 @@ type load struct {
 	workers map[tunnel.WorkerID]fleet.Worker
 	serving Serving
 	slots   map[tunnel.WorkerID]int
+	// others are the slots of connectors that other supervisors plan for.
+	others map[tunnel.WorkerID]int
 	// suspects are the slots whose last holders died.
 	suspects suspects
 	last     starts
@@ -26,7 +28,8 @@ type load struct {
 
 func newLoad(w World) load {
 	l := load{
-		workers: map[tunnel.WorkerID]fleet.Worker{}, serving: w.Serving, slots: map[tunnel.WorkerID]int{}, suspects: suspects{}, last: starts{},
+		workers: map[tunnel.WorkerID]fleet.Worker{}, serving: w.Serving, slots: map[tunnel.WorkerID]int{}, others: map[tunnel.WorkerID]int{},
+		suspects: suspects{}, last: starts{},
 	}
 	if l.serving == nil {
 		l.serving = NewServing(w.Workers)
@@ -43,7 +46,18 @@ func newLoad(w World) load {
 			}
 		}
 	}
+	l.addOthers(w.Planners)
 	return l
+}
+
+// addOthers counts the slots of the workers that other supervisors plan for: what each worker said that it holds, less what this one knows.
+func (l *load) addOthers(planners int) {
+	if planners < 2 {
+		return
+	}
+	for id, w := range l.workers {
+		l.others[id] = max(w.Held-l.slots[id], 0)
+	}
 }
 
 // view is one connector while its plan is made: what was observed, and what was decided since.
@@ -111,7 +125,7 @@ func (v *view) candidates() []placement.Candidate {
 			continue
 		}
 		out = append(out, placement.Candidate{
-			ID: w.ID, Host: w.Host, Capacity: w.Capacity, Load: v.slots[w.ID], Own: own[w.ID], Weight: v.weight(w),
+			ID: w.ID, Host: w.Host, Capacity: w.Capacity, Load: v.slots[w.ID], Elsewhere: v.others[w.ID], Own: own[w.ID], Weight: v.weight(w),
 			Closed: w.Draining || v.weight(w) == 0, Doubtful: v.doubtful(w),
 		})
 	}

@@ -28,6 +28,8 @@ type World struct {
 	Pools   map[string]edgepool.Pool
 	// Connectors are those to plan for. Beside are others, as they were read before: they only count as load of the workers.
 	Connectors, Beside []Connector
+	// Planners is how many supervisors plan, each for connectors of its own; this one is one of them. 0 stands for 1.
+	Planners int
 	// Now is the time that Health is compared with.
 	Now time.Time
 	// Holds are workers and hosts that could not reach the edge for a tunnel: until then they get its slots only if nobody else is there.

@@ -190,6 +190,7 @@ func (m *Machine) write(now time.Time) {
 		m.emit(CallPut{Worker: record})
 		return
 	}
+	record.Held = m.deps.Held()
 	m.number++
 	m.full = m.full || m.number%fullEvery == 0 || !reflect.DeepEqual(record, m.stored)
 	m.sent = fleet.Renewal{Worker: record, Full: m.full, Inbox: m.inbox, Number: m.number, Confirmed: m.confirmed}

@@ -65,6 +65,7 @@ const (
 	scriptGrant         = "grant"
 	scriptLeader        = "leader"
 	scriptLeaveQuota    = "leave_quota"
+	scriptLeaveShare    = "leave_share"
 	scriptList          = "list"
 	scriptGeneration    = "new_generation"
 	scriptNoteRules     = "note_rules"
@@ -88,15 +89,17 @@ const (
 	scriptSlots         = "slots"
 	scriptSubmitCommand = "submit_command"
 	scriptTakeLead      = "take_lead"
+	scriptTakeShare     = "take_share"
 )
 
 // Scripts lists the names of the embedded scripts in alphabetical order.
 func Scripts() []string {
 	return []string{
-		scriptAnswerCommand, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptLeaveQuota, scriptList, scriptGeneration,
-		scriptNoteRules, scriptNotify, scriptProved, scriptPublishPool, scriptPut, scriptPutRules, scriptQuota, scriptReconnect,
-		scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker, scriptReportRules, scriptResealRules, scriptResignLead, scriptRuleHeads,
-		scriptRules, scriptSetDesired, scriptSlots, scriptSubmitCommand, scriptTakeLead,
+		scriptAnswerCommand, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptLeaveQuota, scriptLeaveShare, scriptList,
+		scriptGeneration, scriptNoteRules, scriptNotify, scriptProved, scriptPublishPool, scriptPut, scriptPutRules, scriptQuota,
+		scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker, scriptReportRules, scriptResealRules,
+		scriptResignLead, scriptRuleHeads, scriptRules, scriptSetDesired, scriptSlots, scriptSubmitCommand, scriptTakeLead,
+		scriptTakeShare,
 	}
 }
 

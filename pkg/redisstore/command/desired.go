@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/desired"
+	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
 
@@ -246,14 +247,15 @@ func status(op, id string) func(reply any) (desired.Status, error) {
 }
 
 // AskReconnect asks the holder of a slot under the epoch to make its connection again; id is that of the command. tunnel.ErrFenced says
-// that the slot has another epoch or no holder, tunnel.ErrNotFound that the store knows no such slot.
-func AskReconnect(slot tunnel.Slot, epoch tunnel.Epoch, id string) Request[Done] {
+// that the slot has another epoch or no holder, tunnel.ErrNotFound that the store knows no such slot, and a lease.OvertakenError that a
+// leader with a newer term than the caller's is in charge.
+func AskReconnect(term lease.Term, slot tunnel.Slot, epoch tunnel.Epoch, id string) Request[Done] {
 	op := fmt.Sprintf("reconnect slot %d", slot.Index)
 	return Request[Done]{
 		Op: op,
 		Command: Command{
-			Script: scriptReconnect, Keys: []string{slotsKey(slot.Tunnel, slot.Connector)},
-			Args: []string{formatIndex(slot.Index), formatEpoch(epoch), id},
+			Script: scriptReconnect, Keys: []string{slotsKey(slot.Tunnel, slot.Connector), fenceKey(slot.Tunnel, slot.Connector)},
+			Args: []string{formatIndex(slot.Index), formatEpoch(epoch), id, formatTerm(term)},
 		},
 		Decode: released(op),
 	}

@@ -46,6 +46,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(uint8(i), "*\n$pending\n$\n$900\n$"+orderText)
 		f.Add(uint8(i), "*\n$17\n$2\n$6ba7b810-9dad-11d1-80b4-00c04fd430c8\n$odd\n$"+`{"worker_id":"b"}`+"\n${")
 		f.Add(uint8(i), "*\n$x\n$0")
+		f.Add(uint8(i), "*\n$1\n$9\n$7\n$1500\n$800\n$3\n$h/1\n$h/2")
+		f.Add(uint8(i), "$term 9")
 		f.Add(uint8(i), op.name)
 	}
 	all := operations(f)
@@ -162,6 +164,9 @@ func operations(tb testing.TB) []operation {
 		erase(command.TakeTerm("supervisor", "h", 5, time.Second), nil),
 		erase(command.ResignLead("supervisor", "h"), nil),
 		erase(command.Leader("supervisor"), nil),
+		erase(command.TakeShare("supervisor", "h/1", 5, time.Second, true), nil),
+		erase(command.TakeShare("supervisor", "h/1", 0, time.Second, false), nil),
+		erase(command.LeaveShare("supervisor", "h/1"), nil),
 		erase(command.PutWorker(worker(), time.Second)),
 		erase(command.RenewWorker(fleet.Renewal{Worker: leased(), Full: true, Number: 2, Confirmed: 1}, time.Second)),
 		erase(command.Notify("w", []tunnel.ID{s.Tunnel}), nil),
@@ -185,6 +190,7 @@ func operations(tb testing.TB) []operation {
 		erase(command.Renew(s.Tunnel, s.Connector, "w", []lease.Report{report}, time.Second)),
 		erase(command.Report(s.Tunnel, s.Connector, "w", "a", []lease.Report{report})),
 		erase(command.Release(s, "w", 7), nil),
+		erase(command.ReleaseUnder(5, s, "w", 7), nil),
 		erase(command.Proved(s.Tunnel, s.Connector), nil),
 		erase(command.Desired(17), nil),
 		erase(command.SetDesired(s.Tunnel, 17, desired.Spec{Connections: 2}, "ann", true)),
@@ -194,7 +200,7 @@ func operations(tb testing.TB) []operation {
 		erase(command.Submit(order(), time.Second)),
 		erase(command.Answer("c1", desired.Result{Outcome: desired.Done, Detail: "epoch 9"}), nil),
 		erase(command.Result("c1"), nil),
-		erase(command.AskReconnect(s, 7, "c1"), nil),
+		erase(command.AskReconnect(5, s, 7, "c1"), nil),
 		erase(command.RuleHeads(17), nil),
 		erase(command.Rules(s.Tunnel, 7), nil),
 		erase(command.RuleHistory(s.Tunnel), nil),

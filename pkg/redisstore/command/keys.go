@@ -9,7 +9,9 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	cv:pool:<name>                hash    none          discovery               supervisor, worker
 //	    version, good (0|1: two regions or more), body (edgepool.Pool as JSON)
 //	cv:lead:<role>                hash    none          the leader              all of the role
-//	    holder, deadline, term (grows with each change; how a loss of data is noticed)
+//	    holder, deadline, term (grows with each change; how a loss of data is noticed); of supervisors, which lead together, the holder is
+//	    "(together)", and there are view (grows with each change of the members) and for each member m:<id>/<nonce> (deadline of its lease,
+//	    its term, and the view of that)
 //	cv:{worker}:records           hash    10 min more   worker                  supervisor, ops
 //	cv:{worker}:deadlines         zset    10 min more   worker                  supervisor, ops
 //	cv:{proxy}:records            hash    longest       proxy                   worker, ops

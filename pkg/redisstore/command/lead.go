@@ -45,10 +45,7 @@ func decodeLead(reply any) (lease.Lead, error) {
 			return lease.Lead{}, badReply(opTakeLead, reply)
 		}
 	}
-	return lease.Lead{
-		Holds: words[0] == "1", Term: lease.Term(numbers[0]), Before: lease.Term(numbers[1]),
-		Clock: time.Duration(numbers[2]) * time.Millisecond, Until: time.Duration(numbers[3]) * time.Millisecond,
-	}, nil
+	return leadOf(words[0], numbers[:]), nil
 }
 
 func formatTerm(t lease.Term) string { return strconv.FormatUint(uint64(t), 10) }

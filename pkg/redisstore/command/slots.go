@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/lease"
@@ -202,6 +203,14 @@ func Release(slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) Reque
 	}
 }
 
+// ReleaseUnder is Release for a leader. A lease.OvertakenError says that one with a newer term than the caller's is in charge.
+func ReleaseUnder(term lease.Term, slot tunnel.Slot, worker tunnel.WorkerID, epoch tunnel.Epoch) Request[Done] {
+	r := Release(slot, worker, epoch)
+	r.Keys = append(r.Keys, fenceKey(slot.Tunnel, slot.Connector))
+	r.Args = append(r.Args, formatTerm(term))
+	return r
+}
+
 // released reads the reply of the scripts that change one slot under its epoch.
 func released(op string) func(reply any) (Done, error) {
 	return func(reply any) (Done, error) {
@@ -216,9 +225,13 @@ func released(op string) func(reply any) (Done, error) {
 			return Done{}, fmt.Errorf("%s: %w", op, tunnel.ErrFenced)
 		case "absent":
 			return Done{}, absent(op)
-		default:
+		}
+		term, found := strings.CutPrefix(word, "term ")
+		newer, err := strconv.ParseUint(term, 10, 64)
+		if !found || err != nil {
 			return Done{}, badReply(op, reply)
 		}
+		return Done{}, fmt.Errorf("%s: %w", op, &lease.OvertakenError{Term: lease.Term(newer)})
 	}
 }
 

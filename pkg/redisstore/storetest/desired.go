@@ -167,10 +167,10 @@ func testCommandLimit(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 // testReconnect: the record says it under the epoch that was named, and a grant ends it.
 func testReconnect(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	s, slot := open(t), newSlots(t, 1)[0]
-	wantError(t, "AskReconnect of no slot", s.AskReconnect(t.Context(), slot, 1, "c1"), tunnel.ErrNotFound)
+	wantError(t, "AskReconnect of no slot", s.AskReconnect(t.Context(), 0, slot, 1, "c1"), tunnel.ErrNotFound)
 	g := mustGrant(t, s, grantTo(slot, "w1", 1), 0, long)
-	wantError(t, "AskReconnect with another epoch", s.AskReconnect(t.Context(), slot, g.Epoch-1, "c1"), tunnel.ErrFenced)
-	if err := s.AskReconnect(t.Context(), slot, g.Epoch, "c1"); err != nil {
+	wantError(t, "AskReconnect with another epoch", s.AskReconnect(t.Context(), 0, slot, g.Epoch-1, "c1"), tunnel.ErrFenced)
+	if err := s.AskReconnect(t.Context(), 0, slot, g.Epoch, "c1"); err != nil {
 		t.Fatal(err)
 	}
 	if r := only(t, slotsOf(t, s, slot)); r.Reconnect != "c1" || r.Command != "" {
@@ -185,5 +185,5 @@ func testReconnect(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if err := s.Release(t.Context(), slot, "w2", g.Epoch); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, "AskReconnect of a free slot", s.AskReconnect(t.Context(), slot, g.Epoch, "c3"), tunnel.ErrFenced)
+	wantError(t, "AskReconnect of a free slot", s.AskReconnect(t.Context(), 0, slot, g.Epoch, "c3"), tunnel.ErrFenced)
 }

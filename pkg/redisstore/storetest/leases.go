@@ -80,8 +80,16 @@ func grantFence(t *testing.T, s *redisstore.Store) {
 			t.Errorf("SlotsUnder of term %d: %v, want it to name term 7", old, err)
 		}
 	}
-	if r := only(t, slotsOf(t, s, slot)); r.Worker != "w1" {
-		t.Errorf("worker %s, want w1", r.Worker)
+	for what, err := range map[string]error{
+		"ReleaseUnder": s.ReleaseUnder(t.Context(), 6, slot, "w1", first.Epoch),
+		"AskReconnect": s.AskReconnect(t.Context(), 6, slot, first.Epoch, "c"),
+	} {
+		if !errors.As(err, &newer) || newer.Term != 7 {
+			t.Errorf("%s under an older term: %v, want it to name term 7", what, err)
+		}
+	}
+	if r := only(t, slotsOf(t, s, slot)); r.Worker != "w1" || r.Reconnect != "" {
+		t.Errorf("worker %s, reconnect %q, want w1 and none", r.Worker, r.Reconnect)
 	}
 	if _, err := s.GrantUnder(t.Context(), 7, grantTo(slot, "w2", 2), first.Epoch, long); err != nil {
 		t.Errorf("GrantUnder of the term in force: %v", err)

@@ -32,6 +32,8 @@ func Run(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	}{
 		{"pool", testPool},
 		{"lead", testLead},
+		{"shares", testShares},
+		{"shares beside a single leader", testSharesBesideLeader},
 		{"registry", testRegistry},
 		{"worker lease", testWorkerLease},
 		{"inbox", testInbox},

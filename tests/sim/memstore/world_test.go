@@ -84,6 +84,9 @@ func (w *world) next() command.Command {
 		return w.renew()
 	case 6:
 		slot := w.slot()
+		if w.pick(2) == 0 {
+			return command.ReleaseUnder(w.term(), slot, w.worker(), w.epoch(slot)).Command
+		}
 		return command.Release(slot, w.worker(), w.epoch(slot)).Command
 	case 7:
 		return w.lead()
@@ -203,7 +206,11 @@ func (w *world) renew() command.Command {
 
 func (w *world) lead() command.Command {
 	role, holder := oneOf(&w.choices, "supervisor", "discovery"), oneOf(&w.choices, "h1", "h1", "h2")
-	switch w.pick(6) {
+	switch w.pick(11) {
+	case 6, 7, 8, 9:
+		return command.TakeShare(role, oneOf(&w.choices, "m1", "m1", "m2", "m3"), w.term(), w.ttl(), w.pick(2) == 0).Command
+	case 10:
+		return command.LeaveShare(role, oneOf(&w.choices, "m1", "m2")).Command
 	case 4, 5:
 		return command.TakeTerm(role, holder, w.term(), w.ttl()).Command
 	case 0:
@@ -359,7 +366,7 @@ func (w *world) command(slot tunnel.Slot) command.Command {
 	case 1:
 		return command.Result(id).Command
 	case 2:
-		return command.AskReconnect(slot, w.epoch(slot), id).Command
+		return command.AskReconnect(w.term(), slot, w.epoch(slot), id).Command
 	default:
 		return sent(command.Submit(desired.Command{
 			ID: id, Kind: oneOf(&w.choices, desired.Move, desired.Reconnect), Tunnel: slot.Tunnel, Index: slot.Index, Epoch: w.epoch(slot) + 1,
@@ -386,7 +393,7 @@ func (w *world) damage() command.Command {
 		return command.Command{Args: []string{"set", key, value}}
 	default:
 		field := oneOf(&w.choices, "0:deadline", "0:epoch", "0:retries", "0:worker", "0:edge", "0:instance", "w1",
-			"1:edge", "1:deadline", "x", "deadline", "version", "c1:deadline", "worker/w1:version", "c1:result")
+			"1:edge", "1:deadline", "x", "deadline", "version", "term", "view", "m:m2", "c1:deadline", "worker/w1:version", "c1:result")
 		return command.Command{Args: []string{"hset", key, field, value}}
 	}
 }

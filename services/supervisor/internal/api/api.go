@@ -105,6 +105,11 @@ type View struct {
 	// Leading says that it plans, Fresh that Connectors is up to date.
 	Leading, Fresh bool
 	Connectors     []plan.Connector
+	// Member is the supervisor's name among those that plan, Owners the name of the one that plans for each shard; Current says that this is
+	// up to date.
+	Member  string
+	Owners  []string
+	Current bool
 }
 
 // Deps are the dependencies of the API.
@@ -147,6 +152,7 @@ func (a *API) handlers() map[string]echo.HandlerFunc {
 	return map[string]echo.HandlerFunc{
 		"getStatus": a.status, "listTunnels": a.tunnels, "getTunnel": a.tunnel, "listConnectors": a.connectors, "listSlots": a.slots,
 		"listWorkers": a.workers, "getWorker": a.worker, "listProxies": a.proxies, "listPools": a.pools, "getTunnelSlots": a.tunnelSlots,
+		"listShards": a.shards,
 
 		"getDesired": a.desired, "getTunnelDesired": a.tunnelDesired, "setTunnelDesired": a.setDesired, "setWorkerDrain": a.drain,
 		"submitCommand": a.submit, "getCommand": a.command,

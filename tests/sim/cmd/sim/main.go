@@ -26,6 +26,7 @@ type options struct {
 	plan       string
 	quiet      bool
 	operator   bool
+	shared     bool
 }
 
 func main() {
@@ -37,6 +38,7 @@ func main() {
 	flag.StringVar(&o.plan, "plan", "", "with -seed: JSON of the faults to use instead of the seed's own")
 	flag.BoolVar(&o.quiet, "quiet", false, "with -seed: print no trace")
 	flag.BoolVar(&o.operator, "operator", false, "add what an operator desires and orders to the plans")
+	flag.BoolVar(&o.shared, "shared", false, "make deployments of 2 to 4 supervisors that share the tunnels")
 	flag.IntVar(&o.calibrate, "calibrate", 0, "minimise up to so many seeds of each broken invariant, and print findings as JSON")
 	flag.Parse()
 	flag.Visit(func(f *flag.Flag) { o.one = o.one || f.Name == "seed" })
@@ -54,7 +56,7 @@ func run(o options) (ok bool, err error) {
 	if o.one {
 		return replay(o)
 	}
-	s := sim.Many(o.from, o.seeds, sim.Options{Operator: o.operator})
+	s := sim.Many(o.from, o.seeds, sim.Options{Operator: o.operator, Shared: o.shared})
 	fmt.Fprint(os.Stderr, s, "\n", s.Coverage, "\n")
 	if o.calibrate > 0 {
 		return true, calibrate(s, o.calibrate)
@@ -95,7 +97,7 @@ func replay(o options) (ok bool, err error) {
 			return false, fmt.Errorf("-plan: %w", err)
 		}
 	}
-	r := sim.Run(o.seed, sim.Options{KeepText: !o.quiet, Plan: plan, Operator: o.operator})
+	r := sim.Run(o.seed, sim.Options{KeepText: !o.quiet, Plan: plan, Operator: o.operator, Shared: o.shared})
 	fmt.Print(r.Text)
 	fmt.Printf("seed %d: %s\n%d steps, trace %s\n", r.Seed, sim.Describe(r.Seed), r.Steps, r.Sum)
 	for _, f := range r.Plan {
