@@ -90,8 +90,8 @@ func TestDowngrade(t *testing.T) {
 	}
 }
 
-// TestSupervisorIsKilled: the tunnels of a supervisor that is killed are planned for by the others within the lease: a worker that is killed
-// with it is replaced as soon as without it.
+// TestSupervisorIsKilled: the tunnels of a supervisor that is killed are planned for by the others within the lease: a worker that is
+// killed with it is replaced as soon as without it.
 func TestSupervisorIsKilled(t *testing.T) {
 	t.Parallel()
 	interpreter := memstore.NewInterpreter()

@@ -200,8 +200,8 @@ func TestLeaderHangs(t *testing.T) {
 	})
 }
 
-// TestSupervisorKilled: of three supervisors two are killed one after the other, and with the second one a worker. The last one plans for the
-// tunnel within the lease of the others: the worker's indices are served again as soon as with the first one.
+// TestSupervisorKilled: of three supervisors two are killed one after the other, and with the second one a worker. The last one plans for
+// the tunnel within the lease of the others: the worker's indices are served again as soon as with the first one.
 func TestSupervisorKilled(t *testing.T) {
 	run(t, func(t *testing.T, w *world) {
 		parts := w.connected("w1", "w2")
