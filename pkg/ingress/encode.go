@@ -24,11 +24,11 @@ func (d *Document) JSON() ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// SourceJSON encodes the document that a local set was made from, and with what With added, in the form that ParseJSON reads. Durations that
-// are no whole seconds are texts, which only Culvert reads. It is nil for a set that was pushed.
+// SourceJSON encodes the document that a local set was made from, and what With added, in the form that ParseJSON reads. Durations that are
+// no whole seconds are texts, which only Culvert reads. It is nil for a set that was pushed.
 func (s *Set) SourceJSON() ([]byte, error) {
 	if s.source == nil {
-		return nil, nil //nolint:nilnil // there is none, and nothing went wrong
+		return nil, nil // there is none, and nothing went wrong
 	}
 	j, err := s.source.form()
 	if err != nil {

@@ -190,7 +190,8 @@ func TestRulesFollowContainers(t *testing.T) {
 	s.until("rules of a container with several", func() error { return s.wants("gone.example.com", "/", http.StatusGone) })
 	for _, err := range []error{
 		s.wants("x.example.com", "/only", http.StatusOK), s.wants("x.example.com", "/", http.StatusNotFound),
-		s.wants("file.example.com", "/", http.StatusNoContent), s.wants("bad.example.com", "/", http.StatusNotFound), s.names("a.example.com", "one"),
+		s.wants("file.example.com", "/", http.StatusNoContent), s.wants("bad.example.com", "/", http.StatusNotFound),
+		s.names("a.example.com", "one"),
 	} {
 		if err != nil {
 			t.Error(err)

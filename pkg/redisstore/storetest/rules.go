@@ -109,34 +109,41 @@ func testRuleFloor(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	}
 }
 
-// testNotes: what came another way than through the store is noted once, gets a number in the order of all, is never the newest version,
-// and does not displace versions.
+// noteOf notes a configuration that came another way than through the store, or with nothing sealed asks for it.
+func noteOf(t *testing.T, s *redisstore.Store, id tunnel.ID, head rules.Head, sealed string) uint64 {
+	t.Helper()
+	head.Author = "p"
+	n, err := s.NoteRules(t.Context(), id, rules.Stored{Head: head, Sealed: sealed})
+	if err != nil {
+		t.Fatalf("NoteRules: %v", err)
+	}
+	return n
+}
+
+// fromFile is the head of local rules with a hash.
+func fromFile(hash string) rules.Head {
+	return rules.Head{Position: rules.Local(), Source: rules.SourceFile, Hash: hash}
+}
+
+// testNotes: what came another way than through the store is noted once, gets a number in the order of all, and is never the newest
+// version.
 func testNotes(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	s, id := open(t), newTunnel(t)
-	note := func(source rules.Source, push int32, hash, sealed string) uint64 {
-		t.Helper()
-		v := rules.Stored{Head: rules.Head{Position: rules.Position{Push: push}, Author: "p", Source: source, Hash: hash}, Sealed: sealed}
-		n, err := s.NoteRules(t.Context(), id, v)
-		if err != nil {
-			t.Fatalf("NoteRules: %v", err)
-		}
-		return n
-	}
-	if n := note(rules.SourceFile, -1, "a", ""); n != 0 {
+	if n := noteOf(t, s, id, fromFile("a"), ""); n != 0 {
 		t.Errorf("one that is not known has number %d", n)
 	}
-	one := note(rules.SourceFile, -1, "a", "one")
-	if again := note(rules.SourceFile, -1, "a", "other"); again != one || note(rules.SourceFile, -1, "a", "") != one || one == 0 {
+	one := noteOf(t, s, id, fromFile("a"), "one")
+	if again := noteOf(t, s, id, fromFile("a"), "other"); again != one || noteOf(t, s, id, fromFile("a"), "") != one || one == 0 {
 		t.Errorf("the same again: number %d, want %d", again, one)
 	}
-	push := note(rules.SourcePush, 3, "a", "three")
+	push := noteOf(t, s, id, rules.Head{Position: rules.Position{Push: 3}, Source: rules.SourcePush, Hash: "a"}, "three")
 	version, err := s.PutRules(t.Context(), id, 0, rules.Head{}, func(rules.Position) string { return "v" })
 	if err != nil || push <= one || version <= push {
 		t.Fatalf("numbers %d, %d, %d, %v: want growing ones", one, push, version, err)
 	}
 	wantError(t, "ResealRules of a note", s.ResealRules(t.Context(), id, push, "three", "drei"), nil)
 	wantError(t, "ResealRules of a note, back", s.ResealRules(t.Context(), id, push, "drei", "three"), nil)
-	late := note(rules.SourceDocker, -1, "b", "two")
+	late := noteOf(t, s, id, rules.Head{Position: rules.Local(), Source: rules.SourceDocker, Hash: "b"}, "two")
 	h, err := s.Rules(t.Context(), id, push)
 	if err != nil || late <= version {
 		t.Fatalf("number %d after %d, %v", late, version, err)
@@ -156,13 +163,21 @@ func testNotes(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if err != nil || heads.Tunnels[id] != version {
 		t.Errorf("RuleHeads: %+v, %v, want %d: proxies follow versions only", heads, err, version)
 	}
-	for i := range rules.MaxNotes {
-		note(rules.SourceFile, -1, fmt.Sprintf("c%d", i), "x")
+}
+
+// testNoteLimit: of many notes the last ones are kept, and no version goes for them.
+func testNoteLimit(t *testing.T, open func(t *testing.T) *redisstore.Store) {
+	s, id := open(t), newTunnel(t)
+	if _, err := s.PutRules(t.Context(), id, 0, rules.Head{}, func(rules.Position) string { return "v" }); err != nil {
+		t.Fatal(err)
 	}
-	if h, err = s.Rules(t.Context(), id, 0); err != nil || len(h.Notes) != rules.MaxNotes || len(h.Versions) != 1 {
+	for i := range rules.MaxNotes + 1 {
+		noteOf(t, s, id, fromFile(fmt.Sprintf("c%d", i)), "x")
+	}
+	if h, err := s.Rules(t.Context(), id, 0); err != nil || len(h.Notes) != rules.MaxNotes || len(h.Versions) != 1 {
 		t.Errorf("%v: %d notes, %d versions", err, len(h.Notes), len(h.Versions))
 	}
-	if n := note(rules.SourceFile, -1, "a", ""); n != 0 {
+	if n := noteOf(t, s, id, fromFile("c0"), ""); n != 0 {
 		t.Errorf("one that was displaced is known as %d", n)
 	}
 }

@@ -59,6 +59,7 @@ func Run(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 		{"journal", testJournal},
 		{"once", testOnce},
 		{"notes of rules", testNotes},
+		{"limit of notes", testNoteLimit},
 		{"rule moves", testRuleMoves},
 		{"quota", testQuota},
 		{"concurrent", testConcurrent},

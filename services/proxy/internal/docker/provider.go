@@ -115,13 +115,14 @@ func (p *Provider) session(ctx context.Context, use func([]discovered.Route)) (l
 		default:
 		}
 	}
-	go func() { ended <- p.api.watch(ctx, tell, tell) }()
-	running := true
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		ended <- p.api.watch(ctx, tell, tell)
+	}()
 	defer func() {
 		cancel()
-		if running {
-			_ = <-ended // ctx has ended
-		}
+		<-stopped
 	}()
 	next := time.NewTimer(openWithin)
 	defer next.Stop()
@@ -131,7 +132,6 @@ func (p *Provider) session(ctx context.Context, use func([]discovered.Route)) (l
 		case <-ctx.Done():
 			return listed, ctx.Err()
 		case err := <-ended:
-			running = false
 			return listed, err
 		case <-changed:
 			settle(ctx, changed)
