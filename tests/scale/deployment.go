@@ -26,8 +26,8 @@ import (
 	"github.com/culvert-tunnel/culvert/services/discovery"
 )
 
-// slowScript is the most time that one script may take of the server. It is judged by the benchmark of the scripts in pkg/redisstore: here the
-// server may wait for a processor, and the waiting counts.
+// slowScript is the most time that one script may take of the server. It is judged by the benchmark of the scripts in pkg/redisstore: here
+// the server may wait for a processor, and the waiting counts.
 const slowScript = 5 * time.Millisecond
 
 // deployment is a store, a discovery, supervisors, workers, and their edge.

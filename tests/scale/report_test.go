@@ -33,7 +33,8 @@ func TestReport(t *testing.T) {
 		}
 	}
 	err := judge(figures)
-	if err == nil || !strings.Contains(err.Error(), "registrations in a second is 63, more than 50") || strings.Contains(err.Error(), "served") {
+	const want63 = "registrations in a second is 63, more than 50"
+	if err == nil || !strings.Contains(err.Error(), want63) || strings.Contains(err.Error(), "served") {
 		t.Errorf("judged: %v", err)
 	}
 	if err := judge(figures[:1]); err != nil {

@@ -34,7 +34,9 @@ func TestReadRequest(t *testing.T) {
 }
 
 func TestReadRequestRefuses(t *testing.T) {
-	for _, text := range []string{"PING\r\n", "*-1\r\n", "*x\r\n", "*1\n", "*1\r\n:3\r\nabc\r\n", "*1\r\n$99999999999\r\n", "*1\r\n$1\r\nabc\r\n"} {
+	for _, text := range []string{
+		"PING\r\n", "*-1\r\n", "*x\r\n", "*1\n", "*1\r\n:3\r\nabc\r\n", "*1\r\n$99999999999\r\n", "*1\r\n$1\r\nabc\r\n",
+	} {
 		if _, err := readRequest(bufio.NewReader(strings.NewReader(text))); !errors.Is(err, errProtocol) {
 			t.Errorf("%q: %v, want %v", text, err, errProtocol)
 		}

@@ -58,8 +58,8 @@ func (m *Machine) Others(slot tunnel.Slot) int {
 // Asleep reports whether the keeper is lazy and holds no slot.
 func (m *Machine) Asleep() bool { return m.cfg.Lazy && m.Count() == 0 }
 
-// Ready returns why the tunnel is not served, or nil. A worker that holds no slot is ready while another one serves, which a lazy keeper does
-// not look for.
+// Ready returns why the tunnel is not served, or nil. A worker that holds no slot is ready while another one serves, which a lazy keeper
+// does not look for.
 func (m *Machine) Ready() error {
 	if m.Asleep() && m.stage != stageNew {
 		return nil

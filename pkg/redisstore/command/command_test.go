@@ -60,9 +60,10 @@ func TestCommands(t *testing.T) {
 	const (
 		emptyPool = `{"version":0,"source":"static","fetched_at":"0001-01-01T00:00:00Z","regions":[` +
 			`{"name":"r1","v4":["192.0.2.1:7844"]},{"name":"r2","v4":["192.0.2.2:7844"]}]}`
-		workerText  = `{"worker_id":"w","host":"h","version":"","capacity":0,"tunnels":null}`
-		leasedText  = `{"worker_id":"w","host":"h","version":"","instance":"a","capacity":0,"tunnels":null}`
-		leaseKeys   = "cv:{worker}:records cv:{worker}:deadlines cv:{worker}:instances cv:{worker}:generation cv:{worker}:inbox:w cv:{worker}:revisions"
+		workerText = `{"worker_id":"w","host":"h","version":"","capacity":0,"tunnels":null}`
+		leasedText = `{"worker_id":"w","host":"h","version":"","instance":"a","capacity":0,"tunnels":null}`
+		leaseKeys  = "cv:{worker}:records cv:{worker}:deadlines cv:{worker}:instances cv:{worker}:generation " +
+			"cv:{worker}:inbox:w cv:{worker}:revisions"
 		desiredKeys = "cv:{desired}:documents cv:{desired}:commands"
 		proxyText   = `{"proxy_id":"p","host":"h","version":"","endpoint":""}`
 	)

@@ -37,9 +37,9 @@ func Workers() Request[[]fleet.Worker] {
 // marks; 0 is none. Records that cannot be read hide no others.
 func Fleet(known uint64) Request[fleet.Listing] { return (&Listed{}).Fleet(known) }
 
-// Listed are the workers that one caller has listed before: a record is sent again only after it changed. With a thousand tunnels it is long,
-// and it is asked for every second. The zero value knows none. It is not safe for concurrent use; after the replies of two requests at the
-// same time what it knows is as old as the older one, which the next request mends.
+// Listed are the workers that one caller has listed before: a record is sent again only after it changed. With a thousand tunnels it is
+// long, and it is asked for every second. The zero value knows none. It is not safe for concurrent use; after the replies of two requests
+// at the same time what it knows is as old as the older one, which the next request mends.
 type Listed struct {
 	revision uint64
 	workers  map[tunnel.WorkerID]fleet.Worker
@@ -87,8 +87,8 @@ func (l *Listed) take(op string, reply any) (fleet.Listing, error) {
 	return list, err
 }
 
-// records reads pairs of an id and its record, which is empty if it is the one that the caller has. The readable ones come with the error of
-// the first bad one, sorted by id.
+// records reads pairs of an id and its record, which is empty if it is the one that the caller has. The readable ones come with the error
+// of the first bad one, sorted by id.
 func (l *Listed) records(op string, pairs []string) ([]fleet.Worker, error) {
 	workers := make(map[tunnel.WorkerID]fleet.Worker, len(pairs)/2)
 	list := make([]fleet.Worker, 0, len(pairs)/2)

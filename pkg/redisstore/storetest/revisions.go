@@ -44,7 +44,8 @@ func testRevisions(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if err := s.RemoveWorker(t.Context(), second.Worker.ID, "b"); err != nil {
 		t.Fatalf("RemoveWorker: %v", err)
 	}
-	if l, err := other.Fleet(t.Context(), 0); err != nil || slices.ContainsFunc(l.Workers, func(w fleet.Worker) bool { return w.ID == second.Worker.ID }) {
+	l, err := other.Fleet(t.Context(), 0)
+	if err != nil || slices.ContainsFunc(l.Workers, func(w fleet.Worker) bool { return w.ID == second.Worker.ID }) {
 		t.Errorf("a worker that was removed is listed, %v", err)
 	}
 	for _, capacity := range []int{4, 5} {

@@ -3,8 +3,8 @@
 -- KEYS[4] revisions hash (id -> "revision instance" of its record, and the highest revision of all under the empty id)
 -- KEYS[5] instances hash (id -> "instance number")
 -- ARGV[1] version of the marks that the caller has seen, 0 for none   ARGV[2] highest revision that it has seen, 0 for none
--- Returns {version of the marks, number of marks, tunnel or "desired", ..., highest revision, then two for each worker in no order: id, body
--- (JSON)}. The body is empty when it has not changed since the revision that the caller has seen. A process of a version that writes no
+-- Returns {version of the marks, number of marks, tunnel or "desired", ..., highest revision, then two for each worker in no order: id,
+-- body (JSON)}. The body is empty when it has not changed since the revision that the caller has seen. A process of a version that writes no
 -- revisions may have taken the id over: then the revision is that of another instance.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)

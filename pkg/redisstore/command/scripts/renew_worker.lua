@@ -43,7 +43,8 @@ end
 redis.call('HSET', KEYS[3], id, mine .. ' ' .. string.format('%.0f', math.max(seen, number)))
 redis.call('ZADD', KEYS[2], string.format('%.0f', now + ttl), id)
 -- The supervisors read a record again when its revision is new to them.
-if body ~= '' and (redis.call('HGET', KEYS[1], id) ~= body or string.match(redis.call('HGET', KEYS[6], id) or '', '^%d+ (%S+)$') ~= mine) then
+local written = string.match(redis.call('HGET', KEYS[6], id) or '', '^%d+ (%S+)$')
+if body ~= '' and (redis.call('HGET', KEYS[1], id) ~= body or written ~= mine) then
   redis.call('HSET', KEYS[1], id, body)
   local highest = tonumber(redis.call('HGET', KEYS[6], '') or '0') or 0
   local revision = string.format('%.0f', math.max(highest + 1, now))
