@@ -87,7 +87,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			scripts: patched(t, "grant", "if tonumber(stored) ~= tonumber(ARGV[6]) then", "if false then"), caught: []Invariant{OldWrites},
 		},
 		{
-			name: "epoch without time", first: 17,
+			name: "epoch without time", first: 26,
 			scripts: patched(t, "grant", "math.max(tonumber(stored) + 1, now)", "tonumber(stored) + 1"), caught: []Invariant{EpochsGrow, OneGrant},
 		},
 		{
@@ -115,7 +115,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 			programs: withWorker(ignoreLastEpoch), caught: []Invariant{ServedAgain, Progress},
 		},
 		{
-			name: "unsettled ignored", first: 3,
+			name: "unsettled ignored", first: 2,
 			programs: neverUnsettled(), caught: []Invariant{HealthyStays}, only: []Kind{Cut, Loading, LoseRequest},
 		},
 		{
@@ -124,7 +124,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 				"stored[2] ~= ARGV[2]", "false"), caught: []Invariant{OldWrites},
 		},
 		{
-			name: "retries not inherited", first: 429,
+			name: "retries not inherited", first: 74,
 			scripts: patched(t, "grant", "slot .. ':status', ARGV[9])", "slot .. ':status', ARGV[9], slot .. ':retries', '0')"),
 			caught:  []Invariant{ConnectorBudget, FlapGrant},
 		},

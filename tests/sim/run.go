@@ -31,6 +31,8 @@ type Options struct {
 	Scripts map[string]string
 	// Until ends the run after the first violation of this invariant.
 	Until Invariant
+	// watch is called after each step; it may be nil.
+	watch func(c *Cluster)
 }
 
 // Result is what a run gave.
@@ -105,6 +107,9 @@ func Run(seed uint64, o Options) (result Result) {
 	c.inject(plan)
 	for end := length(&spec, plan); c.engine.Step(end); {
 		c.checker.step()
+		if o.watch != nil {
+			o.watch(c)
+		}
 		if o.Until != "" && len(c.checker.violations) > 0 && slices.ContainsFunc(c.checker.violations, func(v Violation) bool {
 			return v.Invariant == o.Until
 		}) {

@@ -27,6 +27,7 @@ type options struct {
 	quiet      bool
 	operator   bool
 	shared     bool
+	aim        int
 }
 
 func main() {
@@ -39,6 +40,7 @@ func main() {
 	flag.BoolVar(&o.quiet, "quiet", false, "with -seed: print no trace")
 	flag.BoolVar(&o.operator, "operator", false, "add what an operator desires and orders to the plans")
 	flag.BoolVar(&o.shared, "shared", false, "make deployments of 2 to 4 supervisors that share the tunnels")
+	flag.IntVar(&o.aim, "aim", 0, "afterwards look in up to so many seeds for moments in which faults hit states that they have not hit yet")
 	flag.IntVar(&o.calibrate, "calibrate", 0, "minimise up to so many seeds of each broken invariant, and print findings as JSON")
 	flag.Parse()
 	flag.Visit(func(f *flag.Flag) { o.one = o.one || f.Name == "seed" })
@@ -56,8 +58,12 @@ func run(o options) (ok bool, err error) {
 	if o.one {
 		return replay(o)
 	}
-	s := sim.Many(o.from, o.seeds, sim.Options{Operator: o.operator, Shared: o.shared})
-	fmt.Fprint(os.Stderr, s, "\n", s.Coverage, "\n")
+	options := sim.Options{Operator: o.operator, Shared: o.shared}
+	s := sim.Many(o.from, o.seeds, options)
+	if o.aim > 0 {
+		sim.Aim(s, o.from, o.aim, options)
+	}
+	fmt.Fprint(os.Stderr, s, "\n", s.Coverage, "\n", s.Coverage.Explain(), "\n")
 	if o.calibrate > 0 {
 		return true, calibrate(s, o.calibrate)
 	}
