@@ -55,8 +55,9 @@ func (s *schemas) of(t reflect.Type) object {
 		return object{"type": "integer", "minimum": 0}
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
 		return object{"type": "integer"}
+	default: // JSON has no others
+		return object{}
 	}
-	return object{}
 }
 
 // reference adds a struct to the named schemas, unless it is there, and refers to it.

@@ -17,14 +17,16 @@ import (
 func TestDeploymentOnTheCommandLine(t *testing.T) {
 	o := startOperated(t)
 	out := o.must("status")
-	if !strings.HasPrefix(out, "UP  2 of 2 connections, 1 of 1 tunnels up") || !strings.Contains(out, o.tunnel) || strings.Contains(out, "\x1b") {
+	if !strings.HasPrefix(out, "UP  2 of 2 connections, 1 of 1 tunnels up") || !strings.Contains(out, o.tunnel) ||
+		strings.Contains(out, "\x1b") {
 		t.Errorf("status:\n%s", out)
 	}
 	var status struct {
 		opsclient.Status
 		List []opsclient.TunnelState `json:"tunnel_list"`
 	}
-	if err := json.Unmarshal([]byte(o.must("status", "--output", "json")), &status); err != nil || status.Connected != 2 || len(status.List) != 1 {
+	err := json.Unmarshal([]byte(o.must("status", "--output", "json")), &status)
+	if err != nil || status.Connected != 2 || len(status.List) != 1 {
 		t.Errorf("status as JSON: %+v, %v", status, err)
 	}
 	for command, want := range map[string]string{
@@ -34,6 +36,22 @@ func TestDeploymentOnTheCommandLine(t *testing.T) {
 			t.Errorf("%s:\n%s", command, out)
 		}
 	}
+	named := o
+	named.env = slices.DeleteFunc(slices.Clone(o.env), func(s string) bool { return strings.HasPrefix(s, "CULVERT_SUPERVISOR=") })
+	named.must("context", "add", "here", "--supervisor", "http://"+o.metrics)
+	named.must("context", "add", "there", "--supervisor", "http://127.0.0.1:1")
+	if out := named.must("context", "list"); !strings.Contains(out, "*        here") {
+		t.Errorf("contexts:\n%s", out)
+	}
+	if out := named.must("tunnels"); !strings.Contains(out, o.tunnel) {
+		t.Errorf("tunnels of the current context:\n%s", out)
+	}
+	named.refused("supervisor at http://127.0.0.1:1", "tunnels", "--context", "there")
+	named.refused(`context "nowhere" is not in`, "tunnels", "--context", "nowhere")
+	named.must("context", "use", "there")
+	named.refused("supervisor at http://127.0.0.1:1", "tunnels")
+	named.must("context", "remove", "there")
+	named.refused(`context "there" is not in`, "context", "use", "there")
 	token := strings.TrimSpace(o.must("token", "create", "reader", "--expires", "1h"))
 	if out := o.must("token", "list"); !strings.Contains(out, "reader") || strings.Contains(out, token) {
 		t.Errorf("token list:\n%s", out)

@@ -35,6 +35,7 @@ func (c Commands) deployment() []*urfave.Command {
 	status := c.supervisorCommand("status", "show a deployment at a glance; exit code 0 for up, 2 for degraded, 3 for down, 1 for an error",
 		"", 0, 0, c.status, watch)
 	return []*urfave.Command{
+		c.contexts(),
 		status,
 		c.supervisorCommand("tunnels", "list the tunnels of a deployment", "", 0, 0, c.showState),
 		c.supervisorCommand("connections", "list the connections of a deployment: which index, worker and edge", "", 0, 0, c.showSlots),
@@ -126,7 +127,7 @@ func (c Commands) showStatus(ctx *urfave.Context, v overview) error {
 	}
 	health := string(v.Health)
 	fmt.Fprintf(&b, "%s  %d of %d connections, %d of %d tunnels up, %d workers, %d proxies\n", paint(health, strings.ToUpper(health)),
-		v.Connected, v.Status.Desired, v.Up, v.Tunnels, v.Workers, v.Proxies)
+		v.Connected, v.Desired, v.Up, v.Tunnels, v.Workers, v.Proxies)
 	if !v.StaleSince.IsZero() {
 		fmt.Fprintln(&b, clip("as of "+v.StaleSince.Format(time.RFC3339)+": the store is unavailable", width))
 	}

@@ -38,6 +38,8 @@ func supervisorFlags(more ...urfave.Flag) []urfave.Flag {
 			"the first one on this machine, ports 8102 and 20241 to 20245) [$CULVERT_SUPERVISOR]"},
 		&urfave.StringFlag{Name: "supervisor-token-file", Usage: "`FILE` with the bearer token of that listener " +
 			"[$CULVERT_SUPERVISOR_TOKEN_FILE]"},
+		&urfave.StringFlag{Name: "context", Usage: "`NAME` of the deployment, of culvert context, unless --supervisor is given " +
+			"[$CULVERT_CONTEXT]"},
 		outputFlag(),
 	}, more...)
 }
@@ -68,14 +70,27 @@ func (c Commands) supervisorCommand(
 
 func (c Commands) withSupervisor(ctx *urfave.Context, run func(ctx *urfave.Context, api *opsclient.Client) error) error {
 	var token tunnel.Secret
-	if path := c.Option(ctx, "supervisor-token-file", "CULVERT_SUPERVISOR_TOKEN_FILE"); path != "" {
+	address := c.Option(ctx, "supervisor", "CULVERT_SUPERVISOR")
+	path := c.Option(ctx, "supervisor-token-file", "CULVERT_SUPERVISOR_TOKEN_FILE")
+	if address == "" {
+		chosen, found, err := c.chosenContext(ctx)
+		if err != nil {
+			return err
+		}
+		if found {
+			address = chosen.Supervisor
+			if path == "" {
+				path = chosen.TokenFile
+			}
+		}
+	}
+	if path != "" {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("token file: %w", err)
 		}
 		token = tunnel.Secret(strings.TrimSpace(string(b)))
 	}
-	address := c.Option(ctx, "supervisor", "CULVERT_SUPERVISOR")
 	if address == "" && len(token) > 0 {
 		return errors.New("--supervisor-token-file needs --supervisor: a token is not sent to whatever listens on this machine")
 	}

@@ -21,7 +21,8 @@ func openAPI(t *testing.T) string {
 // apiPage lists the operations of the ops API, with the fields of their requests and responses.
 func apiPage() string {
 	var b strings.Builder
-	b.WriteString("# Ops API\n\nThe operations of a supervisor, from the table in `pkg/opsapi`. [openapi.json](openapi.json) is the same for programs, and\n" +
+	b.WriteString("# Ops API\n\n" +
+		"The operations of a supervisor, from the table in `pkg/opsapi`. [openapi.json](openapi.json) is the same for programs, and\n" +
 		"[the guide](../api.md) says how to use them.\n\n| Operation | Scope | What it does |\n| --- | --- | --- |\n")
 	pages := opsapi.Pages(opsapi.Operations())
 	for _, p := range pages {

@@ -116,13 +116,14 @@ func (a *API) list(ctx context.Context, workers, proxies *roster) {
 	}
 }
 
-// Run writes events, feeds their streams and watches who comes and goes, until ctx ends.
+// Run writes events, feeds their streams, refreshes what is shown without a store, and watches who comes and goes, until ctx ends.
 func (a *API) Run(ctx context.Context) {
 	if a.Records == nil {
 		<-ctx.Done()
 		return
 	}
 	a.group.Go(func() { a.writeEvents(ctx) })
+	a.group.Go(func() { a.refresh(ctx) })
 	a.group.Go(func() { a.feed(ctx, a.Store.Watch(ctx, topicEvents)) })
 	a.observe(ctx, a.Store.Watch(ctx, lease.TopicFleet))
 	a.group.Wait()

@@ -54,10 +54,10 @@ func (a *API) streamEvents(c echo.Context) error {
 	a.hub.begin(last)
 	w := &eventWriter{c: c, control: http.NewResponseController(c.Response().Writer)}
 	if err := w.start(); err != nil {
-		return nil //nolint:nilerr // the client has gone
+		return nil // the client has gone
 	}
 	if after, err = a.catchUp(ctx, w, after); err != nil {
-		return nil //nolint:nilerr // the client has gone, or comes again for the rest
+		return nil // the client has gone, or comes again for the rest
 	}
 	select {
 	case a.joined <- struct{}{}:

@@ -15,6 +15,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/opsapi"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
 )
@@ -140,6 +141,47 @@ func (r *reading) slots(ctx context.Context, id tunnel.ID) (table, error) {
 		t, err := r.a.Store.Slots(ctx, id, connector)
 		return table{connector: connector, records: t.Records}, err
 	})
+}
+
+const (
+	// refreshEvery is how often every supervisor reads what it would show while the store is unavailable, also when nobody asks.
+	refreshEvery = 30 * time.Second
+	// maxRefreshed bounds the tunnels whose slots it reads each time; the others follow in turn.
+	maxRefreshed = 8
+)
+
+// Refresh reads what there would be to show if the store became unavailable now. Of many tunnels it reads the slots of those after the one
+// with the key next, and returns the key to go on with.
+func (a *API) Refresh(ctx context.Context, next string) string {
+	r := &reading{a: a}
+	w, err := r.world(ctx)
+	if err != nil || r.away != nil {
+		return next
+	}
+	_, _ = r.proxies(ctx) // what cannot be read now stays as it was
+	page, cursor := opsapi.Cut(w.tunnels, keyOf, opsapi.Window{Began: next != "", After: next, Limit: maxRefreshed})
+	for _, d := range page {
+		_, _, _ = r.pool(ctx, d.Pool)
+		_, _ = r.slots(ctx, d.Tunnel)
+	}
+	if cursor == "" {
+		return ""
+	}
+	return keyOf(page[len(page)-1])
+}
+
+// refresh does so until ctx ends.
+func (a *API) refresh(ctx context.Context) {
+	tick := time.NewTicker(refreshEvery)
+	defer tick.Stop()
+	for next := ""; ; {
+		next = a.Refresh(ctx, next)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 // world is what all lists of tunnels are made of.
