@@ -27,8 +27,8 @@ const (
 // Initial is the share of a process that has not heard of the store yet: never all, never nothing.
 func Initial(limit uint64) uint64 { return max(1, limit/initialPart) }
 
-// Want is how many places a process asks for that had a demand for so many at a time: never nothing. What nobody wants is given out as well,
-// so there mostly is more than that.
+// Want is how many places a process asks for that had a demand for so many at a time: never nothing. What nobody wants is given out as
+// well, so there mostly is more than that.
 func Want(demand uint64) uint64 { return max(1, demand) }
 
 // Ask is what a process says when it renews.

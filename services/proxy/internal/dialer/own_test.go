@@ -84,7 +84,8 @@ func TestPrivateNetworksDoNotReachPrivateListeners(t *testing.T) {
 	set := func(tunnel.ID) ingress.WarpRouting { return ingress.WarpRouting{} }
 	r := dialer.New(set, dialer.NewPoint(nil, l.Addr()))
 	dst := netip.MustParseAddrPort(l.Addr().String())
-	for _, dst := range []netip.AddrPort{dst, netip.AddrPortFrom(netip.AddrFrom16(dst.Addr().As16()), dst.Port()), netip.AddrPortFrom(netip.IPv4Unspecified(), dst.Port())} {
+	for _, addr := range []netip.Addr{dst.Addr(), netip.AddrFrom16(dst.Addr().As16()), netip.IPv4Unspecified()} {
+		dst := netip.AddrPortFrom(addr, dst.Port())
 		if c, err := r.DialTCP(t.Context(), tunnel.ID{1}, dst); !errors.Is(err, policy.ErrDenied) {
 			t.Errorf("DialTCP(%s): %v, %v", dst, c, err)
 		}

@@ -59,7 +59,8 @@ func (x *flowState) any(ctx context.Context, try func(o *origin.Origin) (status 
 	}
 }
 
-// result tells the failures of an origin from those of the visitor. A timeout of the rule is a failure of an origin that had the whole request.
+// result tells the failures of an origin from those of the visitor. A timeout of the rule is a failure of an origin that had the whole
+// request.
 func (x *flowState) result(ctx context.Context, status int, err error) origin.Result {
 	r := origin.Result{Status: status, Err: err}
 	if err == nil {

@@ -120,8 +120,8 @@ func newCall(t *testing.T, b balanced) string {
 }
 
 // TestBalanceNewStreams: behind a rule with three origins one is killed and revived, hangs, responds with 500, or its name resolves to
-// another address. New WebSockets do not fail; new gRPC calls, which cannot be repeated once an origin may have seen them, fail only until the
-// ill origin is out.
+// another address. New WebSockets do not fail; new gRPC calls, which cannot be repeated once an origin may have seen them, fail only until
+// the ill origin is out.
 func TestBalanceNewStreams(t *testing.T) {
 	const failures, clients = 2, 2
 	for _, kind := range []struct {
@@ -215,8 +215,13 @@ ingress:
 				testkit.Eventually(t, "the new address is in use", func() bool {
 					return b.states() == "up up up" && b.table.Default().Rules()[0].Origins[2].Address == "127.0.0.23"
 				})
-				origins[2].kill() // the former address
 			})
+			origins[2].kill() // the former address
+			for range 12 {
+				if text := kind.open(t, b); text != "" {
+					t.Errorf("a new stream after the former address was given up: %s", text)
+				}
+			}
 			t.Logf("one resolves to another address: of %d new streams %d failed", all, failed)
 			if failed > 0 {
 				t.Errorf("%d of %d new streams failed when a name resolved to another address", failed, all)

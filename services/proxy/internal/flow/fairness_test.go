@@ -20,8 +20,8 @@ import (
 	"github.com/culvert-tunnel/culvert/services/proxy/internal/router"
 )
 
-// TestAHangingOriginStarvesNobody fills what a rule gets while its origin hangs, and then serves others: another tunnel, and another rule of
-// the same tunnel. It prints the times of their requests.
+// TestAHangingOriginStarvesNobody fills what a rule gets while its origin hangs, and then serves others: another tunnel, and another rule
+// of the same tunnel. It prints the times of their requests.
 func TestAHangingOriginStarvesNobody(t *testing.T) {
 	const most = 100
 	over := make(chan struct{})

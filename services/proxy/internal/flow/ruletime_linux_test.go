@@ -133,7 +133,8 @@ func (k timedKind) ask(t *testing.T, h *flow.Handler, path string) response {
 
 func (k timedKind) serve(t *testing.T, addr, settings, actions string) *flow.Handler {
 	t.Helper()
-	set := compile(t, fmt.Sprintf("ingress:\n- {service: \"%s://%s\", originRequest: {%s}, actions: {%s}}\n", k.scheme, addr, settings, actions))
+	const rule = "ingress:\n- {service: \"%s://%s\", originRequest: {%s}, actions: {%s}}\n"
+	set := compile(t, fmt.Sprintf(rule, k.scheme, addr, settings, actions))
 	if w := set.Warnings(); len(w) > 0 {
 		t.Fatalf("warnings %q", w)
 	}

@@ -58,8 +58,8 @@ func Admit(u Use) error {
 	return nil
 }
 
-// AdmitRule is Admit for the rule of a request that has a place: the last quarter of the tunnel's places, and of all, is shared fairly among
-// the rules of a tunnel, too. So a rule whose origin does not respond leaves places to the others.
+// AdmitRule is Admit for the rule of a request that has a place: the last quarter of the tunnel's places, and of all, is shared fairly
+// among the rules of a tunnel, too. So a rule whose origin does not respond leaves places to the others.
 func AdmitRule(u Use) error {
 	share := func(places, users int64) int64 { return max(places/max(users, 1), 1) }
 	switch {
@@ -126,6 +126,8 @@ type Place struct {
 	own      *Count
 	rule     *Count // nil before EnterRule
 	at       time.Duration
+	// tight says that the last quarter of some places had begun.
+	tight bool
 }
 
 // second is the time of a place in seconds, never 0.
@@ -136,8 +138,9 @@ func (r *Requests) Acquire(id tunnel.ID, now time.Time) (Place, error) {
 	p := Place{requests: r, own: r.count(id), at: now.Sub(r.began)}
 	u := Use{Max: r.max, PerTunnel: r.perTunnel, Total: r.total.Add(1), Own: p.own.enter(p.second())}
 	if crowded(u.Max, u.Total) {
-		u.Tunnels = r.wanting(p.at)
+		u.Tunnels, p.tight = r.wanting(p.at), true
 	}
+	p.tight = p.tight || crowded(u.PerTunnel, u.Own)
 	if err := Admit(u); err != nil {
 		p.Release()
 		return Place{}, err
@@ -145,16 +148,16 @@ func (r *Requests) Acquire(id tunnel.ID, now time.Time) (Place, error) {
 	return p, nil
 }
 
-// EnterRule counts the request for its rule, one of rules, and refuses it with ErrRuleFull. Then it gives the place back at once: to send the
-// refusal may take long.
+// EnterRule counts the request for its rule, one of rules, and refuses it with ErrRuleFull. Then it gives the place back at once: to send
+// the refusal may take long.
 func (p *Place) EnterRule(rule *Count, rules Rules) error {
 	p.rule = rule
-	u := Use{Rule: rule.enter(p.second())}
-	r := p.requests
-	u.Max, u.PerTunnel, u.Total, u.Own = r.max, r.perTunnel, r.total.Load(), p.own.running.Load()
-	if !crowded(u.Max, u.Total) && !crowded(u.PerTunnel, u.Own) {
+	running := rule.enter(p.second())
+	if !p.tight {
 		return nil
 	}
+	r := p.requests
+	u := Use{Max: r.max, PerTunnel: r.perTunnel, Total: r.total.Load(), Own: p.own.running.Load(), Rule: running}
 	u.Tunnels, u.Rules = r.wanting(p.at), rules.Wanting(p.second())
 	err := AdmitRule(u)
 	if err != nil {

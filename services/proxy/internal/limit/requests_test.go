@@ -46,15 +46,17 @@ func TestAdmitRule(t *testing.T) {
 		use  limit.Use
 		want error
 	}{
-		"no limits":                            {limit.Use{Total: 1000, Own: 1000, Rule: 999, Rules: 2, Tunnels: 1}, nil},
-		"the only rule":                        {limit.Use{Total: 100, Max: 100, Own: 100, Rule: 100, Rules: 1, Tunnels: 1}, nil},
-		"greedy below three quarters":          {limit.Use{Total: 75, Max: 100, Own: 75, Rule: 74, Rules: 2, Tunnels: 1}, nil},
-		"greedy above three quarters":          {limit.Use{Total: 76, Max: 100, Own: 76, Rule: 75, Rules: 2, Tunnels: 1}, limit.ErrRuleFull},
-		"another above three quarters":         {limit.Use{Total: 99, Max: 100, Own: 99, Rule: 24, Rules: 2, Tunnels: 1}, nil},
-		"with another tunnel":                  {limit.Use{Total: 76, Max: 100, Own: 40, Rule: 30, Rules: 2, Tunnels: 2}, limit.ErrRuleFull},
-		"with another tunnel, an equal share":  {limit.Use{Total: 76, Max: 100, Own: 40, Rule: 25, Rules: 2, Tunnels: 2}, nil},
-		"the tunnel's places below a quarter":  {limit.Use{Total: 15, Max: 100, Own: 15, PerTunnel: 20, Rule: 14, Rules: 2, Tunnels: 1}, nil},
-		"the tunnel's places above a quarter":  {limit.Use{Total: 16, Max: 100, Own: 16, PerTunnel: 20, Rule: 15, Rules: 2, Tunnels: 1}, limit.ErrRuleFull},
+		"no limits":                           {limit.Use{Total: 1000, Own: 1000, Rule: 999, Rules: 2, Tunnels: 1}, nil},
+		"the only rule":                       {limit.Use{Total: 100, Max: 100, Own: 100, Rule: 100, Rules: 1, Tunnels: 1}, nil},
+		"greedy below three quarters":         {limit.Use{Total: 75, Max: 100, Own: 75, Rule: 74, Rules: 2, Tunnels: 1}, nil},
+		"greedy above three quarters":         {limit.Use{Total: 76, Max: 100, Own: 76, Rule: 75, Rules: 2, Tunnels: 1}, limit.ErrRuleFull},
+		"another above three quarters":        {limit.Use{Total: 99, Max: 100, Own: 99, Rule: 24, Rules: 2, Tunnels: 1}, nil},
+		"with another tunnel":                 {limit.Use{Total: 76, Max: 100, Own: 40, Rule: 30, Rules: 2, Tunnels: 2}, limit.ErrRuleFull},
+		"with another tunnel, an equal share": {limit.Use{Total: 76, Max: 100, Own: 40, Rule: 25, Rules: 2, Tunnels: 2}, nil},
+		"the tunnel's places below a quarter": {limit.Use{Total: 15, Max: 100, Own: 15, PerTunnel: 20, Rule: 14, Rules: 2, Tunnels: 1}, nil},
+		"the tunnel's places above a quarter": {
+			limit.Use{Total: 16, Max: 100, Own: 16, PerTunnel: 20, Rule: 15, Rules: 2, Tunnels: 1}, limit.ErrRuleFull,
+		},
 		"first place with more rules":          {limit.Use{Total: 99, Max: 100, Own: 99, Rule: 1, Rules: 500, Tunnels: 1}, nil},
 		"a tunnel that is alone with one rule": {limit.Use{Total: 90, Max: 100, Own: 90, Rule: 90, Rules: 0, Tunnels: 1}, nil},
 	} {

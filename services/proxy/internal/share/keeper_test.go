@@ -121,7 +121,7 @@ func (p *proxies) take(i, n int) int {
 
 // fill lets a proxy take flows for a while, and gives how many it has then.
 func (p *proxies) fill(i, n int, d time.Duration) int {
-	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { // in a bubble
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(50 * time.Millisecond) { //nolint:forbidigo // fake time
 		p.take(i, n-len(p.slots[i]))
 	}
 	return len(p.slots[i])
@@ -166,7 +166,7 @@ func TestProxiesShareALimit(t *testing.T) {
 			if n := len(p.slots[1]) + len(p.slots[2]); n > 90 {
 				t.Fatalf("%d flows of 90", n)
 			}
-			time.Sleep(100 * time.Millisecond) // in a bubble
+			time.Sleep(100 * time.Millisecond) //nolint:forbidigo // fake time
 		}
 		c := len(p.slots[2])
 		if a = p.fill(0, 100, 5*time.Second); a == 0 || b+c < 86 || a+b+c > 90 {
@@ -184,13 +184,14 @@ func TestStoreAway(t *testing.T) {
 		p.fill(1, 10, 5*time.Second)
 		p.store.cut("p0", true)
 		p.store.cut("p1", true)
-		time.Sleep(time.Hour) // in a bubble
+		time.Sleep(time.Hour) //nolint:forbidigo // fake time
 		if a, b := p.take(0, 200), p.take(1, 200); a+b > 100 || a < 20 || b < 20 {
 			t.Errorf("flows %d and %d after an hour without the store", a, b)
 		}
 		p.store.cut("p0", false)
 		p.store.cut("p1", false)
-		time.Sleep(10 * quota.Lease) // in a bubble
+		time.Sleep(10 * quota.Lease) //nolint:forbidigo // fake time
+		synctest.Wait()
 		if n := strings.Count(p.log.String(), "not renewed"); n != 2 {
 			t.Errorf("%d lines about the store, want one of each proxy:\n%s", n, p.log.String())
 		}
@@ -230,11 +231,11 @@ func TestSharesAreGivenBack(t *testing.T) {
 		p, stop := start(t, 2, 100)
 		p.fill(0, 80, 5*time.Second)
 		p.free(0)
-		time.Sleep(3 * time.Minute) // in a bubble
+		time.Sleep(3 * time.Minute) //nolint:forbidigo // fake time
 		p.store.mu.Lock()
 		asks := p.store.asks
 		p.store.mu.Unlock()
-		time.Sleep(time.Hour) // in a bubble
+		time.Sleep(time.Hour) //nolint:forbidigo // fake time
 		p.store.mu.Lock()
 		if n := p.store.asks - asks; n != 0 {
 			t.Errorf("%d renewals for a tunnel without flows", n)
