@@ -28,6 +28,7 @@ type keeper struct {
 	log     *slog.Logger
 	changed chan struct{}
 	asking  *asking
+	marks   *marks
 	looked  chan struct{}
 	pools   *pools
 	// busy is when the loop began what it does; nil while it waits.
@@ -46,10 +47,10 @@ type keeper struct {
 	shown *keep.Looked
 }
 
-func newKeeper(cfg Config, deps Deps, t *transports, a *asking, p *pools, wakeAll func(), cred Credentials) *keeper {
+func newKeeper(cfg Config, deps Deps, shared shared, wakeAll func(), cred Credentials) *keeper {
 	k := &keeper{
-		cfg: cfg, deps: deps, asking: a, wakeAll: wakeAll, cred: cred.Credentials, changed: make(chan struct{}, 1),
-		looked: make(chan struct{}, 1), pools: p,
+		cfg: cfg, deps: deps, asking: shared.asking, marks: shared.marks, wakeAll: wakeAll, cred: cred.Credentials, changed: make(chan struct{}, 1),
+		looked: make(chan struct{}, 1), pools: shared.pools,
 		log:     deps.Logger.With(slog.String(logkey.TunnelID, cred.TunnelID.String())),
 		timer:   time.NewTimer(time.Hour),
 		holders: map[keep.HolderID]*conn.Holder{},
@@ -61,7 +62,7 @@ func newKeeper(cfg Config, deps Deps, t *transports, a *asking, p *pools, wakeAl
 		Protocol: cfg.Protocol, Token: cred.FromToken,
 		AccountHash: credential.AccountHash(cred.AccountTag), Alone: cfg.Alone, Lazy: cfg.Lazy,
 	}, keep.Deps{
-		View: func(id keep.HolderID) hold.View { return k.holders[id].Snapshot() }, Choices: t,
+		View: func(id keep.HolderID) hold.View { return k.holders[id].Snapshot() }, Choices: shared.transports,
 		Candidate: func() (tunnel.ConnectorID, error) { return tunnel.NewConnectorID(rand.Reader) },
 		Backoff:   mathrand.Int64N, Pick: mathrand.IntN,
 	})
@@ -192,7 +193,7 @@ func (k *keeper) do(ctx context.Context, a keep.Action) {
 		err := k.deps.Store.Release(ctx, a.Slot, a.Worker, a.Epoch)
 		k.step(ctx, keep.Released{Holder: a.Holder, Err: err})
 	case keep.Mark:
-		k.step(ctx, keep.Marked{Err: k.deps.Store.Mark(ctx, a.Tunnel)})
+		k.step(ctx, keep.Marked{Err: k.marks.mark(ctx, a.Tunnel)})
 	case keep.Hint:
 		k.deps.Control.Hint(ctx, a.Topic)
 	case keep.Observe:

@@ -53,7 +53,9 @@ func TestHolderCountsUntilItsLeaseIsReleased(t *testing.T) {
 	ended := make(chan struct{}, 1)
 	k := newKeeper(Config{Worker: "worker-1"}, Deps{
 		Store: store, Control: quiet{}, Logger: slog.New(slog.DiscardHandler), HolderGone: func() { ended <- struct{}{} },
-	}, newTransports(protocol.Auto, time.Hour), newAsking(), newPools(store), func() {}, Credentials{})
+	}, shared{
+		transports: newTransports(protocol.Auto, time.Hour), asking: newAsking(), pools: newPools(store), marks: newMarks(store),
+	}, func() {}, Credentials{})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -140,8 +140,15 @@ type Set struct {
 	deps    Deps
 	keepers []*keeper
 
+	shared
+}
+
+// shared is what the keepers of a worker have in common.
+type shared struct {
 	transports *transports
 	asking     *asking
+	pools      *pools
+	marks      *marks
 }
 
 // New makes the keepers; Run starts them.
@@ -150,10 +157,11 @@ func New(cfg Config, deps Deps, creds []Credentials) *Set {
 		deps.Logger.Warn("protocol h2mux is retired, http2 is used instead")
 	}
 	cfg.Lazy = len(creds) > eagerMost && cfg.Instance != "" && !cfg.Alone
-	pools := newPools(deps.Store)
-	s := &Set{cfg: cfg, deps: deps, transports: newTransports(cfg.Protocol, cfg.ReturnAfter), asking: newAsking()}
+	s := &Set{cfg: cfg, deps: deps, shared: shared{
+		transports: newTransports(cfg.Protocol, cfg.ReturnAfter), asking: newAsking(), pools: newPools(deps.Store), marks: newMarks(deps.Store),
+	}}
 	for _, c := range creds {
-		s.keepers = append(s.keepers, newKeeper(cfg, deps, s.transports, s.asking, pools, s.wakeHolders, c))
+		s.keepers = append(s.keepers, newKeeper(cfg, deps, s.shared, s.wakeHolders, c))
 	}
 	return s
 }
@@ -164,6 +172,7 @@ func (s *Set) Run(ctx context.Context) {
 	// A supervisor that knows nothing of leases of whole workers tells all of them at once.
 	s.deps.Store.Subscribe(ctx, lease.TopicGrants, func([]byte) { s.wakeAll() })
 	tasks.Go(func() { s.asking.run(ctx, s.cfg.Pool, s.deps.Control) })
+	tasks.Go(func() { s.marks.run(ctx) })
 	for _, k := range s.keepers {
 		tasks.Go(func() { k.run(ctx) })
 	}
