@@ -175,7 +175,7 @@ func TestMerge(t *testing.T) {
 		m := map[tunnel.ID]desired.Document{}
 		for i, v := range versions {
 			if v > 0 {
-				m[tunnel.ID{byte(i)}] = desired.Document{Version: v}
+				m[tunnel.ID{byte(i)}] = desired.Document{Version: v, Spec: desired.Spec{Paused: true}}
 			}
 		}
 		return m

@@ -3,6 +3,7 @@ package desired
 import (
 	"bytes"
 	"cmp"
+	"reflect"
 	"slices"
 
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
@@ -30,7 +31,7 @@ type Lost struct {
 func (l Lost) Empty() bool { return len(l.Tunnels) == 0 && len(l.Workers) == 0 }
 
 // Merge takes what was read over what was known, and returns the result and what the store has lost. Documents and marks never go back
-// to an older version. Commands are those that were read: one that the store lost was not carried out, and its author finds it absent.
+// to an older version, except that the store removes those that desire nothing after a while. Commands are those that were read: one that the store lost was not carried out, and its author finds it absent.
 func (s State) Merge(read State) (State, Lost) {
 	out := State{
 		Version: read.Version, Commands: read.Commands, Damaged: read.Damaged,
@@ -44,13 +45,15 @@ func (s State) Merge(read State) (State, Lost) {
 		out.Workers[id] = m
 	}
 	for id, d := range s.Tunnels {
-		if read.Tunnels[id].Version < d.Version {
+		now, found := read.Tunnels[id]
+		if now.Version < d.Version && (found || !reflect.DeepEqual(d.Spec, Spec{})) {
 			out.Tunnels[id] = d
 			lost.Tunnels = append(lost.Tunnels, id)
 		}
 	}
 	for id, m := range s.Workers {
-		if read.Workers[id].Version < m.Version {
+		now, found := read.Workers[id]
+		if now.Version < m.Version && (found || m.Drained) {
 			out.Workers[id] = m
 			lost.Workers = append(lost.Workers, id)
 		}

@@ -104,6 +104,7 @@ func scriptCases(tb testing.TB, slots []lease.Grant, reports []lease.Report) []s
 		always("take_lead", command.TakeLead("r", "h", time.Hour).Command),
 		always("resign_lead", command.ResignLead("r", "other").Command),
 		always("leader", command.Leader("r").Command),
+		always("connector", command.Connector(id).Command),
 		always("take_share", command.TakeShare("s", "h/1", 0, time.Hour, true).Command),
 		always("leave_share", command.LeaveShare("s", "other").Command),
 		always("publish_pool", publishPool(tb)),
@@ -133,6 +134,7 @@ func operatorCases(tb testing.TB) []scriptCase {
 		always("answer_command", command.Answer("c1", desired.Result{Outcome: desired.Done}).Command),
 		{"put_rules", func(_ int, reply any) command.Command { return putRules(tb, 250, numberIn(reply)) }},
 		always("report_rules", reportRules(tb, 1)),
+		always("note_rules", noteRules(tb)),
 		{"quota", func(calls int, _ any) command.Command {
 			return command.Quota(tunnel.ID{1}, quota.Ask{
 				Process: fmt.Sprint("p", calls%100), Seq: uint64(calls), Limit: 1000, Held: 10, Used: 8, Want: 12,
@@ -318,6 +320,14 @@ func submit(tb testing.TB, n int) command.Command {
 	r, err := command.Submit(desired.Command{
 		ID: fmt.Sprint("c", n), Kind: desired.Reconnect, Tunnel: benchTunnel(n % 64), Epoch: 1, Author: "operator",
 	}, desired.MaxTTL)
+	return made(tb, r, err)
+}
+
+func noteRules(tb testing.TB) command.Command {
+	tb.Helper()
+	r, err := command.NoteRules(benchTunnel(251), rules.Stored{
+		Head: rules.Head{Position: rules.Position{Push: 1}, Author: "operator", Hash: strings.Repeat("a", 64)}, Sealed: "x",
+	})
 	return made(tb, r, err)
 }
 

@@ -15,7 +15,7 @@ func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 func commands() []string {
 	return []string{
 		"grant", "renew", "renew_worker", "notify", "release", "put", "fleet", "slots", "proved", "take_lead", "take_share",
-		"publish_pool", "set", "get",
+		"publish_pool", "set", "connector",
 		"hmget", "publish",
 	}
 }

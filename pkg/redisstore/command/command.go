@@ -60,6 +60,7 @@ const (
 // The scripts, each with its contract in its header.
 const (
 	scriptAnswerCommand = "answer_command"
+	scriptConnector     = "connector"
 	scriptDesired       = "desired"
 	scriptFleet         = "fleet"
 	scriptGrant         = "grant"
@@ -95,8 +96,8 @@ const (
 // Scripts lists the names of the embedded scripts in alphabetical order.
 func Scripts() []string {
 	return []string{
-		scriptAnswerCommand, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptLeaveQuota, scriptLeaveShare, scriptList,
-		scriptGeneration, scriptNoteRules, scriptNotify, scriptProved, scriptPublishPool, scriptPut, scriptPutRules, scriptQuota,
+		scriptAnswerCommand, scriptConnector, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptLeaveQuota, scriptLeaveShare,
+		scriptList, scriptGeneration, scriptNoteRules, scriptNotify, scriptProved, scriptPublishPool, scriptPut, scriptPutRules, scriptQuota,
 		scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker, scriptReportRules, scriptResealRules,
 		scriptResignLead, scriptRuleHeads, scriptRules, scriptSetDesired, scriptSlots, scriptSubmitCommand, scriptTakeLead,
 		scriptTakeShare,

@@ -92,8 +92,8 @@ func TestCommands(t *testing.T) {
 		"register tail|put|cv:{tail}:records cv:{tail}:deadlines|s|1000|TAIL",
 		"remove tail|remove|cv:{tail}:records cv:{tail}:deadlines|s",
 		"list tail|list|cv:{tail}:records cv:{tail}:deadlines",
-		"ensure connector||cv:connector:" + tunnelText + "|set|cv:connector:" + tunnelText + "|" + connectorText + "|nx",
-		"ensure connector||cv:connector:" + tunnelText + "|get|cv:connector:" + tunnelText,
+		"ensure connector||cv:connector:" + tunnelText + "|set|cv:connector:" + tunnelText + "|" + connectorText + "|nx|px|2592000000",
+		"ensure connector|connector|cv:connector:" + tunnelText,
 		"read slots|slots|" + tag + ":slots",
 		"read slots|slots|" + tag + ":slots " + tag + ":fence|5",
 		"grant slot 3|grant|" + tag + ":slots " + tag + ":bucket " + tag +

@@ -8,7 +8,7 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	key                           type    TTL           written by              read by
 //	cv:pool:<name>                hash    none          discovery               supervisor, worker
 //	    version, good (0|1: two regions or more), body (edgepool.Pool as JSON)
-//	cv:lead:<role>                hash    none          the leader              all of the role
+//	cv:lead:<role>                hash    30 days       the leader              all of the role
 //	    holder, deadline, term (grows with each change; how a loss of data is noticed); of supervisors, which lead together, the holder is
 //	    "(together)", and there are view (grows with each change of the members) and for each member m:<id>/<nonce> (deadline of its lease,
 //	    its term, and the view of that)
@@ -28,11 +28,13 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	    version, and for each tunnel whose slots changed the version of that change
 //	cv:{worker}:marks             hash    10 min        worker, supervisor      supervisor
 //	    version, and for each tunnel of which something changed, and for "desired" (what operators desire), the version of that change
-//	cv:connector:<tunnel>         string  none          supervisor              supervisor, worker
-//	cv:{<tunnel>/<connector>}:slots     hash    none    supervisor, worker      supervisor, worker, ops
+//	cv:connector:<tunnel>         string  30 days       supervisor              supervisor, worker
+//	    the connector's id; this and the keys below with 30 days are put off by each read of a supervisor or worker: they end for a tunnel
+//	    that no registered worker serves, or for a connector id that is not in force any more
+//	cv:{<tunnel>/<connector>}:slots     hash    30 days  supervisor, worker     supervisor, worker, ops
 //	    per index i: i:epoch i:deadline i:renewed i:start (not before) i:worker i:edge i:region i:protocol i:status (JSON)
 //	    i:retries (kept over grants until a connection succeeds) i:hold (until when the edge wants no attempt)
-//	    i:starts (grants since the last connection); no TTL, an expired epoch would break fencing
+//	    i:starts (grants since the last connection); an epoch must not end before every process that knows it has, hence the long time
 //	    i:instance (epoch/instance of the worker's process: the slot lives as long as that one's lease; empty or of another epoch: as long
 //	    as its deadline) i:former (the worker that held it before, which has to be told) i:command i:reconnect (epoch/id of the operator's
 //	    command that this grant carried out, and of the one that asks the holder to connect again)
@@ -40,11 +42,12 @@ import "github.com/culvert-tunnel/culvert/pkg/tunnel"
 //	    when the registration bucket is full again
 //	cv:{<tunnel>/<connector>}:proved    string  10 min  worker                  supervisor
 //	    deadline of the proof that the path works
-//	cv:{<tunnel>/<connector>}:fence     string  none    leading supervisor      supervisor
+//	cv:{<tunnel>/<connector>}:fence     string  30 days  supervisor             supervisor
 //	    the highest term that read the slots; a grant under a lower one is refused
 //	cv:{desired}:documents        hash    none          supervisor              supervisor
 //	    version (grows with each change), and per subject s (tunnel/<tunnel> or worker/<worker>) s:version s:body (desired.Body as JSON)
-//	    s:changed s:pool (version in which the pool changed) s:former (body before the last change)
+//	    s:changed s:pool (version in which the pool changed) s:former (body before the last change). A document that desires nothing, and the
+//	    mark of a worker that is not drained any more, are removed by a change 30 days later
 //	cv:{desired}:commands         hash    20 min more   supervisor              supervisor
 //	    per id: id:body (desired.Command as JSON) id:tunnel id:created id:deadline id:result
 //	cv:{rules}:heads              hash    none          supervisor              proxy

@@ -14,6 +14,13 @@
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
+-- What is neither read nor written for 30 days is of something that is gone. Half of that must have passed before it is put off again.
+local function keep(key)
+  if redis.call('PTTL', key) < 1296000000 then
+    redis.call('PEXPIRE', key, '2592000000')
+  end
+end
+
 -- A leader that has read this connector has raised the fence to its term.
 local fence = tonumber(redis.call('GET', KEYS[3]) or '0') or 0
 if fence > tonumber(ARGV[13]) then
@@ -90,6 +97,7 @@ redis.call('HSET', KEYS[1],
   slot .. ':instance', ARGV[14] ~= '' and epoch .. '/' .. ARGV[14] or '',
   slot .. ':former', former,
   slot .. ':status', ARGV[9])
+keep(KEYS[1])
 if ARGV[15] ~= '' then -- it counts under this epoch alone
   redis.call('HSET', KEYS[1], slot .. ':command', epoch .. '/' .. ARGV[15])
 end

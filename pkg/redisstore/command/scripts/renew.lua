@@ -16,6 +16,13 @@ for i = 1, #reply, 2 do
   stored[reply[i]] = reply[i + 1]
 end
 
+-- What is neither read nor written for 30 days is of something that is gone. Half of that must have passed before it is put off again.
+local function keep(key)
+  if redis.call('PTTL', key) < 1296000000 then
+    redis.call('PEXPIRE', key, '2592000000')
+  end
+end
+
 -- What cannot be read counts as 0.
 local function number(field)
   return tonumber(stored[field] or '0') or 0
@@ -136,6 +143,7 @@ end
 if proved then
   redis.call('SET', KEYS[2], string.format('%.0f', now + tonumber(ARGV[3])), 'PX', ARGV[3])
 end
+keep(KEYS[1])
 if changed then
   reply = redis.call('HGETALL', KEYS[1])
 end

@@ -22,6 +22,16 @@ end
 if have ~= tonumber(ARGV[2]) then
   return {'version', string.format('%.0f', have)}
 end
+-- What desires nothing any more is removed after 30 days, with the next change of another subject.
+local fields = redis.call('HGETALL', KEYS[1])
+for i = 1, #fields, 2 do
+  local other = string.match(fields[i], '^(.+):body$')
+  local body = fields[i + 1]
+  if other and other ~= subject and (body == '{}' or string.match(body, '^{"author":"[^"\\]*"}$'))
+    and stored(other .. ':changed') < now - 2592000000 then
+    redis.call('HDEL', KEYS[1], other .. ':body', other .. ':version', other .. ':changed', other .. ':pool', other .. ':former')
+  end
+end
 local version = string.format('%.0f', math.max(all + 1, have + 1, now))
 local former = redis.call('HGET', KEYS[1], subject .. ':body')
 redis.call('HSET', KEYS[1], 'version', version, subject .. ':version', version, subject .. ':body', ARGV[3],

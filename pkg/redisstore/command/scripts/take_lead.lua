@@ -9,6 +9,12 @@
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local clock = string.format('%.0f', now)
+-- What is neither read nor written for 30 days is of a role that is gone. Half of that must have passed before it is put off again.
+local function keep(key)
+  if redis.call('PTTL', key) < 1296000000 then
+    redis.call('PEXPIRE', key, '2592000000')
+  end
+end
 local stored = redis.call('HMGET', KEYS[1], 'holder', 'deadline', 'term')
 local before = tonumber(stored[3] or '0') or 0
 local term, seen = before, tonumber(ARGV[3])
@@ -24,4 +30,5 @@ redis.call('HSET', KEYS[1],
   'holder', ARGV[1],
   'deadline', string.format('%.0f', now + tonumber(ARGV[2])),
   'term', string.format('%.0f', term))
+keep(KEYS[1])
 return {'1', string.format('%.0f', term), string.format('%.0f', before), clock, till}

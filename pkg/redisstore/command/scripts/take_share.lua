@@ -15,6 +15,12 @@ local me, latest, seen = ARGV[1], now + tonumber(ARGV[2]), tonumber(ARGV[3])
 local function text(n)
   return string.format('%.0f', n)
 end
+-- What is neither read nor written for 30 days is of a role that is gone. Half of that must have passed before it is put off again.
+local function keep(key)
+  if redis.call('PTTL', key) < 1296000000 then
+    redis.call('PEXPIRE', key, '2592000000')
+  end
+end
 
 local stored, entries, names = {}, {}, {}
 local fields = redis.call('HGETALL', KEYS[1])
@@ -79,6 +85,7 @@ if own or joins then
   end
   redis.call('HSET', KEYS[1], 'holder', ARGV[5], 'deadline', text(latest), 'term', text(math.max(before, term)), 'view', text(view),
     'm:' .. me, text(latest) .. ' ' .. text(term) .. ' ' .. text(view))
+  keep(KEYS[1])
 else
   leads = '0'
   redis.call('HSET', KEYS[1], 'view', text(view))
