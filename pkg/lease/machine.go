@@ -107,6 +107,8 @@ type Machine struct {
 	// granted is when the last grant lets the holder start, calm when the wait after short sessions is over.
 	granted, calm time.Time
 	newer         Record
+	// outdated says that newer was seen while the registration was in progress.
+	outdated bool
 }
 
 // NewMachine makes a holder without a grant.
@@ -180,8 +182,9 @@ var table = [phases][eventKinds]step{
 		EventReconnect: ignore,
 	},
 	PhaseRegistering: {
-		EventGranted: retake, EventTimer: ignore, EventRegistered: serve, EventDuplicate: park, EventRefused: postpone,
-		EventRejected: refuse, EventBroken: broke, EventNewer: end, EventReleased: end, EventDrain: end,
+		EventGranted: confirm, EventTimer: ignore, EventRegistered: serve, EventDuplicate: unlessOutdated(park),
+		EventRefused: unlessOutdated(postpone), EventRejected: unlessOutdated(refuse), EventBroken: unlessOutdated(broke),
+		EventNewer: outdate, EventReleased: end, EventDrain: end,
 		EventRotated:   ignore,
 		EventReconnect: ignore,
 	},

@@ -86,6 +86,33 @@ func retake(m *Machine, now time.Time, e Event) []Action {
 	return append([]Action{Close{Reason: tunnel.ReasonFenced}}, take(m, now, e)...)
 }
 
+// confirm takes a newer grant while the registration is in progress. The edge may have registered the session already, so one on the
+// granted address goes on. (One on another address is left to it: a second holder takes the grant.)
+func confirm(m *Machine, now time.Time, e Event) []Action {
+	if e.Grant.Edge != m.edge {
+		return retake(m, now, e)
+	}
+	m.grant, m.outdated = e.Grant, false
+	return []Action{ReportStatus{}}
+}
+
+// outdate remembers a newer holder until the result of the registration is known: the edge may have registered the session already, and it
+// may be the only one of its index.
+func outdate(m *Machine, _ time.Time, e Event) []Action {
+	m.newer, m.outdated = e.Newer, true
+	return nil
+}
+
+// unlessOutdated ends a holder whose registration failed, if a newer one was seen meanwhile.
+func unlessOutdated(s step) step {
+	return func(m *Machine, now time.Time, e Event) []Action {
+		if m.outdated {
+			return end(m, now, Event{Kind: EventNewer})
+		}
+		return s(m, now, e)
+	}
+}
+
 // adopt keeps the session under the newer epoch: a session on the granted address needs no second dial.
 func adopt(m *Machine, now time.Time, e Event) []Action {
 	m.grant = e.Grant
@@ -123,7 +150,12 @@ func serve(m *Machine, now time.Time, e Event) []Action {
 	m.retries, m.broken, m.refused, m.failure, m.announced = 0, 0, 0, Event{}, false
 	m.away, m.calm = time.Time{}, time.Time{}
 	m.location = e.Location
-	return append([]Action{StartServing{}, ReportStatus{}}, m.proveLater(now)...)
+	actions := append([]Action{StartServing{}, ReportStatus{}}, m.proveLater(now)...)
+	if m.outdated {
+		m.outdated = false
+		actions = append(actions, supersede(m, now, Event{Kind: EventNewer, Newer: m.newer})...)
+	}
+	return actions
 }
 
 // proveLater asks for a Timer at which the session is steady, if there is something to forget then.

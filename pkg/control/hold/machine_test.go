@@ -195,17 +195,29 @@ func TestMachine(t *testing.T) {
 			name: "a registration that completes after it was given up is closed",
 			steps: []step{
 				connect[0], connect[1],
-				{granted(6, 1), "granted: registering -> dialing; close 1 fenced; report; dial 2 192.0.2.1"},
+				{granted(6, 2), "granted: registering -> dialing; close 1 fenced; report; dial 2 192.0.2.2"},
 				{hold.Registered{Attempt: attempt(1, 1)}, "close 1 drained"},
-				{hold.Dialed{Attempt: attempt(2, 1)}, "dialed: dialing -> registering; register 2 epoch 6"},
+				{hold.Dialed{Attempt: attempt(2, 2)}, "dialed: dialing -> registering; register 2 epoch 6"},
 				{
-					hold.Registered{Attempt: attempt(2, 1), RemotelyManaged: true},
+					hold.Registered{Attempt: attempt(2, 2), RemotelyManaged: true},
 					"registered: registering -> connected; serve 2; report",
 				},
 			},
 			asked: []string{
-				`dialed 192.0.2.1:7844 ""`, "attempt 1 over quic connected", `dialed 192.0.2.1:7844 ""`, "attempt 2 over quic connected",
+				`dialed 192.0.2.1:7844 ""`, "attempt 1 over quic connected", `dialed 192.0.2.2:7844 ""`, "attempt 2 over quic connected",
 			},
+		},
+		{
+			name: "a registration goes on under a newer grant of the same address",
+			steps: []step{
+				connect[0], connect[1],
+				{granted(6, 1), "granted: registering -> registering; report"},
+				{
+					hold.Registered{Attempt: attempt(1, 1), RemotelyManaged: true},
+					"registered: registering -> connected; serve 1; report",
+				},
+			},
+			asked: []string{`dialed 192.0.2.1:7844 ""`, "attempt 1 over quic connected"},
 		},
 		{
 			name: "a lost session is dialled again, and its late result closes nothing new",

@@ -60,15 +60,25 @@ func (m *Machine) followOwn(now time.Time, r lease.Record) {
 	m.supersede(r, r.Epoch)
 }
 
+// lateAfter is how long after its start a grant is seen late: a hint or the next renewal shows it sooner.
+const lateAfter = 500 * time.Millisecond
+
 // spaced is the wait of a grant that is seen now. The registration bucket spaced the grants as they were made; seen late, several of them
-// would start at once, and the next one right after.
+// would start at once, and the next one right after. Then other workers probably see theirs late, too, and each has only one of the burst.
 func (m *Machine) spaced(now time.Time, wait time.Duration) time.Duration {
 	full := now
 	if m.full.After(now) {
 		full = m.full
+	} else {
+		m.late = false
 	}
+	m.late = m.late || wait < -lateAfter
 	m.full = full.Add(lease.RegistrationInterval)
-	return max(wait, 0, full.Sub(now)-(lease.RegistrationBurst-1)*lease.RegistrationInterval)
+	burst := time.Duration(lease.RegistrationBurst)
+	if m.late {
+		burst = 1
+	}
+	return max(wait, 0, full.Sub(now)-(burst-1)*lease.RegistrationInterval)
 }
 
 // giveBack releases a slot that the store has for this worker although no holder of it runs: a grant that ended here, or one with an epoch
@@ -115,12 +125,12 @@ func (m *Machine) inherit(now time.Time, r lease.Record) {
 }
 
 // canTake reports whether a holder can continue with a newer grant: not when it drains, and not when it serves on another address
-// than the granted one. Then a second holder connects before the first one ends.
+// than the granted one, or may do so in a moment. Then a second holder connects before the first one ends.
 func canTake(v hold.View, edge tunnel.EdgeAddr) bool {
 	switch v.Phase {
 	case lease.PhaseDraining, lease.PhaseEnded:
 		return false
-	case lease.PhaseConnected, lease.PhaseSuperseded:
+	case lease.PhaseRegistering, lease.PhaseConnected, lease.PhaseSuperseded:
 		return v.Edge == edge
 	default:
 		return true

@@ -250,7 +250,8 @@ func TestRecordsAreLevelTriggered(t *testing.T) {
 	}
 }
 
-// TestGrantsSeenLateAreSpaced: of grants that are seen together two start at once, and the others a second after the one before.
+// TestGrantsSeenLateAreSpaced: of grants that are seen together two start at once, or one if they are late, and the others a second after the
+// one before.
 func TestGrantsSeenLateAreSpaced(t *testing.T) {
 	l := newLab(t)
 	l.running()
@@ -273,17 +274,29 @@ func TestGrantsSeenLateAreSpaced(t *testing.T) {
 			case keep.Start:
 				l.views[a.Holder] = hold.View{}
 			case keep.Send:
+				if a.Event.Kind != lease.EventGranted {
+					continue
+				}
 				list = append(list, a.Event.Grant.Wait)
 			}
 		}
 		return list
 	}
-	if got, want := waits(records...), []time.Duration{0, time.Minute, time.Second, 2 * time.Second}; !slices.Equal(got, want) {
+	if got, want := waits(records...), []time.Duration{0, time.Minute, 2 * time.Second, 3 * time.Second}; !slices.Equal(got, want) {
 		t.Errorf("waits %v, want %v", got, want)
 	}
 	l.after(time.Minute)
 	again := record(0, me, 6, addr(0, 0))
 	if got := waits(again); !slices.Equal(got, []time.Duration{0}) {
 		t.Errorf("a minute later: %v, want none", got)
+	}
+	var soon []lease.Record
+	for i := range 3 {
+		r := record(tunnel.ConnIndex(i), me, 7, addr(i%2, i/2))
+		r.Wait = -100 * time.Millisecond
+		soon = append(soon, r)
+	}
+	if got, want := waits(soon...), []time.Duration{0, 0, time.Second}; !slices.Equal(got, want) {
+		t.Errorf("seen soon: waits %v, want %v", got, want)
 	}
 }

@@ -155,6 +155,7 @@ type Machine struct {
 	pool      edgepool.Pool
 	health    edgepool.Health
 	full      time.Time // when as many grants may start again as the registration bucket lets through at once
+	late      bool      // some grant since full was in the past was seen late
 	leaving   bool      // no new grant is accepted
 	chose     bool      // a transport was chosen for the first attempt
 }
