@@ -12,20 +12,33 @@ type Worker struct {
 	Host    string          `json:"host"`
 	Version string          `json:"version"`
 	// Instance differs between two processes with one id; it is empty for a version that keeps no lease of the whole worker. PID and
-	// Started say which process it is.
+	// Started say to people which process it is, and Process to another process of its host.
 	Instance string    `json:"instance,omitempty"`
 	PID      int       `json:"pid,omitempty"`
 	Started  time.Time `json:"started,omitzero"`
+	Process  Process   `json:"process,omitzero"`
 	// Capacity is the number of slots the worker is willing to hold; 0 while it knows no proxy to hand flows to.
 	Capacity int `json:"capacity"`
 	// Held is how many slots the worker held when it wrote the record, for supervisors that plan only for some of them.
 	Held int `json:"held,omitempty"`
 	// Tunnels lists what the worker has credentials for; it can hold slots of no other tunnel.
 	Tunnels []TunnelRef `json:"tunnels"`
+	// Families are the versions of IP in which the worker's host has a route to the edge: "4", "6" or "46"; empty if it is not known.
+	Families string `json:"families,omitempty"`
 	// Draining workers get no new slots; their slots move to other workers, make before break.
 	Draining bool `json:"draining,omitempty"`
 	// Marks says that the worker marks the tunnels whose slots it changed. Supervisors have to look for the changes of others.
 	Marks bool `json:"marks,omitempty"`
+}
+
+// Process names a process of a host for good: a number is used again, but not with the same start.
+type Process struct {
+	// Boot is the boot of the host, Namespace the process namespace.
+	Boot      string `json:"boot,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	PID       int    `json:"pid,omitempty"`
+	// Start is when the process began, in a unit of its host.
+	Start uint64 `json:"start,omitempty"`
 }
 
 // Listing is what supervisors read of a deployment all the time.

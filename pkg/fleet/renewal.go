@@ -15,6 +15,8 @@ type Renewal struct {
 	Full   bool
 	// Inbox is the version of the inbox that was read last.
 	Inbox uint64
+	// Replaces is the instance of a process with the same id that has ended for certain: its lease is not waited for.
+	Replaces string
 	// Number counts the renewals of the process; Confirmed is the last one that the store confirmed.
 	Number, Confirmed uint64
 }

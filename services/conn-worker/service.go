@@ -107,8 +107,7 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	s.registrar = control.NewRegistrar(deps.Store, s.control, s.log, control.Registration{
 		ID: s.id, Instance: s.instance, PID: os.Getpid(), Started: time.Now(), Host: host, Version: deps.Version,
-		Tunnels: s.keepers.Tunnels, Capacity: s.capacity,
-		GracePeriod: cfg.GracePeriod,
+		Tunnels: s.keepers.Tunnels, Capacity: s.capacity, GracePeriod: cfg.GracePeriod, Pool: s.keepers.Pool,
 	}, s.keepers)
 	if err := m.Register(deps.Registerer, s.places); err != nil {
 		return nil, fmt.Errorf("conn-worker metrics: %w", err)

@@ -64,6 +64,11 @@ func (c *Cluster) restart(f *Fault) (undo func()) {
 	return func() { c.relaunch(f.Target) }
 }
 
+// runs reports whether a life of a process goes on.
+func (c *Cluster) runs(instance string) bool {
+	return slices.ContainsFunc(c.processes, func(e *Env) bool { return e.Instance() == instance && e.process.Alive() })
+}
+
 // spared reports whether another process of the same role stays when id goes for good.
 func (c *Cluster) spared(id string) bool {
 	for _, e := range c.of(id) {

@@ -15,7 +15,7 @@ import (
 func (w *worker) register(e register.Event) {
 	for _, a := range w.registration.Step(w.env.Now(), e) {
 		switch a := a.(type) {
-		case register.CallPut, register.CallRenew, register.CallWorkers, register.CallRemove:
+		case register.CallPut, register.CallRenew, register.CallInspect, register.CallWorkers, register.CallRemove:
 			w.callRegistry(a)
 		case register.Observe:
 			w.observe(a.Err)
@@ -74,6 +74,8 @@ func (w *worker) callRegistry(a register.Action) {
 			return
 		}
 		Call(w.env, r, func(r fleet.Renewed, err error) { reply(register.Renewed{Reply: r, Err: err}) })
+	case register.CallInspect:
+		reply(register.Inspected{Instance: a.Instance, Ended: a.Host == w.spec.Host && !w.env.cluster.runs(a.Instance)})
 	case register.CallWorkers:
 		Call(w.env, command.Workers(), func(list []fleet.Worker, err error) { reply(register.Listed{Workers: list, Err: err}) })
 	case register.CallRemove:

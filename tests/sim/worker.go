@@ -108,7 +108,7 @@ func (w *worker) post(f func()) {
 func (w *worker) record() fleet.Worker {
 	record := fleet.Worker{
 		ID: tunnel.WorkerID(w.spec.ID), Instance: w.instance(), Host: w.spec.Host, Version: "sim", Capacity: w.spec.Capacity,
-		Marks: !w.spec.Legacy && !w.spec.Unmarked,
+		Marks: !w.spec.Legacy && !w.spec.Unmarked, Families: "46",
 	}
 	demanded := tunnel.Protocol("")
 	if w.spec.Protocol != protocol.Auto {

@@ -28,6 +28,12 @@ type Renewed struct {
 	Err   error
 }
 
+// Inspected is the reply to CallInspect: the process has ended for certain.
+type Inspected struct {
+	Instance string
+	Ended    bool
+}
+
 // Hinted says that the inbox of the worker may have changed.
 type Hinted struct{}
 
@@ -51,6 +57,7 @@ func (Timer) event()      {}
 func (Changed) event()    {}
 func (Put) event()        {}
 func (Renewed) event()    {}
+func (Inspected) event()  {}
 func (Hinted) event()     {}
 func (Leave) event()      {}
 func (Listed) event()     {}
@@ -65,6 +72,9 @@ type CallPut struct{ Worker fleet.Worker }
 
 // CallRenew renews the lease of the worker. Its reply is Renewed.
 type CallRenew struct{ fleet.Renewal }
+
+// CallInspect finds out whether a process that has this worker's id has ended for certain. Its reply is Inspected.
+type CallInspect struct{ fleet.Worker }
 
 // Acquired says that the worker has its lease for the first time: its keepers may start.
 type Acquired struct{}
@@ -118,6 +128,7 @@ type Left struct{}
 
 func (CallPut) action()      {}
 func (CallRenew) action()    {}
+func (CallInspect) action()  {}
 func (Acquired) action()     {}
 func (Refused) action()      {}
 func (Displaced) action()    {}

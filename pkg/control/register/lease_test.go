@@ -43,7 +43,13 @@ func (l *tenant) want(e register.Event, want string) {
 		case register.Wake:
 		case register.Observe:
 		case register.CallRenew:
-			words = append(words, fmt.Sprintf("renew %d after %d full=%v inbox=%d", a.Number, a.Confirmed, a.Full, a.Inbox))
+			text := fmt.Sprintf("renew %d after %d full=%v inbox=%d", a.Number, a.Confirmed, a.Full, a.Inbox)
+			if a.Replaces != "" {
+				text += " replaces=" + a.Replaces
+			}
+			words = append(words, text)
+		case register.CallInspect:
+			words = append(words, "inspect "+a.Instance)
 		case register.Looked:
 			words = append(words, fmt.Sprintf("looked err=%v lost=%v tunnels=%d", a.Err != nil, a.Lost, len(a.Tunnels)))
 		case register.Hint:
@@ -114,6 +120,37 @@ func TestSecondProcess(t *testing.T) {
 	l = newTenant(t)
 	l.want(register.Started{}, "renew 1 after 0 full=true inbox=0")
 	l.want(register.Leave{}, "left")
+}
+
+// TestFormerProcess: a process whose id one has that has ended for certain does not wait for its lease; only that one is replaced.
+func TestFormerProcess(t *testing.T) {
+	by := func(until time.Duration, instance string) register.Renewed {
+		r := taken(until)
+		r.Reply.Taken.By.Instance = instance
+		return r
+	}
+	l := newTenant(t)
+	l.want(register.Started{}, "renew 1 after 0 full=true inbox=0")
+	l.want(by(8*time.Second, "z"), "inspect z; looked err=true lost=false tunnels=0")
+	l.want(register.Inspected{Instance: "z", Ended: true}, "renew 2 after 0 full=true inbox=0 replaces=z")
+	l.want(register.Renewed{Reply: fleet.Renewed{New: true, Generation: 5}}, "acquired; looked err=false lost=false tunnels=0; hint fleet")
+	l.after(2*time.Second).want(register.Timer{}, "renew 3 after 2 full=false inbox=0")
+
+	l = newTenant(t)
+	l.want(register.Started{}, "renew 1 after 0 full=true inbox=0")
+	l.want(by(8*time.Second, "z"), "inspect z; looked err=true lost=false tunnels=0")
+	l.want(register.Inspected{Instance: "z"}, "")
+	l.after(2*time.Second).want(register.Timer{}, "renew 2 after 0 full=true inbox=0")
+	l.want(by(8*time.Second, "z"), "looked err=true lost=false tunnels=0")
+
+	l = newTenant(t) // a third process was quicker
+	l.want(register.Started{}, "renew 1 after 0 full=true inbox=0")
+	l.want(by(8*time.Second, "z"), "inspect z; looked err=true lost=false tunnels=0")
+	l.want(register.Inspected{Instance: "z", Ended: true}, "renew 2 after 0 full=true inbox=0 replaces=z")
+	l.want(by(9*time.Second, "y"), "refused")
+
+	l = holding(t)
+	l.want(register.Inspected{Instance: "z", Ended: true}, "")
 }
 
 // TestDisplaced: a process that lost its id while it could not renew its lease goes on, and says so once.

@@ -93,9 +93,11 @@ type Machine struct {
 	// stored is the record that the store has; full says that it has to be sent again all the same.
 	stored fleet.Worker
 	full   bool
-	// other is when the lease of a process with the same id ended as this one saw it first; displaced says that one was told.
+	// other is when the lease of a process with the same id ended as this one saw it first; displaced says that one was told. replaces is the
+	// instance of one that has ended for certain.
 	other     time.Duration
 	displaced bool
+	replaces  string
 }
 
 // NewMachine makes the machine of the worker id, whose drain takes at most grace.
@@ -124,6 +126,11 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 		m.put(now, e)
 	case Renewed:
 		m.renewed(now, e)
+	case Inspected:
+		if e.Ended && m.stage == stageAcquiring {
+			m.replaces = e.Instance
+			m.want(write{})
+		}
 	case Hinted:
 		m.hinted = true
 	case Leave:
@@ -193,7 +200,7 @@ func (m *Machine) write(now time.Time) {
 	record.Held = m.deps.Held()
 	m.number++
 	m.full = m.full || m.number%fullEvery == 0 || !reflect.DeepEqual(record, m.stored)
-	m.sent = fleet.Renewal{Worker: record, Full: m.full, Inbox: m.inbox, Number: m.number, Confirmed: m.confirmed}
+	m.sent = fleet.Renewal{Worker: record, Full: m.full, Inbox: m.inbox, Number: m.number, Confirmed: m.confirmed, Replaces: m.replaces}
 	m.sentAt = now
 	m.emit(CallRenew{m.sent})
 }
@@ -241,7 +248,7 @@ func (m *Machine) kept(r fleet.Renewed) {
 	} else if m.sent.Full {
 		m.full, m.stored = false, m.sent.Worker
 	}
-	m.other, m.displaced = 0, false
+	m.other, m.displaced, m.replaces = 0, false, ""
 	if m.stage == stageAcquiring {
 		m.stage = stageStaying
 		m.emit(Acquired{})
@@ -250,8 +257,8 @@ func (m *Machine) kept(r fleet.Renewed) {
 }
 
 // taken follows a renewal that another process with the same id is in the way of. At the start, one that renews its lease lives, and this
-// process has to end; one that does not has ended, and its lease runs out. Later, the other one came while this one could not renew: it
-// serves on until its slots are connected elsewhere.
+// process has to end; one that does not has ended, and its lease runs out, or is taken at once if it is certain that it has ended. Later,
+// the other one came while this one could not renew: it serves on until its slots are connected elsewhere.
 func (m *Machine) taken(t *fleet.Taken) {
 	err := &fleet.TakenError{ID: m.id, By: t.By}
 	switch {
@@ -262,6 +269,9 @@ func (m *Machine) taken(t *fleet.Taken) {
 		}
 	case m.other == 0:
 		m.other = t.Until
+		if t.By.Instance != "" {
+			m.emit(CallInspect{t.By})
+		}
 	case t.Until > m.other:
 		m.stage = stageLeft
 		m.emit(Refused{Err: err})

@@ -78,7 +78,7 @@ func TestCommands(t *testing.T) {
 		"take share|take_share|cv:lead:supervisor|h/1|1000|0|0|(together)",
 		"leave share|leave_share|cv:lead:supervisor|h/1|(together)",
 		"register worker|put|cv:{worker}:records cv:{worker}:deadlines cv:{worker}:revisions|w|1000|" + workerText,
-		"renew worker|renew_worker|" + leaseKeys + "|w|1000|a|0|" + leasedText + "|1|2",
+		"renew worker|renew_worker|" + leaseKeys + "|w|1000|a|0|" + leasedText + "|1|2|",
 		"notify worker|notify|cv:{worker}:inbox:w|600000|" + tunnelText,
 		"begin generation|new_generation|cv:{worker}:generation",
 		"remove worker|remove|cv:{worker}:records cv:{worker}:deadlines cv:{worker}:instances cv:{worker}:inbox:w cv:{worker}:revisions|w|a",
@@ -223,12 +223,13 @@ func TestDecode(t *testing.T) {
 		{"register worker", int64(1), "{}", nil},
 		{
 			"list worker", list(`{"worker_id":"b"}`, `{"worker_id":"a"}`),
-			"[{a    0 0001-01-01 00:00:00 +0000 UTC 0 0 [] false false} {b    0 0001-01-01 00:00:00 +0000 UTC 0 0 [] false false}]", nil,
+			"[{a    0 0001-01-01 00:00:00 +0000 UTC {  0 0} 0 0 []  false false} " +
+				"{b    0 0001-01-01 00:00:00 +0000 UTC {  0 0} 0 0 []  false false}]", nil,
 		},
 		{"list worker", list("{"), "", errOther},
 		{
 			"list fleet", list("18", "2", tunnelText, "odd", "7", "b", `{"worker_id":"b"}`),
-			"{[{b    0 0001-01-01 00:00:00 +0000 UTC 0 0 [] false false}] 18 [" + tunnelText + "] false}", nil,
+			"{[{b    0 0001-01-01 00:00:00 +0000 UTC {  0 0} 0 0 []  false false}] 18 [" + tunnelText + "] false}", nil,
 		},
 		{"list fleet", list("18", "1", "desired", "7"), "{[] 18 [] true}", nil},
 		{"list fleet", list("x", "0", "x"), "{[] 0 [] false}", nil},

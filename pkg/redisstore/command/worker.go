@@ -42,6 +42,7 @@ func RenewWorker(r fleet.Renewal, ttl time.Duration) (Request[fleet.Renewed], er
 			Keys:   append(registryKeys(workers), instancesKey(), generationKey(), inboxKey(w.ID), revisionsKey()),
 			Args: []string{
 				string(w.ID), millis(ttl), w.Instance, number(r.Inbox), body, number(r.Confirmed), number(r.Number),
+				r.Replaces,
 			},
 		},
 		Decode: decodeRenewed,

@@ -54,6 +54,29 @@ func testWorkerLease(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	}
 	testTakenID(t, s, first, second)
 	testLegacyWorker(t, s)
+	testReplaced(t, s)
+}
+
+// testReplaced: a process that has ended for certain is replaced at once, and none that has another instance than was thought.
+func testReplaced(t *testing.T, s *redisstore.Store) {
+	t.Helper()
+	id := tunnel.WorkerID(unique(t))
+	first, second := newProcess(t, s, id, "a"), newProcess(t, s, id, "b")
+	first.renew(true, long)
+	second.Replaces = "z"
+	if got := second.renew(true, long); got.Taken == nil {
+		t.Errorf("a process that is not the one that ended was replaced: %+v", got)
+	}
+	second.Replaces = "a"
+	if got := second.renew(true, long); got.Taken != nil || !got.New {
+		t.Errorf("the process that ended keeps the id: %+v", got)
+	}
+	if w := listedWorker(t, s, id); w == nil || w.Instance != "b" {
+		t.Errorf("listed: %+v, want the second process", w)
+	}
+	if got := first.renew(false, long); got.Taken == nil || got.Taken.By.Instance != "b" {
+		t.Errorf("the first process, which runs after all: %+v, want that the id is taken", got)
+	}
 }
 
 // testTakenID: the second process gets the id when the first one's lease has run out, and the first one gets it back later.

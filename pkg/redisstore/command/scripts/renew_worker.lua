@@ -4,7 +4,7 @@
 -- KEYS[6] revisions hash (id -> "revision instance" of its record, and the highest revision of all under the empty id)
 -- ARGV[1] id   ARGV[2] ttl in ms   ARGV[3] instance of the process   ARGV[4] version of the inbox that it knows, 0 for none
 -- ARGV[5] body (JSON), empty if the stored one is still right   ARGV[6] number of its last renewal that was confirmed, 0 for none
--- ARGV[7] number of this renewal
+-- ARGV[7] number of this renewal   ARGV[8] instance of a process that has ended for certain, and whose lease is not waited for; empty for none
 -- Returns {"taken", deadline of the other process, its body} | {"unknown"} when the body has to be sent
 -- | {"ok", "kept" or "lapsed" or "new", generation, version of the inbox, tunnel, ...}: the tunnels whose slots changed.
 -- The generation changes when the store is found to have lost a renewal that it had confirmed.
@@ -17,7 +17,7 @@ local stored = redis.call('HGET', KEYS[3], id) or ''
 local instance, seen = string.match(stored, '^(%S+) (%d+)$')
 local deadline = tonumber(redis.call('ZSCORE', KEYS[2], id) or '0') or 0
 local own = instance == mine
-if deadline > now and not own and (instance or stored == '') then
+if deadline > now and not own and (instance or stored == '') and not (instance and instance == ARGV[8]) then
   if deadline > now + ttl then -- by another clock: it must not keep the id for longer than a lease
     deadline = now + ttl
     redis.call('ZADD', KEYS[2], string.format('%.0f', deadline), id)

@@ -8,10 +8,13 @@ import (
 
 	"github.com/culvert-tunnel/culvert/pkg/control/keep"
 	"github.com/culvert-tunnel/culvert/pkg/control/register"
+	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
 	"github.com/culvert-tunnel/culvert/pkg/logkey"
+	"github.com/culvert-tunnel/culvert/pkg/netwatch"
 	"github.com/culvert-tunnel/culvert/pkg/tunnel"
+	"github.com/culvert-tunnel/culvert/services/conn-worker/internal/former"
 )
 
 // callTimeout bounds each hint, so that a store that does not respond holds nothing up.
@@ -50,15 +53,29 @@ type Registration struct {
 	Tunnels func() []fleet.TunnelRef
 	// Capacity is the number of slots that the worker can hold now.
 	Capacity func() int
+	// Pool is the edge pool that was read last; its version is 0 before.
+	Pool func() edgepool.Pool
 	// GracePeriod bounds the drain.
 	GracePeriod time.Duration
 }
 
-func (r Registration) record() fleet.Worker {
+// self is this process: what is registered of it, and what it finds out about its host.
+type self struct {
+	Registration
+	process  fleet.Process
+	families families
+}
+
+func (s *self) record() fleet.Worker {
 	return fleet.Worker{
-		ID: r.ID, Instance: r.Instance, PID: r.PID, Started: r.Started, Host: r.Host, Version: r.Version, Tunnels: r.Tunnels(),
-		Capacity: r.Capacity(), Marks: true,
+		ID: s.ID, Instance: s.Instance, PID: s.PID, Started: s.Started, Process: s.process, Host: s.Host, Version: s.Version,
+		Tunnels: s.Tunnels(), Capacity: s.Capacity(), Families: s.families.of(s.Pool()), Marks: true,
 	}
+}
+
+// ended reports whether a process that has this worker's id has ended for certain.
+func (s *self) ended(w fleet.Worker) bool {
+	return w.Host == s.Host && former.Ended(s.process, w.Process)
 }
 
 // Registrar keeps the worker registered, and leads it through its drain. It runs the machine of package register.
@@ -68,6 +85,7 @@ type Registrar struct {
 	log     *slog.Logger
 	holders Holders
 	id      tunnel.WorkerID
+	self    *self
 	notify  chan struct{}
 	// acquired is closed when the worker has its lease for the first time.
 	acquired chan struct{}
@@ -85,11 +103,12 @@ type Registrar struct {
 
 // NewRegistrar makes a registrar; Run starts it.
 func NewRegistrar(store Store, plane *Plane, log *slog.Logger, worker Registration, holders Holders) *Registrar {
+	own := &self{Registration: worker, process: former.Self(), families: families{route: netwatch.HasRoute}}
 	return &Registrar{
-		store: store, plane: plane, log: log, holders: holders, id: worker.ID, notify: make(chan struct{}, 1),
+		store: store, plane: plane, log: log, holders: holders, id: worker.ID, self: own, notify: make(chan struct{}, 1),
 		acquired: make(chan struct{}),
 		machine: register.NewMachine(worker.ID, worker.GracePeriod, register.Deps{
-			Record: worker.record, Held: holders.Held, StoreUp: plane.Responds,
+			Record: own.record, Held: holders.Held, StoreUp: plane.Responds,
 		}),
 	}
 }
@@ -165,6 +184,8 @@ func (r *Registrar) do(ctx context.Context, a register.Action) {
 			reply, err := r.store.RenewWorker(ctx, a.Renewal, lease.WorkerTTL)
 			r.post(register.Renewed{Reply: reply, Err: err})
 		})
+	case register.CallInspect:
+		r.post(register.Inspected{Instance: a.Instance, Ended: r.self.ended(a.Worker)})
 	case register.CallWorkers:
 		r.calls.Go(func() {
 			workers, err := r.store.Workers(ctx)

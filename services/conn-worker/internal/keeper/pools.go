@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
@@ -15,6 +16,8 @@ const poolTime = 5 * lease.RenewEvery
 // pools reads edge pools, once for all tunnels of a worker.
 type pools struct {
 	store Store
+	// last is the pool that was read last.
+	last atomic.Pointer[edgepool.Pool]
 
 	mu   sync.Mutex
 	read map[string]readPool // guarded by mu, which is held while one is read
@@ -40,5 +43,6 @@ func (p *pools) Pool(ctx context.Context, name string) (edgepool.Pool, error) {
 		return pool, err
 	}
 	p.read[name] = readPool{pool, time.Now()}
+	p.last.Store(&pool)
 	return pool, nil
 }

@@ -238,6 +238,14 @@ func (s *Set) Tunnels() []fleet.TunnelRef {
 	return refs
 }
 
+// Pool is the edge pool that was read last; its version is 0 before.
+func (s *Set) Pool() edgepool.Pool {
+	if p := s.pools.last.Load(); p != nil {
+		return *p
+	}
+	return edgepool.Pool{}
+}
+
 // Connections lists the slots that this worker holds, by tunnel and index.
 func (s *Set) Connections() []Connection {
 	list := []Connection{}
