@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,6 +45,8 @@ type size struct {
 	env []string
 	// later leaves the start of the workers to the scenario.
 	later bool
+	// shards makes the store a Redis Cluster of three masters.
+	shards bool
 }
 
 // part is a process of the deployment. Its address in the store's network and its address towards the edge are its own, so that each path
@@ -71,7 +74,9 @@ type cluster struct {
 	slots          []chaos.Slot
 	credentials    string
 	redis          *harness.Program
-	store          *redis.Client
+	store          redis.UniversalClient
+	shards         []*harness.Program
+	owner          []int // of each hash slot: the index of its shard
 	parts          []*part
 	others         []*harness.Program
 	edgeOps        int
@@ -108,7 +113,11 @@ func respond(w http.ResponseWriter, r *http.Request) {
 // startAll starts everything in the order of a deployment.
 func (c *cluster) startAll() {
 	c.t.Helper()
-	c.startRedis()
+	if c.size.shards {
+		c.startShards()
+	} else {
+		c.startRedis()
+	}
 	c.edgeOps = harness.FreePort(c.t)
 	c.edge = harness.StartEdge(c.t, fmt.Sprintf("CULVERT_OPS_LISTEN=127.0.0.1:%d", c.edgeOps))
 	var files []string
@@ -180,8 +189,12 @@ func (c *cluster) environment(p *part) []string {
 	for _, port := range c.edge.Ports {
 		static = append(static, fmt.Sprintf("127.0.0.1:%d", port))
 	}
+	url := "redis://" + net.JoinHostPort(p.storeAddr(), strconv.Itoa(redisPort))
+	if c.size.shards {
+		url = clusterURL()
+	}
 	env := []string{
-		"CULVERT_REDIS_URL=redis://" + net.JoinHostPort(p.storeAddr(), strconv.Itoa(redisPort)),
+		"CULVERT_REDIS_URL=" + url,
 		fmt.Sprintf("CULVERT_OPS_LISTEN=127.0.0.1:%d", p.ops), "CULVERT_LOG_FORMAT=json",
 	}
 	switch p.service {
@@ -270,7 +283,7 @@ func (c *cluster) end() {
 			c.kill(p.Program)
 		}
 	}
-	for _, p := range append(c.others, c.redis, c.program()) {
+	for _, p := range slices.Concat(c.others, c.shards, []*harness.Program{c.redis, c.program()}) {
 		if p != nil {
 			c.kill(p)
 		}

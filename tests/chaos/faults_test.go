@@ -42,7 +42,7 @@ func (r *run) controlLive() time.Duration {
 	took, ok := r.until(patience, func() bool {
 		leads := false
 		for _, p := range r.parts {
-			if p.service == "proxy" { // it has no such metric
+			if p.service == "proxy" || p.Program == nil || p.over() { // a proxy has no such metric
 				continue
 			}
 			if v, err := r.metric(p.ops, "culvert_control_plane_up", ""); err != nil || v != 1 {

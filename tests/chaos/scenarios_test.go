@@ -77,6 +77,12 @@ func scenarios() []scenario {
 			bounds: []chaos.Bound{within(unserved, 8), atMost(perSlot, 1), shown(failed), atMost(notServed, 0)},
 		},
 		{
+			name: "worker-started-again", size: size{tunnels: 2, supervisors: 2, workers: 1, proxies: 2}, fault: workerStartedAgain,
+			bounds: []chaos.Bound{
+				within("first session after the start, s", 2), within("all sessions after the start, s", 6), shown(failed), atMost(notServed, 0),
+			},
+		},
+		{
 			name: "worker-stopped-3s", size: small(), fault: workerStopped(3 * time.Second),
 			bounds: []chaos.Bound{atMost(unserved, 0), atMost(registrations, 0), shown(failed)},
 		},
@@ -105,6 +111,14 @@ func scenarios() []scenario {
 			},
 		},
 		{
+			name: "cluster-shard-down", size: size{tunnels: 12, supervisors: 2, workers: 3, proxies: 2, shards: true}, fault: shardDown,
+			bounds: []chaos.Bound{
+				atLeast("tunnels of the shard", 1), atLeast(kept, 100), atMost(registrations, 0), atMost(failed, 0),
+				within("unserved per index of others, s", 8), within("control live after the return, s", 10), atMost(notServed, 0),
+				atMost("lines of a supervisor about it", 1), atMost("lines of a worker about it", 1),
+			},
+		},
+		{
 			name: "edge-closes-at-once", size: small(), fault: edgeClosesAtOnce,
 			bounds: []chaos.Bound{
 				atMost("registrations of the connector", 60), atMost("registrations of others", 0), atMost("failed requests of others", 0),
@@ -118,7 +132,7 @@ func scenarios() []scenario {
 		{
 			name: "edge-address-silent-http2", size: size{tunnels: 2, supervisors: 2, workers: 3, proxies: 2, protocol: "http2"},
 			fault:  edgeAddressLost("drop"),
-			bounds: []chaos.Bound{within("registered elsewhere, s", 8), atMost(perSlot, 2), atMost(failed, 0), atMost(notServed, 0)},
+			bounds: []chaos.Bound{within("registered elsewhere, s", 8), atMost(perSlot, 2), shown(failed), atMost(notServed, 0)},
 		},
 		{
 			name: "edge-address-closed", size: small(), fault: edgeAddressLost("reject"),
@@ -204,6 +218,34 @@ func workerKilled(r *run) {
 	at := r.now()
 	r.kill(r.busiest().Program)
 	r.rest(30*time.Second, 60*time.Second)
+	r.repaired(at)
+}
+
+// workerStartedAgain kills the only worker, and starts it again at once, as a service manager does.
+func workerStartedAgain(r *run) {
+	at, p := r.now(), r.busiest()
+	former := map[string]bool{} // the edge shows them for a while
+	for _, c := range r.conns() {
+		former[c.ID] = true
+	}
+	fresh := func(n int) func() bool {
+		return func() bool {
+			have := 0
+			for _, c := range r.conns() {
+				if !former[c.ID] {
+					have++
+				}
+			}
+			return have >= n
+		}
+	}
+	r.kill(p.Program)
+	r.again(p)
+	first, _ := r.until(patience, fresh(1))
+	rest, _ := r.until(patience, fresh(len(r.slots)))
+	r.set("first session after the start, s", first.Seconds())
+	r.set("all sessions after the start, s", (first + rest).Seconds())
+	r.rest(10*time.Second, 60*time.Second)
 	r.repaired(at)
 }
 
