@@ -75,7 +75,7 @@ func (e *edges) Dial(ctx context.Context, _ tunnel.Slot, _ netip.AddrPort, _ tun
 	e.mu.Lock()
 	e.sessions[s] = struct{}{}
 	e.mu.Unlock()
-	e.running.Go(s.serve) //nolint:contextcheck // a session lives longer than its dial
+	e.running.Go(s.serve)
 	return near, nil
 }
 
@@ -168,14 +168,12 @@ func (e *edges) count() int {
 	return len(e.served)
 }
 
-// registrations are the times of all registrations since the last call with reset.
-func (e *edges) registrations(reset bool) []time.Time {
+// registrations are the times of all registrations since the last call.
+func (e *edges) registrations() []time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	list := e.registered
-	if reset {
-		e.registered = nil
-	}
+	e.registered = nil
 	return list
 }
 
@@ -199,7 +197,7 @@ func (e *edges) listen(ctx context.Context, dir string, p tunnel.Protocol) (addr
 					return
 				}
 				s := &session{Session: accepted, edges: e}
-				e.running.Go(s.serve) //nolint:contextcheck // it ends with the session, and that with the listener
+				e.running.Go(s.serve)
 			}
 		})
 	}

@@ -153,12 +153,12 @@ func (d *deployment) waitFor(ctx context.Context, n int) (time.Time, error) {
 	}
 }
 
-// peak is the most of times within one window.
-func peak(times []time.Time, window time.Duration) int {
+// peak is the most of times within one second.
+func peak(times []time.Time) int {
 	sorted := slices.SortedFunc(slices.Values(times), time.Time.Compare)
 	most, first := 0, 0
 	for i, t := range sorted {
-		for t.Sub(sorted[first]) >= window {
+		for t.Sub(sorted[first]) >= time.Second {
 			first++
 		}
 		most = max(most, i-first+1)

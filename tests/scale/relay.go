@@ -60,18 +60,18 @@ func (r *relay) counted() (counts map[string]int, fault error) {
 }
 
 func (r *relay) serve(ctx context.Context, near net.Conn) {
-	defer near.Close()
+	defer func() { _ = near.Close() }()
 	far, err := net.Dial("tcp", r.to) //nolint:noctx // on this machine
 	if err != nil {
 		return // the client sees the end of its connection
 	}
-	defer far.Close()
+	defer func() { _ = far.Close() }()
 	defer context.AfterFunc(ctx, func() { _, _ = near.Close(), far.Close() })()
 	var both sync.WaitGroup
 	pass := func(to net.Conn, read func() ([]byte, error)) {
-		defer near.Close()
-		defer far.Close()
-		r.line(to, read)
+		defer func() { _ = near.Close() }()
+		defer func() { _ = far.Close() }()
+		r.line(ctx, to, read)
 	}
 	both.Go(func() {
 		in := bufio.NewReader(near)
@@ -96,7 +96,7 @@ func (r *relay) serve(ctx context.Context, near net.Conn) {
 }
 
 // line writes what it reads, each piece after the delay.
-func (r *relay) line(to io.Writer, read func() ([]byte, error)) {
+func (r *relay) line(ctx context.Context, to io.Writer, read func() ([]byte, error)) {
 	type piece struct {
 		due  time.Time
 		data []byte
@@ -107,7 +107,7 @@ func (r *relay) line(to io.Writer, read func() ([]byte, error)) {
 		broken := false
 		for p := range way {
 			if !broken {
-				_ = pause(context.Background(), time.Until(p.due)) // it does not end before
+				_ = pause(context.WithoutCancel(ctx), time.Until(p.due)) // it does not end before
 				_, err := to.Write(p.data)
 				broken = err != nil
 			}

@@ -48,10 +48,10 @@ func TestPeak(t *testing.T) {
 	for _, ms := range []int{2500, 0, 600, 999, 1001, 1500} {
 		times = append(times, start.Add(time.Duration(ms)*time.Millisecond))
 	}
-	if got := peak(times, time.Second); got != 4 { // from 600 to 1500
+	if got := peak(times); got != 4 { // from 600 to 1500
 		t.Errorf("peak %d, want 4", got)
 	}
-	if got := peak(nil, time.Second); got != 0 {
+	if got := peak(nil); got != 0 {
 		t.Errorf("peak of nothing %d", got)
 	}
 }

@@ -31,7 +31,7 @@ func measureLarge(ctx context.Context, o options) (list []figure, err error) {
 		return nil, err
 	}
 	const cold, steady = "cold start", "steady"
-	registered := d.edges.registrations(true)
+	registered := d.edges.registrations()
 	after, failed := d.sample(ctx)
 	if failed != nil {
 		return nil, failed
@@ -39,7 +39,7 @@ func measureLarge(ctx context.Context, o options) (list []figure, err error) {
 	s := between(before, after)
 	list = append(list,
 		figure{cold, "until everything is served", "s", served.Sub(began).Seconds(), maxColdStart},
-		figure{cold, "most registrations in a second", "", float64(peak(registered, time.Second)), maxRegistrations},
+		figure{cold, "most registrations in a second", "", float64(peak(registered)), maxRegistrations},
 		figure{cold, "registrations for each connection", "", float64(len(registered)) / float64(o.large.slots()), free},
 		figure{cold, "operations", "/s", s.rate(), free},
 		figure{cold, "supervisors together", "cores", s.cores, free},
@@ -75,7 +75,7 @@ func measureLarge(ctx context.Context, o options) (list []figure, err error) {
 // steadily measures a deployment where nothing happens.
 func (d *deployment) steadily(ctx context.Context, part string, length time.Duration) (s span, list []figure, err error) {
 	d.nextPhase()
-	d.edges.registrations(true)
+	d.edges.registrations()
 	before, err := d.sample(ctx)
 	if err != nil {
 		return s, nil, err
@@ -95,7 +95,7 @@ func (d *deployment) steadily(ctx context.Context, part string, length time.Dura
 	}
 	return s, append(list,
 		figure{part, fmt.Sprintf("changes of a lead in %v", length), "", float64(changes), 0},
-		figure{part, "registrations", "", float64(len(d.edges.registrations(true))), 0},
+		figure{part, "registrations", "", float64(len(d.edges.registrations())), 0},
 		figure{part, "store", "cores", s.server, free},
 		figure{part, "script on average", "ms", s.scriptMilli, free},
 	), nil
@@ -153,7 +153,7 @@ func measureDark(ctx context.Context, o options) (list []figure, err error) {
 		figure{part, "operations while dark", "/s", dark.rate(), maxDarkFactor * steady.rate()},
 		figure{part, "until everything is served again", "s", served.Sub(lit).Seconds(), maxBack},
 		figure{part, "operations until then", "/s", later.rate(), free},
-		figure{part, "most registrations in a second", "", float64(peak(d.edges.registrations(true), time.Second)), maxRegistrations},
+		figure{part, "most registrations in a second", "", float64(peak(d.edges.registrations())), maxRegistrations},
 	)
 	list = append(list, dark.commands(part)...)
 	slow, err := d.slowFigures(ctx, part+", later")
