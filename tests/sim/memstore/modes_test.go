@@ -104,7 +104,7 @@ func modeCommands(t *testing.T) []command.Command {
 	const each = 8
 	var out []command.Command
 	seen := map[string]int{}
-	for seed := uint64(0); len(out) < each*(len(command.Scripts())+4); seed++ {
+	for seed := uint64(0); len(out) < each*(len(command.Scripts())+5); seed++ {
 		w := newWorld(choicesOf(seed, 60))
 		for w.more() {
 			c := w.next()

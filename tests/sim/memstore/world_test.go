@@ -13,6 +13,7 @@ import (
 	"github.com/culvert-tunnel/culvert/pkg/edgepool"
 	"github.com/culvert-tunnel/culvert/pkg/fleet"
 	"github.com/culvert-tunnel/culvert/pkg/lease"
+	"github.com/culvert-tunnel/culvert/pkg/opstoken"
 	"github.com/culvert-tunnel/culvert/pkg/quota"
 	"github.com/culvert-tunnel/culvert/pkg/redisstore/command"
 	"github.com/culvert-tunnel/culvert/pkg/rules"
@@ -59,6 +60,8 @@ type world struct {
 	// shared says that several live slots may hold one address: something was written that no operation writes, or the clock was
 	// set back, which makes an expired lease live again.
 	shared bool
+	// damaged says that the last command was not one of an operation.
+	damaged bool
 }
 
 func newWorld(data []byte) *world {
@@ -77,6 +80,7 @@ func (w *world) step() time.Duration {
 
 // next is the next command.
 func (w *world) next() command.Command {
+	w.damaged = false
 	switch w.pick(12) {
 	case 0, 1, 2:
 		return w.grant()
@@ -289,7 +293,9 @@ func (w *world) reading() command.Command {
 
 func (w *world) rare() command.Command {
 	slot := w.slot()
-	switch w.pick(18) {
+	switch w.pick(20) {
+	case 18, 19:
+		return w.operators()
 	case 14, 15, 16, 17:
 		return w.rules(slot.Tunnel)
 	case 8, 9, 10:
@@ -334,7 +340,11 @@ func (w *world) desired(slot tunnel.Slot) command.Command {
 // rules changes, reads or reports the configurations of a tunnel.
 func (w *world) rules(id tunnel.ID) command.Command {
 	number := oneOf(&w.choices, 0, 0, w.version, w.version, 1)
-	switch w.pick(8) {
+	switch w.pick(9) {
+	case 8:
+		v := rules.Stored{Head: rules.Head{Position: rules.Position{Push: int32(w.pick(2)) - 1}, Hash: fmt.Sprint("h", w.pick(3)), Source: rules.SourceFile}}
+		v.Sealed = oneOf(&w.choices, "", "s")
+		return sent(command.NoteRules(id, v))
 	case 0:
 		return command.RuleHeads(number).Command
 	case 4:
@@ -354,6 +364,27 @@ func (w *world) rules(id tunnel.ID) command.Command {
 	default:
 		at := rules.Position{Push: int32(w.pick(4)) - 1, Number: oneOf(&w.choices, 0, number+1)}
 		return sent(command.PutRules(id, number, rules.Stored{Head: rules.Head{Position: at, Author: oneOf(&w.choices, "", "ann")}, Sealed: "s"}))
+	}
+}
+
+// operators changes the tokens of the ops API, or what is kept of its requests.
+func (w *world) operators() command.Command {
+	id, key := fmt.Sprint("t", w.pick(2)), fmt.Sprint("k", w.pick(2))
+	switch w.pick(7) {
+	case 0:
+		return command.RemoveToken(id).Command
+	case 1:
+		return command.UseToken(id, time.UnixMilli(int64(w.pick(256)))).Command
+	case 2:
+		return command.Claim(key, "running", w.ttl()+time.Second).Command
+	case 3:
+		return command.Claimed(key).Command
+	case 4:
+		return command.Settle(key, "response", w.ttl()+time.Second).Command
+	case 5:
+		return command.Unclaim(key).Command
+	default:
+		return sent(command.PutToken(opstoken.Token{ID: id, Hash: "h"}))
 	}
 }
 
@@ -384,7 +415,7 @@ func (w *world) damage() command.Command {
 		command.Leader("supervisor").Keys[0], command.Result("c1").Keys[0], command.Result("c1").Keys[1],
 		command.Pool("default").Keys[0])
 	value := oneOf(&w.choices, "", "x", "0", "-1", " 7", "1795000000000", "0x10", "1_0", "1e3", "99999999999999999999", "inf")
-	w.shared = true
+	w.shared, w.damaged = true, true
 	w.exotic = w.exotic || slices.Contains([]string{"1e3", "99999999999999999999", "inf", "0x10"}, value)
 	switch w.pick(4) {
 	case 0:

@@ -10,7 +10,7 @@ local function stored(field)
   return tonumber(redis.call('HGET', KEYS[1], field) or '0') or 0
 end
 local known = redis.call('HGET', KEYS[1], 'note/' .. ARGV[1])
-if known and redis.call('HEXISTS', KEYS[1], 'n' .. known .. ':head') == 1 then
+if known and redis.call('HGET', KEYS[1], 'n' .. known .. ':head') then
   return {'ok', known}
 end
 if ARGV[4] == '' then
