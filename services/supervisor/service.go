@@ -199,10 +199,10 @@ func (s *Service) Run(ctx context.Context) error {
 			break
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
+	resigning, cancel := context.WithTimeout(context.WithoutCancel(ctx), resignTimeout)
 	defer cancel()
 	for e := pass.Event(pass.Stopped{}); e != nil; {
-		e, _ = s.carryOut(ctx, s.machine.Step(time.Now(), e), rest) // the machine gets the error with the reply
+		e, _ = s.carryOut(resigning, s.machine.Step(time.Now(), e), rest) // the machine gets the error with the reply
 	}
 	return nil
 }

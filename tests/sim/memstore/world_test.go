@@ -342,13 +342,13 @@ func (w *world) rules(id tunnel.ID) command.Command {
 	number := oneOf(&w.choices, 0, 0, w.version, w.version, 1)
 	switch w.pick(9) {
 	case 8:
-		v := rules.Stored{Head: rules.Head{Position: rules.Position{Push: int32(w.pick(2)) - 1}, Hash: fmt.Sprint("h", w.pick(3)), Source: rules.SourceFile}}
-		v.Sealed = oneOf(&w.choices, "", "s")
-		return sent(command.NoteRules(id, v))
+		head := rules.Head{Position: rules.Position{Push: int32(w.pick(2)) - 1}, Hash: fmt.Sprint("h", w.pick(3)), Source: rules.SourceFile}
+		return sent(command.NoteRules(id, rules.Stored{Head: head, Sealed: oneOf(&w.choices, "", "s")}))
 	case 0:
 		return command.RuleHeads(number).Command
 	case 4:
-		a := quota.Ask{Process: fmt.Sprint("p", w.pick(3)), Seq: uint64(w.pick(40)), Limit: 20, Held: uint64(w.pick(9)), Used: 3, Want: uint64(w.pick(15))}
+		a := quota.Ask{Process: fmt.Sprint("p", w.pick(3)), Seq: uint64(w.pick(40)), Limit: 20, Held: uint64(w.pick(9)), Used: 3}
+		a.Want = uint64(w.pick(15))
 		return command.Quota(id, a).Command
 	case 5:
 		if w.pick(3) == 0 {
