@@ -39,8 +39,9 @@ func (s *Service) Guarded(ctx context.Context) bool { return s.api.Guarded(ctx) 
 func (s *Service) view() api.View {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	owners := s.shares.Owners // an array: this is a copy
 	return api.View{
-		Leading: s.lead, Fresh: s.lead && s.state == nil, Connectors: s.seen.All(), Member: s.member, Owners: s.shares.Owners[:],
+		Leading: s.lead, Fresh: s.lead && s.state == nil, Connectors: s.seen.All(), Member: s.member, Owners: owners[:],
 		Current: s.state == nil,
 	}
 }
