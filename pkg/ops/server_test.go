@@ -277,20 +277,40 @@ func localProfile(t *testing.T, peer, host, site string) int {
 	return w.Code
 }
 
-// TestLongProfile asks for a trace that takes longer than a response may.
+// TestLongProfile asks for a trace that takes longer than a response may: its write deadline must move behind its end.
 func TestLongProfile(t *testing.T) {
 	s, err := ops.New(t.Context(), ops.Config{Listen: "127.0.0.1:0"}, ops.Deps{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	server := httptest.NewUnstartedServer(ops.HandlerOf(s))
-	server.Config.WriteTimeout = 100 * time.Millisecond
-	server.Start()
-	defer server.Close()
-	if status, _, body := get(t, server.URL+"/debug/pprof/trace?seconds=0.3"); status != http.StatusOK || body == "" {
-		t.Errorf("trace = %d with %d bytes", status, len(body))
+	ctx, cancel := context.WithCancel(context.WithValue(t.Context(), http.ServerContextKey, &http.Server{WriteTimeout: time.Second}))
+	defer cancel()
+	req := httptest.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1/debug/pprof/trace?seconds=3600", http.NoBody)
+	w := &deadlineRecorder{ResponseRecorder: httptest.NewRecorder(), moved: cancel} // nobody waits an hour for the trace
+	start := time.Now()
+	ops.HandlerOf(s).ServeHTTP(w, req)
+	if w.Code != http.StatusOK || w.Body.Len() == 0 {
+		t.Errorf("trace = %d with %d bytes", w.Code, w.Body.Len())
 	}
+	if got := w.deadline.Sub(start); got < time.Hour {
+		t.Errorf("the response may take %v, less than the trace", got)
+	}
+}
+
+// deadlineRecorder records the write deadline of a response, too.
+type deadlineRecorder struct {
+	*httptest.ResponseRecorder
+
+	deadline time.Time
+	moved    func()
+}
+
+// SetWriteDeadline is what http.ResponseController calls.
+func (r *deadlineRecorder) SetWriteDeadline(at time.Time) error {
+	r.deadline = at
+	r.moved()
+	return nil
 }
 
 func TestHead(t *testing.T) {
