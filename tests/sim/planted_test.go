@@ -83,8 +83,11 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		first    uint64 // a seed that is known to find it, tried before the others
 	}{
 		{
-			name: "no compare-and-set in grant", first: 92,
+			// The fence refuses what a former supervisor decided, so what is left to the epoch are late grants of one that still plans for the
+			// tunnel: it had no reply, read the slots again, and granted once more.
+			name: "no compare-and-set in grant", first: 52,
 			scripts: patched(t, "grant", "if tonumber(stored) ~= tonumber(ARGV[6]) then", "if false then"), caught: []Invariant{OldWrites},
+			only: []Kind{Late, Kill},
 		},
 		{
 			name: "epoch without time", first: 26,
