@@ -31,7 +31,8 @@ type Lost struct {
 func (l Lost) Empty() bool { return len(l.Tunnels) == 0 && len(l.Workers) == 0 }
 
 // Merge takes what was read over what was known, and returns the result and what the store has lost. Documents and marks never go back
-// to an older version, except that the store removes those that desire nothing after a while. Commands are those that were read: one that the store lost was not carried out, and its author finds it absent.
+// to an older version, except that the store removes those that desire nothing after a while. Commands are those that were read: one that
+// the store lost was not carried out, and its author finds it absent.
 func (s State) Merge(read State) (State, Lost) {
 	out := State{
 		Version: read.Version, Commands: read.Commands, Damaged: read.Damaged,

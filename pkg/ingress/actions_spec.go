@@ -9,8 +9,8 @@ type ActionsSpec struct {
 	BasicAuth       *BasicAuthSpec `json:"basicAuth,omitempty" doc:"user names and hashed passwords"`
 	Limits          *LimitsSpec    `json:"limits,omitempty" doc:"requests in progress and per second, of all visitors and of each"`
 	MaxBody         *int64         `json:"maxBody,omitempty" doc:"largest body of a request in bytes; status 413 beyond"`
-	Timeout         *Duration      `json:"timeout,omitempty" doc:"limit of a whole exchange, of a WebSocket and a byte stream of the time until it begins"`
-	IdleTimeout     *Duration      `json:"idleTimeout,omitempty" doc:"how long an exchange, a WebSocket or a byte stream may pass no byte in either direction"`
+	Timeout         *Duration      `json:"timeout,omitempty" doc:"limit of a whole exchange; of a WebSocket or byte stream until it begins"`
+	IdleTimeout     *Duration      `json:"idleTimeout,omitempty" doc:"how long an exchange, WebSocket or stream may pass no byte either way"`
 	Redirect        *RedirectSpec  `json:"redirect,omitempty" doc:"respond with a redirect"`
 	Respond         *RespondSpec   `json:"respond,omitempty" doc:"respond with a fixed text or a file"`
 	Listing         bool           `json:"listing,omitempty" doc:"for file:///DIR: list directories without index.html"`

@@ -47,7 +47,8 @@ func TestChanges(t *testing.T) {
 		{"a page over the socket", "127.0.0.1:0", "", true, []string{json, "Sec-Fetch-Site: cross-site"}, http.StatusForbidden},
 		{
 			"a page of an old browser over the socket", "127.0.0.1:0", "", true,
-			[]string{json, "Origin: https://example.com"}, http.StatusForbidden,
+			[]string{json, "Origin: https://example.com"},
+			http.StatusForbidden,
 		},
 		{"through a proxy over the socket", "127.0.0.1:0", "", true, []string{json, "X-Forwarded-For: 192.0.2.1"}, http.StatusForbidden},
 		{"through a tunnel over the socket", "127.0.0.1:0", "", true, []string{json, "Cf-Ray: 1-AMS"}, http.StatusForbidden},

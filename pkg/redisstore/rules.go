@@ -51,7 +51,8 @@ func (s *Store) PutRules(
 	return 0, fmt.Errorf("configuration of tunnel %s: %w: the proxies change what they have in force too often", id, tunnel.ErrConflict)
 }
 
-// ResealRules replaces the sealed form of a version's document by one under another key. tunnel.ErrConflict says that it is another one by now.
+// ResealRules replaces the sealed form of a version's document by one under another key. tunnel.ErrConflict says that it is
+// another one by now.
 func (s *Store) ResealRules(ctx context.Context, id tunnel.ID, number uint64, former, sealed string) error {
 	_, err := do(ctx, s, command.ResealRules(id, number, former, sealed))
 	return err

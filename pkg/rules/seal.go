@@ -32,8 +32,8 @@ const (
 // ErrSealed says that a stored document cannot be opened.
 var ErrSealed = errors.New("the document was not sealed for this version with a key of config_key_file, or was changed since")
 
-// Key seals documents with AES-256-GCM and a random nonce, and opens them. It may hold several keys: the first one seals, all of them open. It is
-// safe for concurrent use.
+// Key seals documents with AES-256-GCM and a random nonce, and opens them. It may hold several keys: the first one seals, all of them
+// open. It is safe for concurrent use.
 type Key struct {
 	all        atomic.Pointer[[]single]
 	generation atomic.Uint64

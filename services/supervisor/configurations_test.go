@@ -87,7 +87,8 @@ func TestConfigurations(t *testing.T) {
 	if err := s.api.Key.Replace(latter); err != nil {
 		t.Fatal(err)
 	}
-	if code := a.call("POST", path+"/document", fmt.Sprintf(`{"version":%d}`, one.Number), &doc); code != http.StatusOK || string(doc.Config) != first {
+	code = a.call("POST", path+"/document", fmt.Sprintf(`{"version":%d}`, one.Number), &doc)
+	if code != http.StatusOK || string(doc.Config) != first {
 		t.Errorf("the first document without the former key: %d, %s", code, doc.Config)
 	}
 	if s.api.Key, err = rules.NewKey(bytes.Repeat([]byte("x"), rules.MinKey)); err != nil {

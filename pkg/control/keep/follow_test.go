@@ -250,8 +250,8 @@ func TestRecordsAreLevelTriggered(t *testing.T) {
 	}
 }
 
-// TestGrantsSeenLateAreSpaced: of grants that are seen together two start at once, or one if they are late, and the others a second after the
-// one before.
+// TestGrantsSeenLateAreSpaced: of grants that are seen together two start at once, or one if they are late, and the others a second
+// after the one before.
 func TestGrantsSeenLateAreSpaced(t *testing.T) {
 	l := newLab(t)
 	l.running()

@@ -122,6 +122,18 @@ func (m *Machine) look(now time.Time, e Looked) {
 	if m.unmarked && !m.marking && e.Err == nil {
 		m.mark()
 	}
+	m.take(now, e)
+	if !m.woken {
+		_, m.woken = m.reports(now)
+	}
+	if m.woken && m.stage == stageIdle {
+		m.turn(now)
+	}
+	m.probe(now)
+}
+
+// take notes what a renewal of the worker's lease showed.
+func (m *Machine) take(now time.Time, e Looked) {
 	switch {
 	case e.Err != nil:
 		m.displaced = errors.Is(e.Err, tunnel.ErrConflict)
@@ -135,13 +147,6 @@ func (m *Machine) look(now time.Time, e Looked) {
 	case !m.lost && !m.woken:
 		m.looked = e.Sent
 	}
-	if !m.woken {
-		_, m.woken = m.reports(now)
-	}
-	if m.woken && m.stage == stageIdle {
-		m.turn(now)
-	}
-	m.probe(now)
 }
 
 // poolIsOld reports whether the pool is to be read before the next renewal.

@@ -112,13 +112,7 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	m.out = nil
 	switch e := e.(type) {
 	case Started:
-		if m.stage == stageNew {
-			m.stage = stageStaying
-			m.nextTick = now
-			if m.deps.Record().Instance != "" {
-				m.stage, m.full = stageAcquiring, true
-			}
-		}
+		m.started(now)
 	case Timer:
 	case Changed:
 		m.want(write{wakes: true})
@@ -148,6 +142,17 @@ func (m *Machine) Step(now time.Time, e Event) []Action {
 	out := m.out
 	m.out = nil
 	return out
+}
+
+// started begins to register, once.
+func (m *Machine) started(now time.Time) {
+	if m.stage != stageNew {
+		return
+	}
+	m.stage, m.nextTick = stageStaying, now
+	if m.deps.Record().Instance != "" {
+		m.stage, m.full = stageAcquiring, true
+	}
 }
 
 // proceed does what is due at now, and asks for the next Timer.

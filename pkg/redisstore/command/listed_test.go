@@ -19,7 +19,8 @@ func TestListed(t *testing.T) {
 		{"two records", "0", []any{"5", "0", "7", "b", `{"worker_id":"b","host":"1"}`, "a", `{"worker_id":"a","host":"1"}`}, "a1 b1", false},
 		{
 			"one changed, one is new", "7",
-			[]any{"5", "0", "8", "b", `{"worker_id":"b","host":"2"}`, "a", "", "c", `{"worker_id":"c"}`}, "a1 b2 c", false,
+			[]any{"5", "0", "8", "b", `{"worker_id":"b","host":"2"}`, "a", "", "c", `{"worker_id":"c"}`},
+			"a1 b2 c", false,
 		},
 		{"one has ended", "8", []any{"5", "0", "8", "b", "", "c", ""}, "b2 c", false},
 		{"one that ended before is not known", "8", []any{"5", "0", "8", "b", "", "a", ""}, "b2", true},

@@ -144,9 +144,9 @@ func takeRules(h *rules.History, e []string) error {
 	return nil
 }
 
-// PutRules writes the next version of a tunnel's configuration, if the newest one still is the expected one (0: none). It is written only if
-// its position is free and on top of the newest push; the reply says which one is, and the document has to be sealed for it. Of the head
-// the position, the author, the hash and the origin count. tunnel.ErrConflict says that somebody else wrote first.
+// PutRules writes the next version of a tunnel's configuration, if the newest one still is the expected one (0: none). It is written only
+// if its position is free and on top of the newest push; the reply says which one is, and the document has to be sealed for it. Of the
+// head the position, the author, the hash and the origin count. tunnel.ErrConflict says that somebody else wrote first.
 func PutRules(id tunnel.ID, expect uint64, v rules.Stored) (Request[rules.Put], error) {
 	if err := rules.CheckAuthor(v.Author); err != nil {
 		return Request[rules.Put]{}, fmt.Errorf("%s: %w", opPutRules, err)
@@ -188,7 +188,8 @@ func decodePut(id tunnel.ID, at rules.Position, reply any) (rules.Put, error) {
 	return rules.Put{Position: rules.Position{Push: int32(push), Number: number}}, nil
 }
 
-// ResealRules replaces the sealed form of a version's document by one under another key. tunnel.ErrConflict says that it is another one by now.
+// ResealRules replaces the sealed form of a version's document by one under another key. tunnel.ErrConflict says that it is
+// another one by now.
 func ResealRules(id tunnel.ID, number uint64, former, sealed string) Request[Done] {
 	return Request[Done]{
 		Op:      opResealRules,

@@ -59,15 +59,28 @@ func testRules(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if diff := cmp.Diff(want, got, ignore); err != nil || diff != "" {
 		t.Errorf("RuleHistory: %v (-want +got):\n%s", err, diff)
 	}
+	wantResealed(t, s, id, first)
+	wantHead(t, s, id, second)
+}
+
+// wantResealed seals the first version anew, and no other one.
+func wantResealed(t *testing.T, s *redisstore.Store, id tunnel.ID, first uint64) {
+	t.Helper()
 	wantError(t, "ResealRules", s.ResealRules(t.Context(), id, first, "one", "eins"), nil)
 	wantError(t, "ResealRules of another document", s.ResealRules(t.Context(), id, first, "one", "un"), tunnel.ErrConflict)
 	wantError(t, "ResealRules of no version", s.ResealRules(t.Context(), id, first+1, "one", "un"), tunnel.ErrConflict)
-	if got, err = s.Rules(t.Context(), id, first); err != nil || got.Versions[0].Sealed != "eins" || got.Versions[0].Author != "ann" {
-		t.Errorf("Rules after ResealRules: %+v, %v", got.Versions[0], err)
+	got, err := s.Rules(t.Context(), id, first)
+	if err != nil || got.Versions[0].Sealed != "eins" || got.Versions[0].Author != "ann" {
+		t.Errorf("Rules after ResealRules: %+v, %v", got.Versions, err)
 	}
+}
+
+// wantHead checks which version proxies are to follow.
+func wantHead(t *testing.T, s *redisstore.Store, id tunnel.ID, version uint64) {
+	t.Helper()
 	heads, err := s.RuleHeads(t.Context(), 0)
-	if err != nil || heads.Same || heads.Tunnels[id] != second {
-		t.Errorf("RuleHeads: %+v, %v, want %d", heads, err, second)
+	if err != nil || heads.Same || heads.Tunnels[id] != version {
+		t.Errorf("RuleHeads: %+v, %v, want %d", heads, err, version)
 	}
 }
 
@@ -159,10 +172,7 @@ func testNotes(t *testing.T, open func(t *testing.T) *redisstore.Store) {
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(rules.Head{}, "Changed")); diff != "" || !found || got.Changed.IsZero() {
 		t.Errorf("the note (-want +got):\n%s", diff)
 	}
-	heads, err := s.RuleHeads(t.Context(), 0)
-	if err != nil || heads.Tunnels[id] != version {
-		t.Errorf("RuleHeads: %+v, %v, want %d: proxies follow versions only", heads, err, version)
-	}
+	wantHead(t, s, id, version) // proxies follow versions only
 }
 
 // testNoteLimit: of many notes the last ones are kept, and no version goes for them.

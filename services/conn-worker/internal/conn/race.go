@@ -81,17 +81,24 @@ func race(ctx context.Context, when delay, first, second opener) (s transport.Se
 			case lead == nil:
 				return r.session, true, nil
 			}
-			timer.Reset(overtakeAfter)
-			select {
-			case l := <-lead:
-				if l.err == nil {
-					_ = r.session.CloseWithError(transport.NoError, "") // nothing uses it
-					return l.session, false, nil
-				}
-			case <-timer.C:
-				dropLead()
-			}
-			return r.session, true, nil
+			s, overtaken = finish(r.session, lead, dropLead)
+			return s, overtaken, nil
 		}
 	}
+}
+
+// finish gives the first dial a little more time after the second one has its session, and returns the session that counts.
+func finish(second transport.Session, lead <-chan opened, dropLead func()) (s transport.Session, overtaken bool) {
+	timer := time.NewTimer(overtakeAfter)
+	defer timer.Stop()
+	select {
+	case l := <-lead:
+		if l.err == nil {
+			_ = second.CloseWithError(transport.NoError, "") // nothing uses it
+			return l.session, false
+		}
+	case <-timer.C:
+		dropLead()
+	}
+	return second, true
 }

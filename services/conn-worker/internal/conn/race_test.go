@@ -14,7 +14,7 @@ import (
 
 // TestRace: which of two dials counts, and when.
 func TestRace(t *testing.T) {
-	const s, never = time.Second, time.Hour
+	const ms, s, never = time.Millisecond, time.Second, time.Hour
 	refused := errors.New("refused")
 	type dial struct {
 		takes time.Duration
@@ -30,14 +30,14 @@ func TestRace(t *testing.T) {
 		"the first is quick":                         {dial{s, nil}, dial{}, false, nil, s, 0},
 		"the first fails soon":                       {dial{s, refused}, dial{}, false, refused, s, 0},
 		"the first is slow, and the second too":      {dial{3 * s, nil}, dial{2 * s, nil}, false, nil, 3 * s, 0},
-		"the second comes, the first right after it": {dial{3300 * time.Millisecond, nil}, dial{s, nil}, false, nil, 3300 * time.Millisecond, 0},
-		"the first never comes":                      {dial{never, nil}, dial{s, nil}, true, nil, 3500 * time.Millisecond, 0},
-		"the first fails after the second came":      {dial{3200 * time.Millisecond, refused}, dial{s, nil}, true, nil, 3200 * time.Millisecond, 0},
+		"the second comes, the first right after it": {dial{3300 * ms, nil}, dial{s, nil}, false, nil, 3300 * ms, 0},
+		"the first never comes":                      {dial{never, nil}, dial{s, nil}, true, nil, 3500 * ms, 0},
+		"the first fails after the second came":      {dial{3200 * ms, refused}, dial{s, nil}, true, nil, 3200 * ms, 0},
 		"the first fails before the second comes":    {dial{3 * s, refused}, dial{2 * s, nil}, true, nil, 4 * s, 0},
 		"the second fails, the first comes":          {dial{5 * s, nil}, dial{s, refused}, false, nil, 5 * s, 0},
 		"both fail":                                  {dial{5 * s, refused}, dial{s, errors.New("other")}, false, refused, 5 * s, 0},
 		"the first fails, then the second":           {dial{3 * s, refused}, dial{5 * s, errors.New("other")}, false, refused, 7 * s, 0},
-		"the second is held for a while":             {dial{never, nil}, dial{s, nil}, true, nil, 4750 * time.Millisecond, 3100 * time.Millisecond},
+		"the second is held for a while":             {dial{never, nil}, dial{s, nil}, true, nil, 4750 * ms, 3100 * ms},
 		"the second is held until the first fails":   {dial{5 * s, refused}, dial{s, nil}, false, refused, 5 * s, never},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -28,11 +28,11 @@ func TestFamilies(t *testing.T) {
 		if got := f.of(both); got != "4" || looks != 2 {
 			t.Errorf("at once: %q after %d looks", got, looks)
 		}
-		time.Sleep(familiesTime)
+		time.Sleep(familiesTime) //nolint:forbidigo // fake time
 		if got := f.of(both); got != "46" {
 			t.Errorf("later: %q, want 46", got)
 		}
-		time.Sleep(familiesTime)
+		time.Sleep(familiesTime) //nolint:forbidigo // fake time
 		both.Regions[0].V6 = nil
 		if got := f.of(both); got != "4" || looks != 5 {
 			t.Errorf("a pool without IPv6: %q after %d looks", got, looks)

@@ -18,7 +18,8 @@ func TestParseStat(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"", "x (y) S", "4242) S (", "1 (x", "1 (x)", "1 (x) S 1 2", strings.Replace(line, "987654", "-1", 1), strings.Replace(line, " S ", " SS ", 1),
+		"", "x (y) S", "4242) S (", "1 (x", "1 (x)", "1 (x) S 1 2",
+		strings.Replace(line, "987654", "-1", 1), strings.Replace(line, " S ", " SS ", 1),
 	} {
 		if got, err := parseStat([]byte(text)); err == nil {
 			t.Errorf("%q was accepted as %+v", text, got)

@@ -49,8 +49,8 @@ type keeper struct {
 
 func newKeeper(cfg Config, deps Deps, shared shared, wakeAll func(), cred Credentials) *keeper {
 	k := &keeper{
-		cfg: cfg, deps: deps, asking: shared.asking, marks: shared.marks, wakeAll: wakeAll, cred: cred.Credentials, changed: make(chan struct{}, 1),
-		looked: make(chan struct{}, 1), pools: shared.pools,
+		cfg: cfg, deps: deps, asking: shared.asking, marks: shared.marks, wakeAll: wakeAll, cred: cred.Credentials,
+		changed: make(chan struct{}, 1), looked: make(chan struct{}, 1), pools: shared.pools,
 		log:     deps.Logger.With(slog.String(logkey.TunnelID, cred.TunnelID.String())),
 		timer:   time.NewTimer(time.Hour),
 		holders: map[keep.HolderID]*conn.Holder{},

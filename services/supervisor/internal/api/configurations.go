@@ -204,7 +204,9 @@ func (a *API) putConfiguration(c echo.Context, id tunnel.ID, change rules.Change
 		return err
 	}
 	head := rules.Head{Author: change.Author, Hash: a.Key.Hash(document), RestoredFrom: change.Restore}
-	number, err := a.Configurations.PutRules(ctx, id, *change.Version, head, func(at rules.Position) string { return a.Key.Seal(id, at, document) })
+	number, err := a.Configurations.PutRules(ctx, id, *change.Version, head, func(at rules.Position) string {
+		return a.Key.Seal(id, at, document)
+	})
 	if err != nil {
 		return match.failure(err)
 	}
