@@ -20,6 +20,9 @@ type Grant struct {
 	// Wait is how long from now the holder must wait before it dials, as of the moment the record was read: the
 	// stagger and the backoff, computed with the store's clock. Zero or negative means at once.
 	Wait time.Duration `json:"-"`
+	// Above is the highest epoch of the slot that the caller has seen: the new one is above it even if the store lost it. In a stored
+	// record it is zero.
+	Above tunnel.Epoch `json:"-"`
 	// Command is the operator's command that the grant carries out, or empty.
 	Command string `json:"-"`
 	// Past is what the new holder inherits of the former ones. In a stored record it is part of the status.

@@ -91,11 +91,13 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 		},
 		{
 			name: "epoch without time", first: 26,
-			scripts: patched(t, "grant", "math.max(tonumber(stored) + 1, now)", "tonumber(stored) + 1"), caught: []Invariant{EpochsGrow, OneGrant},
+			scripts: patched(t, "grant", "math.max(tonumber(stored) + 1, tonumber(ARGV[16]) + 1, now)", "tonumber(stored) + 1"),
+			caught:  []Invariant{EpochsGrow, OneGrant},
 		},
 		{
 			name: "epoch without stored + 1", first: 216,
-			scripts: patched(t, "grant", "math.max(tonumber(stored) + 1, now)", "now"), caught: []Invariant{EpochsGrow, OneGrant},
+			scripts: patched(t, "grant", "math.max(tonumber(stored) + 1, tonumber(ARGV[16]) + 1, now)", "now"),
+			caught:  []Invariant{EpochsGrow, OneGrant},
 		},
 		{
 			name:    "no gate",

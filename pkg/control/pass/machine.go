@@ -139,10 +139,12 @@ type Machine struct {
 	outages  outage.Notices
 	// hurts are the damaged slots of each tunnel that were seen last.
 	hurts map[tunnel.ID][]lease.Damaged
-	// doubts and epochs are kept for each tunnel; absent is since when it has no connector id.
-	doubts map[tunnel.ID]doubt
-	epochs map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch
-	absent map[tunnel.ID]time.Time
+	// doubts and epochs are kept for each tunnel, highest is the highest epoch of each slot that was ever seen; absent is since when a
+	// tunnel has no connector id.
+	doubts  map[tunnel.ID]doubt
+	epochs  map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch
+	highest map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch
+	absent  map[tunnel.ID]time.Time
 	// fleet are the workers that were listed lately.
 	fleet map[tunnel.WorkerID]sighting
 	// workers are those that were listed last, marks is the version of the marks that came with them, and silent are the tunnels of those
@@ -189,7 +191,8 @@ func NewMachine(cfg Config) *Machine {
 	return &Machine{
 		cfg: cfg, problem: ErrStarting,
 		connectors: map[tunnel.ID]tunnel.ConnectorID{}, pools: map[string]edgepool.Pool{}, troubles: map[string]time.Time{},
-		doubts: map[tunnel.ID]doubt{}, epochs: map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch{}, absent: map[tunnel.ID]time.Time{},
+		doubts: map[tunnel.ID]doubt{}, epochs: map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch{},
+		highest: map[tunnel.ID]map[tunnel.ConnIndex]tunnel.Epoch{}, absent: map[tunnel.ID]time.Time{},
 		hurts: map[tunnel.ID][]lease.Damaged{}, recent: map[tunnel.ID]known{}, shortages: map[tunnel.ID]plan.Shortage{},
 		fleet: map[tunnel.WorkerID]sighting{}, ended: map[tunnel.ID][]lease.Ended{}, notices: newNotices(), wishes: newWishes(),
 	}

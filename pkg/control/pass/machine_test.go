@@ -95,6 +95,9 @@ func describe(actions []Action) string {
 			name = fmt.Sprintf("%s %x/%x", name, a.Tunnel[:1], a.Connector[:1])
 		case Grant:
 			name = fmt.Sprintf("%s %d to %s at %s expecting %d for %v: %s", name, a.Slot.Index, a.Worker, a.Edge, a.Expect, a.TTL, a.Cause)
+			if a.Above != a.Expect { // the store lost it
+				name += fmt.Sprintf(" above %d", a.Above)
+			}
 		case Release:
 			name = fmt.Sprintf("%s %d of %s epoch %d: %s", name, a.Slot.Index, a.Worker, a.Epoch, a.Cause)
 		case AskReconnect:

@@ -247,6 +247,7 @@ func (m *Machine) connectorRead(r ConnectorReply) []Action {
 		if known && r.ID != id {
 			facts = append(facts, m.trouble(KindConnector, t.String(), errOtherID))
 			delete(m.epochs, t)
+			delete(m.highest, t)
 		}
 		m.connectors[t] = r.ID
 		return append(facts, m.withConnector(r.ID)...)

@@ -145,6 +145,7 @@ func (m *Machine) losses(records []lease.Record) bool {
 	now := make(map[tunnel.ConnIndex]tunnel.Epoch, len(records))
 	for _, r := range records {
 		now[r.Slot.Index] = r.Epoch
+		m.sawEpoch(t, r.Slot.Index, r.Epoch)
 	}
 	for index, epoch := range seen {
 		if found, there := now[index]; there && found < epoch || !there && !slices.Contains(m.read.damaged, index) {
@@ -153,4 +154,20 @@ func (m *Machine) losses(records []lease.Record) bool {
 	}
 	m.epochs[t] = now
 	return lost
+}
+
+// sawEpoch remembers the highest epoch of a slot. The store may lose it.
+func (m *Machine) sawEpoch(t tunnel.ID, index tunnel.ConnIndex, epoch tunnel.Epoch) {
+	if m.highest[t] == nil {
+		m.highest[t] = map[tunnel.ConnIndex]tunnel.Epoch{}
+	}
+	m.highest[t][index] = max(m.highest[t][index], epoch)
+}
+
+// granted remembers the epoch of a grant, so that the next look shows if the store lost it.
+func (m *Machine) granted(s tunnel.Slot, epoch tunnel.Epoch) {
+	m.sawEpoch(s.Tunnel, s.Index, epoch)
+	if epochs := m.epochs[s.Tunnel]; epochs != nil {
+		epochs[s.Index] = epoch
+	}
 }

@@ -95,7 +95,7 @@ func (m *Machine) write(facts ...Action) []Action {
 		m.drop(g.Slot.Tunnel)
 		return m.write(facts...)
 	}
-	g.Wait = max(g.Wait, wait)
+	g.Wait, g.Above = max(g.Wait, wait), m.highest[g.Slot.Tunnel][g.Slot.Index]
 	m.todo[0], m.stage = g, granting
 	return append(facts, Grant{Grant: g, Term: m.term, Ended: m.ended[g.Slot.Tunnel], TTL: lease.LeaseTTL})
 }
@@ -113,6 +113,7 @@ func (m *Machine) writeReply(e Event) []Action {
 			a, _ := m.todo[0].(plan.Grant)
 			if e.Err == nil {
 				m.legacy = m.legacy || a.Instance == ""
+				m.granted(a.Slot, e.Granted.Epoch)
 				m.noticeGrant(a, e.Granted)
 				m.wishes.moved(a, e.Granted)
 			}

@@ -97,7 +97,7 @@ func TestCommands(t *testing.T) {
 		"read slots|slots|" + tag + ":slots",
 		"read slots|slots|" + tag + ":slots " + tag + ":fence|5",
 		"grant slot 3|grant|" + tag + ":slots " + tag + ":bucket " + tag +
-			`:fence|3|w|192.0.2.1:7844|r1|quic|6|1000|1000|{"state":"granted"}|1000|2|30000|5|||1|4`,
+			`:fence|3|w|192.0.2.1:7844|r1|quic|6|1000|1000|{"state":"granted"}|1000|2|30000|5|||0|1|4`,
 		"renew leases|renew|" + tag + ":slots " + tag +
 			`:proved|w|1000|600000||3|7|1|2|{"state":"connected","retries":2}|192.0.2.1:7844|r1|quic|60000`,
 		"renew leases|renew|" + tag + ":slots " + tag +

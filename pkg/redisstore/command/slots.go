@@ -84,7 +84,7 @@ func GrantUnder(
 		formatIndex(g.Slot.Index), string(g.Worker), g.Edge.Addr.String(), string(g.Edge.Region), string(g.Protocol),
 		formatEpoch(expect), millis(ttl), millis(g.Wait), string(status),
 		millis(lease.RegistrationInterval), strconv.Itoa(lease.RegistrationBurst), millis(maxBucketWait),
-		formatTerm(term), g.Instance, g.Command,
+		formatTerm(term), g.Instance, g.Command, formatEpoch(g.Above),
 	}
 	for _, e := range ended {
 		args = append(args, formatIndex(e.Index), formatEpoch(e.Epoch))

@@ -58,6 +58,12 @@ func grantEpoch(t *testing.T, s *redisstore.Store) {
 		}
 		last = next
 	}
+	// A store that lost grants, and whose clock went back, has neither the epoch nor the time: what the caller has seen counts.
+	again := grantTo(slot, "w1", 1)
+	again.Above = last.Epoch + 1_000_000_000
+	if next := mustGrant(t, s, again, last.Epoch, long); next.Epoch != again.Above+1 {
+		t.Errorf("epoch %d, want the one after %d", next.Epoch, again.Above)
+	}
 }
 
 // grantFence: once a leader has read a connector, nothing that was decided under an older term is written.

@@ -7,10 +7,12 @@
 -- ARGV[13] term of the lead under which the caller decided, 0 for none
 -- ARGV[14] instance of the worker, empty for one without a lease of its own
 -- ARGV[15] command of an operator that the grant carries out, empty for none
+-- ARGV[16] highest epoch of the slot that the caller has ever seen, 0 for none
 -- then two for each slot whose worker's lease has ended: index, epoch. Such a slot is not live any more.
 -- Returns {"ok", epoch, wait in ms} | {"epoch", stored epoch} | {"address", index that holds the edge address}
 -- | {"term", term of a newer leader}.
--- The epoch grows even if the newest grant was lost: max(stored + 1, server time in ms).
+-- The epoch grows even if the newest grant was lost: max(stored + 1, seen + 1, server time in ms). What the caller has seen counts when the
+-- clock went back, too, as after a failover to a server whose clock is late.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
@@ -47,7 +49,7 @@ for i = 1, #fields, 2 do
     deadline[index] = tonumber(fields[i + 1])
   end
 end
-for i = 16, #ARGV - 1, 2 do
+for i = 17, #ARGV - 1, 2 do
   local index = ARGV[i]
   if deadline[index] and deadline[index] > now and redis.call('HGET', KEYS[1], index .. ':epoch') == ARGV[i + 1] then
     deadline[index] = 0
@@ -83,7 +85,7 @@ end
 redis.call('SET', KEYS[2], string.format('%.0f', full), 'PX', string.format('%.0f', full - now + 60000))
 
 start = math.max(start, now + tonumber(ARGV[8]))
-local epoch = string.format('%.0f', math.max(tonumber(stored) + 1, now))
+local epoch = string.format('%.0f', math.max(tonumber(stored) + 1, tonumber(ARGV[16]) + 1, now))
 redis.call('HSET', KEYS[1],
   slot .. ':epoch', epoch,
   slot .. ':deadline', string.format('%.0f', now + tonumber(ARGV[7])),
