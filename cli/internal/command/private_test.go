@@ -46,7 +46,8 @@ func TestVisitorsChangeNothing(t *testing.T) {
 	dir, c := t.TempDir(), client(t)
 	socketFile := filepath.Join(dir, "ops.sock") // a name for the socket, whose own name is known once it is there
 	rules := filepath.Join(dir, "config.yml")
-	text := "ingress:\n- {hostname: jump.example.com, service: bastion}\n- {hostname: figures.example.com, service: \"http://" + metrics + "\", originRequest: {httpHostHeader: localhost}}\n" +
+	text := "ingress:\n- {hostname: jump.example.com, service: bastion}\n" +
+		"- {hostname: figures.example.com, service: \"http://" + metrics + "\", originRequest: {httpHostHeader: localhost}}\n" +
 		"- {hostname: socket.example.com, service: \"unix:" + socketFile + "\"}\n- {service: \"http_status:404\"}\n"
 	if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -77,7 +78,8 @@ func TestVisitorsChangeNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, host := range []string{"127.0.0.1", "0.0.0.0", "localhost", "::ffff:127.0.0.1", "::ffff:7f00:1", "::", ""} {
-		if _, status := through(t, e, "jump.example.com", net.JoinHostPort(host, port)); status != http.StatusForbidden && status != http.StatusBadGateway {
+		_, status := through(t, e, "jump.example.com", net.JoinHostPort(host, port))
+		if status != http.StatusForbidden && status != http.StatusBadGateway {
 			t.Errorf("bastion to %q: status %d", host, status)
 		}
 	}

@@ -73,8 +73,10 @@ func dockerFlags() []urfave.Flag {
 			"have as a hostname, *.NAME for all below, repeatable (default: all)"},
 		&urfave.BoolFlag{Name: "docker-published", Usage: "reach containers at their " +
 			"published ports instead of their own addresses"},
-		&urfave.StringFlag{Name: "docker-host-address", Value: "127.0.0.1",
-			Usage: "`ADDRESS` of the engine's host, for published ports and containers in its network"},
+		&urfave.StringFlag{
+			Name: "docker-host-address", Value: "127.0.0.1",
+			Usage: "`ADDRESS` of the engine's host, for published ports and containers in its network",
+		},
 		&urfave.StringFlag{Name: "docker-tls-dir", Usage: "`DIR` with ca.pem, cert.pem and " +
 			"key.pem, for an engine that is reached over TLS"},
 	}

@@ -43,7 +43,8 @@ func (c Commands) versions() *urfave.Command {
 				"TUNNEL FILE", 2, 2, c.configApply, change...),
 			c.supervisorCommand("rollback", "put a former version in force again, as a new version", "TUNNEL VERSION", 2, 2, c.configRollback,
 				change...),
-			c.supervisorCommand("reseal", "seal the kept versions of a tunnel with the first key of config_key_file", "TUNNEL", 1, 1, c.configReseal),
+			c.supervisorCommand("reseal", "seal the kept versions of a tunnel with the first key of config_key_file", "TUNNEL", 1, 1,
+				c.configReseal),
 		},
 	}
 }

@@ -3,7 +3,9 @@ package settings
 // Table is every flag that the connector's command line accepts, in the order of the help text.
 func Table() []Flag {
 	var all []Flag
-	for _, group := range [][]Flag{identityFlags(), edgeFlags(), policyFlags(), dockerFlags(), operationFlags(), originFlags(), ignoredFlags()} {
+	for _, group := range [][]Flag{
+		identityFlags(), edgeFlags(), policyFlags(), dockerFlags(), operationFlags(), originFlags(), ignoredFlags(),
+	} {
 		all = append(all, group...)
 	}
 	return all

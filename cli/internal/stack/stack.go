@@ -255,8 +255,8 @@ func (s *Stack) buildSupervisor() (part, error) {
 
 func (s *Stack) buildProxy() (part, error) {
 	deps := proxy.Deps{
-		Store: s.store, Logger: s.log("proxy"), Registerer: s.deps.Registry, Rules: s.cfg.Rules, Version: s.deps.Version, FromFile: s.cfg.RulesFromFile,
-		Files: s.deps.Reload.Files, Versions: s.store, RuleKey: s.ruleKey, Private: s.private(),
+		Store: s.store, Logger: s.log("proxy"), Registerer: s.deps.Registry, Rules: s.cfg.Rules, Version: s.deps.Version,
+		FromFile: s.cfg.RulesFromFile, Files: s.deps.Reload.Files, Versions: s.store, RuleKey: s.ruleKey, Private: s.private(),
 	}
 	if s.cfg.Redis.URL != "" { // else there is no other proxy
 		deps.Shares = s.store
