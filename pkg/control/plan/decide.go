@@ -62,7 +62,11 @@ func (v *view) relieve(r lease.Record, cause Cause) (Grant, bool) {
 		return Grant{}, false
 	}
 	to, ok := placement.ChooseOther(v.candidates(), r.Worker)
-	if !ok {
+	if !ok && cause == CauseDraining {
+		// The session ends soon anyway: a worker that could not reach the edge a while ago is better than none.
+		to, ok = placement.Choose(v.candidates(), r.Worker)
+	}
+	if !ok || to == r.Worker {
 		return Grant{}, false
 	}
 	choice := spare

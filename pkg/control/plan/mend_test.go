@@ -85,7 +85,18 @@ func TestMends(t *testing.T) {
 				"  grant 3 to w1 at 192.0.2.4:7844 expecting 0: free\n",
 		},
 		{"and no slot by a rebalance", with(world(connector(all(4, "w1")...), 8, w1, w2), held), ""},
-		{"and none of a drain", with(world(connector(all(4, "w1")...), 8, draining(w1), w2), held), ""},
+		{
+			"those of a drain would end without it", with(world(connector(all(2, "w1")...), 8, draining(w1), w2), func(w *World) {
+				held(w)
+				w.Connectors[0].Connections = 2
+			}), "  grant 0 to w2 at 192.0.2.3:7844 expecting 100: draining\n  grant 1 to w2 at 192.0.2.4:7844 expecting 101: draining\n",
+		},
+		{
+			"and go to another one if there is one", with(world(connector(all(1, "w1")...), 8, draining(w1), w2, w3), func(w *World) {
+				held(w)
+				w.Connectors[0].Connections = 1
+			}), "  grant 0 to w3 at 192.0.2.2:7844 expecting 100: draining\n",
+		},
 		{"alone it is better than nobody", with(world(connector(released(connected(0, "w1", 1))), 8, w2), func(w *World) {
 			held(w)
 			w.Connectors[0].Proved = false
