@@ -129,7 +129,7 @@ func TestPlantedFaultsAreFound(t *testing.T) {
 				"stored[2] ~= ARGV[2]", "false"), caught: []Invariant{OldWrites},
 		},
 		{
-			name: "retries not inherited", first: 74,
+			name: "retries not inherited", first: 166,
 			scripts: patched(t, "grant", "slot .. ':status', ARGV[9])", "slot .. ':status', ARGV[9], slot .. ':retries', '0')"),
 			caught:  []Invariant{ConnectorBudget, FlapGrant},
 		},
