@@ -96,6 +96,7 @@ func scriptCases(tb testing.TB, slots []lease.Grant, reports []lease.Report) []s
 		always("grant refused", regrant(tb, first, 1)),
 		always("reconnect", made(tb, command.AskReconnect(1, first.Slot, first.Epoch, "id"), nil)),
 		always("proved", command.Proved(id, connector).Command),
+		always("offer_connector", command.OfferConnector(id, connector).Command),
 		always("release", command.Release(first.Slot, "other", first.Epoch).Command),
 		always("list", command.Workers().Command),
 		always("fleet", command.Fleet(0).Command),

@@ -233,8 +233,8 @@ func (m *Machine) readConnector() []Action {
 	return []Action{ReadConnector{Tunnel: m.read.desired().Tunnel}}
 }
 
-// connectorRead follows the store's id. One that the store lost is put back; a fresh one waits for workers that know the former one. One
-// that cannot be read is as it was read last.
+// connectorRead follows the store's id. One that the store lost, or that cannot be read, is put back, since workers that start could not learn
+// it; a fresh one waits for workers that know the former one.
 func (m *Machine) connectorRead(r ConnectorReply) []Action {
 	t := m.read.desired().Tunnel
 	id, known := m.connectors[t]
@@ -259,7 +259,7 @@ func (m *Machine) connectorRead(r ConnectorReply) []Action {
 	case errors.Is(r.Err, tunnel.ErrNotFound):
 		return m.offer(t)
 	case known && !errors.Is(r.Err, tunnel.ErrUnavailable):
-		return append([]Action{m.trouble(KindConnector, t.String(), r.Err)}, m.withConnector(id)...)
+		return append([]Action{m.trouble(KindConnector, t.String(), r.Err)}, m.ensure(id)...)
 	default:
 		return m.unread(KindConnector, r.Err)
 	}
@@ -311,10 +311,15 @@ func (m *Machine) ensure(candidate tunnel.ConnectorID) []Action {
 }
 
 func (m *Machine) connectorEnsured(r ConnectorReply) []Action {
-	if r.Err != nil {
+	t := m.read.desired().Tunnel
+	switch id, known := m.connectors[t]; {
+	case r.Err == nil:
+	case known && !m.read.lost && !errors.Is(r.Err, tunnel.ErrUnavailable): // it cannot be read or written: it is as it was read last
+		return append([]Action{m.trouble(KindConnector, t.String(), r.Err)}, m.readSlots(id)...)
+	default:
 		return m.unread(KindConnector, r.Err)
 	}
-	m.connectors[m.read.desired().Tunnel] = r.ID
+	m.connectors[t] = r.ID
 	return m.readSlots(r.ID)
 }
 

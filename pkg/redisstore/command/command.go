@@ -71,6 +71,7 @@ const (
 	scriptGeneration    = "new_generation"
 	scriptNoteRules     = "note_rules"
 	scriptNotify        = "notify"
+	scriptOffer         = "offer_connector"
 	scriptProved        = "proved"
 	scriptPublishPool   = "publish_pool"
 	scriptPut           = "put"
@@ -97,8 +98,8 @@ const (
 func Scripts() []string {
 	return []string{
 		scriptAnswerCommand, scriptConnector, scriptDesired, scriptFleet, scriptGrant, scriptLeader, scriptLeaveQuota, scriptLeaveShare,
-		scriptList, scriptGeneration, scriptNoteRules, scriptNotify, scriptProved, scriptPublishPool, scriptPut, scriptPutRules, scriptQuota,
-		scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker, scriptReportRules, scriptResealRules,
+		scriptList, scriptGeneration, scriptNoteRules, scriptNotify, scriptOffer, scriptProved, scriptPublishPool, scriptPut, scriptPutRules,
+		scriptQuota, scriptReconnect, scriptRelease, scriptRemove, scriptRenew, scriptRenewWorker, scriptReportRules, scriptResealRules,
 		scriptResignLead, scriptRuleHeads, scriptRules, scriptSetDesired, scriptSlots, scriptSubmitCommand, scriptTakeLead,
 		scriptTakeShare,
 	}

@@ -92,7 +92,7 @@ func TestCommands(t *testing.T) {
 		"register tail|put|cv:{tail}:records cv:{tail}:deadlines|s|1000|TAIL",
 		"remove tail|remove|cv:{tail}:records cv:{tail}:deadlines|s",
 		"list tail|list|cv:{tail}:records cv:{tail}:deadlines",
-		"ensure connector||cv:connector:" + tunnelText + "|set|cv:connector:" + tunnelText + "|" + connectorText + "|nx|px|2592000000",
+		"ensure connector|offer_connector|cv:connector:" + tunnelText + "|" + connectorText,
 		"ensure connector|connector|cv:connector:" + tunnelText,
 		"read slots|slots|" + tag + ":slots",
 		"read slots|slots|" + tag + ":slots " + tag + ":fence|5",
