@@ -61,8 +61,8 @@ type cell struct {
 	column int
 }
 
-// Aim brings faults and states together that s has not seen together: it looks for moments of the seeds from, from+1, ... in which a slot is
-// in a state, and lets the fault begin then, beside the plan of the seed. Runs and what they break are added to s.
+// Aim brings faults and states together that s has not seen together: it looks for moments of the seeds from, from+1, ... in which a slot
+// is in a state, and lets the fault begin then, beside the plan of the seed. Runs and what they break are added to s.
 func Aim(s *Summary, from uint64, seeds int, o Options) {
 	began := time.Now()
 	var mu sync.Mutex

@@ -69,8 +69,8 @@ func TestLargeDeployment(t *testing.T) {
 		run(served)
 	}
 	calls := func() int { return c.calls[RoleWorker] + c.calls[RoleSupervisor] }
-	t.Logf("%d tunnels, %d workers, %d supervisors: served after %v with %d calls", len(spec.Tunnels), len(spec.Workers), len(spec.Supervisors),
-		served, calls())
+	t.Logf("%d tunnels, %d workers, %d supervisors: served after %v with %d calls",
+		len(spec.Tunnels), len(spec.Workers), len(spec.Supervisors), served, calls())
 	run(served + time.Minute)
 	workers, planners := c.calls[RoleWorker], c.calls[RoleSupervisor]
 	run(served + time.Minute + largeSteady)
