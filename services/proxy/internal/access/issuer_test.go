@@ -41,6 +41,7 @@ type issuer struct {
 	wait    chan struct{} // responses wait for it
 	fetches int
 	about   string // issuer in the metadata
+	pipes   []net.Conn
 }
 
 func (i *issuer) Accept() (net.Conn, error) {
@@ -57,6 +58,9 @@ func (i *issuer) Addr() net.Addr { return &net.TCPAddr{} }
 
 func (i *issuer) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	near, far := net.Pipe()
+	i.mu.Lock()
+	i.pipes = append(i.pipes, near, far)
+	i.mu.Unlock()
 	select {
 	case i.conns <- far:
 		return near, nil
@@ -97,6 +101,15 @@ func (i *issuer) count() int {
 	return i.fetches
 }
 
+// hangUp breaks all connections.
+func (i *issuer) hangUp() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, c := range i.pipes {
+		_ = c.Close()
+	}
+}
+
 func newIssuer(t *testing.T) *issuer {
 	t.Helper()
 	i := &issuer{t: t, conns: make(chan net.Conn), over: make(chan struct{}), cfg: access.Default(), ca: testkit.NewCA(t), about: issuerURL}
@@ -109,9 +122,11 @@ func newIssuer(t *testing.T) *issuer {
 	}()
 	t.Cleanup(func() {
 		close(i.over)
-		_ = srv.Close()
 		<-done
-		pass(time.Minute) // ends the closing alerts, for which nobody waits
+		// Close waits for closing alerts with a mutex that connections want, too: fake time would stand still, and so would their deadlines.
+		i.hangUp()
+		_ = srv.Close()
+		pass(time.Minute) // ends what is left, for which nobody waits
 	})
 	return i
 }
