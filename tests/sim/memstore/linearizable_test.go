@@ -232,7 +232,7 @@ func brokenScripts(t *testing.T) map[string]map[string]string {
 		broken[what] = map[string]string{script: strings.Replace(text, old, instead, 1)}
 	}
 	plant("grant without compare-and-set", "grant", "if tonumber(stored) ~= tonumber(ARGV[6]) then", "if false then")
-	plant("epoch that does not grow", "grant", "math.max(tonumber(stored) + 1, now)", "math.max(tonumber(stored), 1)")
+	plant("epoch that does not grow", "grant", "math.max(tonumber(stored) + 1, tonumber(ARGV[16]) + 1, now)", "math.max(tonumber(stored), 1)")
 	plant("renewal with an older epoch", "renew", "if epoch < have or ", "if ")
 	plant("renewal by another worker", "renew", "if not claim and worker ~= ARGV[1] then", "if false then")
 	plant("release with an older epoch", "release", "if have > epoch then", "if false then")
