@@ -233,8 +233,8 @@ func (m *Machine) readConnector() []Action {
 	return []Action{ReadConnector{Tunnel: m.read.desired().Tunnel}}
 }
 
-// connectorRead follows the store's id. One that the store lost, or that cannot be read, is put back, since workers that start could not learn
-// it; a fresh one waits for workers that know the former one.
+// connectorRead follows the store's id. One that the store lost, or that cannot be read, is put back, since workers that start could not
+// learn it; a fresh one waits for workers that know the former one.
 func (m *Machine) connectorRead(r ConnectorReply) []Action {
 	t := m.read.desired().Tunnel
 	id, known := m.connectors[t]

@@ -8,8 +8,8 @@ import (
 
 const opConnector = "ensure connector"
 
-// OfferConnector writes candidate as the connector id of a tunnel if it has none, or one that cannot be read. Of several candidates at the same
-// time one wins; Connector reads which (docs/spec/lifecycle.md 14.2). Both together are the operation EnsureConnector.
+// OfferConnector writes candidate as the connector id of a tunnel if it has none, or one that cannot be read. Of several candidates at
+// the same time one wins; Connector reads which (docs/spec/lifecycle.md 14.2). Both together are the operation EnsureConnector.
 func OfferConnector(id tunnel.ID, candidate tunnel.ConnectorID) Request[Done] {
 	return Request[Done]{
 		Op:      opConnector,
