@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"flag"
 	"fmt"
 	"testing"
 	"time"
@@ -16,6 +17,11 @@ import (
 const (
 	largest     = 10 * time.Minute
 	largeSteady = 5 * time.Minute
+)
+
+var (
+	largeWorkers     = flag.Int("large.workers", 0, "workers of TestLargeDeployment, which has ten times as many tunnels; 0 for few")
+	largeSupervisors = flag.Int("large.supervisors", 10, "supervisors of TestLargeDeployment with -large.workers")
 )
 
 // large is a deployment with so many of each part, a round trip to the store of 5 ms, and workers that serve all tunnels.
@@ -48,7 +54,11 @@ func large(tunnels, workers, supervisors int) Spec {
 // then, however many pairs of a worker and a tunnel there are. The times are those of the virtual clock.
 func TestLargeDeployment(t *testing.T) {
 	t.Parallel()
-	spec := large(testkit.LongCount(100, 1000), testkit.LongCount(10, 100), testkit.LongCount(2, 10))
+	n, supervisors := testkit.LongCount(10, 25), testkit.LongCount(2, 4)
+	if *largeWorkers > 0 {
+		n, supervisors = *largeWorkers, *largeSupervisors
+	}
+	spec := large(10*n, n, supervisors)
 	c := newCluster(5, spec, engine.NewTrace(false), Options{Programs: product(), Interpreter: memstore.NewInterpreter()})
 	want := len(spec.Tunnels) * spec.Connections
 	connected := func() (n int) {
