@@ -220,8 +220,11 @@ func param(c echo.Context, name string) (string, error) {
 	return v, nil
 }
 
+// maxBody bounds the body of a request that holds no configuration, in bytes.
+const maxBody = desired.MaxBytes
+
 // bodyOf reads the body of a request, as far as it can be valid.
-func bodyOf(c echo.Context) ([]byte, error) { return readBody(c, desired.MaxBytes) }
+func bodyOf(c echo.Context) ([]byte, error) { return readBody(c, maxBody) }
 
 // readBody reads the body of a request, and one byte more than most allows.
 func readBody(c echo.Context, most int64) ([]byte, error) {

@@ -172,16 +172,9 @@ func (a *API) setConfiguration(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := readBody(c, rules.MaxDocument+envelope)
+	b, match, err := changeOf(c, rules.MaxDocument+envelope)
 	if err != nil {
 		return err
-	}
-	match, err := matchOf(c)
-	if err != nil {
-		return err
-	}
-	if b, err = match.into(b); err != nil {
-		return badRequest(err)
 	}
 	change, err := rules.ParseChange(b)
 	if err != nil {
@@ -225,16 +218,9 @@ func (a *API) rollback(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := bodyOf(c)
+	b, match, err := changeOf(c, maxBody)
 	if err != nil {
 		return err
-	}
-	match, err := matchOf(c)
-	if err != nil {
-		return err
-	}
-	if b, err = match.into(b); err != nil {
-		return badRequest(err)
 	}
 	change, err := rules.ParseChange(b)
 	switch {

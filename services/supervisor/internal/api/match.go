@@ -33,6 +33,22 @@ func matchOf(c echo.Context) (match, error) {
 	return match{given: true, version: version}, nil
 }
 
+// changeOf reads the body of a change, at most one byte more than most, with the version of If-Match in it.
+func changeOf(c echo.Context, most int64) ([]byte, match, error) {
+	b, err := readBody(c, most)
+	if err != nil {
+		return nil, match{}, err
+	}
+	m, err := matchOf(c)
+	if err != nil {
+		return nil, match{}, err
+	}
+	if b, err = m.into(b); err != nil {
+		return nil, match{}, badRequest(err)
+	}
+	return b, m, nil
+}
+
 // into writes the version into the body of a change that has none.
 func (m match) into(body []byte) ([]byte, error) {
 	if !m.given {

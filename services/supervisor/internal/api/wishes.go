@@ -69,16 +69,9 @@ func (a *API) setDesired(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := bodyOf(c)
+	b, match, err := changeOf(c, maxBody)
 	if err != nil {
 		return err
-	}
-	match, err := matchOf(c)
-	if err != nil {
-		return err
-	}
-	if b, err = match.into(b); err != nil {
-		return badRequest(err)
 	}
 	change, err := desired.ParseChange(b)
 	if err != nil {
