@@ -110,7 +110,8 @@ type Machine struct {
 	leading        bool
 	// term is the highest term seen; it is this supervisor's own while it leads.
 	term lease.Term
-	// team are those who lead, owners says who of them plans for which shard, and reshared that this supervisor's own shards changed.
+	// team lists the supervisors that lead together. owners names the one that plans for each shard. reshared is true after the shards of
+	// this supervisor changed.
 	team     lease.Team
 	owners   [shard.Count]string
 	reshared bool

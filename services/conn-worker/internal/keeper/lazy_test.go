@@ -37,7 +37,8 @@ func (*askedStore) Report(
 
 func (*askedStore) Subscribe(context.Context, string, func([]byte)) {}
 
-// TestManyTunnels: a worker of many tunnels asks about those alone that it is told of. One of few tunnels looks after all of them.
+// TestManyTunnels: a worker with many tunnels asks the store only about tunnels that it was granted slots of. A worker with few tunnels
+// asks about all of them.
 func TestManyTunnels(t *testing.T) {
 	run := func(tunnels int) (*Set, *askedStore) {
 		var creds []Credentials
